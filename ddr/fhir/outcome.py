@@ -104,9 +104,10 @@ def invalid_value(parameter: str, value: str) -> FhirError:
     return FhirError(400, "processing", f"Invalid value of search parameter {parameter}: {echo(value)}")
 
 
-def too_costly(limit: int) -> FhirError:
-    """400: a search with more than `limit` values."""
-    return FhirError(400, "too-costly", f"The search has more than {limit} values; ask in several searches")
+def too_costly(limit: int, counted: str = "") -> FhirError:
+    """400: a search with more than `limit` values; `counted` says which count as more than one."""
+    told = f" ({counted})" if counted else ""
+    return FhirError(400, "too-costly", f"The search has more than {limit} values{told}; ask in several searches")
 
 
 def implicit_patient(parameter: str) -> FhirError:

@@ -16,14 +16,16 @@ from ddr.fhir.outcome import (
     unknown_parameter,
 )
 from ddr.fhir.search.grammar import CONTROLS, IMPLICIT, PARAMETERS, REPRESENTATION, Parameter, references
-from ddr.fhir.search.query import DateValue, Filter, Has, Include, Search, Sort
+from ddr.fhir.search.query import DateValue, Filter, Has, Include, Search, Sort, StringValue
 from ddr.fhir.search.values import parse_value, split
 from ddr.fhir.subset import read_subset
 
 # One value or condition is some work for the database; beyond this nobody asks in earnest.
 MOST_VALUES = 1000
 TOTALS = ("none", "estimate", "accurate")
-HAS_VALUES = 50  # what _has counts as: it looks at all resources of the other type
+# What counts as more of them: `_has` looks at all resources of the other type, a text is compared with names letter by
+# letter, a component is looked for within the document of each Observation.
+HAS_VALUES, TEXT_VALUES, COMPONENT_VALUES = 50, 20, 10
 
 PLAIN = CONTROLS - {"_include", "_revinclude", "_has"}  # that take no modifier
 LOWER, UPPER = frozenset({"gt", "ge", "sa"}), frozenset({"lt", "le", "eb"})
@@ -140,9 +142,16 @@ def _check_ranges(filters: Iterable[Filter]) -> None:
 
 def _check_cost(filters: Iterable[Filter], has: Iterable[Has]) -> None:
     """Refuse a search that would keep the database busy, or that no statement could hold."""
-    values = [len(item.values) for item in filters] + [HAS_VALUES + len(item.filter.values) for item in has]
-    if sum(values) > MOST_VALUES:
-        raise too_costly(MOST_VALUES)
+    costs = [_cost(item) for item in filters] + [HAS_VALUES + _cost(item.filter) for item in has]
+    if sum(costs) > MOST_VALUES:
+        raise too_costly(MOST_VALUES, f"one of a text counts as {TEXT_VALUES}, of a component as {COMPONENT_VALUES}")
+
+
+def _cost(item: Filter) -> int:
+    """As how many values those of a parameter count."""
+    if isinstance(item.values[0], StringValue):
+        return TEXT_VALUES * len(item.values)
+    return (COMPONENT_VALUES if item.name.startswith("component-") else 1) * len(item.values)
 
 
 def _has(resource_type: str, name: str, text: str, now_ms: int, base: str) -> Has:

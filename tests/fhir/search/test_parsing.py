@@ -136,6 +136,9 @@ def test_a_sort_key_counts_once() -> None:
         [("code", "a")] * 1001,
         [("_has:Observation:derived-from:code", "a")] * 20,
         [("_has:Observation:derived-from:code", ",".join(["a"] * 500))] * 2,
+        [("component-code", ",".join(["a"] * 101))],
+        [("component-code-value-quantity", "a$1")] * 101,
+        [("_has:Observation:derived-from:component-value-quantity", ",".join(["1"] * 96))],
     ],
 )
 def test_a_search_with_too_many_values_is_refused(pairs: Pairs) -> None:
@@ -146,6 +149,13 @@ def test_a_search_with_many_values_is_taken() -> None:
     assert len(search(("code", ",".join(["a"] * 1000))).values("code")[0]) == 1000
     assert len(search(*[("code", "a")] * 1000).filters) == 1000
     assert len(search(*[("_has:Observation:derived-from:code", ",".join(["a"] * 50))] * 10).has) == 10
+    assert len(search(("component-code", ",".join(["a"] * 100))).values("component-code")[0]) == 100
+
+
+def test_texts_count_as_more_values() -> None:
+    names = ("device-name", ",".join(["a"] * 40)), *[("manufacturer:contains", "a")] * 10
+    assert len(search(*names, resource_type="Device").filters) == 11
+    assert "one of a text counts as 20" in refusal(*names, ("device-name:exact", "a"), resource_type="Device")
 
 
 def test_controls_are_counted_with_the_rest() -> None:
