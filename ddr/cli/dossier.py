@@ -2,7 +2,8 @@
 
 The installation: settings in force and registered values, the interface documents and the TLS of the running recorder,
 which is asked at its outside addresses. The release: its dossier.json (`--release`), which lies beside the wheel and is
-signed with it. Status 1 when a row has neither evidence nor owner; the files are written nevertheless, and say which.
+signed with it. Status 1 when a row has neither evidence nor owner, the kit has found something, or a file is of another
+recorder or version; the files are written nevertheless, and say which.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from ddr import __version__
 from ddr.cli.arguments import authority
 from ddr.cli.errors import CommandError
 from ddr.dossier import interfaces, reports, settings
-from ddr.dossier.model import Dossier, DossierError, read, write
+from ddr.dossier.model import Chapter, Dossier, DossierError, read, write
 from ddr.settings import Settings
 from ddr.settings_sources import load_settings
 
@@ -38,12 +39,20 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(args: argparse.Namespace) -> int:
     """Write the files, and say what is missing."""
     try:
-        dossier = _installed(load_settings(), args.ca)
-        more = [reports.of(args.kit, "checks", reports.kit)] if args.kit else []
-        more += [reports.of(args.bench, "figures", reports.performance)] if args.bench else []
-        dossier = replace(dossier, chapters=[*dossier.chapters, *more])
+        chosen = load_settings()
+        dossier, more, lacking = _installed(chosen, args.ca), list[Chapter](), list[str]()
+        if args.kit:
+            more.append(reports.of(args.kit, "checks", reports.kit))
+            lacking += [*reports.of_another(args.kit, chosen.fhir_base), *reports.failures(more[0])]
+        if args.bench:
+            more.append(reports.of(args.bench, "figures", reports.performance))
+        dossier = replace(dossier, chapters=[*dossier.chapters, *more], missing=[*dossier.missing, *lacking])
         if args.release:
-            dossier = replace(read(args.release).with_installation(dossier), title=TITLE)
+            release = read(args.release)
+            if (named := release.facts.get("software")) != (own := f"ddr {__version__}"):
+                told = f"release: the dossier is of {named}, installed is {own}"
+                dossier = replace(dossier, missing=[*dossier.missing, told])
+            dossier = replace(release.with_installation(dossier), title=TITLE)
     except DossierError as error:
         raise CommandError(str(error)) from None
     write(dossier, args.out)

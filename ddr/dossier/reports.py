@@ -41,7 +41,7 @@ def kit(report: Any) -> Chapter:
             "check": one["check"],
             "requirements": ", ".join(one["requirements"]),
             "what is checked": one["words"],
-            "result": one["verdict"],
+            "result": f"{one['verdict']} (a remark)" if one.get("remark") else one["verdict"],
             "why": one["text"],
         }
         for one in sorted(report["checks"], key=lambda one: (one["chapter"], one["check"]))
@@ -52,6 +52,20 @@ def kit(report: Any) -> Chapter:
         f" {counts}."
     )
     return Chapter(KIT, about, rows, by="chapter")
+
+
+def failures(checks: Chapter) -> list[str]:
+    """What the kit has found, one line each; remarks are none."""
+    wrong = ("failed", "kit error")
+    return [f"conformance kit: {row['check']}: {row['result']}" for row in checks.rows if row["result"] in wrong]
+
+
+def of_another(file: Path, fhir_base: str) -> list[str]:
+    """A line when the kit's report in a file is of another recorder. Raises DossierError, OSError."""
+    examined = str(loaded(file, "checks")["recorder"]["fhirBase"])
+    if examined.rstrip("/") == fhir_base:
+        return []
+    return [f"conformance kit: the report is of {examined}, this recorder is {fhir_base}"]
 
 
 def performance(report: Any) -> Chapter:

@@ -10,6 +10,25 @@ from tests import conformance
 from tools import evidence
 
 TEST = "tests/spec/test_rs_errors.py::test_malformed_bodies"
+KIT = json.dumps(
+    {
+        "recorder": {"fhirBase": "https://recorder.example/fhir"},
+        "started": "2026-11-26T20:00:00Z",
+        "requests": 1,
+        "summary": {"passed": 1, "failed": 0},
+        "checks": [
+            {
+                "chapter": "page",
+                "check": "one",
+                "requirements": ["RS-001"],
+                "words": "Is it?",
+                "verdict": "passed",
+                "remark": False,
+                "text": "",
+            }
+        ],
+    }
+)
 
 
 def kept(folder: Path, left_out: str = "", failed: str = "", commit: str = "0123456789abcdef") -> Path:
@@ -26,23 +45,7 @@ def kept(folder: Path, left_out: str = "", failed: str = "", commit: str = "0123
     }
     (folder / "documents").mkdir(parents=True)
     (folder / "one.json").write_text(json.dumps(told))
-    kit = {
-        "recorder": {"fhirBase": "https://recorder.example/fhir"},
-        "started": "2026-11-26T20:00:00Z",
-        "requests": 1,
-        "summary": {"passed": 1, "failed": 0},
-        "checks": [
-            {
-                "chapter": "page",
-                "check": "one",
-                "requirements": ["RS-001"],
-                "words": "Is it?",
-                "verdict": "passed",
-                "text": "",
-            }
-        ],
-    }
-    (folder / "documents" / "kit.json").write_text(json.dumps(kit))
+    (folder / "documents" / "kit.json").write_text(KIT)
     seen = Dossier(
         "", {"installation": "https://recorder.example"}, [Chapter("Settings in force", "", [{"setting": "x"}])]
     )

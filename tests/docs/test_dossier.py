@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from ddr import __version__
 from ddr.cli.main import main as ddr
 from ddr.dossier import reports
 from ddr.dossier.model import Chapter, Dossier, DossierError, read, write
@@ -17,7 +18,7 @@ from ddr.dossier.page import html
 from ddr.dossier.settings import in_force
 from ddr.settings import Settings
 from tests import conformance
-from tests.docs.dossier import kept
+from tests.docs.dossier import KIT, kept
 from tools import evidence
 from tools.dossier import parts, requirements
 from tools.dossier.__main__ import main
@@ -118,6 +119,46 @@ def test_an_installation_takes_the_release_in(
     (tmp_path / "no.json").write_text("[]")
     assert ddr(["dossier", "--out", str(tmp_path / "out"), "--release", str(tmp_path / "no.json")]) == 1
     assert "no.json: is no dossier.json\n" in capsys.readouterr().err
+
+
+def test_a_report_that_is_not_of_this_installation_is_told(
+    whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before: the dossier of an installation took the report of any recorder, with whatever had failed, and the dossier
+    of any release, and called nothing missing."""
+    monkeypatch.setenv("DDR_ALLOW_BUILTIN_ACCOUNTS", "true")
+    for listener in ("DIGA", "PUBLIC", "GATEWAY"):
+        monkeypatch.setenv(f"DDR_{listener}_BASE_URL", "https://127.0.0.1:9")
+    release, kit = json.loads((whole / "dossier.json").read_text()), json.loads(KIT)
+    release["facts"]["software"] = "ddr 0.0.9"
+    (one,) = kit["checks"]
+    kit["checks"] = [
+        one | {"check": name, "verdict": verdict, "remark": remark}
+        for name, verdict, remark in (
+            ("bad", "failed", False),
+            ("advised", "failed", True),
+            ("odd", "kit error", False),
+        )
+    ]
+    files = {"--release": tmp_path / "release.json", "--kit": tmp_path / "kit.json"}
+
+    def told() -> list[str]:
+        for name, content in (("--release", release), ("--kit", kit)):
+            files[name].write_text(json.dumps(content))
+        given = [str(part) for pair in files.items() for part in pair]
+        assert ddr(["dossier", "--out", str(tmp_path / "out"), *given]) == 1
+        lines = capsys.readouterr().err.splitlines()
+        return [line.removeprefix("ddr: missing: ") for line in lines if "listener" not in line]
+
+    assert [line for line in told() if line.startswith(("conformance kit", "release"))] == [
+        "conformance kit: the report is of https://recorder.example/fhir, this recorder is https://127.0.0.1:9/fhir",
+        "conformance kit: bad: failed",
+        "conformance kit: odd: kit error",
+        f"release: the dossier is of ddr 0.0.9, installed is ddr {__version__}",
+    ]
+    release["facts"]["software"] = f"ddr {__version__}"
+    kit["checks"], kit["recorder"]["fhirBase"] = [one], "https://127.0.0.1:9/fhir/"
+    assert not [line for line in told() if line.startswith(("conformance kit", "release"))]
 
 
 def test_a_report_of_another_version_is_told(tmp_path: Path) -> None:

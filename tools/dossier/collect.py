@@ -43,7 +43,7 @@ def collected(folder: Path, bench: Path | None = None) -> Dossier:
     if (file := folder / "documents" / KIT).exists():
         kit = reports.kit(reports.loaded(file, "checks"))
         chapters.append(kit)
-        lacking += [f"conformance kit: {row['check']}: failed" for row in kit.rows if row["result"] == "failed"]
+        lacking += reports.failures(kit)
         counts = Counter(row["result"] for row in kit.rows)
         facts["conformance kit"] = ", ".join(f"{count} {name}" for name, count in counts.items())
     else:
