@@ -197,8 +197,7 @@ class Builder:
                 yield from self._followed(row, target, search, matched=False)
 
     def _granted(self, kind: Kind) -> bool:
-        scopes = self.access.scopes
-        return {Kind.DEVICE: scopes.device, Kind.METRIC: scopes.device_metric}.get(kind, True)
+        return self.access.scopes.opens(TYPES[kind])
 
 
 _KINDS = {int(kind): kind for kind in TYPES}

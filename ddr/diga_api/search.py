@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlencode
 
@@ -23,6 +24,7 @@ from ddr.fhir.subset import WHOLE
 from ddr.http.asgi import Reply
 from ddr.http.core import Core
 from ddr.miv.model import MivCatalog
+from ddr.scopes.parse import Scopes
 from ddr.store.search.conditions import Names
 from ddr.store.search.pages import Found, first_asked, first_page, later_page
 
@@ -63,6 +65,7 @@ class Searcher:
     async def _first(self, access: Access, request: Request, search: Search, asked: Sequence[str] | None) -> Reply:
         """`asked` are the MIVs that the search is about, None for all that the DiGA may read."""
         settings, now_ms = self._core.settings, access.view.now_ms
+        search = _within(search, access.scopes)
         count = self._count(search)
         expires_ms = now_ms + settings.page_link_seconds * 1000
         found = await first_page(self._core.pool, access.view, self._names, search, count, expires_ms, access.asked)
@@ -147,6 +150,11 @@ def _codes(catalog: MivCatalog) -> dict[str, str]:
     apart."""
     found = [code.code for miv in catalog.mivs for code in miv.codes]
     return {code.lower(): code for code in found} | {code: code for code in found}
+
+
+def _within(search: Search, scopes: Scopes) -> Search:
+    """The search, to which `_has` tells nothing of resources of a type that may not be seen (SCO-008)."""
+    return replace(search, has=tuple(replace(one, granted=scopes.opens(one.source)) for one in search.has))
 
 
 def _asked(candidate: Candidate, search: Search) -> list[str] | None:

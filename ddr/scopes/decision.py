@@ -135,10 +135,7 @@ def _consented(standing: Standing, now_ms: int) -> frozenset[str]:
 
 def _type_granted(scopes: Scopes, resource_type: str, interaction: Interaction) -> bool:
     """`.rs` grants every interaction of the enumeration; operations exist on Observation only."""
-    if resource_type == "Observation" or not scopes.valuesets:
-        return bool(scopes.valuesets)  # the anchor of everything else
-    types = {"Device": scopes.device, "DeviceMetric": scopes.device_metric}
-    return types.get(resource_type, False) and interaction is not Interaction.OPERATION
+    return scopes.opens(resource_type) and (resource_type == "Observation" or interaction is not Interaction.OPERATION)
 
 
 def _rule(scopes: Scopes, resource_type: str) -> str:

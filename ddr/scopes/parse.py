@@ -42,6 +42,11 @@ class Scopes:
         """These scopes without the MIVs that are not in `valuesets`."""
         return Scopes(tuple(url for url in self.valuesets if url in valuesets), self.device, self.device_metric)
 
+    def opens(self, resource_type: str) -> bool:
+        """Whether resources of this type may be seen; Observations are the anchor of all others."""
+        types = {"Observation": True, "Device": self.device, "DeviceMetric": self.device_metric}
+        return bool(self.valuesets) and types.get(resource_type, False)
+
     def covers(self, other: Scopes) -> bool:
         """True when `other` asks for nothing that is not granted here."""
         return (

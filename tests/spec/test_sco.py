@@ -193,6 +193,18 @@ async def test_devices_have_scopes_of_their_own(scene: Scene) -> None:
         assert {resource["resourceType"] for resource in entries(bundle, "include")} == kinds
 
 
+async def test_has_tells_nothing_of_a_type_that_is_not_granted(scene: Scene) -> None:
+    every = " ".join(SCOPE + miv for miv in ALL_MIVS)
+    queries = (
+        "Device?_has:DeviceMetric:source:type=160212",
+        f"Device?_has:DeviceMetric:source:_id={scene.home.ids['metric']}",
+    )
+    for more, found in (("", []), (" patient/DeviceMetric.rs", [scene.home.ids["cgm"]])):
+        reader = with_scope(scene.reader, f"{every} patient/Device.rs{more}")
+        assert [await reader.ids(query) for query in queries] == [found, found]
+        assert await reader.ids("Device?_has:Observation:device:code=85354-9") == [scene.home.ids["cuff"]]
+
+
 @pytest.mark.requirement("SCO-009", "SCO-010")
 async def test_access_ends_with_each_of_its_conditions(ddr: Recorder) -> None:
     home = await Home(ddr, await ddr.patient()).furnish()

@@ -79,11 +79,12 @@ class Filter:
 
 @dataclass(frozen=True)
 class Has:
-    """_has: some `source` that points here by `reference` satisfies `filter`."""
+    """_has: some `source` that points here by `reference` satisfies `filter`; none does whose type is not `granted`."""
 
     source: str
     reference: str
     filter: Filter
+    granted: bool = True
 
 
 @dataclass(frozen=True)

@@ -69,6 +69,8 @@ class Conditions:
         return "(" + " OR ".join(f"({write(self, value)})" for value in item.values) + ")"
 
     def _has(self, resource_type: str, item: Has) -> str:
+        if not item.granted:
+            return NEVER
         pointer = POINTERS[item.source, item.reference, resource_type]
         inner = self.all_of(item.source, [item.filter])
         return f"(o.kind, o.no) IN (SELECT {pointer} FROM {TABLES[item.source]} o WHERE {inner})"
