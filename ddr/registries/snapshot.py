@@ -113,10 +113,11 @@ def _not_shut_out(entries: list[Entry], known: Iterable[Entry]) -> list[Entry]:
     Of others that TLS refuses it is told: their client sees an alert, and nobody here would see anything.
     """
     before = {der for entry in known for der in entry.certificates}
-    shut = shut_out({der for entry in entries for der in entry.certificates})
+    now = {der for entry in entries for der in entry.certificates}
+    shut = shut_out(now | before)  # of one that was exchanged just now the next one has the same issuer
     unfit = {by for der, others in shut.items() if der in before for by in others - before}
     entries = [_without(entry, unfit, "a certificate is called like the issuer of another one") for entry in entries]
-    refused = {der for der, others in shut.items() if others - unfit} - unfit
+    refused = {der for der, others in shut.items() if now & others - unfit} - unfit
     problem = "the issuer of a certificate is called like another certificate of the registry: TLS refuses it here"
     return [
         replace(entry, problems=(*entry.problems, problem))

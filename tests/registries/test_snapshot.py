@@ -143,6 +143,9 @@ async def test_a_certificate_that_another_one_shuts_out_is_told(
     shot = snapshot(reconcile(entries, entries[:1], NOW))
     assert set(shot.certificates) == ({issued.der} if told else {issued.der, other.der}), "a newcomer shuts out nobody"
     assert shot.by_client_id[second.client_id].active is not told
+    renewed = replace(first, certificates=(certificate(tmp_path, "renewed", certs._signer(issuer)).der,))
+    exchanged = reconcile([renewed, entries[1]], entries[:1], NOW)
+    assert [entry.usable for entry in exchanged] == [True, not told] and exchanged[0].problems == ()
     ca = certs.authority(tmp_path)
     async with listening(live_context(certs.server_certificate(tmp_path, ca), issued, other)) as port:
         context = client_context(ca.cert, issued)
