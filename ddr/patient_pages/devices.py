@@ -15,6 +15,7 @@ from ddr.patient_pages.names import measured_by, title_of
 from ddr.patient_pages.render import page
 from ddr.patient_pages.texts import text
 from ddr.patient_pages.visitor import Visitor, core_of
+from ddr.store.patients import files
 from ddr.store.patients import views as patient_view
 from ddr.store.patients.sessions import Session
 from ddr.store.patients.views import Row
@@ -47,6 +48,7 @@ async def show(request: Request, visitor: Visitor, session: Session) -> Response
         devices=sorted((_device(core, row, lang) for row in rows), key=lambda one: bool(one.ended_ms) or one.expired),
         apps=await apps_of(core, session, lang),
         at_provider=at_provider(core),
+        taken=await files.last_taken(core_of(request).pool, session.patient_id, core.clock()),
         notice=_notice(request, lang),
     )
 

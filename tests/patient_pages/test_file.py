@@ -71,6 +71,23 @@ async def test_it_is_taken_and_taken_back(core: Core, content: str, count: int) 
     assert "Datei mit Messwerten eingelesen" in trail and "Messwerte einer Datei wieder entfernt" in trail
 
 
+async def test_it_is_taken_back_later_from_the_devices(core: Core, clock: Clock) -> None:
+    """The page that says what was taken is gone when the patient notices: a tab was closed, the phone asleep."""
+    patient, browser = await logged_in(core)
+    page = await looked_at(browser, samples.OMRON)
+    assert "Wieder zurücknehmen" not in (await browser.get("/me/devices")).text
+    await browser.post("/me/devices/file/take", page, digest=digest(page))
+    clock.advance(600)
+    later = await browser.get("/me/devices")
+    assert "Zuletzt übernommen: 22. November 2026" in later.text and digest(later) == digest(page)
+    assert (await browser.post("/me/devices/file/back", later, digest=digest(later))).status_code == 303
+    assert await stored(core, patient) == 0
+    assert "Wieder zurücknehmen" not in (await browser.get("/me/devices")).text
+    await browser.post("/me/devices/file/take", page, digest=digest(page))
+    await looked_at(browser, samples.CLARITY)
+    assert "Wieder zurücknehmen" not in (await browser.get("/me/devices")).text, "the other one has its place"
+
+
 async def test_what_is_no_file_is_said(core: Core) -> None:
     _, browser = await logged_in(core)
     for content in (b"a,b\n1,2\n", b"", b"\x89PNG\r\n\x1a\n\0\0"):

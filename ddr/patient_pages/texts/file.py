@@ -39,9 +39,12 @@ TEXTS = {
     "not_taken": Words("Nicht übernommen: {count}", "Not taken: {count}"),
     "back": Words("Wieder zurücknehmen", "Take it back"),
     "back_text": Words(
-        "War es die falsche Datei? Einen Tag lang können Sie diese Werte wieder aus Ihren Daten entfernen.",
-        "Was it the wrong file? For one day you can remove these readings from your data again.",
+        "War es die falsche Datei? Einen Tag lang können Sie diese Werte wieder aus Ihren Daten entfernen, auch später "
+        "unter „Geräte“, solange Sie keine andere Datei ansehen.",
+        "Was it the wrong file? For one day you can remove these readings from your data again, also later under "
+        "“Devices”, as long as you look at no other file.",
     ),
+    "last": Words("Zuletzt übernommen: {moment}", "Taken last: {moment}"),
     "went_back": Words("Die Werte der Datei wurden wieder entfernt.", "The readings of the file were removed again."),
     "unreadable": Words(
         "Diese Datei hat keine Form, die wir kennen, oder es sind keine Messwerte darin. Bekannt sind: {known}.",

@@ -49,6 +49,15 @@ async def find(pool: Connection, patient_id: UUID, now_ms: int) -> WaitingFile |
     return row and WaitingFile(row["digest"], gzip.decompress(row["content"]), row["taken_ms"])
 
 
+async def last_taken(pool: Connection, patient_id: UUID, now_ms: int) -> asyncpg.Record | None:
+    """`digest` and `taken_ms` of the patient's file whose values can be taken back, if there is one."""
+    return await pool.fetchrow(
+        "SELECT digest, taken_ms FROM patient_file WHERE patient_id = $1 AND created_ms > $2 AND taken_ms IS NOT NULL",
+        patient_id,
+        now_ms - KEEP_MS,
+    )
+
+
 async def taken(pool: Connection, patient_id: UUID, digest: str, now_ms: int | None) -> None:
     """Note that the values of this file went into the record; None: that they were taken back."""
     await pool.execute(
