@@ -230,6 +230,43 @@ async def test_what_was_withdrawn_while_the_clock_was_set_back_stays_withdrawn(w
         assert kind in again["scope"] and await stands(core, again["access_token"])
 
 
+async def test_what_was_given_after_the_clock_had_been_ahead_outlives_a_replay(world: World, clock: Clock) -> None:
+    """What ended or was shortened while it was ahead, by days, was there then; what was agreed to since was not."""
+    pool, now = world.core.pool, clock()
+    partly, shorter = [await world.pair() for _ in range(2)]
+    kind = next(iter(partly.diga.diga.valuesets))
+    assert await research.give(pool, partly.patient_id, Shown("de", "1", "Forschung"), now)
+    await world.back_up()
+    clock.advance(20 * DAY_MS / 1000)
+    assert await unpairing.withdraw(pool, partly.patient_id, await world.pairing_no(partly), kind, clock())
+    until_ms, request_uri = clock() + 30 * DAY_MS, await shorter.diga.request_uri()
+    assert await approve(world.core, request_uri, shorter.patient_id, shorter.diga.diga.valuesets, until_ms) is not None
+    assert await research.withdraw(pool, partly.patient_id, "consent-withdrawn", clock())
+    clock.advance(60 - 20 * DAY_MS / 1000)
+
+    async def given_again(core: Core) -> None:
+        """Nothing of it ends, however often the journal is replayed."""
+        again = [await pair.at(core).pair(pair.patient_id) for pair in (partly, shorter)]
+        assert await research.give(core.pool, partly.patient_id, Shown("de", "1", "Forschung"), clock())
+        left = "SELECT until_ms FROM consent WHERE withdrawn_ms IS NULL ORDER BY consent_no"
+        before = await core.pool.fetch(left)
+        for _ in range(2):
+            assert await world.replayed(core) == {}
+        assert kind in again[0]["scope"] and await stands(core, again[0]["access_token"])
+        assert await core.pool.fetch(left) == before
+        assert not await research.give(core.pool, partly.patient_id, Shown("de", "1", "Forschung"), clock())
+
+    with journal.JOURNAL.kept_in(None):
+        await given_again(world.core)
+        async with world.restored() as core:
+            assert set(await world.replayed(core)) == {
+                "patient:consent:withdrawn",
+                "patient:pairing:granted",
+                "patient:research:withdrawn",
+            }
+            await given_again(core)
+
+
 async def test_what_a_failover_lost_ends_again_while_the_recorder_runs(world: World, clock: Clock) -> None:
     """Once for each server that a worker finds, not with each look."""
     replays, pool = Replays(), world.core.pool

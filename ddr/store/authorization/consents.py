@@ -18,6 +18,14 @@ from ddr.store.database.spreading import is_spread
 
 BY_PATIENT = "patient"  # what a representative may do, too
 
+# Of a consent `c` of patient $1 and pairing $2 to a kind in `{kinds}`: it was there with those given at `{granted}`.
+# Numbers tell, whatever the clock said: those given later have higher ones. Where none is there, `{upto_ms}` does.
+THERE_BY = """coalesce(
+    c.consent_no <= (SELECT max(o.consent_no) FROM consent o
+                      WHERE o.patient_id = $1 AND o.pairing_no = $2 AND o.miv_url = ANY ({kinds})
+                        AND o.granted_ms = ANY ({granted}::bigint[])),
+    c.granted_ms <= {upto_ms})"""
+
 
 @dataclass(frozen=True)
 class Shown:
@@ -86,6 +94,13 @@ async def give(
     return Given(numbers, shortened)
 
 
+_SHORTEN = f"""
+UPDATE consent c SET until_ms = $4, shortened_ms = $5, role = $6, representation_id = $7
+ WHERE patient_id = $1 AND pairing_no = $2 AND miv_url = ANY ($3) AND withdrawn_ms IS NULL AND until_ms > $4
+   AND ($8::bigint IS NULL OR {THERE_BY.format(kinds="$3", granted="$9", upto_ms="$8")})
+RETURNING miv_url, granted_ms, consent_no"""  # noqa: S608 - words of ours
+
+
 async def shorten(
     conn: asyncpg.Connection,
     patient_id: UUID,
@@ -100,15 +115,11 @@ async def shorten(
     """Within a transaction: let no consent to these kinds of data outlast `until_ms`, as chosen at `at_ms`; those that
     did.
 
-    With `given_ms` those given later stay, but for those given at `granted_ms`. `by` as of `acted`.
+    With `given_ms` those stay that were given after it, or after those given at `granted_ms` (THERE_BY). `by` as of
+    `acted`.
     """
     rows = await conn.fetch(
-        """
-        UPDATE consent SET until_ms = $4, shortened_ms = $5, role = $6, representation_id = $7
-         WHERE patient_id = $1 AND pairing_no = $2 AND miv_url = ANY ($3) AND withdrawn_ms IS NULL AND until_ms > $4
-           AND ($8::bigint IS NULL OR granted_ms <= $8 OR granted_ms = ANY ($9::bigint[]))
-        RETURNING miv_url, granted_ms, consent_no
-        """,
+        _SHORTEN,
         patient_id,
         pairing_no,
         list(valuesets),

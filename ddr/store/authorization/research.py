@@ -32,7 +32,11 @@ _END = """
 INSERT INTO research_consent (patient_id, at_ms, act, given_no, ended_by, reason, role, representation_id)
 VALUES ($1, $2, 'ended', $3, $4, $5, $6, $7)
 ON CONFLICT (patient_id, given_no) WHERE given_no IS NOT NULL DO NOTHING RETURNING true"""
-_OPEN_UPTO = f"{_OPEN} AND (g.at_ms <= $2 OR g.at_ms = ANY ($3::bigint[]))"
+# What was given after those given at $3 has a higher number, whatever the clock said.
+_OPEN_UPTO = f"""{_OPEN}
+   AND coalesce(g.act_no <= (SELECT max(o.act_no) FROM research_consent o
+                              WHERE o.patient_id = $1 AND o.act = 'given' AND o.at_ms = ANY ($3::bigint[])),
+                g.at_ms <= $2)"""  # noqa: S608 - words of ours
 _OPEN_OF_RIGHT = f"{_OPEN} AND g.representation_id = $2"
 _OF_PATIENT = """
 SELECT g.act_no, g.at_ms AS given_ms, g.role AS given_role, g.language, g.text_sha256, t.version, t.content,
@@ -81,9 +85,9 @@ async def withdraw_again(
 ) -> bool:
     """What was done at `withdrawn_ms`, before the database was restored; a consent that was given later stays.
 
-    One given at `given_ms` was withdrawn then, whatever the clock said.
+    One given at `given_ms` was withdrawn then, and none after it, whatever the clock said.
     """
-    return await _withdraw(pool, patient_id, reason, now_ms, by, withdrawn_ms, given_ms)
+    return await _withdraw(pool, patient_id, reason, now_ms, by, max(given_ms, default=withdrawn_ms), given_ms)
 
 
 async def _withdraw(

@@ -13,7 +13,7 @@ import asyncpg
 
 from ddr.fhir.versions import Restore
 from ddr.store.audit.trail import Event, record
-from ddr.store.authorization.consents import shorten
+from ddr.store.authorization.consents import THERE_BY, shorten
 from ddr.store.authorization.tokens import Family, find_pairing
 from ddr.store.authorization.unpairing import Party, unpair, withdraw_by
 from ddr.store.database.pool import Connection
@@ -161,6 +161,12 @@ async def end_pairing(pool: asyncpg.Pool, pairing_id: str, by: Party, reason: st
     return row is not None and await unpair(pool, row["patient_id"], row["pairing_no"], by, reason, now_ms)
 
 
+_LATER = f"""
+SELECT EXISTS (SELECT FROM consent c
+                WHERE c.patient_id = $1 AND c.pairing_no = $2 AND c.miv_url = ANY ($3) AND c.withdrawn_ms IS NULL
+                  AND NOT {THERE_BY.format(kinds="$3", granted="$4", upto_ms="$5")})"""  # noqa: S608 - words of ours
+
+
 async def end_consent(
     pool: asyncpg.Pool,
     pairing_id: str,
@@ -171,25 +177,16 @@ async def end_consent(
     reason: str,
     now_ms: int,
 ) -> bool:
-    """End the consents to a kind of data that were given by `ended_ms`, unless there is a later one.
+    """End the consents to a kind of data that were there at `ended_ms`, unless there is a later one.
 
-    Those given at `granted_ms` have ended then, whatever the clock said.
+    Those given at `granted_ms` have ended then, and those after them have not, whatever the clock said.
     """
     pairing = await find_pairing(pool, pairing_id)
     if pairing is None:
         return False
     named = pairing.patient_id, pairing.pairing_no
-    later = await pool.fetchval(
-        """
-        SELECT EXISTS (SELECT FROM consent
-                        WHERE patient_id = $1 AND pairing_no = $2 AND miv_url = $3
-                          AND withdrawn_ms IS NULL AND granted_ms > $4 AND granted_ms <> ALL ($5::bigint[]))
-        """,
-        *named,
-        valueset,
-        ended_ms,
-        list(granted_ms),
-    )
+    upto_ms = max(granted_ms, default=ended_ms)
+    later = await pool.fetchval(_LATER, *named, [valueset], list(granted_ms), upto_ms)
     return not later and await withdraw_by(pool, *named, valueset, by, reason, now_ms)
 
 
@@ -204,14 +201,15 @@ async def shorten_consents(
 ) -> bool:
     """Give the consents of this pairing that existed at `at_ms` the earlier end that was chosen then.
 
-    Those given at `granted_ms` existed, whatever the clock said.
+    Those given at `granted_ms` existed, and those after them did not, whatever the clock said.
     """
     row = await pool.fetchrow("SELECT patient_id, pairing_no FROM pairing_directory WHERE pairing_id = $1", pairing_id)
     if row is None:
         return False
     patient_id, pairing_no = row
+    upto_ms = max(granted_ms, default=at_ms)
     async with pool.acquire() as conn, conn.transaction():  # with the proof, or not at all
-        shortened = await shorten(conn, patient_id, pairing_no, valuesets, until_ms, at_ms, by, at_ms, granted_ms)
+        shortened = await shorten(conn, patient_id, pairing_no, valuesets, until_ms, at_ms, by, upto_ms, granted_ms)
     return bool(shortened.kinds)
 
 
