@@ -6,12 +6,13 @@ OpenID Connect Core 1.0 section 3.1.3.7, RFC 9068 section 4, RFC 8725.
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from joserfc import jwt
-from joserfc.errors import JoseError
+from joserfc.errors import JoseError, SecurityWarning
 from joserfc.jws import JWSRegistry
 from joserfc.jws import extract_compact as parts_of
 
@@ -19,11 +20,13 @@ from ddr.identity.errors import LoginRefused
 from ddr.identity.provider import Description, Provider
 from ddr.identity.representing import LONGEST_SUBJECT, Represented, represented
 
-ALGORITHMS = ["ES256", "ES384", "ES512", "PS256", "PS384", "PS512", "RS256", "RS384", "RS512", "Ed25519"]
+ALGORITHMS = ["ES256", "ES384", "ES512", "PS256", "PS384", "PS512", "RS256", "RS384", "RS512", "Ed25519", "EdDSA"]
 LEEWAY_MS = 60_000  # how far the provider's clock may be from ours
 LONGEST = 16_384  # characters
 ACCESS_TOKEN = "at+jwt"  # noqa: S105 - a type; RFC 9068 section 2.1
 ID_TOKEN_MARKS = {"nonce", "at_hash", "c_hash", "s_hash"}  # OpenID Connect Core 1.0 sections 2 and 3.3.2.11
+# The name that providers still use (RFC 8037); the key says which curve it is, and the library warns of the name alone.
+warnings.filterwarnings("ignore", "EdDSA is deprecated", SecurityWarning)
 _REGISTRY = JWSRegistry(algorithms=ALGORITHMS, strict_check_header=False)  # unknown header members are no fault
 # The library's own limit is 512: a provider that names its certificate in the header (x5c) would let nobody log in.
 _REGISTRY.max_header_length = _REGISTRY.max_signature_length = LONGEST

@@ -14,6 +14,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.hashes import SHA256
 from joserfc import jwt
+from joserfc.jwk import OKPKey
 
 from ddr.identity.errors import LoginRefused, ProviderUnavailable
 from ddr.identity.provider import AGAIN_MS, FRESH_MS, GOOD_MS, Description, Provider
@@ -102,6 +103,20 @@ async def test_a_header_may_bring_the_certificate(provider: Provider, openid: Op
     claims = {**openid.claims("anna"), "aud": CLIENT_ID, "nonce": "n"}
     header = {"alg": "RS256", "kid": "op-1", "x5c": ["M" * 2400]}
     assert await read_id_token(provider, by_hand(header, claims, rs256(openid)), "n", clock())
+
+
+@pytest.mark.parametrize("name", ["EdDSA", "Ed25519"])
+async def test_a_signature_with_ed25519_has_two_names(
+    provider: Provider, openid: OpenIdProvider, clock: Clock, name: str
+) -> None:
+    """Providers use the first one (RFC 8037), the second is newer (RFC 9864)."""
+    openid.key = key = OKPKey.generate_key("Ed25519", {"kid": "op-1", "alg": name})  # type: ignore[assignment]
+    claims = {**openid.claims("anna"), "aud": CLIENT_ID, "nonce": "n"}
+    token = jwt.encode({"alg": name, "kid": "op-1"}, claims, key, algorithms=[name])
+    assert await read_id_token(provider, token, "n", clock())
+    forged = jwt.encode({"alg": name, "kid": "op-1"}, claims, OKPKey.generate_key("Ed25519"), algorithms=[name])
+    with pytest.raises(LoginRefused, match="signature"):
+        await read_id_token(provider, forged, "n", clock())
 
 
 DEEP = urlsafe_b64encode(b'{"alg":"RS256","x":' + b"[" * 5000 + b"]" * 5000 + b"}").rstrip(b"=").decode()
