@@ -439,7 +439,8 @@ def test_values_are_searched_without_unit_too(name: str, without: bool) -> None:
             return bool(asked == one["id"])
         number, *unit = asked[2:].split("|")
         parts = [one, *one.get("component", ())]
-        own = [part["valueQuantity"]["value"] for part in parts if "valueQuantity" in part]
+        held = [part["valueQuantity"] for part in parts if "valueQuantity" in part]
+        own = [each["value"] for each in held if not unit or unit[-1] == each["code"]]
         if not unit and not without:
             return False
         compare = {"gt": operator.gt, "ge": operator.ge, "lt": operator.lt}[asked[:2]]
