@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 
 from ddr.client.answers import at_same_server
 from ddr.client.errors import Refused
@@ -12,7 +13,7 @@ from ddr.conform.exchange import Exchange, Json
 from ddr.conform.kit import Kit
 from ddr.conform.laws.naive import has_code, references
 from ddr.conform.laws.observations import code
-from ddr.conform.laws.times import effective, milliseconds
+from ddr.conform.laws.times import effective, milliseconds, updated
 from ddr.conform.verdict import Advised, Failed, NoData, NotApplicable, NotRun, expect
 from ddr.conform.view import Circle, Elsewhere, View, key_of, matches, mode
 
@@ -131,7 +132,8 @@ def _bound(one: Json, edge: int) -> int:
 
 @check("RS-035", needs=PATIENT, searches=2)
 def sort_orders(kit: Kit) -> None:
-    """`_sort` orders by date, with a minus the other way round, over all pages, and loses nothing."""
+    """`_sort` orders by date, with a minus the other way round, over all pages, and loses nothing; Device and
+    DeviceMetric by `_lastUpdated`, where they can be searched by it."""
     for view in _full(kit):
         everything = view.everything.matches
         wanted = {str(one["id"]) for one in everything}
@@ -148,6 +150,19 @@ def sort_orders(kit: Kit) -> None:
                 continue
             lost = wanted - {str(one["id"]) for one in found.matches}
             expect(not lost, f"{text} loses {len(lost)}", *found.pages[:1])
+    with suppress(NotRun):  # without a CapabilityStatement nobody knows
+        kinds = [kind for kind in ("Device", "DeviceMetric") if "_lastUpdated" in kit.parameters(kind)]
+        for view in kit.views:
+            _devices_in_order(view, kinds)
+
+
+def _devices_in_order(view: View, kinds: Iterable[str]) -> None:
+    """A recorder that sorts by something else only refuses this: which keys there are is left to it."""
+    for kind in kinds:
+        for text, sign in (("_sort=_lastUpdated", 1), ("_sort=-_lastUpdated", -1)):
+            answer = view.get(f"{kind}?{text}")
+            stamps = [sign * updated(one) for one in matches(answer) if "lastUpdated" in (one.get("meta") or {})]
+            expect(stamps == sorted(stamps), f"{kind}?{text} is not in order", answer)
 
 
 @check("RS-038", "RS-035", needs=PATIENT, searches=1)

@@ -267,6 +267,12 @@ SEARCHES = (
         ("newest-comes-first",),
     ),
     Fault(
+        "devices-are-not-sorted",
+        "_sort is not looked at for devices",
+        requests("/fhir/Device(Metric)?$", r"(^|&)_sort=[^&]*"),
+        "sort-orders",
+    ),
+    Fault(
         "total-counts-hidden",
         "total counts what is hidden, too",
         answers(OBSERVATIONS, _count_hidden),
