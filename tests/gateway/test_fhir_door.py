@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import uuid
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
+from ddr.aside import LARGE_ITEMS
 from ddr.fhir.negotiation import Format
 from ddr.fhir.references import ABSENT
 from ddr.fhir.representation import render
+from ddr.gateway.door import limits, metrics
 from ddr.http.core import Core
 from ddr.series.packing import ERROR, HIGH, LOW, decode_values
 from ddr.store.database.digest import sha256
@@ -206,6 +209,28 @@ async def test_what_a_value_is_beyond_is_no_limit_of_a_sensor_that_has_measured_
     assert "Value 1: beyond the limit of the sensor, so the number is kept as U" in str(answers[-1]["outcome"])
     (chunk,) = await rows(core, "SELECT vals FROM chunk WHERE patient_id = $1", patient_id)
     assert decode_values(chunk[0]) == (60, 300, LOW, HIGH, LOW, HIGH, 400)
+
+
+@pytest.mark.parametrize("more", [0, 1])
+async def test_what_many_values_say_of_their_sensor_is_looked_for_beside_the_event_loop(
+    client: Client, monkeypatch: pytest.MonkeyPatch, more: int
+) -> None:
+    on_the_loop: dict[str, bool] = {}
+
+    def noted(work: Any) -> Any:
+        def watched(*given: Any) -> Any:
+            on_the_loop[work.__name__] = threading.current_thread() is threading.main_thread()
+            return work(*given)
+
+        return watched
+
+    parts = (metrics, metrics.new_sensor), (limits, limits._stated), (limits, limits._judged)
+    for module, work in parts:
+        monkeypatch.setattr(module, work.__name__, noted(work))
+    many = series(" ".join(["100"] * (LARGE_ITEMS - 1 + more)), upperLimit=400)
+    once = many | {"effectivePeriod": {"start": "2026-11-12T08:00:00Z"}}
+    assert statuses(await taken(client, bundle(*SERIES, once, beyond(">", 400, 20))))[-2:] == ["201", "201"]
+    assert on_the_loop == {work.__name__: not more for _, work in parts}
 
 
 @pytest.mark.parametrize("limits", [{}, {"lowerLimit": 39.64}])

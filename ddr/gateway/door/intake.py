@@ -20,7 +20,7 @@ from ddr.gateway.door.entries import Entry, reference
 from ddr.gateway.door.limits import add_limits
 from ddr.gateway.door.observations import Observed, is_time_stamp, read_observation
 from ddr.gateway.door.results import answers_of, measurement_answer, with_warnings
-from ddr.gateway.door.sampled import check_count, tokens_of
+from ddr.gateway.door.sampled import check_count, is_large, tokens_of
 from ddr.gateway.door.starts import reach_back
 from ddr.gateway.fields import Fields
 from ddr.gateway.measurements import take_measurements
@@ -186,7 +186,8 @@ class Intake:
         now, from_ms = self.core.clock(), row["started_ms"]
         if kind[0].continuous:
             from_ms = max(from_ms, self.core.catalog.floor_ms(kind[0].valueset, now))
-        body = metrics.new_sensor(*kind, observed, metric, from_ms, now)
+        large = is_large(item.samples for item in observed if item.samples is not None)
+        body = await aside(large, metrics.new_sensor, *kind, observed, metric, from_ms, now)
         return await put_sensor(self.core, self.patient_id, device, metrics.sensor_keys(kind[1], metric)[0], body)
 
     async def _calibrated(self, device: str, sensor: dict[str, Any], metric: Fields) -> str:

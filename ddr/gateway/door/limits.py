@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from uuid import UUID
 
+from ddr.aside import aside
 from ddr.gateway.door import metrics
 from ddr.gateway.door.codes import Json
 from ddr.gateway.door.observations import Observed
-from ddr.gateway.door.sampled import Samples, farthest, lacking, rounded
+from ddr.gateway.door.sampled import Samples, farthest, is_large, lacking, rounded
 from ddr.gateway.fields import Number
 from ddr.gateway.plausibility import implausible, of_unit
 from ddr.gateway.problem import Problem
@@ -30,17 +31,15 @@ async def add_limits(
     so itself.
     """
     samples = [item.samples for item in observed if item.samples is not None]
-    stating = [part for part in samples if part.bounds()]
-    row = await store.sensor_state(core.pool, patient_id, device, sensor) if stating else None
-    if row is None or row["unit"] != stating[0].unit:
+    first = next((part for part in samples if part.bounds()), None)
+    row = await store.sensor_state(core.pool, patient_id, device, sensor) if first is not None else None
+    if first is None or row is None or row["unit"] != first.unit:
         return {}
     known: Json = row["registration"].get("limits") or {}
     refuted: Json = {}
-    decimals = row["decimals"]
-    plausible = of_unit(core.catalog, row["miv_url"], row["unit"])
-    said = lacking(stating, known, decimals)
-    maybe = farthest([part for part in stating if not _implausible(part, plausible)], known | said, decimals)
-    numbers = _extremes(samples, plausible) if maybe else ()
+    decimals, plausible = row["decimals"], of_unit(core.catalog, row["miv_url"], row["unit"])
+    large = is_large(samples)
+    said, maybe, numbers = await aside(large, _stated, samples, known, decimals, plausible)
     for new, among in ((said, None), *(({side: value}, numbers) for side, value in maybe.items())):
         if new:
             body = metrics.known_sensor(row, observed[0].code, None) | {"limits": known | new}
@@ -49,6 +48,21 @@ async def add_limits(
                 known = known | new
             except Problem as problem:
                 refuted |= new if problem.code == NUMBERS_BEYOND else {}
+    return await aside(large, _judged, observed, known, refuted, decimals, plausible)
+
+
+def _stated(
+    samples: Sequence[Samples], known: Json, decimals: int, plausible: Plausible | None
+) -> tuple[Json, Json, Sequence[Number]]:
+    """The limits that the samples say, those that single values may mean, and what numbers stand beside these."""
+    said = lacking(samples, known, decimals)
+    maybe = farthest([part for part in samples if not _implausible(part, plausible)], known | said, decimals)
+    return said, maybe, _extremes(samples, plausible) if maybe else ()
+
+
+def _judged(
+    observed: Sequence[Observed], known: Json, refuted: Json, decimals: int, plausible: Plausible | None
+) -> dict[int, Problem]:
     found = {
         item.entry.index: _implausible(item.samples, plausible) or _unfit(item.samples, known, refuted, decimals)
         for item in observed

@@ -37,7 +37,7 @@ def metric_code(metric: Fields, catalog: MivCatalog, observed: Sequence[Observed
     units = [with_litre(code) for system, code in codings(metric.object("unit")) if system == UCUM and code]
     units += [item.unit for item in observed if item.unit]
     found = codings(metric.object("type"))
-    wanted: list[str | None] = [*units] or [None]
+    wanted: list[str | None] = [*dict.fromkeys(units)] or [None]
     known = next((entry for unit in wanted if (entry := measured(catalog, found, unit))), None)
     if known is None and observed:
         known = observed[0].miv, observed[0].code

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from decimal import Decimal, localcontext
 from typing import Any
 
+from ddr.aside import LARGE_ITEMS
 from ddr.fhir.instants import date_time
 from ddr.gateway.door.codes import Json
 from ddr.gateway.fields import MAX_NUMBER, Fields, Number, decimals_of
@@ -63,6 +64,11 @@ def single(value: Any, comparator: str | None, unit: str | None, time: str) -> S
         raise invalid("valueQuantity.value", f"must be a number of at most {MAX_NUMBER}")
     beyond = {side: value for side, sign in zip(BOUNDS, ("<", ">"), strict=True) if sign == comparator}
     return Samples(unit, [{"time": time, "value": words[comparator]}], beyond=beyond or None)
+
+
+def is_large(samples: Iterable[Samples]) -> bool:
+    """Whether there are so many values that they are looked at beside the event loop."""
+    return sum(len(part.readings) for part in samples) > LARGE_ITEMS
 
 
 def lacking(samples: Iterable[Samples], known: Json, decimals: int) -> Json:
