@@ -63,9 +63,11 @@ TEXTS = {
     "know": Words("Gut zu wissen", "Good to know"),
     "know_who": Words(
         "Lesen können die Daten nur {diga} und der Hersteller {manufacturer}, soweit die App sie braucht. "
-        "Ihr Name und Ihre Kontodaten werden nicht weitergegeben; {diga} erhält nur ein Pseudonym.",
+        "Ihr Name und Ihre Kontodaten werden nicht weitergegeben; {diga} erhält nur ein Pseudonym, "
+        "eine zufällige Kennung an Stelle Ihres Namens.",
         "Only {diga} and its manufacturer {manufacturer} can read the data, as far as the app needs it. "
-        "Your name and account details are not passed on; {diga} only receives a pseudonym.",
+        "Your name and account details are not passed on; {diga} only receives a pseudonym, a "
+        "random code in place of your name.",
     ),
     "know_until": Words(
         "Endet die Verordnung der App früher als gewählt, endet auch die Verbindung.",

@@ -26,6 +26,12 @@ TEXTS = {
     "of_values": Words("{percent} % der Werte bis", "{percent} % of values up to"),
     "mean": Words("Durchschnitt", "Average"),
     "gmi": Words("Glukose-Management-Indikator", "Glucose management indicator"),
+    "figures_how": Words(
+        "Der Glukose-Management-Indikator schätzt aus diesen Messwerten den Langzeitwert (HbA1c). Standardabweichung "
+        "und Schwankung sagen, wie weit die Werte um den Durchschnitt streuen.",
+        "The glucose management indicator estimates the long-term value (HbA1c) from these readings. Standard "
+        "deviation and variation say how far the values scatter around the average.",
+    ),
     "cv": Words("Schwankung (Variationskoeffizient)", "Variation (coefficient of variation)"),
     "active": Words("Zeit mit Messwerten", "Time with readings"),
     "ranges": Words("Zeit in den Bereichen", "Time in ranges"),
