@@ -28,7 +28,7 @@ from ddr.miv.model import MivCode
 from ddr.patient_pages import record_copy
 from ddr.patient_pages.names import title_of
 from ddr.patient_pages.single_values import values
-from ddr.patient_pages.table_forms import Exact, Excel
+from ddr.patient_pages.table_forms import Exact, Excel, for_excel
 from ddr.patient_pages.visitor import Visitor, core_of
 from ddr.series.slots import text, winners
 from ddr.series.status import WITHDRAWN
@@ -46,6 +46,7 @@ Resource = Mapping[str, Any]
 
 CSV = "text/csv; charset=utf-8; header=present"
 FHIR_FILE, CONSENTS_FILE, ACCESSES_FILE = "messwerte.json", "zustimmungen.csv", "zugriffe.csv"
+CONSENTS_EXCEL, ACCESSES_EXCEL = "zustimmungen-excel.csv", "zugriffe-excel.csv"
 LARGE_LINES = 100  # of a table that are made beside the event loop: a day of a sensor with a reading a minute has 1,440
 ASKED_MS = 1000  # how long a right that was found in force is not asked again while somebody reads
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet would calculate with a text that begins so
@@ -97,12 +98,28 @@ async def consents(request: Request, _: Visitor, session: Session) -> Response:
     return await _answer(request, core, session, lines, CSV, CONSENTS_FILE)
 
 
+async def consents_as_spreadsheet(request: Request, _: Visitor, session: Session) -> Response:
+    """The same as a German Excel opens it."""
+    core = await core_of(request).reading()
+    lines = record_copy.consent_lines(core, session.patient_id, language(request.scope))
+    lines = for_excel(lines, record_copy.CONSENT_GERMAN)
+    return await _answer(request, core, session, lines, CSV, CONSENTS_EXCEL)
+
+
 async def accesses(request: Request, _: Visitor, session: Session) -> Response:
     """Who read what, and what was changed, as a table."""
     core = await core_of(request).reading()
     upto_no = await trail.newest_no(core.pool, session.patient_id)
     lines = record_copy.access_lines(core, session.patient_id, language(request.scope), upto_no)
     return await _answer(request, core, session, lines, CSV, ACCESSES_FILE)
+
+
+async def accesses_as_spreadsheet(request: Request, _: Visitor, session: Session) -> Response:
+    """The same as a German Excel opens it."""
+    core = await core_of(request).reading()
+    upto_no = await trail.newest_no(core.pool, session.patient_id)
+    lines = record_copy.access_lines(core, session.patient_id, language(request.scope), upto_no)
+    return await _answer(request, core, session, for_excel(lines, record_copy.ACCESS_GERMAN), CSV, ACCESSES_EXCEL)
 
 
 async def _answer(

@@ -39,6 +39,14 @@ CONSENT_HEADING = (
     *("language", "text_version", "text_sha256", "text"),
 )
 ACCESS_HEADING = ("time", "app", "client_id", "event", "what")
+# The same as a German Excel opens them.
+CONSENT_GERMAN = (
+    *("Verbindung", "App", "client_id", "verbunden", "getrennt", "getrennt, weil"),
+    *("Daten", "ValueSet", "zugestimmt", "bis", "zuerst bis", "beendet", "beendet von", "beendet, weil"),
+    *("zugestimmt als", "beendet als"),
+    *("Sprache", "Fassung", "SHA-256", "Text"),
+)
+ACCESS_GERMAN = ("Zeit", "App", "client_id", "Ereignis", "was")
 ACTS = {"given": "copy.given", "shortened": "copy.shortened", "ended": "copy.ended"}
 ACTS_BY = {"given": "copy.given_by", "shortened": "copy.shortened_by"}  # of a representative
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet would calculate with a text that begins so

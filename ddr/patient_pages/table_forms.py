@@ -1,10 +1,11 @@
-"""The two forms of the patient's table: exact for programs (RFC 4180), and as a German Excel opens it. Pure."""
+"""The two forms of the patient's tables: exact for programs (RFC 4180), and as a German Excel opens it. Pure."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from zoneinfo import ZoneInfo
@@ -68,8 +69,35 @@ class Excel(Exact):
     def row(self, cells: Sequence[str]) -> Sequence[str]:
         """Time and numbers as German programs write them."""
         changed = list(cells)
-        local = datetime.fromisoformat(cells[TIME]).astimezone(ZoneInfo("Europe/Berlin"))
-        changed[TIME] = f"{local:%d.%m.%Y %H:%M:%S}"
+        changed[TIME] = _german(cells[TIME])
         for at in NUMBERS:
             changed[at] = cells[at].replace(".", ",")
         return changed
+
+
+_INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
+
+
+def _german(instant: str) -> str:
+    """An instant in German time; as it is where no German day can be told (the last hour of the year 9999)."""
+    try:
+        local = datetime.fromisoformat(instant).astimezone(ZoneInfo("Europe/Berlin"))
+    except OverflowError:
+        return instant
+    return f"{local:%d.%m.%Y %H:%M:%S}"
+
+
+async def for_excel(lines: AsyncIterator[bytes], heading: Sequence[str]) -> AsyncIterator[bytes]:
+    """A table of texts and instants as a German Excel opens it, from its exact form.
+
+    The first piece of `lines` is the heading; `heading` is the same in German. Each piece holds whole rows.
+    """
+    form = Excel(heading=heading)
+    await anext(lines)
+    yield form.begin()
+    async for piece in lines:
+        written = io.StringIO()
+        rows = csv.reader(io.StringIO(piece.decode(), newline=""))
+        changed = ([_german(cell) if _INSTANT.fullmatch(cell) else cell for cell in row] for row in rows)
+        csv.writer(written, delimiter=form.separator).writerows(changed)
+        yield written.getvalue().encode()

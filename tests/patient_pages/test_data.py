@@ -375,7 +375,10 @@ async def test_others_see_nothing_of_it(core: Core, path: str) -> None:
     assert (await Browser(core).get(path)).headers["location"] == "/login"
 
 
-FILES = ("/me/data.csv", "/me/data-excel.csv", "/me/data.json", "/me/consents.csv", "/me/accesses.csv")
+FILES = (
+    *("/me/data.csv", "/me/data-excel.csv", "/me/data.json"),
+    *("/me/consents.csv", "/me/consents-excel.csv", "/me/accesses.csv", "/me/accesses-excel.csv"),
+)
 
 
 @pytest.mark.parametrize("path", FILES)
@@ -423,7 +426,7 @@ async def test_downloads_are_in_the_trail(core: Core) -> None:
 
 async def test_who_asks_for_the_headers_has_downloaded_nothing(core: Core) -> None:
     _, browser = await worn(core)
-    for path in ("/me/data.csv", "/me/data-excel.csv", "/me/data.json", "/me/consents.csv", "/me/accesses.csv"):
+    for path in FILES:
         answer = await browser.http.head(path)
         assert answer.status_code == 200 and answer.content == b"" and "content-length" not in answer.headers
         assert answer.headers["content-disposition"].startswith("attachment")

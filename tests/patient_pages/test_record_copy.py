@@ -5,9 +5,11 @@ from __future__ import annotations
 import base64
 import csv
 import io
-from datetime import date
+import re
+from datetime import date, datetime
 from typing import Any
 from uuid import UUID, uuid4
+from zoneinfo import ZoneInfo
 
 import orjson
 import pytest
@@ -101,6 +103,28 @@ async def test_the_tables_hold_the_same(told: tuple[Patient, Browser]) -> None:
     accesses = list(csv.DictReader(io.StringIO((await browser.get("/me/accesses.csv")).text)))
     assert [row["event"] for row in accesses].count("diga:data:read") == 5
     assert accesses[-1]["event"] == "patient:data:downloaded", "the table before; not this one"
+
+
+async def test_a_german_excel_opens_them(told: tuple[Patient, Browser]) -> None:
+    """Umlauts, columns and times are right: without the mark, and with commas, all was one column of broken letters."""
+    _, browser = told
+    for name in ("consents", "accesses"):
+        exact = list(csv.reader(io.StringIO((await browser.get(f"/me/{name}.csv")).text)))
+        answer = await browser.get(f"/me/{name}-excel.csv")
+        assert answer.headers["content-disposition"].endswith('-excel.csv"')
+        assert answer.content.startswith(b"\xef\xbb\xbf")
+        rows = list(csv.reader(io.StringIO(answer.content.decode("utf-8-sig"), newline=""), delimiter=";"))
+        assert {len(row) for row in rows} == {len(exact[0])}
+        assert len(rows) == len(exact) + (name == "accesses"), "the download before it"
+        for row, same in zip(rows[1:], exact[1:], strict=False):
+            for cell, was in zip(row, same, strict=True):
+                assert cell == (in_germany(was) if re.fullmatch(r"2\d{3}-\d\d-\d\dT.*Z", was) else was)
+    page = (await browser.get("/me/data")).text
+    assert all(f'href="/me/{name}-excel.csv"' in page for name in ("consents", "accesses"))
+
+
+def in_germany(instant: str) -> str:
+    return f"{datetime.fromisoformat(instant).astimezone(ZoneInfo('Europe/Berlin')):%d.%m.%Y %H:%M:%S}"
 
 
 async def test_the_table_holds_who_sends_who_represents_and_who_got_readings(core: Core) -> None:

@@ -117,9 +117,14 @@ TEXTS = {
         "All for medical software (FHIR), with consents and accesses",
     ),
     "download_consents": Words(
-        "Zustimmungen mit dem Text, dem Sie zugestimmt haben, Verbindungen und wer Sie vertritt (CSV)",
-        "Consents with the text that you agreed to, connections, and who represents you (CSV)",
+        "Zustimmungen mit dem Text, dem Sie zugestimmt haben, Verbindungen und wer Sie vertritt",
+        "Consents with the text that you agreed to, connections, and who represents you",
     ),
-    "download_accesses": Words("Wer wann was gelesen hat (CSV)", "Who read what and when (CSV)"),
+    "download_accesses": Words("Wer wann was gelesen hat", "Who read what and when"),
+    "excel": Words("für Excel", "for Excel"),
+    "consents_excel": Words("Zustimmungen, für Excel", "Consents, for Excel"),
+    "consents_csv": Words("Zustimmungen, CSV", "Consents, CSV"),
+    "accesses_excel": Words("Zugriffe, für Excel", "Accesses, for Excel"),
+    "accesses_csv": Words("Zugriffe, CSV", "Accesses, CSV"),
     "delete": Words("Alle meine Daten löschen", "Delete all my data"),
 }
