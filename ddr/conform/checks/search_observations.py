@@ -276,8 +276,7 @@ def search_by_component_code(kit: Kit) -> None:
 
 @check("BP-015", needs=PATIENT, searches=4)
 def search_by_component_value(kit: Kit) -> None:
-    """`component-value-quantity` compares the value of any component, with unit and without; in a unit of another kind
-    it finds nothing."""
+    """`component-value-quantity` compares the value of any component, with unit and without, none of another unit."""
 
     def look(view: View, found: list[Json]) -> None:
         values = sorted(value for one in found for _, value in quantities(one, True))

@@ -132,8 +132,10 @@ def _bound(one: Json, edge: int) -> int:
 
 @check("RS-035", needs=PATIENT, searches=2)
 def sort_orders(kit: Kit) -> None:
-    """`_sort` orders by date, with a minus the other way round, over all pages, and loses nothing; Device and
-    DeviceMetric by `_lastUpdated`, where they can be searched by it."""
+    """`_sort` orders by date, with a minus the other way round, over all pages, and loses nothing.
+
+    Device and DeviceMetric are ordered by `_lastUpdated`, where they can be searched by it.
+    """
     for view in _full(kit):
         everything = view.everything.matches
         wanted = {str(one["id"]) for one in everything}
