@@ -30,7 +30,7 @@ def coding(fields: Fields) -> dict[str, str]:
     found = {
         "system": fields.need("system", fields.uri),
         "version": fields.text("version"),
-        "code": fields.need("code", fields.text),
+        "code": fields.need("code", fields.code),
         "display": fields.text("display"),
     }
     fields.done()

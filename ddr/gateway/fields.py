@@ -23,6 +23,11 @@ MAX_DECIMALS = 4
 # What FHIR strings and XML 1.0 cannot carry; PostgreSQL texts hold no U+0000 either.
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
+_CODE = re.compile(r"\S+( \S+)*")
+_WRONG_URN = re.compile(
+    r"urn:oid:(?![0-2](\.(0|[1-9][0-9]*))+$)|urn:uuid:(?![0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}$)"
+)
+
 MAX_DIGITS = 18  # that a decimal may be written with, zeros at its end included (FHIR R4 datatypes.html#decimal)
 
 Number = int | float
@@ -80,10 +85,17 @@ class Fields:
         return self.text(name, MAX_NOTE)
 
     def uri(self, name: str) -> str | None:
-        """A URI, in so far as it has no blanks."""
+        """A URI, in so far as it has no blanks, and the OID or UUID of a URN is one (FHIR R4 datatypes.html#uri)."""
         value = self.text(name)
-        if value is not None and (":" not in value or any(char.isspace() for char in value)):
+        if value is not None and (":" not in value or any(char.isspace() for char in value) or _WRONG_URN.match(value)):
             raise invalid(self.at(name), "must be an absolute URI")
+        return value
+
+    def code(self, name: str) -> str | None:
+        """A FHIR code: no whitespace but single blanks within (FHIR R4 datatypes.html#code)."""
+        value = self.text(name)
+        if value is not None and not _CODE.fullmatch(value):
+            raise invalid(self.at(name), "must be a code, without whitespace but single blanks within")
         return value
 
     def key(self, name: str) -> str | None:

@@ -104,6 +104,10 @@ async def test_dedicated_sensor(client: Client) -> None:
         ({"method": {}}, "method", "invalid"),
         ({"method": {"coding": [{"system": "http://snomed.info/sct"}]}}, "method.coding[0].code", "invalid"),
         ({"method": {"coding": [{"system": "a b", "code": "1"}]}}, "method.coding[0].system", "invalid"),
+        ({"method": {"coding": [{"system": "urn:oid:1.2.x", "code": "1"}]}}, "method.coding[0].system", "invalid"),
+        ({"method": {"coding": [{"system": "urn:uuid:1", "code": "1"}]}}, "method.coding[0].system", "invalid"),
+        ({"method": {"coding": [{"system": "urn:x", "code": "a  b"}]}}, "method.coding[0].code", "invalid"),
+        ({"method": {"coding": [{"system": "urn:x", "code": "a\tb"}]}}, "method.coding[0].code", "invalid"),
         ({"metric": {"type": 5}}, "metric.type", "invalid"),
         ({"metric": {"operationalStatus": "broken"}}, "metric.operationalStatus", "invalid"),
         ({"metric": {"measurementPeriod": {}}}, "metric.measurementPeriod.repeat", "invalid"),
@@ -121,6 +125,19 @@ async def test_invalid_members(client: Client, members: dict[str, Any], field: s
     answer = await put_sensor(client, "cgm", "glucose", **members)
     assert (answer.status_code, answer.json()["field"], answer.json()["code"]) == (422, field, code)
     assert (await client.get("/devices/cgm/sensors")).json() == {"sensors": []}
+
+
+@pytest.mark.parametrize(
+    ("system", "code"),
+    [
+        ("urn:oid:2.16.840.1.113883.6.1", "a b c"),
+        ("urn:uuid:c757873d-ec9a-4326-a141-556f43239520", "ü"),
+        ("urn:iso:std:iso:11073:10101", "160212"),
+    ],
+)
+async def test_what_a_coding_may_be(client: Client, system: str, code: str) -> None:
+    answer = await put_sensor(client, "cgm", "glucose", method={"coding": [{"system": system, "code": code}]})
+    assert answer.status_code == 201, answer.text
 
 
 @pytest.mark.parametrize("member", ["samplingPeriodMs", "decimals", "limits", "bufferingSeconds", "method", "note"])
