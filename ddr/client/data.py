@@ -93,14 +93,15 @@ def _written(value: Any) -> Any:
     return value
 
 
-def rows_of(changes: Iterable[Change]) -> Iterator[Row]:
+def rows_of(changes: Iterable[Change], unit: str = "") -> Iterator[Row]:
     """Rows with two more columns: `change`, and `pairing`-free identity `observation_id`: replace all rows of an id by
     those that come last; a row without `time` says that the id has none any more. Its `change` is UNREADABLE where
-    the Observation has a form that FHIR does not give it."""
+    the Observation has a form that FHIR does not give it. Glucose is in `unit` (mg/dL or mmol/L) if given, else in that
+    of the device; times have the offset that the recorder gives them."""
     for change in changes:
         found = [] if change.resource is None else _of(change.resource, change.related)
         for reading in found or ():
-            yield {"change": change.kind.value, **row_of(reading)}
+            yield {"change": change.kind.value, **row_of(reading.within(unit) if unit else reading)}
         if not found:
             status = (change.resource or {}).get("status")
             empty: Row = dict.fromkeys(COLUMNS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from datetime import UTC
 from pathlib import Path
 
 from ddr.client import Cursor, Kind
@@ -32,9 +33,10 @@ class Diary:
                     if change.kind is Kind.GONE:
                         continue  # too old for the recorder: it stays here
                     self._db.execute("DELETE FROM value WHERE pairing = ? AND observation = ?", (pairing, change.id))
-                for one in rows_of(step.changes):
+                for one in rows_of(step.changes, "mg/dL"):
                     if one["value"] is not None:
-                        told = (pairing, one["observation_id"], one["time"].isoformat(), float(one["value"]))
+                        time = one["time"].astimezone(UTC).isoformat()  # texts in order of time
+                        told = (pairing, one["observation_id"], time, float(one["value"]))
                         self._db.execute("INSERT INTO value VALUES (?, ?, ?, ?)", told)
                 kept = json.dumps(step.cursor.to_json())
                 self._db.execute("INSERT OR REPLACE INTO cursor VALUES (?, ?)", (pairing, kept))

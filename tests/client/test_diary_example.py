@@ -43,3 +43,15 @@ async def test_a_look_at_everything_finds_what_was_deleted(tmp_path: Path) -> No
     told._recorder._clock = lambda: 1_795_262_400.0  # 2026-11-21
     await told.ask(diary, whole=True)
     assert diary.values(PAIRING) == []
+
+
+async def test_values_are_in_one_unit_and_in_order_of_time(tmp_path: Path) -> None:
+    """Before: 5.5 mmol/L stood there as 5.5 mg/dL, and values in the order of what the clocks of their zones show."""
+    data = {"origin": {"value": 0, "code": "mmol/L"}, "period": 300000.0, "data": "5.5 6.0"}
+    period = {"start": "2026-11-20T11:30:00+05:30", "end": "2026-11-20T11:39:59+05:30"}
+    code = {"coding": [{"system": "http://loinc.org", "code": "105272-9"}]}
+    earlier = chunk("b", valueSampledData=data, effectivePeriod=period, code=code)
+    told = Told(await recorder_of(Foreign({"Observation?": bundle(chunk("a"), earlier)}), tmp_path))
+    diary = DIARY(tmp_path / "diary.sqlite")
+    await told.ask(diary)
+    assert [round(one) for one in diary.values(PAIRING)] == [99, 108, 100, 101]
