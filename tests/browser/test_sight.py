@@ -11,14 +11,15 @@ from playwright.async_api import Locator
 from ddr.settings_checks import _luminance
 from tests.browser.conftest import Site, Window, shoot
 from tests.browser.test_data import fill, log_in
-from tests.browser.test_pairing import overflow
+from tests.browser.test_pairing import CGM, PRESSURE, overflow
+from tests.browser.test_pairing import log_in as on_to_consent
 
 pytestmark = pytest.mark.browser
 
 HIGH_CONTRAST = {"forced_colors": "active", "viewport": {"width": 900, "height": 900}}
 # 320 pixels; and 360 at twice the size of letters, which leaves a page as much room as half of them
 NARROW = {str(width): {"viewport": {"width": width, "height": 640}} for width in (320, 180)}
-BEYOND = """() => [...document.querySelectorAll(".card *:not(.scroll *, svg *)")]
+BEYOND = """() => [...document.querySelectorAll(".card *:not(.scroll *, svg *, .aside *)")]
   .filter((one) => one.getBoundingClientRect().right > one.closest(".card").getBoundingClientRect().right + 0.5)
   .map((one) => one.outerHTML)"""
 
@@ -52,8 +53,22 @@ async def test_large_letters_leave_all_values_on_the_page(site: Site, window: Wi
         for summary in await page.locator("summary").all():
             await summary.click()
         await shoot(page, f"narrow{path.replace('/', '-')}")
+        assert await page.evaluate("document.querySelector('.skip').getBoundingClientRect().right") <= 0, path
         assert await page.evaluate(BEYOND) == [], path
         assert await overflow(page) == 0, path
+
+
+@pytest.mark.parametrize("window", NARROW.values(), ids=NARROW, indirect=True)
+async def test_large_letters_leave_all_of_the_consent_on_the_page(site: Site, window: Window) -> None:
+    page = window.page
+    await page.goto(await site.authorize_url(CGM, PRESSURE))
+    await on_to_consent(page, site)
+    for name in ("consent", "consent-error"):
+        await shoot(page, f"narrow-{name}")
+        assert await page.evaluate(BEYOND) == [], name
+        assert await overflow(page) == 0, name
+        await page.locator("button[value=approve]").click()
+        await page.get_by_role("alert").wait_for()
 
 
 @pytest.mark.parametrize(
