@@ -210,6 +210,7 @@ REPORTS = (
         "without a period a summary reaches back two days",
         _report(_all(lambda one: _later(one, 11))),
         "summary-without-a-period",
+        ("summary-of-seven-days",),
     ),
     Fault(
         "summary-of-its-own-period",
