@@ -11,7 +11,7 @@ from ddr.conform.check import all_checks
 from ddr.conform.kit import Kit
 from ddr.conform.verdict import Verdict
 from tests.conform.conftest import with_pairings
-from tests.conform.faults.fault import accepted
+from tests.conform.faults.fault import accepted, heads
 from tests.conform.faults.oauth import PAR
 from tests.conform.faults.tamper import PUSHED, Tamper, asks, edited, replaced, wrapping
 from tests.conform.liberties import groups, together
@@ -43,6 +43,14 @@ async def test_a_pushed_request_may_live_for_long_and_say_nothing_of_caches(exam
     names = ("par-is-accepted", "par-answer-is-not-cached")
     results = await examined.run(kit, [one for one in all_checks() if one.name in names])
     assert [(one.verdict, one.advice) for one in results] == [(Verdict.PASSED, False), (Verdict.FAILED, True)]
+
+
+async def test_what_a_cache_may_do_is_said_in_letters_of_any_size(examined: Examined) -> None:
+    """RFC 9111 section 5.2. Before: `No-Store` was none, a failure of a MUST."""
+    kit = examined.kit(wrapping(heads("/oauth/(par|token)$", cache_control="Private, No-Store")))
+    names = ("par-answer-is-not-cached", "token-answer-is-not-cached")
+    results = await examined.run(kit, [one for one in all_checks() if one.name in names])
+    assert [(one.verdict, one.text) for one in results] == [(Verdict.PASSED, "")] * 2
 
 
 async def test_a_challenge_may_have_as_many_characters_as_its_rfc_allows(examined: Examined, paired: Kit) -> None:

@@ -68,7 +68,8 @@ def token_answer_is_complete(kit: Kit) -> None:
 def token_answer_is_not_cached(kit: Kit) -> None:
     """The answer with tokens forbids caching (RFC 6749 section 5.1)."""
     for one in _pairings(kit):
-        expect("no-store" in one.answered.headers.get("cache-control", ""), "no-store is missing", one.answered)
+        stored = one.answered.headers.get("cache-control", "").lower()
+        expect("no-store" in stored, "no-store is missing", one.answered)
 
 
 @check("SCO-002", "AS-020", needs=PATIENT)

@@ -45,7 +45,7 @@ def par_is_accepted(kit: Kit) -> None:
 def par_answer_is_not_cached(kit: Kit) -> None:
     """The answer to a PAR forbids caching, as in the example of RFC 9126 section 2.2."""
     answer = _push(kit)
-    stored = answer.headers.get("cache-control", "")
+    stored = answer.headers.get("cache-control", "").lower()
     if answer.status == 201 and "no-store" not in stored and "no-cache" not in stored:
         raise Advised("Cache-Control is missing", answer)
 
