@@ -36,6 +36,15 @@ async def aside(large: bool, work: Callable[P, T], *args: P.args, **kwargs: P.kw
         return await asyncio.get_running_loop().run_in_executor(_THREADS, lambda: given.pop()())
 
 
+async def in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """As `asyncio.to_thread`, but called at once when the system gives no thread: for what a process that others depend
+    on has to do, may be done twice, and is not worth ending for."""
+    try:
+        return await asyncio.to_thread(work, *args, **kwargs)
+    except RuntimeError:
+        return work(*args, **kwargs)
+
+
 class Breath:
     """Lets others have their turn in a long loop on the event loop.
 

@@ -1,6 +1,6 @@
 """A worker that is replaced since it died and exchanged since settings changed, at one time: one takes its place.
 
-And one that cannot be replaced, because the system gives no process.
+And one that cannot be replaced, because the system gives no process or no thread.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from ddr.cli.serving import supervisor
+from ddr.cli.serving import lifeline, supervisor
+from ddr.cli.serving.lifeline import Lifeline
 from ddr.cli.serving.process import BEAT_SECONDS
 from ddr.cli.serving.supervisor import Supervisor
 from ddr.settings import Settings
@@ -122,8 +123,9 @@ async def test_a_reload_while_a_dead_worker_is_not_replaced_yet(
 
 
 @pytest.mark.parametrize("dies", [True, False])
+@pytest.mark.parametrize("fault", [OSError(), RuntimeError("can't start new thread")])
 async def test_a_system_that_gives_no_process_is_asked_again_with_pauses(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dies: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dies: bool, fault: Exception
 ) -> None:
     """A worker that had served for long has a successor at once; without one the supervisor would try without end."""
     settings, pauses = Settings(server_cert=tmp_path / "no", server_key=tmp_path / "no", workers=1), Pauses()
@@ -132,7 +134,7 @@ async def test_a_system_that_gives_no_process_is_asked_again_with_pauses(
     async def refuse(*of: object) -> Worker:
         nonlocal asked
         asked += 1
-        raise OSError
+        raise fault
 
     async with supervised(settings, pauses, monkeypatch) as own:
         worker = await spawned(1)
@@ -152,3 +154,42 @@ async def test_a_system_that_gives_no_process_is_asked_again_with_pauses(
         async with asyncio.timeout(60):
             while not own._restarts:  # noqa: ASYNC110 - the supervisor does it
                 await asyncio.sleep(0.01)
+
+
+async def no_thread(*of: object) -> None:
+    """In place of `asyncio.to_thread`, at the limit of an account or a container."""
+    raise RuntimeError("can't start new thread")
+
+
+async def test_a_reload_needs_no_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before: it ended the recorder."""
+    settings, pauses = Settings(server_cert=tmp_path / "no", server_key=tmp_path / "no", workers=1), Pauses()
+    async with supervised(settings, pauses, monkeypatch) as own:
+        (await spawned(1)).ready.set()
+        monkeypatch.setattr(asyncio, "to_thread", no_thread)
+        own.reload()
+        (await spawned(2)).ready.set()
+        async with asyncio.timeout(60):
+            await Worker.every[0].ended.wait()
+        assert not Worker.every[1].ended.is_set()
+
+
+async def test_figures_are_told_again_when_there_are_threads_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before: those of the last moment before, for as long as the worker lived."""
+    monkeypatch.setattr(lifeline, "BEAT_SECONDS", 0.01)
+    own, asked = Lifeline(lambda _: None), asyncio.Event()
+    own.figures = lambda: {"ddr_requests_waiting": 1}
+
+    async def asking(*of: object) -> None:
+        asked.set()
+        await no_thread()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(asyncio, "to_thread", asking)
+        counting = asyncio.create_task(own._count())
+        await asked.wait()
+    async with asyncio.timeout(60):
+        while not own._known and not counting.done():  # noqa: ASYNC110 - nobody is told of it
+            await asyncio.sleep(0.01)
+    assert own._known == {"ddr_requests_waiting": 1}
+    counting.cancel()

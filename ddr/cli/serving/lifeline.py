@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import orjson
@@ -85,7 +86,8 @@ class Lifeline:
     async def _count(self) -> None:
         """Collect the figures beside the event loop. The beat does not wait: threads may be busy, and we alive."""
         while True:
-            self._known = await asyncio.to_thread(self._figures)
+            with suppress(RuntimeError):  # the system gives no thread at the moment
+                self._known = await asyncio.to_thread(self._figures)
             await asyncio.sleep(BEAT_SECONDS)
 
     async def _listen(self, reader: asyncio.StreamReader, end: Callable[[], None]) -> None:

@@ -29,6 +29,8 @@ START_BEATS = 60  # until the first one: the interpreter may take its time on a 
 GRACE_SECONDS = DRAIN_SECONDS + 10
 LONGEST_LINE = 16 * 1024 * 1024  # a worker tells some 30 kB, and is told what all of them do
 
+NOT_STARTED = (OSError, RuntimeError)  # no process; no thread, of which Python 3.11 needs one to wait for its end
+
 module = "ddr.cli.serving.worker"  # what a worker runs; the demonstration has its own
 
 log = logging.getLogger(__name__)
@@ -50,7 +52,7 @@ class WorkerProcess:
     async def spawn(
         cls, number: int, sockets: Sockets, environment: Mapping[str, str], settings: Settings, pair: ServerPair | None
     ) -> WorkerProcess:
-        """Start worker `number`. Raises OSError when the system gives no further process."""
+        """Start worker `number`. Raises NOT_STARTED when the system gives no further process."""
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", module, str(number), to_argument(sockets)),
             env=environment,

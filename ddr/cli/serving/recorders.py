@@ -15,9 +15,10 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import fields
 from typing import Any
 
+from ddr.aside import in_thread
 from ddr.cli.main import OPERATOR_ERRORS
 from ddr.cli.serving.apart import conflict
-from ddr.cli.serving.process import GRACE_SECONDS
+from ddr.cli.serving.process import GRACE_SECONDS, NOT_STARTED
 from ddr.settings import Settings
 from ddr.settings_recorders import choosing, names
 
@@ -98,7 +99,7 @@ class Kept:
                 stdin=asyncio.subprocess.PIPE,
                 start_new_session=True,  # Ctrl-C is for us, and we tell each
             )
-        except OSError as error:
+        except NOT_STARTED as error:
             log.error("recorders.not_started", extra={"recorder": self.name, "error": type(error).__name__})
             return None
         self._process = process
@@ -170,7 +171,7 @@ class Recorders:
 
     async def _read(self) -> None:
         try:
-            found = await asyncio.to_thread(names, os.environ)
+            found = await in_thread(names, os.environ)
         except OPERATOR_ERRORS as error:
             log.error("recorders.unreadable", extra={"reason": str(error)})
             return
@@ -207,9 +208,9 @@ class Recorders:
         """The settings of this recorder; None, told in the log, when they are wrong or another's."""
         async with self._one_by_one:
             try:
-                settings = await asyncio.to_thread(self._checked, choosing(os.environ, name))
+                settings = await in_thread(self._checked, choosing(os.environ, name))
                 if runs:
-                    await asyncio.to_thread(self._fit, settings)
+                    await in_thread(self._fit, settings)
                 others = {each.name: each.settings for each in self._kept.values() if each.settings is not None}
                 others.pop(name, None)
                 reason = conflict(settings, others)

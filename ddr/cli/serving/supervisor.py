@@ -11,9 +11,10 @@ from typing import Any, TypeVar
 
 import orjson
 
+from ddr.aside import in_thread
 from ddr.cli.errors import CommandError
 from ddr.cli.main import OPERATOR_ERRORS
-from ddr.cli.serving.process import BEAT_SECONDS, WorkerProcess
+from ddr.cli.serving.process import BEAT_SECONDS, NOT_STARTED, WorkerProcess
 from ddr.cli.serving.sockets import Sockets
 from ddr.settings import Settings
 from ddr.tls.follow import LOOK_SECONDS
@@ -106,7 +107,7 @@ class Supervisor:
             worker = await WorkerProcess.spawn(
                 number, self._sockets, self._environment, self._settings, self._files.held
             )
-        except OSError as error:
+        except NOT_STARTED as error:
             log.error("serve.worker_not_started", extra={"worker": number, "error": type(error).__name__})
             return None
         self._alive = {one for one in self._alive if not one.ended.is_set()} | {worker}
@@ -139,7 +140,7 @@ class Supervisor:
             self._reloading.clear()
             former = self._settings, self._files
             try:
-                self._settings = new = await asyncio.to_thread(self._recheck)
+                self._settings = new = await in_thread(self._recheck)
             except OPERATOR_ERRORS as error:
                 log.error("serve.reload_refused", extra={"reason": str(error)})
                 continue
