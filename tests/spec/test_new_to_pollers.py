@@ -271,6 +271,39 @@ async def test_a_longer_history_is_new(ddr: Recorder) -> None:
         ddr.core.catalog = catalog
 
 
+@pytest.mark.parametrize("days", [(60, 90), (90, 60, 90)], ids=["longer twice", "longer, shorter, longer"])
+@pytest.mark.parametrize("between", ["Device", "Observation?code=20150-9", "read", "unheard"])
+async def test_each_longer_history_is_new_whatever_was_asked_between(
+    ddr: Recorder, days: tuple[int, ...], between: str
+) -> None:
+    """A request that shows nothing of what a raising opened, or whose answer is lost, leaves it new at the next one."""
+    home, now_ms = Home(ddr, await ddr.patient()), ddr.clock()
+    for device in ("meter", "cgm"):
+        await home.device(device, startedAt=home.ago(100 * DAY))
+    await home.cgm("cgm", now_ms - 100 * DAY)
+    for ago in (80, 50, 35, 1):
+        await home.glucose(f"{ago}", now_ms - ago * DAY)
+        await home.readings("cgm", now_ms - ago * DAY, [100])
+    poller = Poller(await paired(ddr, home.patient, BG, CGM, LF))
+    told = set(await poller.poll())
+    catalog = ddr.core.catalog
+    path = {
+        "read": f"Observation/{home.ids['1']}",
+        "unheard": f"Observation?_count=1000&_lastUpdated=gt{quote(poller.cursor)}",
+    }.get(between, between)
+    try:
+        for period in days:
+            ddr.clock.advance(10)
+            terms = {miv.name: MivSettings(0, period, miv.vendor_holdup_seconds) for miv in catalog.mivs}
+            ddr.core.catalog = load_catalog(ddr.settings.miv_packages, terms)
+            assert (await poller.reader.get(path)).status_code == 200
+        told.update(await poller.poll())
+        assert told == set(await poller.everything())
+        assert await poller.poll() == []
+    finally:
+        ddr.core.catalog = catalog
+
+
 @pytest.mark.requirement("RS-036", "SER-014")
 async def test_what_a_shorter_delay_shows_is_new(ddr: Recorder) -> None:
     """A chunk of which nothing has arrived is expected earlier than when it was last asked about."""

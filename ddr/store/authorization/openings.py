@@ -43,10 +43,13 @@ _NOTE = """
 INSERT INTO opening (patient_id, pairing_no, kind, historic_days, delay_ms) VALUES ($1, $2, $3, $4, $5)
 ON CONFLICT DO NOTHING"""
 
+# One older_ms for all longer periods: what an earlier one opened is as new again with the next. The DiGA may not have
+# looked at it in between, or have got no answer, and to be told twice is better than never.
 _OPEN = """
 UPDATE opening o
    SET opened_ms = CASE WHEN o.delay_ms > seen.delay_ms THEN $5 ELSE coalesce(o.opened_ms, $5) END,
-       older_ms = CASE WHEN o.historic_days < seen.days THEN $5 - o.historic_days * $6::bigint ELSE o.older_ms END,
+       older_ms = CASE WHEN o.historic_days < seen.days THEN greatest(o.older_ms, $5 - o.historic_days * $6::bigint)
+                       ELSE o.older_ms END,
        older_opened_ms = CASE WHEN o.historic_days < seen.days THEN $5 ELSE o.older_opened_ms END,
        historic_days = seen.days, delay_ms = seen.delay_ms
   FROM unnest($3::text[], $4::integer[], $7::bigint[]) AS seen (kind, days, delay_ms)
