@@ -309,7 +309,7 @@ async def test_a_withdrawal_is_done_again_after_a_restore(core: Core, clock: Clo
     assert [entry["event"] for entry in written] == ["patient:research:withdrawn"] * 2
     for one in (own, browser):  # as if the withdrawals were lost, which a backup from before them is
         await agree(one)
-    restored = [{**entry, "at_ms": clock()} for entry in written]
+    restored = [{**entry, "at_ms": clock(), "given_ms": [clock()]} for entry in written]
     clock.advance(60)
     assert await replay(core.pool, restored, clock()) == {"patient:research:withdrawn": 2}
     assert (await acts(core, patient))[-1] == ("ended", "patient", None)
