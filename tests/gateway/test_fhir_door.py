@@ -211,6 +211,18 @@ async def test_what_a_value_is_beyond_is_no_limit_of_a_sensor_that_has_measured_
     assert decode_values(chunk[0]) == (60, 300, LOW, HIGH, LOW, HIGH, 400)
 
 
+async def test_a_value_beyond_what_cannot_be_takes_no_decimals_from_its_sensor(client: Client) -> None:
+    """A device says ">9999" when it has no value: its sensor, and all in its first Bundle, were refused for that."""
+    said = quantity(9999, "mmol/L") | {"comparator": ">"}
+    when = "2026-11-22T08:40:00Z"
+    placeholder = observation("105272-9", METRIC, effectiveDateTime=when, valueQuantity=said)
+    values = series("5.5 6.1", origin=quantity(0, "mmol/L"), lowerLimit=Decimal("2.2"), upperLimit=Decimal("22.2"))
+    sensor = (METRIC, metric(unit=coded("mmol/L", UCUM)))
+    answers = await taken(client, bundle((CGM, cgm()), sensor, values | {"code": coded("105272-9")}, placeholder))
+    assert statuses(answers) == ["201", "201", "201", "422"]
+    assert reason(answers[-1]) == "implausible"
+
+
 @pytest.mark.parametrize("more", [0, 1])
 async def test_what_many_values_say_of_their_sensor_is_looked_for_beside_the_event_loop(
     client: Client, monkeypatch: pytest.MonkeyPatch, more: int

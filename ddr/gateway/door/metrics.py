@@ -10,10 +10,12 @@ from ddr.gateway.door.codes import Json, codings, concept, given, measured, plai
 from ddr.gateway.door.entries import MAX_NAMES, identifier_keys, make_key
 from ddr.gateway.door.observations import Observed
 from ddr.gateway.fields import Fields
+from ddr.gateway.plausibility import of_code
 from ddr.gateway.problem import invalid
 from ddr.miv.model import UCUM, Miv, MivCatalog, MivCode
 from ddr.miv.ucum import with_litre
 from ddr.series.packing import LARGEST
+from ddr.series.plausible import Plausible
 from ddr.store.devices.devices import Row
 
 MAX_CALIBRATIONS = 1000
@@ -72,7 +74,7 @@ def new_sensor(
         "code": code.code,
         "unit": unit,
         "startedAt": date_time(first_ms),
-        **(_series(observed, metric, unit) if miv.continuous else {}),
+        **(_series(observed, metric, unit, of_code(miv, code)) if miv.continuous else {}),
         "calibration": None if metric is None else _at_start(calibrations(metric), first_ms),
         "metric": None if metric is None else _metric(metric),
     }
@@ -114,13 +116,16 @@ def _at_start(events: Sequence[Json], first_ms: int) -> Json | None:
     return {"state": "unspecified"} if events else None
 
 
-def _series(observed: Sequence[Observed], metric: Fields | None, unit: str) -> Json:
+def _series(observed: Sequence[Observed], metric: Fields | None, unit: str, plausible: Plausible | None) -> Json:
     """What only a continuous sensor has, as far as DeviceMetric and values say it."""
     samples = [item.samples for item in observed if item.samples is not None]
     period = None if metric is None else _period_ms(metric)
     limits = next((found.limits for found in samples if found.limits), None)
     decimals = max((found.decimals() for found in samples), default=1 if unit == "mmol/L" else 0)
     bounds = [bound for found in samples for bound in found.bounds()]
+    if plausible is not None:  # what cannot be takes no decimals from the others
+        bounds = [bound for bound in bounds if plausible.least <= bound <= plausible.most]
+    bounds += (limits or {}).values()
     while decimals and any(abs(bound) * 10**decimals > LARGEST for bound in bounds):
         decimals -= 1  # with more there is no room up to the limits
     return {
