@@ -211,6 +211,20 @@ async def test_what_a_value_is_beyond_is_no_limit_of_a_sensor_that_has_measured_
     assert decode_values(chunk[0]) == (60, 300, LOW, HIGH, LOW, HIGH, 400)
 
 
+@pytest.mark.parametrize("known", [False, True])
+async def test_a_number_beyond_one_limit_says_nothing_of_the_other(client: Client, known: bool) -> None:
+    later = {"effectivePeriod": {"start": "2026-11-22T08:30:00Z"}}
+    values = series("39 100", lowerLimit=None if known else 40) | later
+    if known:
+        await taken(client, bundle(*SERIES, series("100 101", lowerLimit=40)))
+    for status in ("201", "200"):
+        answers = await taken(client, bundle(*SERIES, values, beyond(">", 400, 20)))
+        assert statuses(answers)[2:] == [status] * 2
+    (registered,) = (await client.get("/devices")).json()["devices"]
+    (sensor,) = (await client.get(f"/devices/{registered['key']}/sensors")).json()["sensors"]
+    assert sensor["limits"] == {"lower": 40.0, "upper": 400.0}
+
+
 async def test_a_value_beyond_what_cannot_be_takes_no_decimals_from_its_sensor(client: Client) -> None:
     """A device says ">9999" when it has no value: its sensor, and all in its first Bundle, were refused for that."""
     said = quantity(9999, "mmol/L") | {"comparator": ">"}

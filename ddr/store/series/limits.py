@@ -46,7 +46,7 @@ async def add_limits(
     """Note the limits in `columns` and make new versions of the chunks, in the caller's transaction.
 
     `registration` is that of the sensor with its limits; `delay_ms` as for merge_readings. With `among` the limits are
-    a guess: raises NumbersBeyond when one of these numbers, or of the stored ones, lies beyond them.
+    a guess: raises NumbersBeyond when one of these numbers, or of the stored ones, lies beyond one that is new.
     """
     patient_id, sensor_no = sensor["patient_id"], sensor["sensor_no"]
     rows = await lock_epoch_rows(conn, patient_id, sensor_no)
@@ -57,10 +57,10 @@ async def add_limits(
         chunks = [chunk for part in stored.values() for chunk in part]
         large = len(chunks) > LARGE_CHUNKS
         reaching = await aside(large, _reaching, columns, chunks, sensor["decimals"], among or ())
-        if not imported and reaching != columns:
+        if not imported and any(sensor[name] is None and reaching[name] != columns[name] for name in reaching):
             raise NumbersBeyond
-        columns = reaching
     if imported:
+        columns = reaching
         known = {name: columns[f"{name}_limit"] for name in ("lower", "upper")}
         limits = {name: float(value) for name, value in known.items() if value is not None}
         registration = registration | {"limits": limits}
