@@ -184,9 +184,9 @@ async def _store(core: Core, upload: Upload | Problem, now_ms: int, busy: set[UU
             try:
                 upload.outcome = await store_readings(core, upload.key, upload.sensor, upload.readings, now_ms)
             except LimitsAdded:
-                upload.sensor = await load_series(core, upload.key)
-                upload.found = read(core, upload.sensor, upload.items, upload.unit, now_ms)
-                upload.readings = ascending(upload.found)
+                upload.sensor, large = await load_series(core, upload.key), len(upload.items) > LARGE_ITEMS
+                upload.found = await aside(large, read, core, upload.sensor, upload.items, upload.unit, now_ms)
+                upload.readings = await aside(large, ascending, upload.found)
     except Problem as problem:  # the sensor is gone
         return problem.kept()
     except FAULTS as error:

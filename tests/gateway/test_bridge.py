@@ -257,11 +257,17 @@ async def test_a_sensor_in_several_slices_of_a_request(
     assert (await one.stored())[-1][7] == encode_values([100, 101, 102, 103, 104, 105])
 
 
+@pytest.mark.parametrize("count", [1, LARGE_ITEMS])
 async def test_limits_that_a_phone_adds_meanwhile_hold_for_the_readings_of_a_bridge(
-    bridge: Client, core: Core, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    bridge: Client, core: Core, clock: Clock, monkeypatch: pytest.MonkeyPatch, count: int
 ) -> None:
+    """Many are judged again beside the event loop, as they were before."""
     one = await Patient(core).register()
-    load_all = sensors.load_all
+    load_all, on_the_loop = sensors.load_all, list[bool]()
+
+    def watched(*given: Any) -> Any:
+        on_the_loop.append(threading.current_thread() is threading.main_thread())
+        return readings.read(*given)
 
     async def then_limited(*args: Any) -> Any:
         found = await load_all(*args)
@@ -270,9 +276,12 @@ async def test_limits_that_a_phone_adds_meanwhile_hold_for_the_readings_of_a_bri
         return found
 
     monkeypatch.setattr(sensors, "load_all", then_limited)
-    (answer,) = (await push(bridge, one.part(items(clock(), 39, 100, 450))))["patients"]
-    assert [item.get("stored") for item in answer["items"]] == ["L", None, "U"]
-    assert (await one.stored())[-1][7] == encode_values([LOW, 100, HIGH])
+    monkeypatch.setattr(bridge_readings, "read", watched)
+    clock.advance(count * PERIOD / 1000)
+    (answer,) = (await push(bridge, one.part(items(clock(), *[100] * count, 39, 450))))["patients"]
+    assert [item.get("stored") for item in answer["items"]] == [*[None] * count, "L", "U"]
+    assert (await one.stored())[-1][7].endswith(encode_values([100, LOW, HIGH]))
+    assert on_the_loop == [count == 1] * 2
 
 
 async def test_bridges_and_phones_at_once_lose_nothing(
