@@ -19,6 +19,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 RSA_BITS = 3000  # BSI TR-02102-1 section 2.3: from 2024 on
 
 E = TypeVar("E", bound=x509.ExtensionType)
+Folded = tuple[frozenset[tuple[x509.ObjectIdentifier, bytes]], ...]
 
 PEM_START = b"-----BEGIN CERTIFICATE-----"
 
@@ -53,10 +54,10 @@ def shut_out(every: Collection[bytes]) -> dict[bytes, set[bytes]]:
     """Those that OpenSSL refuses where `every` one is a trust anchor, with those at which that lies: it takes for the
     issuer what is called so, and is another, or no authority."""
     known = {x509.load_der_x509_certificate(der): der for der in every}
-    called: dict[x509.Name, list[x509.Certificate]] = {}
+    called: dict[Folded, list[x509.Certificate]] = {}
     for one in known:
         with suppress(ValueError):  # a name that nobody can read
-            called.setdefault(one.subject, []).append(one)
+            called.setdefault(_folded(one.subject), []).append(one)
     found = {
         der: {known[by] for by in _supposed_issuers(one, called) if not _issued(one, by)} for one, der in known.items()
     }
@@ -64,15 +65,39 @@ def shut_out(every: Collection[bytes]) -> dict[bytes, set[bytes]]:
 
 
 def _supposed_issuers(
-    certificate: x509.Certificate, called: Mapping[x509.Name, list[x509.Certificate]]
+    certificate: x509.Certificate, called: Mapping[Folded, list[x509.Certificate]]
 ) -> list[x509.Certificate]:
     try:
-        named = [] if certificate.issuer == certificate.subject else called.get(certificate.issuer, [])
+        issuer = _folded(certificate.issuer)
+        named = [] if issuer == _folded(certificate.subject) else called.get(issuer, [])
     except ValueError:
         return []
     key = _extension(certificate, x509.AuthorityKeyIdentifier)
-    keys = [(by, _extension(by, x509.SubjectKeyIdentifier)) for by in named]
-    return [by for by, own in keys if not (key and key.key_identifier and own) or key.key_identifier == own.digest]
+    kind = _kind(certificate.signature_algorithm_oid)
+    return [by for by in named if _is_that_key(key, by) and _kind(by.public_key_algorithm_oid) == kind]
+
+
+def _is_that_key(key: x509.AuthorityKeyIdentifier | None, by: x509.Certificate) -> bool:
+    """Whether nothing that a certificate says of its issuer speaks against this one (RFC 5280 section 4.2.1.1)."""
+    own = _extension(by, x509.SubjectKeyIdentifier)
+    if key is None:
+        return True
+    same_key = not (key.key_identifier and own) or key.key_identifier == own.digest
+    return same_key and key.authority_cert_serial_number in (None, by.serial_number)
+
+
+def _kind(algorithm: x509.ObjectIdentifier) -> list[str]:
+    """Of keys: RSA, elliptic curves and Ed25519 have an arc of their own each, which their signatures share."""
+    return algorithm.dotted_string.split(".")[:4]
+
+
+def _folded(name: x509.Name) -> Folded:
+    """`name` as OpenSSL compares it: without regard to upper case (of ASCII) and to how many blanks there are."""
+    return tuple(frozenset((part.oid, _folded_text(part.value)) for part in parts) for parts in name.rdns)
+
+
+def _folded_text(value: str | bytes) -> bytes:
+    return value if isinstance(value, bytes) else b" ".join(value.encode().lower().split())
 
 
 def _issued(certificate: x509.Certificate, by: x509.Certificate) -> bool:

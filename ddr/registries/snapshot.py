@@ -46,7 +46,8 @@ def reconcile(read: Iterable[Entry], known: Iterable[Entry], now_ms: int, listed
     - A client id in two entries names no DiGA any more: both are disabled.
     - An expired certificate authenticates nobody; a DiGA without another one is disabled.
     - A certificate in two entries identifies the one that is listed; of several the DiGA that had it before, else none.
-    - A new certificate that would make TLS refuse one that was there before, by its name, is left out.
+    - A new certificate that would make TLS refuse one that was there before, by its name, is left out; but a
+      retired DiGA stands back.
     - A DiGA that vanished stays known, as absent, until its last certificate has expired: its requests get the error of
       an inactive client instead of a failed handshake.
     - A DiGA in `listed` (client ids) that has lost its trust attributes is listed still, but cannot be used.
@@ -108,16 +109,23 @@ def _separate_certificates(entries: list[Entry], known: Iterable[Entry]) -> list
 
 
 def _not_shut_out(entries: list[Entry], known: Iterable[Entry]) -> list[Entry]:
-    """`entries` without new certificates that would make TLS refuse one that was there before.
+    """`entries` without new certificates that would make TLS refuse one that was there before, of a DiGA not retired.
 
     Of others that TLS refuses it is told: their client sees an alert, and nobody here would see anything.
     """
-    before = {der for entry in known for der in entry.certificates}
-    now = {der for entry in entries for der in entry.certificates}
-    shut = shut_out(now | before)  # of one that was exchanged just now the next one has the same issuer
-    unfit = {by for der, others in shut.items() if der in before for by in others - before}
+    owners = {der: entry.client_id for entry in known for der in entry.certificates}
+    standing = {entry.client_id for entry in entries if entry.listed or entry.absent}
+    now = {der: entry.client_id for entry in entries for der in entry.certificates}
+    shut = shut_out(now.keys() | owners.keys())
+    unfit = {
+        by
+        for der, others in shut.items()
+        for by in others - owners.keys()
+        # Of one that another DiGA exchanged just now the next one has the same issuer; its own successor may be `by`.
+        if owners.get(der) in standing and (der in now or owners[der] != now[by])
+    }
     entries = [_without(entry, unfit, "a certificate is called like the issuer of another one") for entry in entries]
-    refused = {der for der, others in shut.items() if now & others - unfit} - unfit
+    refused = {der for der, others in shut.items() if now.keys() & others - unfit} - unfit
     problem = "the issuer of a certificate is called like another certificate of the registry: TLS refuses it here"
     return [
         replace(entry, problems=(*entry.problems, problem))

@@ -8,10 +8,12 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.x509.oid import NameOID
 
@@ -109,29 +111,61 @@ def test_an_expired_certificate_authenticates_nobody(first: Entry, der: dict[str
     assert shot.entries[0].problems == ("a certificate has expired",)
 
 
-def certificate(folder: Path, name: str, issuer: certs.Signer | None = None, *, ca: bool = False) -> certs.Pair:
-    """One whose extensions say nothing of keys, as `openssl x509 -req` makes it."""
-    key, subject = ec.generate_private_key(ec.SECP256R1()), x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+def certificate(
+    folder: Path,
+    name: str,
+    issuer: certs.Signer | None = None,
+    *more: x509.ExtensionType,
+    ca: bool = False,
+    key: Any = None,
+) -> certs.Pair:
+    """One whose extensions say nothing of keys, as `openssl x509 -req` makes it, but for what `more` says."""
+    key = key or ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     signer, now = issuer or certs.Signer(subject, key), datetime.now(UTC)
     builder = x509.CertificateBuilder(
-        signer.name, subject, key.public_key(), x509.random_serial_number(), now - timedelta(1), now + timedelta(1)
-    ).add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
+        signer.name, subject, key.public_key(), x509.random_serial_number(), now - timedelta(1), now + certs.VALID
+    )
+    for extension in (x509.BasicConstraints(ca=ca, path_length=None), *more):
+        builder = builder.add_extension(extension, critical=False)
     number = next(NUMBERS)
     pair = certs.Pair(folder / f"{number}.pem", folder / f"{number}.key")
-    certs._write(pair, builder.sign(signer.key, SHA256()), key)
+    signs = isinstance(signer.key, ec.EllipticCurvePrivateKey)
+    certs._write(pair, builder.sign(signer.key, SHA256() if signs else None), key)
     return pair
 
 
-@pytest.mark.parametrize(("mimic", "told"), [("named so", True), ("authority", True), ("issuer", False), ("", False)])
+def numbered(issuer: certs.Pair) -> x509.AuthorityKeyIdentifier:
+    """Names the issuer by its number instead of its key."""
+    found = x509.load_pem_x509_certificate(issuer.cert.read_bytes())
+    return x509.AuthorityKeyIdentifier(None, [x509.DirectoryName(found.issuer)], found.serial_number)
+
+
+@pytest.mark.parametrize(
+    ("mimic", "told"),
+    [
+        ("named so", True),
+        ("in capitals", True),
+        ("authority", True),
+        ("of another number", False),
+        ("with another kind of key", False),
+        ("issuer", False),
+        ("", False),
+    ],
+)
 async def test_a_certificate_that_another_one_shuts_out_is_told(
     first: Entry, second: Entry, tmp_path: Path, mimic: str, told: bool
 ) -> None:
     """What is told is what TLS does: OpenSSL looks for an issuer by its name, and finds the other one."""
     issuer = certificate(tmp_path, "Maker", ca=True)
-    issued = certificate(tmp_path, "issued", certs._signer(issuer))
+    named = [numbered(issuer)] if mimic == "of another number" else []
+    issued = certificate(tmp_path, "issued", certs._signer(issuer), *named)
     other = {
         "named so": certificate(tmp_path, "Maker"),
+        "in capitals": certificate(tmp_path, " MAKER "),
         "authority": certificate(tmp_path, "Maker", ca=True),
+        "of another number": certificate(tmp_path, "Maker"),
+        "with another kind of key": certificate(tmp_path, "Maker", key=Ed25519PrivateKey.generate()),
         "issuer": issuer,
         "": certificate(tmp_path, "other"),
     }[mimic]
@@ -143,7 +177,7 @@ async def test_a_certificate_that_another_one_shuts_out_is_told(
     shot = snapshot(reconcile(entries, entries[:1], NOW))
     assert set(shot.certificates) == ({issued.der} if told else {issued.der, other.der}), "a newcomer shuts out nobody"
     assert shot.by_client_id[second.client_id].active is not told
-    renewed = replace(first, certificates=(certificate(tmp_path, "renewed", certs._signer(issuer)).der,))
+    renewed = replace(first, certificates=(certificate(tmp_path, "renewed", certs._signer(issuer), *named).der,))
     exchanged = reconcile([renewed, entries[1]], entries[:1], NOW)
     assert [entry.usable for entry in exchanged] == [True, not told] and exchanged[0].problems == ()
     ca = certs.authority(tmp_path)
@@ -154,3 +188,19 @@ async def test_a_certificate_that_another_one_shuts_out_is_told(
                 await ask(port, context)
         else:
             assert await ask(port, context) == fingerprint(issued.der)
+
+
+def test_no_certificate_is_left_out_for_one_that_is_over(first: Entry, second: Entry, tmp_path: Path) -> None:
+    """Of a DiGA that is retired, or of the same DiGA, which exchanges it for the other one."""
+    issued = certificate(tmp_path, "issued", certs._signer(certificate(tmp_path, "Maker", ca=True)))
+    other = certificate(tmp_path, "Maker").der
+    known = replace(first, certificates=(issued.der,))
+    for now in (
+        [replace(known, listed=False), replace(second, certificates=(other,))],
+        [replace(known, certificates=(other,))],
+    ):
+        assert snapshot(reconcile(now, [known], NOW)).by_certificate[fingerprint(other)].active
+    assert (
+        fingerprint(other)
+        not in snapshot(reconcile([replace(second, certificates=(other,))], [known], NOW)).by_certificate
+    )
