@@ -7,7 +7,7 @@ import hashlib
 import hmac
 import secrets
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from urllib.parse import parse_qs, urlencode, urlsplit
@@ -24,7 +24,9 @@ from ddr.client.tokens import PAIRING_ID, Grant, TokenStore
 MIVS = "https://gematik.de/fhir/hddt/ValueSet/hddt-miv-"
 DEVICE_SCOPES = ("patient/Device.rs", "patient/DeviceMetric.rs")
 REDEEM_SECONDS = 30.0  # that the answer to a code takes at most
-_unsaved: dict[tuple[str, str], Grant] = {}  # grants that their store has not taken, by issuer and code
+UNSAVED_SECONDS = 3600.0  # that a grant is kept which its store has not taken
+# Such grants, and until when; by issuer, code and verifier: the code alone is good for nothing (RFC 7636).
+_unsaved: dict[tuple[str, str, str], tuple[float, Grant]] = {}
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,8 @@ class Pairing:
 
     async def finish(self, started: Started, callback_url: str) -> Grant:
         """Redeem the code that the browser brought to the redirect_uri; the grant is stored when this returns. Who is
-        cancelled meanwhile waits for that, at most REDEEM_SECONDS; after an error of the store call it again.
+        cancelled meanwhile waits for that, for the answer at most REDEEM_SECONDS; after an error of the store call it
+        again, in the same process and within UNSAVED_SECONDS.
 
         Raises NoAnswerToThisRequest, ConsentDenied, PairingEnded (the code is used or too old), Refused, Throttled,
         Unreachable.
@@ -95,19 +98,22 @@ class Pairing:
 
     async def _redeemed(self, url: str, form: dict[str, str]) -> Grant:
         """The grant for a code, stored. Nobody answers a code twice: what the store does not take is kept for the next
-        call."""
-        code = self._diga.issuer, form["code"]
-        grant = _unsaved.get(code)
-        if grant is None:
+        call, but not when a later code of the same pairing has replaced it."""
+        code, now = (self._diga.issuer, form["code"], form["code_verifier"]), time.monotonic()
+        _drop(lambda _, held: held[0] < now)
+        held = _unsaved.get(code)
+        if held is None:
             began = time.time()
             grant = grant_of(await oauth.post(self._http, url, form, longest=REDEEM_SECONDS), began)
             if not PAIRING_ID.fullmatch(grant.pairing_id):
                 raise refused(200, "sub", "the answer has a pairing id of a form that none has")
-            _unsaved[code] = grant
+            held = _unsaved[code] = time.monotonic() + UNSAVED_SECONDS, grant
+        until, grant = held
         async with self._store.alone(grant.pairing_id):  # a refresh of former tokens shall not overwrite these
             if code in _unsaved:
                 await self._store.save(grant)
-                del _unsaved[code]
+                same = (self._diga.issuer, grant.pairing_id)
+                _drop(lambda key, held: (key[0], held[1].pairing_id) == same and held[0] <= until)
         return grant
 
     async def _is_of_the_issuer(self, named: str | None) -> bool:
@@ -134,6 +140,12 @@ class Pairing:
                 with suppress(PairingEnded):  # then it was over
                     await oauth.told(self._http, oauth.member(server, "revocation_endpoint"), form)
             await self._store.forget(pairing_id)
+
+
+def _drop(gone: Callable[[tuple[str, str, str], tuple[float, Grant]], bool]) -> None:
+    for code, held in list(_unsaved.items()):
+        if gone(code, held):
+            _unsaved.pop(code, None)
 
 
 def canonical(miv: str) -> str:

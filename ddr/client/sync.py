@@ -61,7 +61,8 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """End it. What other threads are waiting for is cancelled; a refresh that was sent is waited for (seconds)."""
+        """End it. What other threads are waiting for is cancelled; a refresh that was sent is waited for (seconds), and
+        so is a code (REDEEM_SECONDS at most)."""
         if (loop := self._loop) is None:
             return
         self._run(self._end(loop))

@@ -62,6 +62,7 @@ class Codes:
 
     def __init__(self) -> None:
         self.asked, self.answers, self.answered, self.redeemed = asyncio.Event(), asyncio.Event(), asyncio.Event(), 0
+        self.used = set[str]()
 
     async def ask(self, request: httpx.Request) -> httpx.Response:
         if request.url.path != "/token":
@@ -70,9 +71,11 @@ class Codes:
         await self.answers.wait()
         self.redeemed += 1
         self.answered.set()
-        if self.redeemed > 1:
+        code = httpx.QueryParams(request.content.decode())["code"]
+        if code in self.used:
             return httpx.Response(400, json={"error": "invalid_grant"})
-        tokens = {"access_token": "a", "refresh_token": "r", "expires_in": 600, "sub": PAIRING}
+        self.used.add(code)
+        tokens = {"access_token": "a", "refresh_token": f"r-{code}", "expires_in": 600, "sub": PAIRING}
         return httpx.Response(200, json=tokens)
 
 
@@ -99,7 +102,7 @@ async def test_who_is_cancelled_amid_a_redemption_has_the_grant(amid: str, tmp_p
     with pytest.raises(asyncio.CancelledError):
         await finishing
     kept = await tokens.load(PAIRING)
-    assert kept is not None and (kept.refresh_token, codes.redeemed) == ("r", 1)
+    assert kept is not None and (kept.refresh_token, codes.redeemed) == ("r-one", 1)
 
 
 async def test_a_store_that_takes_no_new_grant_may_be_tried_again(tmp_path: Path) -> None:
@@ -111,11 +114,35 @@ async def test_a_store_that_takes_no_new_grant_may_be_tried_again(tmp_path: Path
         with pytest.raises(OSError, match="No space left"):
             await pairing.finish(started, landed)
         tokens.number = 0
-        assert (await pairing.finish(started, landed)).refresh_token == "r"
+        assert (await pairing.finish(started, landed)).refresh_token == "r-two"
         kept = await tokens.load(PAIRING)
-        assert kept is not None and (kept.refresh_token, codes.redeemed) == ("r", 1)
+        assert kept is not None and (kept.refresh_token, codes.redeemed) == ("r-two", 1)
         with pytest.raises(PairingEnded):
             await pairing.finish(started, landed)
+
+
+@pytest.mark.parametrize("kind", ["later code", "other verifier", "too late"])
+async def test_what_a_store_did_not_take_is_for_that_attempt_only(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before: the tokens of an earlier code overwrote those that had replaced them, and whoever had somebody's code
+    had his grant for it, by a start of his own."""
+    codes, tokens = Codes(), Full(tmp_path, 1)
+    codes.answers.set()
+    if kind == "too late":
+        monkeypatch.setattr("ddr.client.pairing.UNSAVED_SECONDS", -1.0)
+    async with httpx.AsyncClient(transport=httpx.MockTransport(codes.ask)) as http:
+        pairing, first = Pairing(DIGA, http, tokens), Started("", "s", "v")
+        landed = f"https://diga.example/cb?state=s&code=first-{kind.replace(' ', '-')}"
+        with pytest.raises(OSError, match="No space left"):
+            await pairing.finish(first, landed)
+        tokens.number = 0
+        if kind == "later code":
+            await pairing.finish(Started("", "t", "w"), "https://diga.example/cb?state=t&code=later")
+        with pytest.raises(PairingEnded):
+            await pairing.finish(Started("", "s", "other") if kind == "other verifier" else first, landed)
+        kept = await tokens.load(PAIRING)
+        assert (kept.refresh_token if kept else None) == ("r-later" if kind == "later code" else None)
 
 
 async def test_what_the_recorder_refuses_says_why(backend: Backend) -> None:
