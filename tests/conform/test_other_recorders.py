@@ -577,3 +577,26 @@ def test_a_span_may_end_where_the_next_one_begins(hours: float, verdict: Verdict
         data = {"period": 60_000, "dimensions": 1, "data": " ".join(["100"] * 60)}
         found.append(chunk(name, 0, 1, effectivePeriod=period, valueSampledData=data))
     assert of(recorder(*found, metric("1")), "chunks-follow-one-grid").verdict is verdict
+
+
+@pytest.mark.parametrize(
+    ("chunks", "days", "verdict"),
+    [
+        ([chunk("a", -60, 24), chunk("b", -10, 225)], (10, 0.6), PASSED),  # of the second sensor
+        ([chunk("b", -29, 225), chunk("a", -0.5, 12)], (29, 19), PASSED),  # what was worn again came later
+        ([chunk("a", -29.5, 690)], (10, 0.6), FAILED),
+        ([chunk("a", -5, 24, valueSampledData={"period": 300_000, "data": "E E"})], (29, 0.6), PASSED),
+        ([chunk("a", -5, 24, valueSampledData={})], (29, 0.6), PASSED),
+    ],
+)
+def test_a_summary_may_be_of_the_time_in_which_there_are_values(
+    chunks: list[Json], days: tuple[float, float], verdict: Verdict
+) -> None:
+    """Before: a pause of the sensor within a longer history was a failure, and no values a fault of the kit."""
+    period = {"start": at(-days[0]), "end": at(-days[1])}
+    report = {"resourceType": "Observation", "code": {"coding": [{"code": "97507-8"}]}, "effectivePeriod": period}
+    bundle = {"resourceType": "Bundle", "type": "collection", "entry": [{"resource": report}]}
+    more = {"/fhir/Observation/$hddt-cgm-summary": bundle}
+    found = recorder(*chunks, mivs="continuous-glucose-measurement", more=more)
+    result = of(found, "summary-of-thirty-days")
+    assert result.verdict is verdict, result.text
