@@ -6,6 +6,10 @@ And one that cannot be replaced, because the system gives no process or no threa
 from __future__ import annotations
 
 import asyncio
+import os
+import subprocess
+import sys
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,6 +18,7 @@ from typing import Any
 import pytest
 
 from ddr.cli.serving import lifeline, supervisor
+from ddr.cli.serving.children import begin
 from ddr.cli.serving.lifeline import Lifeline
 from ddr.cli.serving.process import BEAT_SECONDS
 from ddr.cli.serving.supervisor import Supervisor
@@ -154,6 +159,31 @@ async def test_a_system_that_gives_no_process_is_asked_again_with_pauses(
         async with asyncio.timeout(60):
             while not own._restarts:  # noqa: ASYNC110 - the supervisor does it
                 await asyncio.sleep(0.01)
+
+
+async def test_a_process_that_nobody_could_wait_for_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before: it stayed where nobody knew of it, one more with each try, and took the room of the next one."""
+    started = list[int]()
+
+    class Popen(subprocess.Popen[bytes]):
+        def __init__(self, *of: Any, **more: Any) -> None:
+            super().__init__(*of, **more)
+            started.append(self.pid)
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(subprocess, "Popen", Popen)
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    try:
+        child = await begin(sys.executable, "-c", "input()", stdin=subprocess.PIPE)
+    except RuntimeError:
+        (pid,) = started
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+    else:  # a later Python needs no thread
+        child.kill()
+        await child.wait()
 
 
 async def no_thread(*of: object) -> None:

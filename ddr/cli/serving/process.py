@@ -17,6 +17,7 @@ from typing import Any
 
 import orjson
 
+from ddr.cli.serving.children import begin
 from ddr.cli.serving.handed import handed, handed_pair
 from ddr.cli.serving.server import DRAIN_SECONDS
 from ddr.cli.serving.sockets import Sockets, to_argument
@@ -28,8 +29,6 @@ STUCK_BEATS = 5  # a worker that misses so many is replaced: no request may keep
 START_BEATS = 60  # until the first one: the interpreter may take its time on a busy machine
 GRACE_SECONDS = DRAIN_SECONDS + 10
 LONGEST_LINE = 16 * 1024 * 1024  # a worker tells some 30 kB, and is told what all of them do
-
-NOT_STARTED = (OSError, RuntimeError)  # no process; no thread, of which Python 3.11 needs one to wait for its end
 
 module = "ddr.cli.serving.worker"  # what a worker runs; the demonstration has its own
 
@@ -53,7 +52,7 @@ class WorkerProcess:
         cls, number: int, sockets: Sockets, environment: Mapping[str, str], settings: Settings, pair: ServerPair | None
     ) -> WorkerProcess:
         """Start worker `number`. Raises NOT_STARTED when the system gives no further process."""
-        process = await asyncio.create_subprocess_exec(
+        process = await begin(
             *(sys.executable, "-m", module, str(number), to_argument(sockets)),
             env=environment,
             pass_fds=[one.fileno() for one in sockets.values()],

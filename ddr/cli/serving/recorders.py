@@ -18,7 +18,8 @@ from typing import Any
 from ddr.aside import in_thread
 from ddr.cli.main import OPERATOR_ERRORS
 from ddr.cli.serving.apart import conflict
-from ddr.cli.serving.process import GRACE_SECONDS, NOT_STARTED
+from ddr.cli.serving.children import NOT_STARTED, begin
+from ddr.cli.serving.process import GRACE_SECONDS
 from ddr.settings import Settings
 from ddr.settings_recorders import choosing, names
 
@@ -93,7 +94,7 @@ class Kept:
     async def _run(self) -> int | None:
         """Start it and wait for its end; its exit status, None: the system gives no process."""
         try:
-            process = await asyncio.create_subprocess_exec(
+            process = await begin(
                 *(sys.executable, "-m", "ddr.cli.serving.recorder"),
                 env=choosing(os.environ, self.name),
                 stdin=asyncio.subprocess.PIPE,

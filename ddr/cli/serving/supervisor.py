@@ -14,7 +14,8 @@ import orjson
 from ddr.aside import in_thread
 from ddr.cli.errors import CommandError
 from ddr.cli.main import OPERATOR_ERRORS
-from ddr.cli.serving.process import BEAT_SECONDS, NOT_STARTED, WorkerProcess
+from ddr.cli.serving.children import NOT_STARTED
+from ddr.cli.serving.process import BEAT_SECONDS, WorkerProcess
 from ddr.cli.serving.sockets import Sockets
 from ddr.settings import Settings
 from ddr.tls.follow import LOOK_SECONDS
