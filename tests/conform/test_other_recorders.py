@@ -600,3 +600,34 @@ def test_a_summary_may_be_of_the_time_in_which_there_are_values(
     found = recorder(*chunks, mivs="continuous-glucose-measurement", more=more)
     result = of(found, "summary-of-thirty-days")
     assert result.verdict is verdict, result.text
+
+
+@pytest.mark.parametrize(
+    ("page", "headers", "verdict"),
+    [
+        ("/login", {}, FAILED),
+        ("/login", {"x-frame-options": "DENY"}, PASSED),
+        ("https://login.provider.example/", {}, PERSON),
+        ("https://login.provider.example/", {"content-security-policy": "frame-ancestors 'none'"}, PASSED),
+    ],
+)
+def test_a_page_of_a_provider_of_identities_is_not_the_recorders(
+    page: str, headers: dict[str, str], verdict: Verdict
+) -> None:
+    """Before: a failure of the recorder that leads to it."""
+    names = ("authorization_endpoint", "pushed_authorization_request_endpoint")
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if "well-known" in request.url.path:
+            return httpx.Response(200, json={name: f"{ISSUER}/{name}" for name in names})
+        if request.url.path == f"/{names[1]}":
+            return httpx.Response(201, json={"request_uri": "urn:a", "expires_in": 60})
+        if request.url.path == f"/{names[0]}":
+            return httpx.Response(303, headers={"location": page})
+        return httpx.Response(200, headers=headers)
+
+    found = kit(answer)
+    found.target = replace(found.target, digas=(DIGA,))
+    found.wire._clients[DIGA.client_id, DIGA.certificate] = found.wire._client(None)
+    result = of(found, "login-cannot-be-framed")
+    assert result.verdict is verdict, result.text
