@@ -102,11 +102,13 @@ def _folded_text(value: str | bytes) -> bytes:
 
 def _issued(certificate: x509.Certificate, by: x509.Certificate) -> bool:
     limits = _extension(by, x509.BasicConstraints)
+    if limits is None or not limits.ca:
+        return False
     try:
         certificate.verify_directly_issued_by(by)
     except (InvalidSignature, UnsupportedAlgorithm, TypeError, ValueError):
         return False
-    return limits is not None and limits.ca
+    return True
 
 
 def weakness(der: bytes) -> list[str]:

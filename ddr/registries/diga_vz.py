@@ -73,7 +73,8 @@ class DigaVz(Follower[Reading]):
     async def _save(self, read: Reading, began_ms: int, next_ms: int) -> None:
         async with self._pool.acquire() as connection, connection.transaction():
             known = [from_json(content) for content in (await store.read_entries(connection, SOURCE)).values()]
-            entries = reconcile(read.found.entries, known, began_ms, read.found.listed)
+            # Signatures are verified for it; of many certificates of one name that takes a while.
+            entries = await asyncio.to_thread(reconcile, read.found.entries, known, began_ms, read.found.listed)
             stored = {entry.client_id: to_json(entry) for entry in entries}
             notes = [
                 *read.found.notes,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import threading
 from dataclasses import replace
 from typing import Any
 from uuid import UUID
@@ -18,9 +19,10 @@ from ddr.http.asgi import Scope
 from ddr.http.core import Core
 from ddr.oauth.client import authenticate
 from ddr.oauth.errors import OAuthError
-from ddr.registries import diga_reading, fhir_search
+from ddr.registries import diga_reading, diga_vz, fhir_search
 from ddr.registries.certificates import expires_ms
 from ddr.registries.diga_vz import SOURCE, DigaVz
+from ddr.registries.snapshot import reconcile
 from ddr.settings import Settings
 from ddr.store.database.clock import steady_ms
 from ddr.store.registries import sources as store
@@ -48,6 +50,19 @@ async def test_first_start_reads_the_registry(vz: DigaVz, clock: Clock, der: dic
     assert vz.by_certificate(der["a"]) is diga
     assert vz.by_certificate(der["c"]) is None
     assert sorted(vz.certificates()) == sorted([der["a"], der["b"]])
+
+
+async def test_certificates_are_compared_beside_the_event_loop(vz: DigaVz, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hundred that are called like the issuer of a hundred others are ten thousand signatures to verify."""
+    threads = []
+
+    def watched(*given: Any) -> Any:
+        threads.append(threading.current_thread())
+        return reconcile(*given)
+
+    monkeypatch.setattr(diga_vz, "reconcile", watched)
+    await vz.start()
+    assert threads and threading.main_thread() not in threads
 
 
 async def test_a_certificate_that_ends_between_two_readings_authenticates_nobody(
