@@ -53,6 +53,7 @@ async def test_connect_see_and_disconnect(core: Core) -> None:
     assert await works(core, token)
     page = await browser.get("/me/devices")
     assert "GlucoSensor &lt;Phone&gt;" in page.text and "Tablet" in page.text
+    assert "Alle Zeiten in deutscher Zeit." in page.text, "also of apps without a device"
     shown = [str(field["value"]) for field in inputs(page.text) if field.get("name") == "app"]
     wanted = sha256(token).hex()[: tokens.SHOWN]
     assert sorted(shown) == sorted([wanted, sha256(other).hex()[: tokens.SHOWN]])
