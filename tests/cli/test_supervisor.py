@@ -20,7 +20,7 @@ import pytest
 from ddr.cli.serving import lifeline, supervisor
 from ddr.cli.serving.children import begin
 from ddr.cli.serving.lifeline import Lifeline
-from ddr.cli.serving.process import BEAT_SECONDS
+from ddr.cli.serving.process import BEAT_SECONDS, WorkerProcess
 from ddr.cli.serving.supervisor import Supervisor
 from ddr.settings import Settings
 from ddr.tls.follow import LOOK_SECONDS
@@ -223,3 +223,20 @@ async def test_figures_are_told_again_when_there_are_threads_again(monkeypatch: 
             await asyncio.sleep(0.01)
     assert own._known == {"ddr_requests_waiting": 1}
     counting.cancel()
+
+
+@pytest.mark.parametrize("printed", ["5", "[1]", '"text"', '{"figures": {}}', "no JSON", "x" * 5000])
+async def test_what_a_library_prints_is_no_message_of_the_worker(printed: str) -> None:
+    """Nor does it keep anybody from hearing that the worker serves, and that it has ended."""
+    told = '{"figures": {"one": 1}, "ready": true, "leaving": false}'
+    process = await begin(
+        *(sys.executable, "-c", f"print({printed!r}); print({told!r})"),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        limit=1000,
+    )
+    worker = WorkerProcess(1, process)
+    async with asyncio.timeout(60):
+        await worker.ended.wait()
+    assert worker.ready.is_set()
+    assert worker.figures == {"one": 1}

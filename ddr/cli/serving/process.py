@@ -114,8 +114,11 @@ class WorkerProcess:
     async def _listen(self) -> None:
         """Take its messages until it has ended."""
         assert self._process.stdout is not None
-        while line := await self._process.stdout.readline():
-            self._take(line)
+        while not self._process.stdout.at_eof():
+            try:
+                self._take(await self._process.stdout.readline())
+            except ValueError:  # longer than any message: a library that prints
+                self._heard = True
         await self._process.wait()
         self.ended.set()
         self.leaving.set()
@@ -123,13 +126,14 @@ class WorkerProcess:
     def _take(self, line: bytes) -> None:
         self._heard = True
         try:
-            message: dict[str, Any] = orjson.loads(line)
-        except orjson.JSONDecodeError:  # a library that prints
+            message = orjson.loads(line)
+            figures, ready, leaving = message["figures"], message["ready"], message["leaving"]
+        except (orjson.JSONDecodeError, TypeError, LookupError):  # a library that prints
             return
-        self._beaten, self.figures = True, message["figures"]
-        if message["ready"]:
+        self._beaten, self.figures = True, figures
+        if ready:
             self.ready.set()
-        if message["leaving"]:
+        if leaving:
             self.leaving.set()
 
     async def _watch(self) -> None:

@@ -26,7 +26,7 @@ from ddr.store.gateways.tokens import Renewed
 
 CODE_MS = 10 * 60 * 1000
 ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford's base 32: no letter that looks like a digit
-LENGTH = 10  # 50 random bits, good for minutes, with few tries
+LENGTH = 10  # 50 random bits: a million guesses within CODE_MS find one of a thousand codes once in a million times
 _ALIKE = str.maketrans("OIL", "011", "- \t")
 
 
