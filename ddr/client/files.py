@@ -1,4 +1,7 @@
-"""Readings as files: CSV, JSON Lines, Parquet. What was written is durable when `write` returns."""
+"""Readings as files: CSV, JSON Lines, Parquet. What was written is durable when `write` returns.
+
+They are health data: a new file is for its owner only; one that was there keeps its mode.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,7 @@ from typing import IO, Any
 
 from ddr.appending import keep_names
 from ddr.client.data import COLUMNS, Row, plain
+from ddr.drafts import OWN
 
 FORMATS = ("csv", "jsonl", "parquet")
 PIECE = 65_536  # bytes that are looked at at once for the end of a line
@@ -65,7 +69,7 @@ class Output:
         return len(found)
 
     def _append(self, rows: Sequence[Row]) -> None:
-        with self._path.open("a+b") as out:
+        with os.fdopen(os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT, OWN), "a+b") as out:
             with suppress(OSError):  # a file system without locks: then for one process
                 fcntl.flock(out, fcntl.LOCK_EX)  # the half of a line may be what somebody is just writing
             _without_torn_line(out)
@@ -109,7 +113,7 @@ class Output:
             target = self._path / f"{self._number:08}.parquet"
             part = target.with_suffix(".part")
             try:
-                part.touch(exist_ok=False)
+                part.touch(OWN, exist_ok=False)
             except FileExistsError:
                 continue
             if not target.exists():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import stat
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -124,10 +125,10 @@ def test_a_number_that_was_taken_while_it_was_looked_for_stays_taken(
 ) -> None:
     one, other, touch = opened(tmp_path, "parquet"), opened(tmp_path, "parquet"), Path.touch
 
-    def late(path: Path, exist_ok: bool) -> None:
+    def late(path: Path, mode: int, exist_ok: bool) -> None:
         monkeypatch.setattr(Path, "touch", touch)
         assert other.write([{**ROW, "serial": "other"}]) == 1
-        touch(path, exist_ok=exist_ok)
+        touch(path, mode, exist_ok=exist_ok)
 
     monkeypatch.setattr(Path, "touch", late)
     assert one.write([{**ROW, "serial": "one"}]) == 1
@@ -197,6 +198,26 @@ def test_a_file_has_its_name_on_the_disk_before_anybody_goes_on(
     out.write([ROW])
     names = ["00000001.parquet"] if form == "parquet" else ["news"]
     assert kept == [names]
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
+def test_readings_are_for_the_owner_of_the_file_only(form: str, tmp_path: Path) -> None:
+    """Before: whatever the umask leaves, with which everybody on the host mostly may read."""
+    masked = os.umask(0o022)
+    try:
+        opened(tmp_path / "news", form).write([ROW])
+    finally:
+        os.umask(masked)
+    file = tmp_path / "news" / "00000001.parquet" if form == "parquet" else tmp_path / "news"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+def test_a_file_that_is_shared_on_purpose_stays_so(tmp_path: Path) -> None:
+    file = tmp_path / "news.csv"
+    file.touch()
+    file.chmod(0o640)
+    opened(file, None).write([ROW])
+    assert stat.S_IMODE(file.stat().st_mode) == 0o640
 
 
 @pytest.mark.parametrize(
