@@ -81,3 +81,12 @@ async def test_an_end_that_the_journal_does_not_take(own: Pool, own_settings: di
 async def test_a_database_on_which_no_recorder_has_started(own: Pool, own_settings: dict[str, Any]) -> None:
     status, out, error = await told("logs", "policy", settings=own_settings)
     assert (status, out, error.count("\n")) == (1, "", 1) and error.startswith("ddr: no recorder has started on this")
+
+
+async def test_a_connection_that_is_lost_within_a_transaction_is_said_so(own: Pool) -> None:
+    """The driver told which of its methods cannot be called any more."""
+    async with own.acquire() as conn:
+        with pytest.raises(asyncpg.InterfaceError) as lost:
+            async with conn.transaction():
+                conn.terminate()
+    assert said(lost.value) == "the connection was lost"

@@ -84,6 +84,8 @@ def said(error: BaseException) -> str:
     """What is wrong in one line for operators, without what the database adds in detail: that quotes values of rows."""
     if isinstance(error, asyncpg.PostgresError) and error.args:
         return " ".join(str(error.args[0]).split())
+    if isinstance(error, asyncpg.InterfaceError) and str(error).endswith("connection is closed"):
+        return "the connection was lost"  # the driver names what of its own cannot be called now
     return in_words(error)
 
 
