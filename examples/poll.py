@@ -15,12 +15,23 @@ import ssl
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from email.utils import parsedate_to_datetime
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlencode
 from urllib.request import Request, urlopen
+
+
+def seconds_to_wait(retry_after: str) -> float:
+    """Retry-After has seconds or a date (RFC 9110 section 10.2.3); a minute where it has neither."""
+    if retry_after.isdecimal():
+        return int(retry_after)
+    try:
+        return max(1.0, parsedate_to_datetime(retry_after).timestamp() - time.time())
+    except ValueError:
+        return 60
 
 
 class Recorder:
@@ -40,8 +51,14 @@ class Recorder:
         """Keep the state: a refresh token that is lost cannot be asked for again."""
         draft = self.state_file.with_suffix(".new")
         draft.touch(mode=0o600)
-        draft.write_text(json.dumps(self.state))
+        with draft.open("w") as out:
+            json.dump(self.state, out)
+            out.flush()
+            os.fsync(out.fileno())
         draft.replace(self.state_file)
+        folder = os.open(draft.parent, os.O_RDONLY)
+        os.fsync(folder)  # the name, too: else a power failure brings the former state back
+        os.close(folder)
 
     def send(self, url: str, form: Mapping[str, str] | None = None) -> tuple[int, Any, Any]:
         """One request; status, headers and JSON of the answer."""
@@ -74,7 +91,7 @@ class Recorder:
                 continue
             if status not in (429, 503):
                 return status, answer
-            time.sleep(int(headers.get("Retry-After", "60")))
+            time.sleep(seconds_to_wait(headers.get("Retry-After", "")))
 
     def refresh(self) -> None:
         """A new access token; the refresh token is used up and replaced, too."""

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import runpy
 import ssl
+import stat
+from datetime import UTC, datetime
 from http.client import IncompleteRead
 from pathlib import Path
 from typing import Any
@@ -43,6 +46,38 @@ def test_a_refresh_waits_and_tells_what_has_ended_apart(
         recorder.refresh()
         assert json.loads(recorder.state_file.read_text()) == {"refresh_token": "r1"}
     assert waited == [7, 8, 60]
+
+
+@pytest.mark.parametrize(
+    ("retry_after", "seconds"),
+    [("7", 7), ("Sun, 29 Nov 2026 12:00:30 GMT", 30), ("Sun, 29 Nov 2026 11:00:00 GMT", 1), ("soon", 60), ("", 60)],
+)
+def test_a_time_to_come_again_may_be_a_date(retry_after: str, seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before: a date, which RFC 9110 allows, ended the loop with a traceback."""
+    recorder, waited = POLL["Recorder"].__new__(POLL["Recorder"]), list[float]()
+    answers: list[Any] = [(503, {"Retry-After": retry_after}, None), (200, {}, {"a": 1})]
+    recorder.send = lambda url, form=None: answers.pop(0)
+    monkeypatch.setattr(POLL["time"], "time", lambda: datetime(2026, 11, 29, 12, tzinfo=UTC).timestamp())
+    monkeypatch.setattr(POLL["time"], "sleep", waited.append)
+    assert recorder.ask("https://i") == (200, {"a": 1}) and waited == [seconds]
+
+
+def test_the_state_is_on_the_disk_before_it_takes_the_place_of_the_former(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before: after a power failure it could be empty, or the former one, whose refresh token was used up."""
+    recorder, kept, real = POLL["Recorder"].__new__(POLL["Recorder"]), list[tuple[str, str]](), os.fsync
+    recorder.state, recorder.state_file = {"refresh_token": "r1"}, tmp_path / "state.json"
+    recorder.state_file.write_text("former")
+
+    def fsync(descriptor: int) -> None:
+        kind = "folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file"
+        kept.append((kind, recorder.state_file.read_text()))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    recorder.save()
+    assert kept == [("file", "former"), ("folder", '{"refresh_token": "r1"}')]
 
 
 def test_a_recorder_that_is_started_again_is_asked_again(
