@@ -34,7 +34,8 @@ def of(file: Path, wanted: str, made: Callable[[Any], Chapter]) -> Chapter:
 
 
 def kit(report: Any) -> Chapter:
-    """The report of `ddr conform --json`: verdicts only, without what was read of the test patient."""
+    """The report of `ddr conform --json` without its exchanges: each verdict, and the line that says why, which may
+    tell a value or a day of the test patient."""
     rows = [
         {
             "chapter": one["chapter"],
