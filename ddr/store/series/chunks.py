@@ -193,7 +193,7 @@ async def merge_readings(
         if not rows:
             return None
         check_limits(sensor, rows[0])
-        epochs = [(row["epoch_no"], Epoch.of(row, delay_ms)) for row in rows]
+        epochs = as_epochs(rows, delay_ms)
         if upload_key is not None:
             await note_upload(conn, sensor.patient_id, sensor.sensor_no, upload_key, readings, stamp_ms)
         if readings:
@@ -255,17 +255,19 @@ def _decoded(rows: Iterable[Row]) -> set[Reading]:
 NumberedEpoch = tuple[int, Epoch]
 
 
-async def lock_epochs(conn: asyncpg.Connection, patient_id: UUID, sensor_no: int, delay_ms: int) -> list[NumberedEpoch]:
-    """The epochs of a sensor by number, in order of time, which nobody else merges into until the transaction ends."""
-    rows = await lock_epoch_rows(conn, patient_id, sensor_no)
-    return [(row["epoch_no"], Epoch.of(row, delay_ms)) for row in rows]
-
-
 async def lock_epoch_rows(conn: asyncpg.Connection, patient_id: UUID, sensor_no: int) -> list[Row]:
-    """The same as rows: the columns of the epochs, and those of sensor and device that a series depends on."""
+    """The epochs of a sensor in order of time, which nobody else merges into until the transaction ends.
+
+    Each row has its columns, and those of sensor and device that a series depends on.
+    """
     await conn.execute(_LOCK, patient_id, sensor_no)
     rows: list[Row] = await conn.fetch(_EPOCHS, patient_id, sensor_no)
     return rows
+
+
+def as_epochs(rows: Iterable[Row], delay_ms: int) -> list[NumberedEpoch]:
+    """The epochs of rows of `lock_epoch_rows`, each with its number; `delay_ms` as for merge_readings."""
+    return [(row["epoch_no"], Epoch.of(row, delay_ms)) for row in rows]
 
 
 def _routed(

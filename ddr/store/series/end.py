@@ -11,7 +11,7 @@ from ddr.series.grid import SECOND, whole_second
 from ddr.series.merge import merge
 from ddr.store.database.stamps import lock_patient, moved
 from ddr.store.devices.devices import heard
-from ddr.store.series.chunks import NumberedEpoch, last_chunks, lock_epoch_rows, lock_epochs, write
+from ddr.store.series.chunks import NumberedEpoch, as_epochs, last_chunks, lock_epoch_rows, write
 from ddr.store.series.recut import Piece, UnplacedReadings, recut_series
 from ddr.store.series.sensors import Sensor
 
@@ -50,7 +50,8 @@ async def complete_until(
             return None
         await heard(conn, sensor.patient_id, [sensor.device_no], now_ms)
         sent: int | None = await conn.fetchval(_SENT, sensor.patient_id, sensor.sensor_no, until_ms)
-        for numbered in await lock_epochs(conn, sensor.patient_id, sensor.sensor_no, delay_ms):
+        rows = await lock_epoch_rows(conn, sensor.patient_id, sensor.sensor_no)
+        for numbered in as_epochs(rows, delay_ms):
             await _finish(conn, sensor.patient_id, numbered, now_ms)
     return sent
 
