@@ -28,7 +28,7 @@ from ddr.miv.model import MivCode
 from ddr.patient_pages import record_copy
 from ddr.patient_pages.names import title_of
 from ddr.patient_pages.single_values import values
-from ddr.patient_pages.table_forms import Exact, Excel, for_excel
+from ddr.patient_pages.table_forms import Exact, Excel, for_excel, harmless
 from ddr.patient_pages.visitor import Visitor, core_of
 from ddr.series.slots import text, winners
 from ddr.series.status import WITHDRAWN
@@ -49,7 +49,6 @@ FHIR_FILE, CONSENTS_FILE, ACCESSES_FILE = "messwerte.json", "zustimmungen.csv", 
 CONSENTS_EXCEL, ACCESSES_EXCEL = "zustimmungen-excel.csv", "zugriffe-excel.csv"
 LARGE_LINES = 100  # of a table that are made beside the event loop: a day of a sensor with a reading a minute has 1,440
 ASKED_MS = 1000  # how long a right that was found in force is not asked again while somebody reads
-FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet would calculate with a text that begins so
 
 
 async def whole_copy(core: Core, patient_id: UUID, lang: str) -> dict[str, AsyncIterator[bytes]]:
@@ -93,33 +92,39 @@ async def as_fhir(request: Request, _: Visitor, session: Session) -> Response:
 
 async def consents(request: Request, _: Visitor, session: Session) -> Response:
     """Consents and pairings as a table."""
-    core = await core_of(request).reading()
-    lines = record_copy.consent_lines(core, session.patient_id, language(request.scope))
-    return await _answer(request, core, session, lines, CSV, CONSENTS_FILE)
+    return await _consents(request, session, CONSENTS_FILE)
 
 
 async def consents_as_spreadsheet(request: Request, _: Visitor, session: Session) -> Response:
     """The same as a German Excel opens it."""
+    return await _consents(request, session, CONSENTS_EXCEL)
+
+
+async def _consents(request: Request, session: Session, name: str) -> Response:
     core = await core_of(request).reading()
     lines = record_copy.consent_lines(core, session.patient_id, language(request.scope))
-    lines = for_excel(lines, record_copy.CONSENT_GERMAN)
-    return await _answer(request, core, session, lines, CSV, CONSENTS_EXCEL)
+    if name == CONSENTS_EXCEL:
+        lines = for_excel(lines, record_copy.CONSENT_GERMAN)
+    return await _answer(request, core, session, lines, CSV, name)
 
 
 async def accesses(request: Request, _: Visitor, session: Session) -> Response:
     """Who read what, and what was changed, as a table."""
-    core = await core_of(request).reading()
-    upto_no = await trail.newest_no(core.pool, session.patient_id)
-    lines = record_copy.access_lines(core, session.patient_id, language(request.scope), upto_no)
-    return await _answer(request, core, session, lines, CSV, ACCESSES_FILE)
+    return await _accesses(request, session, ACCESSES_FILE)
 
 
 async def accesses_as_spreadsheet(request: Request, _: Visitor, session: Session) -> Response:
     """The same as a German Excel opens it."""
+    return await _accesses(request, session, ACCESSES_EXCEL)
+
+
+async def _accesses(request: Request, session: Session, name: str) -> Response:
     core = await core_of(request).reading()
     upto_no = await trail.newest_no(core.pool, session.patient_id)
     lines = record_copy.access_lines(core, session.patient_id, language(request.scope), upto_no)
-    return await _answer(request, core, session, for_excel(lines, record_copy.ACCESS_GERMAN), CSV, ACCESSES_EXCEL)
+    if name == ACCESSES_EXCEL:
+        lines = for_excel(lines, record_copy.ACCESS_GERMAN)
+    return await _answer(request, core, session, lines, CSV, name)
 
 
 async def _answer(
@@ -201,15 +206,11 @@ def _of_measurement(core: Core, row: Row, lang: str) -> Iterator[Sequence[str]]:
 
 
 def _device(row: Row) -> Sequence[str]:
-    return [_harmless(row[column] or "") for column in ("device_name", "serial_number")]
+    return [harmless(row[column] or "") for column in ("device_name", "serial_number")]
 
 
 def _maker(row: Row) -> Sequence[str]:
-    return [_harmless(row[column] or "") for column in ("manufacturer", "type_code")]
-
-
-def _harmless(given: str) -> str:
-    return "'" + given if given.startswith(FORMULA) else given
+    return [harmless(row[column] or "") for column in ("manufacturer", "type_code")]
 
 
 def _yes(value: bool) -> str:

@@ -19,6 +19,7 @@ from ddr.patient_pages.access import words
 from ddr.patient_pages.dates import day
 from ddr.patient_pages.names import app_name, title_of
 from ddr.patient_pages.research import told_of
+from ddr.patient_pages.table_forms import harmless
 from ddr.patient_pages.texts import text
 from ddr.patient_pages.texts.reasons import reason
 from ddr.patient_pages.texts.representation import somebody
@@ -49,7 +50,6 @@ CONSENT_GERMAN = (
 ACCESS_GERMAN = ("Zeit", "App", "client_id", "Ereignis", "was")
 ACTS = {"given": "copy.given", "shortened": "copy.shortened", "ended": "copy.ended"}
 ACTS_BY = {"given": "copy.given_by", "shortened": "copy.shortened_by"}  # of a representative
-FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet would calculate with a text that begins so
 
 
 async def resources(core: Core, patient_id: UUID, lang: str, upto_no: int) -> AsyncIterator[dict[str, Any]]:
@@ -179,5 +179,5 @@ def _at(ms: int | None) -> str:
 
 def _written(rows: Iterable[Sequence[str]]) -> bytes:
     written = io.StringIO()
-    csv.writer(written).writerows([["'" + cell if cell.startswith(FORMULA) else cell for cell in row] for row in rows])
+    csv.writer(written).writerows([[harmless(cell) for cell in row] for row in rows])
     return written.getvalue().encode()

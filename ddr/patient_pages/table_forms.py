@@ -30,6 +30,13 @@ HEADING, GERMAN = tuple(_COLUMNS), tuple(_COLUMNS.values())
 TIME = HEADING.index("time")
 NUMBERS = tuple(HEADING.index(name) for name in ("value", "lower_limit", "upper_limit"))
 
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet would calculate with a text that begins so
+
+
+def harmless(given: str) -> str:
+    """A text of a cell that no spreadsheet takes for a formula."""
+    return "'" + given if given.startswith(_FORMULA) else given
+
 
 @dataclass(frozen=True)
 class Exact:
