@@ -125,6 +125,7 @@ async def test_deleting_everything(site: Site, window: Window, request: pytest.F
     await log_in(page, site)
     await page.goto(f"{site.base}/me/data")
     await page.locator("a[href='/me/delete']").click()
+    await page.wait_for_url("**/me/delete")
     await shoot(page, f"delete-{visit}")
     assert await overflow(page) == 0
     await page.fill("input[name=password]", PASSWORD)

@@ -45,6 +45,7 @@ def landed(page: Page) -> dict[str, str]:
 async def overflow(page: Page) -> Any:
     """How many pixels the page is wider than the window."""
     assert page.viewport_size is not None
+    await page.wait_for_load_state()  # a page that is just coming has no element yet
     return max(0, await page.evaluate("document.documentElement.scrollWidth") - page.viewport_size["width"])
 
 

@@ -40,6 +40,7 @@ async def test_agree_and_take_it_back(site: Site, window: Window, request: pytes
     await page.fill("input[name=password]", PASSWORD)
     await page.press("input[name=password]", "Enter")
     await page.get_by_role("link", name=words["link"], exact=True).click()
+    await page.wait_for_url("**/me/research")
     await check(window, f"research-{visit}")
     assert await overflow(page) == 0
     await page.get_by_role("button", name=words["give"]).click()
