@@ -122,6 +122,7 @@ async def focused(page: Page, name: str) -> None:
 
 
 async def shoot(page: Page, name: str) -> None:
-    """A picture of the whole page below $DDR_SCREENSHOTS, for people to look at; without it nothing."""
+    """Wait for a page that is just coming; its picture goes below $DDR_SCREENSHOTS, where that is set, for people."""
+    await page.wait_for_load_state()  # until then a page may have no element to measure
     if folder := os.environ.get("DDR_SCREENSHOTS"):
         await page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)

@@ -73,6 +73,7 @@ async def test_a_mother_agrees_for_her_child(site: Site, window: Window) -> None
     await page.press("input[name=password]", "Enter")
     await page.get_by_role("button", name="Mia").click()
     await page.get_by_role("link", name="Forschung", exact=True).click()
+    await page.wait_for_url("**/me/research")
     await check(window, "research-for")
     await page.get_by_role("checkbox").check()
     await page.get_by_role("button", name="Zustimmung speichern").click()
@@ -92,5 +93,5 @@ async def test_a_long_name_beside_a_box_does_not_widen_the_page(site: Site, wind
     await page.press("input[name=password]", "Enter")
     await page.get_by_role("button", name=LONG).click()
     await page.get_by_role("link", name="Forschung", exact=True).click()
-    await page.get_by_role("checkbox").wait_for()
+    await page.wait_for_url("**/me/research")
     assert await page.evaluate(WIDER) == 0
