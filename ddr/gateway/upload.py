@@ -39,7 +39,7 @@ class Upload:
         try:
             return await self.read()
         except BodyError as error:
-            raise Problem(error.status, _CODES[error.status], str(error)) from None
+            raise Problem(error.status, _CODES[error.status], str(error), headers=error.headers) from None
 
     def turn(self) -> Held:
         """The time in which it is worked on. Raises NoTurn."""

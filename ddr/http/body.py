@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import zlib
 from collections.abc import AsyncIterator, Callable
+from http import HTTPStatus
 
 from ddr.call import BODY, phase
 from ddr.http.asgi import Receive, Scope, header
@@ -26,6 +27,11 @@ class BodyError(Exception):
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
         self.status = status
+
+    @property
+    def headers(self) -> tuple[tuple[str, str], ...]:
+        """What the answer has beside it: with 415 the content codings that are taken (RFC 9110 section 15.5.16)."""
+        return (("accept-encoding", "gzip"),) if self.status == HTTPStatus.UNSUPPORTED_MEDIA_TYPE else ()
 
 
 class ClientGone(Exception):

@@ -112,9 +112,15 @@ async def test_other_media_types(client: Client, media_type: str | None) -> None
     assert (await client.put("/devices/a", content=b"{}", headers=headers)).status_code == 415
 
 
-async def test_other_content_codings(client: Client) -> None:
-    answer = await client.put("/devices/a", content=b"{}", headers={**JSON, "content-encoding": "br"})
+@pytest.mark.parametrize("coding", ["br", "deflate", "gzip, gzip"])
+async def test_other_content_codings(client: Client, coding: str) -> None:
+    """The answer says which one is taken (RFC 9110 section 15.5.16)."""
+    answer = await client.put("/devices/a", content=b"{}", headers={**JSON, "content-encoding": coding})
     assert (answer.status_code, answer.json()["code"]) == (415, "unsupported-media-type")
+    headers = {"content-type": "application/fhir+json", "content-encoding": coding}
+    at_door = await client.post("/fhir", content=b"{}", headers=headers)
+    assert (at_door.status_code, at_door.json()["issue"][0]["code"]) == (415, "not-supported")
+    assert [one.headers["accept-encoding"] for one in (answer, at_door)] == ["gzip", "gzip"]
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff", b'{"a": NaN}', b'{"a": "\\ud800"}', b"[" * 2000, b"{} {}"])

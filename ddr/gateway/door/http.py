@@ -55,7 +55,7 @@ async def post_bundle(core: Core, patient_id: UUID, request: Upload) -> Reply:
         with in_hand(large):
             return await once(core, patient_id, request.scope, body, take)
     except FhirError as error:
-        return _reply(error.status, error.resource(), fmt)
+        return _with(lowercase(error.headers), _reply(error.status, error.resource(), fmt))
     except Problem as problem:
         if problem.status == HTTPStatus.UNAUTHORIZED:
             raise
@@ -96,7 +96,7 @@ async def _body(core: Core, request: Upload) -> tuple[bytes, Format]:
         if error.status == HTTPStatus.REQUEST_TIMEOUT:
             raise body_too_slow(str(error)) from None
         if error.status == HTTPStatus.UNSUPPORTED_MEDIA_TYPE:
-            raise FhirError(error.status, "not-supported", str(error)) from None
+            raise FhirError(error.status, "not-supported", str(error), headers=dict(error.headers)) from None
         raise (
             body_too_large(limit) if error.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE else malformed(str(error))
         ) from None
