@@ -53,7 +53,7 @@ async def put_device(core: Core, patient_id: UUID, device_key: str, body: Any) -
         await end_import(core, conn, row, now)
         twin = await same_device(conn, row) if row["ended_ms"] is None else None
         twin = None if twin == row["replaces_key"] else twin  # the gateway knows of both
-    return 200 if stored else 201, describe(row, core.ids) | _warning(twin)
+    return 200 if stored else 201, describe(row, core.ids) | _warning(device_key, twin)
 
 
 async def get_devices(core: Core, patient_id: UUID) -> tuple[int, dict[str, Any]]:
@@ -137,13 +137,13 @@ def _check_same(stored: Row, wanted: Row) -> None:
             raise conflict(f"This key names a device whose {member} is {found}; register a new device under a new key")
 
 
-def _warning(twin: str | None) -> dict[str, str]:
+def _warning(device_key: str, twin: str | None) -> dict[str, str]:
     """What to say when another device of the patient has the same serial number and manufacturer."""
     if twin is None:
         return {}
     return {
         "warning": f"Device {twin} has the same serial number and has not ended, so both are shown as active. If it is"
-        f' the same device, send this request again with "replaces": "{twin}"; that ends the other registration'
+        f' the same device, PUT devices/{device_key} again with "replaces": "{twin}"; that ends the other registration'
     }
 
 

@@ -37,6 +37,7 @@ from ddr.store.series.sensors import LimitsAdded, Sensor, SensorKey
 
 Item = dict[str, Any]
 
+AS_CORRECTION = '"correction": true'
 SHOWN: Item = {"status": "accepted", "shown": True}
 HIDDEN: Item = {
     "status": "accepted",
@@ -46,7 +47,7 @@ HIDDEN: Item = {
 }
 CONFLICT: Item = {
     "reason": "conflict",
-    "detail": 'other values are stored for this instant; to replace them send the right one with "correction": true',
+    "detail": f"other values are stored for this instant; to replace them send the right one with {AS_CORRECTION}",
 }
 SUPERSEDED: Item = {
     "status": "duplicate",
@@ -58,7 +59,7 @@ BEHIND: Item = {
     "status": "accepted",
     "shown": False,
     "reason": "superseded",
-    "detail": 'a correction stands in its place; to replace that one send this value with "correction": true',
+    "detail": f"a correction stands in its place; to replace that one send this value with {AS_CORRECTION}",
 }
 DUPLICATE: Item = {"status": "duplicate"}
 BEYOND = {LOW: "L", HIGH: "U"}

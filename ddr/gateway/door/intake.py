@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import suppress
 from http import HTTPStatus
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from ddr.aside import LARGE_ITEMS, Breath, aside
@@ -18,7 +18,7 @@ from ddr.gateway.door.devices import device_body, device_keys, is_gateway, is_sa
 from ddr.gateway.door.directory import Directory, Target
 from ddr.gateway.door.entries import Entry, reference
 from ddr.gateway.door.limits import add_limits
-from ddr.gateway.door.observations import Observed, is_time_stamp, read_observation
+from ddr.gateway.door.observations import Observed, is_test, is_time_stamp, read_observation
 from ddr.gateway.door.results import answers_of, measurement_answer, with_warnings
 from ddr.gateway.door.sampled import check_count, is_large, tokens_of
 from ddr.gateway.door.starts import reach_back
@@ -34,6 +34,19 @@ from ddr.store.devices.devices import Row
 from ddr.store.gateways import known_ids
 
 NOT_KEPT = "Not kept: the recorder needs it for nothing"
+TEST_NOT_KEPT = "Not kept: test data (meta.security HTEST) is of no patient"
+
+
+class Series(NamedTuple):
+    """A sensor, and what its readings have in common that are sent to it together."""
+
+    device: str
+    sensor: str
+    unit: str | None
+    corrects: bool
+
+
+Uploads = dict[Series, list[Observed]]
 
 
 class Intake:
@@ -98,6 +111,8 @@ class Intake:
     async def _read(self, entry: Entry, found: list[Observed]) -> Answer | None:
         if entry.type == "Patient" or (entry.type == "Observation" and is_time_stamp(entry.fields)):
             return Answer(200, remark=NOT_KEPT)
+        if entry.type == "Observation" and is_test(entry.fields):
+            return Answer(200, remark=TEST_NOT_KEPT)
         if entry.type != "Observation":
             raise not_kept(f"a resource of type {entry.type}")
         latest_ms = self.core.clock() + self.core.settings.gateway_future_seconds * 1000
@@ -134,7 +149,7 @@ class Intake:
         body = device_body(entry.fields, earliest_ms)
         status, found = await put_device(self.core, self.patient_id, key, body)
         self.directory.targets[entry.index] = Target(key)
-        return Answer(status, f"Device/{found['id']}")
+        return Answer(status, f"Device/{found['id']}", remark=found.get("warning"))
 
     async def _device_key(self, fields: Fields) -> str:
         """The key that the device has, whatever the order of its identifiers; that of a new one."""
@@ -206,21 +221,22 @@ class Intake:
     # --- values ------------------------------------------------------------------------------------------------------
 
     async def _series(self, observed: Sequence[Observed]) -> None:
-        """Store the readings of all Observations of a sensor at once, the oldest first, as uploads to it."""
-        uploads: dict[tuple[str, str, str | None], list[Observed]] = {}
+        """Store the readings of all Observations of a sensor at once, the oldest first, as uploads to it.
+
+        Those that correct others come after what may be others.
+        """
+        uploads: Uploads = {}
         for item in sorted(observed, key=lambda item: item.earliest_ms):
             await self._attempt(item.entry, self._assign(item, observed, uploads))
-        for (device, sensor, _), items in uploads.items():
+        for (device, sensor, _, corrects), items in sorted(uploads.items(), key=lambda one: one[0].corrects):
             await self._reach_back(device, sensor, items)
             unfit = await add_limits(self.core, self.patient_id, device, sensor, items)
             self.answers |= unfit
             fitting = [item for item in items if item.entry.index not in unfit]
             for part in split(fitting, self.core.settings.gateway_max_items):
-                await self._upload(device, sensor, part)
+                await self._upload(device, sensor, part, corrects)
 
-    async def _assign(
-        self, item: Observed, observed: Sequence[Observed], uploads: dict[tuple[str, str, str | None], list[Observed]]
-    ) -> None:
+    async def _assign(self, item: Observed, observed: Sequence[Observed], uploads: Uploads) -> None:
         """Put an Observation to the others of its sensor, which is registered where nothing but its device is named."""
         assert item.samples is not None
         if item.device is None:
@@ -229,7 +245,8 @@ class Intake:
         if sensor is None:
             sensor = self.sensors.get((device, item.code)) or await self._sensor(device, item, observed)
             self.sensors[device, item.code] = sensor
-        uploads.setdefault((device, sensor, item.samples.unit), []).append(item)
+        key = Series(device, sensor, item.samples.unit, item.corrects_readings)
+        uploads.setdefault(key, []).append(item)
 
     async def _sensor(self, device: str, item: Observed, observed: Sequence[Observed]) -> str:
         stored = await self._stored_sensor(device, item.code, None)
@@ -239,9 +256,10 @@ class Intake:
         _, found = await self._put_sensor(device, (item.miv, item.code), alike, None, None)
         return str(found["key"])
 
-    async def _upload(self, device: str, sensor: str, items: Sequence[Observed]) -> None:
+    async def _upload(self, device: str, sensor: str, items: Sequence[Observed], corrects: bool) -> None:
         samples = [item.samples for item in items if item.samples is not None]
-        body = {"unit": samples[0].unit, "readings": [reading for part in samples for reading in part.readings]}
+        readings = [reading for part in samples for reading in part.readings]
+        body = {"unit": samples[0].unit, "readings": readings, "correction": corrects}
         try:
             _, sent = await post_readings(self.core, self.patient_id, device, sensor, body)
         except Problem as problem:
@@ -264,7 +282,8 @@ class Intake:
         for item in observed:
             if item.entry.index in targets:
                 await self._attempt(item.entry, self._complete(item, targets[item.entry.index], items))
-        bodies, others = [body for _, body in items], [item.other_keys for item, _ in items]
+        bodies = [body for _, body in items]
+        others = [item.other_keys(body.get("device")) for item, body in items]
         taken = await take_measurements(self.core, self.patient_id, bodies, others) if items else []
         for (item, _), answer in zip(items, taken, strict=True):
             done = answer if isinstance(answer, Problem) else measurement_answer(answer)

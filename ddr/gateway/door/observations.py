@@ -30,6 +30,13 @@ from ddr.gateway.problem import Problem, invalid
 from ddr.miv.model import Miv, MivCatalog, MivCode
 
 MAX_PARTS = 50
+CORRECTED = "corrected"
+TEST_DATA = "HTEST"  # of v3-ActReason, by which the PHD guide marks test and demonstration data
+# What FHIR's reasons for absent values are kinds of (CodeSystem data-absent-reason); the JSON API has no finer ones.
+_KINDS_OF_ABSENCE = {
+    **dict.fromkeys(("not-a-number", "negative-infinity", "positive-infinity"), "error"),
+    **dict.fromkeys(("asked-unknown", "temp-unknown", "not-asked", "asked-declined"), "unknown"),
+}
 SERIES_STATUSES = ("preliminary", "final", "amended", "corrected")  # readings are taken back by DELETE …/uploads/{key}
 
 
@@ -43,6 +50,7 @@ class Observed:
     device: str | None
     earliest_ms: int
     period: str
+    other_periods: Sequence[str]
     unit: str | None
     samples: Samples | None
     body: Json
@@ -52,20 +60,31 @@ class Observed:
     @property
     def corrects(self) -> bool:
         """Whether it is another value of something sent before, and does not say of what."""
-        return not self._named and self.body.get("status") in {"corrected", "amended"}
+        return not self._named and self.body.get("status") in {CORRECTED, "amended"}
+
+    @property
+    def corrects_readings(self) -> bool:
+        """Whether its readings stand in the place of others of their instants."""
+        return self.samples is not None and self.entry.fields.text("status") == CORRECTED
 
     def key(self, device_key: str | None) -> str:
         """The measurement's key: after its first identifier, else after code, device, time and value.
 
         A meter's clock may know minutes only, so that two measurements of one time are not one corrected.
         """
-        parts = (self.code.system, self.code.code, device_key or "", self.period, *_values(self.body))
-        return self._named[0] if self._named else make_key("Observation", *parts)
+        return self._named[0] if self._named else self._made(device_key, self.period)
 
-    @property
-    def other_keys(self) -> tuple[str, ...]:
-        """The keys after its other identifiers: under one of them it may have come before."""
-        return tuple(self._named[1:MAX_NAMES])
+    def other_keys(self, device_key: str | None) -> tuple[str, ...]:
+        """Keys under which it may have come before: after its other identifiers, or with its time written otherwise.
+
+        10:00:00Z and 10:00:00.000Z are one time, as different versions of an app write it.
+        """
+        if self._named:
+            return tuple(self._named[1:MAX_NAMES])
+        return tuple(self._made(device_key, period) for period in self.other_periods)
+
+    def _made(self, device_key: str | None, period: str) -> str:
+        return make_key("Observation", self.code.system, self.code.code, device_key or "", period, *_values(self.body))
 
     @cached_property
     def _named(self) -> list[str]:
@@ -83,6 +102,13 @@ def _values(body: Json) -> list[str]:
             "\t".join([str(number), *(str(part.get(name)) for name in ("code", "comparator", "dataAbsentReason"))])
         )
     return [*found, str(body.get("method"))]
+
+
+def is_test(fields: Fields) -> bool:
+    """Whether this was measured of nobody: a control solution, a demonstration (PHD guide, Measurement Status)."""
+    meta = fields.raw("meta")
+    labels = meta.get("security") if isinstance(meta, dict) else None
+    return isinstance(labels, list) and any(isinstance(one, dict) and one.get("code") == TEST_DATA for one in labels)
 
 
 def is_time_stamp(fields: Fields) -> bool:
@@ -111,9 +137,17 @@ def read_observation(entry: Entry, catalog: MivCatalog, latest_ms: int) -> Obser
     else:
         samples, body = None, _measurement(fields, code, quantity, components, effective)
     component_unit = next((unit_of(part.object("valueQuantity")) for part in components), None)
-    device, period = reference(fields, "device"), f"{start_ms}/{end_ms}"
+    device = reference(fields, "device")
     unit = unit or component_unit
-    return Observed(entry, miv, code, device, start_ms, period, unit, samples, body, derived, passed_over)
+    times = _periods(start_ms, end_ms)
+    return Observed(entry, miv, code, device, start_ms, *times, unit, samples, body, derived, passed_over)
+
+
+def _periods(start_ms: int, end_ms: int | None) -> tuple[str, Sequence[str]]:
+    """Its time within a key, and within the keys that it has with its whole second written otherwise."""
+    second = start_ms + 999
+    others = {start_ms: second, second: start_ms} if start_ms % 1000 == 0 else {}
+    return f"{start_ms}/{end_ms}", [f"{start_ms}/{others[end_ms]}"] if end_ms in others else []
 
 
 def _check_choices(fields: Fields) -> None:
@@ -178,8 +212,8 @@ def _measurement(
         "codeSystem": code.system,
         "code": code.code,
         "effective": effective,
-        **_value(fields, quantity),
-        "components": [_component(part) for part in components] or None,
+        **({} if code.components and quantity is None else _value(fields, quantity)),
+        "components": _panel(fields, code, components) or None,
         "interpretation": [concept(part) for part in fields.objects("interpretation", MAX_PARTS) or ()] or None,
         "note": "\n".join(notes) or None,
         "method": concept(fields.object("method")),
@@ -192,8 +226,25 @@ def _value(fields: Fields, quantity: Fields | None) -> Json:
     if quantity is not None:
         number, comparator = quantity.raw("value"), quantity.text("comparator")
         return given({"value": number, "unit": unit_of(quantity), "comparator": comparator})
+    return given({"dataAbsentReason": _absent(fields)})
+
+
+def _absent(fields: Fields) -> str | None:
+    """Why there is no value, as one of the kinds that the JSON API has."""
     reasons = codings(fields.object("dataAbsentReason"))
-    return given({"dataAbsentReason": next((code for system, code in reasons if system == ABSENT), None)})
+    found = next((code for system, code in reasons if system == ABSENT), None)
+    return _KINDS_OF_ABSENCE.get(found or "", found)
+
+
+def _panel(fields: Fields, code: MivCode, components: Sequence[Fields]) -> list[Json]:
+    """The components; of a measurement that failed as a whole none need be there (PHD guide, Compound Numeric)."""
+    found = [_component(part) for part in components]
+    reason = _absent(fields) if code.components else None
+    if reason is not None:
+        there = {part.get("code") for part in found}
+        missing = [part.code for part in code.components if part.required and part.code not in there]
+        found += [{"code": name, "dataAbsentReason": reason} for name in missing]
+    return found
 
 
 def _component(part: Fields) -> Json:

@@ -11,6 +11,7 @@ from typing import Any
 from ddr.gateway.door.answers import Answer, OfValues, doubtful
 from ddr.gateway.door.observations import Observed
 from ddr.gateway.problem import Problem
+from ddr.gateway.readings import AS_CORRECTION
 
 
 def with_warnings(answer: Answer | Problem, item: Observed) -> Answer | Problem:
@@ -31,13 +32,16 @@ def answers_of(observed: Sequence[Observed], items: Sequence[dict[str, Any]]) ->
 
 def readings_answer(items: Sequence[dict[str, Any]]) -> Answer | Problem:
     """What became of an Observation with these answers to its readings: 201 when something is new, 422 when nothing
-    was taken."""
+    was taken. Those that are stored and not shown, or stand beside others of their instant, are told."""
     places = defaultdict[tuple[str, str], list[int]](list)
     unusual = defaultdict[str, list[int]](list)
     beyond = defaultdict[str, list[int]](list)
+    beside = defaultdict[tuple[str, str], list[int]](list)
     for place, item in enumerate(items, 1):
         if item["status"] == "rejected":
             places[item["reason"], item["detail"]].append(place)
+        elif "reason" in item:
+            beside[item["reason"], item["detail"].replace(AS_CORRECTION, "the status corrected")].append(place)
         elif "warning" in item:
             unusual[item["warning"]].append(place)
         elif "stored" in item:
@@ -51,6 +55,7 @@ def readings_answer(items: Sequence[dict[str, Any]]) -> Answer | Problem:
     passed_over = [OfValues(200, "implausible", detail, values=_values(at)) for detail, at in unusual.items()]
     kept = "beyond the limit of the sensor, so the number is kept as"
     passed_over += [OfValues(200, "range", f"{kept} {word}", values=_values(at)) for word, at in beyond.items()]
+    passed_over += [OfValues(200, reason, detail, values=_values(at)) for (reason, detail), at in beside.items()]
     return Answer(422 if counts["rejected"] == len(items) else taken, None, None, told, rejected, passed_over)
 
 

@@ -1,0 +1,190 @@
+"""What the PHD guide says beside a value (test data, failures, corrections) counts, and what is not shown is told."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+import orjson
+import pytest
+
+from ddr.fhir.references import ABSENT
+from ddr.http.core import Core
+from ddr.series.packing import decode_values
+from tests.gateway.conftest import Client
+from tests.gateway.phd import (
+    CGM,
+    METER,
+    METRIC,
+    Json,
+    bundle,
+    cgm,
+    coded,
+    device,
+    glucose,
+    metric,
+    observation,
+    pressure,
+    quantity,
+    reason,
+    series,
+    statuses,
+    taken,
+)
+
+SERIES = ((CGM, cgm()), (METRIC, metric()))
+TEST_DATA = {"security": [{"system": "http://terminology.hl7.org/CodeSystem/v3-ActReason", "code": "HTEST"}]}
+
+
+async def contents(core: Core, patient: uuid.UUID) -> list[Json]:
+    """The measurements of a patient."""
+    rows = await core.pool.fetch("SELECT content FROM measurement WHERE patient_id = $1", patient)
+    return [orjson.loads(row["content"]) for row in rows]
+
+
+async def values(core: Core, patient: uuid.UUID) -> list[list[int]]:
+    """The values of each chunk, also those that are not shown."""
+    rows = await core.pool.fetch("SELECT vals FROM chunk WHERE patient_id = $1 ORDER BY epoch_no, k", patient)
+    return [list(decode_values(row["vals"])) for row in rows]
+
+
+def warnings(response: Json) -> list[tuple[str, str]]:
+    """Code and text of each warning of a response."""
+    issues = response.get("outcome", {}).get("issue", [])
+    return [(i["details"]["coding"][0]["code"], i["diagnostics"]) for i in issues if i["severity"] == "warning"]
+
+
+@pytest.mark.parametrize("kind", ["batch", "transaction"])
+async def test_test_data_are_of_no_patient(core: Core, client: Client, patient_id: uuid.UUID, kind: str) -> None:
+    """A meter's control solution is marked so; as glucose of the patient it would be an emergency."""
+    solution, demonstration = glucose(350, meta=TEST_DATA), {**series("350 351"), "meta": TEST_DATA}
+    responses = await taken(client, bundle((METER, device()), *SERIES, solution, demonstration, kind=kind))
+    assert statuses(responses) == ["201"] * 3 + ["200"] * 2
+    assert all("HTEST" in response["outcome"]["issue"][0]["diagnostics"] for response in responses[3:])
+    assert (await contents(core, patient_id), await values(core, patient_id)) == ([], [])
+    other = {"security": [{"code": "R"}], "profile": ["urn:x"]}
+    assert statuses(await taken(client, bundle((METER, device()), glucose(meta=other)))) == ["200", "201"]
+
+
+def failed(code: str, reason_code: str) -> Json:
+    """A component that was not measured."""
+    return {"code": coded(code), "dataAbsentReason": coded(reason_code, ABSENT)}
+
+
+def absent(parts: list[Json]) -> list[Any]:
+    """Of each component its value, or the reason why it has none."""
+    return [
+        part["valueQuantity"]["value"] if "valueQuantity" in part else part["dataAbsentReason"]["coding"][0]["code"]
+        for part in parts
+    ]
+
+
+@pytest.mark.parametrize(
+    ("members", "expected"),
+    [
+        ({"component": [*pressure()["component"][:1], failed("8462-4", "not-a-number")]}, [124, "error"]),
+        ({"component": [failed("8480-6", "temp-unknown"), *pressure()["component"][1:]]}, ["unknown", 82]),
+        ({"component": pressure()["component"][:1], "dataAbsentReason": coded("error", ABSENT)}, [124, "error"]),
+        ({"component": None, "dataAbsentReason": coded("not-performed", ABSENT)}, ["not-performed"] * 2),
+    ],
+)
+async def test_what_failed_of_a_panel_takes_nothing_of_the_rest(
+    core: Core, client: Client, patient_id: uuid.UUID, members: Json, expected: list[Any]
+) -> None:
+    """BP-007; by the PHD guide a panel that failed as a whole has no components."""
+    sent = pressure(**members)
+    assert statuses(await taken(client, bundle((METER, device()), sent))) == ["201", "201"]
+    assert statuses(await taken(client, bundle((METER, device()), sent))) == ["200", "200"]
+    (content,) = await contents(core, patient_id)
+    assert absent(content["component"]) == expected
+
+
+async def test_a_value_that_no_number_is_failed(core: Core, client: Client, patient_id: uuid.UUID) -> None:
+    nothing = observation("2339-0", dataAbsentReason=coded("not-a-number", ABSENT))
+    masked = observation("2339-0", dataAbsentReason=coded("masked", ABSENT))
+    responses = await taken(client, bundle((METER, device()), nothing, masked))
+    assert statuses(responses) == ["201", "201", "422"]
+    assert absent(await contents(core, patient_id)) == ["error"]
+
+
+@pytest.mark.parametrize("kind", ["batch", "transaction"])
+async def test_a_corrected_sequence_stands_in_the_place_of_the_former(
+    core: Core, client: Client, patient_id: uuid.UUID, kind: str
+) -> None:
+    corrected = {**series("100 130"), "status": "corrected"}
+    assert statuses(await taken(client, bundle(*SERIES, corrected, series("100 120"), kind=kind)))[2:] == ["201"] * 2
+    assert await values(core, patient_id) == [[100, 130]]
+    (*_, again) = await taken(client, bundle(*SERIES, series("100 120"), kind=kind))
+    assert (again["status"], warnings(again)) == (
+        "200",
+        [("superseded", "Value 2: a correction has replaced this value")],
+    )
+    one = observation("99504-3", METRIC, effectiveDateTime="2026-11-22T08:05:00Z", status="corrected",
+                      valueQuantity=quantity(140, "mg/dL"))  # fmt: skip
+    assert statuses(await taken(client, bundle(*SERIES, one, kind=kind)))[2:] == ["201"]
+    assert await values(core, patient_id) == [[100, 140]]
+
+
+async def test_another_value_of_an_instant_is_told(client: Client) -> None:
+    await taken(client, bundle(*SERIES, series("100 120")))
+    (*_, other) = await taken(client, bundle(*SERIES, series("100 130 140")))
+    ((code, text),) = warnings(other)
+    assert (other["status"], code, text.partition(":")[0]) == ("201", "conflict", "Value 2")
+    assert text.endswith("to replace them send the right one with the status corrected")
+
+
+async def test_values_that_come_faster_than_the_sensor_was_registered_with_are_told(client: Client) -> None:
+    """After an update of its firmware, for instance: of five values a DiGA sees one."""
+    await taken(client, bundle((CGM, cgm()), series("100 101", CGM)))
+    faster = {
+        **series("110 111 112 113 114 115", CGM, period=60_000),
+        "effectivePeriod": {"start": "2026-11-22T09:00:00Z"},
+    }
+    (*_, told) = await taken(client, bundle((CGM, cgm()), faster))
+    ((code, text),) = warnings(told)
+    assert (told["status"], code, text.partition(":")[0]) == ("201", "superseded", "Values 2–5")
+    (_, refused, unknown) = await taken(
+        client, bundle((CGM, cgm()), (METRIC, metric(calibration=None) | one_a_minute()), series("120"))
+    )
+    assert (refused["status"], reason(refused), reason(unknown)) == ("409", "conflict", "unknown-device")
+
+
+def one_a_minute() -> Json:
+    """What a DeviceMetric says of its period."""
+    return {"measurementPeriod": {"repeat": {"frequency": 1, "period": 1, "periodUnit": "min"}}}
+
+
+async def test_the_same_serial_number_under_another_identifier_is_told(client: Client) -> None:
+    """After an update of its app, for instance: DiGA and patient see two active devices."""
+    await taken(client, bundle((METER, device())))
+    (known,) = (await client.get("/devices")).json()["devices"]
+    for status in ("201", "200"):
+        (response,) = await taken(client, bundle((METER, device("00-00"))))
+        assert response["status"] == status
+        told = response["outcome"]["issue"][0]["diagnostics"]
+        assert f'"replaces": "{known["key"]}"' in told
+    other = next(one for one in (await client.get("/devices")).json()["devices"] if one != known)
+    assert f"PUT devices/{other['key']}" in told
+    members = ("serialNumber", "name", "manufacturer", "type")
+    body = {name: other[name] for name in members} | {"replaces": known["key"]}
+    assert (await client.put(f"/devices/{other['key']}", json=body)).status_code == 200
+    (response,) = await taken(client, bundle((METER, device("00-00"))))
+    assert "outcome" not in response
+
+
+@pytest.mark.parametrize("times", [("10:00:00Z", "10:00:00.000Z"), ("10:00:00.000Z", "11:00:00+01:00")])
+async def test_a_time_written_with_its_fraction_makes_no_second_measurement(
+    core: Core, client: Client, patient_id: uuid.UUID, times: tuple[str, str]
+) -> None:
+    """As versions of an app write it; it is the same one, of which the time is told more or less exactly."""
+    first, again = ("2026-11-20T" + time for time in times)
+    sent = bundle((METER, device()), glucose(effectiveDateTime=first), pressure(effectiveDateTime=first))
+    before = await taken(client, sent)
+    sent = bundle((METER, device()), glucose(effectiveDateTime=again), pressure(effectiveDateTime=again))
+    after = await taken(client, sent)
+    assert statuses(after) == ["200"] * 3
+    ids = [[one["location"].partition("/_history")[0] for one in answers] for answers in (before, after)]
+    assert ids[0] == ids[1]
+    assert len(await contents(core, patient_id)) == 2
+    apart = glucose(effectiveDateTime="2026-11-20T10:00:00.001Z")
+    assert statuses(await taken(client, bundle((METER, device()), apart))) == ["200", "201"]
