@@ -135,7 +135,12 @@ def _part(
     if not kept:
         return None
     groups = shared_groups({one: ages[one] for one in kept}, least)
-    return part(miv.name, code, unit, kept, groups, lambda: secrets.token_hex(8), draw), kept
+    return part(miv.name, code, unit, kept, groups, _new_id, draw), kept
+
+
+def _new_id() -> str:
+    """A name for this export. Digits alone, or `12e34`, programs that guess types would take for a number."""
+    return f"p{secrets.token_hex(8)}"
 
 
 def _counts(

@@ -6,8 +6,10 @@ import asyncio
 import csv
 import importlib.util
 import json
+import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import date
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -208,6 +210,17 @@ async def test_parquet_has_the_same_with_types(core: Core, run: Run, tmp_path: P
         texts = [{key: f"{v:g}" if isinstance(v, float) else str(v) for key, v in row.items()} for row in rows]
         assert texts == table(folder / f"{name}.csv")
     assert {type(row["week"]) for row in rows} == {date} and {type(row["value"]) for row in rows} == {float}
+
+
+async def test_no_id_is_a_number(core: Core, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before: one in 750 was of digits, or like `12e34`. A spreadsheet, or whoever reads piece by piece, had `inf`."""
+    drawn = count(10**15)
+    await crowd(core)
+    monkeypatch.setattr(secrets, "token_hex", lambda size: f"{next(drawn)}")
+    assert (await run("--yes"))[0] == 0
+    for row in table(tmp_path / "out" / "persons.csv"):
+        with pytest.raises(ValueError, match="could not convert"):
+            float(row["person"])
 
 
 async def test_without_pyarrow_there_is_one_line(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
