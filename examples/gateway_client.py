@@ -15,6 +15,7 @@ import os
 import sqlite3
 import time
 from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,16 @@ def earlier(measured_at: str, seconds: float) -> str:
     return (datetime.fromisoformat(measured_at) - timedelta(seconds=seconds)).isoformat()
 
 
+def seconds_to_wait(retry_after: str, pause: float) -> float:
+    """Retry-After has seconds or a date (RFC 9110 section 10.2.3); `pause` where it has neither."""
+    if retry_after.isdecimal():
+        return int(retry_after)
+    try:
+        return max(1.0, parsedate_to_datetime(retry_after).timestamp() - time.time())
+    except ValueError:
+        return pause
+
+
 def send(client: httpx.Client, method: str, path: str, body: dict[str, Any]) -> httpx.Response:
     """The answer, however often the recorder has to be asked for it. Raises for requests that can never succeed.
 
@@ -118,7 +129,7 @@ def send(client: httpx.Client, method: str, path: str, body: dict[str, Any]) -> 
             if answer.status_code < 500 and answer.status_code not in (408, 429):
                 answer.raise_for_status()
                 return answer
-            pause = float(answer.headers.get("retry-after", pause))
+            pause = seconds_to_wait(answer.headers.get("retry-after", ""), pause)
         time.sleep(pause)
         pause = min(60.0, pause * 2)
 

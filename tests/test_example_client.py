@@ -8,6 +8,7 @@ import random
 import shutil
 import threading
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,22 @@ def test_nothing_is_lost(seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         example.sync(client, example.Outbox(tmp_path / "outbox.sqlite"), READINGS[0][0])
     assert server.stored == {at: float(value) for at, value in READINGS}
     assert outbox.next() == []
+
+
+@pytest.mark.parametrize(
+    ("retry_after", "seconds"),
+    [("7", 7), ("Sun, 29 Nov 2026 12:00:30 GMT", 30), ("Sun, 29 Nov 2026 11:00:00 GMT", 1), ("soon", 0.5), ("", 0.5)],
+)
+def test_a_time_to_come_again_may_be_a_date(retry_after: str, seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before: a date, which RFC 9110 allows and a proxy in between may send, ended the gateway with a traceback."""
+    waited: list[float] = []
+    answers = [httpx.Response(503, headers={"retry-after": retry_after}), httpx.Response(200)]
+    monkeypatch.setattr(example.time, "time", lambda: datetime(2026, 11, 29, 12, tzinfo=UTC).timestamp())
+    monkeypatch.setattr(example.time, "sleep", waited.append)
+    transport = httpx.MockTransport(lambda request: answers.pop(0))
+    with httpx.Client(transport=transport, base_url="https://recorder") as client:
+        assert example.send(client, "PUT", "devices/cgm", {}).status_code == 200
+    assert waited == [seconds]
 
 
 def test_what_the_recorder_refuses_is_kept_apart(tmp_path: Path) -> None:
