@@ -74,6 +74,14 @@ def test_what_does_not_exist_is_found(line: str, capsys: pytest.CaptureFixture[s
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_no_command_takes_a_setting_from_a_shell(page: Path) -> None:
+    """Settings stand in files; a shell of an operator's has none, unless the page has exported it."""
+    text = page.read_text()
+    taken = {name for piece in code(page) for name in re.findall(r"\$\{?(DDR_[A-Z_]+)\b(?!:-)", piece)}
+    assert [name for name in taken if f"export {name}=" not in text] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_targets_exist(page: Path) -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     named = {name for piece in code(page) for name in MAKE.findall(piece)}
