@@ -1,14 +1,17 @@
 """How each room says that a request failed: through a fault of ours (500), or of what the recorder depends on (503).
+And that it could not even be read.
 
 Each pair is for `ddr.http.guard.guarded`. Nothing tells what happened inside.
 """
 
 from __future__ import annotations
 
+import re
+
 from ddr.fhir.negotiation import Format
 from ddr.fhir.outages import HEADER, MEMBER, SYSTEM
-from ddr.fhir.outcome import outcome
-from ddr.http.asgi import ASGIApp, Headers, Receive, Scope, Send, header, json_reply, problem
+from ddr.fhir.outcome import FhirError, malformed, outcome
+from ddr.http.asgi import ASGIApp, Headers, Receive, Reply, Scope, Send, header, json_reply, problem
 from ddr.http.guard import constant
 from ddr.http.pages import error_page
 from ddr.ratelimit import LOAD, limited, lowercase
@@ -17,6 +20,7 @@ from ddr.store.database.faults import OVERLOADED, Fault
 FAILED = "The request could not be processed"
 NO_STORE = (("cache-control", "no-store"), ("pragma", "no-cache"))
 AUTHORIZE = "/oauth/authorize"
+_ROOM = re.compile(rb"(?:https?://[^/]*)?/+(fhir|oauth|gateway)(?![^/?])")  # of the target of a request
 
 
 def _later(fault: Fault) -> Headers:
@@ -59,6 +63,21 @@ def _page_unavailable(fault: Fault) -> ASGIApp:
 
 async def _page_failed(scope: Scope, receive: Receive, send: Send) -> None:
     await error_page(scope, 500, "failed")(scope, receive, send)
+
+
+def unreadable(target: bytes, status: int, text: str) -> Reply:
+    """The answer to what is no HTTP, or too long, in the form of the room that its `target` asks (RS-031, AS-032)."""
+    room = _ROOM.match(target)
+    match room and room[1]:
+        case b"fhir":
+            error = malformed(text) if status == 400 else FhirError(status, "too-long", text)
+            return json_reply(error.resource(), status, NO_STORE[:1], Format.JSON.content_type)
+        case b"oauth":
+            return json_reply({"error": "invalid_request", "error_description": text}, status, NO_STORE)
+        case b"gateway":
+            return problem(status, "The request cannot be read", text, NO_STORE[:1])
+        case _:
+            return Reply(status, text.encode(), "text/plain; charset=utf-8", NO_STORE[:1])
 
 
 FHIR = (

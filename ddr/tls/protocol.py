@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import re
+import sys
 from typing import Any
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from ddr.tls.joined import JoinedWrites
@@ -17,23 +19,46 @@ FIELD_BYTES = 32  # that a field counts beside name and value (RFC 9113 section 
 AHEAD = 32  # requests that are kept while one before them is answered: to send a short one costs next to nothing
 HEAD_SECONDS = 30.0  # from its first byte, or from the handshake on
 LINGER_SECONDS = 30.0  # for the rest of a body that was answered before it was there
+_LINE = re.compile(rb"(?:^|\n)[A-Z]+ ([^ \r\n]*)")  # of a request, up to the end of its target
+_ENCODE = ". Blanks and what is no ASCII must be percent-encoded in the target"
 _HOST = re.compile(rb"[0-9A-Za-z._~%!$&'()*+;=:\[\]-]*")  # uri-host [":" port] of RFC 9110, but for the comma
 
 
-class HeadTooLong(Exception):
-    """Raised into the parser, which turns it into 400 and the end of the connection."""
+class Unreadable(Exception):
+    """Raised into the parser, which ends with it: what is answered then, before the end of the connection."""
+
+    status = 400
+    text = "The request cannot be read"
 
 
-class HostUnclear(Exception):
-    """Raised into the parser as HeadTooLong."""
+class TargetTooLong(Unreadable):
+    """RFC 9112 section 3."""
+
+    status = 414
+    text = f"The target of the request is longer than {HEAD_BYTES} bytes; send what is long in the body of a POST"
 
 
-class CodingUnknown(Exception):
-    """Raised into the parser as HeadTooLong."""
+class HeadTooLong(Unreadable):
+    """RFC 6585 section 5."""
+
+    status = 431
+    text = f"The head of the request is longer than {HEAD_BYTES} bytes"
 
 
-class TooFarAhead(Exception):
-    """Raised into the parser as HeadTooLong."""
+class HostUnclear(Unreadable):
+    """RFC 9112 section 3.2."""
+
+    text = "The request must name one Host"
+
+
+class CodingUnknown(Unreadable):
+    """RFC 9112 section 6.1."""
+
+    text = "The only Transfer-Encoding is chunked"
+
+
+class TooFarAhead(Unreadable):
+    """Those before it are answered, and this one is not."""
 
 
 class TlsHttpProtocol(HttpToolsProtocol):
@@ -47,6 +72,7 @@ class TlsHttpProtocol(HttpToolsProtocol):
     _unfinished_bytes: int | None = None  # received since the head began; None outside of a head
     _trailing_bytes: int | None = None  # received since the length of a chunk: trailers, if it is the last one
     _refused = False  # nothing more is read: what came behind a request that is answered still was none
+    _received = b""  # just now, while it is read
     _fresh = False  # one of these began behind something else of what was received just now
     _deadline: asyncio.TimerHandle | None = None  # for a head to be complete, or for the rest of an answered body
 
@@ -86,8 +112,9 @@ class TlsHttpProtocol(HttpToolsProtocol):
         """
         if self._refused:
             return
-        self._fresh = False
+        self._fresh, self._received = False, data
         super().data_received(data)
+        self._received = b""
         if self.transport.is_closing():
             return
         if not self._fresh:
@@ -100,7 +127,7 @@ class TlsHttpProtocol(HttpToolsProtocol):
         if received is None:
             return None
         if received + len(data) > HEAD_BYTES:
-            self.send_400_response("Request head too long")
+            self.send_400_response(HeadTooLong.text)
         return received + len(data)
 
     def send_400_response(self, msg: str) -> None:
@@ -112,13 +139,25 @@ class TlsHttpProtocol(HttpToolsProtocol):
             if before := self.pipeline[0][0] if self.pipeline else self._worked_on:
                 self.cycle = before
         if self._answered or self.cycle.more_body:
-            super().send_400_response(msg)
+            self.refuse(*_told(sys.exception()))
         else:
             self._refused, self.cycle.keep_alive = True, False
 
+    def refuse(self, status: int, text: str) -> None:
+        """Answer so, and end the connection."""
+        super().send_400_response(text)
+
+    @property
+    def target(self) -> bytes:
+        """Of the request that is being read, as far as it is known: the parser tells nothing of one that it refuses."""
+        if self.url:
+            return self.url
+        lines: list[bytes] = _LINE.findall(self._received)
+        return lines[-1] if lines else self._received  # its method came before
+
     def on_url(self, url: bytes) -> None:
         """Count a part of the target."""
-        self._count(len(url))
+        self._count(len(url), TargetTooLong)
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -199,7 +238,18 @@ class TlsHttpProtocol(HttpToolsProtocol):
         else:
             self._await_head()
 
-    def _count(self, length: int) -> None:
+    def _count(self, length: int, too_long: type[Unreadable] = HeadTooLong) -> None:
         self._head_bytes += length
         if self._head_bytes > HEAD_BYTES:
-            raise HeadTooLong
+            raise too_long
+
+
+def _told(error: BaseException | None) -> tuple[int, str]:
+    """Status and text for what the parser refused, or one of us within it; without an error for what does not end."""
+    if error is None:
+        return HeadTooLong.status, HeadTooLong.text
+    if isinstance(error, httptools.HttpParserCallbackError):
+        ours = error.__context__ if isinstance(error.__context__, Unreadable) else Unreadable()
+        return ours.status, ours.text
+    in_target = isinstance(error, httptools.HttpParserInvalidURLError) or f"{error}".startswith("Expected HTTP/")
+    return Unreadable.status, f"{Unreadable.text}: {error}{_ENCODE if in_target else ''}"

@@ -4,6 +4,7 @@ end, nor kept without bound, nor in the way of others. Plain HTTP, which after i
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -102,7 +103,7 @@ async def test_fields_without_end_are_not_kept(sent: bytes) -> None:
     async with serving(echo) as (connect, _):
         reader, _ = await connect(sent)
         async with asyncio.timeout(SECONDS):
-            assert (await reader.readline()).split()[1] == b"400"
+            assert (await reader.readline()).split()[1] == b"431"
 
 
 async def test_a_large_chunked_body_is_no_head() -> None:
@@ -147,6 +148,58 @@ class Wire(asyncio.Transport):
     def lost(self) -> None:
         """The end."""
         self.connection.connection_lost(None)
+
+
+UMLAUT = "/Device?manufacturer=Müller HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+
+
+@pytest.mark.parametrize(
+    ("pieces", "status", "told"),
+    [
+        ([b"GET /fhir" + UMLAUT], 400, "percent-encoded"),
+        ([b"GET /fhir", UMLAUT], 400, "percent-encoded"),
+        ([b"GET ", b"/fhir" + UMLAUT], 400, "percent-encoded"),
+        ([b"GET https://x:8443/fhir" + UMLAUT], 400, "percent-encoded"),
+        ([b"GET /fhir/Device?device-name=a b HTTP/1.1\r\nHost: x\r\n\r\n"], 400, "percent-encoded"),
+        ([b"GET /fhir/Device HTTP/1.1\r\nHost : x\r\n\r\n"], 400, "header"),
+        ([b"GET /fhir/Device HTTP/1.1\r\n\r\n"], 400, "Host"),
+        ([b"POST /fhir/Device/_search HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n"], 400, "chunked"),
+        ([b"GET /fhir/Device?_id=", b"a," * 40_000], 414, "POST"),
+        ([b"GET /fhir/Device HTTP/1.1\r\nHost: x\r\nX: ", b"a" * 70_000], 431, "65536 bytes"),
+    ],
+)
+async def test_what_cannot_be_read_is_told_in_the_form_of_fhir(pieces: list[bytes], status: int, told: str) -> None:
+    """Clients that encode nothing (curl, Go's) send a name as it is, and shall hear what is wrong with it (RS-031)."""
+    wire = Wire(echo)
+    for piece in pieces:
+        wire.connection.data_received(piece)
+    assert wire.is_closing()
+    head, _, body = wire.sent.partition(b"\r\n\r\n")
+    lines = head.decode().lower().split("\r\n")
+    assert lines[0].startswith(f"http/1.1 {status} ")
+    assert "content-type: application/fhir+json; fhirversion=4.0; charset=utf-8" in lines
+    assert {"cache-control: no-store", "connection: close", f"content-length: {len(body)}"} <= set(lines)
+    outcome = json.loads(body)
+    assert outcome["resourceType"] == "OperationOutcome"
+    (issue,) = outcome["issue"]
+    assert issue["code"] == ("invalid" if status == 400 else "too-long") and told in issue["diagnostics"]
+    wire.lost()
+
+
+@pytest.mark.parametrize(
+    ("target", "form", "member"),
+    [
+        ("/oauth/par", "application/json", "error_description"),
+        ("/gateway/v1/devices", "application/problem+json", "detail"),
+    ],
+)
+async def test_each_room_tells_in_its_own_form_what_cannot_be_read(target: str, form: str, member: str) -> None:
+    wire = Wire(echo)
+    wire.connection.data_received(f"POST {target} HTTP/1.1\r\nHost : x\r\n\r\n".encode())
+    head, _, body = wire.sent.partition(b"\r\n\r\n")
+    assert f"content-type: {form}\r\n".encode() in head
+    assert json.loads(body)[member] == "The request cannot be read: Invalid header token"
+    wire.lost()
 
 
 async def test_a_head_that_begins_behind_a_large_body_is_as_long_as_it_is() -> None:

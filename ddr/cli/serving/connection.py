@@ -10,8 +10,10 @@ import sys
 import termios
 from collections.abc import Callable
 
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from uvicorn.server import ServerState
 
+from ddr.failures import unreadable
 from ddr.tls.protocol import TlsHttpProtocol
 
 QUIET_LOOKS = 4  # at a closed connection; between looks the event loop has passed on whatever it still had
@@ -43,6 +45,7 @@ class Connection(TlsHttpProtocol):
     when_lost: Callable[[], object] | None = None
     source: tuple[str, int] | None = None  # the client, where a proxy has said who it is
     _quiet = 0
+    _refused_with: int | None = None  # status
     _told = False
     _reader: asyncio.TimerHandle | None = None  # when to look whether the client reads
 
@@ -54,7 +57,15 @@ class Connection(TlsHttpProtocol):
     def send_400_response(self, msg: str) -> None:
         """What is not HTTP, or too long."""
         super().send_400_response(msg)
-        self._begun_in_vain("malformed-request", 400 if self.closing else None)
+        self._begun_in_vain("malformed-request", self._refused_with if self.closing else None)
+
+    def refuse(self, status: int, text: str) -> None:
+        """In the form of the room that was asked."""
+        self._refused_with, reply = status, unreadable(self.target, status, text)
+        fields = (("content-type", f"{reply.content_type}"), ("content-length", f"{len(reply.body)}"), *reply.headers)
+        lines = [f"{name}: {value}\r\n" for name, value in (*fields, ("connection", "close"))]
+        self.transport.write(STATUS_LINE[status] + "".join(lines).encode() + b"\r\n" + reply.body)
+        self.transport.close()
 
     def _give_up(self) -> None:
         """A head that does not end."""
