@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 from urllib.parse import urlencode
 
@@ -20,12 +21,13 @@ from ddr.fhir.outcome import malformed
 from ddr.fhir.pieces import entry_pieces, piece, search_document
 from ddr.fhir.search.parsing import parse_search
 from ddr.fhir.search.query import Search
+from ddr.fhir.search.units import to_common
 from ddr.fhir.subset import WHOLE
 from ddr.http.asgi import Reply
 from ddr.http.core import Core
-from ddr.miv.model import MivCatalog
+from ddr.miv.model import MivCatalog, MivCode, MivComponent
 from ddr.scopes.parse import Scopes
-from ddr.store.search.conditions import Names
+from ddr.store.search.conditions import Names, Units
 from ddr.store.search.pages import Found, first_asked, first_page, later_page
 
 SMALL_ENTRIES = 8  # that take less than a millisecond
@@ -39,7 +41,7 @@ class Searcher:
         self._core = core
         self._gate = gate
         self._links = PageLinks(core.secrets["page-links"])
-        self._names = Names(core.ids, _metric_types(core.catalog), _codes(core.catalog))
+        self._names = Names(core.ids, _metric_types(core.catalog), _codes(core.catalog), *_units(core.catalog))
 
     async def answer(self, candidate: Candidate, request: Request) -> Reply:
         """The searchset; `request` has the parameters of its body already. Raises FhirError."""
@@ -150,6 +152,23 @@ def _codes(catalog: MivCatalog) -> dict[str, str]:
     apart."""
     found = [code.code for miv in catalog.mivs for code in miv.codes]
     return {code.lower(): code for code in found} | {code: code for code in found}
+
+
+def _units(catalog: MivCatalog) -> tuple[Units, Units]:
+    """The units of values, by those in which they are compared, and by what values call them where that is another."""
+    units: dict[str, dict[str, Decimal]] = {}
+    stated: dict[str, dict[str, Decimal]] = {}
+    codes = [code for miv in catalog.mivs for code in miv.codes]
+    parts: list[MivCode | MivComponent] = [*codes, *(part for code in codes for part in code.components)]
+    for part in parts:
+        if part.unit is None:
+            continue
+        common, factor = to_common(part.unit)
+        units.setdefault(common, {})[part.unit] = factor
+        called, of_text = to_common(part.unit_text or part.unit)
+        if called != common:
+            stated.setdefault(called, {})[part.unit] = of_text
+    return units, stated
 
 
 def _within(search: Search, scopes: Scopes) -> Search:

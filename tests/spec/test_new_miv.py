@@ -52,17 +52,32 @@ CODES = {
     },
 }
 
+# Its unit is one that other MIVs have another one of the same kind of, and people call it otherwise.
+CRP, CRP_VALUESET = "c-reactive-protein", "https://example.org/fhir/ValueSet/miv-c-reactive-protein"
+CRP_MIV = (
+    MIV.replace(VALUESET, CRP_VALUESET)
+    .replace("29463-7", "1988-5")
+    .replace('unit = "kg"', 'unit = "mg/L"\nunit_text = "mg je Liter"')
+)
+CRP_CODES = {
+    "resourceType": "ValueSet",
+    "url": CRP_VALUESET,
+    "version": "1.0.0",
+    "compose": {"include": [{"system": "http://loinc.org", "concept": [{"code": "1988-5", "display": "CRP"}]}]},
+}
+
 
 @pytest.fixture(scope="module")
 def packages(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The MIV packages of HDDT and a new one beside them."""
     folder = tmp_path_factory.mktemp("packages") / "miv_packages"
     shutil.copytree(settings.miv_packages, folder)
-    package = folder / WEIGHT / "package"
-    package.mkdir(parents=True)
-    (folder / WEIGHT / "miv.toml").write_text(MIV)
-    (package / "package.json").write_text(json.dumps({"name": "example.body-weight", "version": "1.0.0"}))
-    (package / "ValueSet-miv-body-weight.json").write_text(json.dumps(CODES))
+    for name, miv, codes in ((WEIGHT, MIV, CODES), (CRP, CRP_MIV, CRP_CODES)):
+        package = folder / name / "package"
+        package.mkdir(parents=True)
+        (folder / name / "miv.toml").write_text(miv)
+        (package / "package.json").write_text(json.dumps({"name": f"example.{name}", "version": "1.0.0"}))
+        (package / f"ValueSet-miv-{name}.json").write_text(json.dumps(codes))
     return folder
 
 
@@ -77,6 +92,9 @@ async def home(
         await home.device("scales")
         for key, kilograms in (("before", 81.5), ("after", 79.0)):
             members = {"code": "29463-7", "value": kilograms, "unit": "kg", "device": "scales"}
+            await home.measure(key, effective=home.ago(HOUR), **members)
+        for key, amount in (("inflamed", 12.4), ("well", 3.1)):
+            members = {"code": "1988-5", "value": amount, "unit": "mg/L", "device": "scales"}
             await home.measure(key, effective=home.ago(HOUR), **members)
         yield home
 
@@ -103,6 +121,24 @@ async def test_it_is_served_as_its_package_says(home: Home, reader: Reader) -> N
 
 async def test_it_is_found_by_its_value(home: Home, reader: Reader) -> None:
     assert await reader.ids(f"Observation?code=29463-7&value-quantity=gt80|{UCUM}|kg") == [home.ids["before"]]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "gt10",
+        f"gt10|{UCUM}|mg/L",
+        "12.4||mg/L",
+        "12.4||mg/l",
+        f"1.24|{UCUM}|mg/dL",
+        "gt0.01||g/L",
+        "12.4||mg je Liter",  # Quantity.unit (search.html#quantity)
+        f"12.4||mg je Liter,3.1|{UCUM}|mg je Liter",  # which is no UCUM code
+    ],
+)
+async def test_it_is_found_by_its_value_in_any_unit_of_the_kind(home: Home, value: str) -> None:
+    reader = await paired(home.ddr, home.patient, CRP)
+    assert await reader.ids(f"Observation?value-quantity={value}") == [home.ids["inflamed"]]
 
 
 async def test_its_unit_is_checked(home: Home) -> None:

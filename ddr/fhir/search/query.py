@@ -24,7 +24,8 @@ class DateValue:
 class QuantityValue:
     """`prefix`, the number and its implicit range [low, high) (for ap: ± a tenth), in the UCUM unit `unit`.
 
-    `unit` None means any unit; `unit` "" means that nothing can match: the system or unit is none of ours.
+    `unit` None means any unit; `unit` "" means that nothing can match: the system or unit is none of ours. `stated`: it
+    was given without a system, so that it may also be what people call the unit (Quantity.unit; search.html#quantity).
     """
 
     prefix: str
@@ -32,6 +33,7 @@ class QuantityValue:
     low: Decimal
     high: Decimal
     unit: str | None
+    stated: bool = False
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""UCUM units that measure the same as the units in use, by exact factors (ucum.org).
+"""UCUM units that measure the same as those of the first MIVs, by exact factors (ucum.org).
 
 Mass and substance concentration (mg/dL, mmol/L) are different kinds of quantity and are never converted.
 """
@@ -23,9 +23,9 @@ _FACTORS = {
 }
 
 
-def to_stored(unit: str) -> tuple[str, Decimal]:
-    """The unit in which the recorder keeps values of this kind, and the factor to it.
+def to_common(unit: str) -> tuple[str, Decimal]:
+    """The unit in which quantities of this kind are compared, and the factor to it.
 
-    Another unit stands for itself: a MIV package may bring it.
+    Another unit stands for itself, litres as L: a MIV package may bring it.
     """
-    return _FACTORS.get(with_litre(unit), (unit, Decimal(1)))
+    return _FACTORS.get(with_litre(unit), (with_litre(unit), Decimal(1)))

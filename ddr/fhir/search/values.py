@@ -17,7 +17,7 @@ from ddr.fhir.search.query import (
     TokenValue,
     Value,
 )
-from ddr.fhir.search.units import to_stored
+from ddr.fhir.search.units import to_common
 from ddr.miv.model import UCUM
 
 PREFIXES = ("eq", "ne", "gt", "lt", "ge", "le", "sa", "eb", "ap")
@@ -103,8 +103,9 @@ def quantity_value(parameter: Parameter, text: str) -> QuantityValue:
         raise invalid_value(parameter.name, text)
     value = Decimal(digits)
     half = abs(value) / 10 if prefix == "ap" else Decimal(5).scaleb(_precision(value, digits) - 1)
-    stored, factor = _unit(*map(unescape, unit)) if unit else (None, Decimal(1))
-    return QuantityValue(prefix, value * factor, (value - half) * factor, (value + half) * factor, stored)
+    common, factor = _unit(*map(unescape, unit)) if unit else (None, Decimal(1))
+    low, high = (value - half) * factor, (value + half) * factor
+    return QuantityValue(prefix, value * factor, low, high, common, bool(common) and not unit[0])
 
 
 def _precision(value: Decimal, digits: str) -> int:
@@ -119,7 +120,7 @@ def _precision(value: Decimal, digits: str) -> int:
 def _unit(system: str, code: str) -> tuple[str | None, Decimal]:
     if system not in ("", UCUM):
         return "", Decimal(1)
-    return to_stored(code) if code else (None, Decimal(1))
+    return to_common(code) if code else (None, Decimal(1))
 
 
 def token_value(parameter: Parameter, text: str) -> TokenValue:

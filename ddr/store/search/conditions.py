@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from typing import Any
 
 from ddr.fhir.device_types import DEVICE_TYPES
@@ -18,21 +19,30 @@ DEVICE_STATUS = "'http://hl7.org/fhir/device-status'"
 SNOMED = "'http://snomed.info/sct'"
 _NUMBER = ("o.kind", "o.no", "o.k")
 
+Units = Mapping[str, Mapping[str, Decimal]]  # as searched for → as values are kept → factor from these to those
+
 
 @dataclass(frozen=True)
 class Names:
-    """How outside names relate to rows: ids, the DeviceMetric.type of sensors that have none of their own, and codes of
-    values, whose case does not count (search.html#token)."""
+    """How outside names relate to rows: ids, the DeviceMetric.type of sensors that have none of their own, codes of
+    values, whose case does not count (search.html#token), and units: `stated` ones as people call them."""
 
     ids: IdCipher
     metric_types: Mapping[str, Mapping[str, Any]]  # code system → code of the values → CodeableConcept
     codes: Mapping[str, str] = field(default_factory=dict)  # as stored, and in small letters → as stored
+    units: Units = field(default_factory=dict)
+    stated: Units = field(default_factory=dict)
 
     def spelled(self, value: TokenValue) -> TokenValue:
         """The token with its code as it is stored."""
         if value.code is None:
             return value
         return replace(value, code=self.codes.get(value.code) or self.codes.get(value.code.lower(), value.code))
+
+    def kept(self, unit: str, stated: bool) -> Mapping[str, Decimal]:
+        """The units in which what is searched for may be kept, with the factor from each to the one searched for."""
+        called = self.stated.get(unit, {}) if stated else {}
+        return {unit: Decimal(1), **self.units.get(unit, {}), **called}
 
 
 @dataclass(frozen=True)
@@ -125,6 +135,24 @@ _DEVICE = {Kind.METRIC: ("DeviceMetric", "o.metric_no"), Kind.DEVICE: ("Device",
 _SOURCE = {Kind.DEVICE: ("Device", "o.device_no")}
 _DERIVED = {Kind.MEASUREMENT: ("Observation", "ANY(o.derived_from)")}
 
+# --- quantities ------------------------------------------------------------------------------------------------------
+
+
+def _quantity(conditions: Conditions, number: str, unit: str, comparator: str, value: QuantityValue) -> str:
+    """The quantity in these columns, in whichever unit it is kept: one MIV may have mg/dL and another one mg/L."""
+    parameters = conditions.parameters
+    if not value.unit:
+        return quantity(parameters, number, unit, comparator, value)
+    return " OR ".join(
+        f"({quantity(parameters, _times(number, factor), unit, comparator, replace(value, unit=kept))})"
+        for kept, factor in conditions.names.kept(value.unit, value.stated).items()
+    )
+
+
+def _times(number: str, factor: Decimal) -> str:
+    return number if factor == 1 else f"({number} * {factor:f})"
+
+
 # --- components of a measurement, which only its document knows ------------------------------------------------------
 
 
@@ -135,7 +163,7 @@ def _component(conditions: Conditions, code: TokenValue | None, value: QuantityV
         coding = token(conditions.parameters, "coding ->> 'system'", "coding ->> 'code'", code)
         parts.append(f"EXISTS (SELECT FROM jsonb_array_elements(c #> '{{code,coding}}') AS coding WHERE {coding})")
     if value is not None:
-        parts.append(quantity(conditions.parameters, "q.number", "q.unit", "q.comparator", value))
+        parts.append(f"({_quantity(conditions, 'q.number', 'q.unit', 'q.comparator', value)})")
     return f"""EXISTS (
         SELECT FROM jsonb_array_elements(convert_from(o.content, 'UTF8')::jsonb -> 'component') AS c,
              LATERAL (SELECT (c #>> '{{valueQuantity,value}}')::numeric AS number,
@@ -169,7 +197,7 @@ _WRITERS: dict[tuple[str, str], _Writer] = {
     ("Observation", "code"): lambda c, v: token(c.parameters, "o.code_system", "o.code", c.names.spelled(v)),
     ("Observation", "date"): lambda c, v: date(c.parameters, "o.start_ms", "o.end_ms", v),
     ("Observation", "status"): lambda c, v: token(c.parameters, OBSERVATION_STATUS, "o.status", v),
-    ("Observation", "value-quantity"): lambda c, v: quantity(c.parameters, "o.value", "o.unit", "o.comparator", v),
+    ("Observation", "value-quantity"): lambda c, v: _quantity(c, "o.value", "o.unit", "o.comparator", v),
     ("Observation", "component-code"): lambda c, v: _component(c, v, None),
     ("Observation", "component-value-quantity"): lambda c, v: _component(c, None, v),
     ("Observation", "component-code-value-quantity"): lambda c, v: _component(c, v.token, v.quantity),

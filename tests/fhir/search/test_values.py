@@ -98,7 +98,7 @@ def test_exponents_follow_the_table_of_the_standard(text: str, low: float | str,
 
 
 @pytest.mark.parametrize(
-    ("unit", "stored", "factor"),
+    ("unit", "common", "factor"),
     [
         ("|http://unitsofmeasure.org|mg/dL", "mg/dL", 1),
         ("||mg/dl", "mg/dL", 1),
@@ -112,13 +112,14 @@ def test_exponents_follow_the_table_of_the_standard(text: str, low: float | str,
         ("||%", "%", 1),
         ("|http://unitsofmeasure.org|", None, 1),
         ("||kg", "kg", 1),
+        ("||U/l", "U/L", 1),
         ("|http://example.org/units|mg/dL", "", 1),
     ],
 )
-def test_units_of_one_kind_are_converted(unit: str, stored: str | None, factor: float) -> None:
+def test_units_of_one_kind_are_converted(unit: str, common: str | None, factor: float) -> None:
     found = value("value-quantity", "gt8" + unit)
     assert isinstance(found, QuantityValue)
-    assert found.unit == stored
+    assert (found.unit, found.stated) == (common, unit.startswith("||"))
     assert found.number == 8 * Decimal(str(factor))
 
 
