@@ -35,8 +35,17 @@ from ddr.patient_pages import (
     review,
     static,
 )
-from ddr.patient_pages.visitor import FormRefused, for_patients, form_refused, right_over, see_other
+from ddr.patient_pages.visitor import (
+    FormRefused,
+    PatientEndpoint,
+    Visitor,
+    for_patients,
+    form_refused,
+    right_over,
+    see_other,
+)
 from ddr.store.audit.acting import ACTING, RightOver
+from ddr.store.patients.sessions import Session
 
 FILE_PATH = "/me/devices/file"
 
@@ -44,6 +53,18 @@ FILE_PATH = "/me/devices/file"
 async def home(request: Request) -> Response:
     """GET /: the patient's first page, which leads to the login."""
     return see_other("/me")
+
+
+def submitted(path: str, endpoint: PatientEndpoint, page: str) -> list[Route]:
+    """A form of `page` that is sent to an address of its own; whoever opens that one again is led to the page.
+
+    It stands in the browser's line after an error or an answer, and phones load it anew when they have dropped a tab.
+    """
+
+    async def again(request: Request, _: Visitor, __: Session) -> Response:
+        return see_other(page)
+
+    return [Route(path, for_patients(again), methods=["GET"]), Route(path, for_patients(endpoint), methods=["POST"])]
 
 
 BUILTIN_LOGIN = [
@@ -57,19 +78,20 @@ PROVIDER_LOGIN = [
     Route(provider_logout.PATH, provider_logout.submit, methods=["POST"]),
 ]
 PAGES = [
+    Route("/logout", home, methods=["GET"]),
     Route("/logout", logout.submit, methods=["POST"]),
     Route("/consent", consent.show, methods=["GET"]),
     Route("/consent", consent.submit, methods=["POST"]),
     Route("/", home, methods=["GET"]),
     Route("/me", for_patients(connections.show), methods=["GET"]),
-    Route("/me/withdraw", for_patients(connections.submit), methods=["POST"]),
+    *submitted("/me/withdraw", connections.submit, "/me"),
     Route("/me/access", for_patients(access.show), methods=["GET"]),
     Route("/me/devices", for_patients(devices.show), methods=["GET"]),
-    Route("/me/devices/connect", for_patients(gateway_apps.connect), methods=["POST"]),
-    Route("/me/devices/disconnect", for_patients(gateway_apps.disconnect), methods=["POST"]),
-    Route(FILE_PATH, for_patients(file.give), methods=["POST"]),
-    Route(f"{FILE_PATH}/take", for_patients(file.take), methods=["POST"]),
-    Route(f"{FILE_PATH}/back", for_patients(file.take_back), methods=["POST"]),
+    *submitted("/me/devices/connect", gateway_apps.connect, "/me/devices"),
+    *submitted("/me/devices/disconnect", gateway_apps.disconnect, "/me/devices"),
+    *submitted(FILE_PATH, file.give, "/me/devices"),
+    *submitted(f"{FILE_PATH}/take", file.take, "/me/devices"),
+    *submitted(f"{FILE_PATH}/back", file.take_back, "/me/devices"),
     Route("/me/data", for_patients(data.show), methods=["GET"]),
     Route("/me/data", for_patients(data.choose), methods=["POST"]),
     Route("/me/data/values", for_patients(data.values_page), methods=["GET"]),

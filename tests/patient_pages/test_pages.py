@@ -305,10 +305,33 @@ async def test_static_files(core: Core) -> None:
 
 
 async def test_wrong_methods(core: Core) -> None:
-    for path, methods in (("/login", "GET, HEAD, POST"), ("/consent", "GET, HEAD, POST"), ("/me/withdraw", "POST")):
+    for path, methods in (
+        ("/login", "GET, HEAD, POST"),
+        ("/consent", "GET, HEAD, POST"),
+        ("/favicon.ico", "GET, HEAD"),
+    ):
         response = await Browser(core).http.delete(path)
         assert (response.status_code, response.headers["allow"]) == (405, methods)
     assert "allow" not in (await Browser(core).get("/me/nothing")).headers
+
+
+async def test_the_address_of_a_form_leads_to_its_page(core: Core, clock: Clock) -> None:
+    """A page that was sent, or an error, is opened again by a reload, by a phone that had dropped the tab, by Enter."""
+    _, browser = await logged_in(core)
+    pages = {
+        "/me/withdraw": "/me",
+        "/logout": "/me",
+        **{
+            f"/me/devices/{name}": "/me/devices" for name in ("connect", "disconnect", "file", "file/take", "file/back")
+        },
+    }
+    assert {path: (await browser.get(path)).headers.get("location") for path in pages} == pages
+    assert (await browser.get("/me")).status_code == 200
+    clock.advance(core.settings.session_seconds)
+    asked = [(await browser.get(path)).headers["location"] for path in pages if path != "/logout"]
+    assert set(asked) == {"/login"}
+    posts = {route.path for route in PAGES if route.methods == {"POST"}}
+    assert posts <= {route.path for route in PAGES if route.methods and "GET" in route.methods}
 
 
 async def test_a_fault_of_ours_has_a_page_without_details(core: Core) -> None:
