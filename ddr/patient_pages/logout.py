@@ -10,14 +10,19 @@ from starlette.responses import Response
 from ddr.http.core import Core
 from ddr.identity.journey import way_to_logout
 from ddr.patient_pages.provider_login import ASKS
-from ddr.patient_pages.visitor import core_of, drop_cookie, identify, read_form, see_other
+from ddr.patient_pages.visitor import FormRefused, core_of, drop_cookie, identify, read_form, see_other
 from ddr.store.patients.sessions import close_session
 
 
 async def submit(request: Request) -> Response:
     """Log out, at the provider too; with `request_uri` (from the consent page) the login leads on to consent."""
     visitor = await identify(request)
-    form = await read_form(request, visitor)
+    try:
+        form = await read_form(request, visitor)
+    except FormRefused as refused:
+        if refused.form is None or visitor.session is not None:
+            raise
+        form = refused.form  # pressed twice, or after another tab: nobody is logged in here any more
     await close_session(core_of(request).pool, visitor.cookie)
     request_uri = form.one("request_uri")
     response = see_other(await _farewell(core_of(request), request_uri))

@@ -34,6 +34,18 @@ async def test_logs_in_and_out(core: Core) -> None:
     assert (await browser.get("/me")).headers["location"] == "/login"
 
 
+async def test_logging_out_twice_is_logging_out(core: Core) -> None:
+    """Two clicks, or two tabs: the second form is of a session and a cookie that are gone."""
+    patient, browser = await new_patient(core), Browser(core)
+    await browser.login(patient)
+    page = await browser.get("/me")
+    places = [(await browser.post("/logout", page)).headers.get("location") for _ in range(2)]
+    assert places == ["/login?bye=1"] * 2
+    await browser.login(patient)
+    assert (await browser.post("/logout", page)).status_code == 403, "a form of another session ends none"
+    assert (await browser.get("/me")).status_code == 200
+
+
 async def test_form_fields(core: Core) -> None:
     fields = {field.get("name"): field for field in inputs((await Browser(core).get("/login")).text)}
     assert fields["username"]["autocomplete"] == "username"
