@@ -77,7 +77,7 @@ async def take(request: Request, visitor: Visitor, session: Session) -> Response
     core = core_of(request)
     file, digest = await _chosen(core, request, visitor, session)
     try:
-        report = await _walk(core, session.patient_id, sending(file, digest), Event.FILE_TAKEN)
+        report = await _walk(core, session.patient_id, sending(file, digest), Event.FILE_TAKEN, digest)
     except Refused:
         return await _page(request, visitor, error=text(language(request.scope), "file.refused"))
     await files.taken(core.pool, session.patient_id, digest, core.clock())
@@ -89,7 +89,7 @@ async def take_back(request: Request, visitor: Visitor, session: Session) -> Res
     core = core_of(request)
     file, digest = await _chosen(core, request, visitor, session)
     try:
-        await _walk(core, session.patient_id, taking_back(file, digest), Event.FILE_TAKEN_BACK)
+        await _walk(core, session.patient_id, taking_back(file, digest), Event.FILE_TAKEN_BACK, digest)
     except Refused:
         return await _page(request, visitor, error=text(language(request.scope), "file.not_back"))
     await files.taken(core.pool, session.patient_id, digest, None)
@@ -150,12 +150,12 @@ async def _arrived(request: Request) -> Request:
     return Request(scope, receive)
 
 
-async def _walk(core: Core, patient_id: UUID, steps: Steps, event: Event) -> Report:
+async def _walk(core: Core, patient_id: UUID, steps: Steps, event: Event, digest: str) -> Report:
     """Give the requests of `steps` to the gateway API of this worker.
 
     The trail says `event` as soon as one changed anything, whatever becomes of the others: what is done stands, also
-    when the database goes away, or the worker ends, in the middle. A file may have a hundred thousand values: which
-    request comes next is found out beside the event loop.
+    when the database goes away, or the worker ends, in the middle, and can be taken back from then on. A file may have
+    a hundred thousand values: which request comes next is found out beside the event loop.
     """
     assert core.inside is not None
     told, answer = False, None
@@ -164,6 +164,8 @@ async def _walk(core: Core, patient_id: UUID, steps: Steps, event: Event) -> Rep
         answer = Answer(*await core.inside(patient_id, call.method, call.path, body))
         if not told and call.method != "GET" and answer.status < HTTPStatus.BAD_REQUEST:
             await record(core.pool, event, core.clock(), patient_id=patient_id)
+            if event is Event.FILE_TAKEN:
+                await files.taken(core.pool, patient_id, digest, core.clock())
             told = True
     return step
 

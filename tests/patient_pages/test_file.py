@@ -88,6 +88,18 @@ async def test_it_is_taken_back_later_from_the_devices(core: Core, clock: Clock)
     assert "Wieder zurücknehmen" not in (await browser.get("/me/devices")).text, "the other one has its place"
 
 
+async def test_looking_again_at_a_file_that_was_taken_leaves_it_to_be_taken_back(core: Core) -> None:
+    """The back button after it was taken shows the page before, which the browser has to ask for anew."""
+    patient, browser = await logged_in(core)
+    page = await looked_at(browser, samples.OMRON)
+    await browser.post("/me/devices/file/take", page, digest=digest(page))
+    await looked_at(browser, samples.OMRON)
+    later = await browser.get("/me/devices")
+    assert "Zuletzt übernommen: 22. November 2026" in later.text
+    assert (await browser.post("/me/devices/file/back", later, digest=digest(later))).status_code == 303
+    assert await stored(core, patient) == 0
+
+
 async def test_what_is_no_file_is_said(core: Core) -> None:
     _, browser = await logged_in(core)
     for content in (b"a,b\n1,2\n", b"", b"\x89PNG\r\n\x1a\n\0\0"):
@@ -223,6 +235,9 @@ async def test_what_was_taken_before_a_refusal_is_told(core: Core) -> None:
     assert answer.status_code == 422 and "Nicht alle Werte konnten übernommen werden" in answer.text
     assert await stored(core, patient) == 1
     assert "Datei mit Messwerten eingelesen" in (await browser.get("/me/access")).text
+    core.inside, later = inside, await browser.get("/me/devices")  # it was the wrong file, maybe
+    assert (await browser.post("/me/devices/file/back", later, digest=digest(later))).status_code == 303
+    assert await stored(core, patient) == 0
 
 
 async def test_what_was_taken_before_the_database_went_away_is_told(

@@ -89,8 +89,10 @@ TEXTS = {
         "once more.",
     ),
     "refused": Words(
-        "Nicht alle Werte konnten übernommen werden. Bitte lesen Sie die Datei später noch einmal ein.",
-        "Not all readings could be taken. Please read the file in once more later.",
+        "Nicht alle Werte konnten übernommen werden. Bitte lesen Sie die Datei später noch einmal ein. War es die "
+        "falsche, können Sie unter „Geräte“ zurücknehmen, was schon übernommen wurde.",
+        "Not all readings could be taken. Please read the file in once more later. If it was the wrong one, you can "
+        "take back under “Devices” what was taken already.",
     ),
     "several": Words(
         "In dieser Datei stehen Messwerte mehrerer Personen. Bitte geben Sie nur Ihre eigenen.",

@@ -18,7 +18,7 @@ KEEP_MS = DAY_MS
 
 @dataclass(frozen=True)
 class WaitingFile:
-    """`digest` names the import; `taken_ms` is None before its values went into the record."""
+    """`digest` names the import; `taken_ms` is None before the first of its values went into the record."""
 
     digest: str
     content: bytes
@@ -28,11 +28,12 @@ class WaitingFile:
 _KEEP = """
 INSERT INTO patient_file (patient_id, digest, content, created_ms) VALUES ($1, $2, $3, $4)
 ON CONFLICT (patient_id) DO UPDATE
-   SET digest = excluded.digest, content = excluded.content, created_ms = excluded.created_ms, taken_ms = NULL"""
+   SET digest = excluded.digest, content = excluded.content, created_ms = excluded.created_ms,
+       taken_ms = CASE WHEN patient_file.digest = excluded.digest THEN patient_file.taken_ms END"""
 
 
 async def keep(pool: asyncpg.Pool, patient_id: UUID, digest: str, content: bytes, now_ms: int) -> None:
-    """Keep this file in the place of the one before. Raises RightOver."""
+    """Keep this file in the place of the one before; the same one stays as taken as it is. Raises RightOver."""
     packed = gzip.compress(content, 1)
     async with pool.acquire() as conn, conn.transaction():
         await check_right(conn, patient_id, now_ms)
@@ -59,7 +60,7 @@ async def last_taken(pool: Connection, patient_id: UUID, now_ms: int) -> asyncpg
 
 
 async def taken(pool: Connection, patient_id: UUID, digest: str, now_ms: int | None) -> None:
-    """Note that the values of this file went into the record; None: that they were taken back."""
+    """Note that values of this file went into the record; None: that they were taken back."""
     await pool.execute(
         "UPDATE patient_file SET taken_ms = $3 WHERE patient_id = $1 AND digest = $2", patient_id, digest, now_ms
     )
