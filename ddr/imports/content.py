@@ -87,8 +87,9 @@ class Content:
         own (U+2028). A text that many cells have is there once."""
         lines = self.text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
         separator, rows, known = _separator(lines), list[Row](), dict[str, str]()
+        text_of = _as_shown if '="' in self.text else str.strip
         for line, cells in _read_rows(lines, separator):
-            stripped = [cell.strip() for cell in cells]
+            stripped = [text_of(cell) for cell in cells]
             if any(stripped):
                 share = known.setdefault if len(known) < _SHARED else known.get
                 rows.append(Row(line, tuple([share(cell, cell) for cell in stripped])))
@@ -115,6 +116,12 @@ class Content:
                     break
                 found.append((at, _Titles(row.cells)))
         return found
+
+
+def _as_shown(cell: str) -> str:
+    """What a spreadsheet shows: a text that no program should take for a number or day is often written ="8480-6"."""
+    cell = cell.strip()
+    return cell[2:-1].replace('""', '"').strip() if cell[:2] == '="' and cell[-1:] == '"' and len(cell) > 2 else cell
 
 
 class _Titles:

@@ -29,6 +29,8 @@ _COLUMNS = {
 HEADING, GERMAN = tuple(_COLUMNS), tuple(_COLUMNS.values())
 TIME = HEADING.index("time")
 NUMBERS = tuple(HEADING.index(name) for name in ("value", "lower_limit", "upper_limit"))
+TEXTS = tuple(HEADING.index(name) for name in ("code", "serial", "device_type"))
+LONGEST_TEXT = 255  # characters of a text within a formula
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet would calculate with a text that begins so
 
@@ -74,12 +76,19 @@ class Excel(Exact):
     heading: Sequence[str] = GERMAN
 
     def row(self, cells: Sequence[str]) -> Sequence[str]:
-        """Time and numbers as German programs write them."""
+        """Time and numbers as German programs write them, and texts of digits as what stays one."""
         changed = list(cells)
         changed[TIME] = _german(cells[TIME])
         for at in NUMBERS:
             changed[at] = cells[at].replace(".", ",")
+        for at in TEXTS:
+            changed[at] = _as_text(cells[at])
         return changed
+
+
+def _as_text(cell: str) -> str:
+    """A cell that Excel keeps as it is: of the code 8480-6 it would make June of 8480, of the serial number 0012 12."""
+    return f'="{cell.replace(chr(34), chr(34) * 2)}"' if 0 < len(cell) <= LONGEST_TEXT else cell
 
 
 _INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")

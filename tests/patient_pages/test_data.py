@@ -507,8 +507,21 @@ async def test_the_table_for_excel(core: Core) -> None:
     answer = await browser.get("/me/data-excel.csv")
     lines = answer.content.decode("utf-8").splitlines()
     assert lines[0].startswith("\ufeffZeit;Code;Wert;Einheit;")
-    assert lines[1].startswith("22.11.2026 00:00:00;105272-9;5,6;mmol/L;")
+    assert lines[1].startswith('22.11.2026 00:00:00;"=""105272-9""";5,6;mmol/L;')
     assert [str(value.value) for value in read(answer.content, ZoneInfo("Europe/Berlin")).values] == ["5.6", "7.8"]
+
+
+async def test_excel_makes_no_days_and_no_numbers_of_codes_and_serial_numbers(core: Core) -> None:
+    """8480-6 would be June of 8480 and 0012 would be 12, also in what Excel saves and a recorder is given then."""
+    patient, browser = await logged_in(core)
+    body = Body(core, patient.patient_id)
+    await body.pressure(MIDNIGHT + HOUR, 128, 82, device_no=await body.device("Arm", serial_number='0012"3'))
+    answer = await browser.get("/me/data-excel.csv")
+    rows = list(csv.DictReader(io.StringIO(answer.content.decode("utf-8-sig"), newline=""), delimiter=";"))
+    assert {row["Code"] for row in rows} >= {'="8480-6"', '="8462-4"'}
+    assert {row["Seriennummer"] for row in rows} == {'="0012""3"'}
+    (value,) = read(answer.content, ZoneInfo("Europe/Berlin")).values
+    assert value.source.serial == '0012"3' and {code for code, _ in value.parts} >= {"8480-6", "8462-4"}
 
 
 async def test_the_sheet_says_who_when_and_from_where(core: Core) -> None:
