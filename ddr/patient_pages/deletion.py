@@ -44,14 +44,14 @@ async def submit(request: Request, visitor: Visitor, session: Session) -> Respon
     except FAULTS as error:  # told to try again, nobody who is deleted could, or would know
         if not await made(error, partial(is_gone, core.pool, session.patient_id)):
             raise
-    response = see_other("/deleted")
+    response = see_other("/deleted?represented" if session.acting else "/deleted")
     drop_cookie(response)
     return response
 
 
 async def done(request: Request) -> Response:
     """GET /deleted: nobody is logged in any more."""
-    return page(request, await identify(request), "deleted.html")
+    return page(request, await identify(request), "deleted.html", represented="represented" in request.query_params)
 
 
 def _confirmed(core: Core, session: Session) -> bool:
@@ -79,5 +79,6 @@ def _page(request: Request, visitor: Visitor, session: Session, status: int = 20
         at_provider=core.identity is not None,
         confirmed=_confirmed(core, session),
         allowed=session.decides_for_good,
+        people=session.represents and not session.acting,
         error=error and text(language(request.scope), error),
     )

@@ -217,7 +217,7 @@ async def test_confirming_keeps_for_whom_one_acts(
     assert "<bdi>Mia</bdi>" in page.text
     refused = await traveller.login("/login/confirm", user="sure-mia")
     assert refused.status_code == 400  # the child is another user
-    assert (await traveller.here.post("/me/delete", page)).headers["location"] == "/deleted"
+    assert (await traveller.here.post("/me/delete", page)).headers["location"] == "/deleted?represented"
     gone = await identities.find(oidc_core.pool, ISSUER, subject("sure-mia"))
     assert gone is None and await identities.find(oidc_core.pool, ISSUER, subject("sure-mother")) is not None
 

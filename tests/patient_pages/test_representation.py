@@ -482,6 +482,17 @@ async def test_who_is_deleted_represents_nobody_and_is_represented_by_nobody(
     assert [row["end_reason"] for row in rows] == ([End.REPRESENTATIVE_DELETED] if gone == "representative" else [])
 
 
+async def test_who_deletes_the_own_data_is_told_what_becomes_of_the_people_represented(
+    core: Core, mother: Patient, mia: Patient, right: Any
+) -> None:
+    """Their data stays, and so do their connections, which nobody can end then."""
+    browser = await Browser(core).logged_in(mother)
+    page = (await browser.get("/me/delete")).text
+    assert "Ihr Zugang zu den Daten der Personen, die Sie vertreten" in page and "deren Verbindungen mit Apps" in page
+    for other in (await acting(core, mother), await Browser(core).logged_in(mia)):
+        assert "die Sie vertreten" not in (await other.get("/me/delete")).text
+
+
 @pytest.mark.parametrize(("relation", "status"), [(Relation.PARENT, 303), (Relation.CARER, 403)])
 async def test_parents_may_delete_everything_of_a_child_with_their_own_password(
     core: Core, mother: Patient, mia: Patient, relation: Relation, status: int
@@ -496,6 +507,9 @@ async def test_parents_may_delete_everything_of_a_child_with_their_own_password(
         assert (await browser.post("/me/delete", page, password="wrong")).status_code == 422
         answer = await browser.post("/me/delete", page, password=PASSWORD)
     assert answer.status_code == status
+    if status == 303:  # "Ihre Daten sind gelöscht" would frighten whoever acted for a child
+        done = (await browser.get(answer.headers["location"])).text
+        assert "Ihre eigenen Daten sind noch da" in " ".join(done.split()) and "Ihre Daten sind gelöscht" not in done
     left = [await core.pool.fetchval("SELECT count(*) FROM patient WHERE patient_id = $1", one.patient_id)
             for one in (mother, mia)]  # fmt: skip
     assert left == [1, 0 if status == 303 else 1]

@@ -10,10 +10,20 @@ TEXTS = {
         "alle Verbindungen: keine App kann dann noch etwas lesen", "all connections: no app can read anything then"
     ),
     "account": Words("Ihr Konto hier, auf allen Geräten", "your account here, on all devices"),
+    "people": Words(
+        "Ihr Zugang zu den Daten der Personen, die Sie vertreten",
+        "your access to the data of the people whom you represent",
+    ),
     "stays": Words("Das bleibt", "This stays"),
     "stays_apps": Words(
         "Was Apps schon gelesen haben, wird dort nicht gelöscht. Dafür wenden Sie sich bitte an deren Hersteller.",
         "What apps have already read is not deleted there. Please contact their manufacturers for that.",
+    ),
+    "stays_people": Words(
+        "Die Daten der Personen, die Sie vertreten, und deren Verbindungen mit Apps. "
+        "Was davon enden soll, beenden Sie bitte vorher.",
+        "The data of the people whom you represent, and their connections with apps. "
+        "Please end before this what of it shall end.",
     ),
     "stays_provider": Words(
         "Ihr Konto beim Hersteller, mit dem Sie sich hier anmelden.",
@@ -51,6 +61,13 @@ TEXTS = {
         "Too many attempts. Please wait a few minutes. Nothing was deleted.",
     ),
     "done_title": Words("Ihre Daten sind gelöscht", "Your data is deleted"),
+    "done_title_for": Words("Die Daten sind gelöscht", "The data is deleted"),
+    "done_for": Words(
+        "Gelöscht sind die Daten der Person, für die Sie gehandelt haben, und alle ihre Verbindungen. Ihre eigenen "
+        "Daten sind noch da. Sie sind abgemeldet und können dieses Fenster schließen.",
+        "The data of the person for whom you acted is deleted, and all connections of that person. Your own data is "
+        "still there. You are signed out and can close this window.",
+    ),
     "done": Words(
         "Alle Verbindungen sind beendet, und Sie sind abgemeldet. Sie können dieses Fenster schließen.",
         "All connections are ended, and you are signed out. You can close this window.",
