@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterable
 from html import escape
 from typing import NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
-from starlette.responses import HTMLResponse
+from starlette.responses import HTMLResponse, Response
 
 from ddr.call import refused_unless_told
 from ddr.http.asgi import Scope, header
@@ -170,7 +170,7 @@ _PAGE = """<!doctype html>
 <link rel="stylesheet" href="{stylesheet}">
 {colours}</head>
 <body>
-<main class="problem"><h1>{title}</h1><p>{advice}</p><p><a href="/me">{home}</a></p></main>
+<main class="problem"><h1>{title}</h1><p>{advice}</p><p><a href="/me">{home}</a></p>{switch}</main>
 {operator}</body>
 </html>
 """
@@ -184,6 +184,21 @@ def chosen_language(scope: Scope) -> str | None:
     """The language that the switch of the page says: `lang` of the query, as the link does; None without one."""
     found = _CHOSEN.search(scope.get("query_string", b"").decode("latin-1"))
     return found[1] if found else None
+
+
+def switch(scope: Scope, lang: str) -> str:
+    """The query of this page in the other language; "" after a form, which a link cannot send again."""
+    if scope.get("method") not in ("GET", "HEAD"):
+        return ""
+    given = parse_qsl(scope.get("query_string", b"").decode("latin-1"), keep_blank_values=True)
+    kept = [(name, value) for name, value in given if name != "lang"]
+    return f"?{urlencode([*kept, ('lang', 'de' if lang == 'en' else 'en')])}"
+
+
+def remember_language(scope: Scope, response: Response) -> None:
+    """Let the browser keep the language that was chosen just now, if one was."""
+    if chosen := chosen_language(scope):
+        response.set_cookie(LANGUAGE_COOKIE, chosen, 31_536_000, path="/", secure=True, httponly=True, samesite="lax")
 
 
 def language(scope: Scope) -> str:
@@ -259,7 +274,8 @@ def _http_source(host: str | None, port: int | None) -> str:
 
 
 def error_page(scope: Scope, status: int, problem: str, headers: dict[str, str] | None = None) -> HTMLResponse:
-    """A page in the patient's language about `problem`, a key of PROBLEMS; it repeats no input and never redirects.
+    """A page in the patient's language about `problem`, a key of PROBLEMS; it never redirects, and repeats no input but
+    the query, in the link to its other language.
 
     The response is itself an ASGI application: `await error_page(scope, 400, "bad_request")(scope, receive, send)`.
     """
@@ -275,6 +291,15 @@ def error_page(scope: Scope, status: int, problem: str, headers: dict[str, str] 
         stylesheet=STYLESHEET,
         colours=f'<link rel="stylesheet" href="{operator.colours}">\n' if operator.colours else "",
         home="To my data" if lang == "en" else "Zu meinen Daten",
+        switch=_switch(scope, lang),
         operator=_footer(operator, lang),
     )
-    return HTMLResponse(body, status, headers=page_headers() | later | (headers or {}))
+    response = HTMLResponse(body, status, headers=page_headers() | later | (headers or {}))
+    remember_language(scope, response)
+    return response
+
+
+def _switch(scope: Scope, lang: str) -> str:
+    other, name = ("de", "Deutsch") if lang == "en" else ("en", "English")
+    query = switch(scope, lang)
+    return f'<p><a href="{escape(query)}" lang="{other}" hreflang="{other}">{name}</a></p>' if query else ""

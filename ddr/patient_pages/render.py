@@ -7,14 +7,13 @@ from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
 
 from markupsafe import Markup, escape
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
 from ddr.http.operator import Operator
-from ddr.http.pages import LANGUAGE_COOKIE, STYLESHEET, chosen_language, language, operator_links, page_headers
+from ddr.http.pages import STYLESHEET, language, operator_links, page_headers, remember_language, switch
 from ddr.http.templates import templates
 from ddr.patient_pages.dates import day, moment, short_moment, short_moments, time_of_day, times_of_day
 from ddr.patient_pages.texts import template, text
@@ -88,16 +87,13 @@ def page(
     )
     targets = (*form_targets, *([identity.origin] if identity else []))  # logging out leads to the provider
     response = HTMLResponse(body, status, headers=page_headers(targets) | (headers or {}))
-    if chosen := chosen_language(request.scope):
-        response.set_cookie(LANGUAGE_COOKIE, chosen, 31_536_000, path="/", secure=True, httponly=True, samesite="lax")
+    remember_language(request.scope, response)
     if visitor.is_new:
         set_cookie(response, visitor.cookie)
     return response
 
 
 def _switch(request: Request, lang: str) -> str:
-    """This page in the other language; "" after a form, which a link cannot send again."""
-    if request.method != "GET":
-        return ""
-    kept = [(name, value) for name, value in request.query_params.multi_items() if name != "lang"]
-    return f"{request.url.path}?{urlencode([*kept, ('lang', 'de' if lang == 'en' else 'en')])}"
+    """This page in the other language, if there is a link to it."""
+    query = switch(request.scope, lang)
+    return query and f"{request.url.path}{query}"

@@ -15,7 +15,7 @@ from ddr.fhir.negotiation import FORM
 from ddr.http.asgi import media_type
 from ddr.http.body import BodyError, read_body
 from ddr.http.core import Core
-from ddr.http.pages import error_page, page_headers
+from ddr.http.pages import error_page, page_headers, remember_language
 from ddr.store.audit.acting import ACTING, RightOver
 from ddr.store.database.rights import Moment
 from ddr.store.patients.sessions import Session, close_session, load_session, new_cookie, open_session
@@ -198,7 +198,9 @@ def signed_out(request: Request) -> Response:
     """
     if request.method == "POST":
         return error_page(request.scope, HTTPStatus.FORBIDDEN, "signed_out")
-    return see_other("/login")
+    response = see_other("/login")
+    remember_language(request.scope, response)
+    return response
 
 
 async def right_over(request: Request, error: Exception) -> Response:

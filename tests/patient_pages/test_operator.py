@@ -75,6 +75,23 @@ async def test_the_switch_keeps_what_the_address_names(core: Core) -> None:
     assert 'href="/login?request_uri=urn%3Ax&amp;lang=en"' in page
 
 
+async def test_a_page_about_an_error_can_be_read_in_the_other_language(core: Core) -> None:
+    browser = Browser(core)
+    german = await browser.get("/consent?request_uri=urn:%22%3E<b>")
+    assert 'href="?request_uri=urn%3A%22%3E%3Cb%3E&amp;lang=en" lang="en"' in german.text
+    english = await browser.get("/consent?request_uri=urn%3Ax&lang=en")
+    assert english.status_code == 400 and "no longer valid" in english.text and ">Deutsch</a>" in english.text
+    assert '<html lang="en">' in (await browser.get("/login")).text, "it stays"
+    sent = await browser.http.post("/me/withdraw")
+    assert sent.status_code == 403 and "hreflang" not in sent.text, "a link cannot send a form again"
+
+
+async def test_the_language_that_is_chosen_as_the_session_has_ended_stays(core: Core) -> None:
+    browser = Browser(core)
+    assert (await browser.get("/me?lang=en")).headers["location"] == "/login"
+    assert '<html lang="en">' in (await browser.get("/login")).text
+
+
 async def test_the_first_page_leads_to_the_login(core: Core) -> None:
     browser = Browser(core)
     first = await browser.get("/")
