@@ -198,6 +198,7 @@ async def _page(
         diga=asked.diga,
         other_person=with_request(PERSON, asked.request.request_uri),
         request_uri=asked.request.request_uri,
+        ends_ms=asked.request.expires_ms,
         text_digest=shown(asked.diga, asked.mivs, lang, again=again, role=role).digest.hex(),
         choices=choices,
         again=again,

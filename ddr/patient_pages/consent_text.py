@@ -31,6 +31,7 @@ def shown(diga: Diga, mivs: Iterable[Miv], lang: str, *, again: bool, role: str 
         text(lang, "consent.title_for" if role else "consent.title", person=LEFT_OUT, **names),
         *([text(lang, "consent.for", person=LEFT_OUT, role=role_name(lang, role))] if role else []),
         text(lang, "consent.who", **names),
+        text(lang, "consent.by_when", time=LEFT_OUT, **names),
         text(lang, "consent.choose", **names),
         text(lang, "consent.choose_hint_again" if again else "consent.choose_hint", **names),
     ]

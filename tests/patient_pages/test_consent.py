@@ -78,6 +78,20 @@ async def test_the_page_informs(core: Core) -> None:
     assert "SN-1234-77" not in page
 
 
+@pytest.mark.parametrize("lang", ["de", "en"])
+async def test_the_page_says_how_long_there_is_to_decide(core: Core, clock: Clock, lang: str) -> None:
+    """A slow reader decided after the request had ended, and met a page that did not know it any more."""
+    _, browser = await logged_in(core, lang)
+    request_uri = await push_request(core, list_diga(core))  # at 11:00, for ten minutes
+    page = await browser.consent_page(request_uri)
+    assert {"de": "bis 11:10 Uhr (deutsche Zeit)", "en": "until 11:10 (German time)"}[lang] in page.text
+    clock.advance(599)
+    assert (await browser.consent_page(request_uri)).status_code == 200
+    clock.advance(1)
+    late = await browser.post("/consent", page, request_uri=request_uri, decision="deny")
+    assert late.status_code == 400 and {"de": "zurück in die App", "en": "back to the app"}[lang] in late.text
+
+
 async def test_english_by_preference(core: Core) -> None:
     _, browser = await logged_in(core, "en-GB,en;q=0.9,de;q=0.5")
     page = (await browser.consent_page(await push_request(core, list_diga(core)))).text

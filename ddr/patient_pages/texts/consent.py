@@ -16,6 +16,12 @@ TEXTS = {
         "The app {diga} by {manufacturer} asks for your consent. It is listed in the register of digital health "
         "applications (DiGA) of the German Federal Institute for Drugs and Medical Devices.",
     ),
+    "by_when": Words(
+        "Lesen Sie in Ruhe. Entscheiden können Sie hier bis {time} Uhr (deutsche Zeit). "
+        "Danach beginnen Sie bitte in {diga} noch einmal.",
+        "Take your time to read. You can decide here until {time} (German time). "
+        "After that, please start again in {diga}.",
+    ),
     "nothing_chosen_error": Words(
         "Sie haben nichts ausgewählt. Wählen Sie mindestens eine Art von Daten aus, oder lehnen Sie ab.",
         "You have not selected anything. Select at least one kind of data, or refuse.",
