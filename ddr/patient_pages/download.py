@@ -29,7 +29,7 @@ from ddr.patient_pages import record_copy
 from ddr.patient_pages.names import title_of
 from ddr.patient_pages.single_values import values
 from ddr.patient_pages.table_forms import Exact, Excel, for_excel, harmless
-from ddr.patient_pages.visitor import Visitor, core_of
+from ddr.patient_pages.visitor import FormRefused, Visitor, core_of
 from ddr.series.slots import text, winners
 from ddr.series.status import WITHDRAWN
 from ddr.series.view import readings, view
@@ -132,8 +132,11 @@ async def _answer(
 ) -> Response:
     """`content` comes from `read`. A download that is not whole is cut off: the browser says that it failed.
 
-    Who asks for the headers only (HEAD, as programs do that download) has downloaded nothing.
+    Who asks for the headers only (HEAD, as programs do that download) has downloaded nothing. The links of a page name
+    whom it is about, as a file does not say whose it is. Raises FormRefused after another person was chosen.
     """
+    if request.query_params.get("person", session.person) != session.person:
+        raise FormRefused(problem="other_person")
     headers = page_headers() | {"Content-Disposition": f'attachment; filename="{name}"', "Content-Type": media_type}
     if request.method == "HEAD":
         return StreamingResponse((), headers=headers)  # which says no length, as it is not known

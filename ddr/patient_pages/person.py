@@ -23,9 +23,7 @@ from ddr.patient_pages.visitor import (
 )
 from ddr.store.audit.trail import Event, record
 from ddr.store.authorization.representations import Representation, choices
-from ddr.store.patients.sessions import Session, turn_to
-
-MYSELF = "self"
+from ddr.store.patients.sessions import MYSELF, Session, turn_to
 
 
 async def show(request: Request, visitor: Visitor, session: Session) -> Response:
@@ -51,7 +49,7 @@ async def choose(request: Request, visitor: Visitor, session: Session) -> Respon
     try:
         form = await read_form(request, visitor)
     except FormRefused as refused:
-        if refused.form is None or refused.form.one("person") != _chosen(session):
+        if refused.form is None or refused.form.one("person") != session.person:
             raise
         return see_other(onward(refused.form.one("request_uri")))  # pressed twice: it is done
     request_uri, chosen = form.one("request_uri"), await _right(request, session, form.one("person"))
@@ -74,11 +72,6 @@ async def login_first(request: Request) -> Response:
     one that is worth nothing any more, and never sees the other.
     """
     return see_other(with_request("/login", (await form_of(request)).one("request_uri")))
-
-
-def _chosen(session: Session) -> str:
-    """What the button sends of whom the session is about now."""
-    return str(session.acting.representation_id) if session.acting else MYSELF
 
 
 async def _right(request: Request, session: Session, person: str) -> Representation | None:

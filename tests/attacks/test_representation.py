@@ -102,6 +102,19 @@ async def test_a_form_made_for_one_child_is_refused_after_another_was_chosen(
     assert "<bdi>Ben</bdi>" in (await family.browser.get("/me")).text  # the session is still what it was
 
 
+async def test_a_download_from_the_page_of_one_child_is_never_anothers(family: Family) -> None:
+    """A link of a tab that was opened before: a file has no name on it by which anybody would notice."""
+    await family.browser.act_for("Mia")
+    page = await family.browser.get("/me/data")
+    links = re.findall(r'href="(/me/[a-z-]+\.(?:csv|json)[^"]*)"', page.text)
+    assert len(links) == 7 and [(await family.browser.get(link)).status_code for link in links] == [200] * 7
+    for other in ("Ben", ""):
+        await family.browser.act_for(other)
+        assert all([refused(await family.browser.get(link)) for link in links])
+    await family.browser.act_for("Mia")
+    assert (await family.browser.get(links[0])).status_code == 200
+
+
 @pytest.mark.parametrize("seed", range(4))
 async def test_no_mix_of_tabs_choices_and_old_pages_reaches_anybody_else(family: Family, seed: int) -> None:
     """At random: choose somebody, log in anew, open a page, send the form of any page that was ever shown.

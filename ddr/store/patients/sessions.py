@@ -22,6 +22,7 @@ from ddr.store.database.rights import Moment, in_force
 from ddr.store.database.spreading import is_spread
 from ddr.store.database.sweeping import delete_due
 
+MYSELF = "self"  # whoever logged in, as forms and links say it
 LONGEST_MS = 12 * HOUR_MS  # a session ends after this time even when it is used all the while
 
 # The one statement of a click: activity, unless an account is disabled or the right to act for the patient is over.
@@ -65,6 +66,11 @@ class Session:
     def login_id(self) -> UUID:
         """The patient whose login it is."""
         return self.acting.login_id if self.acting else self.patient_id
+
+    @property
+    def person(self) -> str:
+        """What forms and links call whom it is about: the right by which the login acts, or MYSELF."""
+        return str(self.acting.representation_id) if self.acting else MYSELF
 
     @property
     def decides_for_good(self) -> bool:
