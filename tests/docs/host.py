@@ -12,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 
+from ddr.store.database.embedded import WAIT_SECONDS
 from tests.support.postgres import Server
 from tests.support.processes import alive
 
@@ -24,8 +25,8 @@ STOP_SECONDS = 180
 class Cluster(Server):
     """As a fresh installation of Debian: its superuser is called postgres."""
 
-    def start(self) -> str:
-        super().start()
+    def start(self, seconds: int = WAIT_SECONDS) -> str:
+        super().start(seconds)
         return f"postgresql://postgres@/postgres?host={self.run_dir}"
 
     def _run(self, program: str, *arguments: str | Path | int) -> None:
@@ -68,7 +69,12 @@ def systemctl(folder: Path, action: str, *rest: str) -> None:
     unit = rest[-1] if rest else ""
     if unit.startswith("postgresql"):
         cluster = Cluster(folder / "cluster")
-        {"start": cluster.start, "stop": cluster.stop}[action]()
+        if action == "start":
+            cluster.start()
+        elif action == "stop":
+            cluster.stop()
+        else:
+            raise ValueError(action)
     elif action in ("stop", "restart"):
         _stop(folder)
     elif action == "reload":

@@ -9,7 +9,10 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import asyncpg
@@ -130,6 +133,57 @@ async def test_the_end_of_a_server_that_was_killed_before_is_no_fault(state: Pat
                 pass
             await asyncio.sleep(0.1)
     assert not (state / "postgres.url").exists()
+
+
+@pytest.mark.parametrize("waiting", ["-w", "-W"])
+def test_a_start_that_is_broken_off_leaves_no_server(
+    state: Path, monkeypatch: pytest.MonkeyPatch, waiting: str
+) -> None:
+    """By Ctrl-C or SIGTERM, when it serves already, or before it does."""
+    true_run, begun = Account.run, state / "postgres" / "data" / "postmaster.pid"
+
+    def broken_off(account: Account, command: list[str], cwd: Path | None = None) -> object:
+        begins = command[1] == "start"
+        done = true_run(account, [waiting if begins and word == "-w" else word for word in command], cwd)
+        if begins:
+            while not begun.exists():
+                time.sleep(0.02)
+            raise KeyboardInterrupt
+        return done
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Account, "run", broken_off)
+        with pytest.raises(KeyboardInterrupt), embedded(state):
+            pass
+    assert not begun.exists()
+    assert not (state / "postgres.url").exists()
+
+
+def test_where_its_address_cannot_be_told_no_server_is_left(state: Path) -> None:
+    with embedded(state):
+        pass
+    (state / "postgres.url").mkdir()  # what cannot be written
+    with pytest.raises(StoreError, match=f"state directory {state}: Is a directory"), embedded(state):
+        pass
+    assert not (state / "postgres" / "data" / "postmaster.pid").exists()
+
+
+def test_a_server_that_has_much_to_do_after_a_crash_is_waited_for(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who gave up would begin it anew with the next try, without end."""
+    with embedded(state):
+        pass
+    data = (state / "postgres" / "data").resolve()
+    with (data / "postgresql.conf").open("a") as conf:
+        conf.write("restore_command = 'until test -e enough; do sleep 0.1; done; false'\n")
+    (data / "recovery.signal").touch()
+    later = threading.Timer(3, (data / "enough").touch)
+    with ExitStack() as stack:
+        with monkeypatch.context() as patched:
+            patched.setattr("ddr.store.database.embedded.WAIT_SECONDS", 1)  # for all else
+            later.start()
+            stack.enter_context(embedded(state))
+        assert (data / "enough").exists()
+    later.join()
 
 
 async def test_a_long_path_gets_a_short_socket(state: Path) -> None:

@@ -22,6 +22,8 @@ from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
 
+from ddr.drafts import draft
+from ddr.reasons import in_words
 from ddr.settings import Settings
 from ddr.store.database.account import server_account
 from ddr.store.database.binaries import Installation, copied, find_installation
@@ -31,6 +33,8 @@ SOCKET = ".s.PGSQL.5432"
 TELLING = ("FATAL", "PANIC", "error:", "terminated by signal"), ("could not",)  # in what PostgreSQL's programs say
 LONGEST_SOCKET_PATH = 107  # bytes; sun_path of the kernel
 WAIT_SECONDS = 60
+START_SECONDS = 3600  # of the first one: after a crash it may have much to do, and who gave up would begin that anew
+BEGUN_SECONDS = 10.0  # in which a server that was begun listens at its socket, on a slow machine
 LOOK_SECONDS = 1.0  # between two looks whether the server is still there
 SERVER_OPTIONS = {
     "listen_addresses": "",
@@ -62,15 +66,15 @@ def embedded(state_dir: Path, share: bool = True) -> Iterator[str]:
         if not _locked(lock.fileno()):
             yield _shared_url(state_dir, share)
             return
-        server = _Server(state_dir)
-        url = server.start()
-        published = state_dir / "postgres.url"
-        published.write_text(url, "utf-8")
+        server, published = _Server(state_dir), state_dir / "postgres.url"
         try:
+            url = server.start(START_SECONDS)
+            _publish(published, url)
             with nullcontext() if share else _kept(server):
                 yield url
         finally:
-            published.unlink(missing_ok=True)
+            with suppress(OSError):  # where nothing can be written any more
+                published.unlink(missing_ok=True)
             server.stop()
 
 
@@ -96,6 +100,15 @@ def _locked(descriptor: int) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def _publish(file: Path, url: str) -> None:
+    """Tell others where it is, at once or not at all. Raises StoreError."""
+    try:
+        with draft(file) as out:
+            out.write(url.encode())
+    except OSError as error:
+        raise StoreError(f"state directory {file.parent}: {in_words(error)}") from None
 
 
 def _shared_url(state_dir: Path, share: bool) -> str:
@@ -150,8 +163,8 @@ class _Server:
         self.installation = self._reachable(find_installation(self.data))
         self.run_dir = self._run_dir()
 
-    def start(self) -> str:
-        """Start the server, creating the data directory first if needed, and return its URL."""
+    def start(self, seconds: int = WAIT_SECONDS) -> str:
+        """Start the server, creating the data directory first if needed, and return its URL once it answers."""
         if not self.data.exists():
             self._initialise()
         self._stop_leftover()
@@ -159,8 +172,21 @@ class _Server:
         arguments = " ".join(f"-c {name}='{value}'" for name, value in options.items())
         log = self.home / "log"
         log.unlink(missing_ok=True)
-        self._run("pg_ctl", "start", "-D", self.data, "-l", log, "-w", "-t", WAIT_SECONDS, "-s", "-o", arguments)
+        start = ("start", "-D", self.data, "-l", log, "-w", "-t", seconds, "-s", "-o", arguments)
+        try:
+            self._run("pg_ctl", *start)
+        except BaseException as broken_off:
+            if not isinstance(broken_off, StoreError):
+                self._await()
+            raise
         return f"postgresql://ddr@/postgres?host={quote(str(self.run_dir))}"
+
+    def _await(self) -> None:
+        """When we are told to end while it starts: it does not end with the program that starts it, and must be there
+        to be stopped."""
+        until = time.monotonic() + BEGUN_SECONDS
+        while not self.runs() and time.monotonic() < until:
+            time.sleep(0.02)
 
     def runs(self) -> bool:
         """Whether somebody listens at its socket."""
