@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import os
 import stat
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -24,6 +25,7 @@ from ddr.store.database.pool import connect
 from ddr.store.database.sealing import KeyRing, key_encryption_key, seal, unseal
 from tests.support.clock import Clock
 from tests.support.database import migrated_database
+from tests.support.full_disk import full_after
 
 KEY, OTHER = KeyRing(b"k" * 32), KeyRing(b"x" * 32)
 
@@ -132,6 +134,29 @@ def test_in_development_it_is_kept_in_a_private_file(settings: Settings, tmp_pat
     assert key_encryption_key(development, make=False) == key and len(key.current) == 32
     (file,) = development.state_dir.iterdir()
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+def test_it_is_on_the_disk_before_it_has_its_name(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A power failure after something was sealed would take all of it away."""
+    true_fsync, kept = os.fsync, list[tuple[bool, bool]]()
+
+    def noted(descriptor: int) -> None:
+        kept.append((stat.S_ISDIR(os.fstat(descriptor).st_mode), (tmp_path / "key-encryption.key").exists()))
+        true_fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    key_encryption_key(replace(settings, state_dir=tmp_path), make=True)
+    assert kept == [(False, False), (True, True)]
+
+
+def test_a_full_disk_for_it_is_named_and_nothing_is_left(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "empty").touch()
+    with full_after(tmp_path / "empty", 10), pytest.raises(SettingsError) as full:
+        key_encryption_key(replace(settings, state_dir=tmp_path), make=True)
+    assert str(full.value).endswith(f"{tmp_path / 'key-encryption.key'} cannot be made: No space left on device")
+    assert list(tmp_path.iterdir()) == [tmp_path / "empty"]
 
 
 async def test_housekeeping_keeps_no_worker_from_starting(empty: asyncpg.Pool, clock: Clock) -> None:

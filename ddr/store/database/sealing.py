@@ -12,6 +12,8 @@ from pathlib import Path
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from ddr.appending import append, keep_names
+from ddr.reasons import in_words
 from ddr.settings import Settings, SettingsError
 
 NONCE = 12
@@ -82,18 +84,34 @@ def _decoded(text: str, setting: str) -> bytes:
 
 
 def _kept(path: Path, make: bool) -> str:
-    """The keys in `path`, made on first use; linking a finished file lets exactly one of several workers win."""
+    """The keys in `path`, made on first use; linking a finished file lets exactly one of several workers win.
+
+    It is on the disk before anything is sealed: what a power failure takes away is lost with all that it opens.
+    """
     if not path.exists():
         if not make:
             raise SettingsError(f"setting key_encryption_key: empty, and the file {path} is missing{WAY_OUT}")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_name(f"{path.name}.{os.getpid()}")
-        draft.touch(mode=0o600)
-        draft.write_text(base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode(), "utf-8")
         try:
-            path.hardlink_to(draft)
-        except FileExistsError:
-            pass  # another worker was faster; its key counts
-        finally:
-            draft.unlink()
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _make(path)
+        except OSError as error:
+            raise SettingsError(
+                f"setting key_encryption_key: empty, and the file {path} cannot be made: {in_words(error)}"
+            ) from None
     return path.read_text("utf-8")
+
+
+def _make(path: Path) -> None:
+    draft = path.with_name(f"{path.name}.{os.getpid()}")
+    try:
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        try:
+            append(descriptor, base64.b64encode(secrets.token_bytes(KEY_BYTES)))
+        finally:
+            os.close(descriptor)
+        path.hardlink_to(draft)
+    except FileExistsError:
+        pass  # another worker was faster; its key counts
+    finally:
+        draft.unlink(missing_ok=True)
+    keep_names(path.parent)
