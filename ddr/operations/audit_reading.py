@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import tempfile
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import IO, Any
 
 import asyncpg
@@ -65,7 +65,7 @@ async def _of_pack(pool: asyncpg.Pool, pack: Pack, wanted: Mapping[str, Any], af
                 seen += there
                 gathered += fitting
                 if len(gathered) >= IN_MEMORY:
-                    runs.append(_written(files.enter_context(tempfile.TemporaryFile()), sorted(gathered, key=_number)))
+                    runs.append(_laid_aside(files, sorted(gathered, key=_number)))
                     gathered = []
         if wanted["pairing_id"] is None and seen != pack.entries:
             raise DamagedTrail(f"what is packed of {pack.date} has {seen} of {pack.entries} entries")
@@ -86,6 +86,21 @@ def _fitting(
         there += len(held)
         fitting += [entry for entry in held if entry.audit_no > after_no and hot.fits(entry, wanted)]
     return there, fitting
+
+
+def _laid_aside(files: ExitStack, run: Iterable[Entry]) -> Iterator[Entry]:
+    """The same entries, out of a file until the end of `files`. Raises OSError, which names the folder: it may be full,
+    and is not where the export is written."""
+    try:
+        file = files.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 - `files` closes it
+        try:
+            return _written(file, run)
+        except OSError:
+            with suppress(OSError):  # of what it still has to write: at the end of `files` it would say so once more
+                file.close()
+            raise
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, tempfile.tempdir) from None
 
 
 def _written(file: IO[bytes], run: Iterable[Entry]) -> Iterator[Entry]:

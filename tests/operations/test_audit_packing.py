@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -22,6 +23,7 @@ from ddr.store.database.pool import open_pool
 from tests.support.audit import ALL, DAY_MS, HOUR_MS, Person, pack_all, people, told, write_day
 from tests.support.database import migrated_database
 from tests.support.day import today
+from tests.support.full_disk import full_after
 from tests.support.touched import touched
 
 
@@ -78,6 +80,20 @@ async def test_many_entries_are_exported_in_order_with_little_memory(
     before = [entry async for entry in entries(trail, ALL)]
     await pack_all(trail)
     assert [entry async for entry in entries(trail, ALL)] == before
+
+
+async def test_a_full_folder_for_temporary_files_is_named(
+    trail: asyncpg.Pool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It is not the export's own disk, which is what somebody would look at."""
+    monkeypatch.setattr("ddr.operations.audit_reading.IN_MEMORY", 10)
+    await write_day(trail, today() - 1, people(9), 100)
+    await pack_all(trail)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    (tmp_path / "empty").touch()
+    with full_after(tmp_path / "empty", 100), pytest.raises(OSError) as full:
+        [entry async for entry in entries(trail, ALL)]
+    assert full.value.filename == str(tmp_path)
 
 
 async def test_packing_goes_on_where_it_stopped_while_others_write(
