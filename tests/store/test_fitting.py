@@ -18,6 +18,7 @@ from tests.support.database import fresh_database
 from tests.support.pooler import direct_only
 
 SETTINGS = ("synchronous_commit", "default_transaction_isolation", "bytea_output")
+ENDS = ("idle_session_timeout", "transaction_timeout")  # the second one since PostgreSQL 17
 
 
 @pytest.fixture
@@ -50,6 +51,17 @@ async def test_a_session_of_our_own_is_put_right(
     await sessions_begin(own, synchronous_commit="off", default_transaction_isolation=isolation, bytea_output="escape")
     assert await found(own) == ["on", "read committed", "hex"]
     assert not caplog.records
+
+
+@direct_only
+@one_server_only
+async def test_a_session_that_waits_for_requests_is_not_ended(own: Settings) -> None:
+    """A connection that the server ends as a request takes it is a request that fails."""
+    async with await open_pool(own, size=1) as pool:
+        there = [name for name in ENDS if await pool.fetchval("SELECT current_setting($1, true)", name) is not None]
+    await sessions_begin(own, **dict.fromkeys(there, "5min"))
+    async with await open_pool(own, size=1) as pool:
+        assert {name: await pool.fetchval(f"SHOW {name}") for name in there} == dict.fromkeys(there, "0")
 
 
 @direct_only

@@ -21,6 +21,13 @@ _UNFIT = {
     "fsync": (("off",), ""),
     "full_page_writes": (("off",), ""),
 }
+# What a session of ours is set to whatever is set for others: a connection that waits for requests is ended neither by
+# the server, in the very moment in which one takes it, nor in the middle of a migration (since PostgreSQL 17).
+_ENDLESS = (
+    "set_config('idle_session_timeout', '0', false)",
+    "CASE WHEN current_setting('transaction_timeout', true) <> '0'"
+    " THEN set_config('transaction_timeout', '0', false) END",
+)
 _ASKED = f"SELECT {', '.join(f'current_setting({name!r})' for name in _UNFIT)}"
 
 
@@ -38,7 +45,7 @@ class Fitting:
         Its limits were named as it began, but a pooler in session mode passes that over (`ignore_startup_parameters`).
         """
         once_more = (f"set_config('{name}', '{value}', false)" for name, value in limits.items())
-        found = await connection.fetchrow(", ".join([_ASKED, *(once_more if own else ())]))
+        found = await connection.fetchrow(", ".join([_ASKED, *((*_ENDLESS, *once_more) if own else ())]))
         for (name, (unfit, fit)), value in zip(_UNFIT.items(), found[: len(_UNFIT)], strict=True):
             if value not in unfit:
                 continue
