@@ -18,12 +18,13 @@ from ddr.cli.errors import CommandError
 from ddr.cli.operator import now_ms, reading, with_database
 from ddr.drafts import alone_in
 from ddr.operations.research import Export, Terms, prepare
-from ddr.operations.research_files import names, report, written
+from ddr.operations.research_files import names, put_in_place, report, take_back, unfinished, write
 from ddr.registries.terminology import current_catalog
 from ddr.research.approval import ApprovalError, approval
 from ddr.series.days import local_day
 from ddr.settings import Settings
 from ddr.settings_sources import load_settings
+from ddr.store.database.faults import FAULTS, said
 from ddr.store.database.pool import Pool
 from ddr.store.database.rights import Moment
 from ddr.store.patients import research as store
@@ -69,6 +70,9 @@ async def _export(args: argparse.Namespace, settings: Settings, pool: Pool) -> N
         raise CommandError("Parquet needs pyarrow: pip install 'ddr[research]'; CSV needs nothing more")
     if len(args.by) > LONGEST or not args.by.isprintable():
         raise CommandError(f"--by must have at most {LONGEST} printable characters")
+    if args.yes and await _finished(args.out, pool):
+        print("this is the export that was broken off before; nothing else was given")
+        return
     _check_free(args)
     terms = Terms(allowed, settings.research_least, zone)
     async with reading(settings, pool) as read:
@@ -89,13 +93,44 @@ def _check_free(args: argparse.Namespace) -> None:
 
 async def _give(args: argparse.Namespace, settings: Settings, pool: Pool, export: Export, terms: Terms) -> None:
     args.out.mkdir(mode=0o700, parents=True, exist_ok=True)
-    # What is written down may lack its files, but no file is not written down.
-    with alone_in(args.out), written(export, terms, args.out, parquet=args.parquet):
+    export_id = uuid4()
+    with alone_in(args.out):
         _check_free(args)
+        write(export, terms, args.out, export_id, parquet=args.parquet)
         moment = Moment.at(now_ms(), settings)
-        if not await store.note(pool, uuid4(), terms.approval, args.by.strip(), export.weeks, moment):
+        # From here until its answer only the database knows whether it is done: however this ends, the files stay for
+        # `_finished`. Weeks that are written down are given to nobody else.
+        try:
+            given = await store.note(pool, export_id, terms.approval, args.by.strip(), export.weeks, moment)
+        except FAULTS as error:
+            raise CommandError(
+                f"database: {said(error)}; whether the export was written down is not known: the same command finishes"
+                " it, or begins anew"
+            ) from None
+        if not given:
+            take_back(args.out, export_id)
             raise CommandError(
                 "somebody withdrew the consent meanwhile, or another export took the same weeks: nothing was given"
             )
+        put_in_place(args.out, export_id)
     for name in names(parquet=args.parquet):
         print(args.out / name)
+
+
+async def _finished(out: Path, pool: Pool) -> bool:
+    """See to what an export left that was broken off: True when it had been written down, and its files are there now.
+
+    Else they are deleted.
+    """
+    finished = False
+    if not unfinished(out):
+        return False
+    with alone_in(out):
+        for export_id in unfinished(out):
+            if not await store.is_noted(pool, export_id):
+                take_back(out, export_id)
+                continue
+            finished = True
+            for path in put_in_place(out, export_id):
+                print(path)
+    return finished

@@ -5,11 +5,14 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TextIO
+from uuid import UUID
 
+from ddr.appending import keep_names
 from ddr.operations import research_parquet
 from ddr.operations.research import Export, Terms
 from ddr.research.tables import DICTIONARY, PersonRow, ValueRow
@@ -27,6 +30,8 @@ RULES = (
     "Names, serial numbers, makers, devices and texts are in no table.",
 )
 
+_PART = re.compile(r"\.(.+)\.([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.part")
+
 
 def names(*, parquet: bool) -> tuple[str, ...]:
     """The files of an export."""
@@ -34,10 +39,12 @@ def names(*, parquet: bool) -> tuple[str, ...]:
     return ("persons.csv", "values.csv", *more, "dictionary.csv", "report.json")
 
 
-@contextmanager
-def written(export: Export, terms: Terms, folder: Path, *, parquet: bool) -> Iterator[None]:
-    """The files, readable for their owner only; they bear their names when the block ends well, else they are gone."""
-    parts = {name: folder / f".{name}.part" for name in names(parquet=parquet)}
+def write(export: Export, terms: Terms, folder: Path, export_id: UUID, *, parquet: bool) -> None:
+    """The files, on the disk and readable for their owner only; they bear their names after `put_in_place`.
+
+    Where that fails there are none.
+    """
+    parts = {name: folder / f".{name}.{export_id}.part" for name in names(parquet=parquet)}
     try:
         with ExitStack() as stack:
             files = {name: stack.enter_context(_create(path)) for name, path in parts.items()}
@@ -51,12 +58,36 @@ def written(export: Export, terms: Terms, folder: Path, *, parquet: bool) -> Ite
             for file in files.values():
                 file.flush()
                 os.fsync(file.fileno())
-        yield
-        for name, path in parts.items():
-            path.rename(folder / name)
-    finally:
-        for path in parts.values():
-            path.unlink(missing_ok=True)
+        keep_names(folder)
+    except BaseException:
+        take_back(folder, export_id)
+        raise
+
+
+def put_in_place(folder: Path, export_id: UUID) -> list[Path]:
+    """Give the files of an export their names; those that did not have them yet."""
+    placed = []
+    for name, path in sorted(_parts(folder, export_id).items()):
+        placed.append(path.rename(folder / name))
+    keep_names(folder)
+    return placed
+
+
+def take_back(folder: Path, export_id: UUID) -> None:
+    """Delete what does not bear its name yet."""
+    for path in _parts(folder, export_id).values():
+        path.unlink(missing_ok=True)
+
+
+def unfinished(folder: Path) -> set[UUID]:
+    """The exports that were broken off before all files had their names."""
+    return {UUID(found[2]) for path in folder.glob(".*.part") if (found := _PART.fullmatch(path.name))}
+
+
+def _parts(folder: Path, export_id: UUID) -> dict[str, Path]:
+    """By the name that each shall have."""
+    found = ((_PART.fullmatch(path.name), path) for path in folder.glob(f".*.{export_id}.part"))
+    return {match[1]: path for match, path in found if match}
 
 
 def report(export: Export, terms: Terms) -> dict[str, Any]:

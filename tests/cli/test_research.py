@@ -11,11 +11,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import date
 from itertools import count
 from pathlib import Path
+from typing import Never
 
 import pytest
 from pyarrow import parquet
 
-from ddr.cli.main import main
+from ddr.cli import research as cli
+from ddr.cli.main import INTERRUPTED, main
 from ddr.drafts import alone_in
 from ddr.http.clock import now_ms
 from ddr.http.core import Core
@@ -169,6 +171,66 @@ async def test_another_export_into_the_same_folder(core: Core, run: Run, tmp_pat
     assert (status, err) == (1, f"ddr: {tmp_path / 'out'}: somebody else writes into it just now\n")
     assert list((tmp_path / "out").iterdir()) == []
     assert await core.pool.fetchval("SELECT count(*) FROM research_given") == 0
+
+
+@pytest.mark.parametrize("written_down", [True, False])
+async def test_an_export_that_was_killed_is_finished_or_begun_anew(
+    core: Core, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written_down: bool
+) -> None:
+    """By the same command: weeks that are written down are given to nobody else."""
+    await crowd(core)
+
+    def killed(*_: object) -> Never:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(*((cli, "put_in_place") if written_down else (store, "note")), killed)
+        assert (await run("--yes"))[0] == INTERRUPTED
+    assert await core.pool.fetchval("SELECT count(*) FROM research_export") == int(written_down)
+    assert not {*names(parquet=False)} & {path.name for path in (tmp_path / "out").iterdir()}
+    status, out, err = await run("--yes")
+    assert (status, err) == (0, "")
+    assert ("the export that was broken off" in out) == written_down
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {*names(parquet=False)}
+    assert len(table(tmp_path / "out" / "values.csv")) == 6 * 2 * 336
+    assert await core.pool.fetchval("SELECT count(*) FROM research_export") == 1
+
+
+async def test_files_whose_export_may_be_written_down_stay(
+    core: Core, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await crowd(core)
+    true_note = store.note
+
+    async def unheard(*asked):  # type: ignore[no-untyped-def]
+        assert await true_note(*asked)
+        raise ConnectionResetError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(store, "note", unheard)
+        status, _, err = await run("--yes")
+    assert status == 1 and "whether the export was written down is not known" in err and len(err.splitlines()) == 1
+    assert (await run("--yes"))[0] == 0
+    assert len(table(tmp_path / "out" / "values.csv")) == 6 * 2 * 336
+    assert await core.pool.fetchval("SELECT count(*) FROM research_export") == 1
+
+
+async def test_half_of_the_names_is_none(core: Core, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed between the names of two files."""
+    await crowd(core)
+    true_rename, given = Path.rename, list[Path]()
+
+    def once(path: Path, target: Path) -> Path:
+        if given:
+            raise KeyboardInterrupt
+        given.append(target)
+        return true_rename(path, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", once)
+        assert (await run("--yes"))[0] == INTERRUPTED
+    assert (await run("--yes"))[0] == 0
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {*names(parquet=False)}
 
 
 @pytest.mark.parametrize(

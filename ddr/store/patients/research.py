@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from datetime import date
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -11,6 +12,7 @@ import asyncpg
 from ddr.research.approval import Approval
 from ddr.series.status import WITHDRAWN
 from ddr.store.audit.trail import Event, record
+from ddr.store.database.kept import kept
 from ddr.store.database.pool import Connection
 from ddr.store.database.rights import Moment, in_force
 
@@ -127,6 +129,22 @@ async def _write_down(
     left = given.keys() - {one.patient_id for one in await agreed(conn, moment)}
     if left or await conn.fetchval(_TWICE, export_id, list(given)):
         raise _NotNow
+
+
+async def is_noted(pool: asyncpg.Pool, export_id: UUID) -> bool:
+    """Whether this export was written down. Who is at it, of whom nobody hears any more, is waited for.
+
+    Asked by writing the same once more, which is undone: a mere look passes over what is not committed yet.
+    """
+    try:
+        async with pool.acquire() as conn, conn.transaction():
+            nothing = ("", "", "", date.max, b"", "")
+            if await conn.fetchval(f"{_NOTE} ON CONFLICT DO NOTHING RETURNING true", export_id, 0, *nothing):
+                raise _NotNow
+    except _NotNow:
+        return False
+    await kept(pool)
+    return True
 
 
 class _NotNow(Exception):
