@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-RSA_BITS = 3000  # BSI TR-02102-1 section 2.3: from 2024 on
+from ddr.tls.server_certificate import RSA_BITS
 
 E = TypeVar("E", bound=x509.ExtensionType)
 Folded = tuple[frozenset[tuple[x509.ObjectIdentifier, bytes]], ...]

@@ -8,21 +8,18 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
-from cryptography import x509
-from cryptography.x509.oid import ExtensionOID, NameOID
 
 from ddr.miv.model import MivCatalog
 from ddr.proxies import client_arguments
 from ddr.settings import Settings
-from ddr.tls.server_certificate import own
+from ddr.tls.server_certificate import RENEW_BEFORE, covers, names_of, own
 
-LEFT = timedelta(days=30)  # a certificate that ends sooner is renewed first
 CONNECT_SECONDS = 10
 
 
@@ -32,14 +29,14 @@ def certificate_problems(chain: Path, hosts: set[str], now_ms: int) -> list[str]
         leaf = own(chain)
     except (OSError, ValueError) as error:
         return [f"certificate {chain}: cannot be read: {error}"]
-    now, names = datetime.fromtimestamp(now_ms / 1000, UTC), _names(leaf)
-    found = [f"certificate: {host} is not among its names" for host in sorted(hosts) if not _covers(names, host)]
+    now, names = datetime.fromtimestamp(now_ms / 1000, UTC), names_of(leaf)
+    found = [f"certificate: {host} is not among its names" for host in sorted(hosts) if not covers(names, host)]
     if leaf.issuer == leaf.subject:
         found.append("certificate: it is self-signed")
     if not leaf.not_valid_before_utc <= now <= leaf.not_valid_after_utc:
         found.append(f"certificate: it is valid from {leaf.not_valid_before_utc} to {leaf.not_valid_after_utc} only")
-    elif leaf.not_valid_after_utc - now < LEFT:
-        found.append(f"certificate: it ends at {leaf.not_valid_after_utc}, in less than {LEFT.days} days")
+    elif leaf.not_valid_after_utc - now < RENEW_BEFORE:
+        found.append(f"certificate: it ends at {leaf.not_valid_after_utc}, in less than {RENEW_BEFORE.days} days")
     return found
 
 
@@ -59,22 +56,6 @@ async def live_problems(settings: Settings, catalog: MivCatalog, ca: str = "") -
                 except (AttributeError, LookupError, TypeError):  # whoever answers there is no recorder of ours
                     found.append(f"{url}: is a document of another form")
     return found
-
-
-def _names(leaf: x509.Certificate) -> list[str]:
-    """The DNS names and addresses of the SAN; the common name when there is no SAN."""
-    try:
-        san = leaf.extensions.get_extension_for_oid(ExtensionOID.SUBJECT_ALTERNATIVE_NAME).value
-    except x509.ExtensionNotFound:
-        return [str(name.value) for name in leaf.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
-    assert isinstance(san, x509.SubjectAlternativeName)
-    return [*san.get_values_for_type(x509.DNSName), *map(str, san.get_values_for_type(x509.IPAddress))]
-
-
-def _covers(names: list[str], host: str) -> bool:
-    """RFC 6125: a wildcard stands for the first label only."""
-    wildcard = "*." + host.partition(".")[2]
-    return any(name.lower() in (host.lower(), wildcard.lower()) for name in names)
 
 
 async def _unreachable(url: str, context: ssl.SSLContext) -> list[str]:

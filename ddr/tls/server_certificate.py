@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -10,9 +11,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.x509.oid import ExtensionOID, NameOID
 
-RENEW_BEFORE = timedelta(days=30)
+RENEW_BEFORE = timedelta(days=30)  # a certificate that ends sooner is to be exchanged
 CURVES = {"secp256r1", "secp384r1", "secp521r1", "brainpoolP256r1", "brainpoolP384r1", "brainpoolP512r1"}
-RSA_BITS = 3000
+RSA_BITS = 3000  # BSI TR-02102-1 section 2.3: from 2024 on
 TIMESTAMPS = 2
 
 
@@ -42,13 +43,13 @@ class Properties:
     def problems(self, host: str, now: datetime) -> list[str]:
         """What is wrong with it for a server that is called `host`."""
         found = {
-            f"does not name {host}": not any(_covers(name, host) for name in self.names),
+            f"does not name {host}": not covers(self.names, host),
             f"key {self.key}": not self.key_is_good,
             f"signature with {self.signature_hash}": self.signature_hash not in {"sha256", "sha384", "sha512"},
             "self-signed": self.self_signed,
             "expired": self.not_after <= now,
-            "expires within 30 days": now < self.not_after <= now + RENEW_BEFORE,
-            f"{self.timestamps} signed certificate timestamps, 2 are needed": self.timestamps < TIMESTAMPS,
+            f"expires within {RENEW_BEFORE.days} days": now < self.not_after <= now + RENEW_BEFORE,
+            f"{self.timestamps} signed certificate timestamps, {TIMESTAMPS} are needed": self.timestamps < TIMESTAMPS,
         }
         return [f"certificate: {text}" for text, wrong in found.items() if wrong]
 
@@ -59,7 +60,7 @@ def properties(der: bytes) -> Properties:
     key, good = _key(certificate)
     algorithm = certificate.signature_hash_algorithm
     return Properties(
-        names=_names(certificate),
+        names=names_of(certificate),
         key=key,
         key_is_good=good,
         signature_hash=algorithm.name if algorithm else "none",
@@ -70,14 +71,20 @@ def properties(der: bytes) -> Properties:
     )
 
 
-def _names(certificate: x509.Certificate) -> tuple[str, ...]:
-    """The DNS names and addresses, else the common name."""
+def names_of(certificate: x509.Certificate) -> tuple[str, ...]:
+    """The DNS names and addresses of the subjectAltName; the common name when there is none."""
     try:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         addresses = [str(address) for address in names.get_values_for_type(x509.IPAddress)]
         return (*names.get_values_for_type(x509.DNSName), *addresses)
     except x509.ExtensionNotFound:
         return tuple(str(name.value) for name in certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME))
+
+
+def covers(names: Iterable[str], host: str) -> bool:
+    """Whether one of these names is that of `host`: equal, or with a wildcard for its first label (RFC 6125)."""
+    wildcard = f"*.{host.partition('.')[2]}"
+    return any(name.lower() in (host.lower(), wildcard.lower()) for name in names)
 
 
 def _key(certificate: x509.Certificate) -> tuple[str, bool]:
@@ -97,9 +104,3 @@ def _timestamps(certificate: x509.Certificate) -> int:
         return 0
     assert isinstance(found, x509.PrecertificateSignedCertificateTimestamps)
     return len(found)
-
-
-def _covers(name: str, host: str) -> bool:
-    """RFC 6125: equal, or a wildcard in place of the first label."""
-    name, host = name.lower(), host.lower()
-    return name == host or (name.startswith("*.") and host.partition(".")[2] == name[2:])
