@@ -24,9 +24,9 @@ from ddr.http.core import Core
 from ddr.miv.model import Miv, MivCode
 from ddr.series.view import ChunkView, placeholder, state_of, view
 from ddr.store.database.ids import Kind
+from ddr.store.measurements.measurements import FOREVER
 from ddr.store.search.opening import OPEN, Opening
 from ddr.store.search.pages import Found
-from ddr.store.search.sources import FOREVER
 
 RETRY_SECONDS = 5  # by then every worker has the version of a ValueSet that is in force
 

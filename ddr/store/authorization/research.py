@@ -14,12 +14,12 @@ from ddr.store.audit.acting import acted, check_right, detail_of
 from ddr.store.audit.trail import Event, record
 from ddr.store.authorization.consents import BY_PATIENT, Shown, keep_text
 from ddr.store.database.pool import Connection
+from ddr.store.database.stamps import HOLD_PATIENT
 
 BY_SYSTEM = "system"
 _EVER = 2**63 - 1
 By = tuple[str | None, UUID | None]  # role and right of a representative, as of `acted`
 # Whoever gives or withdraws waits for whoever does so at the same time, and for an export that is being written down.
-_LOCK = "SELECT FROM patient WHERE patient_id = $1 FOR NO KEY UPDATE"
 _ABLE = "SELECT FROM patient WHERE patient_id = $1 AND disabled_ms IS NULL FOR NO KEY UPDATE"
 _OPEN = """
 SELECT g.act_no, g.at_ms FROM research_consent g
@@ -94,7 +94,7 @@ async def _withdraw(
     pool: asyncpg.Pool, patient_id: UUID, reason: str, now_ms: int, by: By, upto_ms: int, given_ms: Collection[int]
 ) -> bool:
     async with pool.acquire() as conn, conn.transaction():
-        await conn.execute(_LOCK, patient_id)
+        await conn.execute(HOLD_PATIENT, patient_id)
         await check_right(conn, patient_id, now_ms)
         given = await conn.fetch(_OPEN_UPTO, patient_id, upto_ms, list(given_ms))
         ended = await _end(conn, patient_id, given, now_ms, BY_PATIENT, reason, by)

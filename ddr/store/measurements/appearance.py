@@ -13,14 +13,10 @@ import asyncpg
 
 from ddr.store.database.each_there import Said
 from ddr.store.database.stamps import moved
-from ddr.store.measurements.measurements import BRIEF_MS
+from ddr.store.measurements.measurements import BRIEF_MS, END, LASTING
 
 Row = Mapping[str, Any]
 
-FOREVER = 2**63 - 1  # end of an open period
-
-_END = f"coalesce(m.effective_end_ms, {FOREVER})"
-_LASTING = f"(m.effective_end_ms IS NULL OR m.effective_end_ms - m.effective_ms > {BRIEF_MS})"
 _DERIVING = """x.patient_id = $1 AND x.derived_from <> '{}' AND x.deleted_ms IS NULL AND x.effective_ms >= t.floor_ms"""
 
 
@@ -38,9 +34,9 @@ def _unseen(column: str) -> str:
         SELECT t.{column} AS no FROM t
          WHERE t.{column} IS NOT NULL AND NOT CASE
                WHEN EXISTS (SELECT FROM measurement m
-                             WHERE {stored} AND m.effective_ms >= t.floor_ms - {BRIEF_MS} AND {_END} >= t.floor_ms
+                             WHERE {stored} AND m.effective_ms >= t.floor_ms - {BRIEF_MS} AND {END} >= t.floor_ms
                             OFFSET 0) THEN true
-               WHEN EXISTS (SELECT FROM measurement m WHERE {stored} AND {_LASTING} AND {_END} >= t.floor_ms OFFSET 0)
+               WHEN EXISTS (SELECT FROM measurement m WHERE {stored} AND {LASTING} AND {END} >= t.floor_ms OFFSET 0)
                THEN true
                ELSE EXISTS (SELECT FROM measurement x CROSS JOIN LATERAL unnest(x.derived_from) AS n (no)
                               CROSS JOIN LATERAL (SELECT miv_url, {column}, deleted_ms FROM measurement
@@ -79,7 +75,7 @@ _SOURCES = f"""
     UPDATE measurement m SET updated_ms = {moved("m.updated_ms", "$4")} FROM t
      WHERE m.patient_id = $1 AND m.measurement_no = t.no AND {_among("m.measurement_no", "t")}
        AND NOT (m.deleted_ms IS NULL
-                AND ({_END} >= t.floor_ms
+                AND ({END} >= t.floor_ms
                      OR EXISTS (SELECT FROM measurement x
                                  WHERE {_DERIVING} AND m.measurement_no = ANY (x.derived_from) OFFSET 0)))"""  # noqa: S608
 

@@ -14,6 +14,10 @@ from ddr.store.database.stamps import moved
 Row = Mapping[str, Any]
 
 BRIEF_MS = 60_000  # longer measurements have an index of their own by their end (measurement_lasting)
+FOREVER = 2**63 - 1  # end of an open period
+# Of a measurement `m`, as that index has them: its end, and whether it lasts for longer.
+END = f"coalesce(m.effective_end_ms, {FOREVER})"
+LASTING = f"(m.effective_end_ms IS NULL OR m.effective_end_ms - m.effective_ms > {BRIEF_MS})"
 _TOGETHER = 2000  # that are made ready at once: the event loop has others to serve, too
 _COLUMNS = """patient_id, measurement_no, measurement_key, miv_url, code_system, code, device_no, epoch_no,
     effective_ms, effective_end_ms, value, unit, comparator, content, derived_from, status, version, updated_ms,

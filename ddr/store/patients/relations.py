@@ -18,10 +18,10 @@ from ddr.store.authorization.representations import (
     rename,
 )
 from ddr.store.database.rights import Moment
+from ddr.store.database.stamps import HOLD_PATIENT
 from ddr.store.patients import identities
 
 SKEW_MS = 60_000  # how far the clocks of workers may differ: a beginning that one wrote down as now is over for all
-_LOCK_LOGIN = "SELECT FROM patient WHERE patient_id = $1 FOR NO KEY UPDATE"  # one login of an account after the other
 _LOCK_PATIENT = "SELECT FROM patient WHERE patient_id = $1 FOR KEY SHARE"
 
 
@@ -43,7 +43,7 @@ async def follow(pool: asyncpg.Pool, login_id: UUID, said: Mapping[UUID, Terms],
     nothing: rights are on all servers where patients are spread, and are written there by one transaction at a time.
     """
     async with pool.acquire() as conn, conn.transaction():
-        await conn.execute(_LOCK_LOGIN, login_id)
+        await conn.execute(HOLD_PATIENT, login_id)  # one login of an account after the other
         there = {one.patient_id: one for one in await open_of(conn, login_id)}
         for patient_id in sorted({*there, *said}):
             await conn.execute(_LOCK_PATIENT, patient_id)

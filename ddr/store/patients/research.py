@@ -15,6 +15,7 @@ from ddr.store.audit.trail import Event, record
 from ddr.store.database.kept import kept
 from ddr.store.database.pool import Connection
 from ddr.store.database.rights import Moment, in_force
+from ddr.store.database.stamps import HOLD_PATIENT
 
 Row = Mapping[str, Any]
 
@@ -50,8 +51,6 @@ _NOTE = """
 INSERT INTO research_export (export_id, at_ms, title, reference, recipient, until, approval_sha256, exported_by)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"""
 _TAKE = "INSERT INTO research_given (patient_id, export_id, miv_url, weeks) VALUES ($1, $2, $3, $4)"
-# One by one, in the order of their ids: where patients are spread, Citus locks no rows of several servers at once.
-_LOCK = "SELECT FROM patient WHERE patient_id = $1 FOR NO KEY UPDATE"
 _TWICE = """
 SELECT true FROM research_given g JOIN research_given o
     ON o.patient_id = g.patient_id AND o.miv_url = g.miv_url AND o.export_id <> g.export_id AND o.weeks && g.weeks
@@ -125,7 +124,8 @@ async def _write_down(
             await conn.execute(_TAKE, patient_id, export_id, valueset, sorted(weeks))
         detail = {"export": str(export_id), "approval": approval.reference, "valuesets": sorted(kinds)}
         await record(conn, Event.RESEARCH_EXPORTED, moment.now_ms, patient_id=patient_id, detail=detail)
-    await conn.executemany(_LOCK, [(patient_id,) for patient_id in sorted(given)])
+    # One by one, in the order of their ids: where patients are spread, Citus locks no rows of several servers at once.
+    await conn.executemany(HOLD_PATIENT, [(patient_id,) for patient_id in sorted(given)])
     left = given.keys() - {one.patient_id for one in await agreed(conn, moment)}
     if left or await conn.fetchval(_TWICE, export_id, list(given)):
         raise _NotNow

@@ -7,6 +7,8 @@ from uuid import UUID
 
 import asyncpg
 
+from ddr.store.database.stamps import HOLD_PATIENT
+
 FIRST = UUID(int=0)
 
 # Nobody may ask for anything before this instant any more, and nothing of that time is taken. The newest chunk of a
@@ -63,10 +65,6 @@ _WHO = (
     "SELECT DISTINCT patient_id FROM claim WHERE patient_id = ANY ($1::uuid[]) AND time_ms < $2",
 )
 
-# Who writes for a patient may be cutting a series anew, so that its chunks have other numbers then, taking an upload
-# back, correcting an old measurement, or deriving one from it. Nobody else has to wait.
-_HOLD = "SELECT FROM patient WHERE patient_id = $1 FOR NO KEY UPDATE"
-
 # Held before all that hangs on it, and in this order, as whoever deletes everything of the patient does.
 _ENDED = """
     SELECT patient_id, pairing_no, pairing_id FROM pairing WHERE patient_id = ANY ($1::uuid[]) AND ended_ms < $2
@@ -114,7 +112,9 @@ async def forget_readings(pool: asyncpg.Pool, patient_ids: Sequence[UUID], befor
     async with pool.acquire() as conn:
         for patient_id in await _who(conn, patient_ids, before_ms):
             async with conn.transaction():
-                await conn.execute(_HOLD, patient_id)
+                # Who writes for a patient may be cutting a series anew, so that its chunks have other numbers then,
+                # taking an upload back, correcting an old measurement, or deriving one from it. Nobody else waits.
+                await conn.execute(HOLD_PATIENT, patient_id)
                 count += await conn.fetchval(_CHUNKS, patient_id, before_ms)
                 for statement in _BESIDE:
                     await conn.execute(statement, patient_id, before_ms)

@@ -18,11 +18,9 @@ from typing import Any
 from uuid import UUID
 
 from ddr.store.database.ids import Kind
-from ddr.store.measurements.measurements import BRIEF_MS
+from ddr.store.measurements.measurements import BRIEF_MS, END, LASTING
 from ddr.store.search.opening import OPEN, Opening
 from ddr.store.series.bounds import LAST, SHORTEST_MS, first_k
-
-FOREVER = 2**63 - 1  # end of an open period
 
 # The SQL types of what `View.parameters` gives.
 PARAMETERS = ("uuid", "text[]", "bigint[]", "bigint[]", "bigint", "bigint[]", "bigint[]", "bigint[]", "bigint")
@@ -178,8 +176,6 @@ chunks AS NOT MATERIALIZED (
     ) c
 )"""
 
-_END = f"coalesce(m.effective_end_ms, {FOREVER})"
-
 # A measurement that one within the period is derived from stays visible at any age, as does a period that is not over
 # (LF-028).
 _MEASUREMENTS = f"""
@@ -190,11 +186,11 @@ sources AS (
                            AND m.derived_from <> '{{{{}}}}' AND m.deleted_ms IS NULL OFFSET 0) m
 ), measurements AS NOT MATERIALIZED (
   SELECT {Kind.MEASUREMENT:d} AS kind, m.measurement_no AS no, 0::bigint AS k, m.miv_url, m.code_system, m.code,
-         m.effective_ms AS start_ms, {_END} AS end_ms, m.device_no,
+         m.effective_ms AS start_ms, {END} AS end_ms, m.device_no,
          m.epoch_no AS metric_no, m.status,
-         {_OPENED.format(updated="m.updated_ms", end=_END)}
+         {_OPENED.format(updated="m.updated_ms", end=END)}
            AS updated_ms, m.value, m.unit, m.comparator, m.content, m.derived_from,
-         {_END} >= term.floor_ms OR m.measurement_no IN (SELECT no FROM sources)
+         {END} >= term.floor_ms OR m.measurement_no IN (SELECT no FROM sources)
            AS within,
          m.deleted_ms IS NOT NULL AS deleted
     FROM term CROSS JOIN LATERAL ({{stored}}) m
@@ -202,7 +198,6 @@ sources AS (
 
 # The measurements that may be seen under a `term`: what began in the period, or briefly before it; what lasts into it
 # (index measurement_lasting); and what others are derived from.
-_LASTING = f"(m.effective_end_ms IS NULL OR m.effective_end_ms - m.effective_ms > {BRIEF_MS})"
 _STORED = """m.measurement_no, m.miv_url, m.code_system, m.code, m.device_no, m.epoch_no, m.effective_ms,
              m.effective_end_ms, m.value, m.unit, m.comparator, m.content, m.derived_from, m.status, m.updated_ms,
              m.deleted_ms"""
@@ -213,11 +208,11 @@ _VISIBLE = f"""
       UNION ALL
       SELECT {_STORED} FROM (
         SELECT {_STORED} FROM measurement m WHERE m.patient_id = $1 AND m.miv_url = term.miv_url
-           AND m.effective_ms < term.floor_ms - {BRIEF_MS} AND {_LASTING} AND {_END} >= term.floor_ms OFFSET 0) m
+           AND m.effective_ms < term.floor_ms - {BRIEF_MS} AND {LASTING} AND {END} >= term.floor_ms OFFSET 0) m
       UNION ALL
       SELECT {_STORED} FROM (SELECT DISTINCT no FROM sources) o
         CROSS JOIN LATERAL (SELECT * FROM measurement m WHERE m.patient_id = $1 AND m.measurement_no = o.no LIMIT 1) m
-       WHERE m.miv_url = term.miv_url AND m.effective_ms < term.floor_ms - {BRIEF_MS} AND {_END} < term.floor_ms"""
+       WHERE m.miv_url = term.miv_url AND m.effective_ms < term.floor_ms - {BRIEF_MS} AND {END} < term.floor_ms"""
 _NUMBERED = f"""
       SELECT {_STORED} FROM measurement m
        WHERE m.patient_id = $1 AND m.measurement_no = $10 AND m.miv_url = term.miv_url"""
