@@ -6,7 +6,6 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
-from zoneinfo import ZoneInfo
 
 import asyncpg
 
@@ -15,14 +14,13 @@ from ddr.cli.errors import CommandError
 from ddr.cli.notices import Action, act, announced, found, line, listed, words_in_german_and_contact
 from ddr.cli.operator import instant_argument, now_ms
 from ddr.durations import DAY_MS
-from ddr.operations.business_days import AHEAD, earliest
+from ddr.operations.business_days import AHEAD, ZONE, earliest
 from ddr.operations.status.functions import NAMES, TOWARDS_DIGA
 from ddr.settings import Settings
 from ddr.store.outages import notices as store
 from ddr.store.outages.notices import Notice
 
 HELP = "announce, begin and end planned maintenance"
-ZONE = ZoneInfo("Europe/Berlin")  # whose holidays count
 LONGEST_MS = 7 * DAY_MS
 
 

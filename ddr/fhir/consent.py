@@ -8,11 +8,11 @@ from html import escape
 from typing import Any
 
 from ddr.fhir.instants import instant
+from ddr.fhir.xml_writer import XHTML_NAMESPACE
 
 TERMINOLOGY = "http://terminology.hl7.org/CodeSystem/"
 PRIVACY_CONSENT = {"system": "http://loinc.org", "code": "59284-0", "display": "Consent Document"}
 PATIENT = {"type": "Patient", "display": "Whose copy this is"}
-XHTML = "http://www.w3.org/1999/xhtml"
 
 
 def role_of(row: Mapping[str, Any], act: str) -> str:
@@ -86,7 +86,7 @@ def research_consent_resource(row: Mapping[str, Any], name: str, *, story: Seque
 
 def _narrative(story: Sequence[str]) -> dict[str, str]:
     paragraphs = "".join(f"<p>{escape(line)}</p>" for line in story)
-    return {"status": "generated", "div": f'<div xmlns="{XHTML}">{paragraphs}</div>'}
+    return {"status": "generated", "div": f'<div xmlns="{XHTML_NAMESPACE}">{paragraphs}</div>'}
 
 
 def _attachment(row: Mapping[str, Any]) -> dict[str, Any]:

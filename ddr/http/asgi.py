@@ -21,6 +21,7 @@ ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 JSON = "application/json"
 PROBLEM = "application/problem+json"
 NO_STORE: Headers = (("cache-control", "no-store"),)
+ANY_SITE: Headers = (("access-control-allow-origin", "*"),)  # scripts of any site may read what is nobody's
 
 
 @dataclass(frozen=True)

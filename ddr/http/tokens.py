@@ -22,7 +22,7 @@ from joserfc.jwk import ECKey
 from ddr.remembering import Newest
 
 TYPE = "at+jwt"
-ALGORITHM = "ES256"
+ALGORITHM = "ES256"  # of every signature of this recorder (RFC 7518)
 MAX_LENGTH = 4096
 LEEWAY_MS = 5_000  # by which the clock of the host that issued a token may be ahead of ours
 

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 
+from ddr.durations import END_MS
+
 # LOINC codes of the MIVs that files are read into, by UCUM unit.
 CGM = {"mg/dL": "99504-3", "mmol/L": "105272-9"}
 METER = {"mg/dL": "41653-7", "mmol/L": "14743-9"}  # capillary blood, by a meter
@@ -22,7 +24,6 @@ CGM_SYSTEM, GLUCOSE_METER, CUFF = "700585005", "337414009", "70665002"
 PEAK_FLOW_METER, SPIROMETER = "334990001", "303501006"
 
 _SET_MS = 946_684_800_000  # 2000-01-01T00:00Z
-_END_MS = 253_402_300_800_000  # the end of the year 9999: later times have no form (RFC 3339)
 MOST_BAD = 10_000  # bad rows of a file that has no more good ones: looking at all of a large file takes seconds
 
 LOW, HIGH = "L", "U"  # below and above what the sensor measures (HDDT measurement-cgm.md)
@@ -126,9 +127,9 @@ class ImportFile:
 
         Raises MostlyBad.
         """
-        wrong = [value for value in self.values if not _SET_MS <= value.time_ms < _END_MS]
+        wrong = [value for value in self.values if not _SET_MS <= value.time_ms < END_MS]
         if wrong:
-            self.values = [value for value in self.values if _SET_MS <= value.time_ms < _END_MS]
+            self.values = [value for value in self.values if _SET_MS <= value.time_ms < END_MS]
         for value in wrong:
             early = value.time_ms < _SET_MS
             self.reject(

@@ -10,6 +10,7 @@ import asyncpg
 from joserfc import jwt
 from joserfc.jwk import ECKey
 
+from ddr.http.tokens import ALGORITHM
 from ddr.settings import Settings
 from ddr.store.audit.trail import Event, record
 from ddr.store.authorization import keys as store
@@ -17,7 +18,6 @@ from ddr.store.database.pool import Connection
 from ddr.store.database.sealing import KeyRing, key_encryption_key, opened, seal, unseal
 from ddr.store.database.secrets import forget_lost, lost_ones, reseal, sealed_ones_exist
 
-ALGORITHM = "ES256"
 FOLLOW_SECONDS = 60  # how often a worker reads the keys again
 LEAD_MS = 5 * FOLLOW_SECONDS * 1000  # a new key is published this long before it signs: every worker has it by then
 

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from ddr.fhir.instants import date_time
-from ddr.operations.business_days import earliest
+from ddr.operations.business_days import ZONE, earliest
 from ddr.operations.status.functions import HOLDUP, INGESTION, RETIRED, TOWARDS_DIGA
 from ddr.store.outages.events import Event
 from ddr.store.outages.notices import Notice
@@ -25,7 +25,6 @@ from ddr.store.outages.retractions import Retraction
 
 GOAL = 0.995
 UNAVAILABLE = "unavailable"
-ZONE = ZoneInfo("Europe/Berlin")  # of the business days
 NONE: Mapping[str, Retraction] = MappingProxyType({})
 
 

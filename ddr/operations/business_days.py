@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from datetime import date, datetime, time, timedelta
 from functools import lru_cache
+from zoneinfo import ZoneInfo
 
 AHEAD = 5
+ZONE = ZoneInfo("Europe/Berlin")  # in which a notice is announced, and its days are counted
 DAY = timedelta(days=1)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+BFARM = "https://fhir.bfarm.de/StructureDefinition/"  # profiles and extensions of DiGA-VZ and HIIS-VZ
+
 
 def extensions(element: Mapping[str, Any], url: str) -> list[Mapping[str, Any]]:
     """The extensions of `element` with this URL, in order."""

@@ -11,17 +11,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from ddr.registries.certificates import BadCertificate, decode, weakness
-from ddr.registries.extensions import extensions, identifiers, reference_id, value, values
+from ddr.registries.extensions import BFARM, extensions, identifiers, reference_id, value, values
 from ddr.registries.wording import LONGEST_NOTE, clean, redirect_problem
 from ddr.scopes.parse import is_canonical
 
-BASE = "https://fhir.bfarm.de/StructureDefinition/"
-HEALTH_APP = BASE + "HealthApp"
-TRUST_ATTRIBUTES = BASE + "HealthAppHiisTrustAttributes"
-MIV_SET = BASE + "HealthAppMivSet"
-CATALOG_ENTRY = BASE + "HealthAppCatalogEntry"
-APP_LINK = BASE + "HealthAppCatalogEntryHealthAppLink"
-MANUFACTURER = BASE + "HealthAppManufacturer"
+HEALTH_APP = BFARM + "HealthApp"
+TRUST_ATTRIBUTES = BFARM + "HealthAppHiisTrustAttributes"
+MIV_SET = BFARM + "HealthAppMivSet"
+CATALOG_ENTRY = BFARM + "HealthAppCatalogEntry"
+APP_LINK = BFARM + "HealthAppCatalogEntryHealthAppLink"
+MANUFACTURER = BFARM + "HealthAppManufacturer"
 DIGA_ID = "https://fhir.bfarm.de/Identifier/DigaId"
 
 LISTED = {"draft", "active"}  # draft: listed for a trial period (§ 139e SGB V), with all rights of a listed DiGA

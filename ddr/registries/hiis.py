@@ -12,14 +12,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ddr.miv.model import UCUM, MivCatalog, MivTerms
-from ddr.registries.extensions import extensions, reference_id, value, values
+from ddr.registries.extensions import BFARM, extensions, reference_id, value, values
 from ddr.settings import Settings
 
-BASE = "https://fhir.bfarm.de/StructureDefinition/"
-RECORDER = BASE + "HiisDeviceDataRecorderDefinition"
-ENDPOINT = BASE + "HiisDeviceDataRecorderEndpoint"
-ENDPOINT_LINK = BASE + "HiisDeviceDataRecorderEndpointLink"
-MIV_SET = BASE + "HiisDeviceDefinitionMivSet"
+RECORDER = BFARM + "HiisDeviceDataRecorderDefinition"
+ENDPOINT = BFARM + "HiisDeviceDataRecorderEndpoint"
+ENDPOINT_LINK = BFARM + "HiisDeviceDataRecorderEndpointLink"
+MIV_SET = BFARM + "HiisDeviceDefinitionMivSet"
 HIIS_ID = "https://fhir.bfarm.de/Identifier/HiisId"
 CONNECTION = "https://fhir.bfarm.de/CodeSystem/HiisEndpointConnectionType"
 PAYLOAD = "http://terminology.hl7.org/CodeSystem/endpoint-payload-type"

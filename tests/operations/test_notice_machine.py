@@ -25,8 +25,8 @@ from ddr.cli.errors import CommandError
 from ddr.durations import DAY_MS
 from ddr.fhir.instants import instant
 from ddr.http.core import Core
-from ddr.operations.availability import ZONE, Span, compute
-from ddr.operations.business_days import earliest
+from ddr.operations.availability import Span, compute
+from ddr.operations.business_days import ZONE, earliest
 from ddr.operations.maintenance import closure
 from ddr.operations.status import atom, board, page
 from ddr.operations.status.board import PAST_MS

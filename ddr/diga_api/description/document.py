@@ -10,11 +10,10 @@ import orjson
 from ddr import __version__
 from ddr.diga_api.description import fhir
 from ddr.diga_api.operation import summarized
-from ddr.http.asgi import JSON, ASGIApp, Receive, Reply, Scope, Send, problem, send_reply
+from ddr.http.asgi import ANY_SITE, JSON, ASGIApp, Receive, Reply, Scope, Send, problem, send_reply
 from ddr.http.core import Core
 
 PATH = "/docs/openapi.json"
-OPEN = (("access-control-allow-origin", "*"),)  # viewers on other sites may show it: nothing in it is anybody's
 FRAME = Path(__file__).with_name("frame.json")
 CONTENT = {
     "outcome": {
@@ -70,7 +69,7 @@ def create_description(core: Core) -> ASGIApp:
         elif scope["method"] not in ("GET", "HEAD"):
             reply = problem(405, "Method not allowed", headers=(("allow", "GET, HEAD"),))
         else:
-            reply = Reply(200, body, JSON, OPEN)
+            reply = Reply(200, body, JSON, ANY_SITE)  # viewers on other sites may show it
         await send_reply(scope, send, reply)
 
     return answer

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from ddr.durations import END_MS
 from ddr.http.request_log.record import at_ms_of, stamp
 from ddr.store.audit.columns import differences, folded, planes, read_planes, unfolded
 
@@ -26,7 +27,6 @@ MOST_BYTES = 1 << 27  # of a part that is good, unpacked; a seal has about 8 MB 
 MOST_LINES = 1 << 20
 MOST_TEXTS = 1 << 16  # of a day; a line with another one stands as it is
 MOST_PAIRINGS = 1 << 20  # of a day: what one worker can have in memory, 200 bytes each
-END_MS = 253_402_300_800_000  # of the year 9999: no time can be told after it
 _PAIRING, _DRAWN = 32, 16  # bytes of a Pairing ID, and of a transaction id that the recorder made
 _HEX_PAIRING, _HEX_DRAWN = re.compile(r"[0-9a-f]{64}"), re.compile(r"[0-9a-f]{32}")
 _GIVEN = re.compile(r"[A-Za-z0-9.\-]{1,64}")  # a transaction id of a caller

@@ -13,11 +13,11 @@ from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey
 
+from ddr.http.tokens import ALGORITHM
 from ddr.store.audit import request_log_seals as store
 from ddr.store.database.pool import Connection
 
 TYPE = "ddr-request-log+jwt"
-ALGORITHM = "ES256"
 
 
 class Signer(Protocol):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ddr.http.asgi import ASGIApp, Receive, Reply, Scope, Send, header, json_reply, problem, send_reply
+from ddr.http.asgi import ANY_SITE, ASGIApp, Receive, Reply, Scope, Send, header, json_reply, problem, send_reply
 from ddr.http.core import Core
 from ddr.operations.status import atom, page
 from ddr.operations.status.board import Board, Reader
@@ -15,7 +15,6 @@ JSON, HTML, ATOM, SCHEMA = "application/json", "text/html", "application/atom+xm
 FIXED = {f"{PATH}.json": JSON, f"{PATH}.html": HTML, f"{PATH}.atom": ATOM}
 SCHEMA_PATH = f"{PATH}.schema.json"
 PATHS = (PATH, *FIXED, SCHEMA_PATH)
-OPEN = (("access-control-allow-origin", "*"),)  # other sites' dashboards may read it: nothing in it is anybody's
 
 
 def create_status(core: Core) -> ASGIApp:
@@ -35,7 +34,7 @@ async def _answer(core: Core, reader: Reader, scope: Scope) -> Reply:
     if scope["method"] not in ("GET", "HEAD"):
         return problem(405, "Method not allowed", headers=(("allow", "GET, HEAD"),))
     if path == SCHEMA_PATH:
-        return Reply(200, schema(), SCHEMA, OPEN)
+        return Reply(200, schema(), SCHEMA, ANY_SITE)
     kind = FIXED.get(path) or preferred(header(scope, "accept") or "")
     reply = _FORMS[kind](core, await reader.board(), scope)
     vary = "Accept, Accept-Language, Cookie" if kind == HTML else "Accept"
@@ -68,12 +67,12 @@ def _quality(parameters: list[str]) -> float:
 
 
 def _json(core: Core, board: Board, scope: Scope) -> Reply:
-    return json_reply(document(core, board), headers=OPEN)
+    return json_reply(document(core, board), headers=ANY_SITE)
 
 
 def _atom(core: Core, board: Board, scope: Scope) -> Reply:
     written = atom.render(core, document(core, board), retracted(core, board))
-    return Reply(200, written, f"{ATOM}; charset=utf-8", OPEN)
+    return Reply(200, written, f"{ATOM}; charset=utf-8", ANY_SITE)
 
 
 _FORMS: dict[str, Callable[[Core, Board, Scope], Reply]] = {JSON: _json, HTML: page.reply, ATOM: _atom}

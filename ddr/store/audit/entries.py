@@ -48,7 +48,7 @@ _MATCHING = """
   AND ($6::text IS NULL OR client_id = $6) AND ($7::text IS NULL OR pairing_id = $7)
   AND ($8::text IS NULL OR starts_with(event, $8))"""
 WANTED = ("from_ms", "until_ms", "client_id", "pairing_id", "event")
-LAST = 2**63 - 1
+LAST = 2**63 - 1  # the greatest number of an entry or a seal
 
 
 async def between(conn: Connection, after_no: int, upto_no: int, count: int | None = None) -> Slice:

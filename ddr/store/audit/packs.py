@@ -11,6 +11,7 @@ from uuid import UUID
 import asyncpg
 import orjson
 
+from ddr.durations import END_MS
 from ddr.store.audit.entries import Entry
 from ddr.store.audit.packing import Packed, pairing_bytes, pairing_text, unpack
 from ddr.store.database.pool import Connection
@@ -18,7 +19,6 @@ from ddr.store.database.pool import Connection
 EPOCH = date(1970, 1, 1)
 PARTS = 1 << 16  # most rows of a patient in one pack
 ROWS = 500  # read at once
-END_MS = 253_402_300_800_000  # of the year 9999: no time can be told after it
 LONG_SECONDS = 280  # for a statement that reads a whole day; a job has 300 (ddr.http.jobs)
 
 Word = tuple[str, str | None, dict[str, Any]]  # event, client_id, detail

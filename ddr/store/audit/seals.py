@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import asyncpg
 
+from ddr.store.audit.entries import LAST
 from ddr.store.database.pool import Connection
 
 Row = Mapping[str, Any]
@@ -17,7 +18,6 @@ _SEAL = f"{', '.join(_NEW)}, purged_ms"
 
 _SEEN = "least(last_ms, sealed_ms)"  # a time that is later than the seal itself is wrong, and the seal's own counts
 _DAY = f"{_SEEN} / 86400000"
-LAST = 2**63 - 1
 
 PATIENCE_SECONDS = 60.0
 LOOK_SECONDS = 0.05

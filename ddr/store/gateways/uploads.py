@@ -15,13 +15,13 @@ from ddr.aside import Breath
 from ddr.series.packing import ERROR, HIGH, LOW, Reading
 from ddr.series.reading import Rules
 
-FIRST, LAST = "times[1]", "times[array_upper(times, 1)]"
+FIRST_MS, LAST_MS = "times[1]", "times[array_upper(times, 1)]"
 """SQL: from when until when the readings of an upload are, as the indexes by time say (migration 0118)."""
 
 BY_TIME = "sensor_no + 0"
 """SQL: the sensor, for who asks by time; who asks for a key says sensor_no (migration 0127)."""
 
-_OF_THIS_TIME = f"patient_id = $1 AND {BY_TIME} = $2 AND {LAST} >= $3 AND {FIRST} <= $4"
+_OF_THIS_TIME = f"patient_id = $1 AND {BY_TIME} = $2 AND {LAST_MS} >= $3 AND {FIRST_MS} <= $4"
 
 _TAKEN_BACK = f"""
     SELECT time, raw FROM upload, unnest(times, vals) AS reading (time, raw)

@@ -19,7 +19,7 @@ from ddr.series.reading import Rules
 from ddr.series.tail import Tail
 from ddr.store.database.spreading import is_spread
 from ddr.store.devices.devices import OF_IMPORT, Row
-from ddr.store.gateways.uploads import BY_TIME, LAST
+from ddr.store.gateways.uploads import BY_TIME, LAST_MS
 
 SensorKey = tuple[UUID, str, str]
 """Patient, device key, sensor key."""
@@ -52,7 +52,7 @@ _SENSOR_WITH_TAIL = """
 
 
 def _load(patient: str, devices: str, where: str) -> str:
-    columns = _COLUMNS.format(patient=patient, of_import=OF_IMPORT, last=LAST, by_time=BY_TIME)
+    columns = _COLUMNS.format(patient=patient, of_import=OF_IMPORT, last=LAST_MS, by_time=BY_TIME)
     return f"{columns} FROM {devices}{_SENSOR_WITH_TAIL.format(patient=patient)} WHERE {where}"
 
 
