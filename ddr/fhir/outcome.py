@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from ddr.fhir.characters import FORBIDDEN
 from ddr.fhir.outages import HEADER, LEFT, SYSTEM, Outage
 from ddr.ratelimit import GRACE_PERIOD, LOAD, limited
 
 OUTCOME_CODES = "http://terminology.hl7.org/CodeSystem/operation-outcome"
 FORMATS = "Supported formats: application/fhir+json, application/fhir+xml"
 ECHO_LIMIT = 200
-
-# What XML 1.0 cannot carry, FHIR strings neither: callers' texts are echoed in diagnostics, so they are cleaned here.
-_UNPRINTABLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 @dataclass(eq=False)
@@ -71,7 +68,7 @@ def outcome(
 
 def printable(text: str) -> str:
     """`text` with every character that FHIR strings may not hold replaced by U+FFFD."""
-    return _UNPRINTABLE.sub("\ufffd", text)
+    return FORBIDDEN.sub("\ufffd", text)
 
 
 def echo(text: str) -> str:

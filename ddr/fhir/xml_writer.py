@@ -5,7 +5,6 @@ The caller hands in a resource as a dict in FHIR JSON form; element order and ki
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import zip_longest
@@ -14,13 +13,13 @@ from xml.sax.saxutils import escape
 
 from defusedxml.ElementTree import fromstring
 
+from ddr.fhir.characters import FORBIDDEN
 from ddr.fhir.elements import RESOURCES, SHAPES, Element
 
 FHIR_NAMESPACE = "http://hl7.org/fhir"
 XHTML_NAMESPACE = "http://www.w3.org/1999/xhtml"
 _DECLARATION = '<?xml version="1.0" encoding="UTF-8"?>'
 _NAMESPACE = f' xmlns="{FHIR_NAMESPACE}"'
-_FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _ENTITIES = {'"': "&quot;", "\t": "&#9;", "\n": "&#10;", "\r": "&#13;"}  # a reader would turn bare ones into blanks
 
 Put = Callable[[str], None]
@@ -154,7 +153,7 @@ def attribute_text(value: Any) -> str:
         return str(value).lower() if isinstance(value, bool) else str(value)
     if value.isascii() and value.isprintable() and not ("&" in value or "<" in value or ">" in value or '"' in value):
         return value
-    if _FORBIDDEN.search(value):
+    if FORBIDDEN.search(value):
         raise XmlError("a string holds a character that XML cannot carry")
     return escape(value, _ENTITIES)
 

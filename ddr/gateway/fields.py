@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Mapping
 from decimal import Decimal
 from typing import Any, TypeVar
 
+from ddr.fhir.characters import FORBIDDEN
 from ddr.fhir.instants import parse_date_time, parse_instant
 from ddr.gateway.problem import invalid
 
@@ -19,9 +20,6 @@ MAX_NOTE = 4000
 # Values of devices, not of physics: enough for every unit in use, and never written with an exponent.
 MAX_NUMBER = 1_000_000_000
 MAX_DECIMALS = 4
-
-# What FHIR strings and XML 1.0 cannot carry; PostgreSQL texts hold no U+0000 either.
-_FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 _CODE = re.compile(r"\S+( \S+)*")
 _WRONG_URN = re.compile(
@@ -63,9 +61,8 @@ class Fields:
     def done(self) -> None:
         """Every member has been read; 422 for one that has not, because a misspelt member must not be lost silently."""
         if unknown := sorted(set(self.data) - self.seen):
-            raise invalid(
-                self.at(_FORBIDDEN.sub("\ufffd", unknown[0][:MAX_TEXT])), "is not a member here", "unknown-member"
-            )
+            member = FORBIDDEN.sub("\ufffd", unknown[0][:MAX_TEXT])
+            raise invalid(self.at(member), "is not a member here", "unknown-member")
 
     def text(self, name: str, longest: int = MAX_TEXT) -> str | None:
         """A text of 1 to `longest` characters without control characters and without blanks around it."""
@@ -74,7 +71,7 @@ class Fields:
             return None
         if not isinstance(value, str):
             raise invalid(self.at(name), "must be a text")
-        if not value or value != value.strip() or len(value) > longest or _FORBIDDEN.search(value):
+        if not value or value != value.strip() or len(value) > longest or FORBIDDEN.search(value):
             raise invalid(
                 self.at(name), f"must have 1 to {longest} printable characters and no blanks at its start or end"
             )

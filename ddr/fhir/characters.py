@@ -1,0 +1,10 @@
+"""Characters that no FHIR string can hold, because XML 1.0 has no form for them (FHIR R4 datatypes.html#string).
+
+PostgreSQL's texts have all others.
+"""
+
+from __future__ import annotations
+
+import re
+
+FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
