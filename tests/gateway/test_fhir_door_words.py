@@ -172,6 +172,29 @@ async def test_the_same_serial_number_under_another_identifier_is_told(client: C
     assert "outcome" not in response
 
 
+async def test_a_device_stays_the_same_whose_app_writes_its_manufacturer_otherwise(client: Client) -> None:
+    """The identifier is that of the device, so its app could not register it anew: all of its values were refused."""
+    await taken(client, bundle((METER, device()), glucose()))
+    before = (await client.get("/devices")).json()["devices"][0]
+    for members in ({"manufacturer": "Glukko GmbH"}, {"serialNumber": None}, {"manufacturer": None}):
+        sent = {name: value for name, value in device(**members).items() if value is not None}
+        found, value = await taken(client, bundle((METER, sent), glucose()))
+        assert (found["status"], value["status"]) == ("200", "200")
+        assert ("outcome" in found) == ("Glukko GmbH" in members.values())
+    (after,) = (await client.get("/devices")).json()["devices"]
+    assert {**after, "heardAt": None} == {**before, "heardAt": None}
+    for other in (device(serialNumber="SN2"), device(manufacturer="Glukko GmbH", serialNumber="SN2")):
+        assert statuses(await taken(client, bundle((METER, other)))) == ["409"]
+
+
+async def test_a_device_that_is_said_to_be_inactive_is_told_how_it_ends(client: Client) -> None:
+    (answer,) = await taken(client, bundle((METER, device(status="inactive"))))
+    (known,) = (await client.get("/devices")).json()["devices"]
+    assert (answer["status"], known["endedAt"]) == ("201", None)
+    assert f"PUT devices/{known['key']} with endedAt" in answer["outcome"]["issue"][0]["diagnostics"]
+    assert "outcome" not in (await taken(client, bundle((METER, device(status="active")))))[0]
+
+
 @pytest.mark.parametrize("times", [("10:00:00Z", "10:00:00.000Z"), ("10:00:00.000Z", "11:00:00+01:00")])
 async def test_a_time_written_with_its_fraction_makes_no_second_measurement(
     core: Core, client: Client, patient_id: uuid.UUID, times: tuple[str, str]

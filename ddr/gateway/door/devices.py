@@ -67,6 +67,30 @@ def device_body(fields: Fields, earliest_ms: int | None) -> Json:
     return {"serialNumber": fields.raw("serialNumber"), **given(found)}
 
 
+def known_device(row: Row, fields: Fields, body: Json) -> Json:
+    """The registration of a device that one of its identifiers names: `row` has what it does not say.
+
+    Under the same serial number a manufacturer is the same that is written otherwise, as a new version of an app may.
+    Raises Problem 422.
+    """
+    serial, manufacturer = fields.text("serialNumber"), fields.text("manufacturer")
+    if manufacturer is None or (serial is not None and serial == row["serial_number"]):
+        manufacturer = row["manufacturer"]
+    return {**body, "serialNumber": serial or row["serial_number"], "manufacturer": manufacturer}
+
+
+def remarks(fields: Fields, found: Json) -> str | None:
+    """What of a Device is not stored as it was said, and what is odd; `found` is the answer to its registration."""
+    told = [found.get("warning")]
+    if fields.text("manufacturer") not in {None, found["manufacturer"]}:
+        told.append(f"The manufacturer stays {found['manufacturer']}, as it was registered")
+    if fields.text("status") == "inactive" and found["endedAt"] is None:
+        told.append(
+            f"The status inactive ends no device, since it has no time: PUT devices/{found['key']} with endedAt"
+        )
+    return ". ".join(filter(None, told)) or None
+
+
 def _name(fields: Fields) -> str | None:
     names = {entry.text("type"): entry.text("name") for entry in fields.objects("deviceName", 50) or ()}
     chosen = next((names[kind] for kind in NAME_TYPES if kind in names), None)

@@ -14,7 +14,7 @@ from ddr.gateway.calibrations import post_calibrations
 from ddr.gateway.devices import put_device
 from ddr.gateway.door import metrics
 from ddr.gateway.door.answers import Answer, not_kept
-from ddr.gateway.door.devices import device_body, device_keys, is_gateway, is_same
+from ddr.gateway.door.devices import device_body, device_keys, is_gateway, is_same, known_device, remarks
 from ddr.gateway.door.directory import Directory, Target
 from ddr.gateway.door.entries import Entry, reference
 from ddr.gateway.door.limits import add_limits
@@ -143,13 +143,15 @@ class Intake:
             return Answer(200, remark=NOT_KEPT)
         key = await self._device_key(entry.fields)
         earliest_ms = None
-        if await store.find_device(self.core.pool, self.patient_id, key) is None:
+        row = await store.find_device(self.core.pool, self.patient_id, key)
+        if row is None:
             made, measuring = self.made[entry.index], self.metrics[entry.index]
             earliest_ms = metrics.first_value_ms(made, measuring, self.core.clock())
         body = device_body(entry.fields, earliest_ms)
-        status, found = await put_device(self.core, self.patient_id, key, body)
+        wanted = body if row is None else known_device(row, entry.fields, body)
+        status, found = await put_device(self.core, self.patient_id, key, wanted)
         self.directory.targets[entry.index] = Target(key)
-        return Answer(status, f"Device/{found['id']}", remark=found.get("warning"))
+        return Answer(status, f"Device/{found['id']}", remark=remarks(entry.fields, found))
 
     async def _device_key(self, fields: Fields) -> str:
         """The key that the device has, whatever the order of its identifiers; that of a new one."""
