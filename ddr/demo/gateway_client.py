@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from asyncio import sleep
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -14,6 +15,9 @@ import orjson
 from ddr.demo.sensor import Sample
 
 BATCH = 5_000
+PATIENCE_SECONDS = (
+    60  # for a recorder that says when to come again: one that is just started, with everybody at its door
+)
 
 Json = Mapping[str, Any]
 
@@ -81,9 +85,15 @@ class GatewayClient:
         await self._send("POST", f"/devices/{device_key}/sensors/{sensor_key}/complete", {"until": instant(until_ms)})
 
     async def _send(self, method: str, path: str, body: Json) -> dict[str, Any]:
-        response = await self._http.request(
-            method, self._base + path, content=orjson.dumps(body), headers=self._headers
-        )
+        waited, content = 0, orjson.dumps(body)
+        while True:
+            response = await self._http.request(method, self._base + path, content=content, headers=self._headers)
+            told = response.headers.get("retry-after", "")
+            wait = max(1, int(told)) if told.isdecimal() else PATIENCE_SECONDS + 1
+            if response.status_code not in (429, 503) or waited + wait > PATIENCE_SECONDS:
+                break
+            await sleep(wait)
+            waited += wait
         if response.is_error:
             raise GatewayRefused(f"{method} {path}: {response.status_code} {response.text}")
         answer: dict[str, Any] = orjson.loads(response.content)
