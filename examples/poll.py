@@ -43,7 +43,7 @@ class Recorder:
         self.state: dict[str, str] = {"refresh_token": environ.get("REFRESH_TOKEN", "")}
         if state_file.exists():
             self.state = json.loads(state_file.read_text())
-        self.access_token = ""
+        self.access_token, self.good_until = "", 0.0
         self.tls = ssl.create_default_context(cafile=environ["CA"])
         self.tls.load_cert_chain(environ["CERT"], environ["KEY"])
 
@@ -102,6 +102,7 @@ class Recorder:
             over = isinstance(answer, dict) and answer.get("error") == "invalid_grant"
             sys.exit(f"no new token ({answer}){': the patient has to pair again' if over else ''}")
         self.access_token = answer["access_token"]
+        self.good_until = time.time() + float(answer.get("expires_in", 60))
         self.state["refresh_token"] = answer["refresh_token"]
         self.save()
 
@@ -118,7 +119,8 @@ class Recorder:
             if status == 200:
                 found: dict[str, Any] = answer
                 return found
-            if status == 401 and not renewed:
+            # Ten minutes are less than a Grace-Period or a maintenance that was waited for: it may have ended again.
+            if status == 401 and (not renewed or time.time() >= self.good_until):
                 self.refresh()
                 renewed = True
             else:

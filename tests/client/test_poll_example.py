@@ -62,6 +62,29 @@ def test_a_time_to_come_again_may_be_a_date(retry_after: str, seconds: float, mo
     assert recorder.ask("https://i") == (200, {"a": 1}) and waited == [seconds]
 
 
+@pytest.mark.parametrize(("waits", "found"), [("540", "401"), ("900", None)])
+def test_a_token_that_ends_while_it_is_waited_for_is_renewed_again(
+    waits: str, found: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before: started again within a Grace-Period of 15 minutes, the loop ended after it, its token being ten minutes
+    old. One that is refused while it is good is still a fault."""
+    recorder, clock = POLL["Recorder"].__new__(POLL["Recorder"]), [0.0]
+    recorder.environ, recorder.state_file = {"CLIENT_ID": "c", "ISSUER": "https://i"}, tmp_path / "state.json"
+    recorder.state, recorder.access_token, recorder.good_until = {"refresh_token": "r0"}, "", 0.0
+    issued = {"access_token": "a", "refresh_token": "r", "expires_in": 600}
+    fresh: Any = ((200, {}, {"token_endpoint": "https://i/token"}), (200, {}, issued))
+    answers: list[Any] = [(401, {}, None), *fresh, (429, {"Retry-After": waits}, None), (401, {}, None), *fresh]
+    answers += [(200, {}, {"resourceType": "Bundle"})]
+    recorder.send = lambda url, form=None: answers.pop(0)
+    monkeypatch.setattr(POLL["time"], "time", lambda: clock[0])
+    monkeypatch.setattr(POLL["time"], "sleep", lambda seconds: clock.__setitem__(0, clock[0] + seconds))
+    if found is None:
+        assert recorder.get("https://r/fhir/Observation") == {"resourceType": "Bundle"} and answers == []
+    else:
+        with pytest.raises(SystemExit, match=f"^{found}"):
+            recorder.get("https://r/fhir/Observation")
+
+
 def test_the_state_is_on_the_disk_before_it_takes_the_place_of_the_former(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
