@@ -57,6 +57,11 @@ class Outbox:
         """The oldest readings."""
         return self.db.execute("SELECT time, value FROM outbox ORDER BY time LIMIT ?", (BATCH,)).fetchall()
 
+    def apart(self) -> str:
+        """What is neither stored nor to be sent now: how many wait, and how many were refused for which reasons."""
+        asked = "SELECT 'waiting', count(*) FROM waiting UNION ALL SELECT 'refused: ' || reason, count(*) FROM refused"
+        return "".join(f", {count} {what}" for what, count in self.db.execute(f"{asked} GROUP BY reason") if count)
+
     def wake(self) -> None:
         """Let what waits be sent again."""
         self.db.execute("INSERT OR IGNORE INTO outbox SELECT time, value FROM waiting")
@@ -168,7 +173,10 @@ def main() -> None:
     headers = {"authorization": f"Bearer {options.token}"}
     with httpx.Client(base_url=options.base, headers=headers, verify=options.ca, timeout=30) as client:
         first = min((at for at, _ in rows), key=instant, default=datetime.now(UTC).isoformat(timespec="seconds"))
-        print(f"{sync(client, outbox, first)} readings stored")
+        try:
+            print(f"{sync(client, outbox, first)} readings stored{outbox.apart()}")
+        except httpx.HTTPStatusError as error:
+            raise SystemExit(f"{error.request.url.path}: {error.response.status_code} {error.response.text}") from None
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import shutil
 import threading
 import time
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,34 @@ def test_what_the_recorder_refuses_is_kept_apart(tmp_path: Path) -> None:
     outbox.wake()
     assert outbox.next() == []
     assert outbox.db.execute("SELECT reason FROM refused").fetchall() == [("precision",)]
+
+
+def test_what_is_not_stored_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before: "1 readings stored" of four in the file, and a traceback where the token is none."""
+    (tmp_path / "day.csv").write_text("time,value\n" + "".join(f"{at},{value}\n" for at, value in READINGS[:4]))
+    answers: list[dict[str, Any]] = [{"status": "accepted"}]
+    for reason in ("precision", "precision", "future"):
+        answers.append({"status": "rejected", "reason": reason, "retry": reason == "future"})
+
+    def recorder_of(request: httpx.Request) -> httpx.Response:
+        if request.headers["authorization"] != "Bearer good":
+            return httpx.Response(401, text="no such token")
+        return httpx.Response(200, json={"accepted": 1, "items": answers})
+
+    client = partial(httpx.Client, transport=httpx.MockTransport(recorder_of))
+    monkeypatch.setattr(
+        example.httpx, "Client", lambda base_url, headers, **_: client(base_url=base_url, headers=headers)
+    )
+    given = ["--base", "https://recorder/gateway/v1", "--ca", "ca.pem", "--csv", str(tmp_path / "day.csv")]
+    given += ["--outbox", str(tmp_path / "outbox.sqlite"), "--token"]
+    monkeypatch.setattr("sys.argv", ["gateway_client.py", *given, "wrong"])
+    with pytest.raises(SystemExit, match=r"^/gateway/v1/devices/cgm: 401 no such token$"):
+        example.main()
+    monkeypatch.setattr("sys.argv", ["gateway_client.py", *given, "good"])
+    example.main()
+    assert capsys.readouterr().out == "1 readings stored, 1 waiting, 2 refused: precision\n"
 
 
 def test_what_may_pass_waits_with_the_time_of_the_right_clock(tmp_path: Path) -> None:
