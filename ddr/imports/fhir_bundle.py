@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from ddr.imports.content import Content
+from ddr.imports.labels import is_test
 from ddr.imports.makers import NOT_STATED
 from ddr.imports.model import (
     CGM,
@@ -49,7 +50,7 @@ def read(content: Content, zone: tzinfo) -> ImportFile:
     observations = _resources(content, "Observation")
     of_one_person(_key(one["subject"]) for _, _, one in observations if isinstance(one.get("subject"), dict))
     for line, _, observation in observations:
-        if observation.get("status") in _DEAD or "dataAbsentReason" in observation:
+        if observation.get("status") in _DEAD or "dataAbsentReason" in observation or is_test(observation):
             file.skipped += 1
             continue
         try:

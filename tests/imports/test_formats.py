@@ -586,3 +586,12 @@ def test_whoever_switched_the_unit_has_limits_in_both(form: str) -> None:
         text = orjson.dumps({**copy, "entry": [*copy["entry"], second]}).decode()
     (limits_of,) = read(text.encode(), BERLIN).limits.values()
     assert limits_of == {"mg/dL": (Decimal(40), Decimal(500)), "mmol/L": (Decimal("2.2"), Decimal("27.8"))}
+
+
+def test_test_data_are_of_no_patient() -> None:
+    copy = orjson.loads(samples.FHIR)
+    before = read(orjson.dumps(copy), BERLIN)
+    glucose = copy["entry"][-1]["resource"]
+    glucose["meta"] = {"security": [{"code": "HTEST"}]}
+    after = read(orjson.dumps(copy), BERLIN)
+    assert (len(after.values), after.skipped) == (len(before.values) - 1, before.skipped + 1)

@@ -18,7 +18,7 @@ from ddr.gateway.door.devices import device_body, device_keys, is_gateway, is_sa
 from ddr.gateway.door.directory import Directory, Target
 from ddr.gateway.door.entries import Entry, reference
 from ddr.gateway.door.limits import add_limits
-from ddr.gateway.door.observations import Observed, is_test, is_time_stamp, read_observation
+from ddr.gateway.door.observations import Observed, is_time_stamp, read_observation
 from ddr.gateway.door.results import answers_of, measurement_answer, with_warnings
 from ddr.gateway.door.sampled import check_count, is_large, tokens_of
 from ddr.gateway.door.starts import reach_back
@@ -28,6 +28,7 @@ from ddr.gateway.problem import Problem, invalid
 from ddr.gateway.readings import post_readings
 from ddr.gateway.sensors import put_sensor
 from ddr.http.core import Core
+from ddr.imports.labels import is_test
 from ddr.miv.model import Miv, MivCode
 from ddr.store.devices import devices as store
 from ddr.store.devices.devices import Row
@@ -111,7 +112,7 @@ class Intake:
     async def _read(self, entry: Entry, found: list[Observed]) -> Answer | None:
         if entry.type == "Patient" or (entry.type == "Observation" and is_time_stamp(entry.fields)):
             return Answer(200, remark=NOT_KEPT)
-        if entry.type == "Observation" and is_test(entry.fields):
+        if entry.type == "Observation" and is_test(entry.fields.data):
             return Answer(200, remark=TEST_NOT_KEPT)
         if entry.type != "Observation":
             raise not_kept(f"a resource of type {entry.type}")

@@ -31,7 +31,6 @@ from ddr.miv.model import Miv, MivCatalog, MivCode
 
 MAX_PARTS = 50
 CORRECTED = "corrected"
-TEST_DATA = "HTEST"  # of v3-ActReason, by which the PHD guide marks test and demonstration data
 # What FHIR's reasons for absent values are kinds of (CodeSystem data-absent-reason); the JSON API has no finer ones.
 _KINDS_OF_ABSENCE = {
     **dict.fromkeys(("not-a-number", "negative-infinity", "positive-infinity"), "error"),
@@ -102,13 +101,6 @@ def _values(body: Json) -> list[str]:
             "\t".join([str(number), *(str(part.get(name)) for name in ("code", "comparator", "dataAbsentReason"))])
         )
     return [*found, str(body.get("method"))]
-
-
-def is_test(fields: Fields) -> bool:
-    """Whether this was measured of nobody: a control solution, a demonstration (PHD guide, Measurement Status)."""
-    meta = fields.raw("meta")
-    labels = meta.get("security") if isinstance(meta, dict) else None
-    return isinstance(labels, list) and any(isinstance(one, dict) and one.get("code") == TEST_DATA for one in labels)
 
 
 def is_time_stamp(fields: Fields) -> bool:
