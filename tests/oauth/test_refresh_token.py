@@ -18,7 +18,7 @@ from ddr.http.presence import BACK_MS
 from ddr.oauth.grants import unanswered
 from ddr.scopes.parse import DEVICE, scope_of
 from ddr.store.authorization import rotations
-from ddr.store.authorization.rotations import Rotate, rotate_all
+from ddr.store.authorization.rotations import Rotate, rotate, rotate_all
 from ddr.store.authorization.unpairing import withdraw
 from ddr.store.outages import reports
 from ddr.store.outages.notices import Notice
@@ -124,6 +124,58 @@ async def test_a_rotation_that_has_to_wait_holds_nobody_up(core: Core, diga: Dig
     ]
     assert now == [b"next 0", grants[1]["refresh_sha256"], grants[2]["refresh_sha256"]]
     assert await rotate_all(core.pool, rotations[2:]) != [None]
+
+
+# What keeps a refresh token from being rotated, each alone: by what is stored, at $2 the latest, and by what is asked.
+ENDED = {
+    "grant revoked": "UPDATE token_grant SET revoked_ms = $2 WHERE patient_id = $1",
+    "token ran out": "UPDATE token_grant SET refresh_expires_ms = $2 WHERE patient_id = $1",
+    "pairing ended": "UPDATE pairing SET ended_ms = $2 WHERE patient_id = $1",
+    "own consents withdrawn": "UPDATE consent SET withdrawn_ms = $2 WHERE patient_id = $1 AND consent_no ="
+    " ANY (ARRAY(SELECT unnest(consent_nos) FROM token_grant WHERE patient_id = $1 ORDER BY grant_no LIMIT 2))",
+    "consent ran out": "UPDATE consent SET until_ms = $2 WHERE patient_id = $1",
+}
+OTHERWISE: dict[str, dict[str, Any]] = {
+    "another client": {"client_id": "urn:diga:another"},
+    "another grant": {"grant_no": 0},
+    "another pairing": {"pairing_id": "ab" * 32},
+    "another token": {"presented_sha256": b"another"},
+    "nothing that it may read": {"valuesets": ["https://not-consented.example"]},
+}
+
+
+@not_over_servers
+@pytest.mark.parametrize("together", [False, True])
+async def test_each_thing_that_has_ended_or_differs_keeps_a_token_from_being_rotated(
+    core: Core, diga: DigaBackend, clock: Clock, together: bool
+) -> None:
+    cases = ["nothing", "one kind ends sooner", *ENDED, *OTHERWISE]
+    patient_ids, asked = await patients(core, len(cases)), []
+    for one in [*patient_ids, *patient_ids]:  # each has two grants
+        await diga.pair(one)
+    clock.advance(60)
+    now_ms, client = clock(), (diga.diga.client_id, diga.diga.valuesets)
+    grants = "SELECT pairing_id, g.* FROM token_grant g JOIN pairing USING (patient_id, pairing_no)"
+    for one, case in zip(patient_ids, cases, strict=True):
+        grant = await core.pool.fetchrow(f"{grants} WHERE patient_id = $1 ORDER BY grant_no", one)
+        named = grant["pairing_id"], grant["grant_no"], now_ms, grant["refresh_sha256"]
+        rotation = Rotate(*named, b"next" + one.bytes, now_ms, now_ms + DAY * 1000, b"own", *client)
+        asked.append(rotation._replace(**OTHERWISE.get(case, {})))
+        if case in ENDED:
+            await core.pool.execute(ENDED[case], one, now_ms)
+    kind = "UPDATE consent SET until_ms = $2 WHERE patient_id = $1 AND miv_url = $3"
+    for url, until_ms in zip(diga.scopes.valuesets, (now_ms + 5, now_ms + 9), strict=True):
+        await core.pool.execute(kind, patient_ids[1], until_ms, url)
+    stored = f"{grants} WHERE patient_id = ANY ($1) ORDER BY array_position($1::uuid[], patient_id), grant_no"
+    before = await core.pool.fetch(stored, patient_ids)
+    async with core.pool.acquire() as conn:  # on a connection each one goes by itself
+        made = await rotate_all(conn, asked) if together else [await rotate(conn, one) for one in asked]
+    assert [case for case, one in zip(cases, made, strict=True) if one is not None] == cases[:2]
+    after = await core.pool.fetch(stored, patient_ids)
+    for at, ends_ms in ((0, now_ms + DAY * 1000), (1, now_ms + 9)):  # with the last consent, if that is sooner
+        row = after[2 * at]
+        assert (row["refresh_sha256"], row["refresh_expires_ms"]) == (asked[at].successor_sha256, ends_ms)
+    assert [after[1], *after[3:]] == [before[1], *before[3:]]
 
 
 async def test_later_reuse_ends_the_family_and_only_that(
