@@ -73,14 +73,15 @@ Make = Any
 
 @pytest.fixture
 def party(core: Core, pair: Pair) -> Make:
-    """A function that pairs a new DiGA with so many new patients, each of whom it has read once."""
+    """A function that pairs a new DiGA with so many new patients, or with these, each of whom it has read once."""
 
-    async def make(number: int) -> Party:
-        first = await pair(CGM, GLUCOSE, PRESSURE, of=Body(core))
+    async def make(number: int, patient_ids: Sequence[UUID] = ()) -> Party:
+        bodies = [Body(core, one) for one in patient_ids] or [Body(core) for _ in range(number)]
+        first = await pair(CGM, GLUCOSE, PRESSURE, of=bodies[0])
         valuesets = [Body(core).miv(name).valueset for name in (CGM, GLUCOSE, PRESSURE)]
         pairings = [first]
-        for _ in range(number - 1):
-            other = Backend(core, first.diga, first.certificate, Body(core).patient_id)
+        for body in bodies[1:]:
+            other = Backend(core, first.diga, first.certificate, body.patient_id)
             pairings.append(await other.pair(valuesets))
             other.client = first.client  # one application, as in a worker
         found = Party(core, pairings, valuesets)
@@ -132,8 +133,11 @@ async def undone(pool: asyncpg.Pool) -> AsyncIterator[asyncpg.Connection]:
 @not_over_servers
 @pytest.mark.parametrize("claims", [False, True], ids=["look", "claim"])
 async def test_together_is_as_one_by_one(party: Make, clock: Clock, claims: bool) -> None:
+    """Each patient has two DiGA, so that what is true of one pairing is not of the other."""
     random = Random(7 + claims)
-    crowd: Party = await party(2 * len(STATES))
+    half: Party = await party(len(STATES))
+    other: Party = await party(len(STATES), [one.patient_id for one in half.pairings])
+    crowd = replace(half, pairings=[*half.pairings, *other.pairings])
     clock.advance(300)
     asked = []
     for one in crowd.pairings:
@@ -198,6 +202,22 @@ async def test_who_finds_a_row_locked_goes_alone_and_nobody_waits(party: Make, c
         looked = await admit_all(pool, [crowd.request(one) for one in crowd.pairings], claims=False)
     assert [one and len(one.claimed) for one in found] == [1, None, 1]
     assert [one is None for one in looked] == [False, True, False]
+
+
+@not_over_servers
+async def test_the_period_of_one_diga_holds_up_no_other_of_the_same_patient(party: Make, clock: Clock) -> None:
+    one: Party = await party(2)
+    two: Party = await party(2, [each.patient_id for each in one.pairings])
+    pool, kinds = one.core.pool, one.valuesets
+    for first, second in ((one, two), (two, one)):
+        clock.advance(1000)
+        own = [first.request(each, kinds) for each in first.pairings]
+        others = [second.request(each, kinds) for each in second.pairings]
+        assert [each and len(each.claimed) for each in await admit_all(pool, own, claims=True)] == [3, 3]
+        await answered(one)
+        found = await admit_all(pool, [*own, *others], claims=True)
+        assert [each and len(each.claimed) for each in found] == [0, 0, 3, 3]
+        await answered(one)
 
 
 async def test_two_workers_with_the_same_pairings_never_wait_for_each_other(party: Make, clock: Clock) -> None:
