@@ -73,6 +73,7 @@ class TlsHttpProtocol(HttpToolsProtocol):
     _trailing_bytes: int | None = None  # received since the length of a chunk: trailers, if it is the last one
     _refused = False  # nothing more is read: what came behind a request that is answered still was none
     _received = b""  # just now, while it is read
+    _other = False  # the head that was read asks for another protocol
     _fresh = False  # one of these began behind something else of what was received just now
     _deadline: asyncio.TimerHandle | None = None  # for a head to be complete, or for the rest of an answered body
 
@@ -169,6 +170,9 @@ class TlsHttpProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """What follows is the body, which the rooms bound. Without exactly one Host a proxy before us may see another
         request than we do (RFC 9112 section 3.2)."""
+        if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":
+            self._other = True
+            return
         hosts = [value for name, value in self.headers if name == b"host"]
         if (
             len(hosts) > 1
@@ -200,10 +204,22 @@ class TlsHttpProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """An answered body is there after all."""
+        if self._other:  # of which the parser takes no body for ours
+            return
         self._trailing_bytes, self._fresh = None, True
         if self.cycle.response_complete:
             self._head_is_over()
         super().on_message_complete()
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """We speak no other protocol, and go on with this one (RFC 9110 section 7.8): the request is read once more,
+        without its wish. Else its body was lost, or taken for the next request."""
+        upgrade = sys.exception()
+        if self._other and isinstance(upgrade, httptools.HttpParserUpgrade):
+            self._other = False
+            line = b"%b %b HTTP/%b" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())
+            fields = [b"%b: %b" % field for field in self.headers if field[0] != b"upgrade"]
+            self.data_received(b"\r\n".join([line, *fields, b"", self._received[upgrade.args[0] :]]))
 
     def on_response_complete(self) -> None:
         """Do not read the rest of a body without end."""

@@ -202,6 +202,42 @@ async def test_each_room_tells_in_its_own_form_what_cannot_be_read(target: str, 
     wire.lost()
 
 
+UPGRADE = HEAD + b"Upgrade: TLS/1.2\r\nConnection: upgrade\r\n"
+BODY = b"GET /deaf HTTP/1.1\r\nHost: y\r\n\r\n"  # that must not be taken for a request
+
+
+@pytest.mark.parametrize(
+    ("head", "body"),
+    [
+        (UPGRADE + b"Content-Length: %d\r\n\r\n" % len(BODY), BODY),
+        (UPGRADE + b"Transfer-Encoding: chunked\r\n\r\n", b"%x\r\n%b\r\n0\r\n\r\n" % (len(BODY), BODY)),
+        (UPGRADE.replace(b"TLS/1.2", b"websocket") + b"Content-Length: %d\r\n\r\n" % len(BODY), BODY),
+    ],
+)
+@pytest.mark.parametrize("apart", [False, True])
+async def test_a_wish_for_another_protocol_takes_no_body_away(head: bytes, body: bytes, apart: bool) -> None:
+    """As Apache's HttpClient sends it: a search lost its form, and what was in it passed for the next request."""
+    wire = Wire(echo)
+    for piece in (GET + head, body + GET) if apart else (GET + head + body + GET,):
+        wire.connection.data_received(piece)
+    await wire.until(lambda: wire.sent.count(b"HTTP/1.1 200") == 3)
+    first, second, third = (answer.partition(b"|")[2] for answer in wire.sent.split(b"HTTP/1.1 200")[1:])
+    assert (first, second, third) == (b"", BODY, b"")
+    assert b"upgrade" not in wire.sent
+    wire.connection.data_received(GET)
+    await wire.until(lambda: wire.sent.count(b"HTTP/1.1 200") == 4)
+    wire.lost()
+
+
+async def test_a_wish_for_another_protocol_without_a_body_is_answered_too() -> None:
+    wire = Wire(echo)
+    wire.connection.data_received(GET.replace(b"\r\n\r\n", b"\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n") + GET)
+    await wire.until(lambda: wire.sent.count(b"HTTP/1.1 200") == 2)
+    wire.connection.data_received(b"CONNECT x:80 HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert wire.is_closing() and wire.sent.count(b"HTTP/1.1 400") == 1
+    wire.lost()
+
+
 async def test_a_head_that_begins_behind_a_large_body_is_as_long_as_it_is() -> None:
     wire = Wire(echo)
     first = HEAD + b"Content-Length: 100000\r\n\r\n" + bytes(100_000)

@@ -127,7 +127,7 @@ class Connection(TlsHttpProtocol):
     def on_headers_complete(self) -> None:
         """While the worker leaves, each answer is the last one of its connection."""
         super().on_headers_complete()
-        if getattr(self.server_state, "leaving", False):
+        if getattr(self.server_state, "leaving", False) and not self._other:
             self.leave()
 
     def leave(self) -> None:
