@@ -14,6 +14,7 @@ from ddr.series.packing import decode_values
 from tests.gateway.conftest import Client
 from tests.gateway.phd import (
     CGM,
+    MDC,
     METER,
     METRIC,
     Json,
@@ -21,12 +22,15 @@ from tests.gateway.phd import (
     cgm,
     coded,
     device,
+    fev1,
     glucose,
     metric,
     observation,
     pressure,
     quantity,
     reason,
+    reference_value,
+    relative_value,
     series,
     statuses,
     taken,
@@ -64,6 +68,26 @@ async def test_test_data_are_of_no_patient(core: Core, client: Client, patient_i
     assert (await contents(core, patient_id), await values(core, patient_id)) == ([], [])
     other = {"security": [{"code": "R"}], "profile": ["urn:x"]}
     assert statuses(await taken(client, bundle((METER, device()), glucose(meta=other)))) == ["200", "201"]
+
+
+@pytest.mark.parametrize("kind", ["batch", "transaction"])
+async def test_measurements_refer_to_the_time_stamp_that_they_came_with(
+    core: Core, client: Client, patient_id: uuid.UUID, kind: str
+) -> None:
+    """The PHD guide has it in derivedFrom, beside what a meter says a value belongs to; HDDT has sources there."""
+    stamp = ("urn:uuid:00000000-0000-4000-8000-00000000000c", {**observation("x"), "code": coded("67975", MDC)})
+    names = [f"urn:uuid:00000000-0000-4000-8000-00000000000{n}" for n in "de"]
+    came = {"derivedFrom": [{"reference": stamp[0]}]}
+    session = {"derivedFrom": [*came["derivedFrom"], {"reference": "Observation/session"}]}
+    relative = relative_value(*names)
+    relative["derivedFrom"] += came["derivedFrom"]
+    sent = bundle((METER, device()), *SERIES, stamp, glucose(**session), pressure(**came), series("100") | came,
+                  (names[0], fev1(**came)), (names[1], reference_value(**came)), relative, kind=kind)  # fmt: skip
+    assert statuses(await taken(client, sent)) == ["201"] * 3 + ["200"] + ["201"] * 6
+    sources = [len(content.get("derivedFrom", ())) for content in await contents(core, patient_id)]
+    assert sources == [0] * 5
+    query = "SELECT cardinality(derived_from) FROM measurement WHERE patient_id = $1 ORDER BY 1"
+    assert [row[0] for row in await core.pool.fetch(query, patient_id)] == [0] * 4 + [2]
 
 
 def failed(code: str, reason_code: str) -> Json:

@@ -318,9 +318,14 @@ class Intake:
             body["device"] = target.device_key
             if target.sensor_key is not None and item.code.kind != "reference":
                 body["sensor"] = target.sensor_key
-        if item.derived_from:
-            body["derivedFrom"] = [await self.directory.measurement(text) for text in item.derived_from]
+        if item.code.kind == "relative":  # others name the coincident time stamp there, or what they came with
+            sources = [text for text in item.derived_from if not self._is_time_stamp(text)]
+            body["derivedFrom"] = [await self.directory.measurement(text) for text in sources]
         items.append((item, body))
+
+    def _is_time_stamp(self, text: str) -> bool:
+        entry = self.directory.names.get(text)
+        return entry is not None and is_time_stamp(entry.fields)
 
 
 def split(items: Sequence[Observed], most: int) -> Iterator[list[Observed]]:
