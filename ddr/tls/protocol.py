@@ -219,6 +219,8 @@ class TlsHttpProtocol(HttpToolsProtocol):
             self._other = False
             line = b"%b %b HTTP/%b" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())
             fields = [b"%b: %b" % field for field in self.headers if field[0] != b"upgrade"]
+            self.parser = httptools.HttpRequestParser(self)  # that one reads no more where the connection shall end
+            self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's
             self.data_received(b"\r\n".join([line, *fields, b"", self._received[upgrade.args[0] :]]))
 
     def on_response_complete(self) -> None:

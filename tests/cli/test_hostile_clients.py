@@ -229,6 +229,16 @@ async def test_a_wish_for_another_protocol_takes_no_body_away(head: bytes, body:
     wire.lost()
 
 
+@pytest.mark.parametrize("method", [b"GET", b"POST"])
+async def test_a_wish_for_another_protocol_and_the_end_is_answered_first(method: bytes) -> None:
+    wire, body = Wire(echo), BODY if method == b"POST" else b""
+    head = UPGRADE.replace(b"POST", method).replace(b"upgrade", b"close, upgrade")
+    wire.connection.data_received(head + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+    await wire.until(wire.is_closing)
+    assert wire.sent.startswith(b"HTTP/1.1 200") and wire.sent.endswith(b"|" + body)
+    wire.lost()
+
+
 async def test_a_wish_for_another_protocol_without_a_body_is_answered_too() -> None:
     wire = Wire(echo)
     wire.connection.data_received(GET.replace(b"\r\n\r\n", b"\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n") + GET)
