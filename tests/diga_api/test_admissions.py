@@ -220,6 +220,62 @@ async def test_the_period_of_one_diga_holds_up_no_other_of_the_same_patient(part
         await answered(one)
 
 
+@not_over_servers
+@pytest.mark.parametrize("together", [False, True])
+@pytest.mark.parametrize(
+    "why",
+    ["withdrawn", "ran out", "ended", "revoked", "another client", "another's grant", "other consents"],
+)
+async def test_each_thing_that_does_not_stand_refuses_and_claims_nothing(
+    party: Make, clock: Clock, why: str, together: bool
+) -> None:
+    one: Party = await party(1)
+    two: Party = await party(1, [each.patient_id for each in one.pairings])
+    (own,), (other,) = one.pairings, two.pairings
+    pool, url = one.core.pool, one.valuesets[0]
+    clock.advance(1000)
+    grant_no = await pool.fetchval(
+        "INSERT INTO token_grant (patient_id, pairing_no, scope, created_ms, consent_nos) VALUES ($1, $2, '', 1, '{}')"
+        " RETURNING grant_no",
+        own.patient_id,
+        own.pairing_no,
+    )
+    changes: dict[str, dict[str, Any]] = {
+        "another client": {"client_id": other.diga.client_id},
+        "another's grant": {"grant_no": other.grant_no, "client_id": other.diga.client_id},
+        "other consents": {"grant_no": grant_no},
+    }
+    if why in STATES:
+        await put(pool, own, why, url, clock())
+    request = one.request(own, permits=[Permit(url, PERIOD_MS)], **changes.get(why, {}))
+    before = await left_behind(pool, [own.patient_id])
+    found = (await admit_all(pool, [request], claims=True))[0] if together else await admit(pool, request)
+    assert found is not None and (found.standing is None or url not in found.standing.consents)
+    assert (found.claimed, found.entry.event) == ((), Event.DATA_REFUSED)
+    assert await left_behind(pool, [own.patient_id]) == before
+    assert (await admit(pool, two.request(other, permits=[Permit(url, PERIOD_MS)]))).claimed == (url,)
+
+
+async def test_a_clock_that_was_set_back_begins_the_period_of_who_asks_and_of_no_other(
+    party: Make, clock: Clock
+) -> None:
+    one: Party = await party(1)
+    two: Party = await party(1, [each.patient_id for each in one.pairings])
+    (own,), (other,) = one.pairings, two.pairings
+    for crowd in (one, two):
+        (each,) = crowd.pairings
+        assert len((await admit(one.core.pool, crowd.request(each, crowd.valuesets))).claimed) == 3
+    await answered(one)
+    then = clock()
+    clock.advance(-60)
+    assert (await admit(one.core.pool, one.request(own, one.valuesets))).claimed == ()
+    rows = await one.core.pool.fetch("SELECT pairing_no, answered FROM grace WHERE patient_id = $1", own.patient_id)
+    assert {row["pairing_no"]: set(row["answered"].values()) for row in rows} == {
+        own.pairing_no: {clock()},
+        other.pairing_no: {then},
+    }
+
+
 async def test_two_workers_with_the_same_pairings_never_wait_for_each_other(party: Make, clock: Clock) -> None:
     """Each is answered, and of the two requests for a pairing one is within the period of the other."""
     crowd: Party = await party(8)
