@@ -104,6 +104,8 @@ class BrowserUser:
         if isinstance(page, Page) and (login := page.form("username")):
             named = {"username": self._username, "password": self._password}
             page = await self._submit(page, login, redirect_uri, [*named.items()])
+        if isinstance(page, Page) and (choice := page.form("person")):  # of whom this login represents, itself first
+            page = await self._submit(page, choice, redirect_uri, choice.buttons[:1])
         if isinstance(page, str):
             return page
         consent = page.form("decision")

@@ -16,6 +16,10 @@ CONSENT = """<form method="post"><input type="hidden" name="t" value="2">
 <input type="checkbox" name="scope" value="a"><input type="checkbox" name="scope" value="b">
 <input type="checkbox" name="scope" value="c"><button name="decision" value="approve">x</button></form>"""
 
+PERSON = """<form method="post" action="/logout"><button>out</button></form>
+<form method="post" action="/person"><input type="hidden" name="t" value="3">
+<button name="person" value="myself">me</button><button name="person" value="7">Mia</button></form>"""
+
 
 def recorder(request: httpx.Request) -> httpx.Response:
     """A login and a consent page as the recorder has them."""
@@ -44,6 +48,24 @@ def user(password: str = "geheim") -> BrowserUser:
 async def test_logs_in_and_ticks_what_is_approved() -> None:
     landed = await user().decide("https://recorder.example/authorize", REDIRECT, ["a", "c", "elsewhere"])
     assert landed == f"{REDIRECT}?code=a-c-approve-2"
+
+
+async def test_who_represents_others_decides_for_himself() -> None:
+    """Before: after `ddr patient proxy add` the demonstration ended with "no consent form at …/me/person"."""
+
+    def representing(request: httpx.Request) -> httpx.Response:
+        if (request.method, request.url.path) == ("POST", "/person"):
+            assert parse_qs(request.content.decode()) == {"t": ["3"], "person": ["myself"]}
+            return httpx.Response(303, headers={"location": "/consent"})
+        answer = recorder(request)
+        if answer.headers.get("location") != "/consent":
+            return answer
+        return httpx.Response(200, html=PERSON, headers={"set-cookie": "session=s; Path=/"})
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(representing)) as http:
+        anna = BrowserUser(http, "anna", "geheim")
+        landed = await anna.decide("https://recorder.example/authorize", REDIRECT, ["a"])
+    assert landed == f"{REDIRECT}?code=a-approve-2"
 
 
 async def test_refuses() -> None:
