@@ -49,5 +49,11 @@ def compare(pulled: Sequence[Sample], sent: Sequence[Sample], period_ms: int) ->
     return hidden, f"{len(rest)} values came back that were never sent" if rest else None
 
 
+def up_to(pulled: Sequence[Sample], sent: Sequence[Sample], period_ms: int) -> list[Sample]:
+    """`pulled` as far as `sent` reaches: what lies behind came with an earlier start, where data is held back now."""
+    last_ms = sent[-1][0] if sent else 0
+    return [one for one in pulled if one[0] <= last_ms + period_ms / 2]
+
+
 def _beside(samples: Sequence[Sample], number: int) -> Sequence[Sample]:
     return [*samples[max(0, number - 1) : number], *samples[number + 1 : number + 2]]

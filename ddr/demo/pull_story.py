@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ddr.demo import memory
-from ddr.demo.chunks import compare, samples_of, start_ms
+from ddr.demo.chunks import compare, samples_of, start_ms, up_to
 from ddr.demo.diga_client import DigaRefused
 from ddr.demo.pairing_story import Pairing, paired_again
 from ddr.demo.sensor import Sample
@@ -30,7 +30,8 @@ async def pull_glucose(stack: DemoStack, show: Show, pairing: Pairing, sent: Sen
     pairing, found = await search_patiently(stack, pairing, CGM, {"code": CGM_CODES, **INCLUDES})
     (metric,) = sent.device.sensors.values()
     chunks = chunks_of(found, sent.device.body["serialNumber"])
-    pulled, period_ms = samples_of(chunks), metric["samplingPeriodMs"]
+    period_ms = metric["samplingPeriodMs"]
+    pulled = up_to(samples_of(chunks), sent.samples, period_ms)
     _show_chunks(show, chunks, metric["unit"])
     served = _served(stack, sent.samples, chunks, period_ms)
     hidden, fault = compare(pulled, served, period_ms)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ddr.demo import memory
-from ddr.demo.chunks import compare, samples_of
+from ddr.demo.chunks import compare, samples_of, up_to
 
 BEGIN = 1_795_341_600_000
 
@@ -39,6 +39,14 @@ def test_differences_are_told() -> None:
     assert compare([(BEGIN, 99), (BEGIN + 300_000, 101)], sent, 300_000)[1] == "reading 1 of 2 did not come back"
     assert compare([(BEGIN, 100), (BEGIN + 601_000, 101)], sent, 300_000)[1] == "reading 2 of 2 did not come back"
     assert compare([*sent, (BEGIN + 900_000, 7)], sent, 300_000)[1] == "1 values came back that were never sent"
+
+
+def test_what_an_earlier_start_has_sent_is_no_difference() -> None:
+    """Before: `ddr demo --time-lapse` on a folder that had the last day already said that it was never sent."""
+    sent = [(BEGIN, 100), (BEGIN + 450_000, 101)]
+    pulled = [(BEGIN, 100), (BEGIN + 600_000, 101)]
+    assert up_to([*pulled, (BEGIN + 900_000, 7)], sent, 300_000) == pulled
+    assert up_to(pulled, [], 300_000) == []
 
 
 def test_a_slot_shows_the_nearer_of_two_readings() -> None:
