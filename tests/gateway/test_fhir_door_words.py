@@ -219,6 +219,28 @@ async def test_a_device_that_is_said_to_be_inactive_is_told_how_it_ends(client: 
     assert "outcome" not in (await taken(client, bundle((METER, device(status="active")))))[0]
 
 
+async def test_devices_without_a_system_identifier_are_several(client: Client) -> None:
+    """Over Bluetooth Low Energy there may be none; by the PHD guide all of these have zeros for it."""
+    none = device("00-00-00-00-00-00-00-00")["identifier"]
+    address = {"system": "http://hl7.org/fhir/sid/eui-48/bluetooth"}
+    cuffs = [device("x", "528391", identifier=[*none, {**address, "value": f"00-1C-05-00-78-2{n}"}]) for n in (5, 6)]
+    for cuff in cuffs:
+        del cuff["serialNumber"]
+    meter = device("x", identifier=none)
+    sent = [
+        bundle((METER, one), value)
+        for one, value in zip([*cuffs, meter], [pressure(), pressure(), glucose()], strict=True)
+    ]
+    for expected in ("201", "200"):
+        assert [statuses(await taken(client, one)) for one in sent] == [[expected] * 2] * 3
+    found = (await client.get("/devices")).json()["devices"]
+    assert [(one["type"], one["serialNumber"]) for one in found] == [
+        ("70665002", None), ("70665002", None), ("337414009", "SN123456")]  # fmt: skip
+    nameless = {name: value for name, value in meter.items() if name != "serialNumber"}
+    refused, value = await taken(client, bundle((METER, nameless), glucose()))
+    assert (refused["status"], reason(refused), value["status"]) == ("422", "invalid", "422")
+
+
 @pytest.mark.parametrize("times", [("10:00:00Z", "10:00:00.000Z"), ("10:00:00.000Z", "11:00:00+01:00")])
 async def test_a_time_written_with_its_fraction_makes_no_second_measurement(
     core: Core, client: Client, patient_id: uuid.UUID, times: tuple[str, str]

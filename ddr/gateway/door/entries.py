@@ -14,6 +14,7 @@ from ddr.gateway.problem import Problem, invalid
 _MADE = "fhir-"
 BUNDLE_TYPES = ("batch", "transaction")
 MAX_NAMES = 4  # identifiers by which something is looked for
+NO_SYSTEM_ID = "00-00-00-00-00-00-00-00"  # by the PHD guide that of every device which has none
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,7 @@ def identifier_keys(kind: str, fields: Fields, preferred: str | None = None) -> 
     found: list[str] = []
     for entry in fields.objects("identifier", 50) or ():
         value = entry.text("value")
-        if value is None:
+        if value is None or value == NO_SYSTEM_ID:
             continue
         concept = entry.object("type")
         codes = [coding.text("code") for coding in (concept.objects("coding", 20) or ())] if concept else []
