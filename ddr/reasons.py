@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+NO_THREAD = "can't start new thread"  # as Python says in a RuntimeError that the machine or the container gives none
+
 
 def in_words(error: BaseException, named: bool = False) -> str:
     """One line for people; `named`: with the file that it is about, when the sentence around does not name it."""

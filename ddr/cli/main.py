@@ -14,7 +14,7 @@ from ddr.cli.ending import LOST, die, open_streams, printed, taking_back
 from ddr.cli.errors import CommandError
 from ddr.cli.found import Command, commands, missing
 from ddr.miv.model import MivError
-from ddr.reasons import in_words
+from ddr.reasons import NO_THREAD, in_words
 from ddr.settings import SettingsError
 from ddr.settings_recorders import CHOSEN, choosing
 from ddr.store.database.errors import StoreError
@@ -24,6 +24,7 @@ _choice = argparse.ArgumentParser(add_help=False, allow_abbrev=False)  # stands 
 _choice.add_argument("--recorder")
 INTERRUPTED, INTERRUPTION = 130, "ddr: interrupted"  # as shells say it of Ctrl-C
 WRITING = (errno.EBADF, errno.EPIPE, errno.ENOSPC)
+NO_THREAD_TOLD = "the system gives no thread; look for limits of processes (ulimit -u, TasksMax, pids_limit)"
 OPERATOR_ERRORS = (CommandError, MivError, SettingsError, StoreError, TlsError)
 
 
@@ -92,12 +93,14 @@ def reported(action: Callable[[], int | None], came: Collection[int] = ()) -> in
     """
     try:
         return action() or 0
-    except OPERATOR_ERRORS as error:
+    except (*OPERATOR_ERRORS, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and NO_THREAD not in str(error):
+            raise
         if came:
             print(INTERRUPTION, file=sys.stderr)
             return INTERRUPTED
         which = f"recorder {name}: " if (name := os.environ.get(CHOSEN)) else ""
-        print(f"ddr: {which}{error}", file=sys.stderr)
+        print(f"ddr: {which}{NO_THREAD_TOLD if isinstance(error, RuntimeError) else error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(INTERRUPTION, file=sys.stderr)

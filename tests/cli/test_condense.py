@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import sys
+import threading
 import weakref
 from typing import Any
 
@@ -134,3 +135,20 @@ def test_a_line_that_repeats_keeps_nothing_of_its_exception() -> None:
     assert [one() for one in gone] == [None] * 3
     (line,) = log.pass_seconds(EVERY_SECONDS)
     assert line["line"]["exception"] == "ConnectionError" and line["line"]["places"]
+
+
+def test_a_system_that_gives_no_thread_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker does not end for want of the thread that counts what repeats."""
+    asked = list[bool]()
+
+    def start(_: threading.Thread) -> None:
+        asked.append(len(asked) > 1)
+        if not asked[-1]:
+            raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    log = Log()
+    log.condensed.keep_ticking()
+    for _ in range(4):
+        log.say("http.unavailable")
+    assert asked == [False, False, True] and len(log.kept.lines) == 1

@@ -87,6 +87,22 @@ def test_what_fails_after_a_signal_is_not_why_it_ended(capsys: pytest.CaptureFix
     assert reported(action) == 1
 
 
+def test_a_lack_of_threads_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """Of a command, or of a worker, whose last step takes one, too."""
+
+    def action() -> int:
+        raise RuntimeError("can't start new thread")
+
+    assert reported(action) == 1
+    assert capsys.readouterr().err.startswith("ddr: the system gives no thread; look for limits of processes (ulimit")
+
+    def broken() -> int:
+        raise RuntimeError("a fault of ours")
+
+    with pytest.raises(RuntimeError, match="a fault of ours"):
+        reported(broken)
+
+
 @pytest.mark.parametrize(
     ("arguments", "unbuffered"),
     [(("settings",), ""), (("settings",), "1"), (("registry-sandbox", "--data", "/absent/file", "show"), "")],

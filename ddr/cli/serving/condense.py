@@ -39,9 +39,12 @@ class Condensed(logging.Handler):
         super().__init__()
         self._target, self._fields, self._clock = target, fields, clock
         self._episodes: dict[str, Episode] = {}
+        self._to_tick = False
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write it, or count it. What is below a warning happens once each time and is always written."""
+        if self._to_tick:
+            self.keep_ticking()
         if record.levelno < logging.WARNING:
             self._target.handle(record)
             return
@@ -77,14 +80,19 @@ class Condensed(logging.Handler):
         super().close()
 
     def keep_ticking(self) -> None:
-        """Let a thread do it as long as the process lives."""
+        """Let a thread do it as long as the process lives. Where the system gives none, a later record asks again: what
+        is told late is no reason to end."""
+        self._to_tick = True
+        try:
+            threading.Thread(target=self._ticking, name="log", daemon=True).start()
+        except RuntimeError:
+            return
+        self._to_tick = False
 
-        def ticking() -> None:
-            while True:
-                time.sleep(TICK_SECONDS)
-                self.tick()
-
-        threading.Thread(target=ticking, name="log", daemon=True).start()
+    def _ticking(self) -> None:
+        while True:
+            time.sleep(TICK_SECONDS)
+            self.tick()
 
     def _tell(self, episode: Episode, now: float, over: bool) -> None:
         if episode.untold or (over and episode.total):

@@ -111,8 +111,12 @@ def main(arguments: list[str], around: Around = plain) -> int:
     raise_descriptors()
     sys.setswitchinterval(SWITCH_SECONDS)
     number, sockets = int(arguments[0]), from_argument(arguments[1])
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return reported(lambda: runner.run(work(number, sockets, around)))
+
+    def run() -> None:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(work(number, sockets, around))
+
+    return reported(run)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import asyncpg
 from asyncpg import exceptions
 
 from ddr.fhir.outages import Outage
-from ddr.reasons import in_words
+from ddr.reasons import NO_THREAD, in_words
 
 
 class PoolBusy(TimeoutError):
@@ -74,7 +74,7 @@ _BY_TYPE: tuple[tuple[type[BaseException], Fault], ...] = (
 
 # Told as RuntimeError: by uvloop, a connection that was cut while something was written to it; by Python, that the
 # machine or the container gives no thread.
-_BY_TEXT = ("the handler is closed", "can't start new thread")
+_BY_TEXT = ("the handler is closed", NO_THREAD)
 
 FAULTS: tuple[type[BaseException], ...] = tuple(kind for kind, _ in _BY_TYPE)
 """For `except`, where work without a request is tried again later."""
