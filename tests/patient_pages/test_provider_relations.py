@@ -214,7 +214,7 @@ async def test_confirming_keeps_for_whom_one_acts(
     clock.advance(5)
     assert (await traveller.here.get(await traveller.prove(address, "sure-mother"))).headers["location"] == "/me/delete"
     page = await traveller.here.get("/me/delete")
-    assert "<bdi>Mia</bdi>" in page.text
+    assert "Die Daten von <bdi>Mia</bdi> löschen" in page.text
     refused = await traveller.login("/login/confirm", user="sure-mia")
     assert refused.status_code == 400  # the child is another user
     assert (await traveller.here.post("/me/delete", page)).headers["location"] == "/deleted?represented"

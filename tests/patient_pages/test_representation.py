@@ -504,6 +504,10 @@ async def test_parents_may_delete_everything_of_a_child_with_their_own_password(
         assert 'action="/me/delete"' not in page.text
         answer = await browser.post("/me/delete", await browser.get("/me/devices"), password=PASSWORD)
     else:
+        assert "Die Daten von <bdi>Mia</bdi> löschen" in page.text
+        assert "Ihr eigenes Passwort, nicht das von <bdi>Mia</bdi>" in page.text, (
+            "the page says that Mia is meant by “Sie”"
+        )
         assert (await browser.post("/me/delete", page, password="wrong")).status_code == 422
         answer = await browser.post("/me/delete", page, password=PASSWORD)
     assert answer.status_code == status

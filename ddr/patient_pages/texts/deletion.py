@@ -46,6 +46,15 @@ TEXTS = {
     ),
     "final": Words("Das kann nicht rückgängig gemacht werden.", "This cannot be undone."),
     "password": Words("Zur Bestätigung: Ihr Passwort", "To confirm: your password"),
+    "title_for": Words("Die Daten von {person} löschen", "Delete the data of {person}"),
+    "password_for": Words(
+        "Zur Bestätigung: Ihr eigenes Passwort, nicht das von {person}",
+        "To confirm: your own password, not that of {person}",
+    ),
+    "confirm_for": Words(
+        "Bitte melden Sie sich zur Sicherheit noch einmal an: mit Ihrem eigenen Konto, nicht mit dem von {person}.",
+        "To be safe, please sign in once more: with your own account, not with that of {person}.",
+    ),
     "confirm": Words("Bitte melden Sie sich zur Sicherheit noch einmal an.", "To be safe, please sign in once more."),
     "confirm_link": Words("Weiter zur Anmeldung", "Continue to sign-in"),
     "confirm_first": Words(
