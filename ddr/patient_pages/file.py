@@ -1,4 +1,4 @@
-"""POST /me/devices/file: a file with values from elsewhere: look at it, take it, take it back (docs/imports.md).
+"""/me/devices/file: a file with values from elsewhere: look at it, take it, take it back (docs/imports.md).
 
 The same code as `ddr import` reads the file and gives its values to the gateway API.
 """
@@ -53,12 +53,25 @@ class Part:
     last_ms: int
 
 
+async def show(request: Request, visitor: Visitor, session: Session) -> Response:
+    """The file that was given last, to be looked at; on to the devices when there is none."""
+    core = core_of(request)
+    waiting = await files.find(core.pool, session.patient_id, core.clock())
+    if waiting is None:
+        return see_other("/me/devices")
+    file = await to_thread(read, waiting.content, ZONE)
+    return await _page(request, visitor, file=file, digest=waiting.digest, taken_ms=waiting.taken_ms)
+
+
 async def give(request: Request, visitor: Visitor, session: Session) -> Response:
-    """Look at a file: nothing goes into the record yet."""
+    """Keep a file to be looked at: nothing goes into the record yet.
+
+    It is shown at its own address: the way back to the answer of a form is a page of the browser's about an error.
+    """
     core, lang = core_of(request), language(request.scope)
     raw = await _given(request, visitor)
     try:
-        file = await to_thread(read, raw, ZONE)
+        await to_thread(read, raw, ZONE)
     except SeveralPersons:
         return await _page(request, visitor, error=text(lang, "file.several"))
     except MostlyBad:
@@ -69,7 +82,7 @@ async def give(request: Request, visitor: Visitor, session: Session) -> Response
         return await _page(request, visitor, error=text(lang, "file.unreadable", known=_known(lang)))
     digest = hashlib.sha256(ZONE.key.encode() + b"\n" + raw).hexdigest()
     await files.keep(core.pool, session.patient_id, digest, raw, core.clock())
-    return await _page(request, visitor, file=file, digest=digest)
+    return see_other(request.url.path)
 
 
 async def take(request: Request, visitor: Visitor, session: Session) -> Response:
@@ -187,6 +200,7 @@ async def _page(
     digest: str = "",
     report: Report | None = None,
     error: str = "",
+    taken_ms: int | None = None,
 ) -> Response:
     core, lang = core_of(request), language(request.scope)
     found = await to_thread(_parts, core, file, lang) if file else []
@@ -204,6 +218,7 @@ async def _page(
         skipped=file.skipped if file else 0,
         digest=digest,
         report=report,
+        taken_ms=taken_ms,
         error=error,
     )
 

@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from playwright.async_api import Page
 
 from ddr.demo.certs import authority, server_certificate
 from ddr.demo.server import serving
+from ddr.gateway import inside
 from ddr.http.core import Core
 from ddr.identity.provider import Provider
 from ddr.patient_pages.app import create_consent
@@ -21,6 +23,7 @@ from tests.browser.conftest import Site, Window, shoot
 from tests.browser.test_accessibility import DARK, LIGHT, check
 from tests.browser.test_pairing import VISITS, overflow
 from tests.diga_api.world import DAY, HOUR, Body
+from tests.imports import samples
 from tests.patient_pages.test_data import MIDNIGHT, meter, sensor
 from tests.patient_pages.test_deletion import rows
 from tests.support.clock import Clock
@@ -116,6 +119,29 @@ async def test_the_pages_follow_the_rules(site: Site, window: Window) -> None:
     await page.locator("button.danger").click()
     await page.get_by_role("alert").wait_for()
     await check(window, "axe-delete-wrong")
+
+
+async def test_back_from_a_file_that_was_taken(site: Site, window: Window, tmp_path: Path) -> None:
+    """There the browser would only ask whether to send the form again (ERR_CACHE_MISS)."""
+    page, export = window.page, tmp_path / "export.csv"
+    site.core.inside = partial(inside.call, site.core)
+    export.write_text(samples.CLARITY)
+    await log_in(page, site)
+    await page.goto(f"{site.base}/me/devices")
+    await page.set_input_files("input[type=file]", export)
+    await page.get_by_role("button", name="Ansehen").click()
+    await page.wait_for_url("**/me/devices/file")
+    await check(window, "file-looked-at")
+    await page.get_by_role("button", name="Diese Werte übernehmen").click()
+    await page.wait_for_url("**/me/devices/file/take")
+    await check(window, "file-taken")
+    await page.go_back()
+    await page.wait_for_url("**/me/devices/file")
+    await page.get_by_role("heading", name="Zuletzt übernommen").wait_for()
+    await check(window, "file-looked-at-again")
+    await page.get_by_role("button", name="Wieder zurücknehmen").click()
+    await page.wait_for_url("**/me/devices?file-taken-back")
+    assert window.complaints == []
 
 
 @pytest.mark.parametrize("window", VISITS.values(), ids=VISITS, indirect=True)

@@ -79,9 +79,10 @@ class Browser:
         return await self.http.post(path, content=body, headers={"content-type": FORM})
 
     async def give_file(self, page: httpx.Response, content: bytes) -> httpx.Response:
-        """Send the form with a file."""
-        fields = {"form_token": form_token(page.text)}
-        return await self.http.post("/me/devices/file", data=fields, files={"file": ("export.csv", content)})
+        """Send the form with a file, and look at it."""
+        fields, path = {"form_token": form_token(page.text)}, "/me/devices/file"
+        answer = await self.http.post(path, data=fields, files={"file": ("export.csv", content)})
+        return await self.get(answer.headers["location"]) if answer.status_code == 303 else answer
 
     async def login(self, patient: Patient, password: str = PASSWORD, request_uri: str = "") -> httpx.Response:
         """Open and send the login form."""

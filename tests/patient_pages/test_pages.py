@@ -321,9 +321,8 @@ async def test_the_address_of_a_form_leads_to_its_page(core: Core, clock: Clock)
     pages = {
         "/me/withdraw": "/me",
         "/logout": "/me",
-        **{
-            f"/me/devices/{name}": "/me/devices" for name in ("connect", "disconnect", "file", "file/take", "file/back")
-        },
+        **{f"/me/devices/{name}": "/me/devices" for name in ("connect", "disconnect", "file", "file/back")},
+        "/me/devices/file/take": "/me/devices/file",
     }
     assert {path: (await browser.get(path)).headers.get("location") for path in pages} == pages
     assert (await browser.get("/me")).status_code == 200

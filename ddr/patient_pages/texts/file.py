@@ -14,7 +14,7 @@ TEXTS = {
     "choose": Words("Datei (höchstens 5 MB)", "File (5 MB at most)"),
     "look": Words("Ansehen", "Look at it"),
     "found": Words("Das ist in der Datei", "This is in the file"),
-    "form": Words("Erkannt als: {title}", "Recognised as: {title}"),
+    "form": Words("Erkannt als: {title}.", "Recognised as: {title}."),
     "device": Words("Gerät", "Device"),
     "kind": Words("Messung", "Measurement"),
     "count": Words("Werte", "Readings"),
