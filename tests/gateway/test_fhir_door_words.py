@@ -155,6 +155,8 @@ async def test_another_value_of_an_instant_is_told(client: Client) -> None:
     ((code, text),) = warnings(other)
     assert (other["status"], code, text.partition(":")[0]) == ("201", "conflict", "Value 2")
     assert text.endswith("to replace them send the right one with the status corrected")
+    (*_, unusual) = await taken(client, bundle(*SERIES, series("100 580")))
+    assert [code for code, _ in warnings(unusual)] == ["implausible", "conflict"]
 
 
 async def test_values_that_come_faster_than_the_sensor_was_registered_with_are_told(client: Client) -> None:

@@ -40,9 +40,10 @@ def readings_answer(items: Sequence[dict[str, Any]]) -> Answer | Problem:
     for place, item in enumerate(items, 1):
         if item["status"] == "rejected":
             places[item["reason"], item["detail"]].append(place)
-        elif "reason" in item:
+            continue
+        if "reason" in item:
             beside[item["reason"], item["detail"].replace(AS_CORRECTION, "the status corrected")].append(place)
-        elif "warning" in item:
+        if "warning" in item:
             unusual[item["warning"]].append(place)
         elif "stored" in item:
             beyond[item["stored"]].append(place)
