@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from typing import Any
 from uuid import UUID, uuid4
 
+import pytest
+
 from ddr.http.core import Core
+from ddr.operations.pairing import approve
+from ddr.store.authorization.openings import Served, open_up
 from ddr.store.authorization.pairings import alive
-from ddr.store.authorization.unpairing import Party, unpair, unpair_client, unpair_expired, withdraw
+from ddr.store.authorization.unpairing import Party, lose, unpair, unpair_client, unpair_expired, withdraw
 from ddr.store.patients.erasure import delete_patient
 from tests.oauth.backend import DigaBackend, events, stands
 from tests.support.clock import Clock
+
+DAY_MS = 86_400_000
+TABLES = ("pairing", "consent", "token_grant", "opening", "grace")
 
 
 async def numbers(core: Core, patient_id: UUID) -> list[int]:
@@ -86,3 +95,71 @@ async def test_a_patient_who_deletes_everything_leaves_nothing_to_a_diga(
         assert (response.status_code, response.json()["error"]) == (400, "invalid_grant")
     assert (await diga.revoke(content["refresh_token"])).status_code == 200
     assert "patient:pairing:ended" in await events(core, diga.diga)
+
+
+async def all_of(core: Core, patient_id: UUID, no: int) -> list[Any]:
+    """All that is stored of a pairing."""
+    text = "SELECT t::text FROM {} t WHERE patient_id = $1 AND pairing_no = $2 ORDER BY 1"
+    return [await core.pool.fetch(text.format(table), patient_id, no) for table in TABLES]
+
+
+async def agrees_for_a_day(core: Core, diga: DigaBackend, patient_id: UUID, no: int) -> None:
+    assert await approve(core, await diga.request_uri(), patient_id, diga.diga.valuesets, core.clock() + DAY_MS)
+
+
+async def withdraws_a_kind(core: Core, diga: DigaBackend, patient_id: UUID, no: int) -> None:
+    assert await withdraw(core.pool, patient_id, no, diga.scopes.valuesets[0], core.clock())
+
+
+async def loses_a_kind(core: Core, diga: DigaBackend, patient_id: UUID, no: int) -> None:
+    assert await lose(core.pool, diga.diga.client_id, diga.scopes.valuesets[0], core.clock()) == 1
+
+
+async def ends(core: Core, diga: DigaBackend, patient_id: UUID, no: int) -> None:
+    assert await unpair(core.pool, patient_id, no, Party.PATIENT, "withdrawn", core.clock())
+
+
+async def is_gone(core: Core, diga: DigaBackend, patient_id: UUID, no: int) -> None:
+    assert await unpair_client(core.pool, diga.diga.client_id, "diga-retired", core.clock()) == 1
+
+
+async def sees_more(core: Core, diga: DigaBackend, patient_id: UUID, no: int) -> None:
+    await open_up(core.pool, patient_id, no, {diga.scopes.valuesets[0]: Served(60, 0)}, core.clock())
+
+
+Act = Callable[[Core, DigaBackend, UUID, int], Awaitable[None]]
+
+
+@pytest.mark.parametrize("act", [agrees_for_a_day, withdraws_a_kind, loses_a_kind, ends, is_gone, sees_more])
+async def test_what_happens_to_one_pairing_leaves_the_others_of_the_patient_as_they_were(
+    core: Core, diga: DigaBackend, other: DigaBackend, patient_id: UUID, act: Act
+) -> None:
+    await diga.pair(patient_id)
+    await other.pair(patient_id)
+    one, two = await numbers(core, patient_id)
+    for no in (one, two):
+        await open_up(core.pool, patient_id, no, {diga.scopes.valuesets[0]: Served(30, 0)}, core.clock())
+    own, others = await all_of(core, patient_id, one), await all_of(core, patient_id, two)
+    await act(core, diga, patient_id, one)
+    assert await all_of(core, patient_id, one) != own
+    assert await all_of(core, patient_id, two) == others
+
+
+@pytest.mark.parametrize("longer", [False, True])
+async def test_a_kind_of_data_ends_with_its_last_consent(
+    core: Core, diga: DigaBackend, other: DigaBackend, patient_id: UUID, clock: Clock, longer: bool
+) -> None:
+    """Of the other kind a consent goes on, so that the pairing does; `longer`: one of this kind does, too."""
+    kind, kept = diga.scopes.valuesets
+    await approve(core, await diga.request_uri(), patient_id, {kind}, clock() + DAY_MS)
+    await approve(core, await diga.request_uri(), patient_id, {kind, kept} if longer else {kept})
+    await other.pair(patient_id)
+    one, two = await numbers(core, patient_id)
+    others = await all_of(core, patient_id, two)
+    clock.advance(86_400)
+    await unpair_expired(core.pool, clock())
+    ended = "SELECT withdrawn_ms FROM consent WHERE patient_id = $1 AND pairing_no = $2 ORDER BY consent_no"
+    went_on = [None, None] if longer else [None]
+    assert [row["withdrawn_ms"] for row in await core.pool.fetch(ended, patient_id, one)] == [clock(), *went_on]
+    assert (await events(core, diga.diga)).count("system:consent:ended") == (not longer)
+    assert await all_of(core, patient_id, two) == others
