@@ -65,16 +65,6 @@ def accepting(context: ssl.SSLContext, registered: Iterable[bytes]) -> ssl.SSLCo
     return _with_clients(context, ssl.CERT_OPTIONAL, registered)
 
 
-def diga_context(cert: Path, key: Path, registered: Iterable[bytes]) -> ssl.SSLContext:
-    """What `requiring` makes of `public_context`. Raises TlsError."""
-    return requiring(public_context(cert, key), registered)
-
-
-def gateway_context(cert: Path, key: Path, registered: Iterable[bytes]) -> ssl.SSLContext:
-    """What `accepting` makes of `public_context`. Raises TlsError."""
-    return accepting(public_context(cert, key), registered)
-
-
 def _with_clients(context: ssl.SSLContext, mode: ssl.VerifyMode, registered: Iterable[bytes]) -> ssl.SSLContext:
     context.verify_mode = mode
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN

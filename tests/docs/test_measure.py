@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -66,3 +67,10 @@ def test_survivors_are_explained_one_by_one() -> None:
     found = mutation.document([one, other, killed, untried], {one.function: ["x = 1"]})
     assert found["rooms"] == {"scopes": {"mutants": 3, "killed": 1, "explained": 1, "untried": 1}}
     assert (found["score"], [line["lines"] for line in found["unexplained"]]) == (33.33, [["x = 2"]])
+
+
+@pytest.mark.parametrize("name", mutation.explanations())
+def test_what_explains_a_survivor_is_of_a_function_that_there_is(name: str) -> None:
+    *module, function = name.split(".")
+    file = Path(evidence.ROOT, *takewhile(str.islower, module)).with_suffix(".py")  # without the class of a method
+    assert f"def {function}(" in file.read_text("utf-8")

@@ -13,7 +13,7 @@ from pathlib import Path
 from ddr.cli.serving.server import server_for
 from ddr.demo.certs import Pair
 from ddr.http.asgi import Receive, Reply, Scope, Send, send_reply
-from ddr.tls.context import LiveContext, diga_context
+from ddr.tls.context import LiveContext, accepting, public_context, requiring
 from ddr.tls.peer import client_certificate
 
 
@@ -36,9 +36,19 @@ async def listening(live: LiveContext) -> AsyncIterator[int]:
         await task
 
 
+def diga_context(identity: Pair, *registered: bytes) -> ssl.SSLContext:
+    """The DiGA listener's context for these registered certificates (DER)."""
+    return requiring(public_context(identity.cert, identity.key), registered)
+
+
+def gateway_context(identity: Pair, *registered: bytes) -> ssl.SSLContext:
+    """The gateway listener's context for these registered certificates (DER)."""
+    return accepting(public_context(identity.cert, identity.key), registered)
+
+
 def live_context(identity: Pair, *registered: Pair) -> LiveContext:
-    """The DiGA listener's context for these registered certificates."""
-    return LiveContext(diga_context(identity.cert, identity.key, [pair.der for pair in registered]))
+    """The DiGA listener's context for these registered certificates, to be exchanged."""
+    return LiveContext(diga_context(identity, *(pair.der for pair in registered)))
 
 
 def client_context(ca: Path, pair: Pair | None = None) -> ssl.SSLContext:

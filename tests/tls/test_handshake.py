@@ -14,18 +14,18 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from ddr.demo.certs import Pair, authority, client_certificate, server_certificate
 from ddr.tls import pair, protocol
-from ddr.tls.context import (
-    LiveContext,
-    TlsError,
-    check_period,
-    diga_context,
-    gateway_context,
-    public_context,
-    requiring,
-)
+from ddr.tls.context import LiveContext, TlsError, check_period, public_context, requiring
 from ddr.tls.follow import Following
 from ddr.tls.pair import PairFiles, ServerPair
-from tests.tls.support import Connection, ask, client_context, listening, live_context
+from tests.tls.support import (
+    Connection,
+    ask,
+    client_context,
+    diga_context,
+    gateway_context,
+    listening,
+    live_context,
+)
 
 REFUSED = (ssl.SSLError, ConnectionError, asyncio.IncompleteReadError)
 VERSIONS = [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3]
@@ -78,7 +78,7 @@ async def test_others_are_refused(world: World, version: ssl.TLSVersion) -> None
 @pytest.mark.parametrize("version", VERSIONS)
 async def test_gateways_may_have_no_certificate_but_not_an_unknown_one(world: World, version: ssl.TLSVersion) -> None:
     bridge, unknown = world.client("bridge"), world.client("no-bridge")
-    live = LiveContext(gateway_context(world.server.cert, world.server.key, []))
+    live = LiveContext(gateway_context(world.server))
 
     async def ask_as(pair: Pair | None) -> str:
         context = world.context(pair)
@@ -89,7 +89,7 @@ async def test_gateways_may_have_no_certificate_but_not_an_unknown_one(world: Wo
         assert await ask_as(None) == "none"
         with pytest.raises(REFUSED):
             await ask_as(bridge)
-        live.exchange(gateway_context(world.server.cert, world.server.key, [bridge.der]))
+        live.exchange(gateway_context(world.server, bridge.der))
         assert await ask_as(None) == "none"
         assert await ask_as(bridge) == hashlib.sha256(bridge.der).hexdigest()
         with pytest.raises(REFUSED):
@@ -100,7 +100,7 @@ async def test_a_broken_registered_certificate_shuts_out_nobody_else(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
     good = world.client("beside-a-broken-one")
-    live = LiveContext(diga_context(world.server.cert, world.server.key, [good.der[:-40], good.der, good.der]))
+    live = LiveContext(diga_context(world.server, good.der[:-40], good.der, good.der))
     async with listening(live) as port:
         assert await ask(port, world.context(good))
     assert caplog.text.count("tls.certificate_refused") == 1
@@ -143,7 +143,7 @@ async def test_the_allow_list_changes_without_dropping_connections(world: World)
     async with listening(live) as port:
         old = await Connection.open(port, world.context(stays))
         assert await old.ask()
-        live.exchange(diga_context(world.server.cert, world.server.key, [stays.der, comes.der]))
+        live.exchange(diga_context(world.server, stays.der, comes.der))
         assert await old.ask()
         assert await ask(port, world.context(comes))
         with pytest.raises(REFUSED):
@@ -158,7 +158,7 @@ async def test_a_removed_certificate_still_names_itself_on_an_old_connection(wor
     async with listening(live) as port:
         old = await Connection.open(port, world.context(leaves))
         await old.ask()
-        live.exchange(diga_context(world.server.cert, world.server.key, []))
+        live.exchange(diga_context(world.server))
         assert await old.ask() == hashlib.sha256(leaves.der).hexdigest()
         old.close()
 

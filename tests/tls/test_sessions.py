@@ -10,16 +10,16 @@ from pathlib import Path
 import pytest
 
 from ddr.demo.certs import authority, client_certificate, server_certificate
-from ddr.tls.context import LiveContext, diga_context, gateway_context
+from ddr.tls.context import LiveContext
 from ddr.tls.sessions import MOST
-from tests.tls.support import ask, client_context, listening
+from tests.tls.support import ask, client_context, diga_context, gateway_context, listening
 
 
 @pytest.mark.parametrize("with_certificate", [True, False])
 async def test_few_sessions_are_kept_and_they_are_resumed(tmp_path: Path, with_certificate: bool) -> None:
     ca = authority(tmp_path)
     server, client = server_certificate(tmp_path, ca), client_certificate(tmp_path, "client", None)
-    live = LiveContext(gateway_context(server.cert, server.key, [client.der]))
+    live = LiveContext(gateway_context(server, client.der))
     context = client_context(ca.cert, client if with_certificate else None)
     context.maximum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_TICKET
@@ -33,7 +33,7 @@ async def test_few_sessions_are_kept_and_they_are_resumed(tmp_path: Path, with_c
 async def test_a_client_that_comes_again_and_again_gets_one_ticket_each_time(tmp_path: Path) -> None:
     ca = authority(tmp_path)
     server, client = server_certificate(tmp_path, ca), client_certificate(tmp_path, "client", None)
-    live, context = LiveContext(diga_context(server.cert, server.key, [client.der])), client_context(ca.cert, client)
+    live, context = LiveContext(diga_context(server, client.der)), client_context(ca.cert, client)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     tickets = []
 
