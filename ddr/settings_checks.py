@@ -216,7 +216,7 @@ def tint(colour: str) -> str:
 def _is_dark(colour: str) -> bool:
     """Whether text of it can be read wherever the pages have any, and white text on it (WCAG 2.2, 1.4.3)."""
     return bool(re.fullmatch(r"#[0-9a-fA-F]{6}", colour)) and (
-        (_luminance(tint(colour)) + 0.05) / (_luminance(colour) + 0.05) >= 4.5
+        (luminance(tint(colour)) + 0.05) / (luminance(colour) + 0.05) >= 4.5
     )
 
 
@@ -224,7 +224,7 @@ def _parts(colour: str) -> list[int]:
     return [int(colour[at : at + 2], 16) for at in (1, 3, 5)]
 
 
-def _luminance(colour: str) -> float:
+def luminance(colour: str) -> float:
     """Relative luminance of #rrggbb (WCAG 2.2)."""
     shares = (part / 255 for part in _parts(colour))
     linear = (share / 12.92 if share <= 0.04045 else ((share + 0.055) / 1.055) ** 2.4 for share in shares)

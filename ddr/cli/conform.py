@@ -189,7 +189,7 @@ def _examine(args: argparse.Namespace, target: Target, checks: Sequence[Check]) 
         _write(args.json, lambda: json.dumps(found, indent=1, default=str, ensure_ascii=False))
         _write(args.html, lambda: html(found))
         _write(args.junit, lambda: junit(found))
-    return _status(found)
+    return exit_status(found)
 
 
 def _writable(file: Path) -> bool:
@@ -200,7 +200,11 @@ def _writable(file: Path) -> bool:
     return folder.is_dir() and os.access(folder, os.W_OK)
 
 
-def _status(report: Json) -> int:
+def exit_status(report: Json) -> int:
+    """0 when every check passed that could be made, 1 when one failed, none passed or the run broke off by itself.
+
+    3 when the kit itself is at fault, 130 after Ctrl-C (docs/conformance-kit.md).
+    """
     counts = report["summary"]
     if report["stopped"] == INTERRUPTED:
         return 130

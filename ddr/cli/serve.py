@@ -86,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     settings = fit_to_start()
     sockets = bind(settings)
-    _check_state(settings.state_dir)
+    check_state(settings.state_dir)
     with database(settings, share=False) as provided:
         _tell(provided)
         _migrate(provided)
@@ -96,7 +96,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _check_state(folder: Path) -> None:
+def check_state(folder: Path) -> None:
     """Workers keep there what must survive them. Raises CommandError."""
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -43,10 +43,10 @@ def sending(file: ImportFile, digest: str) -> Steps:
         own, apps = find_own(known, source), all_of_app(known, source)
         app = apps[0] if apps else None
         for other in apps[1:]:
-            values = yield from _beside(report, other, values)
+            values = yield from unsent_by_app(report, other, values)
         early, late, end_ms = yield from _divided(own, app, values)
         if early and app is not None and own is not None:
-            early = yield from _beside(report, app, early)
+            early = yield from unsent_by_app(report, app, early)
         if early:
             own = yield from _guarded(report, early, own_device(own, source, early[0].time_ms))
             if own is not None:
@@ -93,7 +93,7 @@ def _divided(
     return early, late, max((begins[value.code] + MINUTE_MS for value in early), default=start_ms)
 
 
-def _beside(report: Report, app: Json, values: list[Value]) -> Generator[Call, Answer, list[Value]]:
+def unsent_by_app(report: Report, app: Json, values: list[Value]) -> Generator[Call, Answer, list[Value]]:
     """Of the values of an earlier import, or of a later registration of the device, those that the app has not sent."""
     path, start_ms = f"devices/{app['key']}/sensors", milliseconds(app["startedAt"]) - MINUTE_MS
     end_ms = FOREVER if app["endedAt"] is None else milliseconds(app["endedAt"])

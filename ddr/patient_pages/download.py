@@ -141,7 +141,7 @@ async def _answer(
     if request.method == "HEAD":
         return StreamingResponse((), headers=headers)  # which says no length, as it is not known
     core = core_of(request)
-    content = _in_turns(core, export.whole(read.pool, session.patient_id, content))
+    content = in_turns(core, export.whole(read.pool, session.patient_id, content))
     if session.acting:
         content = _while_in_force(core, session.patient_id, content)
     await record(core.pool, Event.DATA_DOWNLOADED, core.clock(), patient_id=session.patient_id)
@@ -165,7 +165,7 @@ async def _while_in_force(core: Core, patient_id: UUID, content: AsyncIterator[b
         yield piece
 
 
-async def _in_turns(core: Core, content: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def in_turns(core: Core, content: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     """The pieces, each made while few are made for others: a turn of the pages would be held for as long as a client
     reads. One that reads as fast as they are made is never waited for: others get their turn here."""
     breath = Breath()
@@ -235,13 +235,14 @@ async def _bundle(core: Core, patient_id: UUID, lang: str, upto_no: int) -> Asyn
 
 
 async def _everything(core: Core, patient_id: UUID, lang: str, upto_no: int) -> AsyncIterator[Resource]:
-    async for resource in _resources(core, patient_id):
+    async for resource in measured_resources(core, patient_id):
         yield resource
     async for resource in record_copy.resources(core, patient_id, lang, upto_no):
         yield resource
 
 
-async def _resources(core: Core, patient_id: UUID) -> AsyncIterator[Resource]:
+async def measured_resources(core: Core, patient_id: UUID) -> AsyncIterator[Resource]:
+    """Devices, metrics and everything measured, as a DiGA that may see all would get it."""
     now_ms, subject, declared = core.clock(), uuid4().urn, await restores(core.pool)
     for row in await export.devices(core.pool, patient_id):
         yield device_resource(row, core.ids, device_status(row, now_ms, _delay_ms(core, row["measures"])))

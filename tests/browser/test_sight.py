@@ -8,7 +8,7 @@ from itertools import combinations
 import pytest
 from playwright.async_api import Locator
 
-from ddr.settings_checks import _luminance
+from ddr.settings_checks import luminance
 from tests.browser.conftest import Site, Window, shoot
 from tests.browser.test_data import fill, log_in
 from tests.browser.test_pairing import CGM, PRESSURE, overflow
@@ -26,7 +26,7 @@ BEYOND = """() => [...document.querySelectorAll(".card *:not(.scroll *, svg *, .
 
 def contrast(one: str, other: str) -> float:
     """The contrast of two opaque colours, as browsers write them (WCAG 2.2)."""
-    lighter, darker = sorted((_luminance(_hex(one)), _luminance(_hex(other))), reverse=True)
+    lighter, darker = sorted((luminance(_hex(one)), luminance(_hex(other))), reverse=True)
     return (lighter + 0.05) / (darker + 0.05)
 
 

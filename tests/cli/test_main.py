@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from ddr import __version__
 from ddr.cli.errors import CommandError
-from ddr.cli.serve import _check_state
+from ddr.cli.serve import check_state
 from ddr.demo.recorder import free_ports
 from tests.cli.recorder import ddr, settings_for
 from tests.support.database import fresh_database
@@ -103,7 +103,7 @@ def test_the_version() -> None:
 
 def test_a_state_directory_of_somebody_else(tmp_path: Path) -> None:
     with patch("os.access", return_value=False), pytest.raises(CommandError, match=f"{tmp_path} cannot be written"):
-        _check_state(tmp_path)
+        check_state(tmp_path)
 
 
 def test_a_server_certificate_that_has_ended(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import jsonschema  # type: ignore[import-untyped]
 import pytest
 from rich.console import Console
 
-from ddr.cli.conform import _status
+from ddr.cli.conform import exit_status
 from ddr.cli.main import main
 from ddr.conform.authorization import Pairing, Request
 from ddr.conform.browser import Person
@@ -102,9 +102,9 @@ def test_faults_of_the_kit_have_a_verdict_of_their_own(act: Callable[[Kit], obje
     result = one_of(found, act)
     assert result.verdict is Verdict.KIT_ERROR and "test_endings.py" not in result.text, result.text
     document = told(found, [result])
-    assert _status(document) == 1  # nothing has passed
+    assert exit_status(document) == 1  # nothing has passed
     document = told(found, [result, *run(found, [check(lambda one: None)])])
-    assert document["summary"]["kit error"] == 1 and _status(document) == 3
+    assert document["summary"]["kit error"] == 1 and exit_status(document) == 3
     (error,) = ElementTree.fromstring(junit(document)).findall(".//error")
     assert error.get("type") == "kit error"
 
@@ -163,7 +163,7 @@ def test_a_recorder_that_is_lost_has_failed_and_ends_the_run() -> None:
     assert [one.verdict for one in results] == verdicts
     assert results[1].shown and all(one.status == 0 for one in results[1].shown)
     document = told(found, results)
-    assert "cannot be reached" in document["stopped"] and _status(document) == 1
+    assert "cannot be reached" in document["stopped"] and exit_status(document) == 1
 
 
 @pytest.mark.parametrize(
@@ -186,7 +186,7 @@ def test_what_breaks_a_recommendation_is_a_remark(
     found = kit(answers(bundle()))
     results = run(found, [check(lambda one: None), check(fail, "fails", requirements)])
     document = told(found, results, strict)
-    assert _status(document) == status
+    assert exit_status(document) == status
     assert document["summary"]["failed"] == 1, "it is told as what it is"
     assert [one["remark"] for one in document["checks"]] == [False, status == 0]
     root = ElementTree.fromstring(junit(document))
@@ -221,7 +221,7 @@ def test_an_interrupted_run_ends_with_all_its_results() -> None:
     found = kit(answers(bundle()))
     results = run(found, [check(lambda one: None), check(interrupt), check(lambda one: None)])
     assert [one.verdict for one in results] == [Verdict.PASSED, Verdict.NOT_RUN, Verdict.NOT_RUN]
-    assert _status(told(found, results)) == 130
+    assert exit_status(told(found, results)) == 130
 
 
 def test_nobody_at_the_keyboard_is_not_the_recorders_fault() -> None:

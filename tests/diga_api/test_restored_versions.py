@@ -12,7 +12,7 @@ import pytest
 from ddr.fhir.instants import date_time
 from ddr.fhir.versions import Restore, stored_versions, version_number
 from ddr.http.core import Core
-from ddr.patient_pages.download import _resources
+from ddr.patient_pages.download import measured_resources
 from ddr.scopes.diga import Diga
 from ddr.store.authorization import restore
 from ddr.store.gateways import tokens
@@ -83,7 +83,7 @@ class Scene:
 
     async def copy(self) -> dict[tuple[str, str], str]:
         """The versions in the patient's own copy."""
-        found = [one async for one in _resources(self.core, self.diga.patient_id)]
+        found = [one async for one in measured_resources(self.core, self.diga.patient_id)]
         return {
             (one["resourceType"], one["id"]): one["meta"]["versionId"]
             for one in found

@@ -17,7 +17,7 @@ from ddr.imports.calls import Answer, Refused, Report, Steps, instant
 from ddr.imports.formats import read
 from ddr.imports.model import CGM, CGM_SYSTEM, Source, Value
 from ddr.imports.naming import measurement_key
-from ddr.imports.sending import _beside, sending
+from ddr.imports.sending import sending, unsent_by_app
 from ddr.imports.taking_back import taking_back
 from ddr.store.gateways import tokens
 from ddr.store.series.chunks import readings_between
@@ -520,7 +520,7 @@ def test_many_values_beside_an_app_are_told_apart_in_one_go(monkeypatch: pytest.
         return real(value)
 
     monkeypatch.setattr(Value, "__hash__", counted)
-    steps = _beside(Report(), {"key": "d", "startedAt": instant(0), "endedAt": None}, values)
+    steps = unsent_by_app(Report(), {"key": "d", "startedAt": instant(0), "endedAt": None}, values)
     next(steps)
     steps.send(Answer(200, {"sensors": [sensor]}))
     with pytest.raises(StopIteration) as done:

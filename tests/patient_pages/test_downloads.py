@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 from ddr.http.core import DOWNLOADS, Core
-from ddr.patient_pages.download import _in_turns
+from ddr.patient_pages.download import in_turns
 
 
 async def test_few_are_made_at_once_and_who_does_not_read_holds_up_nobody(core: Core) -> None:
@@ -23,10 +23,10 @@ async def test_few_are_made_at_once_and_who_does_not_read_holds_up_nobody(core: 
             yield b"a"
 
     async def read() -> bytes:
-        return b"".join([piece async for piece in _in_turns(core, pieces())])
+        return b"".join([piece async for piece in in_turns(core, pieces())])
 
     async with asyncio.timeout(60):
-        unread = [_in_turns(core, pieces()) for _ in range(2 * DOWNLOADS)]
+        unread = [in_turns(core, pieces()) for _ in range(2 * DOWNLOADS)]
         assert await asyncio.gather(*(anext(one) for one in unread)) == [b"a"] * len(unread)
         assert await asyncio.gather(*(read() for _ in range(5 * DOWNLOADS))) == [b"aaa"] * 5 * DOWNLOADS
     assert most == DOWNLOADS

@@ -64,7 +64,7 @@ class Registered:
     async def listed(self, *mivs: str) -> Listed:
         """A new DiGA in the DiGA-VZ, read by the recorder."""
         number = f"{50_000 + self.ddr.number()}"
-        pair = self.ddr._spare.pop()
+        pair = self.ddr.spare()
         valuesets = [miv.valueset for name in mivs if (miv := self.ddr.core.catalog.by_name(name))]
         entry = ListedDiga(number, f"DiGA {number}", "GmbH", f"https://d{number}.example/cb", valuesets, [pair.der])
         self.state.digas.append(entry)

@@ -118,7 +118,7 @@ async def test_trust_comes_from_the_registries_alone(world: Registered, home: Ho
     with pytest.raises(DigaRefused) as unknown:
         await stranger.push_request(world.ddr.scopes(BG))
     assert unknown.value.status == 401
-    without = replace(listed, client=await world.client(listed.entry, world.ddr._spare.pop()))
+    without = replace(listed, client=await world.client(listed.entry, world.ddr.spare()))
     assert (await refused(without, BG)).status == 401
     assert await status(without, tokens) == 401
 
@@ -217,7 +217,7 @@ async def test_a_newest_package_that_cannot_be_opened_is_told_at_once_and_refuse
 @requirement("REG-007", "REG-011", "REG-014")
 async def test_each_change_in_the_diga_vz_is_followed(world: Registered, diga: Listed, home: Home) -> None:
     tokens = await diga.pair(home.patient, BG, BP)
-    new = world.ddr._spare.pop()
+    new = world.ddr.spare()
     diga.entry.certificates.append(new.der)
     await world.pass_time(900)
     rolled = replace(diga, client=await world.client(diga.entry, new))

