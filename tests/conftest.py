@@ -12,6 +12,7 @@ import shutil
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -173,6 +174,20 @@ async def pool(settings: Settings) -> AsyncIterator[asyncpg.Pool]:
     yield pool
     async with in_time():
         await pool.close()
+
+
+@pytest.fixture
+async def own_url(database_url: str) -> AsyncIterator[str]:
+    """A database of this test's own, with the schema and nothing else."""
+    async with migrated_database(database_url) as url:
+        yield url
+
+
+@pytest.fixture
+async def own_pool(settings: Settings, own_url: str) -> AsyncIterator[asyncpg.Pool]:
+    """A pool on it."""
+    async with await open_pool(replace(settings, database_url=own_url)) as pool:
+        yield pool
 
 
 @pytest.fixture

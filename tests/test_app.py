@@ -12,15 +12,15 @@ import ddr.app
 from ddr.app import create_apps, running
 from ddr.http.asgi import ASGIApp, Receive, Scope, Send
 from ddr.http.core import Core
-from ddr.oauth.keys import Keys
 from ddr.settings import Settings
-from ddr.store.database.sealing import key_encryption_key
-from ddr.tls.peer import client_certificate, with_certificate
+from ddr.tls.peer import client_certificate
+from tests.support.proved import proved
+from tests.support.signer import with_signer
 
 
 @pytest.fixture
 async def composed(core: Core) -> Core:
-    return replace(core, signer=await Keys.load(core.pool, key_encryption_key(core.settings, make=True), core.clock()))
+    return await with_signer(core)
 
 
 async def get(app: ASGIApp, path: str, method: str = "GET", headers: dict[str, str] | None = None) -> httpx.Response:
@@ -108,13 +108,9 @@ async def test_a_certificate_header_counts_only_behind_a_proxy(
         seen.append(client_certificate(scope))
         await ddr.app.NOT_FOUND(scope, receive, send)
 
-    async def connected(scope: Scope, receive: Receive, send: Send) -> None:
-        with_certificate(scope, b"of the handshake")
-        await app(scope, receive, send)
-
     monkeypatch.setattr(ddr.app, room, lambda core: watching)
     app = create_apps(replace(composed, settings=replace(composed.settings, client_cert_header=header)))[listener]
-    await get(connected, path, headers={"Client-Cert": ":cHJveHk=:"})
+    await get(proved(app, b"of the handshake"), path, headers={"Client-Cert": ":cHJveHk=:"})
     assert seen == [b"proxy" if header else b"of the handshake"]
 
 

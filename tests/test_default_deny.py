@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from itertools import product
 
 import httpx
@@ -20,10 +19,9 @@ from ddr.gateway.app import OPENAPI
 from ddr.gateway.app import ROUTES as GATEWAY
 from ddr.http.core import Core
 from ddr.oauth.app import create_oauth_backend, create_oauth_public
-from ddr.oauth.keys import Keys
 from ddr.patient_pages import app as consent
-from ddr.store.database.sealing import key_encryption_key
 from ddr.store.patients.sessions import new_cookie
+from tests.support.signer import with_signer
 
 METHODS = ("HEAD", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
 SPELLINGS = ("{}", "{}/", "/{}", "{}/x", "{}%00", "{}%2e%2e", "{}/../../fhir/Observation", "{}?x=1", "{};x=1")
@@ -42,7 +40,7 @@ OPEN = {
 
 @pytest.fixture
 async def composed(core: Core) -> Core:
-    return replace(core, signer=await Keys.load(core.pool, key_encryption_key(core.settings, make=True), core.clock()))
+    return await with_signer(core)
 
 
 def declared(core: Core) -> Iterator[str]:

@@ -11,7 +11,7 @@ import orjson
 from joserfc import jwt
 from joserfc.jwk import ECKey
 
-from tests.spec.backend import Backend, Json, claims, granted, refused, unauthorized
+from tests.spec.backend import Backend, claims, granted, header_of, refused, unauthorized
 from tests.spec.world import BG, BP, CGM, Home, later
 from tests.support.recorder import Patient
 
@@ -19,13 +19,6 @@ from tests.support.recorder import Patient
 def segment(content: Any) -> str:
     """JSON in base64url."""
     return base64.urlsafe_b64encode(orjson.dumps(content)).rstrip(b"=").decode()
-
-
-def header_of(token: str) -> Json:
-    """The header of a JWT."""
-    part = token.split(".")[0]
-    found: Json = orjson.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
-    return found
 
 
 async def test_stolen_refresh_token_used_by_the_thief_first(honest: Backend, patient: Patient) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -25,17 +24,9 @@ from ddr.store.database.errors import StoreError
 from ddr.store.database.pool import connect
 from ddr.store.gateways import tokens
 from tests.cli.recorder import ddr, settings_for
-from tests.support.database import migrated_database
 from tests.support.full_disk import full_after
 
 KEY = base64.b64encode(b"k" * 32).decode()
-
-
-@pytest.fixture
-async def own_url(database_url: str) -> AsyncIterator[str]:
-    """A database of its own."""
-    async with migrated_database(database_url) as url:
-        yield url
 
 
 async def told(*arguments: str, settings: dict[str, Any]) -> tuple[int, str]:

@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import asyncpg
 import httpx
 import pytest
 
@@ -24,6 +23,7 @@ from ddr.store.audit.trail import Event, record
 from ddr.store.database.pool import connect
 from tests.cli.recorder import COMMAND_SECONDS, START_SECONDS, Recorder, command, ddr, environment, settings_for
 from tests.support.postgres import Server, own_server
+from tests.support.reached import fetchval
 
 PAGE = Path(__file__).parents[2] / "docs" / "backup.md"
 pytestmark = pytest.mark.packaging
@@ -102,14 +102,6 @@ async def sealed(url: str) -> str:
     return f"{no}:{chain.hex()}"
 
 
-async def value(url: str, query: str) -> Any:
-    connection = await asyncpg.connect(url)
-    try:
-        return await connection.fetchval(query)
-    finally:
-        await connection.close()
-
-
 def served(life: Life, url: str, head: str) -> None:
     """The recorder runs on this database, and its trail is whole."""
     life.settings = {**life.settings, "database_url": url}
@@ -146,13 +138,13 @@ async def test_a_dump_is_restored_into_another_server(primary: Server, life: Lif
         await asyncio.to_thread(life.measure, "after")
     finally:
         recorder.stop()
-    secrets = await value(primary.url, "SELECT string_agg(secret::text, '' ORDER BY name) FROM secret")
+    secrets = await fetchval(primary.url, "SELECT string_agg(secret::text, '' ORDER BY name) FROM secret")
     with own_server(tmp_path / "second") as second:
         second.account.run(["/bin/cp", str(dump), str(second.home / "ddr.dump")])
         carry_out("Restore of a dump", second, DUMP=dump)
-        assert await value(second.url, "SELECT string_agg(secret::text, '' ORDER BY name) FROM secret") == secrets
+        assert await fetchval(second.url, "SELECT string_agg(secret::text, '' ORDER BY name) FROM secret") == secrets
         await asyncio.to_thread(served, life, second.url, head)
-        assert await value(second.url, "SELECT count(*) FROM measurement") == 2, "the one after the dump is lost"
+        assert await fetchval(second.url, "SELECT count(*) FROM measurement") == 2, "the one after the dump is lost"
 
 
 async def test_recovery_to_the_instant_before_a_mistake(primary: Server, life: Life, tmp_path: Path) -> None:
@@ -168,14 +160,14 @@ async def test_recovery_to_the_instant_before_a_mistake(primary: Server, life: L
         carry_out("Base backup", primary, BACKUP=backup)
         await asyncio.to_thread(life.measure, "after-the-backup")
         head = await sealed(primary.url)
-        instant = await value(primary.url, "SELECT clock_timestamp()::text")
+        instant = await fetchval(primary.url, "SELECT clock_timestamp()::text")
     finally:
         recorder.stop()
-    await value(primary.url, "DELETE FROM measurement")
-    await value(primary.url, "SELECT pg_switch_wal()")
+    await fetchval(primary.url, "DELETE FROM measurement")
+    await fetchval(primary.url, "SELECT pg_switch_wal()")
     deadline = time.monotonic() + START_SECONDS
     lag = "SELECT last_archived_wal >= pg_walfile_name(pg_current_wal_lsn() - 1) FROM pg_stat_archiver"
-    while not await value(primary.url, lag):
+    while not await fetchval(primary.url, lag):
         assert time.monotonic() < deadline
         await asyncio.sleep(0.1)
     primary.kill()  # this machine is lost
@@ -183,10 +175,10 @@ async def test_recovery_to_the_instant_before_a_mistake(primary: Server, life: L
     try:
         carry_out("Recovery", second, ARCHIVE=archive, BACKUP=backup, TARGET=second.data, INSTANT=instant)
         second.start()
-        while await value(second.url, "SELECT pg_is_in_recovery()"):
+        while await fetchval(second.url, "SELECT pg_is_in_recovery()"):
             assert time.monotonic() < deadline
             await asyncio.sleep(0.1)
-        assert await value(second.url, "SELECT count(*) FROM measurement") == 2
+        assert await fetchval(second.url, "SELECT count(*) FROM measurement") == 2
         await asyncio.to_thread(served, life, second.url, head)
     finally:
         second.dispose()

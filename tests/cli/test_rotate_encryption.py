@@ -6,7 +6,7 @@ import base64
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,18 +16,10 @@ import httpx
 import pytest
 
 from tests.cli.recorder import START_SECONDS, Recorder, ddr, settings_for
-from tests.support.database import migrated_database
 
 pytestmark = pytest.mark.slow
 
 OLD, NEW = (base64.b64encode(letter * 32).decode() for letter in (b"o", b"n"))
-
-
-@pytest.fixture
-async def own_url(database_url: str) -> AsyncIterator[str]:
-    """A database of its own."""
-    async with migrated_database(database_url) as url:
-        yield url
 
 
 @pytest.fixture

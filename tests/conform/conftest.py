@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
+
+import pytest
 
 from ddr.conform.kit import Kit
 from ddr.conform.pacing import Pace, Patience
@@ -10,8 +13,17 @@ from ddr.conform.run import Result
 from ddr.conform.verdict import Verdict
 from ddr.conform.view import View
 from tests.spec.conftest import ddr, examined
+from tests.spec.examined import Examined
 
 __all__ = ["ddr", "examined"]
+
+
+@pytest.fixture(scope="module")
+async def paired(examined: Examined) -> Kit:
+    """A kit that has paired: its tokens serve for all faults that do not lie on the way to them."""
+    kit = examined.kit()
+    await asyncio.to_thread(lambda: kit.views)
+    return kit
 
 
 def with_pairings(kit: Kit, paired: Kit) -> None:

@@ -57,14 +57,6 @@ def named(*names: str) -> list[Check]:
     return [one for one in CHECKS.values() if one.name in names]
 
 
-@pytest.fixture(scope="module")
-async def paired(examined: Examined) -> Kit:
-    """A kit that has paired: its tokens serve for all faults that do not lie on the way to them."""
-    kit = examined.kit()
-    await asyncio.to_thread(lambda: kit.views)
-    return kit
-
-
 async def judged(
     examined: Examined, paired: Kit, seen_before: Earlier, fault: Fault, checks: Sequence[Check]
 ) -> list[Result]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import httpx
 import pytest
 
@@ -20,13 +18,6 @@ from tests.spec.examined import Examined
 # Those that look at what came from the FHIR server; not those that log in anew or end the pairing.
 APART = ("pairing", "consents", "ending", "changes", "two_times", "par", "authorize", "tokens", "client_certificates")
 CHECKS = [one for one in all_checks() if not one.run.__module__.endswith(APART)]
-
-
-@pytest.fixture(scope="module")
-async def paired(examined: Examined) -> Kit:
-    kit = examined.kit()
-    await asyncio.to_thread(lambda: kit.views)
-    return kit
 
 
 async def test_a_pushed_request_may_live_for_long_and_say_nothing_of_caches(examined: Examined, paired: Kit) -> None:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 
 import pytest
 
 from ddr.http.core import Core
-from ddr.oauth.keys import Keys
 from ddr.scopes.diga import Diga
-from ddr.store.database.sealing import key_encryption_key
 from tests.diga_api.world import Backend, Body
+from tests.support.signer import with_signer
 from tests.support.trust import FakeTrust
 
 Pair = Callable[..., Awaitable[Backend]]
@@ -21,7 +19,7 @@ Pair = Callable[..., Awaitable[Backend]]
 @pytest.fixture
 async def core(core: Core) -> Core:
     """The Core of this test, with a signer."""
-    return replace(core, signer=await Keys.load(core.pool, key_encryption_key(core.settings, make=True), core.clock()))
+    return await with_signer(core)
 
 
 @pytest.fixture

@@ -13,7 +13,6 @@ import httpx
 
 from ddr.diga_api.app import create_fhir
 from ddr.fhir.instants import date_time
-from ddr.http.asgi import Receive, Scope, Send
 from ddr.http.core import Core
 from ddr.http.request_log.logged import logged
 from ddr.miv.model import Miv
@@ -21,7 +20,7 @@ from ddr.scopes.diga import Diga
 from ddr.scopes.parse import Scopes
 from ddr.series.packing import encode
 from ddr.store.database.ids import Kind
-from ddr.tls.peer import with_certificate
+from tests.support.proved import proved
 
 MINUTE = 60_000
 HOUR = 60 * MINUTE
@@ -286,12 +285,7 @@ class Backend:
 def fhir_client(core: Core, certificate: bytes | None) -> httpx.AsyncClient:
     """A client of the FHIR room whose connection has proved `certificate`."""
     app = logged(create_fhir(core), core, "diga")
-
-    async def over_tls(scope: Scope, receive: Receive, send: Send) -> None:
-        with_certificate(scope, certificate)
-        await app(scope, receive, send)
-
-    return httpx.AsyncClient(transport=httpx.ASGITransport(over_tls), base_url="https://ddr.example")
+    return httpx.AsyncClient(transport=httpx.ASGITransport(proved(app, certificate)), base_url="https://ddr.example")
 
 
 def ids(bundle: dict[str, Any], mode: str = "match") -> list[str]:

@@ -58,6 +58,14 @@ async def stranger(core: Core) -> AsyncIterator[Client]:
         yield client
 
 
+@pytest.fixture
+async def cgm(client: Client) -> Client:
+    """The gateway of the patient, with a continuous sensor that began an hour ago."""
+    await put_device(client, "cgm", **CGM)
+    await put_sensor(client, "cgm", "glucose", startedAt="2026-11-22T09:00:00Z")
+    return client
+
+
 async def put_device(client: Client, key: str, **members: Any) -> httpx.Response:
     """Register a blood glucose meter, or what `members` say."""
     return await client.put(f"/devices/{key}", json={**METER, "startedAt": START, **members})

@@ -53,7 +53,7 @@ class Reader:
 
     async def found(self, query: Query) -> tuple[dict[tuple[int, int], ChunkView], int]:
         """What a search finds, in its order: by epoch and number; and as of when."""
-        pairs = [(name, prefix + _text(name, one)) for name, prefix, one in query]
+        pairs = [(name, prefix + searched(name, one)) for name, prefix, one in query]
         pairs += [("_sort", "date"), ("_count", str(MOST))]
         search = parse_search("Observation", pairs, self._core.clock(), self._core.settings.fhir_base)
         page = await first_page(self._core.pool, self._view, Names(self._core.ids, {}), search, MOST, 0)
@@ -99,10 +99,11 @@ def _matches(chunk: ChunkView, name: str, prefix: str, one: int | str) -> bool:
     if isinstance(one, str):
         return chunk.status == one
     target = _period(chunk) if name == "date" else date_range(instant(chunk.updated_ms))
-    return compare(prefix, date_range(_text(name, one)), target)
+    return compare(prefix, date_range(searched(name, one)), target)
 
 
-def _text(name: str, one: int | str) -> str:
+def searched(name: str, one: int | str) -> str:
+    """The text of a value that the parameter `name` is searched for."""
     if isinstance(one, str):
         return one
     return instant(one) if name == "_lastUpdated" else date_time(one)

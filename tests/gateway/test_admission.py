@@ -29,14 +29,6 @@ def body(clock: Clock, value: int = 100, periods_ago: int = 0) -> dict[str, Any]
     return {"unit": "mg/dL", "readings": [{"time": date_time(clock() - periods_ago * PERIOD), "value": value}]}
 
 
-@pytest.fixture
-async def cgm(client: Client) -> Client:
-    """The gateway, with a continuous sensor registered."""
-    await put_device(client, "cgm", **CGM)
-    await put_sensor(client, "cgm", "glucose", startedAt="2026-11-22T09:00:00Z")
-    return client
-
-
 async def test_a_repeated_request_gets_its_answer_again(cgm: Client, clock: Clock) -> None:
     key = {"idempotency-key": "upload-1"}
     first, again = [await cgm.post(READINGS, json=body(clock), headers=key) for _ in range(2)]

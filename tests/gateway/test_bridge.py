@@ -23,7 +23,6 @@ from ddr.fhir.instants import date_time
 from ddr.gateway import bridge_readings, readings
 from ddr.gateway.app import create_gateway
 from ddr.http import writers
-from ddr.http.asgi import ASGIApp, Receive, Scope, Send
 from ddr.http.core import Core
 from ddr.registries.certificates import expires_ms, fingerprint
 from ddr.series import tail
@@ -34,31 +33,21 @@ from ddr.store.gateways.certificates import Said
 from ddr.store.patients import administration, identities
 from ddr.store.series import bulk, sensors
 from ddr.store.series.sensors import Remembered
-from ddr.tls.peer import with_certificate
 from tests.gateway.conftest import CGM, Client, make_client, put_device, put_sensor
 from tests.gateway.contract import check_answer
 from tests.support.citus import one_server_only
 from tests.support.clock import Clock
+from tests.support.proved import proved
 
 PATH = "/bridge/readings"
 PERIOD = 300_000
 STORED = "SELECT k, start_ms, last_ms, version, filled, status, times, vals FROM chunk WHERE patient_id = $1 ORDER BY k"
 
 
-def connected(app: ASGIApp, der: bytes | None) -> ASGIApp:
-    """`app` as it sees requests of a connection with this certificate."""
-
-    async def seen(scope: Scope, receive: Receive, send: Send) -> None:
-        with_certificate(scope, der)
-        await app(scope, receive, send)
-
-    return seen
-
-
 def bridge_client(core: Core, der: bytes | None, **headers: str) -> Client:
     """A client with this certificate; every answer must be one that the API's description knows."""
     return Client(
-        transport=httpx.ASGITransport(connected(create_gateway(core), der)),
+        transport=httpx.ASGITransport(proved(create_gateway(core), der)),
         base_url="https://gateway/gateway/v1",
         headers=headers,
         event_hooks={"response": [check_answer]},

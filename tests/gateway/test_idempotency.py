@@ -12,20 +12,12 @@ from ddr.gateway import idempotency
 from ddr.http.core import Core
 from ddr.store.gateways import requests as store
 from ddr.store.series.chunks import append
-from tests.gateway.conftest import CGM, Client, put_device, put_sensor
+from tests.gateway.conftest import Client
 from tests.gateway.phd import METER, bundle, device
 from tests.gateway.test_admission import READINGS, body
 from tests.support.clock import Clock
 
 KEY = {"idempotency-key": "upload"}
-
-
-@pytest.fixture
-async def cgm(client: Client) -> Client:
-    """The gateway, with a continuous sensor registered."""
-    await put_device(client, "cgm", **CGM)
-    await put_sensor(client, "cgm", "glucose", startedAt="2026-11-22T09:00:00Z")
-    return client
 
 
 class Slow:

@@ -35,7 +35,7 @@ from ddr.store.search.sources import Term, View
 from tests.diga_api.naive import FAR, Range, compare, date_range
 from tests.gateway.conftest import METER
 from tests.gateway.measurement_model import CODES, DAY, ERROR, Differs, Item, Measurement, Model
-from tests.gateway.record_search import PREFIXES, Query
+from tests.gateway.record_search import PREFIXES, Query, searched
 from tests.support.budget import budget, limited
 from tests.support.clock import Clock
 from tests.support.loop import Loop, Run
@@ -352,7 +352,7 @@ class MeasurementMachine(RuleBasedStateMachine):
         everything, _ = self.run(reader.found([], Kind.MEASUREMENT))
         try:
             found, _ = self.run(
-                reader.found([(name, prefix + _text(name, one)) for name, prefix, one in query], Kind.MEASUREMENT)
+                reader.found([(name, prefix + searched(name, one)) for name, prefix, one in query], Kind.MEASUREMENT)
             )
         except FhirError:  # no instant is in all of the ranges
             return
@@ -391,17 +391,11 @@ def there_of(model: Model, reader: Reader) -> dict[int, Measurement]:
     return model.shown(reader.floors)
 
 
-def _text(name: str, one: int | str) -> str:
-    if isinstance(one, str):
-        return one
-    return instant(one) if name == "_lastUpdated" else date_time(one)
-
-
 def _matches(measurement: Measurement, resource: Any, name: str, prefix: str, one: int | str) -> bool:
     if isinstance(one, str):
         return measurement.status == one
     target = _period(measurement) if name == "date" else date_range(resource["meta"]["lastUpdated"])
-    return compare(prefix, date_range(_text(name, one)), target)
+    return compare(prefix, date_range(searched(name, one)), target)
 
 
 def _period(measurement: Measurement) -> Range:

@@ -21,7 +21,8 @@ from ddr.operations.pairing import approve
 from ddr.scopes.diga import Diga
 from ddr.scopes.parse import Scopes
 from ddr.store.authorization import tokens
-from ddr.tls.peer import LOST, with_certificate
+from ddr.tls.peer import LOST
+from tests.support.proved import proved
 
 VERIFIER = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"
 STATE = "af0ifjsldkj"
@@ -36,12 +37,7 @@ def new_diga(valuesets: frozenset[str]) -> tuple[Diga, bytes]:
 
 def connected(app: ASGIApp, certificate: bytes | None) -> httpx.AsyncClient:
     """A client whose connection has proved `certificate`."""
-
-    async def over_tls(scope: Scope, receive: Receive, send: Send) -> None:
-        with_certificate(scope, certificate)
-        await app(scope, receive, send)
-
-    return httpx.AsyncClient(transport=httpx.ASGITransport(over_tls), base_url="https://ddr.example")
+    return httpx.AsyncClient(transport=httpx.ASGITransport(proved(app, certificate)), base_url="https://ddr.example")
 
 
 def public(core: Core) -> httpx.AsyncClient:

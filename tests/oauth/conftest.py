@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
 
 from ddr.http.core import Core
-from ddr.oauth.keys import Keys
-from ddr.store.database.sealing import key_encryption_key
 from tests.oauth.backend import DigaBackend, new_diga
+from tests.support.signer import with_signer
 from tests.support.trust import FakeTrust
 
 
 @pytest.fixture
 async def core(core: Core) -> Core:
     """The Core of this test, with a signer."""
-    return replace(core, signer=await Keys.load(core.pool, key_encryption_key(core.settings, make=True), core.clock()))
+    return await with_signer(core)
 
 
 @pytest.fixture

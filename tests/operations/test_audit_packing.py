@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -16,12 +14,9 @@ from ddr.operations.audit_packing import pack_some
 from ddr.operations.audit_reading import entries
 from ddr.operations.audit_trail import purge, seal
 from ddr.operations.audit_verifying import verify
-from ddr.settings import Settings
 from ddr.store.audit import days, packs, patients, seals
 from ddr.store.audit.trail import Event, record
-from ddr.store.database.pool import open_pool
 from tests.support.audit import ALL, DAY_MS, HOUR_MS, Person, pack_all, people, told, write_day
-from tests.support.database import migrated_database
 from tests.support.day import today
 from tests.support.full_disk import full_after
 from tests.support.touched import touched
@@ -33,10 +28,9 @@ def tomorrow_ms() -> int:
 
 
 @pytest.fixture
-async def trail(settings: Settings, database_url: str) -> AsyncIterator[asyncpg.Pool]:
+def trail(own_pool: asyncpg.Pool) -> asyncpg.Pool:
     """A database of its own: a chain covers the whole trail, those of other tests included."""
-    async with migrated_database(database_url) as url, await open_pool(replace(settings, database_url=url)) as pool:
-        yield pool
+    return own_pool
 
 
 async def tamper(pool: asyncpg.Pool, *statements: str) -> None:

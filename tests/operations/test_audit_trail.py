@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from dataclasses import replace
 
 import asyncpg
 import pytest
 
 from ddr.operations.audit_trail import SLICE, seal
 from ddr.operations.audit_verifying import verify
-from ddr.settings import Settings
 from ddr.store.audit.trail import Event, record
-from ddr.store.database.pool import open_pool
-from tests.support.database import migrated_database
 
 NOW = 1_795_341_600_000
 
 
 @pytest.fixture
-async def trail(settings: Settings, database_url: str) -> AsyncIterator[asyncpg.Pool]:
+def trail(own_pool: asyncpg.Pool) -> asyncpg.Pool:
     """A database of its own: a chain covers the whole trail, those of other tests included."""
-    async with migrated_database(database_url) as url, await open_pool(replace(settings, database_url=url)) as pool:
-        yield pool
+    return own_pool
 
 
 async def write(pool: asyncpg.Pool, count: int, at_ms: int = NOW) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 from uuid import uuid4
@@ -26,9 +25,7 @@ from ddr.store.audit import request_log_packs as packs
 from ddr.store.audit import request_log_seals as store
 from ddr.store.audit.request_log import Batch, add, add_late
 from ddr.store.database.faults import ChangedMeanwhile
-from ddr.store.database.pool import open_pool
 from tests.support.audit import DAY_MS
-from tests.support.database import migrated_database
 from tests.support.day import today
 from tests.support.request_log import ANSWERS, CLIENTS, Log, Pen, as_date, seal_lines, some_lines
 from tests.support.touched import touched
@@ -40,9 +37,8 @@ def tomorrow_ms() -> int:
 
 
 @pytest.fixture
-async def log(settings: Settings, database_url: str) -> AsyncIterator[Log]:
-    async with migrated_database(database_url) as url, await open_pool(replace(settings, database_url=url)) as pool:
-        yield Log(pool, settings, Pen(), uuid4())
+def log(settings: Settings, own_pool: asyncpg.Pool) -> Log:
+    return Log(own_pool, settings, Pen(), uuid4())
 
 
 def some_filters(count: int) -> list[Filters]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from uuid import uuid4
 
@@ -23,9 +22,7 @@ from ddr.store.audit import packs, patients
 from ddr.store.audit.packs import Pack
 from ddr.store.audit.seals import Run
 from ddr.store.database import clock
-from ddr.store.database.pool import open_pool
 from tests.support.audit import DAY_MS, HOUR_MS, pack_all, people, told, write_day
-from tests.support.database import migrated_database
 from tests.support.day import today
 from tests.support.request_log import Log, Pen, as_date
 
@@ -33,10 +30,9 @@ FAR = 400  # days by which a clock is ahead
 
 
 @pytest.fixture
-async def pool(settings: Settings, database_url: str) -> AsyncIterator[asyncpg.Pool]:
+def pool(own_pool: asyncpg.Pool) -> asyncpg.Pool:
     """A database of its own: chains cover all that is recorded."""
-    async with migrated_database(database_url) as url, await open_pool(replace(settings, database_url=url)) as pool:
-        yield pool
+    return own_pool
 
 
 @pytest.fixture

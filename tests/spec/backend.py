@@ -112,10 +112,19 @@ def granted(response: httpx.Response) -> Json:
     return found
 
 
+def header_of(token: str) -> Json:
+    """The header of a JWT."""
+    return _part(token, 0)
+
+
 def claims(token: str) -> Json:
     """The claims of a JWT, unverified."""
-    payload = token.split(".")[1]
-    found: Json = orjson.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+    return _part(token, 1)
+
+
+def _part(token: str, at: int) -> Json:
+    part = token.split(".")[at]
+    found: Json = orjson.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
     return found
 
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import secrets
 from dataclasses import replace
 
 import httpx
-import orjson
 import pytest
 
-from tests.spec.backend import Backend, Json, claims, granted, refused, unauthorized
+from tests.spec.backend import Backend, Json, claims, granted, header_of, refused, unauthorized
 from tests.spec.world import BG, BP, CGM, DAY, later
 from tests.support.recorder import Patient, Recorder
 
@@ -32,13 +30,6 @@ async def other(ddr: Recorder) -> Backend:
 async def patient(ddr: Recorder) -> Patient:
     """A new patient."""
     return await ddr.patient()
-
-
-def header_of(token: str) -> Json:
-    """The header of a JWT."""
-    segment = token.split(".")[0]
-    found: Json = orjson.loads(base64.urlsafe_b64decode(segment + "=" * (-len(segment) % 4)))
-    return found
 
 
 async def good(backend: Backend, tokens: Json) -> bool:

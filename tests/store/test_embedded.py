@@ -22,6 +22,7 @@ from ddr.store.database import binaries
 from ddr.store.database.account import Account
 from ddr.store.database.embedded import complaint, embedded
 from ddr.store.database.errors import StoreError
+from tests.support.reached import fetchval
 
 
 @pytest.fixture
@@ -31,21 +32,13 @@ def state(tmp_path: Path) -> Iterator[Path]:
     shutil.rmtree((tmp_path / "postgres").resolve(), ignore_errors=True)
 
 
-async def query(url: str, statement: str) -> object:
-    connection = await asyncpg.connect(url)
-    try:
-        return await connection.fetchval(statement)
-    finally:
-        await connection.close()
-
-
 async def test_data_survives_a_restart(state: Path) -> None:
     with embedded(state) as url:
-        await query(url, "CREATE TABLE kept AS SELECT 42 AS x")
+        await fetchval(url, "CREATE TABLE kept AS SELECT 42 AS x")
     with embedded(state) as url:
-        assert await query(url, "SELECT x FROM kept") == 42
+        assert await fetchval(url, "SELECT x FROM kept") == 42
     with pytest.raises(OSError):
-        await query(url, "SELECT 1")
+        await fetchval(url, "SELECT 1")
 
 
 def mode(directory: object) -> int:
@@ -54,8 +47,8 @@ def mode(directory: object) -> int:
 
 async def test_it_is_reachable_by_a_private_socket_only(state: Path) -> None:
     with embedded(state) as url:
-        assert await query(url, "SHOW listen_addresses") == ""
-        assert mode(await query(url, "SHOW unix_socket_directories")) == 0o700
+        assert await fetchval(url, "SHOW listen_addresses") == ""
+        assert mode(await fetchval(url, "SHOW unix_socket_directories")) == 0o700
     assert mode(state / "postgres") == 0o700
 
 
@@ -63,7 +56,7 @@ async def test_a_second_command_shares_it_and_a_second_recorder_is_refused(state
     with embedded(state) as url:
         with embedded(state) as other:
             assert other == url
-        assert await query(url, "SELECT 1") == 1
+        assert await fetchval(url, "SELECT 1") == 1
         with pytest.raises(StoreError, match="in use by another recorder"), embedded(state, share=False):
             pass
 
@@ -83,7 +76,7 @@ def start_and_kill_a_recorder(state: Path) -> None:
 async def test_a_killed_recorder_leaves_nothing_in_the_way(state: Path) -> None:
     start_and_kill_a_recorder(state)
     with embedded(state, share=False) as url:
-        assert await query(url, "SELECT 1") == 1
+        assert await fetchval(url, "SELECT 1") == 1
 
 
 def pid(state: Path) -> int:
@@ -95,10 +88,10 @@ async def patiently(url: str, statement: str) -> object:
     """The answer, once the server is there."""
     for _ in range(600):
         try:
-            return await query(url, statement)
+            return await fetchval(url, statement)
         except (OSError, asyncpg.PostgresError):
             await asyncio.sleep(0.1)
-    return await query(url, statement)
+    return await fetchval(url, statement)
 
 
 @pytest.fixture(params=["usual", "adopting"])
@@ -114,7 +107,7 @@ def parent(request: pytest.FixtureRequest) -> Iterator[None]:
 async def test_a_recorder_starts_a_killed_server_again(state: Path) -> None:
     """kill -9, as the kernel does when memory runs out."""
     with embedded(state, share=False) as url:
-        await query(url, "CREATE TABLE kept AS SELECT 42 AS x")
+        await fetchval(url, "CREATE TABLE kept AS SELECT 42 AS x")
         for _ in range(2):
             os.kill(killed := pid(state), signal.SIGKILL)
             assert await patiently(url, "SELECT x FROM kept") == 42
@@ -126,7 +119,7 @@ async def test_the_end_of_a_server_that_was_killed_before_is_no_fault(state: Pat
         os.kill(pid(state), signal.SIGKILL)
         for _ in range(600):
             try:
-                await query(url, "SELECT 1")
+                await fetchval(url, "SELECT 1")
             except (ConnectionRefusedError, FileNotFoundError):
                 break
             except (OSError, asyncpg.PostgresError):
@@ -189,7 +182,7 @@ def test_a_server_that_has_much_to_do_after_a_crash_is_waited_for(state: Path, m
 async def test_a_long_path_gets_a_short_socket(state: Path) -> None:
     deep = state / ("d" * 110)
     with embedded(deep) as url:
-        assert await query(url, "SELECT 1") == 1
+        assert await fetchval(url, "SELECT 1") == 1
     shutil.rmtree((deep / "postgres").resolve())
 
 
@@ -198,7 +191,7 @@ async def test_programs_that_the_account_cannot_reach_are_copied(state: Path, mo
     monkeypatch.setattr(binaries, "_candidates", lambda: iter(wheel))
     monkeypatch.setattr(Account, "may_run", lambda self, program: False)
     with embedded(state) as url:
-        assert await query(url, "SELECT 1") == 1
+        assert await fetchval(url, "SELECT 1") == 1
     assert (state / "postgres" / "pgsql").is_dir()
 
 

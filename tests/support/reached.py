@@ -1,7 +1,8 @@
-"""Databases of a server by their names, as URLs, and a statement said there by a connection of its own."""
+"""Databases of a server by their names, as URLs, and statements said there by a connection of their own."""
 
 from __future__ import annotations
 
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
@@ -17,5 +18,14 @@ async def execute(url: str, statement: str) -> None:
     connection = await asyncpg.connect(url)
     try:
         await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+async def fetchval(url: str, statement: str) -> Any:
+    """The first value that a statement finds, likewise."""
+    connection = await asyncpg.connect(url)
+    try:
+        return await connection.fetchval(statement)
     finally:
         await connection.close()
