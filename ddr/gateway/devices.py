@@ -19,7 +19,6 @@ from ddr.http.core import Core
 from ddr.store.database.ids import IdCipher
 from ddr.store.devices import devices as store
 from ddr.store.devices.devices import Row
-from ddr.store.devices.starts import count_devices
 from ddr.store.series.expiry import change_expiration
 
 # Device.definition must lead to the HIIS-VZ by an absolute URL (DEV-023, DEV-039).
@@ -111,7 +110,7 @@ async def _write(
     now_ms: int,
 ) -> Row:
     if stored is None:
-        check_room(await count_devices(conn, patient_id, MOST_DEVICES), MOST_DEVICES, "devices of a patient")
+        check_room(await store.count_devices(conn, patient_id, MOST_DEVICES), MOST_DEVICES, "devices of a patient")
         facts = wanted | {"started_ms": now_ms if wanted["started_ms"] is None else wanted["started_ms"]}
         return await store.insert_device(conn, patient_id, device_key, facts, now_ms)
     _check_same(stored, wanted)

@@ -20,7 +20,6 @@ from ddr.gateway.writing import at, check_end, end_sensors, writing
 from ddr.http.core import Core
 from ddr.store.devices import devices as store
 from ddr.store.devices.devices import Row
-from ddr.store.devices.starts import count_sensors
 from ddr.store.series.giving_way import note_beside
 from ddr.store.series.limits import NumbersBeyond, add_limits
 
@@ -79,7 +78,7 @@ async def _register(
         raise invalid("startedAt", "must not be before the start of the device", "before-start")
     facts["started_ms"] = begins(core, facts, facts["started_ms"], now_ms)
     patient_id, device_no = device["patient_id"], device["device_no"]
-    count = await count_sensors(conn, patient_id, device_no, MOST_SENSORS)
+    count = await store.count_sensors(conn, patient_id, device_no, MOST_SENSORS)
     check_room(count, MOST_SENSORS, "sensors of a device")
     sensor_no = await store.insert_sensor(conn, patient_id, device_no, sensor_key, facts, now_ms)
     await store.insert_epoch(conn, patient_id, device_no, sensor_no, wanted.first_epoch(facts["started_ms"]), now_ms)

@@ -20,6 +20,10 @@ _DEVICE = """patient_id, device_no, device_key, serial_number, device_name, manu
 _EPOCH = """patient_id, epoch_no, sensor_no, device_no, from_ms, until_ms, calibration_state, calibration_type,
     calibration_time, display_unit, tail_k, tail_start_ms, version, updated_ms, created_ms"""
 
+_COUNT_DEVICES = "SELECT count(*) FROM (SELECT FROM device WHERE patient_id = $1 LIMIT $2) AS counted"
+_COUNT_SENSORS = """
+    SELECT count(*) FROM (SELECT FROM sensor WHERE patient_id = $1 AND device_no = $2 LIMIT $3) AS counted"""
+
 OF_IMPORT = f"i.device_key LIKE '{KEY}%' AND lower(btrim(i.serial_number)) = lower(btrim(d.serial_number))"
 """SQL: device `i` is what an import registered of the device `d` of the same patient."""
 
@@ -34,6 +38,11 @@ async def devices_of(conn: asyncpg.Connection, patient_id: UUID) -> list[Row]:
         patient_id,
     )
     return rows
+
+
+async def count_devices(conn: asyncpg.Connection, patient_id: UUID, most: int) -> int:
+    """How many devices the patient has; `most` when there are more."""
+    return int(await conn.fetchval(_COUNT_DEVICES, patient_id, most))
 
 
 async def find_device(conn: asyncpg.Connection, patient_id: UUID, device_key: str) -> Row | None:
@@ -156,6 +165,11 @@ async def sensor_state(conn: asyncpg.Connection, patient_id: UUID, device_key: s
     """One sensor as in `sensor_states`, or None."""
     row: Row | None = await conn.fetchrow(_SENSOR_STATE + " AND s.sensor_key = $3", patient_id, device_key, sensor_key)
     return row
+
+
+async def count_sensors(conn: asyncpg.Connection, patient_id: UUID, device_no: int, most: int) -> int:
+    """How many sensors the device has; `most` when there are more."""
+    return int(await conn.fetchval(_COUNT_SENSORS, patient_id, device_no, most))
 
 
 async def insert_sensor(

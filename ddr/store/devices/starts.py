@@ -1,4 +1,4 @@
-"""Counts of what a patient has registered, corrections of when it began, and what single values say of its life.
+"""Corrections of when devices and sensors began; and what bounds their life: when single values were measured.
 
 All in the caller's transaction.
 """
@@ -10,8 +10,6 @@ from uuid import UUID
 
 import asyncpg
 
-_DEVICES = "SELECT count(*) FROM (SELECT FROM device WHERE patient_id = $1 LIMIT $2) AS counted"
-_SENSORS = "SELECT count(*) FROM (SELECT FROM sensor WHERE patient_id = $1 AND device_no = $2 LIMIT $3) AS counted"
 # What was entered in error was never measured; and a reference value ($3: their codes) holds for a period.
 _MEASURED = """measurement
      WHERE patient_id = $1 AND device_no = $2 AND code <> ALL($3::text[])
@@ -26,16 +24,6 @@ _MOVE_SENSOR = """
     UPDATE sensor SET started_ms = $3, shown_from_ms = CASE WHEN shown_from_ms <= started_ms
                                                             THEN least(shown_from_ms, $3) ELSE shown_from_ms END
      WHERE patient_id = $1 AND sensor_no = $2"""
-
-
-async def count_devices(conn: asyncpg.Connection, patient_id: UUID, most: int) -> int:
-    """How many devices the patient has; `most` when there are more."""
-    return int(await conn.fetchval(_DEVICES, patient_id, most))
-
-
-async def count_sensors(conn: asyncpg.Connection, patient_id: UUID, device_no: int, most: int) -> int:
-    """How many sensors the device has; `most` when there are more."""
-    return int(await conn.fetchval(_SENSORS, patient_id, device_no, most))
 
 
 async def measured_before(
