@@ -1,4 +1,4 @@
-"""Work in a thread that is waited for by whoever has begun it: the locks that he holds are for it, too."""
+"""Work that a caller waits for to its end, even when cancelled: the locks that the caller holds are for the work."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 async def beside(work: Callable[[], T]) -> T:
-    """What `work` gives. Nothing stops a thread: who is cancelled meanwhile is so when it is done."""
+    """What `work` gives, done in a thread. Nothing stops a thread: a caller who is cancelled leaves when it is done."""
     done = asyncio.get_running_loop().run_in_executor(None, work)
     try:
         return await asyncio.shield(done)
@@ -21,7 +21,7 @@ async def beside(work: Callable[[], T]) -> T:
 
 
 async def to_its_end(work: Coroutine[Any, Any, T]) -> T:
-    """What `work` gives. Who is cancelled meanwhile is so when it is done: for what cannot be asked for again."""
+    """What `work` gives, for what cannot be asked for again: a caller who is cancelled leaves when it is done."""
     task = asyncio.ensure_future(work)
     try:
         return await asyncio.shield(task)
@@ -33,7 +33,7 @@ async def to_its_end(work: Coroutine[Any, Any, T]) -> T:
 
 
 async def over(done: asyncio.Future[Any]) -> None:
-    """Wait until it is, however often the caller is cancelled."""
+    """Returns when `done` is, however often the caller is cancelled."""
     while not done.done():
         with suppress(asyncio.CancelledError):
             await asyncio.wait({done})

@@ -94,10 +94,12 @@ def _written(value: Any) -> Any:
 
 
 def rows_of(changes: Iterable[Change], unit: str = "") -> Iterator[Row]:
-    """Rows with two more columns: `change`, and `pairing`-free identity `observation_id`: replace all rows of an id by
-    those that come last; a row without `time` says that the id has none any more. Its `change` is UNREADABLE where
-    the Observation has a form that FHIR does not give it. Glucose is in `unit` (mg/dL or mmol/L) if given, else in that
-    of the device; times have the offset that the recorder gives them."""
+    """Readings as rows of COLUMNS with one column more, `change`, for who keeps them elsewhere.
+
+    Replace all rows of an `observation_id` by those that come last; a row without `time` says that the id has none any
+    more. Its `change` is UNREADABLE where the Observation has a form that FHIR does not give it. Glucose is in `unit`
+    (mg/dL or mmol/L) if given, else in that of the device; times have the offset that the recorder gives them.
+    """
     for change in changes:
         found = [] if change.resource is None else _of(change.resource, change.related)
         for reading in found or ():

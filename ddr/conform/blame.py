@@ -1,7 +1,8 @@
 """Whose fault an exception inside a check is: the recorder's when an answer has another shape, else the kit's.
 
-A member that is missing tells itself (ddr.conform.exchange.Answered). What else goes wrong while answers are read is
-the recorder's doing only if one of them can be shown that is not what FHIR R4, RFC 8414, RFC 9126 or RFC 6749 says.
+A check that reads a missing member fails by itself (ddr.conform.exchange.Answered). Any other exception counts against
+the recorder only when one of its answers can be shown that is not of the form that FHIR R4, RFC 8414, RFC 9126 or
+RFC 6749 gives it.
 """
 
 from __future__ import annotations

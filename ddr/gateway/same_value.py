@@ -25,10 +25,10 @@ MOST_TIMES = 20  # that are asked for at once
 
 
 def minutes_around(times: Iterable[int]) -> tuple[list[int], list[int]]:
-    """From when and until when what is stored may be the same as what has one of these times, in ms.
+    """The spans, as their begins and their ends in ms, in which a stored value may be the same as one of these times.
 
-    In order and apart: two values of one request may lie years apart, and what is between is no concern of it. So are
-    the widest gaps of many; the database asks for each of these times anew.
+    They ascend and do not overlap: values of one request may lie years apart, and what is stored between them need not
+    be read. There are MOST_TIMES at most, apart by the widest gaps: the database looks for each of them anew.
     """
     ordered = sorted(times)
     gaps = ((after - before, at) for at, (before, after) in enumerate(pairwise(ordered), 1))
@@ -48,11 +48,11 @@ class Told(NamedTuple):
 
 
 def told_apart(new: Sequence[Row], revised: Sequence[Row], around: Iterable[Row]) -> Told:
-    """Of an import's values those give way that an app's says, too, as everything will be, and none is there twice.
+    """What to store so that no value is there twice: an import's gives way to an app's that says the same.
 
-    `new` rows are wanted, and stored ones `revised`; `around`: at least what is stored of their MIVs within the minutes
-    around them, and not deleted.
-    Equal is what has one code, one value or set of components (see `_said`), and times less than a minute apart.
+    `new`: rows to be stored; `revised`: stored rows as they are to become; `around`: at least what is stored of their
+    MIVs within the minutes around them, and not deleted. The same is what has one code, one value or set of components
+    (see `_said`), and times less than a minute apart.
     """
     stored = {row["measurement_no"]: row for row in (*around, *revised)}
     apps = _by_content(row for row in (*stored.values(), *new) if not _imported(row) and _stands(row))

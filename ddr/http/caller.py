@@ -1,4 +1,4 @@
-"""Whose a request is: that of the DiGA that the connection proves, else, where shares are counted, of an address."""
+"""Who makes a request: the DiGA whose certificate the connection has proved; else an address, to count shares by."""
 
 from __future__ import annotations
 

@@ -112,7 +112,7 @@ class _Walk:
         at_ms = min(pack.dropped_ms or 0, self._latest_ms)
         known_ms = min(pack.packed_ms or 0, at_ms) + DAY_MS
         sealed = [ms for seal in covered if (ms := min(seal.last_ms, seal.sealed_ms)) <= known_ms]
-        told_ms = await packs.told(self._pool, pack, at_ms)
+        told_ms = await packs.newest_entry_ms(self._pool, pack, at_ms)
         last_ms = None if told_ms is None else max([told_ms, *sealed])
         return _early(f"up to {pack.upto_no}", at_ms, last_ms)
 

@@ -63,7 +63,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Period:
-    """How long the consent may last; `instead`: the other days on which ends what is agreed to already, in words."""
+    """How long the consent may last. `instead`, in words: when former consents end, where that is another day."""
 
     days: int
     until_ms: int

@@ -51,8 +51,10 @@ def expires_ms(der: bytes) -> int:
 
 
 def shut_out(every: Collection[bytes]) -> dict[bytes, set[bytes]]:
-    """Those that OpenSSL refuses where `every` one is a trust anchor, with those at which that lies: it takes for the
-    issuer what is called so, and is another, or no authority."""
+    """Which certificates OpenSSL refuses when `every` one is a trust anchor, and because of which others.
+
+    It looks for the issuer by name, and refuses when the one it finds has another key or is no authority.
+    """
     known = {x509.load_der_x509_certificate(der): der for der in every}
     called: dict[Folded, list[x509.Certificate]] = {}
     for one in known:
@@ -87,7 +89,7 @@ def _is_that_key(key: x509.AuthorityKeyIdentifier | None, by: x509.Certificate) 
 
 
 def _kind(algorithm: x509.ObjectIdentifier) -> list[str]:
-    """Of keys: RSA, elliptic curves and Ed25519 have an arc of their own each, which their signatures share."""
+    """The first four numbers of the OID: keys and signatures share them for RSA, elliptic curves, and Ed25519 each."""
     return algorithm.dotted_string.split(".")[:4]
 
 

@@ -41,9 +41,9 @@ def codings(concept: Fields | None) -> list[Coding]:
 def measured(catalog: MivCatalog, found: Iterable[Coding], unit: str | None) -> tuple[Miv, MivCode] | None:
     """What a concept says was measured, or None.
 
-    A code of the MIVs with this unit counts, whichever stands first (FHIR R4 CodeableConcept), else one of the
-    nomenclature, which has one for both units of glucose; else a code of the MIVs, whose unit is another one. Of codes
-    of several MIVs (a sensor's glucose, whose app has one code of blood for all) the first one says of which it is.
+    A code of the MIVs with this unit counts, whichever stands first (FHIR R4 CodeableConcept); else one of the
+    nomenclature, which has one for both units of glucose; else a code of the MIVs with another unit. When codes are of
+    several MIVs (an app may send its one code of blood glucose beside the sensor's) the first fitting one decides.
     """
     known: list[tuple[Miv, MivCode]] = []
     every: list[tuple[Miv, MivCode]] = []

@@ -124,9 +124,11 @@ async def numbered(conn: Connection, pack_no: int) -> Pack:
     return Pack(*await conn.fetchrow(f"SELECT {_PACK} FROM audit_pack WHERE pack_no = $1", pack_no))  # noqa: S608
 
 
-async def told(conn: Connection, pack: Pack, at_ms: int) -> int | None:
-    """The time of a pack's newest entry, in milliseconds, for a clock that shows `at_ms`: as it says, or that of the
-    next pack when it says one that was still to come; None when there is none."""
+async def newest_entry_ms(conn: Connection, pack: Pack, at_ms: int) -> int | None:
+    """When the newest entry of a pack was made, for a clock that shows `at_ms`; None when nothing tells.
+
+    A time more than a day ahead is of a clock that was wrong: then that of the next pack without such a time counts.
+    """
     found: int | None = await conn.fetchval(
         "SELECT audit_pack_told(p, $2) FROM audit_pack p WHERE pack_no = $1", pack.pack_no, at_ms
     )

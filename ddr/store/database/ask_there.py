@@ -51,10 +51,11 @@ _MOST = 300  # then they are found out anew: 14 MB at most
 
 
 async def fetch_of_patient(conn: Connection, text: str, *arguments: Any) -> list[asyncpg.Record]:
-    """What `text` finds, which only reads, and of one patient, who is $1. On one server it is asked as it stands.
+    """What the statement `text` finds. It only reads, and of one patient, who is its $1.
 
-    It names tables of a patient, or that are on all servers, after FROM or JOIN, and no others that are spread. What is
-    long by the values that a client sent is not prepared either: it comes once, and would take megabytes of a session.
+    It names tables of a patient, or that are on all servers, after FROM or JOIN, and no others that are spread. On one
+    server it is asked as it stands; so is one that is long by the values that a client sent: prepared, it would take
+    megabytes of a session, and it comes once.
     """
     rows: list[asyncpg.Record]
     if not is_spread(conn) or len(text) > LONGEST_CACHED:

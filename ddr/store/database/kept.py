@@ -16,7 +16,7 @@ _KEPT = f"SELECT CASE WHEN current_setting('synchronous_standby_names') <> '' TH
 
 
 async def kept(pool: asyncpg.Pool) -> None:
-    """Returns when all that was read from this server is where its own commits wait to be. Raises FAULTS.
+    """Returns when the standby that commits wait for, if there is one, has all that was read here. Raises FAULTS.
 
     Where patients are spread over several servers it says so of the first one only.
     """

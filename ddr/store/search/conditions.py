@@ -1,4 +1,4 @@
-"""Which columns each search parameter reads: filters, _has and _sort as SQL over a row `o` of search_sources.py."""
+"""Columns that search parameters read: filters, _has and _sort as SQL over a row `o` (ddr.store.search.sources)."""
 
 from __future__ import annotations
 

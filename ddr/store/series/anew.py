@@ -1,8 +1,8 @@
 """A series whose start moves back far before the historic period begins anew: a new epoch holds what another one held.
 
-Chunks are numbered from the start. Under an id that was shown would be what lies before the period, which nobody is
-shown, so that whoever knows it would never learn that its values are under another id now. A start that moves by less
-leaves the ids to their chunks.
+Chunks are numbered from the start of their epoch, and ids are made of these numbers. If the epoch kept its chunks, an
+id that DiGA know would name a chunk from before the period, which is shown to nobody: no DiGA would learn that the
+values have another id now. A start that moves by less leaves the ids to their chunks.
 """
 
 from __future__ import annotations
