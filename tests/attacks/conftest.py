@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from tests.spec.backend import Backend
-from tests.spec.conftest import ddr
+from tests.spec.conftest import ddr, patient
 from tests.spec.world import BG, BP, CGM
-from tests.support.recorder import Patient, Recorder
+from tests.support.recorder import Recorder
 
-__all__ = ["ddr"]
+__all__ = ["ddr", "patient"]
 
 
 @pytest.fixture(scope="module")
@@ -22,9 +22,3 @@ async def honest(ddr: Recorder) -> Backend:
 async def hostile(ddr: Recorder) -> Backend:
     """A listed DiGA that attacks, with more rights than the honest one."""
     return Backend(ddr, await ddr.diga(CGM, BP, BG))
-
-
-@pytest.fixture
-async def patient(ddr: Recorder) -> Patient:
-    """A new patient."""
-    return await ddr.patient()

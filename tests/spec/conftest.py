@@ -9,14 +9,15 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from ddr.demo.stack import DemoStack, Options
 from ddr.miv.loader import load_catalog
 from ddr.settings import MivSettings, Settings
 from ddr.store.database.pool import open_pool
 from tests.spec.examined import examined
 from tests.spec.world import Scene, furnished
-from tests.support.database import migrated_database
+from tests.support.database import fresh_database, migrated_database
 from tests.support.received import received
-from tests.support.recorder import Recorder, recorder
+from tests.support.recorder import Patient, Recorder, recorder
 
 __all__ = ["examined", "received"]
 
@@ -45,6 +46,32 @@ async def strict_ddr(
 async def scene(ddr: Recorder) -> Scene:
     """A patient with data of every MIV and a DiGA that reads it, for the tests of one file; leave the data as it is."""
     return await furnished(ddr)
+
+
+@pytest.fixture
+async def patient(ddr: Recorder) -> Patient:
+    """A new patient, whose app is connected and has sent nothing."""
+    return await ddr.patient()
+
+
+@pytest.fixture(scope="module")
+async def stack(
+    database_url: str, settings: Settings, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[DemoStack]:
+    """`ddr serve` with two workers and no grace period, the registry's stand-in, accounts, a database of their own."""
+    folder = tmp_path_factory.mktemp("stack")
+    async with fresh_database(database_url) as url:
+        options = Options(
+            folder,
+            ports="auto",
+            patients=2,
+            workers=2,
+            grace_seconds=0,
+            database_url=url,
+            statement_cache=settings.database_statement_cache,
+        )
+        async with DemoStack(options) as running:
+            yield running
 
 
 @pytest.fixture

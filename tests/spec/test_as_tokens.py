@@ -26,12 +26,6 @@ async def other(ddr: Recorder) -> Backend:
     return Backend(ddr, await ddr.diga(CGM, BP))
 
 
-@pytest.fixture
-async def patient(ddr: Recorder) -> Patient:
-    """A new patient."""
-    return await ddr.patient()
-
-
 async def good(backend: Backend, tokens: Json) -> bool:
     """Whether the resource server accepts the access token; there is no data, so 200 with an empty Bundle."""
     return (await backend.fhir(tokens)).status_code == 200

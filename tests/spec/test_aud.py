@@ -47,12 +47,6 @@ async def backend(ddr: Recorder) -> Backend:
     return Backend(ddr, await ddr.diga(CGM, BP))
 
 
-@pytest.fixture
-async def patient(ddr: Recorder) -> Patient:
-    """A new patient."""
-    return await ddr.patient()
-
-
 def of(backend: Backend) -> tuple[str, str]:
     """Options for the entries of this DiGA."""
     return "--client-id", backend.diga.entry.client_id

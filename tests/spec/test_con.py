@@ -22,12 +22,6 @@ async def backend(ddr: Recorder) -> Backend:
     return Backend(ddr, await ddr.diga(CGM, BP, BG))
 
 
-@pytest.fixture
-async def patient(ddr: Recorder) -> Patient:
-    """A new patient."""
-    return await ddr.patient()
-
-
 async def consents(ddr: Recorder, patient: Patient) -> dict[str, int]:
     """The consents in force: name of the MIV and when it ends."""
     rows = await ddr.core.pool.fetch(

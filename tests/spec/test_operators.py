@@ -46,12 +46,6 @@ async def backend(ddr: Recorder) -> Backend:
     return Backend(ddr, await ddr.diga(CGM, BP))
 
 
-@pytest.fixture
-async def patient(ddr: Recorder) -> Patient:
-    """A new patient with a connected app."""
-    return await ddr.patient()
-
-
 async def sends(patient: Patient) -> int:
     """How the patient's app is answered."""
     return (await patient.gateway.get("devices")).status_code

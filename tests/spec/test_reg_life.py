@@ -7,7 +7,7 @@ import os
 import ssl
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +21,11 @@ from ddr.demo.diga_client import DigaClient, DigaRefused, Tokens
 from ddr.demo.recorder import write_settings
 from ddr.demo.registry_state import Package
 from ddr.demo.registry_zts import PACKAGE, valuesets
-from ddr.demo.stack import DemoStack, Options
+from ddr.demo.stack import DemoStack
 from ddr.demo.tls import client_context
 from ddr.fhir.instants import date_time
 from ddr.http.clock import now_ms
-from ddr.settings import Settings
 from tests.spec.world import BG
-from tests.support.database import fresh_database
 
 pytestmark = pytest.mark.slow
 
@@ -36,26 +34,6 @@ PATIENCE = 60  # seconds, for the worker that reads, the one that follows, and t
 CGM = "continuous-glucose-measurement"
 NEW, GONE = "32016-8", "2339-0"
 Json = dict[str, Any]
-
-
-@pytest.fixture(scope="module")
-async def stack(
-    database_url: str, settings: Settings, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[DemoStack]:
-    """The demonstration with two workers, without grace period, on a database of its own."""
-    async with fresh_database(database_url) as url:
-        folder = tmp_path_factory.mktemp("life")
-        options = Options(
-            folder,
-            ports="auto",
-            patients=2,
-            workers=2,
-            grace_seconds=0,
-            database_url=url,
-            statement_cache=settings.database_statement_cache,
-        )
-        async with DemoStack(options) as running:
-            yield running
 
 
 @pytest.fixture

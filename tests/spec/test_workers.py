@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import httpx
 import pytest
 
 from ddr.cli.main import main
+from ddr.demo.accounts import Account
 from ddr.demo.browser_user import Page
 from ddr.demo.cast import ATEMDRUCK, GLUKOBUCH, CastDiga
 from ddr.demo.diga_client import Tokens
-from ddr.demo.stack import DemoStack, Options
+from ddr.demo.stack import DemoStack
 from ddr.http.clock import now_ms
-from ddr.settings import Settings
 from ddr.store.audit import journal
 from ddr.store.gateways import tokens as gateway_tokens
 from ddr.tls.scan import problems, scan
 from tests.spec.world import BG, CGM
-from tests.support.database import fresh_database
 
 pytestmark = pytest.mark.slow
 
@@ -28,24 +27,14 @@ CONNECTIONS = 12  # with two workers the chance that all end at one of them is 1
 REGISTRY_SECONDS = 120
 
 
-@pytest.fixture(scope="module")
-async def stack(
-    database_url: str, settings: Settings, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[DemoStack]:
-    """`ddr serve` with two workers, the registry's stand-in, accounts, and a database of their own."""
-    state = tmp_path_factory.mktemp("stack")
-    async with fresh_database(database_url) as url:
-        options = Options(
-            state,
-            ports="auto",
-            patients=2,
-            workers=2,
-            grace_seconds=0,
-            database_url=url,
-            statement_cache=settings.database_statement_cache,
-        )
-        async with DemoStack(options) as running:
-            yield running
+async def log_in(stack: DemoStack, browser: httpx.AsyncClient, patient: Account) -> None:
+    """The patient logs in at this browser."""
+    address = f"{stack.settings.public_base_url}/login"
+    login = await browser.get(address)
+    form = Page(str(login.url), login.text).form("username")
+    assert form is not None
+    fields = dict(form.hidden) | {"username": patient.username, "password": patient.password}
+    await browser.post(address, data=fields)
 
 
 async def statuses(stack: DemoStack, diga: CastDiga, tokens: Tokens) -> set[int]:
@@ -89,11 +78,7 @@ async def test_a_withdrawal_holds_with_the_next_request_on_every_worker(stack: D
     assert await statuses(stack, GLUKOBUCH, tokens) == {200}
     async with stack.client() as browser:
         base = stack.settings.public_base_url
-        login = await browser.get(f"{base}/login")
-        form = Page(str(login.url), login.text).form("username")
-        assert form is not None
-        fields = dict(form.hidden) | {"username": patient.username, "password": patient.password}
-        await browser.post(f"{base}/login", data=fields)
+        await log_in(stack, browser, patient)
         page = await browser.get(f"{base}/me")
         withdrawal = Page(str(page.url), page.text).form("kind")
         assert withdrawal is not None
@@ -181,11 +166,7 @@ async def test_a_disconnected_app_is_refused_by_every_worker(stack: DemoStack) -
     assert {200} == set(await asyncio.gather(*(ask() for _ in range(CONNECTIONS))))
     async with stack.client() as browser:
         base = stack.settings.public_base_url
-        login = await browser.get(f"{base}/login")
-        form = Page(str(login.url), login.text).form("username")
-        assert form is not None
-        fields = dict(form.hidden) | {"username": patient.username, "password": patient.password}
-        await browser.post(f"{base}/login", data=fields)
+        await log_in(stack, browser, patient)
         page = await browser.get(f"{base}/me/devices")
         hidden = next(iter(Page(str(page.url), page.text).form("app").hidden))  # type: ignore[union-attr]
         (app,) = (
