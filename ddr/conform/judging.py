@@ -53,7 +53,7 @@ def is_said(answer: Exchange, wanted: str) -> None:
 
 
 def same_leaves(key: str, plain: Exchange, marked: Exchange, part: Callable[[Leaves], Leaves] = Counter) -> None:
-    """Fail unless JSON and XML have the same leaves in this `part` of them."""
+    """Raises Failed unless JSON and XML have the same leaves in this `part` of them."""
     try:
         found = part(xml_leaves(marked.content))
     except ValueError as error:

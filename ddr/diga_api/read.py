@@ -19,7 +19,7 @@ from ddr.store.search.reads import Row, former_version, read, read_asked
 
 
 async def answer_read(core: Core, gate: Gate, scope: Scope, request: Request) -> Reply:
-    """GET [type]/[id]: the current version."""
+    """GET [type]/[id]: the current version. Raises FhirError 400, 401, 404, 406, 410 or 503."""
     resource_type, logical_id = request.segments
     candidate = await gate.identify(scope, request.path, resource_type, Interaction.READ)
     fmt, _ = request.check_representation()
@@ -40,7 +40,10 @@ async def answer_read(core: Core, gate: Gate, scope: Scope, request: Request) ->
 
 
 async def answer_vread(core: Core, gate: Gate, scope: Scope, request: Request) -> Reply:
-    """GET [type]/[id]/_history/[version]: the current version or, where versions are kept, a former one."""
+    """GET [type]/[id]/_history/[version]: the current version or, where versions are kept, a former one.
+
+    Raises as `answer_read`, and 404 for a version that there never was.
+    """
     resource_type, logical_id, _, version = request.segments
     reference = f"{resource_type}/{logical_id}"
     candidate = await gate.identify(scope, reference, resource_type, Interaction.VREAD)

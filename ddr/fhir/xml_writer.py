@@ -148,7 +148,7 @@ _EXTENSION = SHAPES["Observation"].elements["extension"]
 
 
 def attribute_text(value: Any) -> str:
-    """A primitive value as the content of an attribute."""
+    """A primitive value as the content of an attribute. Raises XmlError for a character that XML cannot carry."""
     if not isinstance(value, str):
         return str(value).lower() if isinstance(value, bool) else str(value)
     if value.isascii() and value.isprintable() and not ("&" in value or "<" in value or ">" in value or '"' in value):

@@ -62,7 +62,7 @@ async def get_devices(core: Core, patient_id: UUID) -> tuple[int, dict[str, Any]
 
 
 async def get_device(core: Core, patient_id: UUID, device_key: str) -> tuple[int, dict[str, Any]]:
-    """One device."""
+    """One device. Raises Problem 404."""
     row = await store.find_device(core.pool, patient_id, device_key)
     if row is None:
         raise not_found("device")
@@ -70,7 +70,10 @@ async def get_device(core: Core, patient_id: UUID, device_key: str) -> tuple[int
 
 
 def parse_device(body: Any, latest_ms: int) -> dict[str, Any]:
-    """The columns of table device that the request asks for; `started_ms` and `ended_ms` are None when not given."""
+    """The columns of table device that the request asks for; `started_ms` and `ended_ms` are None when not given.
+
+    Raises Problem 422.
+    """
     fields = Fields(body)
     if "serialNumber" not in fields.data:
         # DEV-020: a number may only be missing when there is none, so that leaving it out must be a decision.

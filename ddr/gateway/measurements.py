@@ -32,7 +32,10 @@ async def put_measurement(core: Core, patient_id: UUID, measurement_key: str, bo
 
 
 async def post_measurements(core: Core, patient_id: UUID, body: Any) -> tuple[int, dict[str, Any]]:
-    """Store or correct many measurements; each is answered on its own, in order, and a bad one blocks no other."""
+    """Store or correct many measurements; each is answered on its own, in order, and a bad one blocks no other.
+
+    Raises Problem 413 or 422 for the request as a whole.
+    """
     fields = Fields(body)
     items = fields.need("measurements", lambda name: fields.array(name, None))
     fields.done()
@@ -77,7 +80,10 @@ def _count(core: Core, tally: tuple[Counter[tuple[str, str]], dict[str, int]]) -
 
 
 async def delete_measurement(core: Core, patient_id: UUID, measurement_key: str) -> tuple[int, None]:
-    """Delete a measurement that was sent by mistake, with its history; again changes nothing."""
+    """Delete a measurement that was sent by mistake, with its history; again changes nothing.
+
+    Raises Problem 404, or 409 when another one is derived from it.
+    """
     async with writing(core, patient_id) as (conn, now):
         row = (await store.by_keys(conn, patient_id, [measurement_key])).get(measurement_key)
         if row is None:

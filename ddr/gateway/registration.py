@@ -109,7 +109,10 @@ def parse_sensor(body: Any, catalog: MivCatalog, settings: Settings, now_ms: int
 
 
 def parse_code(fields: Fields, catalog: MivCatalog) -> tuple[Miv, MivCode]:
-    """The MIV and the code of a request: `code`, `codeSystem` (LOINC if absent), and `miv` as a check (OBS-020)."""
+    """The MIV and the code of a request: `code`, `codeSystem` (LOINC if absent), and `miv` as a check (OBS-020).
+
+    Raises Problem 422.
+    """
     system = fields.uri("codeSystem") or LOINC
     code = fields.need("code", fields.text)
     found = catalog.code(system, code)

@@ -56,7 +56,7 @@ async def put_sensor(
 
 
 async def get_sensors(core: Core, patient_id: UUID, device_key: str) -> tuple[int, dict[str, Any]]:
-    """The sensors of a device and how far each is stored."""
+    """The sensors of a device and how far each is stored. Raises Problem 404."""
     if await store.find_device(core.pool, patient_id, device_key) is None:
         raise not_found("device")
     rows = await store.sensor_states(core.pool, patient_id, device_key)
@@ -64,7 +64,7 @@ async def get_sensors(core: Core, patient_id: UUID, device_key: str) -> tuple[in
 
 
 async def get_sensor(core: Core, patient_id: UUID, device_key: str, sensor_key: str) -> tuple[int, dict[str, Any]]:
-    """One sensor and how far it is stored."""
+    """One sensor and how far it is stored. Raises Problem 404."""
     return 200, describe(core, await _state(core.pool, patient_id, device_key, sensor_key))
 
 

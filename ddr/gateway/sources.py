@@ -71,7 +71,10 @@ def _check_within(effective_ms: int, from_ms: int, until_ms: int | None, what: s
 
 
 def derivation(upload: Upload, stored: Mapping[str, Row]) -> list[int]:
-    """The numbers of the reading and the reference value of a relative value, in this order (LF-017, LF-026)."""
+    """The numbers of the reading and the reference value of a relative value, in this order (LF-017, LF-026).
+
+    Raises Problem 422 when `upload` names others.
+    """
     if not upload.derived_from:
         return []
     if upload.key not in stored and any(_in_error(stored.get(key)) for key in upload.derived_from):

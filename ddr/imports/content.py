@@ -61,7 +61,7 @@ class Content:
 
     @cached_property
     def json(self) -> Any:
-        """The value of a JSON file, None when it is none."""
+        """The value of a JSON file, None when it is none. Raises ImportFileError for one that is cut off."""
         if self.text.lstrip()[:1] not in ("{", "["):
             return None
         try:

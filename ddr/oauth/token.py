@@ -24,7 +24,7 @@ FORBIDDEN = {
 
 
 async def token(call: Call) -> Response:
-    """The token answer of the grant asked for."""
+    """The token answer of the grant asked for. Raises OAuthError."""
     grant_type = required(call.parameters, "grant_type")
     decisions = call.core.metrics.tokens
     try:

@@ -1,4 +1,7 @@
-"""Texts of single search values to value objects, by type of parameter (FHIR R4 search.html, section 3.1.1.4)."""
+"""Texts of single search values to value objects, by type of parameter (FHIR R4 search.html, section 3.1.1.4).
+
+Each function raises FhirError 400 for a text that is no such value.
+"""
 
 from __future__ import annotations
 

@@ -91,7 +91,10 @@ def device_code(concepts: Iterable[Fields | None]) -> str | None:
 
 
 def unit_of(quantity: Fields | None) -> str | None:
-    """The UCUM code of a Quantity, litres as L, or its unit as written where it has no code."""
+    """The UCUM code of a Quantity, litres as L, or its unit as written where it has no code.
+
+    Raises Problem 422 for a unit of another system.
+    """
     if quantity is None:
         return None
     if quantity.text("system") not in {None, UCUM}:

@@ -56,7 +56,7 @@ class Samples:
 
 
 def single(value: Any, comparator: str | None, unit: str | None, time: str) -> Samples:
-    """One reading; a comparator says that the value is beyond what the sensor can measure."""
+    """One reading; a comparator says that the value is beyond what the sensor can measure. Raises Problem 422."""
     words = {"<": "L", ">": "U", None: value}
     if comparator not in words:
         raise invalid("valueQuantity.comparator", "must be < or >")

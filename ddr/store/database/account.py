@@ -47,7 +47,7 @@ class Account:
         """A directory of mode 0700 that the account owns and can reach.
 
         It is `place` itself, or, when a parent of `place` shuts the account out, a directory elsewhere that `place`
-        links to.
+        links to. Raises StoreError when the account reaches neither.
         """
         if not place.exists():
             place.unlink(missing_ok=True)  # a link to a directory that is gone

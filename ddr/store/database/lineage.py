@@ -47,7 +47,10 @@ class Lineage:
         return self.note(system, timeline)
 
     def note(self, system: str, timeline: int | None) -> bool:
-        """`check` of a server of the cluster `system` that writes `timeline`, None for a standby."""
+        """As `check`, of a server of the cluster `system` that writes `timeline`, None for a standby.
+
+        Raises StaleServer.
+        """
         kept_system, kept_timeline = self._kept()
         if self.system is not None and system != self.system:
             raise StaleServer("the server belongs to another database cluster than the one in use")
