@@ -26,7 +26,7 @@ def comparable(resource: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("query", [INCLUDES, f"{INCLUDES}&code=1-1", "_count=2&_total=accurate", "date=lt1990-01-01"])
-async def test_searches(body: Body, pair: Pair, query: str) -> None:
+async def test_a_search_says_the_same_in_every_form(body: Body, pair: Pair, query: str) -> None:
     device_no, _, _ = await body.cgm()
     await body.core.pool.execute(
         "UPDATE sensor SET note = $2, method = $3 WHERE patient_id = $1 AND device_no = $4",
@@ -46,7 +46,7 @@ async def test_searches(body: Body, pair: Pair, query: str) -> None:
     assert all(one == found[0] for one in found[1:])
 
 
-async def test_reads(body: Body, pair: Pair) -> None:
+async def test_a_read_says_the_same_pretty_and_plain(body: Body, pair: Pair) -> None:
     await body.cgm()
     await body.measurement(GLUCOSE, "2339-0", body.core.clock(), device_no=await body.glucose_meter())
     diga = await pair(CGM, GLUCOSE)

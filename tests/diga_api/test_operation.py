@@ -52,7 +52,7 @@ async def numbers(diga: Backend, **parameters: str) -> dict[str, float]:
 
 @one_server_only
 @pytest.mark.parametrize(("path", "most"), [("", 3), ("?related=true", 3), ("?foo=1", 1)])
-async def test_statements(body: Body, pair: Pair, path: str, most: int) -> None:
+async def test_a_report_takes_few_statements(body: Body, pair: Pair, path: str, most: int) -> None:
     await body.cgm(days=30)
     diga = await pair(CGM)
     assert (await diga.get(PATH)).status_code == 200  # the driver asks for types once per connection
@@ -64,7 +64,7 @@ async def test_statements(body: Body, pair: Pair, path: str, most: int) -> None:
     assert all("patient_id" in statement for statement in statements[:-1])  # the last one is the record
 
 
-async def test_the_numbers(body: Body, pair: Pair) -> None:
+async def test_the_report_counts_each_reading_of_the_period(body: Body, pair: Pair) -> None:
     await body.cgm(days=3)  # 288 times 100, 288 times 101, 210 times 102
     found = await numbers(await pair(CGM))
     assert found["mean"] == round((288 * 100 + 288 * 101 + 210 * 102) / 786, 2)
@@ -209,7 +209,7 @@ async def test_refused_parameters(pair: Pair, content: Any, code: str) -> None:
     assert issue["details"]["coding"][0]["code"] == code
 
 
-async def test_other_bodies(pair: Pair) -> None:
+async def test_bodies_that_are_no_parameters_are_refused(pair: Pair) -> None:
     diga = await pair(CGM)
     assert (await post(diga, b"related=true", **{"content-type": "application/x-www-form-urlencoded"}))[0] == 415
     assert (await post(diga, b"x" * 70_000, **{"content-type": "application/fhir+json"}))[0] == 413
@@ -217,19 +217,19 @@ async def test_other_bodies(pair: Pair) -> None:
 
 
 @pytest.mark.parametrize("path", ["$hddt-cgm-summary", "Observation/x/$hddt-cgm-summary", "Device/$hddt-cgm-summary"])
-async def test_nowhere_else(pair: Pair, path: str) -> None:
+async def test_the_operation_is_at_the_type_observation_only(pair: Pair, path: str) -> None:
     diga = await pair(CGM)
     response = await diga.client.post(f"/fhir/{path}", headers={"authorization": f"Bearer {diga.token}"})
     assert response.status_code == 404
 
 
-async def test_methods(pair: Pair) -> None:
+async def test_the_operation_takes_get_and_post_only(pair: Pair) -> None:
     diga = await pair(CGM)
     response = await diga.client.put(f"/fhir/{PATH}", headers={"authorization": f"Bearer {diga.token}"})
     assert (response.status_code, response.headers["allow"]) == (405, "GET, HEAD, POST")
 
 
-async def test_the_contentcomes_before_the_query(body: Body, pair: Pair) -> None:
+async def test_content_and_query_are_read_together(body: Body, pair: Pair) -> None:
     await body.cgm()
     end = date_time(body.core.clock() - DAY)
     parameters = [{"name": "effectivePeriodEnd", "valueDateTime": end}]

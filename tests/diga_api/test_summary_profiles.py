@@ -74,7 +74,7 @@ def quantity(node: Json) -> tuple[str, str]:
     return value["unit"], value["code"]
 
 
-def test_bundle(report: Json) -> None:
+def test_the_bundle_is_a_collection_of_nine_resources(report: Json) -> None:
     assert report["type"] == "collection"
     assert report["meta"]["profile"] == ["https://gematik.de/fhir/hddt/StructureDefinition/hddt-cgm-summary"]
     assert not {"total", "link"} & report.keys()
@@ -102,7 +102,7 @@ def test_what_every_observation_has(report: Json, diga: Backend) -> None:
         assert not {"id", "device", "performer", "issued"} & resource.keys()
 
 
-def test_panel(report: Json) -> None:
+def test_the_panel_has_every_member_once_and_no_value(report: Json) -> None:
     panel = observations(report)[""]
     assert code_of(panel) == "107931-8"
     assert not [name for name in panel if name.startswith(("value", "component", "dataAbsentReason"))]
@@ -114,7 +114,7 @@ def test_panel(report: Json) -> None:
 
 
 @pytest.mark.parametrize("profile", MEMBERS)
-def test_member(report: Json, profile: str) -> None:
+def test_each_member_has_its_code_and_unit(report: Json, profile: str) -> None:
     resource = observations(report)[profile]
     code, units = MEMBERS[profile]
     assert code_of(resource) == code

@@ -12,7 +12,7 @@ from tests.fhir.validity import assert_valid
 BASE = "https://localhost/fhir"
 
 
-def test_searchset() -> None:
+def test_a_searchset_has_its_links_its_total_and_a_mode_for_each_entry() -> None:
     chunk = chunk_resource(sensor_row(), SHOWN, IDS, code("99504-3"))
     device = device_resource(device_row(), IDS, "active")
     entries = [(MATCH, chunk), (INCLUDE, device), (OUTCOME, outside_historic_range())]
@@ -33,7 +33,7 @@ def test_empty_searchset_has_no_entry_and_no_total_unless_known() -> None:
     assert search_bundle(BASE, [], {"self": "https://localhost/a"}, total=0)["total"] == 0
 
 
-def test_collection() -> None:
+def test_a_collection_keeps_its_resources_as_they_are() -> None:
     device = device_resource(device_row(), IDS, "active")
     bundle = collection([(f"{BASE}/Device/device-7", device)], "2026-11-22T12:00:00.000Z")
     assert_valid(bundle)

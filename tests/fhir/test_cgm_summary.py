@@ -45,7 +45,7 @@ def by_code(bundle: dict[str, Any], code: str) -> dict[str, Any]:
     return found
 
 
-def test_valid() -> None:
+def test_the_report_is_valid_r4() -> None:
     assert_valid(report())
 
 
@@ -56,7 +56,7 @@ def test_two_decimals_stay(fmt: Format) -> None:
         assert text in body
 
 
-def test_numbers() -> None:
+def test_the_numbers_are_in_the_quantities_of_their_codes() -> None:
     bundle = report()
     numbers = {
         code: by_code(bundle, code)["valueQuantity"]["value"]

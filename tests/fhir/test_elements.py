@@ -23,12 +23,12 @@ def test_types_new_in_r4b_are_left_out() -> None:
     assert "valueRatioRange" not in SHAPES["Extension"].elements
 
 
-def test_resources() -> None:
+def test_resources_are_told_from_other_types() -> None:
     assert {"Bundle", "CapabilityStatement", "Device", "DeviceMetric", "Observation", "OperationOutcome"} < RESOURCES
     assert "Extension" not in RESOURCES
 
 
-def test_kinds() -> None:
+def test_attributes_primitives_and_narratives_are_told_apart() -> None:
     extension = SHAPES["Extension"]
     assert extension.attributes == ("id", "url")
     assert SHAPES["Attachment"].attributes == ("id",)

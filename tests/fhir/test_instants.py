@@ -14,7 +14,7 @@ DAY = 86_400_000
 NOON = 1_795_348_800_000  # 2026-11-22T12:00:00Z
 
 
-def test_texts() -> None:
+def test_instants_and_date_times_as_texts() -> None:
     assert instant(NOON) == "2026-11-22T12:00:00.000Z"
     assert instant(NOON + 7) == "2026-11-22T12:00:00.007Z"
     assert date_time(NOON) == "2026-11-22T12:00:00Z"
@@ -40,7 +40,7 @@ def test_texts() -> None:
         ("2026-11-22T11:59:60Z", NOON, 1000),
     ],
 )
-def test_ranges(text: str, start: int, width: int) -> None:
+def test_a_date_covers_all_of_its_precision(text: str, start: int, width: int) -> None:
     assert parse_date_time(text) == (start, start + width - 1)
     assert parse_search_date(text) == (start, start + width - 1)
 

@@ -139,16 +139,16 @@ def test_outside_history_names_the_period() -> None:
         ),
     ],
 )
-def test_warning(resource: dict[str, Any], diagnostics: str) -> None:
+def test_warnings_are_of_processing_and_have_no_code_of_details(resource: dict[str, Any], diagnostics: str) -> None:
     assert only_issue(resource) == {"severity": "warning", "code": "processing", "diagnostics": diagnostics}
 
 
 @pytest.mark.parametrize("name", ["subject", "patient"])
-def test_implicit_patient(name: str) -> None:
+def test_who_the_patient_is_cannot_be_asked_for(name: str) -> None:
     assert outcome.implicit_patient(name).status == 400
 
 
-def test_headers() -> None:
+def test_errors_bring_the_headers_of_their_rfcs() -> None:
     assert outcome.unauthorized().headers == {"WWW-Authenticate": 'Bearer realm="fhir"'}
     assert outcome.unauthorized("Invalid token issuer").headers == {
         "WWW-Authenticate": 'Bearer error="invalid_token", error_description="Invalid token issuer"'

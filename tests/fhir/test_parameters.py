@@ -43,7 +43,7 @@ def test_extensions_are_passed_over_unless_they_modify() -> None:
         inputs({"name": "related", "extension": extension})
 
 
-def test_from_xml() -> None:
+def test_a_resource_in_xml_gives_the_same_inputs() -> None:
     body = b"""<Parameters xmlns="http://hl7.org/fhir"><parameter><name value="related"/><valueBoolean value="true"/>
         </parameter><parameter><name value="start"/><valueDateTime value="2025-08-01"/></parameter></Parameters>"""
     assert resource_inputs(parse(body, Format.XML), DECLARED) == {"related": True, "start": "2025-08-01"}
@@ -64,7 +64,7 @@ def refusal(*parameters: Any) -> tuple[str | None, str | None]:
     return caught.value.details_code, caught.value.text
 
 
-def test_unknown() -> None:
+def test_an_unknown_input_is_named() -> None:
     assert refusal({"name": "foo", "valueString": "x"}) == ("MSG_PARAM_UNKNOWN", "Unknown input parameter 'foo'.")
 
 
@@ -93,7 +93,7 @@ def test_bad_booleans(value: dict[str, Any]) -> None:
     assert refusal({"name": "related", **value}) == ("MSG_PARAM_INVALID", "Invalid boolean value in related.")
 
 
-def test_twice() -> None:
+def test_an_input_occurs_once() -> None:
     twice = {"name": "related", "valueBoolean": True}
     assert refusal(twice, twice) == ("MSG_PARAM_INVALID", "Parameter related is given more than once.")
 
@@ -101,12 +101,12 @@ def test_twice() -> None:
 @pytest.mark.parametrize(
     "parameter", [{}, {"valueBoolean": True}, {"name": ""}, {"name": 3}, "related", {"name": "related"}]
 )
-def test_malformed(parameter: Any) -> None:
+def test_a_malformed_parameter_is_bad_syntax(parameter: Any) -> None:
     assert refusal(parameter) == ("MSG_BAD_SYNTAX", "The request is malformed.")
 
 
 @pytest.mark.parametrize("resource", [{"resourceType": "Bundle"}, {"resourceType": "Parameters", "parameter": {}}])
-def test_not_parameters(resource: dict[str, Any]) -> None:
+def test_another_resource_than_parameters_is_bad_syntax(resource: dict[str, Any]) -> None:
     with pytest.raises(FhirError) as caught:
         resource_inputs(resource, DECLARED)
     assert caught.value.details_code == "MSG_BAD_SYNTAX"

@@ -114,7 +114,7 @@ def test_a_foreign_issuer_is_told_apart_whoever_signed(verifier: TokenVerifier) 
     assert refusal(verifier, token(iss=None)) == FOREIGN_ISSUER
 
 
-def test_times(verifier: TokenVerifier) -> None:
+def test_a_token_is_good_from_its_beginning_to_its_end(verifier: TokenVerifier) -> None:
     text = token()
     verifier.verify(text, NOW_S * 1000 - LEEWAY_MS)  # of a host whose clock is ahead
     assert refusal(verifier, text, -LEEWAY_MS / 1000 - 0.001) == NOT_YET

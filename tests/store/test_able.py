@@ -40,7 +40,7 @@ async def while_disabled(core: Core, patient_id: UUID, work: Awaitable[str]) -> 
 
 
 @pytest.mark.parametrize("who", ["patient", "representative"])
-async def test_a_session(core: Core, clock: Clock, who: str) -> None:
+async def test_a_session_begun_as_the_account_is_disabled_is_worth_nothing(core: Core, clock: Clock, who: str) -> None:
     one, child = await new_patient(core), await new_patient(core)
     session = Session(one.patient_id, one.username)
     if who == "representative":
@@ -51,7 +51,7 @@ async def test_a_session(core: Core, clock: Clock, who: str) -> None:
     assert await load_session(core.pool, cookie, Moment.at(clock(), core.settings), HOUR_MS) is None
 
 
-async def test_a_code_for_an_app(core: Core, clock: Clock) -> None:
+async def test_a_code_for_an_app_made_as_the_account_is_disabled_is_worth_nothing(core: Core, clock: Clock) -> None:
     one = await new_patient(core)
     code = await while_disabled(core, one.patient_id, apps.offer_code(core.pool, one.patient_id, clock()))
     assert await apps.connect(core.pool, code, "App", 365, Moment.at(clock(), core.settings)) is None

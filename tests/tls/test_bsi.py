@@ -66,7 +66,7 @@ def test_tls_1_2_suites(scanned: Scanned, suite: str) -> None:
 
 
 @pytest.mark.parametrize("group", ["P-256", "P-384", "P-521"])
-def test_groups(scanned: Scanned, group: str) -> None:
+def test_the_groups_of_the_profile_are_accepted(scanned: Scanned, group: str) -> None:
     assert scanned.accepts("-tls1_3", "-groups", group)
 
 
@@ -82,5 +82,5 @@ def test_groups(scanned: Scanned, group: str) -> None:
         ("-tls1_1", "-cipher", "ALL:@SECLEVEL=0"),
     ],
 )
-def test_nothing_else(scanned: Scanned, offer: tuple[str, ...]) -> None:
+def test_nothing_beyond_the_profile_is_accepted(scanned: Scanned, offer: tuple[str, ...]) -> None:
     assert not scanned.accepts(*offer)
