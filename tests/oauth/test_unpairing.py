@@ -134,15 +134,17 @@ Act = Callable[[Core, DigaBackend, UUID, int], Awaitable[None]]
 async def test_what_happens_to_one_pairing_leaves_the_others_of_the_patient_as_they_were(
     core: Core, diga: DigaBackend, other: DigaBackend, patient_id: UUID, act: Act
 ) -> None:
-    await diga.pair(patient_id)
     await other.pair(patient_id)
-    one, two = await numbers(core, patient_id)
+    await diga.pair(patient_id)
+    two, one = await numbers(core, patient_id)
     for no in (one, two):
         await open_up(core.pool, patient_id, no, {diga.scopes.valuesets[0]: Served(30, 0)}, core.clock())
     own, others = await all_of(core, patient_id, one), await all_of(core, patient_id, two)
+    told = await events(core, other.diga)
     await act(core, diga, patient_id, one)
     assert await all_of(core, patient_id, one) != own
     assert await all_of(core, patient_id, two) == others
+    assert await events(core, other.diga) == told
 
 
 @pytest.mark.parametrize("longer", [False, True])
