@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -146,3 +146,14 @@ async def test_room_comes_back_with_time(core: Core, diga: DigaBackend, clock: C
     assert wait == core.settings.par_seconds - 60
     clock.advance(wait)
     assert (await diga.push()).status_code == 201
+
+
+async def test_a_decision_is_known_to_who_made_it_and_for_a_while(
+    core: Core, diga: DigaBackend, patient_id: UUID, clock: Clock
+) -> None:
+    handle, then = await diga.request_uri(), clock()
+    assert await par.decided(core.pool, handle, patient_id, 0) is None
+    assert await par.consume(core.pool, handle, patient_id, then)
+    assert await par.decided(core.pool, handle, patient_id, then - 1)
+    assert await par.decided(core.pool, handle, patient_id, then) is None
+    assert await par.decided(core.pool, handle, uuid4(), then - 1) is None
