@@ -14,8 +14,9 @@ import pytest
 
 from ddr.http.core import Core
 from ddr.operations.pairing import approve, refuse
+from ddr.store.authorization.openings import TYPES, Served, open_up
 from ddr.store.authorization.pairings import alive
-from ddr.store.authorization.unpairing import Party, unpair
+from ddr.store.authorization.unpairing import Party, unpair, withdraw
 from tests.oauth.backend import STATE, DigaBackend, answer, events
 from tests.support.clock import Clock
 from tests.support.trust import FakeTrust
@@ -196,3 +197,32 @@ async def test_a_decision_that_meets_a_lost_database_may_be_repeated(
         await approve(core, request_uri, patient_id, diga.diga.valuesets)
     location = await approve(core, request_uri, patient_id, diga.diga.valuesets)
     assert location is not None and "code" in answer(location)
+
+
+async def test_what_a_diga_could_not_see_before_is_noted_as_new_to_it_and_nothing_else(
+    core: Core, diga: DigaBackend, other: DigaBackend, patient_id: UUID
+) -> None:
+    """A kind that was withdrawn meanwhile, and all of a pairing after one that has ended; else a poller misses it."""
+    kind, kept = diga.scopes.valuesets
+
+    async def newest() -> int:
+        pairings = await alive(core.pool, patient_id, core.clock())
+        return pairings[-1].pairing_no
+
+    async def noted() -> dict[str, int | None]:
+        text = "SELECT kind, opened_ms FROM opening WHERE patient_id = $1 AND pairing_no = $2"
+        return {row["kind"]: row["opened_ms"] for row in await core.pool.fetch(text, patient_id, await newest())}
+
+    await other.pair(patient_id)  # what another DiGA may see says nothing of this one
+    await diga.pair(patient_id)
+    assert await noted() == {}
+    no = await newest()
+    await open_up(core.pool, patient_id, no, dict.fromkeys((kind, kept), Served(30, 0)), core.clock())
+    await diga.pair(patient_id)
+    assert await noted() == {kind: 0, kept: 0}
+    assert await withdraw(core.pool, patient_id, no, kind, core.clock())
+    await diga.pair(patient_id)
+    assert await noted() == {kind: None, kept: 0}
+    assert await unpair(core.pool, patient_id, no, Party.PATIENT, "withdrawn", core.clock())
+    await diga.pair(patient_id)
+    assert await noted() == dict.fromkeys((kind, kept, *TYPES))
