@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 from datetime import timedelta
 from decimal import Decimal
+from typing import Any
 
 from ddr.client import Change, Cursor, Kind, Recorder, Series, Step, readings
+from ddr.client.instants import instant
+from ddr.client.pull import step
 from ddr.fhir.instants import date_time
 from tests.client.conftest import Backend
 from tests.spec.world import BG, BP, CGM, HOUR, MINUTE, Home, later
@@ -113,3 +116,20 @@ async def test_what_has_grown_too_old_is_told_without_knowing_the_history(backen
     told = {change.id: change.kind for change in missing}
     assert told == {home.ids["erased"]: Kind.DELETED, home.ids["old"]: Kind.GONE}
     assert cursor.known.keys() == {home.ids["young"]}
+
+
+def test_a_look_at_everything_tells_what_is_new_but_for_what_is_older_than_the_history() -> None:
+    """What it left out it would leave out for ever: the next search begins after it."""
+    floor = "2026-11-01T00:00:00Z"
+    ends = {"older": "2026-10-31T23:59:59Z", "at the floor": floor, "newer": "2026-11-20T00:00:00Z"}
+    entries: list[dict[str, Any]] = [
+        {"resource": {"resourceType": "Observation", "id": name, "effectiveDateTime": end, "meta": {"versionId": "1"}}}
+        for name, end in ends.items()
+    ]
+    bundle = {"resourceType": "Bundle", "meta": {"lastUpdated": "2026-11-22T00:00:00Z"}, "entry": entries}
+    found = step(Cursor("2026-11-21T00:00:00Z").whole(), bundle, {}, "", instant(floor))
+    assert [(change.kind, change.id) for change in found.changes] == [
+        (Kind.NEW, "at the floor"),
+        (Kind.NEW, "newer"),
+    ]
+    assert list(found.cursor.known) == ["at the floor", "newer"]
