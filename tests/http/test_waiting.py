@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter, UserDict
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ddr.http.waiting import Turn, Waiting
@@ -42,6 +42,7 @@ async def loop() -> asyncio.AbstractEventLoop:
 
 def test_any_steps_leave_what_a_naive_line_would_hold(loop: asyncio.AbstractEventLoop) -> None:
     @given(STEPS)
+    @example([("comes", 0)] * (OF_ONE + 1) + [("goes away", 0)])  # of more than may run ahead one goes
     def holds(steps: list[tuple[str, int]]) -> None:
         waiting = Waiting(OF_ONE)
         there: list[tuple[object, Turn]] = []
