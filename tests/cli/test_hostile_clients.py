@@ -202,6 +202,14 @@ async def test_each_room_tells_in_its_own_form_what_cannot_be_read(target: str, 
     wire.lost()
 
 
+async def test_what_cannot_be_read_is_answered_with_the_date() -> None:
+    """As whatever a server with a clock says (RFC 9110 section 6.6.1)."""
+    async with serving(echo) as (connect, _):
+        reader, _ = await connect(b"GET /fhir HTTP/1.1\r\nHost : x\r\n\r\n")
+        async with asyncio.timeout(SECONDS):
+            assert b"\r\ndate: " in await reader.readuntil(b"\r\n\r\n")
+
+
 UPGRADE = HEAD + b"Upgrade: TLS/1.2\r\nConnection: upgrade\r\n"
 BODY = b"GET /deaf HTTP/1.1\r\nHost: y\r\n\r\n"  # that must not be taken for a request
 

@@ -63,7 +63,8 @@ class Connection(TlsHttpProtocol):
         """In the form of the room that was asked."""
         self._refused_with, reply = status, unreadable(self.target, status, text)
         fields = (("content-type", f"{reply.content_type}"), ("content-length", f"{len(reply.body)}"), *reply.headers)
-        lines = [f"{name}: {value}\r\n" for name, value in (*fields, ("connection", "close"))]
+        lines = [f"{name.decode()}: {value.decode()}\r\n" for name, value in self.server_state.default_headers]  # Date
+        lines += [f"{name}: {value}\r\n" for name, value in (*fields, ("connection", "close"))]
         self.transport.write(STATUS_LINE[status] + "".join(lines).encode() + b"\r\n" + reply.body)
         self.transport.close()
 
