@@ -74,6 +74,7 @@ class TlsHttpProtocol(HttpToolsProtocol):
     _refused = False  # nothing more is read: what came behind a request that is answered still was none
     _received = b""  # just now, while it is read
     _other = False  # the head that was read asks for another protocol
+    _again: bytes | None = None  # such a request without that wish, with what came behind its head
     _fresh = False  # one of these began behind something else of what was received just now
     _deadline: asyncio.TimerHandle | None = None  # for a head to be complete, or for the rest of an answered body
 
@@ -116,6 +117,10 @@ class TlsHttpProtocol(HttpToolsProtocol):
         self._fresh, self._received = False, data
         super().data_received(data)
         self._received = b""
+        if (again := self._again) is not None:
+            self._again = None
+            self.data_received(again)
+            return
         if self.transport.is_closing():
             return
         if not self._fresh:
@@ -221,7 +226,8 @@ class TlsHttpProtocol(HttpToolsProtocol):
             fields = [b"%b: %b" % field for field in self.headers if field[0] != b"upgrade"]
             self.parser = httptools.HttpRequestParser(self)  # that one reads no more where the connection shall end
             self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's
-            self.data_received(b"\r\n".join([line, *fields, b"", self._received[upgrade.args[0] :]]))
+            # Not from here: what is refused then shall not be told as if it came of this exception.
+            self._again = b"\r\n".join([line, *fields, b"", self._received[upgrade.args[0] :]])
 
     def on_response_complete(self) -> None:
         """Do not read the rest of a body without end."""

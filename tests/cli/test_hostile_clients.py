@@ -256,6 +256,20 @@ async def test_a_wish_for_another_protocol_without_a_body_is_answered_too() -> N
     wire.lost()
 
 
+@pytest.mark.parametrize(
+    ("sent", "told"),
+    [
+        (UPGRADE.replace(b"Host: x\r\n", b"") + b"\r\n", b"one Host"),
+        (UPGRADE + b"Transfer-Encoding: gzip\r\n\r\n", b"chunked"),
+    ],
+)
+async def test_what_is_wrong_beside_a_wish_for_another_protocol_is_told(sent: bytes, told: bytes) -> None:
+    wire = Wire(echo)
+    wire.connection.data_received(sent)
+    assert wire.is_closing() and wire.sent.startswith(b"HTTP/1.1 400") and told in wire.sent
+    wire.lost()
+
+
 async def test_a_head_that_begins_behind_a_large_body_is_as_long_as_it_is() -> None:
     wire = Wire(echo)
     first = HEAD + b"Content-Length: 100000\r\n\r\n" + bytes(100_000)
