@@ -22,7 +22,9 @@ async def submit(request: Request) -> Response:
     except FormRefused as refused:
         if refused.form is None or visitor.session is not None:
             raise
-        form = refused.form  # pressed twice, or after another tab: nobody is logged in here any more
+        # Pressed twice, or after another tab: nobody is logged in here any more. It may be a form of anybody's, with
+        # which a browser sends no cookie, so it takes none away.
+        return see_other(await _farewell(core_of(request), refused.form.one("request_uri")))
     await close_session(core_of(request).pool, visitor.cookie)
     request_uri = form.one("request_uri")
     response = see_other(await _farewell(core_of(request), request_uri))

@@ -46,6 +46,20 @@ async def test_logging_out_twice_is_logging_out(core: Core) -> None:
     assert (await browser.get("/me")).status_code == 200
 
 
+async def test_a_form_that_ends_no_session_takes_no_cookie_away(core: Core) -> None:
+    """Browsers without Sec-Fetch-Site send none with a form of a foreign site, but would drop theirs as it says."""
+    foreign = await Browser(core).http.post("/logout", content=b"", headers={"content-type": FORM})
+    assert (foreign.status_code, "set-cookie" in foreign.headers) == (303, False)
+    patient, browser = await new_patient(core), Browser(core)
+    await browser.login(patient)
+    page = await browser.get("/me")
+    await browser.post("/logout", page)
+    login = await browser.get("/login")
+    await browser.post("/logout", page)  # in another tab
+    fields = {"username": patient.username, "password": PASSWORD}
+    assert (await browser.post("/login", login, **fields)).status_code == 303
+
+
 async def test_form_fields(core: Core) -> None:
     fields = {field.get("name"): field for field in inputs((await Browser(core).get("/login")).text)}
     assert fields["username"]["autocomplete"] == "username"
