@@ -54,12 +54,18 @@ class Part:
 
 
 async def show(request: Request, visitor: Visitor, session: Session) -> Response:
-    """The file that was given last, to be looked at; on to the devices when there is none."""
-    core = core_of(request)
+    """The file that was given last, to be looked at; on to the devices when there is none.
+
+    It may have been given to another version of the recorder, which read what this one does not.
+    """
+    core, lang = core_of(request), language(request.scope)
     waiting = await files.find(core.pool, session.patient_id, core.clock())
     if waiting is None:
         return see_other("/me/devices")
-    file = await to_thread(read, waiting.content, ZONE)
+    try:
+        file = await to_thread(read, waiting.content, ZONE)
+    except ImportFileError:
+        return await _page(request, visitor, error=text(lang, "file.unreadable", known=_known(lang)))
     return await _page(request, visitor, file=file, digest=waiting.digest, taken_ms=waiting.taken_ms)
 
 

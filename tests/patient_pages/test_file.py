@@ -22,7 +22,7 @@ from ddr.imports.sending import sending
 from ddr.patient_pages.app import create_consent
 from ddr.patient_pages.file import FILE_BYTES
 from ddr.patient_pages.visitor import FORM_BYTES
-from ddr.store.patients import export
+from ddr.store.patients import export, files
 from tests.imports import samples
 from tests.patient_pages.browser import Browser, form_token
 from tests.patient_pages.test_consent import logged_in
@@ -99,6 +99,14 @@ async def test_looking_again_at_a_file_that_was_taken_leaves_it_to_be_taken_back
     assert "Zuletzt übernommen: 22. November 2026" in later.text
     assert (await browser.post("/me/devices/file/back", later, digest=digest(later))).status_code == 303
     assert await stored(core, patient) == 0
+
+
+async def test_a_file_that_another_version_has_read_is_no_fault(core: Core) -> None:
+    """It was given before an upgrade, or to a worker that is not replaced yet."""
+    patient, browser = await logged_in(core)
+    await files.keep(core.pool, patient.patient_id, "00", b"of a form to come", core.clock())
+    page = await browser.get("/me/devices/file")
+    assert page.status_code == 422 and "Diese Datei hat keine Form, die wir kennen" in page.text
 
 
 async def test_what_is_no_file_is_said(core: Core) -> None:
