@@ -6,12 +6,12 @@ import re
 from collections.abc import Iterable
 from html import escape
 from typing import NamedTuple
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from starlette.responses import HTMLResponse, Response
 
 from ddr.call import refused_unless_told
-from ddr.http.asgi import Scope, header
+from ddr.http.asgi import Scope, header, query_pairs
 from ddr.http.operator import Operator, operator_of
 
 STYLESHEET = "/static/style.css"
@@ -190,8 +190,7 @@ def switch(scope: Scope, lang: str) -> str:
     """The query of this page in the other language; "" after a form, which a link cannot send again."""
     if scope.get("method") not in ("GET", "HEAD"):
         return ""
-    given = parse_qsl(scope.get("query_string", b"").decode("latin-1"), keep_blank_values=True)
-    kept = [(name, value) for name, value in given if name != "lang"]
+    kept = [(name, value) for name, value in query_pairs(scope) if name != "lang"]
     return f"?{urlencode([*kept, ('lang', 'de' if lang == 'en' else 'en')])}"
 
 
