@@ -21,6 +21,7 @@ from ddr.store.series.sensors import Remembered, load
 from tests.gateway.conftest import CGM, START, Client, make_client, put_device, put_sensor
 from tests.gateway.samples import glucose
 from tests.support.clock import Clock
+from tests.support.counting import counted
 from tests.support.touched import touched
 
 READINGS = "/devices/cgm/sensors/glucose/readings"
@@ -463,6 +464,21 @@ async def test_a_correction_replaces_and_the_former_value_stays_in_the_trail(
     two = [{**first[2], "value": value} for value in (111, 112)]
     assert [item.get("reason") for item in await corrected(cgm, two)] == ["superseded", None]
     assert await shown_values(core, patient_id) == [100, 150, 112]
+
+
+async def test_a_correction_of_many_readings_compares_none_with_all_others(
+    cgm: Client, clock: Clock, core: Core, patient_id: UUID
+) -> None:
+    """An app that says of all it sends that it is corrected, and sends all days at once, waited for a 503."""
+    many = items(clock, *[100 + at % 50 for at in range(250)])
+    for value in (None, 151):
+        readings = [one if value is None else {**one, "value": value} for one in many]
+        for status in ("accepted", "duplicate"):
+            async with counted(core.pool) as statements:
+                assert {item["status"] for item in await corrected(cgm, readings)} == {status}
+            assert sum("SET replaced_ms" in one for one in statements) == 3
+    assert await shown_values(core, patient_id) == [151] * 250
+    assert {item["reason"] for item in (await send(cgm, many))["items"]} == {"superseded"}
 
 
 async def test_a_correction_amends_a_final_chunk(cgm: Client, clock: Clock, core: Core, patient_id: UUID) -> None:

@@ -17,6 +17,8 @@ from ddr.store.series.giving_way import give_way
 from ddr.store.series.recut import Piece, recut_series
 from ddr.store.series.sensors import Sensor, check_limits
 
+TOGETHER = 100  # readings that stand at once: the planner compares each with all claims of their span
+
 
 async def correct_readings(
     pool: asyncpg.Pool,
@@ -54,14 +56,15 @@ async def correct_readings(
                 (outcome.early if reading[0] < grids[0].from_ms else outcome.late).add(reading)
         if not new:
             return outcome
-        values = dict(new)
+        ordered, values = sorted(new), dict(new)
         known = await readings_between(conn, sensor, min(values), max(values))
         before = {reading for reading in known if values.get(reading[0], reading[1]) != reading[1]}
         outcome.accepted.update(new - known)
         await note_rivals(conn, patient_id, sensor_no, sorted(before), stamp_ms)
-        await note_rivals(conn, patient_id, sensor_no, sorted(new), stamp_ms)  # others may come later
-        await stand(conn, patient_id, sensor_no, sorted(new), stamp_ms, newest=True)
-        await leave_out(conn, patient_id, sensor_no, list(values), ())
+        await note_rivals(conn, patient_id, sensor_no, ordered, stamp_ms)  # others may come later
+        for part in (ordered[at : at + TOGETHER] for at in range(0, len(ordered), TOGETHER)):
+            await stand(conn, patient_id, sensor_no, part, stamp_ms, newest=True)
+            await leave_out(conn, patient_id, sensor_no, [time for time, _ in part], ())
         touched = [row for row, grid in zip(rows, grids, strict=True) if any(grid.holds(time) for time in values)]
         await recut_series(conn, [Piece(row, row) for row in touched], stamp_ms, delay_ms, before, new)
         if sensor.beside_import:
