@@ -275,7 +275,7 @@ async def test_parquet_has_the_same_with_types(core: Core, run: Run, tmp_path: P
 
 
 async def test_no_id_is_a_number(core: Core, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Before: one in 750 was of digits, or like `12e34`. A spreadsheet, or whoever reads piece by piece, had `inf`."""
+    """Before: one in 770 was of digits, or like `12e34`. A spreadsheet, or whoever reads piece by piece, had `inf`."""
     drawn = count(10**15)
     await crowd(core)
     monkeypatch.setattr(secrets, "token_hex", lambda size: f"{next(drawn)}")

@@ -120,7 +120,7 @@ def _shared_url(state_dir: Path, share: bool) -> str:
             return (state_dir / "postgres.url").read_text("utf-8")
         except FileNotFoundError:
             time.sleep(0.1)
-    raise StoreError(f"state directory {state_dir}: another recorder holds it but its database does not start")
+    raise StoreError(f"state directory {state_dir}: another recorder holds it, whose database is not there yet")
 
 
 @contextmanager
