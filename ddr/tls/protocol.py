@@ -57,6 +57,12 @@ class CodingUnknown(Unreadable):
     text = "The only Transfer-Encoding is chunked"
 
 
+class NoTunnel(Unreadable):
+    """RFC 9110 section 9.3.6: what follows would be the tunnel's, and a proxy before us may take it for a body."""
+
+    text = "There is nothing to CONNECT to"
+
+
 class TooFarAhead(Unreadable):
     """Those before it are answered, and this one is not."""
 
@@ -175,7 +181,9 @@ class TlsHttpProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """What follows is the body, which the rooms bound. Without exactly one Host a proxy before us may see another
         request than we do (RFC 9112 section 3.2)."""
-        if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":
+        if self.parser.should_upgrade():
+            if self.parser.get_method() == b"CONNECT":
+                raise NoTunnel
             self._other = True
             return
         hosts = [value for name, value in self.headers if name == b"host"]

@@ -251,8 +251,14 @@ async def test_a_wish_for_another_protocol_without_a_body_is_answered_too() -> N
     wire = Wire(echo)
     wire.connection.data_received(GET.replace(b"\r\n\r\n", b"\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n") + GET)
     await wire.until(lambda: wire.sent.count(b"HTTP/1.1 200") == 2)
-    wire.connection.data_received(b"CONNECT x:80 HTTP/1.1\r\nHost: x\r\n\r\n")
-    assert wire.is_closing() and wire.sent.count(b"HTTP/1.1 400") == 1
+    wire.lost()
+
+
+@pytest.mark.parametrize("target", [b"x:80", b"/fhir"])
+async def test_what_follows_a_tunnel_that_is_not_dug_is_no_request(target: bytes) -> None:
+    wire = Wire(echo)
+    wire.connection.data_received(b"CONNECT %b HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % (target, len(GET)))
+    assert wire.is_closing() and wire.sent.startswith(b"HTTP/1.1 400") and b"CONNECT" in wire.sent
     wire.lost()
 
 
