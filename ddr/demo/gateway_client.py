@@ -15,9 +15,7 @@ import orjson
 from ddr.demo.sensor import Sample
 
 BATCH = 5_000
-PATIENCE_SECONDS = (
-    60  # for a recorder that says when to come again: one that is just started, with everybody at its door
-)
+PATIENCE_SECONDS = 60  # for a recorder that says when to come again, as one that is just started does
 
 Json = Mapping[str, Any]
 
