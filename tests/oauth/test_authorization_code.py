@@ -351,3 +351,4 @@ async def test_a_client_that_hung_up_may_try_again_while_its_code_is_being_redee
     await first
     assert answer.status_code == 200, answer.text
     assert await stands(core, answer.json()["access_token"])
+    assert (await diga.refresh(answer.json()["refresh_token"])).status_code == 200, "it is the one that is stored"
