@@ -176,6 +176,21 @@ async def test_of_many_decisions_at_once_a_refusal_counts(core: Core) -> None:
     assert answer(await browser.post("/consent", page, **form, decision="approve"))["error"] == "access_denied"
 
 
+async def test_a_refusal_after_the_end_of_what_was_agreed_to_is_one(core: Core, clock: Clock) -> None:
+    """In the old tab, before the DiGA has redeemed its code: it is told, and what has ended keeps its end."""
+    patient, browser = await logged_in(core)
+    request_uri = await push_request(core, list_diga(core))
+    page = await browser.consent_page(request_uri)
+    form = {"request_uri": request_uri, "scope": scope(core, CGM)}
+    assert "code" in answer(await browser.post("/consent", page, **form, decision="approve"))
+    await browser.post("/me/withdraw", await browser.get("/me"), kind="all")
+    revoked = "SELECT revoked_ms FROM token_grant WHERE patient_id = $1"
+    assert await core.pool.fetchval(revoked, patient.patient_id) == (ended_ms := clock())
+    clock.advance(1)
+    assert answer(await browser.post("/consent", page, **form, decision="deny"))["error"] == "access_denied"
+    assert await core.pool.fetchval(revoked, patient.patient_id) == ended_ms
+
+
 @pytest.mark.parametrize(
     "fields",
     [
