@@ -236,10 +236,13 @@ async def test_rights_end_at_the_instant(
     clock.advance((last - 600_000 - clock()) / 1000)
     await represent(core, mother, mia, relation=relation, born=born, until_ms=None if born else last)
     browser = await acting(core, mother)
+    await allowed(core, browser)
     clock.advance((last - clock()) / 1000 - 1)
     assert "Mia" in (await browser.get("/me")).text
+    assert (await Browser(core).login(mia)).headers["location"] == "/me"
     clock.advance(1)
     assert (await browser.get("/me")).headers["location"] == "/login"
+    assert (await Browser(core).login(mia)).headers["location"] == "/me/review"
     again = Browser(core)
     assert (await again.login(mother)).headers["location"] == "/me"
     assert [one["ended_ms"] for one in await of_patient(core.pool, mia.patient_id)] == [None]
@@ -412,6 +415,17 @@ async def test_connections_stay_until_the_patient_decides(
     assert [tag for tag, _ in await events(core, mia)][-2:] == [Event.PAIRING_KEPT, Event.PAIRING_ENDED_BY_PATIENT]
     assert (await own.login(mia)).headers["location"] == "/me"
     assert (await own.get("/me/review")).headers["location"] == "/me"
+
+
+async def test_nobody_is_asked_about_what_was_withdrawn_before(
+    core: Core, mother: Patient, mia: Patient, right: Any
+) -> None:
+    browser = await acting(core, mother)
+    await allowed(core, browser)
+    await browser.post("/me/withdraw", await browser.get("/me"), kind="all")
+    assert not await alive(core.pool, mia.patient_id, core.clock())
+    await finish(core, mia, right)
+    assert (await Browser(core).login(mia)).headers["location"] == "/me"
 
 
 @pytest.mark.parametrize("lang", ["de", "en"])
