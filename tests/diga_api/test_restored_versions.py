@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ddr.fhir.instants import date_time
-from ddr.fhir.versions import Restore, stored_versions, version_number
+from ddr.fhir.versions import LARGEST, Restore, stored_versions, version_number
 from ddr.http.core import Core
 from ddr.patient_pages.download import measured_resources
 from ddr.scopes.diga import Diga
@@ -200,4 +200,6 @@ def test_numbers_of_versions() -> None:
     assert version_number(3, 11, []) == 3
     assert stored_versions("2003", restores) == [2_003, 1_003, 3]
     assert stored_versions("3", restores) == [3]
+    assert stored_versions("1000", restores) == [1_000], "no version is stored as 0"
+    assert [stored_versions(str(LARGEST + more), []) for more in (0, 1)] == [[LARGEST], []]
     assert [stored_versions(text, restores) for text in ("", "٣", "-3", "1" * 16, "W/3")] == [[]] * 5

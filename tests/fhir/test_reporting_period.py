@@ -89,3 +89,5 @@ def test_an_end_before_the_start() -> None:
         period("2026-08-02", "2026-08-01")
     assert (caught.value.status, caught.value.details_code) == (400, "MSG_PARAM_INVALID")
     period("2026-08-01", "2026-08-01")
+    found = period("2026-08-01T00:00:00.000Z", "2026-08-01T00:00:00.000Z")
+    assert found.until_ms - found.from_ms == 1
