@@ -8,7 +8,8 @@ import pytest
 from fhir.resources.R4B import get_fhir_model_class
 
 from ddr.fhir.elements import SHAPES
-from ddr.fhir.subset import SUBSETTED, Subset
+from ddr.fhir.outcome import FhirError
+from ddr.fhir.subset import SUBSETTED, Subset, read_subset
 
 # Marked Σ, and never sent by this recorder.
 NEVER_SENT = {
@@ -39,6 +40,14 @@ def test_components_are_shortened_too() -> None:
     part = dict.fromkeys(SHAPES["ObservationComponent"].elements, 1)
     (found,) = Subset("true").of({**full("Observation"), "component": [part]})["component"]
     assert found.keys() - {"id"} == marked
+
+
+@pytest.mark.parametrize("name", ["_status", "Observation._status", "__status"])
+def test_what_accompanies_a_primitive_in_json_is_no_element(name: str) -> None:
+    with pytest.raises(FhirError) as caught:
+        read_subset("Observation", [("_elements", f"status,{name}")])
+    assert caught.value.status == 400
+    assert read_subset("Observation", [("_elements", "Observation.status,value[x]")]).elements == ("status", "value")
 
 
 def test_what_is_whole_stays_as_it_is() -> None:

@@ -90,6 +90,18 @@ def test_document() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("character", "written"),
+    [("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ('"', "&quot;"), ("\t", "&#9;"), ("\n", "&#10;"), ("'", "'")],
+)
+def test_each_character_is_written_so_that_it_comes_back(character: str, written: str) -> None:
+    """Alone among plain letters, as a manufacturer's name or a note may have it."""
+    resource = {"resourceType": "Device", "manufacturer": f"A{character}B"}
+    document = render(resource, Format.XML)
+    assert f'<manufacturer value="A{written}B"/>' in document.decode()
+    assert parse(document, Format.XML) == resource
+
+
 def test_another_library_reads_the_same() -> None:
     unread = {"text", "component", "_status", "_effectiveDateTime"}  # fhir.resources drops element ids
     plain = {key: value for key, value in OBSERVATION.items() if key not in unread}
