@@ -316,6 +316,7 @@ async def test_first_requests_at_once_note_each_kind_once(body: Body, pair: Pair
     assert [answer.status_code for answer in answers] == [200] * 8
     rows = await core.pool.fetch("SELECT * FROM opening WHERE patient_id = $1 ORDER BY kind", body.patient_id)
     noted = [(row["kind"], row["opened_ms"], row["historic_days"], row["delay_ms"]) for row in rows]
+    assert {(row["older_ms"], row["older_opened_ms"]) for row in rows} == {(0, 0)}, "nothing was opened later"
     terms = {body.miv(name).valueset: name for name in (CGM, GLUCOSE, PRESSURE)}
     delay_ms = core.catalog.delay_ms(body.miv(CGM).valueset)
     assert noted == [

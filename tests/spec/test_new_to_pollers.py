@@ -271,6 +271,29 @@ async def test_a_longer_history_is_new(ddr: Recorder) -> None:
         ddr.core.catalog = catalog
 
 
+async def test_a_shorter_history_is_not_new(ddr: Recorder) -> None:
+    home, catalog = Home(ddr, await ddr.patient()), ddr.core.catalog
+    await home.device("meter", startedAt=home.ago(100 * DAY))
+    old, new = [await home.glucose(f"{ago}", ddr.clock() - ago * DAY) for ago in (40, 1)]
+    longer, shorter = (
+        load_catalog(
+            ddr.settings.miv_packages,
+            {miv.name: MivSettings(0, days, miv.vendor_holdup_seconds) for miv in catalog.mivs},
+        )
+        for days in (60, 30)
+    )
+    try:
+        ddr.core.catalog = longer
+        poller = Poller(await paired(ddr, home.patient, BG))
+        assert f"Observation/{old}" in (told := await poller.poll())
+        ddr.core.catalog = shorter
+        ddr.clock.advance(10)
+        assert await poller.poll() == []
+        assert set(await poller.everything()) == set(told) - {f"Observation/{old}"} >= {f"Observation/{new}"}
+    finally:
+        ddr.core.catalog = catalog
+
+
 @pytest.mark.parametrize("days", [(60, 90), (90, 60, 90)], ids=["longer twice", "longer, shorter, longer"])
 @pytest.mark.parametrize("between", ["Device", "Observation?code=20150-9", "read", "unheard"])
 async def test_each_longer_history_is_new_whatever_was_asked_between(
