@@ -51,9 +51,14 @@ def test_metrics_are_made(page: Path) -> None:
 
 @cache
 def beside() -> str:
-    """What else has names: what is deployed, the tests' marks, packages."""
+    """What else has names: what is deployed, the tests' marks and fixtures, packages."""
     files = [*(ROOT / "deploy").rglob("*.*"), *(ROOT / "tests/support").glob("*.py"), ROOT / "pyproject.toml"]
-    files += [*(ROOT / "ddr").rglob("*.json"), *(ROOT / "ddr").rglob("*.sql"), *(ROOT / "miv_packages").rglob("*.toml")]
+    files += [
+        ROOT / "tests/conftest.py",
+        *(ROOT / "ddr").rglob("*.json"),
+        *(ROOT / "ddr").rglob("*.sql"),
+        *(ROOT / "miv_packages").rglob("*.toml"),
+    ]
     return "\n".join(file.read_text() for file in files)
 
 
