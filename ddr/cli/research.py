@@ -18,7 +18,7 @@ from ddr.cli.errors import CommandError
 from ddr.cli.operator import now_ms, reading, with_database
 from ddr.drafts import alone_in
 from ddr.operations.research import Export, Terms, prepare
-from ddr.operations.research_files import names, put_in_place, report, take_back, unfinished, write
+from ddr.operations.research_files import names, put_in_place, report, take_back, unfinished, withhold, write
 from ddr.registries.terminology import current_catalog
 from ddr.research.approval import ApprovalError, approval
 from ddr.series.days import local_day
@@ -70,7 +70,7 @@ async def _export(args: argparse.Namespace, settings: Settings, pool: Pool) -> N
         raise CommandError("Parquet needs pyarrow: pip install 'ddr[research]'; CSV needs nothing more")
     if len(args.by) > LONGEST or not args.by.isprintable():
         raise CommandError(f"--by must have at most {LONGEST} printable characters")
-    if args.yes and await _finished(args.out, pool):
+    if args.yes and await _finished(args.out, pool, moment):
         print("this is the export that was broken off before; nothing else was given")
         return
     _check_free(args)
@@ -117,19 +117,25 @@ async def _give(args: argparse.Namespace, settings: Settings, pool: Pool, export
         print(args.out / name)
 
 
-async def _finished(out: Path, pool: Pool) -> bool:
+async def _finished(out: Path, pool: Pool, moment: Moment) -> bool:
     """See to what an export left that was broken off: True when it had been written down, and its files are there now.
 
-    Else they are deleted.
+    Else they are deleted, and so they are when somebody has withdrawn since: nothing of theirs is passed on any more.
     """
     finished = False
     if not unfinished(out):
         return False
     with alone_in(out):
-        for export_id in unfinished(out):
+        for export_id, people in unfinished(out).items():
             if not await store.is_noted(pool, export_id):
                 take_back(out, export_id)
                 continue
+            if not await store.still_agree(pool, export_id, people, moment):
+                withhold(out, export_id)
+                raise CommandError(
+                    "the export that was broken off stays so: somebody withdrew the consent since, and its files are"
+                    " deleted; its weeks count as given"
+                )
             finished = True
             for path in put_in_place(out, export_id):
                 print(path)

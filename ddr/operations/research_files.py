@@ -30,7 +30,7 @@ RULES = (
     "Names, serial numbers, makers, devices and texts are in no table.",
 )
 
-_PART = re.compile(r"\.(.+)\.([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.part")
+_PART = re.compile(r"\.(.+)\.([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.([0-9]+)\.part")
 
 
 def names(*, parquet: bool) -> tuple[str, ...]:
@@ -44,7 +44,7 @@ def write(export: Export, terms: Terms, folder: Path, export_id: UUID, *, parque
 
     Where that fails there are none.
     """
-    parts = {name: folder / f".{name}.{export_id}.part" for name in names(parquet=parquet)}
+    parts = {name: folder / f".{name}.{export_id}.{len(export.weeks)}.part" for name in names(parquet=parquet)}
     try:
         with ExitStack() as stack:
             files = {name: stack.enter_context(_create(path)) for name, path in parts.items()}
@@ -79,14 +79,21 @@ def take_back(folder: Path, export_id: UUID) -> None:
         path.unlink(missing_ok=True)
 
 
-def unfinished(folder: Path) -> set[UUID]:
-    """The exports that were broken off before all files had their names."""
-    return {UUID(found[2]) for path in folder.glob(".*.part") if (found := _PART.fullmatch(path.name))}
+def withhold(folder: Path, export_id: UUID) -> None:
+    """Delete what an export left that was broken off, those first that bear their names already: no other has any."""
+    for name in names(parquet=True):
+        (folder / name).unlink(missing_ok=True)
+    take_back(folder, export_id)
+
+
+def unfinished(folder: Path) -> dict[UUID, int]:
+    """The exports that were broken off before all files had their names, with the number of their people."""
+    return {UUID(found[2]): int(found[3]) for path in folder.glob(".*.part") if (found := _PART.fullmatch(path.name))}
 
 
 def _parts(folder: Path, export_id: UUID) -> dict[str, Path]:
     """By the name that each shall have."""
-    found = ((_PART.fullmatch(path.name), path) for path in folder.glob(f".*.{export_id}.part"))
+    found = ((_PART.fullmatch(path.name), path) for path in folder.glob(f".*.{export_id}.*.part"))
     return {match[1]: path for match, path in found if match}
 
 

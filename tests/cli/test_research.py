@@ -26,6 +26,7 @@ from ddr.patient_pages.visitor import COOKIE
 from ddr.research.tables import DICTIONARY
 from ddr.store.authorization import research
 from ddr.store.patients import research as store
+from ddr.store.patients.erasure import delete_patient
 from ddr.store.patients.sessions import Session, open_session
 from tests.patient_pages.browser import Browser
 from tests.support.clock import Clock
@@ -193,6 +194,33 @@ async def test_an_export_that_was_killed_is_finished_or_begun_anew(
     assert ("the export that was broken off" in out) == written_down
     assert {path.name for path in (tmp_path / "out").iterdir()} == {*names(parquet=False)}
     assert len(table(tmp_path / "out" / "values.csv")) == 6 * 2 * 336
+    assert await core.pool.fetchval("SELECT count(*) FROM research_export") == 1
+
+
+@pytest.mark.parametrize("named", [0, 1], ids=["before its names", "between two names"])
+@pytest.mark.parametrize("end", ["withdrawn", "deleted"])
+async def test_an_export_that_was_killed_gives_nothing_of_who_left_since(
+    core: Core, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: int, end: str
+) -> None:
+    people = await crowd(core)
+    true_rename, given = Path.rename, list[Path]()
+
+    def killed(path: Path, target: Path) -> Path:
+        if len(given) == named:
+            raise KeyboardInterrupt
+        given.append(target)
+        return true_rename(path, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", killed)
+        assert (await run("--yes"))[0] == INTERRUPTED
+    if end == "withdrawn":
+        await research.withdraw(core.pool, people[0].patient_id, "consent-withdrawn", now_ms())
+    else:
+        await delete_patient(core.pool, people[0].patient_id, now_ms())
+    status, out, err = await run("--yes")
+    assert (status, out) == (1, "") and "somebody withdrew the consent since" in err and len(err.splitlines()) == 1
+    assert list((tmp_path / "out").iterdir()) == []
     assert await core.pool.fetchval("SELECT count(*) FROM research_export") == 1
 
 

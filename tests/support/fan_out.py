@@ -42,6 +42,7 @@ JOBS: Mapping[str, str] = {
     "ddr.store.patients.files.sweep": "what has run out is deleted",
     "ddr.store.patients.research._write_down": "ddr research export is written down",
     "ddr.store.patients.research.agreed": "ddr research export asks all who agreed",
+    "ddr.store.patients.research.still_agree": "ddr research export that was broken off is finished",
     "ddr.store.patients.retention._who": "what is too old is looked for, by batches of patients",
     "ddr.store.patients.retention.forget_pairings": "what is too old is deleted, by batches of patients",
     "ddr.store.patients.retention.patients_after": "the next batch of patients",

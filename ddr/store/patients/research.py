@@ -147,6 +147,13 @@ async def is_noted(pool: asyncpg.Pool, export_id: UUID) -> bool:
     return True
 
 
+async def still_agree(pool: asyncpg.Pool, export_id: UUID, people: int, moment: Moment) -> bool:
+    """Whether all of the `people` whose weeks this export took agree still. Of a deleted account nothing is left."""
+    rows = await pool.fetch("SELECT DISTINCT patient_id FROM research_given WHERE export_id = $1", export_id)
+    given = {row["patient_id"] for row in rows}
+    return len(given) == people and given <= {one.patient_id for one in await agreed(pool, moment)}
+
+
 class _NotNow(Exception):
     """What was written down does not hold."""
 
