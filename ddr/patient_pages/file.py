@@ -58,14 +58,14 @@ async def show(request: Request, visitor: Visitor, session: Session) -> Response
 
     It may have been given to another version of the recorder, which read what this one does not.
     """
-    core, lang = core_of(request), language(request.scope)
+    core = core_of(request)
     waiting = await files.find(core.pool, session.patient_id, core.clock())
     if waiting is None:
         return see_other("/me/devices")
     try:
         file = await to_thread(read, waiting.content, ZONE)
     except ImportFileError:
-        return await _page(request, visitor, error=text(lang, "file.unreadable", known=_known(lang)))
+        return await _unreadable(request, visitor)
     return await _page(request, visitor, file=file, digest=waiting.digest, taken_ms=waiting.taken_ms)
 
 
@@ -85,7 +85,7 @@ async def give(request: Request, visitor: Visitor, session: Session) -> Response
     except OtherKind as other:
         return await _page(request, visitor, error=text(lang, _OTHERS[other.kind]))
     except ImportFileError:
-        return await _page(request, visitor, error=text(lang, "file.unreadable", known=_known(lang)))
+        return await _unreadable(request, visitor)
     digest = hashlib.sha256(ZONE.key.encode() + b"\n" + raw).hexdigest()
     await files.keep(core.pool, session.patient_id, digest, raw, core.clock())
     return see_other(request.url.path)
@@ -94,9 +94,11 @@ async def give(request: Request, visitor: Visitor, session: Session) -> Response
 async def take(request: Request, visitor: Visitor, session: Session) -> Response:
     """Put the values of the file that was looked at into the record."""
     core = core_of(request)
-    file, digest = await _chosen(core, request, visitor, session)
     try:
+        file, digest = await _chosen(core, request, visitor, session)
         report = await _walk(core, session.patient_id, sending(file, digest), Event.FILE_TAKEN, digest)
+    except ImportFileError:
+        return await _unreadable(request, visitor)
     except Refused:
         return await _page(request, visitor, error=text(language(request.scope), "file.refused"))
     await files.taken(core.pool, session.patient_id, digest, core.clock())
@@ -106,9 +108,11 @@ async def take(request: Request, visitor: Visitor, session: Session) -> Response
 async def take_back(request: Request, visitor: Visitor, session: Session) -> Response:
     """Take the values of the file out of the record again."""
     core = core_of(request)
-    file, digest = await _chosen(core, request, visitor, session)
     try:
+        file, digest = await _chosen(core, request, visitor, session)
         await _walk(core, session.patient_id, taking_back(file, digest), Event.FILE_TAKEN_BACK, digest)
+    except ImportFileError:
+        return await _unreadable(request, visitor)
     except Refused:
         return await _page(request, visitor, error=text(language(request.scope), "file.not_back"))
     await files.taken(core.pool, session.patient_id, digest, None)
@@ -116,7 +120,7 @@ async def take_back(request: Request, visitor: Visitor, session: Session) -> Res
 
 
 async def _chosen(core: Core, request: Request, visitor: Visitor, session: Session) -> tuple[ImportFile, str]:
-    """The file that was looked at, which the form names, and its digest. Raises FormRefused."""
+    """The file that was looked at, which the form names, and its digest. Raises FormRefused, ImportFileError."""
     form = await read_form(request, visitor)
     waiting = await files.find(core.pool, session.patient_id, core.clock())
     if waiting is None or waiting.digest != form.one("digest"):
@@ -197,6 +201,12 @@ def _next(steps: Steps, answer: Answer | None) -> tuple[Call, bytes | None] | Re
         report: Report = end.value
         return report
     return call, call.content
+
+
+async def _unreadable(request: Request, visitor: Visitor) -> Response:
+    """Not by this version: which files there are is said."""
+    lang = language(request.scope)
+    return await _page(request, visitor, error=text(lang, "file.unreadable", known=_known(lang)))
 
 
 async def _page(

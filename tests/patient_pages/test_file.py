@@ -105,8 +105,13 @@ async def test_a_file_that_another_version_has_read_is_no_fault(core: Core) -> N
     """It was given before an upgrade, or to a worker that is not replaced yet."""
     patient, browser = await logged_in(core)
     await files.keep(core.pool, patient.patient_id, "00", b"of a form to come", core.clock())
-    page = await browser.get("/me/devices/file")
-    assert page.status_code == 422 and "Diese Datei hat keine Form, die wir kennen" in page.text
+    before = await browser.get("/me/devices")
+    for answer in (
+        await browser.get("/me/devices/file"),
+        await browser.post("/me/devices/file/take", before, digest="00"),
+        await browser.post("/me/devices/file/back", before, digest="00"),
+    ):
+        assert answer.status_code == 422 and "Diese Datei hat keine Form, die wir kennen" in answer.text
 
 
 async def test_what_is_no_file_is_said(core: Core) -> None:
