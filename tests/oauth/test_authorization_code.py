@@ -83,6 +83,22 @@ async def test_an_expired_code_is_refused(diga: DigaBackend, patient_id: UUID, c
     assert (await diga.exchange(code)).json()["error"] == "invalid_grant"
 
 
+async def test_a_code_that_runs_out_while_it_is_looked_at_is_refused(
+    diga: DigaBackend, patient_id: UUID, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, load = await diga.code(patient_id), tokens.load_family
+    clock.advance(diga.core.settings.code_seconds - 1)
+
+    async def slow(*arguments: Any) -> Any:
+        monkeypatch.setattr(tokens, "load_family", load)
+        clock.advance(1)
+        return await load(*arguments)
+
+    monkeypatch.setattr(tokens, "load_family", slow)
+    answer = await diga.exchange(code)
+    assert (answer.status_code, answer.json()["error"]) == (400, "invalid_grant")
+
+
 async def test_of_concurrent_redemptions_one_wins_and_keeps_its_tokens(
     core: Core, diga: DigaBackend, patient_id: UUID
 ) -> None:
@@ -323,12 +339,20 @@ async def test_a_code_whose_client_hung_up_is_good_again(
     assert "diga:code:replayed" not in await events(core, diga.diga)
 
 
+@pytest.mark.parametrize("at_once", [True, False])
 async def test_a_client_that_hung_up_may_try_again_while_its_code_is_being_redeemed(
-    core: Core, diga: DigaBackend, patient_id: UUID, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    core: Core, diga: DigaBackend, patient_id: UUID, clock: Clock, monkeypatch: pytest.MonkeyPatch, at_once: bool
 ) -> None:
-    """Both have seen that it is good; the first one redeems it, and has nobody to answer."""
-    code, redeem, began = await diga.code(patient_id), tokens.redeem, 0
-    both, redeemed = asyncio.Event(), asyncio.Event()
+    """Both have seen that it is good; the first one redeems it, and has nobody to answer.
+
+    `at_once`: that is taken back before the second one has looked what became of the code.
+    """
+    code, redeem, take_back, began = await diga.code(patient_id), tokens.redeem, tokens.take_back, 0
+    both, redeemed, lost = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def later(*arguments: Any) -> bool | None:
+        await lost.wait()
+        return await take_back(*arguments)
 
     async def slow(*arguments: Any) -> bool:
         nonlocal began
@@ -340,9 +364,15 @@ async def test_a_client_that_hung_up_may_try_again_while_its_code_is_being_redee
             return won
         both.set()
         await redeemed.wait()
-        return await redeem(*arguments)
+        won = await redeem(*arguments)
+        lost.set()
+        if at_once and began == 2:
+            await settled(core, diga)
+        return won
 
     monkeypatch.setattr(tokens, "redeem", slow)
+    monkeypatch.setattr(tokens, "take_back", later)
+    monkeypatch.setattr("ddr.oauth.grants.unanswered.SOON_SECONDS", 60)
     first = asyncio.create_task(Caller(diga).hang_up(code))
     while not began:  # noqa: ASYNC110 - the first is to be the first
         await asyncio.sleep(0)
