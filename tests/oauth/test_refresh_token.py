@@ -244,6 +244,23 @@ async def test_nor_does_it_matter_that_the_whole_host_was_lost(
     assert (await diga.refresh(first["refresh_token"])).json()["refresh_token"] == one["refresh_token"]
 
 
+async def test_a_loss_excuses_only_the_token_whose_answer_may_have_gone_with_it(
+    core: Core, diga: DigaBackend, patient_id: UUID, clock: Clock, host: str
+) -> None:
+    """The one before that was answered long ago: whoever comes with it has it from elsewhere."""
+    first = await diga.pair(patient_id)
+    one = (await diga.refresh(first["refresh_token"])).json()
+    await reports.write(core.pool, host, 1, clock(), [], run=uuid4())
+    clock.advance(3)
+    await diga.refresh(one["refresh_token"])
+    lost_ms = clock()
+    clock.advance(900)
+    assert await reports.lost_around(core.pool, lost_ms, clock())
+    assert (await diga.refresh(first["refresh_token"])).json()["error"] == "invalid_grant"
+    assert (await diga.refresh(one["refresh_token"])).json()["error"] == "invalid_grant"
+    assert "diga:refresh:reused" in await events(core, diga.diga)
+
+
 async def test_a_worker_that_left_or_was_exchanged_is_not_lost(
     core: Core, diga: DigaBackend, patient_id: UUID, clock: Clock, host: str
 ) -> None:
