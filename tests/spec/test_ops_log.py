@@ -220,8 +220,8 @@ async def test_connections_that_are_cut_are_recorded(ddr: Recorder, scene: Scene
     junk = await connected(ddr, ddr.settings.diga_base_url, diga.certificate)
     junk.write(b"NONSENSE\r\n\r\n")
     await junk.drain()
-    malformed = await eventually(ddr, lambda one: one["error_code"] == "malformed-request")
-    assert malformed["status"] == 400
+    malformed = ("malformed-request", 400, diga.entry.client_id)
+    await eventually(ddr, lambda one: (one["error_code"], one["status"], one["client_id"]) == malformed)
     junk.close()
 
 
