@@ -6,12 +6,12 @@ import re
 from collections.abc import Iterable
 from html import escape
 from typing import NamedTuple
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlsplit
 
 from starlette.responses import HTMLResponse, Response
 
 from ddr.call import refused_unless_told
-from ddr.http.asgi import Scope, header, query_pairs
+from ddr.http.asgi import Scope, header
 from ddr.http.operator import Operator, operator_of
 
 STYLESHEET = "/static/style.css"
@@ -186,12 +186,9 @@ def chosen_language(scope: Scope) -> str | None:
     return found[1] if found else None
 
 
-def switch(scope: Scope, lang: str) -> str:
-    """The query of this page in the other language; "" after a form, which a link cannot send again."""
-    if scope.get("method") not in ("GET", "HEAD"):
-        return ""
-    kept = [(name, value) for name, value in query_pairs(scope) if name != "lang"]
-    return f"?{urlencode([*kept, ('lang', 'de' if lang == 'en' else 'en')])}"
+def other_language(lang: str) -> str:
+    """The one that a page in this one is there in, too."""
+    return "de" if lang == "en" else "en"
 
 
 def remember_language(scope: Scope, response: Response) -> None:
@@ -273,8 +270,7 @@ def _http_source(host: str | None, port: int | None) -> str:
 
 
 def error_page(scope: Scope, status: int, problem: str, headers: dict[str, str] | None = None) -> HTMLResponse:
-    """A page in the patient's language about `problem`, a key of PROBLEMS; it never redirects, and repeats no input but
-    the query, in the link to its other language.
+    """A page in the patient's language about `problem`, a key of PROBLEMS; it repeats no input and never redirects.
 
     The response is itself an ASGI application: `await error_page(scope, 400, "bad_request")(scope, receive, send)`.
     """
@@ -299,6 +295,8 @@ def error_page(scope: Scope, status: int, problem: str, headers: dict[str, str] 
 
 
 def _switch(scope: Scope, lang: str) -> str:
-    other, name = ("de", "Deutsch") if lang == "en" else ("en", "English")
-    query = switch(scope, lang)
-    return f'<p><a href="{escape(query)}" lang="{other}" hreflang="{other}">{name}</a></p>' if query else ""
+    """To the same page without what was asked of it: the query may be anybody's. After a form there is none."""
+    if scope.get("method") not in ("GET", "HEAD"):
+        return ""
+    other, name = other_language(lang), "Deutsch" if lang == "en" else "English"
+    return f'<p><a href="?lang={other}" lang="{other}" hreflang="{other}">{name}</a></p>'

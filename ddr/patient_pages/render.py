@@ -7,13 +7,14 @@ from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 from markupsafe import Markup, escape
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
 from ddr.http.operator import Operator
-from ddr.http.pages import STYLESHEET, language, operator_links, page_headers, remember_language, switch
+from ddr.http.pages import STYLESHEET, language, operator_links, other_language, page_headers, remember_language
 from ddr.http.templates import templates
 from ddr.patient_pages.dates import day, moment, short_moment, short_moments, time_of_day, times_of_day
 from ddr.patient_pages.texts import template, text
@@ -94,6 +95,8 @@ def page(
 
 
 def _switch(request: Request, lang: str) -> str:
-    """This page in the other language, if there is a link to it."""
-    query = switch(request.scope, lang)
-    return query and f"{request.url.path}{query}"
+    """This page in the other language; "" after a form, which a link cannot send again."""
+    if request.method not in ("GET", "HEAD"):
+        return ""
+    kept = [(name, value) for name, value in request.query_params.multi_items() if name != "lang"]
+    return f"{request.url.path}?{urlencode([*kept, ('lang', other_language(lang))])}"
