@@ -11,6 +11,7 @@ import re
 from ddr.fhir.negotiation import Format
 from ddr.fhir.outages import HEADER, MEMBER, SYSTEM
 from ddr.fhir.outcome import FhirError, malformed, outcome
+from ddr.http import asgi
 from ddr.http.asgi import ASGIApp, Headers, Receive, Reply, Scope, Send, header, json_reply, problem
 from ddr.http.guard import constant
 from ddr.http.pages import error_page
@@ -18,7 +19,7 @@ from ddr.ratelimit import LOAD, limited, lowercase
 from ddr.store.database.faults import OVERLOADED, Fault
 
 FAILED = "The request could not be processed"
-NO_STORE = (("cache-control", "no-store"), ("pragma", "no-cache"))
+NO_STORE = (*asgi.NO_STORE, ("pragma", "no-cache"))  # RFC 6749 section 5.1
 AUTHORIZE = "/oauth/authorize"
 _ROOM = re.compile(rb"(?:https?://[^/]*)?/+(fhir|oauth|gateway)(?![^/?])")  # of the target of a request
 
@@ -71,13 +72,13 @@ def unreadable(target: bytes, status: int, text: str) -> Reply:
     match room and room[1]:
         case b"fhir":
             error = malformed(text) if status == 400 else FhirError(status, "too-long", text)
-            return json_reply(error.resource(), status, NO_STORE[:1], Format.JSON.content_type)
+            return json_reply(error.resource(), status, asgi.NO_STORE, Format.JSON.content_type)
         case b"oauth":
             return json_reply({"error": "invalid_request", "error_description": text}, status, NO_STORE)
         case b"gateway":
-            return problem(status, "The request cannot be read", text, NO_STORE[:1])
+            return problem(status, "The request cannot be read", text, asgi.NO_STORE)
         case _:
-            return Reply(status, text.encode(), "text/plain; charset=utf-8", NO_STORE[:1])
+            return Reply(status, text.encode(), "text/plain; charset=utf-8", asgi.NO_STORE)
 
 
 FHIR = (

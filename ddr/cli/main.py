@@ -93,18 +93,21 @@ def reported(action: Callable[[], int | None], came: Collection[int] = ()) -> in
     """
     try:
         return action() or 0
-    except (*OPERATOR_ERRORS, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and NO_THREAD not in str(error):
+    except OPERATOR_ERRORS as error:
+        told = str(error)
+    except RuntimeError as error:
+        if NO_THREAD not in str(error):
             raise
-        if came:
-            print(INTERRUPTION, file=sys.stderr)
-            return INTERRUPTED
-        which = f"recorder {name}: " if (name := os.environ.get(CHOSEN)) else ""
-        print(f"ddr: {which}{NO_THREAD_TOLD if isinstance(error, RuntimeError) else error}", file=sys.stderr)
-        return 1
+        told = NO_THREAD_TOLD
     except KeyboardInterrupt:
         print(INTERRUPTION, file=sys.stderr)
         return INTERRUPTED
+    if came:
+        print(INTERRUPTION, file=sys.stderr)
+        return INTERRUPTED
+    which = f"recorder {name}: " if (name := os.environ.get(CHOSEN)) else ""
+    print(f"ddr: {which}{told}", file=sys.stderr)
+    return 1
 
 
 if __name__ == "__main__":

@@ -75,7 +75,7 @@ def headers(scope: Scope) -> dict[str, str]:
 
 def query_pairs(scope: Scope) -> list[tuple[str, str]]:
     """The query's parameters in order, repeated and empty ones included. Malformed UTF-8 becomes U+FFFD."""
-    return parse_qsl(scope.get("query_string", b"").decode("latin-1"), keep_blank_values=True)
+    return parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
 
 
 def json_reply(data: Any, status: int = 200, headers: Headers = (), content_type: str = JSON) -> Reply:

@@ -73,6 +73,21 @@ async def crowd(core: Core, count: int = 6, weeks: int = 3) -> list[Volunteer]:
     return [await volunteer(core, seed, weeks) for seed in range(count)]
 
 
+async def killed_after(named: int, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An export that is killed when so many of its files bear their names."""
+    true_rename, given = Path.rename, list[Path]()
+
+    def rename(path: Path, target: Path) -> Path:
+        if len(given) == named:
+            raise KeyboardInterrupt
+        given.append(target)
+        return true_rename(path, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", rename)
+        assert (await run("--yes"))[0] == INTERRUPTED
+
+
 def table(path: Path) -> list[dict[str, str]]:
     with path.open(newline="") as file:
         return list(csv.DictReader(file))
@@ -203,17 +218,7 @@ async def test_an_export_that_was_killed_gives_nothing_of_who_left_since(
     core: Core, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: int, end: str
 ) -> None:
     people = await crowd(core)
-    true_rename, given = Path.rename, list[Path]()
-
-    def killed(path: Path, target: Path) -> Path:
-        if len(given) == named:
-            raise KeyboardInterrupt
-        given.append(target)
-        return true_rename(path, target)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(Path, "rename", killed)
-        assert (await run("--yes"))[0] == INTERRUPTED
+    await killed_after(named, run, monkeypatch)
     if end == "withdrawn":
         await research.withdraw(core.pool, people[0].patient_id, "consent-withdrawn", now_ms())
     else:
@@ -246,17 +251,7 @@ async def test_files_whose_export_may_be_written_down_stay(
 async def test_half_of_the_names_is_none(core: Core, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Killed between the names of two files."""
     await crowd(core)
-    true_rename, given = Path.rename, list[Path]()
-
-    def once(path: Path, target: Path) -> Path:
-        if given:
-            raise KeyboardInterrupt
-        given.append(target)
-        return true_rename(path, target)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(Path, "rename", once)
-        assert (await run("--yes"))[0] == INTERRUPTED
+    await killed_after(1, run, monkeypatch)
     assert (await run("--yes"))[0] == 0
     assert {path.name for path in (tmp_path / "out").iterdir()} == {*names(parquet=False)}
 
