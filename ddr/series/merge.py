@@ -8,12 +8,12 @@ from itertools import pairwise
 from types import MappingProxyType
 
 from ddr.series.chain import Cut, cut
-from ddr.series.epoch import Chunk, Epoch
-from ddr.series.grid import least_slots
+from ddr.series.epoch import Chunk, Epoch, empty_chunk
+from ddr.series.grid import least_slots, whole_second
 from ddr.series.packing import ERROR, Reading, decode, encode
 from ddr.series.rivals import surplus
 from ddr.series.slots import place, winners
-from ddr.series.status import PRELIMINARY, WITHDRAWN, State, advanced, created
+from ddr.series.status import PRELIMINARY, WITHDRAWN, State, advanced, created, withdrawn
 
 NONE: Mapping[int, Sequence[int]] = MappingProxyType({})
 
@@ -42,18 +42,20 @@ def merge(
 
     `stored` are the consecutive last chunks, beginning with number 0 or with one that ends before every new reading,
     of which only the place counts, unless it was withdrawn: its readings may be gone (ddr.store.patients.retention).
-    Empty chunks are made while they start before `cover_ms`. A stored chunk never vanishes: at worst it gets empty.
+    Empty chunks are made while they start before `cover_ms`. A stored chunk never vanishes: at worst it gets empty, or
+    is withdrawn where its place moves beyond the end of the series.
     `came` as for ddr.series.rivals.surplus.
     """
     new = list(new)
     k, expected_ms, opened = _opened(epoch, stored, min(new)[0] if new else None)
     before = {chunk.k: chunk for chunk in opened}
+    shown = [*stored, *epoch.placeholders(now_ms)]
     live = [chunk for chunk in stored if chunk.status != WITHDRAWN]
     known = {reading for chunk in opened for reading in _readings(chunk, epoch)}
     accepted, hidden, rivals = set(new) - known, set[Reading](), set[Reading]()
     if not accepted and not cover_ms:
         return Merge([], live[-1] if live else None, accepted, hidden)
-    last_k = max((chunk.k for chunk in [*live, *epoch.placeholders(now_ms)]), default=-1)
+    last_k = max((chunk.k for chunk in shown if chunk.status != WITHDRAWN), default=-1)
     after: list[Chunk] = []
     cover_ms = max(cover_ms, epoch.overdue_before(now_ms))  # what is shown from now on is new, and so it is stored
     together = sorted(known | accepted)
@@ -64,12 +66,14 @@ def merge(
     for part in live_parts(epoch, before, together, k, expected_ms, last_k, cover_ms):
         after.append(revised(epoch, epoch, before.get(part.k), part, now_ms))
         if after[-1].filled < len(part.readings):
-            shown = winners(part.readings, part.start_ms, epoch.grid.period_ms).values()
-            hidden.update(accepted.intersection(part.readings).difference(shown))
+            chosen = winners(part.readings, part.start_ms, epoch.grid.period_ms).values()
+            hidden.update(accepted.intersection(part.readings).difference(chosen))
             rivals.update(_rivals(part.readings))
+    gone = without_place(shown, k + len(after), epoch, now_ms)
+    kept = [chunk for chunk in live if chunk.k < k + len(after)]
     after = trimmed(after, epoch, now_ms)
-    changed = [chunk for chunk in after if chunk is not before.get(chunk.k)]
-    return Merge(changed, after[-1] if after else live[-1] if live else None, accepted, hidden, rivals, left_out)
+    changed = [chunk for chunk in after + gone if chunk is not before.get(chunk.k)]
+    return Merge(changed, after[-1] if after else kept[-1] if kept else None, accepted, hidden, rivals, left_out)
 
 
 def _rivals(readings: Sequence[Reading]) -> Iterator[Reading]:
@@ -88,8 +92,14 @@ def live_parts(
     last_k: int,
     cover_ms: int,
 ) -> Iterator[Cut]:
-    """The chunks of ascending `readings` as ddr.series.chain.cut, and what of `known` is live again after them."""
+    """The chunks of ascending `readings` as ddr.series.chain.cut, and what of `known` is live again after them.
+
+    An empty one has no place beyond the end of the series.
+    """
+    end_ms = None if epoch.grid.until_ms is None else whole_second(epoch.grid.until_ms)
     for part in cut(readings, epoch.grid, k, expected_ms, last_k, cover_ms):
+        if end_ms is not None and not part.readings and part.start_ms >= end_ms:
+            return
         yield part
         k, expected_ms = part.k + 1, part.start_ms + epoch.grid.span_ms
     yield from again(epoch, known, k, expected_ms)
@@ -103,6 +113,20 @@ def again(epoch: Epoch, known: Mapping[int, Chunk], k: int, start_ms: int) -> It
     while (before := known.get(k)) and before.status == WITHDRAWN and not epoch.over(start_ms):
         yield Cut(k, start_ms, ())
         k, start_ms = k + 1, start_ms + epoch.grid.span_ms
+
+
+def without_place(shown: Iterable[Chunk], k: int, former: Epoch, now_ms: int) -> list[Chunk]:
+    """What was `shown` from number `k` on and is no longer part of the series: empty under its id, as DiGA may know it.
+
+    `former` is the epoch as it was shown.
+    """
+    return [_withdrawn(chunk, former, now_ms) for chunk in shown if chunk.k >= k]
+
+
+def _withdrawn(chunk: Chunk, former: Epoch, now_ms: int) -> Chunk:
+    if chunk.status == WITHDRAWN:
+        return chunk
+    return empty_chunk(chunk.k, chunk.start_ms, withdrawn(former.shown(chunk, now_ms), now_ms))
 
 
 def trimmed(chunks: list[Chunk], former: Epoch, now_ms: int) -> list[Chunk]:

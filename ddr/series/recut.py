@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ddr.series.epoch import Chunk, Epoch, empty_chunk
-from ddr.series.grid import whole_second
-from ddr.series.merge import Merge, live_parts, revised, trimmed
+from ddr.series.epoch import Chunk, Epoch
+from ddr.series.merge import Merge, live_parts, revised, trimmed, without_place
 from ddr.series.packing import Reading
-from ddr.series.status import WITHDRAWN, withdrawn
+from ddr.series.status import WITHDRAWN
 
 
 def recut(
@@ -33,13 +32,9 @@ def recut(
     cover_ms = max(_cover(epoch), epoch.overdue_before(now_ms))
     shown = [*stored, *former.placeholders(now_ms)]
     last_k = max((chunk.k for chunk in shown if chunk.status != WITHDRAWN), default=-1)
-    parts = [
-        part
-        for part in live_parts(epoch, known, readings, k, expected_ms, last_k, cover_ms)
-        if epoch.grid.until_ms is None or part.readings or part.start_ms < whole_second(epoch.grid.until_ms)
-    ]
+    parts = list(live_parts(epoch, known, readings, k, expected_ms, last_k, cover_ms))
     live = trimmed([revised(epoch, former, known.get(part.k), part, now_ms) for part in parts], former, now_ms)
-    gone = [_withdrawn(chunk, former, now_ms) for chunk in shown if chunk.k >= k + len(parts)]
+    gone = without_place(shown, k + len(parts), former, now_ms)
     changed = [chunk for chunk in live + gone if chunk != known.get(chunk.k)]
     return Merge(changed, live[-1] if live else anchor, set(), set())
 
@@ -57,9 +52,3 @@ def _cover(epoch: Epoch) -> int:
     if epoch.grid.until_ms is None:
         return 0
     return min(epoch.grid.until_ms, epoch.expected_until_ms or epoch.grid.until_ms)
-
-
-def _withdrawn(chunk: Chunk, former: Epoch, now_ms: int) -> Chunk:
-    if chunk.status == WITHDRAWN:
-        return chunk
-    return empty_chunk(chunk.k, chunk.start_ms, withdrawn(former.shown(chunk, now_ms), now_ms))

@@ -194,6 +194,18 @@ def test_a_withdrawn_chunk_is_live_again_when_the_place_after_the_tail_comes_bef
     assert (merged.tail.status, merged.tail.version) == ("a", 3)
 
 
+def test_a_place_that_a_late_reading_moves_beyond_the_end_is_none() -> None:
+    """As when all readings had come before the end was known, whatever their order."""
+    ended = replace(epoch_of(), grid=replace(GRID, until_ms=START + 61 * MINUTE), expected_until_ms=START + 61 * MINUTE)
+    late, later = (START + 4 * MINUTE, 3), (START + 20 * MINUTE, 1)
+    stored = recut(ended, None, [], [later], NOW).changed
+    assert [(chunk.k, chunk.start_ms - START) for chunk in stored] == [(0, 0), (1, HOUR)]
+    merged = merge(replace(ended, tail_k=1, tail_start_ms=START + HOUR), stored, [late], NOW)
+    assert [(chunk.k, chunk.filled, chunk.status) for chunk in merged.changed] == [(0, 2, "f"), (1, 0, "e")]
+    assert merged.tail == merged.changed[0]
+    assert [chunk.k for chunk in recut(ended, None, [], [late, later], NOW).changed] == [0]
+
+
 def test_a_withdrawn_first_chunk_is_live_again_when_readings_come_after_it() -> None:
     gone = empty_chunk(0, START, State("e", 2, START))
     now_ms = START + 2 * HOUR

@@ -9,7 +9,7 @@ import pytest
 
 from ddr.fhir.instants import date_time
 from tests.spec.series import PERIOD, SLOTS, Worn, chunks, period, ramp, values, worn
-from tests.spec.world import DAY, HOUR, Json, later
+from tests.spec.world import DAY, HOUR, MINUTE, Json, later
 from tests.support.recorder import Recorder
 
 EVENTS = ((5 * HOUR, "calibration-required"), (9 * HOUR, "calibrated"), (20 * HOUR, "unspecified"))
@@ -44,6 +44,21 @@ async def test_the_order_in_which_changes_become_known_does_not_matter(ddr: Reco
     wanted = [readings[first:last] for first, last in pairwise(bounds)]
     assert [start for start, _ in found] == [0, *(after_ms for after_ms, _ in EVENTS)]
     assert [data.split() for _, data in found] == [[str(value) for value in part] for part in wanted]
+
+
+@pytest.mark.requirement("SER-008", "SER-009")
+@pytest.mark.parametrize("order", [(4, 20), (20, 4)])
+async def test_a_chunk_that_late_readings_move_beyond_the_end_does_not_count(
+    ddr: Recorder, order: tuple[int, int]
+) -> None:
+    sensor = await worn(ddr)
+    with later(ddr, 3 * DAY):
+        await sensor.home.readings("cgm", sensor.start_ms + order[0] * MINUTE, [100])
+        at = {"startedAt": date_time(sensor.start_ms), "endedAt": date_time(sensor.start_ms + DAY + MINUTE)}
+        await sensor.home.device("cgm", **at)
+        await sensor.home.readings("cgm", sensor.start_ms + order[1] * MINUTE, [100])
+        assert [start for start, _ in await counting(sensor)] == [4 * MINUTE]
+        assert {chunk["status"] for chunk in (await sensor.chunks())[1:]} <= {"entered-in-error"}
 
 
 @pytest.mark.requirement("SER-006")
