@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import httpx
 import pytest
 
@@ -13,7 +15,8 @@ from tests.conform.faults.fault import accepted, heads
 from tests.conform.faults.oauth import PAR
 from tests.conform.faults.tamper import PUSHED, Tamper, asks, edited, replaced, wrapping
 from tests.conform.liberties import groups, together
-from tests.spec.examined import Examined
+from tests.spec.examined import Examined, account
+from tests.spec.world import HOUR, Home
 
 # Those that look at what came from the FHIR server; not those that log in anew or end the pairing.
 APART = ("pairing", "consents", "ending", "changes", "two_times", "par", "authorize", "tokens", "client_certificates")
@@ -50,6 +53,19 @@ async def test_a_challenge_may_have_as_many_characters_as_its_rfc_allows(examine
     with_pairings(kit, paired)
     results = await examined.run(kit, [one for one in all_checks() if one.name == "malformed-challenge-is-refused"])
     assert [one.verdict for one in results] == [Verdict.PASSED]
+
+
+async def test_a_leap_second_is_a_time(examined: Examined) -> None:
+    """FHIR R4 datatypes.html#dateTime. Before: a kit error in every check that compares times."""
+    home = Home(examined.ddr, await examined.ddr.patient())
+    await home.device("meter")
+    leap = f"{home.ago(3 * HOUR)[:17]}60Z"
+    await home.measure("leap", code="2339-0", value=120, unit="mg/dL", device="meter", effective=leap)
+    target = replace(examined.target, patients=(account(home.patient),), pairings=((0, 0),))
+    own = replace(examined, target=target)
+    names = ("search-by-date", "search-by-dates", "search-by-code-and-date", "history-is-not-exceeded", "sort-orders")
+    results = await own.run(own.kit(), [one for one in all_checks() if one.name in names])
+    assert {one.check.name: (one.verdict, one.text) for one in results} == dict.fromkeys(names, (Verdict.PASSED, ""))
 
 
 @pytest.mark.parametrize("group", ["forms", "devices"])

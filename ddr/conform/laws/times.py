@@ -11,6 +11,7 @@ _INSTANT = re.compile(
     r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])T([01]\d|2[0-3]):[0-5]\d:([0-5]\d|60)(\.\d+)?(Z|[+-]\d{2}:\d{2})"
 )
 _DATE_TIME = re.compile(rf"\d{{4}}(-(0[1-9]|1[0-2])(-(0[1-9]|[12]\d|3[01]))?)?|{_INSTANT.pattern}")
+_SECONDS = slice(17, 19)
 _FINER = re.compile(r"\.\d{3}\d*[1-9]")
 Range = tuple[int, int]
 
@@ -26,7 +27,9 @@ def is_date_time(text: object) -> bool:
 
 
 def milliseconds(text: str) -> int:
-    """Of an instant, or a dateTime with a time. Raises ValueError."""
+    """Of an instant, or a dateTime with a time; a leap second is the first one after it. Raises ValueError."""
+    if text[_SECONDS] == "60":  # which Python does not know
+        return milliseconds(f"{text[: _SECONDS.start]}59{text[_SECONDS.stop :]}") + 1000
     return _ms(datetime.fromisoformat(text))
 
 
