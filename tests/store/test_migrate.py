@@ -182,6 +182,17 @@ async def test_concurrent_starts_apply_each_file_once(empty: asyncpg.Pool, tmp_p
     assert sorted(name for names in applied for name in names) == ["0001_a", "0002_b"]
 
 
+async def test_a_start_that_takes_long_says_what_it_waits_for(
+    empty: asyncpg.Pool, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(migrate_module, "LONG_SECONDS", 0.1)
+    write(tmp_path, "0001_quick.sql", "CREATE TABLE quick (x int)")
+    write(tmp_path, "0002_slow.sql", "SELECT pg_sleep(0.5)")
+    await asyncio.gather(*(migrate(empty, tmp_path) for _ in range(2)))
+    told = [(one.message, getattr(one, "migration", None)) for one in caplog.records]
+    assert sorted(told) == [("database.migration_goes_on", "0002_slow"), ("database.migration_waits", None)]
+
+
 async def test_a_failing_file_leaves_no_trace_and_keeps_the_earlier_ones(empty: asyncpg.Pool, tmp_path: Path) -> None:
     write(tmp_path, "0001_a.sql", "CREATE TABLE a (x int)")
     write(tmp_path, "0002_b.sql", "CREATE TABLE b (x int); SELECT nonsense")

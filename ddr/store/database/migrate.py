@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import asyncpg
@@ -22,7 +26,10 @@ from ddr.store.database.stamps import CLOCK
 
 FOLDER = Path(__file__).parent / "migrations"
 PATIENCE_SECONDS = 3600  # for the lock, and for one migration of a large database
+LONG_SECONDS = 5.0  # after which the log tells what a start waits for
 _NAME = re.compile(r"\d{4}_[a-z0-9_]+\.sql")
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -118,7 +125,8 @@ async def _apply(connection: asyncpg.Connection, wanted: list[Migration]) -> lis
     while True:
         async with connection.transaction():
             await connection.execute("SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0")
-            await connection.execute(LOCK, Lock.MIGRATION, timeout=PATIENCE_SECONDS)
+            with _told_if_long("database.migration_waits"):
+                await connection.execute(LOCK, Lock.MIGRATION, timeout=PATIENCE_SECONDS)
             done = await _done(connection)
             _check(done, wanted)
             missing = next((migration for migration in wanted if migration.name not in done), None)
@@ -127,6 +135,15 @@ async def _apply(connection: asyncpg.Connection, wanted: list[Migration]) -> lis
                 return applied
             await _run(connection, missing)
             applied.append(missing.name)
+
+
+@contextmanager
+def _told_if_long(event: str, **fields: str) -> Iterator[None]:
+    late = asyncio.get_running_loop().call_later(LONG_SECONDS, partial(log.warning, event, extra=fields))
+    try:
+        yield
+    finally:
+        late.cancel()
 
 
 def migrate_database(settings: Settings) -> list[str]:
@@ -165,7 +182,8 @@ def _check(done: dict[str, str], wanted: list[Migration]) -> None:
 
 async def _run(connection: asyncpg.Connection, migration: Migration) -> None:
     try:
-        await connection.execute(migration.sql, timeout=PATIENCE_SECONDS)
+        with _told_if_long("database.migration_goes_on", migration=migration.name):
+            await connection.execute(migration.sql, timeout=PATIENCE_SECONDS)
         await connection.execute(
             f"INSERT INTO schema_migration (name, checksum, applied_ms) VALUES ($1, $2, {CLOCK})",  # noqa: S608
             migration.name,
