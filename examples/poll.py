@@ -76,7 +76,8 @@ class Recorder:
 
     def ask(self, url: str, form: Mapping[str, str] | None = None) -> tuple[int, Any]:
         """Status and JSON of a request that waits when it has to. It is sent again when there is no answer, as while
-        the recorder is started again: soon at first, since that to a refresh is repeated for some seconds only."""
+        the recorder is started again, or one of what stands before it (502): soon at first, since the answer to a
+        refresh is repeated for some seconds only."""
         pause = 1
         while True:
             try:
@@ -85,13 +86,17 @@ class Recorder:
                 cause = error.reason if isinstance(error, URLError) else error
                 if isinstance(cause, ssl.SSLError) and not isinstance(cause, ssl.SSLEOFError):
                     raise  # certificates do not mend themselves; a connection that ends in the handshake is no answer
-                print(f"no answer ({error}), asking again", file=sys.stderr, flush=True)
-                time.sleep(pause)
-                pause = min(2 * pause, 60)
-                continue
-            if status not in (429, 503):
-                return status, answer
-            time.sleep(seconds_to_wait(headers.get("Retry-After", "")))
+                failure = f"no answer ({error})"
+            else:
+                if status in (429, 503):
+                    time.sleep(seconds_to_wait(headers.get("Retry-After", "")))
+                    continue
+                if status < 500:
+                    return status, answer
+                failure = f"answer {status}"
+            print(f"{failure}, asking again", file=sys.stderr, flush=True)
+            time.sleep(pause)
+            pause = min(2 * pause, 60)
 
     def refresh(self) -> None:
         """A new access token; the refresh token is used up and replaced, too."""
@@ -111,14 +116,16 @@ class Recorder:
         found: dict[str, str] = self.ask(self.environ["ISSUER"] + "/.well-known/oauth-authorization-server")[1]
         return found
 
-    def get(self, url: str) -> dict[str, Any]:
-        """One FHIR request that renews the access token when it has expired."""
+    def get(self, url: str, link: bool = False) -> dict[str, Any] | None:
+        """One FHIR request that renews the access token when it has expired; None for a `link` that has."""
         renewed = False
         while True:
             status, answer = self.ask(url)
             if status == 200:
                 found: dict[str, Any] = answer
                 return found
+            if status == 410 and link:
+                return None
             # Ten minutes are less than a Grace-Period or a maintenance that was waited for: it may have ended again.
             if status == 401 and (not renewed or time.time() >= self.good_until):
                 self.refresh()
@@ -131,10 +138,14 @@ class Recorder:
         query = {"_include": "Observation:device", "_include:iterate": "DeviceMetric:source"}
         if "since" in self.state:
             query["_lastUpdated"] = f"gt{self.state['since']}"
-        url: str | None = f"{self.environ['FHIR']}/Observation?{urlencode(query)}"
+        first = f"{self.environ['FHIR']}/Observation?{urlencode(query)}"
+        url: str | None = first
         since = ""
         while url:
-            bundle = self.get(url)
+            bundle = self.get(url, link=url != first)
+            if bundle is None:  # the recorder was waited for too long: once more from where the last search ended
+                yield from self.changes()
+                return
             since = bundle["meta"]["lastUpdated"]  # of all pages: what they do not have yet will be newer
             for entry in bundle.get("entry", ()):
                 yield entry["resource"]

@@ -24,7 +24,7 @@ POLL = runpy.run_path(str(Path(__file__).parents[2] / "examples/poll.py"))
         (200, {"access_token": "a", "refresh_token": "r1"}, ""),
         (400, {"error": "invalid_grant"}, "pair again"),
         (401, {"error": "invalid_client"}, "no new token"),
-        (502, None, "no new token"),
+        (404, None, "no new token"),
     ],
 )
 def test_a_refresh_waits_and_tells_what_has_ended_apart(
@@ -109,7 +109,7 @@ def test_a_recorder_that_is_started_again_is_asked_again(
     """Before: a connection that was refused, or an answer that was cut, ended the loop with a traceback."""
     recorder, waited = POLL["Recorder"].__new__(POLL["Recorder"]), list[float]()
     outcomes: list[Any] = [URLError(ConnectionRefusedError()), IncompleteRead(b""), TimeoutError()]
-    outcomes += [URLError(ssl.SSLEOFError(8, "ended in the handshake")), (200, {}, {"a": 1})]
+    outcomes += [URLError(ssl.SSLEOFError(8, "ended in the handshake")), (502, {}, None), (200, {}, {"a": 1})]
 
     def send(url: str, form: object = None) -> Any:
         outcome = outcomes.pop(0)
@@ -119,8 +119,34 @@ def test_a_recorder_that_is_started_again_is_asked_again(
 
     recorder.send = send
     monkeypatch.setattr(POLL["time"], "sleep", waited.append)
-    assert recorder.ask("https://i") == (200, {"a": 1}) and waited == [1, 2, 4, 8]
-    assert capsys.readouterr().err.count("no answer") == 4
+    assert recorder.ask("https://i") == (200, {"a": 1}) and waited == [1, 2, 4, 8, 16]
+    told = capsys.readouterr().err
+    assert told.count("no answer") == 4 and told.count("answer 502, asking again") == 1
+
+
+def test_a_link_that_has_expired_is_followed_from_the_cursor_again(tmp_path: Path) -> None:
+    """Before: it ended the loop. A first search that is gone is the end of the recorder."""
+    recorder, asked = POLL["Recorder"].__new__(POLL["Recorder"]), list[str]()
+    recorder.environ, recorder.state_file = {"FHIR": "https://r/fhir"}, tmp_path / "state.json"
+    recorder.state = {"refresh_token": "r", "since": "2026-11-29T12:00:00Z"}
+
+    def page(name: str, link: list[dict[str, str]]) -> Any:
+        entries = [{"resource": {"id": name}}]
+        return 200, {}, {"meta": {"lastUpdated": "2026-11-30T12:00:00Z"}, "entry": entries, "link": link}
+
+    further = [{"relation": "next", "url": "https://r/fhir/next"}]
+    answers = [page("a", further), (410, {}, None), page("a", further), page("b", []), (410, {}, None)]
+
+    def send(url: str, form: object = None) -> Any:
+        asked.append(url.partition("?")[0])
+        return answers.pop(0)
+
+    recorder.send = send
+    assert [one["id"] for one in recorder.changes()] == ["a", "a", "b"]
+    assert asked == ["https://r/fhir/Observation", "https://r/fhir/next"] * 2
+    assert recorder.state["since"] == "2026-11-30T12:00:00Z"
+    with pytest.raises(SystemExit, match="^410"):
+        list(recorder.changes())
 
 
 @pytest.mark.parametrize("certificate", ["the recorder's", "ours", "ours, in TLS 1.3"])
