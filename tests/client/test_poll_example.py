@@ -145,7 +145,7 @@ def test_a_link_that_has_expired_is_followed_from_the_cursor_again(tmp_path: Pat
     assert [one["id"] for one in recorder.changes()] == ["a", "a", "b"]
     assert asked == ["https://r/fhir/Observation", "https://r/fhir/next"] * 2
     assert recorder.state["since"] == "2026-11-30T12:00:00Z"
-    with pytest.raises(SystemExit, match="^410"):
+    with pytest.raises(SystemExit, match=r"^410"):
         list(recorder.changes())
 
 

@@ -9,7 +9,6 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import asyncpg
@@ -125,7 +124,7 @@ async def _apply(connection: asyncpg.Connection, wanted: list[Migration]) -> lis
     while True:
         async with connection.transaction():
             await connection.execute("SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0")
-            with _told_if_long("database.migration_waits"):
+            with _told_if_long():
                 await connection.execute(LOCK, Lock.MIGRATION, timeout=PATIENCE_SECONDS)
             done = await _done(connection)
             _check(done, wanted)
@@ -138,8 +137,11 @@ async def _apply(connection: asyncpg.Connection, wanted: list[Migration]) -> lis
 
 
 @contextmanager
-def _told_if_long(event: str, **fields: str) -> Iterator[None]:
-    late = asyncio.get_running_loop().call_later(LONG_SECONDS, partial(log.warning, event, extra=fields))
+def _told_if_long(**fields: str) -> Iterator[None]:
+    def tell() -> None:
+        log.warning("database.migration_takes_long", extra=fields)
+
+    late = asyncio.get_running_loop().call_later(LONG_SECONDS, tell)
     try:
         yield
     finally:
@@ -182,7 +184,7 @@ def _check(done: dict[str, str], wanted: list[Migration]) -> None:
 
 async def _run(connection: asyncpg.Connection, migration: Migration) -> None:
     try:
-        with _told_if_long("database.migration_goes_on", migration=migration.name):
+        with _told_if_long(migration=migration.name):
             await connection.execute(migration.sql, timeout=PATIENCE_SECONDS)
         await connection.execute(
             f"INSERT INTO schema_migration (name, checksum, applied_ms) VALUES ($1, $2, {CLOCK})",  # noqa: S608
