@@ -29,6 +29,11 @@ def test_a_duty_of_the_operator_never_counts_as_passed(evidence: Evidence, ours:
     assert state("OPS-001", evidence) == operators
 
 
+def test_an_id_means_one_requirement() -> None:
+    names = [row["id"] for row in catalogue()]
+    assert len(names) == len(set(names)), [name for name in names if names.count(name) > 1]
+
+
 def test_every_duty_links_to_a_place_that_exists() -> None:
     known = {row["id"] for row in catalogue()}
     for name, place in duties().items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from tests.support.recorder import Recorder
 pytestmark = pytest.mark.slow
 
 AHEAD = 14 * DAY
+CAUSES = ("dependency-failed", "temporary-disruption", "planned-maintenance")
 TOLD = ("--cause", "New release", "--impact", "No data", "--contact", "ops@example.com")
 
 
@@ -127,32 +128,50 @@ async def test_windows_that_follow_one_another_end_with_the_last(own: Recorder) 
     assert (await reader.get("Device")).headers["retry-after"] == "1200"
 
 
-@pytest.mark.requirement("OPS-005", "OPS-027")
-async def test_three_causes_are_told_apart(own: Recorder) -> None:
-    """The same request three times: maintenance, a queue that is full, a directory that is out of reach."""
-    reader = await paired(own, await own.patient(), BG)
-    own.trust.is_stale = True
-    gone = await reader.get("Device")
-    own.trust.is_stale = False
-    refused(gone, 503, "transient")
-    admission = own.core.admission
+async def troubles(ddr: Recorder, ask: Callable[[], Awaitable[httpx.Response]]) -> list[httpx.Response]:
+    """The same request three times: a directory out of reach, a queue that is full, maintenance."""
+    ddr.trust.is_stale = True
+    gone = await ask()
+    ddr.trust.is_stale = False
+    admission = ddr.core.admission
     breadth, admission.breadth = admission.breadth, Breadth(0)
     for line in admission._lines.values():
         line.seconds = 60
-    busy = await reader.get("Device")
+    busy = await ask()
     admission.breadth = breadth
-    refused(busy, 503, "throttled")
-    now = own.clock()
-    await tell(own, notice(now, now + HOUR))
-    planned = await reader.get("Device")
-    refused(planned, 503, "transient")
-    causes = [answer.headers["outage-cause"] for answer in (gone, busy, planned)]
-    codes = [answer.json()["issue"][0]["details"]["coding"][0]["code"] for answer in (gone, busy, planned)]
-    assert causes == codes == ["dependency-failed", "temporary-disruption", "planned-maintenance"]
-    assert [("planned-maintenance" in answer.headers) for answer in (gone, busy, planned)] == [False, False, True]
-    assert all(int(answer.headers["retry-after"]) > 0 for answer in (gone, busy, planned))
+    now = ddr.clock()
+    await tell(ddr, notice(now, now + HOUR))
+    return [gone, busy, await ask()]
+
+
+def told_apart(answers: Sequence[httpx.Response]) -> list[str]:
+    """The causes in the headers, all of which say when to ask again, and the last that it is maintenance."""
+    assert [answer.status_code for answer in answers] == [503, 503, 503]
+    assert [("planned-maintenance" in answer.headers) for answer in answers] == [False, False, True]
+    assert all(int(answer.headers["retry-after"]) > 0 for answer in answers)
+    return [answer.headers["outage-cause"] for answer in answers]
+
+
+@pytest.mark.requirement("OPS-005", "OPS-027")
+async def test_three_causes_are_told_apart(own: Recorder) -> None:
+    reader = await paired(own, await own.patient(), BG)
+    answers = await troubles(own, lambda: reader.get("Device"))
+    issues = [
+        refused(one, 503, code) for one, code in zip(answers, ("transient", "throttled", "transient"), strict=True)
+    ]
+    assert told_apart(answers) == [issue["details"]["coding"][0]["code"] for issue in issues] == list(CAUSES)
     statement = (await own.public.get("/fhir/metadata")).json()["rest"][0]["documentation"]
-    assert all(cause in statement for cause in causes)
+    assert all(cause in statement for cause in CAUSES)
+
+
+@pytest.mark.requirement("OPS-005", "REG-013")
+async def test_the_authorization_server_tells_the_causes_apart_too(own: Recorder) -> None:
+    reader = await paired(own, await own.patient(), BG)
+    form = {"client_id": reader.diga.entry.client_id, "grant_type": "refresh_token", "refresh_token": "x"}
+    url = f"{own.settings.diga_base_url}/oauth/token"
+    answers = await troubles(own, lambda: reader.diga.http.post(url, data=form))
+    assert {one.json()["error"] for one in answers} == {"temporarily_unavailable"}
+    assert told_apart(answers) == [one.json()["outage"] for one in answers] == list(CAUSES)
 
 
 @pytest.fixture(scope="module")

@@ -50,7 +50,7 @@ async def test_every_request_but_metadata_needs_a_token(scene: Scene, path: str)
         assert response.headers["www-authenticate"].startswith("Bearer")
 
 
-@pytest.mark.requirement("RS-022", "RS-045", "RS-020", "RS-050")
+@pytest.mark.requirement("RS-022", "RS-045", "RS-020", "RS-053")
 async def test_a_bad_token_is_told_why(scene: Scene) -> None:
     reader = scene.reader
     now = reader.ddr.clock() // 1000
@@ -71,7 +71,7 @@ async def test_a_bad_token_is_told_why(scene: Scene) -> None:
         assert response.headers["www-authenticate"] == expected
 
 
-@pytest.mark.requirement("RS-029", "OBS-034", "RS-020", "RS-050")
+@pytest.mark.requirement("RS-029", "OBS-034", "RS-020", "RS-053")
 async def test_deleted_resources_are_gone(ddr: Recorder) -> None:
     home = await Home(ddr, await ddr.patient()).furnish()
     reader = await paired(ddr, home.patient)
@@ -82,7 +82,7 @@ async def test_deleted_resources_are_gone(ddr: Recorder) -> None:
     assert home.ids["bg-new"] not in await reader.ids("Observation")
 
 
-@pytest.mark.requirement("RS-030", "RS-019", "RS-020", "RS-050")
+@pytest.mark.requirement("RS-030", "RS-019", "RS-020", "RS-053")
 @pytest.mark.parametrize(
     ("path", "place"),
     [("Observation", "search.first_page"), ("Device/{id}", "read.read"), ("Device?_count=1", "access.admit_together")],
@@ -159,7 +159,7 @@ async def test_other_bad_values_are_explained(scene: Scene, query: str) -> None:
     assert refused(await scene.reader.get(f"Observation?{quote(query, safe='=|:')}"), 400)["diagnostics"]
 
 
-@pytest.mark.requirement("OPS-014", "RS-020", "RS-050")
+@pytest.mark.requirement("OPS-014", "RS-020", "RS-053")
 async def test_too_many_requests(strict_ddr: Recorder) -> None:
     reader = await paired(strict_ddr, await strict_ddr.patient(), BG)
     searchset(await reader.get("Observation"))

@@ -37,7 +37,7 @@ async def narrow(
         yield running
 
 
-@pytest.mark.requirement("RS-020", "RS-050", "OPS-004", "OPS-006", "OPS-027")
+@pytest.mark.requirement("RS-020", "RS-053", "OPS-004", "OPS-006", "OPS-027")
 @pytest.mark.parametrize("path", ["Observation", "Device/x", "DeviceMetric", "Observation/$hddt-cgm-summary"])
 async def test_planned_maintenance(closed: Recorder, path: str) -> None:
     diga = await closed.diga()
@@ -60,7 +60,7 @@ async def test_maintenance_of_the_authorization_server_and_the_status_feed(close
     assert NOTICE in {event["cause"] for event in feed["events"]}
 
 
-@pytest.mark.requirement("RS-020", "RS-050", "OPS-015")
+@pytest.mark.requirement("RS-020", "RS-053", "OPS-015")
 async def test_overload(narrow: Recorder) -> None:
     """Who could not be answered soon is told so at once; afterwards all is well again."""
     reader = await paired(narrow, await narrow.patient(), BG)
