@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from ddr.imports.content import Content
-from ddr.imports.labels import is_test
+from ddr.imports.labels import is_modified, is_test
 from ddr.imports.makers import NOT_STATED
 from ddr.imports.model import (
     CGM,
@@ -54,6 +54,8 @@ def read(content: Content, zone: tzinfo) -> ImportFile:
             file.skipped += 1
             continue
         try:
+            if is_modified(observation):
+                raise _Unfit("it has a modifierExtension, which is not known here")
             code = _code(observation)
             if code is None or _uncalibrated(observation, named):
                 file.skipped += 1

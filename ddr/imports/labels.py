@@ -1,4 +1,4 @@
-"""What `meta.security` says of a resource that comes in (FHIR R4 security-labels.html). Pure."""
+"""What a resource that comes in says of itself: labels (FHIR R4 security-labels.html) and modifiers. Pure."""
 
 from __future__ import annotations
 
@@ -13,3 +13,20 @@ def is_test(resource: Mapping[str, Any]) -> bool:
     meta = resource.get("meta")
     labels = meta.get("security") if isinstance(meta, dict) else None
     return isinstance(labels, list) and any(isinstance(one, dict) and one.get("code") == TEST_DATA for one in labels)
+
+
+def is_modified(resource: Mapping[str, Any]) -> bool:
+    """Whether a modifierExtension stands anywhere in it, as on a component or a calibration.
+
+    Who does not know a modifier must not process what it modifies (FHIR R4 extensibility.html).
+    """
+    parts: list[Any] = [resource]
+    while parts:
+        part = parts.pop()
+        if isinstance(part, list):
+            parts += part
+        elif isinstance(part, dict):
+            if part.get("modifierExtension") is not None:
+                return True
+            parts += part.values()
+    return False

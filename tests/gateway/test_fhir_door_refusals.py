@@ -44,6 +44,8 @@ from tests.gateway.test_junk import JUNK_SETTINGS, damaged, written
 
 SERIES = ((CGM, cgm()), (METRIC, metric()))
 
+MODIFIED: Json = {"modifierExtension": [{"url": "urn:x", "valueBoolean": True}]}
+
 BAD: list[tuple[Json, str, str]] = [
     (glucose(None), "422", "invalid"),
     (glucose(12345678901), "422", "invalid"),
@@ -56,7 +58,9 @@ BAD: list[tuple[Json, str, str]] = [
     (glucose(effectiveDateTime="2026-11-20"), "422", "invalid"),
     (glucose(effectiveDateTime="2027-11-20T10:00:00Z"), "422", "future"),
     (glucose() | {"status": "registered"}, "422", "invalid"),
-    (glucose(modifierExtension=[{"url": "urn:x", "valueBoolean": True}]), "422", "unknown-member"),
+    (glucose(**MODIFIED), "422", "unknown-member"),
+    (pressure(component=[part | MODIFIED for part in pressure()["component"]]), "422", "unknown-member"),
+    (metric(calibration=[{"state": "calibrated", **MODIFIED}]), "422", "unknown-member"),
     (glucose() | {"device": {"reference": "Device/unknown"}}, "422", "unknown-device"),
     (pressure(component=[]), "422", "invalid"),
     (series("100 101", dimensions=2), "422", "invalid"),

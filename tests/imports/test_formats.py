@@ -595,3 +595,11 @@ def test_test_data_are_of_no_patient() -> None:
     glucose["meta"] = {"security": [{"code": "HTEST"}]}
     after = read(orjson.dumps(copy), BERLIN)
     assert (len(after.values), after.skipped) == (len(before.values) - 1, before.skipped + 1)
+
+
+def test_what_a_modifier_changes_is_a_bad_row() -> None:
+    copy = orjson.loads(samples.FHIR)
+    before = read(orjson.dumps(copy), BERLIN)
+    copy["entry"][-1]["resource"]["modifierExtension"] = [{"url": "urn:x", "valueBoolean": True}]
+    after = read(orjson.dumps(copy), BERLIN)
+    assert (len(after.values), len(after.bad)) == (len(before.values) - 1, len(before.bad) + 1)

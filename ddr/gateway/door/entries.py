@@ -10,6 +10,7 @@ from typing import Any
 from ddr.gateway.bounds import MOST_REGISTRATIONS
 from ddr.gateway.fields import Fields
 from ddr.gateway.problem import Problem, invalid
+from ddr.imports.labels import is_modified
 
 _MADE = "fhir-"
 BUNDLE_TYPES = ("batch", "transaction")
@@ -54,8 +55,7 @@ def _read(index: int, entry: Any) -> Entry | Problem:
         resource = fields.need("resource", fields.object)
         found = resource.need("resourceType", resource.text)
         url = _url(fields.need("request", fields.object), found)
-        if resource.raw("modifierExtension") is not None:
-            # FHIR R4 extensibility.html: who does not know a modifier must not process what it modifies
+        if is_modified(fields.data):
             raise invalid("modifierExtension", "is not known here", "unknown-member")
         return Entry(index, found, resource, tuple(_names(fields.text("fullUrl"), found, resource.text("id"), url)))
     except Problem as problem:
