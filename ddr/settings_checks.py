@@ -28,6 +28,7 @@ _LEAST = {
     "gateway_token_days": 1,
     "maintenance_retry_seconds": 1,
     "majority_years": 1,
+    "journal_days": 1,  # 0 is no "for ever", as elsewhere: a restore would undo what had ended
     # with 0 nobody is served, or BfArM is asked without a pause
     "access_token_seconds": 1,
     "refresh_token_seconds": 1,
@@ -62,7 +63,7 @@ def check(settings: Settings) -> Settings:
                 f"setting {name}: must be https://host or https://host:port, without a slash at its end"
             )
     for name in _REGISTRIES:
-        if not _is_registry(getattr(settings, name)):
+        if not _is_base(getattr(settings, name)):
             raise SettingsError(f"setting {name}: must be https://host, with a path or without")
     for name in ("registry_ca", "oidc_ca"):
         _check_authority(name, getattr(settings, name))
@@ -147,8 +148,9 @@ def _check_proxies(settings: Settings) -> None:
     for name in ("client_cert_header", "client_address_header"):
         if not _HEADER.fullmatch(getattr(settings, name)):
             raise SettingsError(f"setting {name}: must be the name of a header, as in X-Forwarded-For")
-    if settings.client_address_header and not settings.trusted_proxies.split():
-        raise SettingsError("setting client_address_header: needs trusted_proxies, else anybody could name any address")
+    for name, what in (("client_cert_header", "certificate"), ("client_address_header", "address")):
+        if getattr(settings, name) and not settings.trusted_proxies.split():
+            raise SettingsError(f"setting {name}: needs trusted_proxies, else anybody could name any {what}")
 
 
 def _check_authority(name: str, file: str) -> None:
@@ -180,6 +182,8 @@ def _check_login(settings: Settings) -> None:
             return
         case "oidc" if not (settings.oidc_issuer.startswith("https://") and settings.oidc_client_id):
             raise SettingsError("setting patient_login: oidc needs oidc_issuer (https://…) and oidc_client_id")
+        case "oidc" if not _is_base(settings.oidc_issuer):
+            raise SettingsError("setting oidc_issuer: must be https://host, with a path or without")
         case "oidc" if settings.oidc_audience == settings.oidc_client_id:
             raise SettingsError("setting oidc_audience: must differ from oidc_client_id, which is that of ID tokens")
         case "oidc":
@@ -252,7 +256,7 @@ def _is_origin(url: str) -> bool:
         return False
 
 
-def _is_registry(url: str) -> bool:
+def _is_base(url: str) -> bool:
     """True when paths can be appended, and nobody on the way reads the token or writes what is trusted."""
     try:
         parts = urlsplit(url)

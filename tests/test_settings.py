@@ -105,6 +105,8 @@ def test_terms_of_a_miv_come_from_the_file(tmp_path: Path) -> None:
         ("SESSION_SECONDS", "2147483648", "session_seconds: must be at most 2147483647"),
         ("SEARCH_DEFAULT_COUNT", "0", "search_default_count: must be at least 1"),  # a search would find nothing
         ("CLIENT_CERT_HEADER", "Client Cert", "client_cert_header: must be the name of a header"),
+        ("CLIENT_CERT_HEADER", "Client-Cert", "client_cert_header: needs trusted_proxies, else anybody could name any"),
+        ("JOURNAL_DAYS", "0", "journal_days: must be at least 1"),
         ("CLIENT_ADDRESS_HEADER", "X-Forwarded-For:", "client_address_header: must be the name of a header"),
         ("OPERATOR_IMPRINT_URL", "https://", "operator_imprint_url: must be a web address"),
         ("PRODUCT_NAME", "Gluco\x0bRecorder", "product_name: has a control character"),  # no XML could tell it
@@ -231,7 +233,16 @@ def test_a_login_at_a_provider_needs_no_builtin_accounts() -> None:
     assert load_settings({**OIDC, "DDR_OIDC_AUDIENCE": "gateway"}).patient_login == "oidc"
 
 
-@pytest.mark.parametrize(("name", "value"), [("OIDC_ISSUER", "http://konto.example"), ("OIDC_AUDIENCE", "ddr")])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("OIDC_ISSUER", "http://konto.example"),
+        ("OIDC_ISSUER", "https://"),
+        ("OIDC_ISSUER", "https://konto.example:port"),
+        ("OIDC_ISSUER", "https://konto.example/?realm=ddr"),
+        ("OIDC_AUDIENCE", "ddr"),
+    ],
+)
 def test_a_login_that_would_not_be_safe_is_refused(name: str, value: str) -> None:
     with pytest.raises(SettingsError, match=name.lower()):
         load_settings({**OIDC, f"DDR_{name}": value})
