@@ -84,6 +84,11 @@ def test_a_port_that_is_taken(tmp_path: Path) -> None:
     assert f"gateway listener: cannot bind 127.0.0.1:{port}: Address already in use" in line
 
 
+def test_a_host_that_nobody_knows(tmp_path: Path) -> None:
+    line = complaint("serve", **settings_for(tmp_path, host="no host", diga_port=8443))
+    assert "diga listener: cannot bind no host:8443: Name or service not known" in line
+
+
 async def test_migrating_twice(database_url: str) -> None:
     async with fresh_database(database_url) as url:
         for expected in ("applied 0001_core", "up to date"):

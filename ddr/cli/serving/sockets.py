@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 from collections.abc import Mapping
 
@@ -36,7 +35,8 @@ def bind(settings: Settings) -> Sockets:
             family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
             sockets[name] = socket.create_server(address, family=family, backlog=BACKLOG)
         except OSError as error:
-            reason = os.strerror(error.errno) if error.errno else str(error)
+            # Its number may be none of the system's: that of a name which is not found.
+            reason = (error.strerror or str(error)).partition(" (while attempting")[0]
             raise CommandError(f"{name} listener: cannot bind {address[0]}:{address[1]}: {reason}") from None
     return sockets
 
