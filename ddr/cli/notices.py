@@ -71,7 +71,7 @@ async def found(pool: asyncpg.Pool, name: str) -> Notice:
     """The notice of this name. Raises CommandError."""
     notice = await store.find(pool, name)
     if notice is None:
-        raise CommandError(f"there is no notice {name}: ddr maintenance list")
+        raise CommandError(f"there is no notice {name}: ddr notice list, ddr maintenance list")
     return notice
 
 

@@ -100,7 +100,10 @@ def _at(args: argparse.Namespace) -> Action:
 
 
 async def _check_kept(settings: Settings, pool: asyncpg.Pool, at_ms: int) -> None:
-    """Raises CommandError for an instant of which only a part is left: what still stands, without what has ended."""
+    """Raises CommandError for an instant of which nothing is known yet, or only a part is left: what still stands,
+    without what has ended."""
+    if at_ms > now_ms():
+        raise CommandError(f"{shown_instant(at_ms)} is still to come")
     kept_ms = await counted(pool, now_ms() - settings.audit_days * DAY_MS)
     if at_ms < kept_ms and await first_migration_ms(pool) < kept_ms:
         raise CommandError(

@@ -164,6 +164,13 @@ async def test_the_report_tells_what_changed_and_what_was_done(
     assert {one["kind"] for one in found["events"]} == {"fault", "recovered", "unpaired"}
 
 
+async def test_of_what_is_still_to_come_nothing_is_told(ddr: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    for command in (("report", "--since"), ("at",)):
+        assert await ddr("registry", *command, "2999") == 1
+        told = capsys.readouterr()
+        assert not told.out and told.err.endswith("2999-01-01T00:00:00Z is still to come\n")
+
+
 async def test_an_operator_confirms_ends_that_wait(
     ddr: Run, followed: DigaVz, pool: asyncpg.Pool, capsys: pytest.CaptureFixture[str]
 ) -> None:
