@@ -56,7 +56,7 @@ def of(found: dict[str, Any], function: str) -> str:
     return str(next(one["status"] for one in found["functions"] if one["function"] == function))
 
 
-@pytest.mark.requirement("OPS-008", "OPS-029")
+@pytest.mark.requirement("OPS-008")
 @pytest.mark.parametrize("listener", ["public", "diga"])
 async def test_three_forms_by_path_and_by_accept(own: Recorder, listener: str) -> None:
     http = own.public if listener == "public" else (await own.diga()).http
@@ -101,6 +101,8 @@ async def test_maintenance_is_told_before_while_and_after_it_goes_on(own: Record
         assert (found["status"], found["planned"]) == ("unavailable", [])
         assert found["events"][0]["id"] == planned["id"], "the same event"
         assert (of(found, "token"), of(found, "ingestion")) == ("unavailable", "operational")
+        (token,) = (one for one in found["functions"] if one["function"] == "token")
+        assert [token[name] for name in ("start", "end", "cause")] == [planned["start"], planned["end"], "New release"]
         assert found["next_update"] > found["updated"] == instant(own.clock())
         page = (await own.public.get("/status.html")).text
         assert "nicht verfügbar" in page and "Neue Version" in page and "ops@example.com" in page
@@ -277,7 +279,7 @@ async def test_what_flaps_is_one_event(own: Recorder) -> None:
     assert await own.core.pool.fetchval("SELECT count(*) FROM outage_event") == 1
 
 
-@pytest.mark.requirement("OPS-008")
+@pytest.mark.requirement("OPS-008", "OPS-029")
 async def test_what_another_host_finds_is_told_here_and_one_that_falls_silent_too(own: Recorder) -> None:
     pool = own.core.pool
     found = {"key": "signing-keys", "state": "unavailable", "functions": ["token"], "cause": "Tokens", "cause_de": "T"}

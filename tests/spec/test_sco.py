@@ -193,6 +193,7 @@ async def test_devices_have_scopes_of_their_own(scene: Scene) -> None:
         assert {resource["resourceType"] for resource in entries(bundle, "include")} == kinds
 
 
+@pytest.mark.requirement("SCO-008")
 async def test_has_tells_nothing_of_a_type_that_is_not_granted(scene: Scene) -> None:
     every = " ".join(SCOPE + miv for miv in ALL_MIVS)
     queries = (
