@@ -61,6 +61,7 @@ async def show(request: Request, visitor: Visitor, session: Session) -> Response
         after=_place(core, chosen + timedelta(days=1)) if chosen and last and chosen < last else "",
         error=text(lang, "data.day_error") if chosen and UNREADABLE in request.query_params else "",
         days=days,
+        kept=_kept(days),
         periods=PERIODS,
         trends=await trends(core, patient_id, last_single, days, lang) if last_single else [],
         singles=[single(core, row, lang) for row in singles[:SINGLES]],
@@ -102,10 +103,15 @@ def _period(request: Request) -> int | None:
 
 async def choose(request: Request, visitor: Visitor, _: Session) -> Response:
     """Lead on to the page of a day. A browser without a calendar sends what was written."""
-    chosen = _written(await read_form(request, visitor))
+    chosen, kept = _written(await read_form(request, visitor)), _kept(_period(request))
     if chosen is None:
-        return see_other(f"/me/data?{UNREADABLE}")
-    return see_other(f"/me/data/{_place(core_of(request), min(max(chosen, EARLIEST), LATEST))}")
+        return see_other(f"/me/data{kept}{'&' if kept else '?'}{UNREADABLE}")
+    return see_other(f"/me/data/{_place(core_of(request), min(max(chosen, EARLIEST), LATEST))}{kept}")
+
+
+def _kept(days: int | None) -> str:
+    """What an address says of the period, so that another day does not change it."""
+    return "" if days in (None, DAYS) else f"?days={days}"
 
 
 def _written(form: Form) -> date | None:

@@ -443,11 +443,42 @@ async def test_a_period_can_be_chosen(core: Core) -> None:
     _, browser = await worn(core, days=15)
     week = (await browser.get("/me/data?days=7")).text
     assert "16. November 2026 bis 22. November 2026" in week
-    assert '<a href="/me/data?days=7" aria-current="true">' in week
+    assert '<a href="/me/data?days=7#period" aria-current="true">' in week
     month = (await browser.get("/me/data?days=30")).text
     assert "24. Oktober 2026 bis 22. November 2026" in month
     assert "erst ab 70 % aussagekräftig" in month and "unsicher" in month
     assert (await browser.get("/me/data?days=8")).status_code == 404
+
+
+async def test_a_period_stays_with_another_day_and_a_day_with_another_period(core: Core) -> None:
+    _, browser = await worn(core, days=15)
+    month = await browser.get("/me/data?days=30")
+    before = re.search(r'href="([^"]+)">← Tag davor', month.text)
+    assert before
+    chosen = await browser.post("/me/data?days=30", month, day="2026-11-20")
+    for address, day in ((before[1], 21), (chosen.headers["location"], 20)):
+        page = (await browser.get(address)).text
+        assert f"Tageskurve: {day}. November 2026" in page and "24. Oktober 2026 bis 22. November 2026" in page
+        week = re.search(r'href="([^"]+days=7)#period"', page)
+        assert week
+        page = (await browser.get(week[1])).text
+        assert f"Tageskurve: {day}. November 2026" in page and "16. November 2026 bis 22. November 2026" in page
+    unreadable = await browser.post("/me/data?days=30", month, day="20.20.2026")
+    assert "24. Oktober 2026 bis 22. November 2026" in (await browser.get(unreadable.headers["location"])).text
+
+
+async def test_a_period_with_too_few_values_leads_to_the_others(core: Core) -> None:
+    """Somebody who measures twice a month sees no curve of two weeks, and has to get at the one of a month."""
+    patient, browser = await logged_in(core)
+    body = Body(core, patient.patient_id)
+    await meter(body, MIDNIGHT, 112)
+    assert "days=30" not in (await browser.get("/me/data")).text
+    await meter(body, MIDNIGHT - 20 * DAY, 98)
+    page = (await browser.get("/me/data")).text
+    assert 'class="chart"' not in page and "zu wenige Messwerte für eine Kurve" in page
+    assert 'href="/me/data?days=30#period"' in page
+    month = (await browser.get("/me/data?days=30")).text
+    assert 'class="chart"' in month and "zu wenige Messwerte für eine Kurve" not in month
 
 
 async def test_shares_and_times_per_day_add_up(core: Core) -> None:

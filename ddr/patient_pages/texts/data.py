@@ -63,6 +63,10 @@ TEXTS = {
     "deviation": Words("Standardabweichung", "Standard deviation"),
     "period": Words("Zeitraum", "Period"),
     "period_days": Words("{days} Tage", "{days} days"),
+    "period_none": Words(
+        "In diesem Zeitraum gibt es zu wenige Messwerte für eine Kurve.",
+        "There are too few readings in this period for a curve.",
+    ),
     "changes": Words("Sensorwechsel und Kalibrierungen", "Sensor changes and calibrations"),
     "event_sensor": Words("neuer Sensor ▼", "new sensor ▼"),
     "event_calibration": Words("Kalibrierung ●", "calibration ●"),
