@@ -24,6 +24,7 @@ from ddr.patient_pages.dates import day
 from ddr.patient_pages.names import measured_by, title
 from ddr.patient_pages.render import page
 from ddr.patient_pages.texts import text
+from ddr.patient_pages.texts.devices import called
 from ddr.patient_pages.visitor import Form, Visitor, core_of, identify, read_form, see_other
 from ddr.scopes.diga import Diga
 from ddr.scopes.parse import granted
@@ -216,7 +217,9 @@ async def _choices(core: Core, session: Session, asked: Asked, lang: str) -> lis
             scope=miv.scope,
             title=title(miv, lang),
             description=miv.description_de if lang == "de" else miv.description,
-            devices=tuple(dict.fromkeys(row["device_name"] for row in own if miv.valueset in measured_by(core, row))),
+            devices=tuple(
+                dict.fromkeys(called(lang, row["device_name"]) for row in own if miv.valueset in measured_by(core, row))
+            ),
             since_ms=core.catalog.floor_ms(miv.valueset, now_ms),
             granted_until_ms=until.get(miv.valueset),
         )

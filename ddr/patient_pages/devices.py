@@ -14,6 +14,7 @@ from ddr.patient_pages.gateway_apps import apps_of, at_provider
 from ddr.patient_pages.names import measured_by, title_of
 from ddr.patient_pages.render import page
 from ddr.patient_pages.texts import text
+from ddr.patient_pages.texts.devices import called
 from ddr.patient_pages.visitor import Visitor, core_of
 from ddr.store.patients import files
 from ddr.store.patients import views as patient_view
@@ -55,8 +56,8 @@ async def show(request: Request, visitor: Visitor, session: Session) -> Response
 
 def _device(core: Core, row: Row, lang: str) -> OwnDevice:
     return OwnDevice(
-        name=row["device_name"],
-        manufacturer=row["manufacturer"],
+        name=called(lang, row["device_name"]),
+        manufacturer=called(lang, row["manufacturer"]),
         model=row["model_number"],
         serial=row["serial_number"],
         measures=tuple(title_of(core, valueset, lang) for valueset in measured_by(core, row)),

@@ -31,6 +31,7 @@ from ddr.patient_pages.dates import ZONE
 from ddr.patient_pages.names import title_of
 from ddr.patient_pages.render import page
 from ddr.patient_pages.texts import text
+from ddr.patient_pages.texts.devices import called
 from ddr.patient_pages.visitor import FORM_BYTES, FormRefused, Visitor, check_token, core_of, read_form, see_other
 from ddr.store.audit.trail import Event, record
 from ddr.store.patients import files
@@ -245,7 +246,7 @@ def _parts(core: Core, file: ImportFile, lang: str) -> Sequence[Part]:
     for value in file.values:
         found.setdefault((value.source, value.code), []).append(value.time_ms)
     return [
-        Part(source.name, source.serial, _kind(core, code, lang), len(times), min(times), max(times))
+        Part(called(lang, source.name), source.serial, _kind(core, code, lang), len(times), min(times), max(times))
         for (source, code), times in sorted(found.items())
     ]
 

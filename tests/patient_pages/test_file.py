@@ -7,6 +7,7 @@ import re
 import threading
 from collections.abc import AsyncIterator
 from typing import Any
+from urllib.parse import quote
 from uuid import UUID
 
 import httpx
@@ -17,18 +18,21 @@ from ddr.http.arrival import in_turn
 from ddr.http.core import Core
 from ddr.imports.calls import Report, Steps
 from ddr.imports.formats import FORMATS, SEEMS
+from ddr.imports.makers import METER, NOT_STATED
 from ddr.imports.model import MOST_BAD, ImportFile
 from ddr.imports.sending import sending
 from ddr.patient_pages.app import create_consent
 from ddr.patient_pages.file import FILE_BYTES
+from ddr.patient_pages.texts.devices import IMPORTED
 from ddr.patient_pages.visitor import FORM_BYTES
 from ddr.store.patients import export, files
+from tests.diga_api.world import PRESSURE
 from tests.imports import samples
 from tests.patient_pages.browser import Browser, form_token
 from tests.patient_pages.test_consent import logged_in
 from tests.support.clock import Clock
 from tests.support.lags import Lags
-from tests.support.patients import Patient
+from tests.support.patients import Patient, list_diga, push_request
 
 
 async def looked_at(browser: Browser, content: str | bytes) -> httpx.Response:
@@ -152,6 +156,33 @@ async def test_forms_are_named_in_the_language_of_the_page(core: Core) -> None:
         assert one.title not in said or re.fullmatch(r"[\w ]+ \((CSV|JSON)\)", one.title), name
     assert "copy" not in said and "diary" not in said and "entries" not in said
     assert "Blutdruck-Tagebuch" in (await looked_at(browser, samples.OMRON)).text
+
+
+async def test_what_a_file_does_not_say_is_told_in_the_language_of_the_page(core: Core) -> None:
+    _, browser = await logged_in(core)
+    page = await looked_at(browser, "Datum;Uhrzeit;Systolisch;Diastolisch\n20.11.2026;08:00;120;80\n")
+    assert "Blutdruckmessgerät" in page.text and "monitor" not in page.text
+    await browser.post("/me/devices/file/take", page, digest=digest(page))
+    devices = (await browser.get("/me/devices")).text
+    assert "Blutdruckmessgerät" in devices and "in der Datei nicht angegeben" in devices
+    assert "monitor" not in devices and "not stated" not in devices
+    asked = await browser.get(f"/consent?request_uri={quote(await push_request(core, list_diga(core), PRESSURE))}")
+    assert "Blutdruckmessgerät" in asked.text and "monitor" not in asked.text
+    english = (await browser.get("/me/devices?lang=en")).text
+    assert "Blood pressure monitor" in english and "not stated in the file" in english
+
+
+def test_every_name_that_an_import_gives_has_words() -> None:
+    given = {name for maker in (NOT_STATED, METER) for name in (maker.name, maker.manufacturer)}
+    assert given <= IMPORTED.keys()
+
+
+async def test_a_file_with_nothing_to_take_says_so(core: Core) -> None:
+    _, browser = await logged_in(core)
+    page = await looked_at(browser, "Zeit;Wert;Einheit\ngestern;abc;mg/dL\n")
+    assert page.status_code == 200 and "Zeile 2" in page.text
+    assert "nichts, was wir übernehmen können" in page.text
+    assert "Nicht übernehmen" not in page.text and "Zu meinen Geräten" in page.text
 
 
 async def test_a_file_of_which_most_is_bad_is_refused_as_a_whole(core: Core) -> None:

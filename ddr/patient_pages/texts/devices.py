@@ -23,3 +23,18 @@ TEXTS = {
     "heard": Words("Letzte Übertragung", "Last transfer"),
     "not_given": Words("nicht angegeben", "not given"),
 }
+
+# What an import calls a device whose name or manufacturer its file does not say (ddr/imports); stored as it is here.
+IMPORTED = {
+    "Glucose sensor": Words("Glukosesensor", "Glucose sensor"),
+    "Blood glucose meter": Words("Blutzuckermessgerät", "Blood glucose meter"),
+    "Blood pressure monitor": Words("Blutdruckmessgerät", "Blood pressure monitor"),
+    "Peak flow meter": Words("Peak-Flow-Messgerät", "Peak flow meter"),
+    "not stated in the export": Words("in der Datei nicht angegeben", "not stated in the file"),
+}
+
+
+def called(lang: str, given: str) -> str:
+    """Name or manufacturer of a device in the patient's words: as given, unless only an import has given it."""
+    words = IMPORTED.get(given, Words(given, given))
+    return words.en if lang == "en" else words.de

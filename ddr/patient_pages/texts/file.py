@@ -27,6 +27,9 @@ TEXTS = {
         "Lesen Sie nur Ihre eigenen Werte ein. Apps, denen Sie es erlaubt haben, sehen sie danach auch.",
         "Read in your own readings only. Apps that you have allowed to will see them, too.",
     ),
+    "nothing": Words(
+        "In dieser Datei ist nichts, was wir übernehmen können.", "There is nothing in this file that we can take."
+    ),
     "take": Words("Diese Werte übernehmen", "Take these readings"),
     "cancel": Words("Nicht übernehmen", "Do not take them"),
     "done": Words("Das ist geschehen", "This has happened"),
