@@ -50,8 +50,11 @@ async def submit(request: Request, visitor: Visitor, session: Session) -> Respon
 
 
 async def done(request: Request) -> Response:
-    """GET /deleted: nobody is logged in any more."""
-    return page(request, await identify(request), "deleted.html", represented="represented" in request.query_params)
+    """GET /deleted: nobody is logged in any more. Of whoever is, nothing was deleted."""
+    visitor = await identify(request)
+    if visitor.session:
+        return see_other("/me")
+    return page(request, visitor, "deleted.html", represented="represented" in request.query_params)
 
 
 def _confirmed(core: Core, session: Session) -> bool:

@@ -28,7 +28,7 @@ from ddr.store.patients.sessions import Session
 async def show(request: Request) -> Response:
     """The login form; with `request_uri` it leads on to the consent page."""
     visitor = await identify(request)
-    notice = "login.logged_out" if "bye" in request.query_params else ""
+    notice = "login.logged_out" if "bye" in request.query_params and visitor.session is None else ""
     return await _form(request, visitor, request.query_params.get("request_uri", ""), notice=notice)
 
 

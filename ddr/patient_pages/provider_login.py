@@ -41,7 +41,8 @@ async def show(request: Request) -> Response:
     """On to the provider at once; after logging out a page that says so."""
     visitor = await identify(request)
     if "bye" in request.query_params:
-        return _page(request, visitor, _request_uri(request, "state"), notice="login.logged_out")
+        notice = "" if visitor.session else "login.logged_out"
+        return _page(request, visitor, _request_uri(request, "state"), notice=notice)
     return await _depart(request, visitor, _request_uri(request, "request_uri"), asks=ASKS in request.query_params)
 
 

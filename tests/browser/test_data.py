@@ -157,7 +157,7 @@ async def test_deleting_everything(site: Site, window: Window, request: pytest.F
     await page.fill("input[name=password]", PASSWORD)
     await page.locator("button.danger").click()
     await page.wait_for_url("**/deleted")
-    await shoot(page, f"deleted-{visit}")
+    await check(window, f"deleted-{visit}")
     assert (await rows(site.core.pool, site.patient.patient_id)).keys() == {"audit", "erased"}
     assert window.complaints == []
 

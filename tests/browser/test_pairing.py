@@ -114,6 +114,23 @@ async def test_by_keyboard_alone(site: Site, window: Window) -> None:
     assert "code" in landed(page)
 
 
+@pytest.mark.parametrize("window", [{"viewport": {"width": 320, "height": 640}}], indirect=True)
+async def test_all_of_the_period_can_be_read_on_a_narrow_phone(site: Site, window: Window) -> None:
+    page = window.page
+    await page.goto(await site.authorize_url(CGM))
+    await log_in(page, site)
+    period = page.locator("#days")
+    heights = []
+    for index in range(await period.locator("option").count()):
+        await period.select_option(index=index)
+        box = await period.bounding_box()
+        assert box
+        heights.append(box["height"])
+    await shoot(page, "consent-period-narrow")
+    assert max(heights) > 48, "one line does not hold the last day"
+    assert await overflow(page) == 0
+
+
 async def test_what_is_agreed_to_can_be_printed(site: Site, window: Window) -> None:
     """Who reads better on paper, or wants to keep it, has all of the text: kinds of data, how long, what to know."""
     page = window.page

@@ -34,6 +34,15 @@ async def test_logs_in_and_out(core: Core) -> None:
     assert (await browser.get("/me")).headers["location"] == "/login"
 
 
+async def test_whoever_is_logged_in_is_not_said_to_be_logged_out_or_deleted(core: Core) -> None:
+    """By the back button after another login, or a link of a stranger's."""
+    patient, browser = await new_patient(core), Browser(core)
+    await browser.login(patient)
+    page = (await browser.get("/login?bye=1")).text
+    assert patient.username in page and "Sie sind abgemeldet" not in page
+    assert (await browser.get("/deleted")).headers.get("location") == "/me"
+
+
 async def test_logging_out_twice_is_logging_out(core: Core) -> None:
     """Two clicks, or two tabs: the second form is of a session and a cookie that are gone."""
     patient, browser = await new_patient(core), Browser(core)

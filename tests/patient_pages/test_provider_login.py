@@ -91,6 +91,8 @@ async def test_logs_in_and_out(traveller: Traveller) -> None:
     assert "Sie sind abgemeldet" in (await traveller.here.get(back)).text
     assert (await traveller.here.get("/me")).status_code == 303
     assert (await traveller.there.get(await traveller.ask())).status_code == 200  # the provider asks again
+    await traveller.login()
+    assert "Sie sind abgemeldet" not in (await traveller.here.get(back)).text, "by the back button, after a new login"
 
 
 async def test_another_account_goes_on_with_the_request(oidc_core: Core, traveller: Traveller) -> None:
