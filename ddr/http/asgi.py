@@ -59,6 +59,17 @@ def joined_header(scope: Scope, name: str) -> str | None:
     return ", ".join(values) if values else None
 
 
+def cookie(scope: Scope, name: str) -> str:
+    """The value of the cookie `name`; "" without it, and when it is given more than once.
+
+    A name is taken as it stands: stripped of blanks that are none in HTTP (U+00A0, U+0085), it could be one that the
+    browser let another host set, because it did not see the prefix `__Host-` (RFC 6265bis section 4.1.3).
+    """
+    pairs = (pair.strip(" \t") for value in header_values(scope, "cookie") for pair in value.split(";"))
+    values = [pair.removeprefix(f"{name}=") for pair in pairs if pair.startswith(f"{name}=")]
+    return values[0] if len(values) == 1 else ""
+
+
 def media_type(scope: Scope) -> str:
     """The type of the body without its parameters, in lower case; "" when it is not said."""
     return (header(scope, "content-type") or "").partition(";")[0].strip().lower()

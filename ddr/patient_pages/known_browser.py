@@ -13,6 +13,7 @@ from base64 import urlsafe_b64encode
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ddr.http.asgi import cookie
 from ddr.store.database.names import account_name
 
 COOKIE = "__Host-ddr-known"
@@ -44,7 +45,7 @@ def remember(request: Request, response: Response, secret: bytes, username: str)
 
 
 def _entries(request: Request) -> list[tuple[str, str]]:
-    text = request.cookies.get(COOKIE, "")
+    text = cookie(request.scope, COOKIE)
     step = _NONCE + _MAC
     return [
         (text[at : at + _NONCE], text[at + _NONCE : at + step]) for at in range(0, min(len(text), MOST * step), step)

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from ddr.fhir.negotiation import FORM
+from ddr.http.asgi import cookie as cookie_of
 from ddr.http.asgi import media_type
 from ddr.http.body import BodyError, read_body
 from ddr.http.core import Core
@@ -80,7 +81,7 @@ async def identify(request: Request) -> Visitor:
 
     What the request does from here on, it does in the name of whoever acts in this session.
     """
-    cookie = request.cookies.get(COOKIE)
+    cookie = cookie_of(request.scope, COOKIE)
     if not cookie:
         return Visitor(new_cookie(), True, None)
     core = core_of(request)

@@ -100,6 +100,19 @@ async def test_session_fixation(ddr: Recorder, patient: Patient) -> None:
     assert (response.status_code, response.headers["location"]) == (303, "/login")
 
 
+@pytest.mark.parametrize("planted", [f"\xa0{COOKIE}", f"\x85{COOKIE}", f"{COOKIE}\xa0", COOKIE])
+async def test_a_cookie_that_another_host_planted(ddr: Recorder, patient: Patient, planted: str) -> None:
+    """A host beside ours logs the victim in as somebody else: by a name in which the browser sees no `__Host-`."""
+    victim, attacker = await pages_of(ddr, patient), await pages_of(ddr, await ddr.patient())
+    cookies = f"{COOKIE}={victim.http.cookies[COOKIE]}; {planted}={attacker.http.cookies[COOKIE]}"
+    strange = await ddr.client(base_url=ddr.settings.public_base_url, headers=ENGLISH)
+    page = await strange.get("/me", headers={b"cookie": cookies.encode("latin-1")})
+    if planted == COOKIE:  # two of one name: neither counts
+        assert (page.status_code, page.headers["location"]) == (303, "/login")
+    else:
+        assert page.status_code == 200 and patient.username in page.text
+
+
 async def test_session_cookie_out_of_reach(ddr: Recorder, patient: Patient) -> None:
     """Not for scripts, not over plain HTTP, not for other hosts, not on requests of other sites."""
     http = await ddr.client(base_url=ddr.settings.public_base_url, headers=ENGLISH)
