@@ -18,11 +18,16 @@ def client_address(scope: Scope) -> str:
 
 
 def client_network(scope: Scope) -> str:
+    """The network of the client's subscriber."""
+    return network_of(client_address(scope))
+
+
+def network_of(text: str) -> str:
     """What one subscriber has, for counting: an IPv4 address, or the /64 of an IPv6 one."""
-    address = _address(client_address(scope))
+    address = _address(text)
     if isinstance(address, IPv6Address):
         return str(IPv6Address(int(address) >> 64 << 64))
-    return str(address or client_address(scope))
+    return str(address or text)
 
 
 def networks(text: str) -> tuple[Network, ...]:

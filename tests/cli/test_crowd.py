@@ -178,6 +178,20 @@ def test_the_oldest_that_waits_of_the_address_with_most_leaves(monkeypatch: pyte
     assert len(crowd) == 4
 
 
+def test_all_addresses_of_one_subscriber_count_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A subscriber has as many IPv6 addresses as it likes: each of them alone was the busiest of none."""
+    monkeypatch.setattr(Crowd, "most", 4)
+    crowd = Crowd()
+    guests = [Held("2001:db8::1"), *(Held(f"2001:db8:0:1::{number}") for number in range(3))]
+    assert all(crowd.enter(guest) for guest in guests)
+    crowd.know(guests[3], "2001:db8:0:1:ffff::1")  # as a proxy tells it
+    assert crowd.enter(Held("192.0.2.1"))
+    assert [guest.gone for guest in guests] == [False, True, False, False]
+    for guest in guests:
+        crowd.leave(guest)
+    assert len(crowd) == 1
+
+
 def test_nobody_who_is_being_answered_has_to_leave(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Crowd, "most", 2)
     crowd = Crowd()

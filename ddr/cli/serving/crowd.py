@@ -1,8 +1,8 @@
 """The connections of one listener in a worker, and who has to leave when there are too many.
 
 All listeners share the worker's descriptors, so each has a part of them. Beyond that a new connection takes the place
-of the one that has been waiting for its client longest, of the address that has most: a stranger's unfinished requests
-end each other's, and nobody's request that is being answered.
+of the one that has been waiting for its client longest, of the subscriber that has most (an IPv4 address, or the /64 of
+an IPv6 one): a stranger's unfinished requests end each other's, and nobody's request that is being answered.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import socket
 from collections import defaultdict
 
 from ddr.cli.serving.connection import Connection
+from ddr.http.address import network_of
 
 PARTS = {"diga": 0.2, "public": 0.35, "gateway": 0.25, "admin": 0.05}  # the rest: database, files
 MOST = 6_000  # of a listener, whatever the descriptors: each may cost 100 KB
@@ -32,7 +33,7 @@ class Guest:
     """One connection, from when it was accepted on: first its handshake, then `connection`."""
 
     def __init__(self, own: socket.socket, address: str) -> None:
-        self.socket, self.address = own, address
+        self.socket, self.address, self.network = own, address, network_of(address)
         self.connection: Connection | None = None  # made when it was accepted, connected after the handshake
 
     @property
@@ -56,7 +57,7 @@ class Crowd:
 
     def __init__(self, part: float = 1.0) -> None:
         self._part = part
-        self._of: defaultdict[str, dict[Guest, None]] = defaultdict(dict)  # by address, the oldest first
+        self._of: defaultdict[str, dict[Guest, None]] = defaultdict(dict)  # by network, the oldest first
         self._count = 0
         self.sent_away = 0
 
@@ -73,26 +74,26 @@ class Crowd:
         """Let `guest` in; False when everybody else is being answered."""
         if self._count >= self.most and not self.make_room():
             return False
-        self._of[guest.address][guest] = None
+        self._of[guest.network][guest] = None
         self._count += 1
         return True
 
     def know(self, guest: Guest, address: str) -> None:
         """A proxy has said where the guest is from: it counts there."""
-        here = guest in self._of.get(guest.address, ())
+        here = guest in self._of.get(guest.network, ())
         self.leave(guest)
-        guest.address = address
+        guest.address, guest.network = address, network_of(address)
         if here:
-            self._of[address][guest] = None
+            self._of[guest.network][guest] = None
             self._count += 1
 
     def leave(self, guest: Guest) -> None:
         """It is gone."""
-        if guest in self._of.get(guest.address, ()):
-            del self._of[guest.address][guest]
+        if guest in self._of.get(guest.network, ()):
+            del self._of[guest.network][guest]
             self._count -= 1
-            if not self._of[guest.address]:
-                del self._of[guest.address]
+            if not self._of[guest.network]:
+                del self._of[guest.network]
 
     def make_room(self) -> bool:
         """Send one guest away who waits for its client; False when there is none."""
