@@ -79,6 +79,11 @@ async def test_nothing_else_is_left_out(done: tuple[Kit, list[Result]]) -> None:
         assert {one.check.name for one in done[1] if one.verdict is verdict} == names
 
 
+def test_what_only_a_public_name_can_show_is_the_operators_duty() -> None:
+    checks = [one for one in all_checks() if one.name in ("certificate-has-timestamps", "caa-record")]
+    assert {name for one in checks for name in one.requirements} <= conformance.duties().keys()
+
+
 async def test_a_later_run_compares_across_pairings(examined: Examined, done: tuple[Kit, list[Result]]) -> None:
     earlier = model.state(done[0], examined.ddr.clock(), {})
     checks = [one for one in all_checks() if one.run.__module__.endswith("two_times")]
