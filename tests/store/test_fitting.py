@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
@@ -11,13 +12,17 @@ import pytest
 
 from ddr.settings import Settings
 from ddr.store.database import fitting
+from ddr.store.database.errors import StoreError
 from ddr.store.database.limits import BACKGROUND
+from ddr.store.database.migrate import migrate
 from ddr.store.database.pool import open_pool
 from tests.support.citus import one_server_only
 from tests.support.database import fresh_database
 from tests.support.pooler import direct_only
+from tests.support.reached import execute
 
 SETTINGS = ("synchronous_commit", "default_transaction_isolation", "bytea_output")
+LANGUAGE = {"standard_conforming_strings": "on", "array_nulls": "on"}  # on: as we write it
 ENDS = ("idle_session_timeout", "transaction_timeout")  # the second one since PostgreSQL 17
 
 
@@ -55,6 +60,31 @@ async def test_a_session_of_our_own_is_put_right(
 
 @direct_only
 @one_server_only
+async def test_a_session_understands_statements_as_they_are_written(own: Settings) -> None:
+    """Old applications are the reason to set it otherwise; the schema could not be made then."""
+    await sessions_begin(own, **dict.fromkeys(LANGUAGE, "off"))
+    async with await open_pool(own, size=1) as pool:
+        await migrate(pool)
+        assert {name: await pool.fetchval(f"SHOW {name}") for name in LANGUAGE} == LANGUAGE
+
+
+@direct_only
+@one_server_only
+async def test_nobody_is_served_without_triggers(own: Settings, database_url: str) -> None:
+    """They write the proofs of consent. Copying a database into this one is the reason to switch them off."""
+    name, plain = "session_replication_role", f"ddr_plain_{os.getpid()}"
+    await sessions_begin(own, **{name: "replica"})
+    async with await open_pool(own, size=1) as pool:
+        assert await pool.fetchval(f"SHOW {name}") == "origin", "set by who may"
+    await execute(database_url, f"CREATE ROLE {plain}")
+    await sessions_begin(own, role=plain)
+    with pytest.raises(StoreError, match=f"permission denied to set parameter .{name}.$"):
+        await open_pool(own, size=1)
+    await execute(database_url, f"DROP ROLE {plain}")
+
+
+@direct_only
+@one_server_only
 async def test_a_session_that_waits_for_requests_is_not_ended(own: Settings) -> None:
     """A connection that the server ends as a request takes it is a request that fails."""
     async with await open_pool(own, size=1) as pool:
@@ -85,7 +115,7 @@ async def test_a_session_that_may_be_somebody_elses_is_told_and_left_alone(
 
 async def test_what_is_the_servers_alone_is_told(own: Settings, caplog: pytest.LogCaptureFixture) -> None:
     """By who serves, not by each command. The server is one that does its work: what it says is changed here."""
-    with patch.object(fitting, "_ASKED", "SELECT 'on', 'read committed', 'hex', 'off', 'on'"):
+    with patch.object(fitting, "_ASKED", "SELECT 'on', 'read committed', 'hex', 'on', 'on', 'origin', 'off', 'on'"):
         await found(own)
         async with await open_pool(own, BACKGROUND, size=1):
             pass

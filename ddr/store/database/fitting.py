@@ -18,6 +18,10 @@ _UNFIT = {
     "synchronous_commit": (("off",), "on"),
     "default_transaction_isolation": (("repeatable read", "serializable"), "read committed"),
     "bytea_output": (("escape",), "hex"),  # bytes that come as text, from where patients are spread
+    "array_nulls": (("off",), "on"),  # NULL in arrays that go as text, to there
+    "standard_conforming_strings": (("off",), "on"),
+    # No trigger and no foreign key holds then, so who may not set it is not served: proofs of consent were lost
+    "session_replication_role": (("replica",), "origin"),
     "fsync": (("off",), ""),
     "full_page_writes": (("off",), ""),
 }
