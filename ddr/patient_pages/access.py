@@ -1,9 +1,13 @@
-"""GET /me/access: the patient's audit trail in plain words (AUD-005)."""
+"""GET and POST /me/access: the patient's audit trail in plain words (AUD-005).
+
+A day is chosen by POST, and what comes up to its end is shown under an opaque address.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from datetime import timedelta
 from itertools import groupby
 from typing import TypeVar
 
@@ -13,19 +17,22 @@ from starlette.responses import Response
 
 from ddr.http.core import Core
 from ddr.http.pages import error_page, language
-from ddr.patient_pages.dates import day
+from ddr.patient_pages.dates import ZONE, day, written_day
 from ddr.patient_pages.names import app_name, title_of
 from ddr.patient_pages.render import marked, page
 from ddr.patient_pages.texts import TEXTS, text
 from ddr.patient_pages.texts.reasons import reason, refusal
 from ddr.patient_pages.texts.representation import somebody
-from ddr.patient_pages.visitor import Visitor, core_of
+from ddr.patient_pages.visitor import Visitor, core_of, read_form, see_other
 from ddr.scopes.parse import granted
-from ddr.store.audit.patients import NEWEST, Row, before
+from ddr.series.days import midnight
+from ddr.store.audit.patients import NEWEST, Row, before, newest_before
 from ddr.store.database.ids import Kind
 from ddr.store.patients.sessions import Session
 
 PAGE = 500  # entries read at once; a DiGA that reads every quarter of an hour makes about a hundred a day
+# In the query after a day that was none, or up to which there is nothing; the words of each.
+ERRORS = {"unreadable-day": "data.day_error", "nothing-so-early": "access.nothing_so_early"}
 T = TypeVar("T", str, Markup)
 
 
@@ -60,7 +67,20 @@ async def show(request: Request, visitor: Visitor, session: Session) -> Response
         days=_days(core, shown, lang),
         newest=place[0] == NEWEST,
         older=core.ids.encode(Kind.AUDIT, shown[-1]["audit_no"], shown[-1]["day"]) if len(rows) > PAGE else "",
+        error=next((text(lang, name) for told, name in ERRORS.items() if told in request.query_params), ""),
     )
+
+
+async def choose(request: Request, visitor: Visitor, session: Session) -> Response:
+    """Lead on to what happened up to the end of a day."""
+    chosen = written_day((await read_form(request, visitor)).one("day"))
+    if chosen is None:
+        return see_other("/me/access?unreadable-day")
+    core = await core_of(request).reading()
+    last = await newest_before(core.pool, session.patient_id, midnight(chosen + timedelta(days=1), ZONE))
+    if last is None:
+        return see_other("/me/access?nothing-so-early")
+    return see_other(f"/me/access?before={core.ids.encode(Kind.AUDIT, last['audit_no'] + 1, last['day'])}")
 
 
 def _place(core: Core, older: str | None) -> tuple[int, int] | None:

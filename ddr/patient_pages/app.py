@@ -86,6 +86,7 @@ PAGES = [
     Route("/me", for_patients(connections.show), methods=["GET"]),
     *submitted("/me/withdraw", connections.submit, "/me"),
     Route("/me/access", for_patients(access.show), methods=["GET"]),
+    Route("/me/access", for_patients(access.choose), methods=["POST"]),
     Route("/me/devices", for_patients(devices.show), methods=["GET"]),
     *submitted("/me/devices/connect", gateway_apps.connect, "/me/devices"),
     *submitted("/me/devices/disconnect", gateway_apps.disconnect, "/me/devices"),

@@ -5,8 +5,7 @@ A day is chosen by POST and shown under an opaque address, so that it can be rel
 
 from __future__ import annotations
 
-from contextlib import suppress
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from functools import partial
 
 from starlette.requests import Request
@@ -15,14 +14,14 @@ from starlette.responses import Response
 from ddr.aside import aside
 from ddr.http.core import Core
 from ddr.http.pages import error_page, language
-from ddr.patient_pages.dates import ZONE, day
+from ddr.patient_pages.dates import ZONE, day, written_day
 from ddr.patient_pages.glucose_view import DAYS, PERIODS, day_of, glucose, one_day, weeks_until
 from ddr.patient_pages.numbers import rounded
 from ddr.patient_pages.render import page
 from ddr.patient_pages.single_values import single
 from ddr.patient_pages.singles_view import last_day, trends
 from ddr.patient_pages.texts import text
-from ddr.patient_pages.visitor import Form, Visitor, core_of, read_form, see_other
+from ddr.patient_pages.visitor import Visitor, core_of, read_form, see_other
 from ddr.series.days import midnight
 from ddr.store.database.ids import Kind
 from ddr.store.patients import export
@@ -32,7 +31,6 @@ from ddr.store.patients.sessions import Session
 SINGLES = 20  # measurements on the page with everything
 PAGE = 100  # on a page of their own
 UNREADABLE = "unreadable-day"  # in the query after a day that was none
-EARLIEST, LATEST = date(2000, 1, 1), date(2099, 12, 31)  # days that can be chosen
 
 
 async def show(request: Request, visitor: Visitor, session: Session) -> Response:
@@ -103,23 +101,15 @@ def _period(request: Request) -> int | None:
 
 async def choose(request: Request, visitor: Visitor, _: Session) -> Response:
     """Lead on to the page of a day. A browser without a calendar sends what was written."""
-    chosen, kept = _written(await read_form(request, visitor)), _kept(_period(request))
+    chosen, kept = written_day((await read_form(request, visitor)).one("day")), _kept(_period(request))
     if chosen is None:
         return see_other(f"/me/data{kept}{'&' if kept else '?'}{UNREADABLE}")
-    return see_other(f"/me/data/{_place(core_of(request), min(max(chosen, EARLIEST), LATEST))}{kept}")
+    return see_other(f"/me/data/{_place(core_of(request), chosen)}{kept}")
 
 
 def _kept(days: int | None) -> str:
     """What an address says of the period, so that another day does not change it."""
     return "" if days in (None, DAYS) else f"?days={days}"
-
-
-def _written(form: Form) -> date | None:
-    """The day in a form, as browsers write it or as people do in Germany; None for what is none."""
-    for pattern in ("%Y-%m-%d", "%d.%m.%Y"):
-        with suppress(ValueError):
-            return datetime.strptime(form.one("day").strip(), pattern).date()
-    return None
 
 
 def _place(core: Core, chosen: date) -> str:

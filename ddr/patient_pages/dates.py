@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import date, datetime
 from zoneinfo import ZoneInfo
 
@@ -10,6 +11,7 @@ GERMAN = "Januar Februar März April Mai Juni Juli August September Oktober Nove
 ENGLISH = "January February March April May June July August September October November December"
 MONTHS = {lang: tuple(names.split()) for lang, names in (("de", GERMAN), ("en", ENGLISH))}
 
+FIRST_DAY, LAST_DAY = date(2000, 1, 1), date(2099, 12, 31)  # that can be chosen
 
 # A device without end may be registered with the last day there is; beyond these nothing can be shown.
 EARLIEST_MS = -62_135_510_400_000  # 2 January of year 1
@@ -63,6 +65,15 @@ def short_moments(lang: str, first_ms: int, last_ms: int) -> str:
 def moment(lang: str, ms: int) -> str:
     """Day and time: `22. November 2026, 11:00 Uhr` or `22 November 2026, 11:00`."""
     return f"{day(lang, ms)}, {time_of_day(ms)}{' Uhr' if lang == 'de' else ''}"
+
+
+def written_day(written: str) -> date | None:
+    """A day that can be chosen, as a form has it: by a browser with a calendar, or as people in Germany write it. What
+    lies beyond is the nearest one; None for what is no day."""
+    for pattern in ("%Y-%m-%d", "%d.%m.%Y"):
+        with suppress(ValueError):
+            return min(max(datetime.strptime(written.strip(), pattern).date(), FIRST_DAY), LAST_DAY)
+    return None
 
 
 def short_day(lang: str, one: date) -> str:

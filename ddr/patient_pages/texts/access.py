@@ -11,6 +11,11 @@ TEXTS = {
     "none": Words("Bisher hat niemand auf Ihre Daten zugegriffen.", "Nobody has accessed your data so far."),
     "times": Words("{count}-mal, zuletzt um {last}", "{count} times, last at {last}"),
     "older": Words("Ältere Einträge", "Older entries"),
+    "choose": Words("Einträge bis zu einem Tag", "Entries up to a day"),
+    "nothing_so_early": Words(
+        "Bis zu diesem Tag gibt es keine Einträge. Hier stehen die neuesten.",
+        "There are no entries up to this day. These are the newest ones.",
+    ),
     "newest": Words("Zu den neuesten Einträgen", "To the newest entries"),
     "app": Words("Eine App", "An app"),
     "and": Words(" und ", " and "),

@@ -10,6 +10,7 @@ from uuid import UUID
 import asyncpg
 
 from ddr.aside import aside
+from ddr.durations import DAY_MS
 from ddr.store.audit.entries import Entry
 from ddr.store.audit.packing import Packed, unpack
 from ddr.store.audit.packs import PARTS, PackedRow, month_of, words
@@ -105,6 +106,16 @@ async def happened_since(pool: asyncpg.Pool, patient_id: UUID, event: str, since
             return True
         before_no, day = rows[-1]["audit_no"], rows[-1]["day"]
     return False
+
+
+async def newest_before(pool: asyncpg.Pool, patient_id: UUID, until_ms: int) -> Row | None:
+    """The newest entry of before `until_ms`, with the keys of `before`; None: there is none."""
+    before_no, day = NEWEST, until_ms // DAY_MS
+    while rows := await before(pool, patient_id, before_no, FRESH, day):
+        if found := next((row for row in rows if row["at_ms"] < until_ms), None):
+            return found
+        before_no = rows[-1]["audit_no"]
+    return None
 
 
 async def newest_no(pool: asyncpg.Pool, patient_id: UUID) -> int:
