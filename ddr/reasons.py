@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 NO_THREAD = "can't start new thread"  # as Python says in a RuntimeError that the machine or the container gives none
+LONGEST = 4000  # characters of somebody else's text
 
 
 def in_words(error: BaseException, named: bool = False) -> str:
@@ -15,3 +16,9 @@ def in_words(error: BaseException, named: bool = False) -> str:
         return " ".join(str(error).split()) or type(error).__name__
     text = error.strerror or os.strerror(error.errno)
     return f"{os.fsdecode(error.filename)}: {text}" if named and error.filename else text
+
+
+def printable(text: str) -> str:
+    """What somebody else wrote, for terminals and files: without control and half characters, and not endless."""
+    good = (char if char.isprintable() or char in "\n\t" else "\N{REPLACEMENT CHARACTER}" for char in text[:LONGEST])
+    return "".join(good)

@@ -19,6 +19,7 @@ import httpx
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
+from rich.text import Text
 
 from ddr.cli.arguments import authority
 from ddr.cli.errors import CommandError
@@ -32,7 +33,7 @@ from ddr.imports.registering import period_ms
 from ddr.imports.sending import by_source, sending
 from ddr.imports.taking_back import taking_back
 from ddr.proxies import client_arguments
-from ddr.reasons import in_words
+from ddr.reasons import in_words, printable
 from ddr.settings_sources import load_settings
 
 HELP = "import values that a person has exported elsewhere"
@@ -190,10 +191,23 @@ def _answer(response: httpx.Response) -> Answer:
     return Answer(response.status_code, body)
 
 
+def _plain(text: str) -> Text:
+    """What somebody else wrote: no markup, and nothing that a terminal would obey."""
+    return Text(printable(text))
+
+
 def _show(path: Path, file: ImportFile) -> None:
     """What a file has, for --dry-run."""
     table = Table(
-        "device", "serial number", "code", "unit", "values", "first (UTC)", "last (UTC)", "every", title=str(path)
+        "device",
+        "serial number",
+        "code",
+        "unit",
+        "values",
+        "first (UTC)",
+        "last (UTC)",
+        "every",
+        title=_plain(str(path)),
     )
     for source, values in by_source(file.values).items():
         for code in sorted({value.code for value in values}):
@@ -203,20 +217,21 @@ def _show(path: Path, file: ImportFile) -> None:
             ends = (
                 datetime.fromtimestamp(time / 1000, UTC).strftime("%Y-%m-%d %H:%M") for time in (min(times), max(times))
             )
-            table.add_row(source.name, source.serial or "none", code, own[0].unit, str(len(own)), *ends, every)
+            about = (_plain(text) for text in (source.name, source.serial or "none", code, own[0].unit))
+            table.add_row(*about, str(len(own)), *ends, every)
     Console().print(table)
     _bad_rows(file, Report())
 
 
 def _tell(path: Path, file: ImportFile, report: Report) -> bool:
     """A table of what became of the rows of the file; True when something was taken or is there."""
-    table = Table("values", "count", title=f"{path.name}: {file.format}")
+    table = Table("values", "count", title=_plain(f"{path.name}: {file.format}"))
     names = {"taken": "taken", "hidden": "taken, but another value of the same time is shown", "there": "already there"}
     for reason, count in report.counts.most_common():
         if count:
-            table.add_row(names.get(reason, reason), str(count))
+            table.add_row(_plain(names.get(reason, reason)), str(count))
     for reason in sorted({one.reason for one in report.refusals}):
-        table.add_row(f"refused: {reason}", str(sum(one.reason == reason for one in report.refusals)))
+        table.add_row(_plain(f"refused: {reason}"), str(sum(one.reason == reason for one in report.refusals)))
     if file.bad:
         table.add_row("bad rows", str(len(file.bad)))
     table.add_row("rows without a reading", str(file.skipped))
@@ -231,7 +246,7 @@ def _bad_rows(file: ImportFile, report: Report) -> None:
     console = Console(stderr=True)
     lines = _lines(told)
     for text in lines[:LISTED]:
-        console.print(text, markup=False, highlight=False, soft_wrap=True)
+        console.print(_plain(text), soft_wrap=True)
     if len(lines) > LISTED:
         console.print(f"… and {len(lines) - LISTED} more", markup=False)
 

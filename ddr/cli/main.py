@@ -14,7 +14,7 @@ from ddr.cli.ending import LOST, die, open_streams, printed, taking_back
 from ddr.cli.errors import CommandError
 from ddr.cli.found import Command, commands, missing
 from ddr.miv.model import MivError
-from ddr.reasons import NO_THREAD, in_words
+from ddr.reasons import NO_THREAD, in_words, printable
 from ddr.settings import SettingsError
 from ddr.settings_recorders import CHOSEN, choosing
 from ddr.store.database.errors import StoreError
@@ -106,7 +106,7 @@ def reported(action: Callable[[], int | None], came: Collection[int] = ()) -> in
         print(INTERRUPTION, file=sys.stderr)
         return INTERRUPTED
     which = f"recorder {name}: " if (name := os.environ.get(CHOSEN)) else ""
-    print(f"ddr: {which}{told}", file=sys.stderr)
+    print(f"ddr: {which}{printable(told)}", file=sys.stderr)
     return 1
 
 

@@ -18,12 +18,6 @@ _FORM = re.compile(rf"((?:^|[?&\s])(?:(?:{_FIELDS})=|code=(?!{_SEARCHED})))[^&\s
 _HEADERS = frozenset({"authorization", "cookie", "set-cookie", "proxy-authorization"})
 
 
-def printable(text: str) -> str:
-    """What a recorder made us say, for terminals and files: without control and half characters, and not endless."""
-    good = (char if char.isprintable() or char in "\n\t" else "\N{REPLACEMENT CHARACTER}" for char in text[:MOST])
-    return "".join(good)
-
-
 class Secrets:
     """The secrets of a run: each is known by its text, wherever it turns up."""
 

@@ -11,8 +11,8 @@ from ddr.conform.check import Check, Need
 from ddr.conform.data import OF_CHAPTER, WORDS, Data
 from ddr.conform.exchange import Exchange
 from ddr.conform.kit import Kit
-from ddr.conform.masking import printable
 from ddr.conform.verdict import Advised, Ended, Failed, NoData, NotRun, Verdict
+from ddr.reasons import printable
 
 INTERRUPTED = "interrupted"
 SHOWN = 3  # exchanges of a check that are evidence when it names none

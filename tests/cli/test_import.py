@@ -76,11 +76,24 @@ def test_a_dry_run_sends_nothing_and_shows_what_is_there(capsys: pytest.CaptureF
     assert "8ABCDE" in told.out and "5 min" in told.out and "line 7: no value: empty" in told.err
 
 
+def test_what_a_file_holds_is_shown_as_text_only(capsys: pytest.CaptureFixture[str]) -> None:
+    """Neither rich's markup (`[/x]` ended with a traceback) nor an order to the terminal, also of the file's name."""
+    good = "2026-11-01T10:00:00Z,2339-0,104,mg/dL,\x1b]0;owned\x07[red]meter,[/x]\n"
+    bad = "2026-11-01T10:01:00Z,2339-0,\x1b[2J[/x],mg/dL,meter,\x9b31mS1\n"
+    Path("own [bold].csv").write_text(f"time,code,value,unit,device,serial\n{good}{bad}")
+    assert main(["import", "own [bold].csv", "--dry-run"]) == 0
+    told = capsys.readouterr()
+    assert all(text in told.out for text in ("own [bold].csv", "]0;owned\ufffd[red]meter", "[/x]"))
+    assert "line 3: no value: \ufffd[2J[/x]" in told.err
+    assert not {"\x1b", "\x07", "\x9b"} & set(told.out + told.err)
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
         (["libreview", "export.csv"], "looks like Dexcom Clarity"),
         (["nowhere.csv"], "nowhere.csv: No such file"),
+        (["nowhere\x1b[2J.csv"], "nowhere\N{REPLACEMENT CHARACTER}[2J.csv: No such file"),
         (["export.csv", "--zone", "Europe/Nirgends"], "no time zone"),
         (["export.csv", "--zone", "Europe"], "no time zone"),
         (["export.csv", "--map", "latin.toml"], "latin.toml: is no text in UTF-8"),

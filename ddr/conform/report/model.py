@@ -13,9 +13,10 @@ from ddr.conform.check import Check, Need, all_checks
 from ddr.conform.earlier import Earlier, remembered
 from ddr.conform.exchange import Exchange, Json
 from ddr.conform.kit import Kit
-from ddr.conform.masking import MASK, printable
+from ddr.conform.masking import MASK
 from ddr.conform.run import Result
 from ddr.conform.verdict import Verdict
+from ddr.reasons import printable
 
 FORMAT = "ddr-conform-report-1"
 
