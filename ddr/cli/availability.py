@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     said = [calls.Export() for _ in args.log]
     logs = [_again_and_again(file, one) for file, one in zip(args.log, said, strict=True)]
     told = [*probes.downtimes(looks), *calls.downtimes(lambda: chain.from_iterable(log() for log in logs))]
-    span, result = with_database(lambda settings, pool: _compute(args.month, told, settings, pool))
+    span, result = with_database(lambda settings, pool: _compute(args.month, looks, told, settings, pool))
     parts = [line for file, one in zip(args.log, said, strict=True) for line in _lacking(file, one.filters, result)]
     print("\n".join(_report(args.month, span, result, looks, bool(args.probe), parts)))
     return 0 if result.availability >= GOAL else 1
@@ -102,7 +102,9 @@ def _told(file: Path) -> Iterator[None]:
         raise CommandError(f"{file}: {in_words(error)}") from None
 
 
-async def _compute(month: str, told: list[Item], settings: Settings, pool: asyncpg.Pool) -> tuple[Span, Result]:
+async def _compute(
+    month: str, looks: list[probes.Look], told: list[Item], settings: Settings, pool: asyncpg.Pool
+) -> tuple[Span, Result]:
     """The month, and its figures."""
     span = rules.month_of(month, ZoneInfo(settings.time_zone))
     now = now_ms()
@@ -112,11 +114,14 @@ async def _compute(month: str, told: list[Item], settings: Settings, pool: async
     found = await events.between(pool, span.from_ms, span.until_ms)
     begun_ms, words = await first_migration_ms(pool), await retractions.standing(pool)
     result = rules.compute(span, now, known, found, told, words)
-    if span.from_ms < begun_ms < span.until_ms and all(one.span.from_ms >= begun_ms for one in result.items):
+    counting = [one.span.from_ms for one in result.items if one.counts != "nothing"]
+    looked = [look.at_ms for look in looks if span.from_ms <= look.at_ms < span.until_ms]
+    known_ms = min([*counting, *looked], default=begun_ms)
+    if known_ms >= span.until_ms:
+        raise CommandError(f"nothing is known of {month}: this database was made {shown_instant(begun_ms)}")
+    if span.from_ms < begun_ms <= known_ms:
         since = span._replace(from_ms=begun_ms)  # of what was before nothing is known
         result = rules.compute(since, now, known, found, told, words)
-    if not result.items and span.until_ms <= begun_ms:
-        raise CommandError(f"nothing is known of {month}: this database was made {shown_instant(begun_ms)}")
     if span.from_ms < (kept_ms := await outages_since_ms(pool, settings, now)) and begun_ms < kept_ms:
         raise CommandError(f"{month} is too long ago: what the checks found before {shown_instant(kept_ms)} is deleted")
     return span, result

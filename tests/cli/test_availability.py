@@ -80,11 +80,20 @@ async def test_of_the_month_in_which_the_database_was_made_counts_what_came_afte
     out = capsys.readouterr().out
     assert "counted from 2026-09-25T22:00:00Z, when this database was made, until 2026-09-30T22:00:00Z\n" in out
     assert re.search(r"time +120:00:00 h", out) and f"{1 - 1 / 120:.4%}" in out
+    report = ["notice", "report", "--state", "demoted", "--functions", "token", "--cause", "Slow"]
+    for month in ("2026-08", "2026-09"):
+        words = [*report, "--from", f"{month}-10T00:00:00Z", "--until", f"{month}-11T00:00:00Z"]
+        assert await asyncio.to_thread(main, words) == 0
+    capsys.readouterr()
+    assert await run("--month", "2026-09") == 1
+    assert re.search(r"time +120:00:00 h", capsys.readouterr().out), "what counts for nothing is no time that counts"
+    assert await run("--month", "2026-08") == 1 and "nothing is known of 2026-08" in capsys.readouterr().err
     probe = tmp_path / "probe.csv"  # of the time before: then something is known of it
-    probe.write_text("time,status\n2026-09-10T12:55:00Z,0\n2026-09-10T12:56:00Z,200\n")
-    assert await run("--month", "2026-09", "--probe", str(probe)) == 0
-    assert re.search(r"time +720:00:00 h", capsys.readouterr().out)
-    await pool.execute("TRUNCATE outage_event")
+    for status in (0, 200):
+        probe.write_text(f"time,status\n2026-09-10T12:55:00Z,{status}\n2026-09-10T12:56:00Z,200\n")
+        assert await run("--month", "2026-09", "--probe", str(probe)) == 0
+        assert re.search(r"time +720:00:00 h", capsys.readouterr().out)
+    await pool.execute("TRUNCATE outage_event, outage_notice")
 
 
 async def test_a_month_of_which_evidence_is_deleted_has_no_figure(
