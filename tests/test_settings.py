@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -121,8 +122,6 @@ def test_terms_of_a_miv_come_from_the_file(tmp_path: Path) -> None:
         ("ALLOW_BUILTIN_ACCOUNTS", "no", "built-in accounts are for demonstration only"),
         ("PAR_SECONDS", "600", "par_seconds: must be from 5 to 599"),
         ("CODE_SECONDS", "601", "code_seconds: must be 600 at most"),
-        ("CONSENT_DAYS", "366", "consent must not exceed one year"),
-        ("REGISTRY_MAX_AGE_SECONDS", "14401", "must not be trusted longer"),
         ("REGISTRY_TOKEN", "\ufeff5d1c", "registry_token: has a character that no token has"),  # of some editors
         ("REGISTRY_TOKEN", "5d1c\n5d1\x00", "registry_token: has a character that no token has"),
         ("TIME_ZONE", "Europe/Mainz", "time_zone: 'Europe/Mainz' is not in the IANA time zone database"),
@@ -215,6 +214,27 @@ def test_wrong_terms_of_a_miv_are_one_clear_line(tmp_path: Path, content: str, t
 def test_the_documentation_page_is_up_to_date() -> None:
     page = Path(__file__).parents[1] / "docs" / "settings.md"
     assert page.read_text() == markdown(), "run `ddr settings --markdown > docs/settings.md`"
+
+
+def limit(requirement: str, name: str, kept: int, broken: int) -> Any:
+    """A limit of the specification, between a value that keeps it and the next one, which does not."""
+    return pytest.param(name, kept, broken, marks=pytest.mark.requirement(requirement), id=name)
+
+
+@pytest.mark.parametrize(
+    ("name", "kept", "broken"),
+    [
+        limit("AUD-002", "audit_days", 30, 29),
+        limit("CON-007", "consent_days", 365, 366),
+        limit("OPS-019", "request_log_days", 30, 29),
+        limit("REG-007", "registry_max_age_seconds", 14_400, 14_401),
+        limit("REG-007", "zts_max_age_seconds", 86_400, 86_401),
+    ],
+)
+def test_no_setting_breaks_a_limit_of_the_specification(name: str, kept: int, broken: int) -> None:
+    assert getattr(load_settings({**BUILTIN, f"DDR_{name.upper()}": str(kept)}), name) == kept
+    with pytest.raises(SettingsError, match=f"setting {name}: .*must (not )?(be|exceed)"):
+        load_settings({**BUILTIN, f"DDR_{name.upper()}": str(broken)})
 
 
 OIDC = {"DDR_PATIENT_LOGIN": "oidc", "DDR_OIDC_ISSUER": "https://konto.example", "DDR_OIDC_CLIENT_ID": "ddr"}
