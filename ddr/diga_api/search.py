@@ -94,6 +94,7 @@ class Searcher:
         if page.resource_type != candidate.facts.resource_type:
             raise malformed("The link to a further page must be used as it is")
         access = await self._gate.admit(candidate, page.asked, counts=False)
+        request = replace(request, parameters=[*links, *request.representation()])  # which the link self tells
         found = await later_page(self._core.pool, access.view, page.search, page.rest)
         return await self._reply(access, request, page.search, found, page.total, page.at_ms, page.next())
 

@@ -65,6 +65,16 @@ async def test_the_self_link_says_how_large_the_page_was_at_most(body: Body, pai
     assert (links["self"], len(ids(bundle))) == ("Observation?_count=2&_format=json", 2)
 
 
+async def test_the_self_link_of_a_later_page_lacks_what_was_added_to_it(body: Body, pair: Pair) -> None:
+    await many(body, 3)
+    diga = await pair(GLUCOSE)
+    link = following(await diga.bundle("Observation?_count=2&_format=json")) or ""
+    for added in ("", "&_count=50", "&_summary=count", "&_elements=id", "&_total=none"):
+        bundle = await diga.bundle(link + added)
+        links = {link["relation"]: link["url"].partition("/fhir/")[2] for link in bundle["link"]}
+        assert (links["self"], bundle["total"]) == (link, 3), added
+
+
 async def test_a_page_that_holds_all_has_no_next(body: Body, pair: Pair) -> None:
     await many(body, 3)
     diga = await pair(GLUCOSE)
