@@ -112,7 +112,7 @@ def read(content: Content, zone: tzinfo) -> ImportFile:
 
 def _left_out(row: Cells, shown: str) -> bool:
     """True for what a patient's export has that is no value: entered in error, or a measurement that failed."""
-    return row.value == "E" if row.code in CGM.values() else shown == "no" or not (row.value or row.unit)
+    return row.value == "E" if row.code in CGM.values() else shown in ("no", "nein") or not (row.value or row.unit)
 
 
 def read_cells(name: str, rows: Sequence[Cells], zone: tzinfo) -> ImportFile:

@@ -22,7 +22,7 @@ from ddr.patient_pages.research import told_of
 from ddr.patient_pages.table_forms import harmless
 from ddr.patient_pages.texts import text
 from ddr.patient_pages.texts.reasons import reason
-from ddr.patient_pages.texts.representation import somebody
+from ddr.patient_pages.texts.representation import ROLES, somebody
 from ddr.store.audit import patients as trail
 from ddr.store.authorization import research
 from ddr.store.authorization.representations import of_patient, open_of
@@ -47,6 +47,17 @@ CONSENT_GERMAN = (
     *("zugestimmt als", "beendet als"),
     *("Sprache", "Fassung", "SHA-256", "Text"),
 )
+_ROLES = {role: words.de for role, words in ROLES.items()}
+CONSENT_WORDS: Mapping[int, Mapping[str, str]] = {
+    CONSENT_HEADING.index("ended_by"): {
+        "patient": "Ihnen",
+        "diga": "der App",
+        "operator": "dem Betreiber",
+        "system": "diesem Dienst",
+    },
+    CONSENT_HEADING.index("given_as"): _ROLES,
+    CONSENT_HEADING.index("ended_as"): _ROLES,
+}
 ACCESS_GERMAN = ("Zeit", "App", "client_id", "Ereignis", "was")
 ACTS = {"given": "copy.given", "shortened": "copy.shortened", "ended": "copy.ended"}
 ACTS_BY = {"given": "copy.given_by", "shortened": "copy.shortened_by"}  # of a representative

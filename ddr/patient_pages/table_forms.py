@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from zoneinfo import ZoneInfo
@@ -30,6 +30,8 @@ HEADING, GERMAN = tuple(_COLUMNS), tuple(_COLUMNS.values())
 TIME = HEADING.index("time")
 NUMBERS = tuple(HEADING.index(name) for name in ("value", "lower_limit", "upper_limit"))
 TEXTS = tuple(HEADING.index(name) for name in ("code", "serial", "device_type"))
+SHOWN = HEADING.index("shown")
+ANSWERS = {"yes": "ja", "no": "nein"}
 LONGEST_TEXT = 255  # characters of a text within a formula
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet would calculate with a text that begins so
@@ -83,6 +85,7 @@ class Excel(Exact):
             changed[at] = cells[at].replace(".", ",")
         for at in TEXTS:
             changed[at] = _as_text(cells[at])
+        changed[SHOWN] = ANSWERS[cells[SHOWN]]
         return changed
 
 
@@ -103,17 +106,21 @@ def _german(instant: str) -> str:
     return f"{local:%d.%m.%Y %H:%M:%S}"
 
 
-async def for_excel(lines: AsyncIterator[bytes], heading: Sequence[str]) -> AsyncIterator[bytes]:
+async def for_excel(
+    lines: AsyncIterator[bytes], heading: Sequence[str], words: Mapping[int, Mapping[str, str]] | None = None
+) -> AsyncIterator[bytes]:
     """A table of texts and instants as a German Excel opens it, from its exact form.
 
-    The first piece of `lines` is the heading; `heading` is the same in German. Each piece holds whole rows.
+    The first piece of `lines` is the heading; `heading` is the same in German, and so is what `words` has for the cells
+    of a column. Each piece holds whole rows.
     """
-    form = Excel(heading=heading)
+    form, words = Excel(heading=heading), words or {}
     await anext(lines)
     yield form.begin()
     async for piece in lines:
         written = io.StringIO()
         rows = csv.reader(io.StringIO(piece.decode(), newline=""))
-        changed = ([_german(cell) if _INSTANT.fullmatch(cell) else cell for cell in row] for row in rows)
+        told = ([words.get(at, {}).get(cell, cell) for at, cell in enumerate(row)] for row in rows)
+        changed = ([_german(cell) if _INSTANT.fullmatch(cell) else cell for cell in row] for row in told)
         csv.writer(written, delimiter=form.separator).writerows(changed)
         yield written.getvalue().encode()

@@ -542,6 +542,19 @@ async def test_the_table_for_excel(core: Core) -> None:
     assert [str(value.value) for value in read(answer.content, ZoneInfo("Europe/Berlin")).values] == ["5.6", "7.8"]
 
 
+async def test_the_table_for_excel_says_in_german_what_is_shown(core: Core) -> None:
+    """A recorder that reads the table leaves out what was entered in error, in either language."""
+    patient, browser = await logged_in(core)
+    body = Body(core, patient.patient_id)
+    await meter(body, MIDNIGHT, 112)
+    await meter(body, MIDNIGHT + HOUR, 321, status="entered-in-error")
+    table = (await browser.get("/me/data-excel.csv")).content
+    rows = list(csv.DictReader(io.StringIO(table.decode("utf-8-sig"), newline=""), delimiter=";"))
+    assert {(row["Wert"], row["gezeigt"]) for row in rows} == {("112", "ja"), ("321", "nein")}
+    for content in (table, (await browser.get("/me/data.csv")).content):
+        assert [str(value.value) for value in read(content, ZoneInfo("Europe/Berlin")).values] == ["112"]
+
+
 async def test_excel_makes_no_days_and_no_numbers_of_codes_and_serial_numbers(core: Core) -> None:
     """8480-6 would be June of 8480 and 0012 would be 12, also in what Excel saves and a recorder is given then."""
     patient, browser = await logged_in(core)

@@ -118,9 +118,24 @@ async def test_a_german_excel_opens_them(told: tuple[Patient, Browser]) -> None:
         assert len(rows) == len(exact) + (name == "accesses"), "the download before it"
         for row, same in zip(rows[1:], exact[1:], strict=False):
             for cell, was in zip(row, same, strict=True):
-                assert cell == (in_germany(was) if re.fullmatch(r"2\d{3}-\d\d-\d\dT.*Z", was) else was)
+                assert cell == (
+                    in_germany(was) if re.fullmatch(r"2\d{3}-\d\d-\d\dT.*Z", was) else IN_WORDS.get(was, was)
+                )
     page = (await browser.get("/me/data")).text
     assert all(f'href="/me/{name}-excel.csv"' in page for name in ("consents", "accesses"))
+
+
+IN_WORDS = {"patient": "Ihnen", "parent": "Elternteil"}  # what the exact table has as tags
+
+
+async def test_a_german_excel_says_in_german_who_acted(core: Core) -> None:
+    mother, child = await new_patient(core), await new_patient(core)
+    await represent(core, mother, child)
+    browser = Browser(core)
+    await browser.login(child)
+    lines = (await browser.get("/me/consents-excel.csv")).content.decode("utf-8-sig")
+    rows = list(csv.DictReader(io.StringIO(lines, newline=""), delimiter=";"))
+    assert [(row["Daten"], row["zugestimmt als"]) for row in rows] == [("Wer vertritt", "Elternteil")]
 
 
 def in_germany(instant: str) -> str:
