@@ -18,7 +18,7 @@ from starlette.responses import Response
 from ddr.http.core import Core
 from ddr.http.pages import error_page, language
 from ddr.patient_pages.dates import ZONE, day, written_day
-from ddr.patient_pages.names import app_name, title_of
+from ddr.patient_pages.names import app_name, titles_of
 from ddr.patient_pages.render import marked, page
 from ddr.patient_pages.texts import TEXTS, text
 from ddr.patient_pages.texts.reasons import reason, refusal
@@ -131,7 +131,7 @@ def _kinds(core: Core, detail: Row, lang: str) -> str:
     """What the entry is about, in words."""
     if detail.get("type") in ("Device", "DeviceMetric"):
         return text(lang, "access.device_details")
-    return text(lang, "access.and").join(title_of(core, valueset, lang) for valueset in _valuesets(detail))
+    return titles_of(core, _valuesets(detail), lang)
 
 
 def _valuesets(detail: Row) -> Iterable[str]:

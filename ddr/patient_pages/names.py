@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ddr.http.core import Core
 from ddr.miv.model import Miv
+from ddr.patient_pages.texts import text
 
 
 def app_name(core: Core, client_id: str | None) -> str:
@@ -20,9 +21,15 @@ def title(miv: Miv, lang: str) -> str:
 
 
 def title_of(core: Core, valueset: str, lang: str) -> str:
-    """What the kind of data with this ValueSet is called; the canonical itself when it is no longer served."""
+    """What the kind of data with this ValueSet is called; of one that is no longer served, that it was one."""
     miv = core.catalog.by_valueset(valueset)
-    return title(miv, lang) if miv else valueset
+    return title(miv, lang) if miv else text(lang, "frame.former_kind")
+
+
+def titles_of(core: Core, valuesets: Iterable[str], lang: str) -> str:
+    """What the kinds of data with these ValueSets are called, as a list in a sentence: `a, b and c`."""
+    *most, last = dict.fromkeys(title_of(core, valueset, lang) for valueset in valuesets) or [""]
+    return text(lang, "frame.and").join(filter(None, (", ".join(most), last)))
 
 
 def measured_by(core: Core, device: Mapping[str, Any]) -> tuple[str, ...]:

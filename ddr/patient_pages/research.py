@@ -12,7 +12,7 @@ from ddr.http.core import Core
 from ddr.http.pages import language
 from ddr.patient_pages.consent import TEXT_CHANGED
 from ddr.patient_pages.dates import ZONE, day
-from ddr.patient_pages.names import title_of
+from ddr.patient_pages.names import titles_of
 from ddr.patient_pages.render import page
 from ddr.patient_pages.research_text import SECTIONS, agreed_to, shown
 from ddr.patient_pages.texts import text
@@ -94,5 +94,5 @@ def told_of(core: Core, row: exports.Row, lang: str) -> dict[str, str]:
         "reference": row["reference"],
         "until": day(lang, midnight(row["until"], ZONE)),
         "exported_by": row["exported_by"],
-        "kinds": text(lang, "access.and").join(title_of(core, url, lang) for url in row["valuesets"]),
+        "kinds": titles_of(core, row["valuesets"], lang),
     }

@@ -144,11 +144,26 @@ async def test_the_trail_in_plain_words(core: Core, clock: Clock) -> None:
         "22. November 2026",
         "Sie haben <bdi>GlucoPilot</bdi> erlaubt, Daten zu lesen: Blutdruck und Gewebezucker-Verlauf.",
         "<bdi>GlucoPilot</bdi> hat gelesen: Gewebezucker-Verlauf.",
-        "3-mal, zuletzt um 11:15",
+        "3-mal, zuletzt um 11:15 Uhr",
         "11:15, 11:10, 11:05",
     ):
         assert fact in page
     assert "0" * 64 not in page
+
+
+async def test_kinds_of_data_are_told_as_in_a_sentence_and_never_as_an_address(core: Core) -> None:
+    """A kind that is no longer served has no name any more; what patients read was the address of its ValueSet."""
+    patient, browser = await logged_in(core)
+    served = [miv.valueset for miv in core.catalog.mivs]
+    former = [f"https://example.org/ValueSet/{name}" for name in ("former", "another")]
+    for valuesets in (served[:3], [*former, served[0]], []):
+        detail = {"type": "Observation", "valuesets": valuesets}
+        await record(core.pool, Event.DATA_READ, core.clock(), patient_id=patient.patient_id, detail=detail)
+    first, second, third = (core.catalog.mivs[at].title_de for at in range(3))
+    page = (await browser.get("/me/access")).text
+    assert f"hat gelesen: {first}, {second} und {third}." in page
+    assert f"hat gelesen: Frühere Art von Daten und {first}." in page
+    assert "ValueSet" not in page
 
 
 async def test_the_trail_says_why_an_app_was_turned_away(core: Core) -> None:

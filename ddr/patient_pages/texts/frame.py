@@ -14,5 +14,7 @@ TEXTS = {
     "logged_in_unnamed": Words("Sie sind angemeldet", "You are signed in"),
     "logout": Words("Abmelden", "Sign out"),
     "error": Words("Fehler", "Error"),
+    "and": Words(" und ", " and "),
+    "former_kind": Words("Frühere Art von Daten", "Former kind of data"),
     "zone": Words("Alle Zeiten in deutscher Zeit.", "All times are German time."),
 }

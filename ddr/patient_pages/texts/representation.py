@@ -69,7 +69,7 @@ TEXTS = {
     "what_end": Words(
         "Eltern und Vormund vertreten nur bis zum {years}. Geburtstag. Jede Vertretung endet außerdem, wenn der "
         "Hersteller das einträgt. Die vertretende Person kommt dann sofort nicht mehr an die Daten.",
-        "Parents and guardians represent until birthday number {years} only. Each representation also ends when the "
+        "Parents and guardians represent until the age of {years} only. Each representation also ends when the "
         "manufacturer says so. The representative then cannot reach the data any more, at once.",
     ),
     "what_stays": Words(
