@@ -44,7 +44,7 @@ async def show(request: Request, visitor: Visitor, session: Session) -> Response
     if (chosen is None and "place" in request.path_params) or days is None:
         return error_page(request.scope, 404, "not_found")
     singles = await export.measurements_before(core.pool, patient_id, None, SINGLES + 1)
-    last_single = last_day(singles)
+    last_single = last_day(singles, core.clock())
     written = partial(
         page,
         request,

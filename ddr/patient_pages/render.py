@@ -16,7 +16,7 @@ from starlette.responses import HTMLResponse
 from ddr.http.operator import Operator
 from ddr.http.pages import STYLESHEET, language, operator_links, other_language, page_headers, remember_language
 from ddr.http.templates import templates
-from ddr.patient_pages.dates import day, moment, short_moment, short_moments, time_of_day, times_of_day
+from ddr.patient_pages.dates import day, moment, short_moments, time_of_day, times_of_day
 from ddr.patient_pages.texts import template, text
 from ddr.patient_pages.texts.representation import role_name
 from ddr.patient_pages.visitor import Visitor, core_of, set_cookie
@@ -70,7 +70,6 @@ def page(
         plain=partial(text, lang),
         day=partial(day, lang),
         moment=partial(moment, lang),
-        short_moment=partial(short_moment, lang),
         short_moments=partial(short_moments, lang),
         time_of_day=time_of_day,
         times_of_day=times_of_day,

@@ -8,6 +8,7 @@ from typing import Any
 
 from ddr.fhir.representation import exact_value
 from ddr.http.core import Core
+from ddr.patient_pages.dates import given_day, short_moment
 from ddr.patient_pages.names import title_of
 from ddr.patient_pages.numbers import local
 from ddr.patient_pages.texts import text
@@ -32,7 +33,7 @@ class Value:
 class Single:
     """One measurement."""
 
-    at_ms: int
+    when: str
     title: str
     values: tuple[Value, ...]
     device: str
@@ -41,11 +42,17 @@ class Single:
 def single(core: Core, row: Row, lang: str) -> Single:
     """From a row of ddr.store.patients.export."""
     return Single(
-        at_ms=row["effective_ms"],
+        when=_when(row, lang),
         title=title_of(core, row["miv_url"], lang),
         values=tuple(replace(value, text=local(lang, value.text)) for value in values(row, lang)),
         device=row["device_name"] or "",
     )
+
+
+def _when(row: Row, lang: str) -> str:
+    """Day and time, or what a reference value says that holds from a day, a month or a year on."""
+    begins = exact_value(row["content"]).get("effectivePeriod", {}).get("start", "T")
+    return short_moment(lang, row["effective_ms"]) if "T" in begins else given_day(lang, begins, row["effective_ms"])
 
 
 def values(row: Row, lang: str) -> Iterator[Value]:

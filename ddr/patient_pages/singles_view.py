@@ -90,6 +90,6 @@ def _words(courses: Iterable[Course], unit: str, lang: str) -> str:
     return " ".join(parts)
 
 
-def last_day(rows: Sequence[Row]) -> date | None:
-    """The German day of the newest of `rows`."""
-    return local_day(rows[0]["effective_ms"], ZONE) if rows else None
+def last_day(rows: Sequence[Row], now_ms: int) -> date | None:
+    """The German day of the newest of `rows` until now: a reference value may hold from next year on."""
+    return next((local_day(row["effective_ms"], ZONE) for row in rows if row["effective_ms"] <= now_ms), None)

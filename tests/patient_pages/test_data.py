@@ -481,6 +481,24 @@ async def test_a_period_with_too_few_values_leads_to_the_others(core: Core) -> N
     assert 'class="chart"' in month and "zu wenige Messwerte für eine Kurve" not in month
 
 
+async def test_a_reference_value_from_next_year_on_takes_no_curve_away(core: Core) -> None:
+    """It holds from a day on, at no time of it."""
+    patient, browser = await logged_in(core)
+    body = Body(core, patient.patient_id)
+    await meter(body, MIDNIGHT, 112)
+    await meter(body, MIDNIGHT - DAY, 98)
+    best = {
+        "resourceType": "Observation",
+        "code": {"coding": [{"system": LOINC, "code": "83368-1"}]},
+        "effectivePeriod": {"start": "2027-01-01"},
+        "valueQuantity": {"value": 480, "unit": "L/min", "code": "L/min"},
+    }
+    await body.measurement("lung-function-testing", "83368-1", MIDNIGHT + 40 * DAY, content=best)
+    page = (await browser.get("/me/data")).text
+    assert 'class="chart"' in page and "9. November 2026 bis 22. November 2026, Messungen: 2" in page
+    assert "<td>1. Januar 2027</td>" in page and "<td>22.11.2026, 00:00</td>" in page
+
+
 async def test_shares_and_times_per_day_add_up(core: Core) -> None:
     _, browser = await worn(core, days=15)
     page = (await browser.get("/me/data")).text
