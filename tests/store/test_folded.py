@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import sys
 import unicodedata
+from time import perf_counter
 
 import asyncpg
 import pytest
+
+from ddr.fhir.search.query import StringValue
+from ddr.store.search.comparisons import Parameters, string
 
 PART = 5_000  # letters in a statement, which has some seconds
 STROKES = str.maketrans("øłđħŧı", "oldhti")
@@ -47,3 +51,18 @@ async def test_every_letter_is_folded_as_unicode_says(pool: asyncpg.Pool) -> Non
 )
 async def test_whole_texts(pool: asyncpg.Pool, text: str, expected: str) -> None:
     assert await pool.fetchval("SELECT folded($1)", text) == expected == folded(text)
+
+
+async def test_a_searched_text_is_folded_once(pool: asyncpg.Pool) -> None:
+    """And not for each row: a hundred rows take as long as one, however the statement was planned."""
+    parameters = Parameters([])
+    condition = string(parameters, "name", StringValue("contains", "ä" * 2_000))
+    query = f"SELECT count(*) FROM (SELECT 'x' || n AS name FROM generate_series(1, $2::integer) n) t WHERE {condition}"
+    seconds = []
+    async with pool.acquire() as conn, conn.transaction():
+        await conn.execute("SET LOCAL plan_cache_mode = force_generic_plan")
+        for rows in (1, 1, 100):
+            began = perf_counter()
+            assert await conn.fetchval(query, *parameters.values, rows) == 0
+            seconds.append(perf_counter() - began)
+    assert seconds[2] < 10 * seconds[1]

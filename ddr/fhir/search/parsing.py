@@ -26,6 +26,7 @@ TOTALS = ("none", "estimate", "accurate")
 # What counts as more of them: `_has` looks at all resources of the other type, a text is compared with names letter by
 # letter, a component is looked for within the document of each Observation.
 HAS_VALUES, TEXT_VALUES, COMPONENT_VALUES = 50, 20, 10
+TEXT_LETTERS = 100  # of a text that count as one
 
 PLAIN = CONTROLS - {"_include", "_revinclude", "_has"}  # that take no modifier
 LOWER, UPPER = frozenset({"gt", "ge", "sa"}), frozenset({"lt", "le", "eb"})
@@ -144,13 +145,14 @@ def _check_cost(filters: Iterable[Filter], has: Iterable[Has]) -> None:
     """Refuse a search that would keep the database busy, or that no statement could hold."""
     costs = [_cost(item) for item in filters] + [HAS_VALUES + _cost(item.filter) for item in has]
     if sum(costs) > MOST_VALUES:
-        raise too_costly(MOST_VALUES, f"one of a text counts as {TEXT_VALUES}, of a component as {COMPONENT_VALUES}")
+        text = f"one of a text counts as {TEXT_VALUES} for each {TEXT_LETTERS} letters"
+        raise too_costly(MOST_VALUES, f"{text}, of a component as {COMPONENT_VALUES}")
 
 
 def _cost(item: Filter) -> int:
     """As how many values those of a parameter count."""
-    if isinstance(item.values[0], StringValue):
-        return TEXT_VALUES * len(item.values)
+    if texts := [value.text for value in item.values if isinstance(value, StringValue)]:
+        return sum(TEXT_VALUES * (1 + len(text) // TEXT_LETTERS) for text in texts)
     return (COMPONENT_VALUES if item.name.startswith("component-") else 1) * len(item.values)
 
 

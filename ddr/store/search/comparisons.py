@@ -105,10 +105,11 @@ def string(parameters: Parameters, column: str, value: StringValue) -> str:
     """The text in `column`, compared without case, accents, punctuation, and how many blanks of which kind there are,
     unless the match is exact (search.html#string)."""
     text = parameters.bind(value.text, "text")
+    plain = f"(SELECT {_plain(text)})"  # found once: a text may be long, and there are many rows
     return {
         "exact": f"{column} = {text}",
-        "starts": f"starts_with({_plain(column)}, {_plain(text)})",
-        "contains": f"strpos({_plain(column)}, {_plain(text)}) > 0",
+        "starts": f"starts_with({_plain(column)}, {plain})",
+        "contains": f"strpos({_plain(column)}, {plain}) > 0",
     }[value.match]
 
 

@@ -158,6 +158,12 @@ def test_texts_count_as_more_values() -> None:
     assert "one of a text counts as 20" in refusal(*names, ("device-name:exact", "a"), resource_type="Device")
 
 
+def test_long_texts_count_as_more_texts() -> None:
+    assert search(("device-name", "a" * 4_900), resource_type="Device").filters
+    assert "for each 100 letters" in refusal(("device-name", "a" * 5_000), resource_type="Device")
+    assert "for each 100 letters" in refusal(("manufacturer", ",".join(["a" * 450] * 11)), resource_type="Device")
+
+
 def test_controls_are_counted_with_the_rest() -> None:
     assert "more than 1000 values" in refusal(*[("_include", "Observation:device")] * 1001)
 
