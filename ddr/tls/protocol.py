@@ -199,6 +199,8 @@ class TlsHttpProtocol(HttpToolsProtocol):
             raise CodingUnknown
         if len(self.pipeline) >= AHEAD:
             raise TooFarAhead
+        if self.parser.get_http_version() == "1.0":  # who takes the first answer for the last one (RFC 9110 10.1.1)
+            self.expect_100_continue = False
         self._unfinished_bytes = None
         self._head_is_over()
         before = self.cycle

@@ -90,6 +90,16 @@ async def test_nobody_is_whom_a_trailer_names() -> None:
         assert await answered(reader) == (200, b"nobody")
 
 
+@pytest.mark.parametrize(("version", "status"), [(b"1.0", b"200"), (b"1.1", b"100")])
+async def test_who_speaks_http_1_0_is_not_told_to_go_on(version: bytes, status: bytes) -> None:
+    """It takes the first answer for the last one (RFC 9110 section 10.1.1)."""
+    expecting = HEAD.replace(b"1.1", version) + b"Expect: 100-continue\r\nContent-Length: 1\r\n\r\na"
+    async with serving(echo) as (connect, _):
+        reader, _ = await connect(expecting)
+        async with asyncio.timeout(SECONDS):
+            assert (await reader.readline()).split()[1] == status
+
+
 @pytest.mark.parametrize(
     "sent",
     [
