@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import errno
 import os
+import signal
 import sys
 from collections.abc import Callable, Collection, Sequence
 
@@ -23,6 +24,7 @@ from ddr.tls.context import TlsError
 _choice = argparse.ArgumentParser(add_help=False, allow_abbrev=False)  # stands anywhere in the command
 _choice.add_argument("--recorder")
 INTERRUPTED, INTERRUPTION = 130, "ddr: interrupted"  # as shells say it of Ctrl-C
+SERVE = "serve"
 WRITING = (errno.EBADF, errno.EPIPE, errno.ENOSPC)
 NO_THREAD_TOLD = "the system gives no thread; look for limits of processes (ulimit -u, TasksMax, pids_limit)"
 OPERATOR_ERRORS = (CommandError, MivError, SettingsError, StoreError, TlsError)
@@ -58,8 +60,10 @@ def _run(arguments: Sequence[str]) -> int | None:
         "--recorder", metavar="NAME", help="which one of the directory DDR_RECORDERS; also DDR_RECORDER"
     )
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    known = commands(subparsers)
     chosen, others = _choice.parse_known_args(arguments)
+    if others[:1] == [SERVE]:  # until it can do what this asks for, which is to read settings: it has read none yet
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    known = commands(subparsers)
     parsed, unknown = parser.parse_known_args(others)
     if fault := empty(arguments):
         subparsers.choices[parsed.command].error(fault)

@@ -18,7 +18,7 @@ from ddr.cli.main import reported
 from ddr.demo.recorder import free_ports
 from ddr.store.database.pool import Pool
 from tests.cli.held_up import ended, export, held_up, own, own_settings
-from tests.cli.recorder import command, environment
+from tests.cli.recorder import command, environment, settings_for
 from tests.support.signals import not_ignored
 
 __all__ = ["own", "own_settings"]
@@ -50,6 +50,39 @@ async def test_a_signal_ends_what_ignores_ctrl_c(own: Pool, own_settings: dict[s
     finally:
         signal.signal(signal.SIGINT, before)
     assert list((tmp_path / "copy").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "told"),
+    [
+        (("serve",), 1, "ddr: no database: set database_url"),
+        (("--recorder=a", "serve"), 1, "ddr: recorder a: DDR_RECORDERS names no"),
+        (("keys", "rotate"), -signal.SIGHUP, INTERRUPTED),
+    ],
+)
+def test_a_reload_that_is_asked_for_while_serve_is_loaded_does_not_end_it(
+    tmp_path: Path, arguments: tuple[str, ...], status: int, told: str
+) -> None:
+    """Its settings are not read yet."""
+    script = """
+import signal, sys
+from ddr.cli import main
+real = main.commands
+
+def commands(subparsers):
+    signal.raise_signal(signal.SIGHUP)
+    return real(subparsers)
+
+main.commands = commands
+sys.exit(main.main())
+"""
+    settings = settings_for(tmp_path, embedded=False)
+    with not_ignored():
+        done = subprocess.run(
+            [sys.executable, "-c", script, *arguments], env=environment(settings), capture_output=True, text=True
+        )
+    assert done.returncode == status
+    assert done.stderr.startswith(told)
 
 
 @pytest.mark.parametrize("loop", ["waking", "asyncio.run"])
