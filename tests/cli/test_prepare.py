@@ -106,6 +106,15 @@ async def test_a_journal_that_cannot_be_written_is_no_journal(own_url: str, tmp_
     assert status == 1 and text.startswith("ddr: journal_dir") and text.count("\n") == 1
 
 
+async def test_a_journal_that_cannot_be_looked_into_is_not_taken_for_none(own_url: str, tmp_path: Path) -> None:
+    folder = tmp_path / "a file"
+    folder.write_text("")
+    status, text = await told(
+        "restore", "replay", "--journal", str(folder), settings=settings_for(tmp_path, database_url=own_url)
+    )
+    assert status == 1 and text == f"ddr: {folder}: Not a directory\n"
+
+
 async def test_entries_are_whole_lines_in_order_and_private(tmp_path: Path) -> None:
     """Many at once, from several writers of one file."""
     folder = tmp_path / "journal"
