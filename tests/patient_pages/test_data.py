@@ -481,6 +481,16 @@ async def test_a_period_with_too_few_values_leads_to_the_others(core: Core) -> N
     assert 'class="chart"' in month and "zu wenige Messwerte für eine Kurve" not in month
 
 
+async def test_who_has_readings_but_no_profile_reads_why(core: Core) -> None:
+    patient, browser = await logged_in(core)
+    body, epoch_no = await sensor(core, patient)
+    await core.pool.execute("UPDATE epoch SET calibration_state = 'not-calibrated' WHERE epoch_no = $1", epoch_no)
+    await body.chunk(epoch_no, 0, MIDNIGHT, [100, 110, 120])
+    page = (await browser.get("/me/data")).text
+    assert "Tageskurve. 3 Werte" in page and "Glukoseprofil. " not in page
+    assert "zum Beispiel weil der Sensor nicht kalibriert ist" in page and "zu wenige Messwerte" not in page
+
+
 async def test_a_reference_value_from_next_year_on_takes_no_curve_away(core: Core) -> None:
     """It holds from a day on, at no time of it."""
     patient, browser = await logged_in(core)

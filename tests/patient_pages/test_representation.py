@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import date
@@ -87,8 +88,9 @@ async def finish(core: Core, mia: Patient, right: Any) -> None:
 async def test_without_representation_nothing_is_added(core: Core, mother: Patient) -> None:
     browser = Browser(core)
     assert (await browser.login(mother)).headers["location"] == "/me"
-    page = await browser.get("/me")
-    assert "Vertretung" not in page.text and "/me/person" not in page.text
+    for path in ("/me", "/me/access", "/me/data", "/me/devices", "/me/delete"):
+        page = await browser.get(path)
+        assert not re.search("vertr[eit]|/me/person", page.text, re.IGNORECASE), path
     assert (await browser.get("/me/person")).headers["location"] == "/me"
     request_uri = await push_request(core, list_diga(core), CGM)
     assert (

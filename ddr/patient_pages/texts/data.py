@@ -9,6 +9,12 @@ TEXTS = {
     "profile_days": Words(
         "{first} bis {last}, Tage mit Messwerten: {days}", "{first} to {last}, days with readings: {days}"
     ),
+    "profile_none": Words(
+        "In diesem Zeitraum gibt es keine Messwerte, die für das Glukoseprofil zählen, zum Beispiel weil der Sensor "
+        "nicht kalibriert ist.",
+        "In this period there are no readings that count for the glucose profile, for instance because the sensor is "
+        "not calibrated.",
+    ),
     "profile_how": Words(
         "So verläuft Ihr Gewebezucker über den Tag. Die Linie ist der mittlere Wert; im dunklen Band liegt die Hälfte "
         "aller Werte, im hellen liegen neun von zehn. Der Zielbereich ist hinterlegt.",
@@ -121,8 +127,12 @@ TEXTS = {
         "All for medical software (FHIR), with consents and accesses",
     ),
     "download_consents": Words(
-        "Zustimmungen mit dem Text, dem Sie zugestimmt haben, Verbindungen und wer Sie vertritt",
-        "Consents with the text that you agreed to, connections, and who represents you",
+        "Zustimmungen mit dem Text, dem Sie zugestimmt haben, und Verbindungen",
+        "Consents with the text that you agreed to, and connections",
+    ),
+    "download_consents_representation": Words(
+        "Zustimmungen mit dem Text, dem Sie zugestimmt haben, Verbindungen und wer wen vertritt",
+        "Consents with the text that you agreed to, connections, and who represents whom",
     ),
     "download_accesses": Words("Wer wann was gelesen hat", "Who read what and when"),
     "excel": Words("für Excel", "for Excel"),

@@ -110,7 +110,7 @@ TEXTS = {
     "review_withdraw_sender": Words(
         "Beenden: {app} sendet ab sofort nichts mehr", "End: {app} sends nothing from now on"
     ),
-    "review_submit": Words("So entscheiden", "Decide so"),
+    "review_submit": Words("So entscheiden", "Save these decisions"),
     "review_later": Words("Später entscheiden", "Decide later"),
     "review_missing": Words(
         "Bitte entscheiden Sie über jede Verbindung.", "Please decide about each of the connections."
