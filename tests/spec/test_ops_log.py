@@ -7,7 +7,7 @@ import re
 import secrets
 import socket
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -126,7 +126,24 @@ async def test_each_call_and_its_answer_are_one_record(ddr: Recorder, scene: Sce
         assert (record["error_code"], record["error_description"]) == (None, None)
 
 
-@pytest.mark.requirement("OPS-017")
+@pytest.mark.requirement("OPS-018")
+async def test_time_and_volume_are_those_of_question_and_answer(ddr: Recorder, scene: Scene) -> None:
+    parts = b"_count=1", b"&_sort=-date"
+
+    async def slowly() -> AsyncIterator[bytes]:
+        yield parts[0]
+        await asyncio.sleep(0.3)
+        yield parts[1]
+
+    form = {"content-type": "application/x-www-form-urlencoded"}
+    answer = await scene.reader.send("POST", "Observation/_search", form, content=slowly())
+    assert answer.status_code == 200
+    record = await of(ddr, answer)
+    assert record["response_time_ms"] >= 300
+    assert record["data_volume_bytes"] == sum(map(len, parts)) + len(answer.content)
+
+
+@pytest.mark.requirement("OPS-017", "OPS-018")
 async def test_refusals_are_recorded(ddr: Recorder, scene: Scene) -> None:
     foreign = (await scene.reader.diga.http.get("Device", headers={"authorization": "Bearer x.y.z"})), "login"
     unknown = (await scene.reader.get("Observation/does-not-exist")), "processing"
@@ -140,7 +157,7 @@ async def test_refusals_are_recorded(ddr: Recorder, scene: Scene) -> None:
     assert (await of(ddr, foreign[0]))["pairing_id"] is None
 
 
-@pytest.mark.requirement("OPS-017")
+@pytest.mark.requirement("OPS-017", "OPS-018")
 async def test_the_authorization_server_is_recorded(ddr: Recorder) -> None:
     diga, patient = await ddr.diga(CGM), await ddr.patient()
     tokens = await ddr.pair(diga, patient)

@@ -103,6 +103,7 @@ async def test_maintenance_is_told_before_while_and_after_it_goes_on(own: Record
         assert (of(found, "token"), of(found, "ingestion")) == ("unavailable", "operational")
         (token,) = (one for one in found["functions"] if one["function"] == "token")
         assert [token[name] for name in ("start", "end", "cause")] == [planned["start"], planned["end"], "New release"]
+        assert f"{own.settings.diga_base_url}/oauth/token" in token["endpoints"]
         assert found["next_update"] > found["updated"] == instant(own.clock())
         page = (await own.public.get("/status.html")).text
         assert "nicht verfügbar" in page and "Neue Version" in page and "ops@example.com" in page
