@@ -85,7 +85,8 @@ class Settings:
     server_cert: Path = described("PEM chain of the server certificate.", Path(".ddr/certs/server.pem"))
     server_key: Path = described("PEM key of the server certificate.", Path(".ddr/certs/server.key"))
     client_cert_header: str = described(
-        "Header in which a TLS-terminating proxy sends the client certificate (RFC 9440); empty: TLS ends here.",
+        "Header in which the trusted proxies, where TLS ends, send the client certificate (RFC 9440); empty: TLS ends"
+        " here.",
         "",
     )
     trusted_proxies: str = described(
