@@ -45,12 +45,16 @@ from tests.gateway.test_junk import JUNK_SETTINGS, damaged, written
 SERIES = ((CGM, cgm()), (METRIC, metric()))
 
 MODIFIED: Json = {"modifierExtension": [{"url": "urn:x", "valueBoolean": True}]}
+MEAN: Json = {"code": {"coding": [{"code": "8478-0"}]}, "valueQuantity": quantity(96, "mm[Hg]")}
 
 BAD: list[tuple[Json, str, str]] = [
     (glucose(None), "422", "invalid"),
     (glucose(12345678901), "422", "invalid"),
     (glucose() | {"valueQuantity": quantity(5, "mmol/L")}, "422", "unit"),
     (glucose() | {"code": {"coding": [{"code": "2339-0"}]}}, "422", "unknown-code"),
+    (glucose() | {"code": coded("2339-0", "https://loinc.org")}, "422", "unknown-code"),
+    (metric(type=coded("99504-3", "http://loinc.org/")), "422", "unknown-code"),
+    (pressure(component=[*pressure()["component"], MEAN]), "422", "unknown-code"),
     (glucose() | {"code": coded("160184", MDC), "valueQuantity": quantity(5, "MGDL")}, "422", "unknown-code"),
     (glucose() | {"valueQuantity": quantity(5, "MGDL")}, "422", "unit"),
     (pressure(component=pressure()["component"][:1]), "422", "invalid"),

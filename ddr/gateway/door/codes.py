@@ -62,10 +62,13 @@ def measured(catalog: MivCatalog, found: Iterable[Coding], unit: str | None) -> 
 def unknown(catalog: MivCatalog, found: Sequence[Coding], units: str | None, where: str = "code") -> Problem:
     """Why `measured` finds nothing: 200 for what is of no MIV (a pulse, a battery), which is not kept.
 
-    A value that was meant for a MIV, but for its unit or for a system that is missing, must not be passed over: 422.
+    A value that was meant for a MIV, but for its unit or for its system (none, https://loinc.org), must not be passed
+    over: 422.
     """
-    codes = [code or "" for system, code in found if not system or system == NOMENCLATURE]
-    if any(catalog.code(LOINC, loinc) for code in codes for loinc in (code, *loinc_codes(code))):
+    known = {code.code for miv in catalog.mivs for code in miv.codes}
+    metrics = [code or "" for system, code in found if not system or system == NOMENCLATURE]
+    named = [*(code for _, code in found), *(loinc for metric in metrics for loinc in loinc_codes(metric))]
+    if not known.isdisjoint(named):
         return invalid(where, f"is of no supported MIV with this system and the unit {units}", "unknown-code")
     return not_kept(f"code {', '.join(code or '?' for _, code in found) or '?'}")
 

@@ -156,8 +156,14 @@ def _check_choices(fields: Fields) -> None:
 
 
 def _of_panel(components: Sequence[Fields], code: MivCode) -> tuple[list[Fields], list[Problem]]:
-    """The components that the code has, and a warning for each other one (pulse, body position)."""
+    """The components that the code has, and a warning for each other one (pulse, body position).
+
+    Raises Problem 422 for one that the code has, but for its system.
+    """
     known = {part.code for part in code.components}
+    for part in components:
+        if component_code(part) not in known and any(name in known for _, name in codings(part.object("code"))):
+            raise invalid(part.at("code"), "is a code of the panel with another system", "unknown-code")
     kept = [part for part in components if component_code(part) in known]
     others = [part for part in components if component_code(part) not in known]
     return kept, [not_kept(f"{part.where}, {component_code(part) or 'without LOINC code'},") for part in others]
