@@ -173,10 +173,11 @@ class TlsHttpProtocol(HttpToolsProtocol):
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Count a field. A trailer must not pass for a header field (RFC 9110 section 6.5.1); nobody asks for one."""
+        """Count a field. A trailer must not pass for a header field (RFC 9110 section 6.5.1); nobody asks for one. The
+        parser leaves the blanks behind a value, which are none of it (section 5.5)."""
         self._count(len(name) + len(value) + FIELD_BYTES)
         if self._unfinished_bytes is not None:
-            super().on_header(name, value)
+            super().on_header(name, value.rstrip(b" \t"))
 
     def on_headers_complete(self) -> None:
         """What follows is the body, which the rooms bound. Without exactly one Host a proxy before us may see another
@@ -194,7 +195,7 @@ class TlsHttpProtocol(HttpToolsProtocol):
         ):
             raise HostUnclear
         # What is not undone must not be read as if it were: we know chunked only (RFC 9112 section 6.1).
-        codings = [value.strip().lower() for name, value in self.headers if name == b"transfer-encoding"]
+        codings = [value.lower() for name, value in self.headers if name == b"transfer-encoding"]
         if codings not in ([], [b"chunked"]):
             raise CodingUnknown
         if len(self.pipeline) >= AHEAD:

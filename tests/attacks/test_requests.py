@@ -129,6 +129,19 @@ async def test_path_tricks(honest: Backend, path: str) -> None:
     assert response.status_code in {400, 401, 404, 405}
 
 
+async def test_blanks_behind_the_value_of_a_field(honest: Backend) -> None:
+    """They are none of it (RFC 9110 section 5.5); a length with one was none."""
+    port = honest.ddr.public.base_url.port
+    reader, writer = await asyncio.open_connection("localhost", port, ssl=client_context(honest.ddr.authority.cert))
+    head = (
+        f"POST /logout HTTP/1.1\r\nHost: localhost \r\nContent-Type: {FORM['content-type']}\t\r\nContent-Length: 3 \r\n"
+    )
+    writer.write(f"{head}Connection: close\r\n\r\na=b".encode())
+    async with asyncio.timeout(60):
+        assert (await reader.readline()).split()[1] == b"303"
+    writer.close()
+
+
 async def test_control_characters(honest: Backend) -> None:
     """Nothing that could split a header or a line of a log is taken."""
     for state in ("a\r\nset-cookie: a=b", "a\x00", "ä", "a\u2028b"):

@@ -22,6 +22,7 @@ from tests.tls.support import client_context, listening, live_context
         ("GET / HTTP/1.1\r\nHost: a b\r\n", 400),
         ("GET / HTTP/1.1\r\nHost: localhost:8443\r\n", 200),
         ("GET / HTTP/1.1\r\nHost: [::1]:8443\r\n", 200),
+        ("GET / HTTP/1.1\r\nHost: localhost \t\r\n", 200),
         ("GET / HTTP/1.1\r\nHost:\r\n", 200),
         ("GET / HTTP/1.0\r\n", 200),
     ],
