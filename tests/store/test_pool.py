@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ddr.settings import Settings
 from ddr.store.database import probe
-from ddr.store.database.pool import Pool, open_pool
+from ddr.store.database.errors import DatabaseAway, StoreError
+from ddr.store.database.pool import Pool, connect, open_pool
 from ddr.store.database.servers import ServerConnection
 from tests.support.pooler import direct_only
 
@@ -153,3 +155,31 @@ async def test_a_database_that_hangs_is_found_out_without_an_error_that_nobody_l
     finally:
         loop.set_exception_handler(None)
     assert not told
+
+
+@pytest.mark.parametrize(
+    ("code", "said", "away"),
+    [
+        ("08P01", "server login has been failing, try again later (server_login_retry)", True),
+        ("08P01", "pgbouncer cannot connect to server", True),
+        ("08P01", "unsupported startup parameter: jit", False),
+        ("57P01", "terminating connection due to administrator command", True),
+        ("57P03", "the database system is starting up", True),
+        ("28P01", "password authentication failed for user", False),
+    ],
+)
+async def test_a_server_that_may_come_back_is_told_from_one_that_refuses(
+    tmp_path: Path, code: str, said: str, away: bool
+) -> None:
+    """A start waits for the first, also when a pooler tells of it (docs/serving.md)."""
+    told = f"SFATAL\0VFATAL\0C{code}\0M{said}\0\0".encode()
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(b"E" + (len(told) + 4).to_bytes(4) + told)
+        writer.close()
+
+    async with await asyncio.start_unix_server(refuse, tmp_path / ".s.PGSQL.5432"):
+        with pytest.raises(StoreError) as found:
+            await connect(f"postgresql://ddr@/ddr?host={tmp_path}", 1)
+    assert isinstance(found.value, DatabaseAway) is away

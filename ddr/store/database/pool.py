@@ -24,7 +24,13 @@ from ddr.store.database.spreading import SESSION, look
 
 Connection = asyncpg.Connection | asyncpg.Pool  # what a repository function takes: its statement runs on either
 
-AWAY = (OSError, TimeoutError, asyncpg.CannotConnectNowError, asyncpg.TooManyConnectionsError)
+AWAY = (
+    OSError,
+    TimeoutError,
+    asyncpg.OperatorInterventionError,  # it starts or stops
+    asyncpg.PostgresConnectionError,  # a pooler's words for a server behind it that is not there
+    asyncpg.TooManyConnectionsError,
+)
 CUT = (asyncio.CancelledError, TimeoutError)  # by which a statement may end between its parts
 CACHED_STATEMENTS = 100
 INACTIVE_SECONDS = 300.0
@@ -234,10 +240,14 @@ async def opened(servers: Servers, size: int, limits: Limits, cache: int) -> Poo
         pool = Pool(servers, size, limits, cache)
         await pool
     except (*FAULTS, asyncpg.PostgresError, ValueError) as error:
-        away = isinstance(error, AWAY) and not isinstance(error, StaleServer)
-        kind = DatabaseAway if away else StoreError
+        kind = DatabaseAway if isinstance(error, AWAY) and not _stays(error) else StoreError
         raise kind(f"database {servers.shown}: cannot connect: {_reason(url, error)}") from None
     return pool
+
+
+def _stays(error: BaseException) -> bool:
+    """Whether waiting does not help: a server that must not be used, or a pooler that takes no settings."""
+    return isinstance(error, StaleServer) or "startup parameter" in str(error)
 
 
 def _reason(url: str, error: BaseException) -> str:
@@ -251,7 +261,7 @@ def _reason(url: str, error: BaseException) -> str:
             return "the server refuses the user or the password"
         case asyncpg.exceptions.ClientConfigurationError():
             return "a parameter behind the ? of the URL has a value that is not known"
-        case asyncpg.ProtocolViolationError() if "startup parameter" in str(error):
+        case asyncpg.ProtocolViolationError() if _stays(error):
             return f"a pooler refuses settings of a session: {POOLER}"
         case asyncpg.DuplicatePreparedStatementError() | asyncpg.InvalidSQLStatementNameError():
             return f"a pooler mixes prepared statements: {POOLER}"
