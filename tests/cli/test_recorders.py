@@ -286,6 +286,7 @@ def test_sigterm_ends_all_in_order(house: Installation) -> None:
     assert status == 0
     assert not any(alive(process) for process in processes)
     assert all(house.events(name, "serve.stopped") for name in ("glucose", "pressure"))
+    assert not [line for line in log.splitlines() if not line.startswith("{")], "no process broke off"
     assert "recorders.ended" not in log[log.rindex("recorders.retired") :]
 
 
