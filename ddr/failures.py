@@ -82,7 +82,7 @@ def unreadable(target: bytes, status: int, text: str) -> Reply:
 
 
 FHIR = (
-    constant(json_reply(outcome("fatal", "exception", FAILED), 500, content_type=Format.JSON.content_type)),
+    constant(json_reply(outcome("error", "exception", FAILED), 500, content_type=Format.JSON.content_type)),
     _fhir_unavailable,
 )
 OAUTH = (

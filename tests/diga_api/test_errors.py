@@ -100,6 +100,7 @@ async def test_formats(pair: Pair) -> None:
     assert response.text.startswith("<?xml") or response.text.startswith("<Bundle")
 
 
+@pytest.mark.requirement("RS-011")
 async def test_errors_come_in_the_format_asked_for(pair: Pair) -> None:
     diga = await pair()
     response = await diga.get("Device/x", accept="application/fhir+xml")

@@ -241,6 +241,7 @@ async def test_the_patient_reads_the_trail(backend: Backend, patient: Patient) -
     assert name not in other
 
 
+@pytest.mark.requirement("AUD-005")
 async def test_the_patient_sees_what_others_tried_with_the_own_tokens(backend: Backend, patient: Patient) -> None:
     """A listed DiGA that got hold of the code and the tokens of another one, and the one itself after the end."""
     ddr, other = backend.ddr, Backend(backend.ddr, await backend.ddr.diga(CGM, BP))

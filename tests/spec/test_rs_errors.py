@@ -85,7 +85,12 @@ async def test_deleted_resources_are_gone(ddr: Recorder) -> None:
 @pytest.mark.requirement("RS-030", "RS-019", "RS-020", "RS-053")
 @pytest.mark.parametrize(
     ("path", "place"),
-    [("Observation", "search.first_page"), ("Device/{id}", "read.read"), ("Device?_count=1", "access.admit_together")],
+    [
+        ("Observation", "search.first_page"),
+        ("Device/{id}", "read.read"),
+        ("Device?_count=1", "access.admit_together"),
+        ("Device", "app.head_of"),  # before the room can answer: what goes around it does
+    ],
 )
 async def test_a_failure_of_the_server(scene: Scene, path: str, place: str) -> None:
     logical_id = scene.home.ids["meter"]
