@@ -105,6 +105,25 @@ async def test_values_without_javascript(site: Site, window: Window, request: py
     assert window.complaints == []
 
 
+BESIDE = """[...document.querySelectorAll("svg.chart text")].filter(text => {
+  const box = text.getBBox(), all = text.ownerSVGElement.viewBox.baseVal
+  return box.x < 0 || box.x + box.width > all.width
+}).map(text => text.textContent)"""
+
+
+@pytest.mark.parametrize("window", [VISITS["phone-de"]], indirect=True)
+async def test_numbers_beside_a_chart_are_whole_on_a_phone(site: Site, window: Window) -> None:
+    """Letters are larger there, and values in mmol/L longer."""
+    page = window.page
+    body, epoch_no = await sensor(site.core, site.patient, unit="mmol/L", decimals=1, code="105272-9")
+    await body.chunk(epoch_no, 0, MIDNIGHT, [56, 78, 205, 90])
+    await log_in(page, site)
+    await page.goto(f"{site.base}/me/data")
+    assert "10,0" in await page.locator("svg.chart text").all_text_contents()
+    assert await page.evaluate(BESIDE) == []
+    await shoot(page, "data-mmol-phone")
+
+
 @pytest.mark.parametrize("window", [LIGHT, DARK], ids=["light", "dark"], indirect=True)
 async def test_the_pages_follow_the_rules(site: Site, window: Window) -> None:
     page = window.page

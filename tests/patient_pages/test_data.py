@@ -204,7 +204,7 @@ async def test_a_day_of_23_or_25_hours_is_drawn_by_the_clock(core: Core, day: da
     (drawn,) = re.findall(r'<circle class="dot" cx="([0-9.]+)"', page)
     below = dict(re.findall(r'<text class="hour h([0-9]+)" x="([0-9.]+)"', page.partition('id="profile"')[0]))
     assert "niedrigster 100 um 12:00 Uhr" in page and drawn == below["12"]
-    assert (below["0"], below["24"]) == ("56.0", "628.0"), "from edge to edge"
+    assert (below["0"], below["24"]) == ("72.0", "628.0"), "from edge to edge"
 
 
 async def test_values_in_mmol(core: Core) -> None:
