@@ -293,6 +293,21 @@ async def test_a_file_that_another_worker_stores_and_removes_meanwhile_is_no_fau
     assert left(tmp_path) == []
 
 
+async def test_a_file_that_cannot_be_read_is_told_and_keeps_no_record_from_the_database(
+    own: asyncpg.Pool, tmp_path: Path
+) -> None:
+    """A disk that fails at one place, or a file of another account."""
+    (tmp_path / "0.spool").mkdir()  # the first one that is looked at
+    log = RequestLog(own, tmp_path)
+    await own.execute("ALTER TABLE request_log_fresh RENAME TO away")
+    await log.write(b"one")
+    await own.execute("ALTER TABLE away RENAME TO request_log_fresh")
+    with pytest.raises(IsADirectoryError):
+        await log.recover()
+    await log.write(b"two")
+    assert await stored(own) == [b"one", b"two"]
+
+
 async def test_a_file_that_cannot_be_begun_is_kept_from_nobody(own: asyncpg.Pool, tmp_path: Path) -> None:
     """Its descriptor is given back: there are as many tries as rows."""
     log, folder = (

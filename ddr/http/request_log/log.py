@@ -13,7 +13,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from contextvars import Context
 from dataclasses import replace
 from functools import partial
@@ -138,12 +138,19 @@ class RequestLog:
         self._add(_Waiting(record, None, entries=entries))
 
     async def recover(self) -> None:
-        """Store what could not be stored before, of this process and of dead ones of this host. Raises FAULTS."""
+        """Store what could not be stored before, of this process and of dead ones of this host. Raises FAULTS; at the
+        end, when a file cannot be read."""
         if not (self._away or self._kept) and time.monotonic() < self._looked + LOOK_SECONDS:
             return
         self._looked = time.monotonic()
+        unread: OSError | None = None
         for path in await asyncio.to_thread(self._spool.waiting):
-            with taken(path) as batches:
+            with ExitStack() as stack:
+                try:
+                    batches = stack.enter_context(taken(path))
+                except OSError as error:  # the disk's; the others need not wait for it
+                    unread = error
+                    continue
                 if batches is None:
                     continue
                 for at in range(0, len(batches), AT_ONCE):
@@ -156,6 +163,8 @@ class RequestLog:
             await self._pool.fetchval("SELECT 1")
             self._away = False
             log.info("request_log.stored_again")
+        if unread is not None:
+            raise unread
 
     async def close(self) -> None:
         """Until everything that was noted is durable."""
