@@ -148,6 +148,17 @@ async def test_an_account_that_is_gone(core: Core, client: Client, patient_id: u
         assert (await send(client, bundle((METER, device()), kind=kind))).status_code == 401
 
 
+@pytest.mark.parametrize("name", [METER, "https://gateway/fhir/Device/1"])
+async def test_a_name_of_two_devices_names_none(client: Client, name: str) -> None:
+    value = glucose(device={"reference": name})
+    again = ((name, device()), (name, device(modelNumber="2")), value)
+    other = device("00-1C-05-04-00-00-78-99", serialNumber="SN999999")
+    responses = await taken(client, bundle((name, device()), (name, other), value))
+    assert statuses(responses) == ["201", "201", "422"]
+    assert reason(responses[2]) == "unknown-device"
+    assert statuses(await taken(client, bundle(*again))) == ["200", "200", "201"]
+
+
 async def test_entries_that_depend_on_a_refused_one(client: Client) -> None:
     responses = await taken(client, bundle((METER, device(manufacturer=None)), glucose()))
     assert [reason(response) for response in responses] == ["invalid", "unknown-device"]

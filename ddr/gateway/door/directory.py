@@ -46,7 +46,8 @@ class Directory:
         else:
             found = await self._own_target(text)
         if found is None:
-            raise invalid("device", "leads to no entry that was taken and to no device known here", "unknown-device")
+            told = "leads to no entry that was taken, or to several, and to no device known here"
+            raise invalid("device", told, "unknown-device")
         return found
 
     async def measurement(self, text: str) -> str:
@@ -59,7 +60,7 @@ class Directory:
             known = kind is Kind.MEASUREMENT
             found = await known_ids.measurement_key(self.core.pool, self.patient_id, number) if known else None
         if found is None:
-            told = "leads to no entry that was taken and to no measurement"
+            told = "leads to no entry that was taken, or to several, and to no measurement"
             raise invalid("derivedFrom", told, "unknown-measurement")
         return found
 

@@ -85,13 +85,23 @@ def _names(full_url: str | None, resource_type: str, logical_id: str | None, url
 
 
 def by_name(entries: Iterable[Entry | Problem]) -> dict[str, Entry]:
-    """The entries by all their names; the first one counts."""
+    """The entries by all their names. A name of several resources names none: a value would be of the wrong device.
+
+    FHIR R4 bundle.html, bdl-7. The same resource may be there twice.
+    """
     found: dict[str, Entry] = {}
+    several: set[str] = set()
     for entry in entries:
         if isinstance(entry, Entry):
             for name in entry.names:
-                found.setdefault(name, entry)
-    return found
+                if _identity(found.setdefault(name, entry)) != _identity(entry):
+                    several.add(name)
+    return {name: entry for name, entry in found.items() if name not in several}
+
+
+def _identity(entry: Entry) -> tuple[str, Any]:
+    """What makes a resource another one than that of another entry."""
+    return entry.type, entry.fields.data.get("identifier") or entry.fields.data
 
 
 def reference(fields: Fields, name: str) -> str | None:
