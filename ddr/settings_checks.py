@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import ssl
 from ipaddress import ip_network
@@ -208,8 +209,8 @@ def _check_operator(settings: Settings) -> None:
     if settings.operator_logo:
         if logo.suffix not in (".svg", ".png"):
             raise SettingsError("setting operator_logo: must be a file .svg or .png")
-        if not logo.is_file() or logo.stat().st_size > 200_000:
-            raise SettingsError("setting operator_logo: there is no such file of 200 kB at most")
+        if not logo.is_file() or not 0 < logo.stat().st_size <= 200_000 or not os.access(logo, os.R_OK):
+            raise SettingsError("setting operator_logo: there is no such file of 200 kB at most that can be read")
 
 
 def tint(colour: str) -> str:

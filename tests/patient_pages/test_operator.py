@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
@@ -137,6 +138,17 @@ async def test_colour_and_logo_are_the_operators(core: Core, tmp_path: Path) -> 
 def test_what_cannot_be_shown_is_no_setting(wrong: dict[str, Any]) -> None:
     with pytest.raises(SettingsError, match=next(iter(wrong))):
         load_settings({}, **BUILTIN, **wrong)
+
+
+def test_a_logo_that_is_empty_or_cannot_be_read_is_none(tmp_path: Path) -> None:
+    logo = tmp_path / "logo.svg"
+    logo.write_text("")
+    with pytest.raises(SettingsError, match="operator_logo"):
+        load_settings({}, **BUILTIN, operator_logo=logo)
+    logo.write_text("<svg xmlns='http://www.w3.org/2000/svg'/>")
+    assert load_settings({}, **BUILTIN, operator_logo=logo).operator_logo == str(logo)
+    with patch("os.access", return_value=False), pytest.raises(SettingsError, match="operator_logo"):
+        load_settings({}, **BUILTIN, operator_logo=logo)
 
 
 def test_what_is_missing_is_named() -> None:
