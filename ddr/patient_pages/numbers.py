@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from fractions import Fraction
 
+GROUPED = 10_000  # from here on digits stand in groups of three
+
 
 def local(lang: str, number: str) -> str:
     """A number with a decimal point, as this language writes it."""
     return number.replace(".", ",") if lang == "de" else number
+
+
+def counted(lang: str, number: int) -> str:
+    """How many there are, as this language writes it: `25.920`, `25,920`; four digits need no groups."""
+    return f"{number:,}".replace(",", "." if lang == "de" else ",") if number >= GROUPED else str(number)
 
 
 def rounded(lang: str, value: Fraction | float, decimals: int = 0) -> str:

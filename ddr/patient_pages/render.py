@@ -17,6 +17,7 @@ from ddr.http.operator import Operator
 from ddr.http.pages import STYLESHEET, language, operator_links, other_language, page_headers, remember_language
 from ddr.http.templates import templates
 from ddr.patient_pages.dates import day, moment, short_moments, time_of_day, times_of_day
+from ddr.patient_pages.numbers import counted
 from ddr.patient_pages.texts import template, text
 from ddr.patient_pages.texts.representation import role_name
 from ddr.patient_pages.visitor import Visitor, core_of, set_cookie
@@ -43,6 +44,8 @@ NAMES = {
 def marked(lang: str, name: str, **values: object) -> Markup:
     """The text `name` as HTML. Names keep their direction of writing to themselves: they cannot turn what is around."""
     filled = {key: isolated(value) if key in NAMES else value for key, value in values.items()}
+    if isinstance(count := values.get("count"), int):
+        filled["count"] = counted(lang, count)
     return escape(template(lang, name)).format(**filled)
 
 
@@ -70,6 +73,7 @@ def page(
         plain=partial(text, lang),
         day=partial(day, lang),
         moment=partial(moment, lang),
+        counted=partial(counted, lang),
         short_moments=partial(short_moments, lang),
         time_of_day=time_of_day,
         times_of_day=times_of_day,

@@ -6,6 +6,7 @@ import asyncio
 import re
 import threading
 from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 from uuid import UUID
@@ -23,6 +24,7 @@ from ddr.imports.model import MOST_BAD, ImportFile
 from ddr.imports.sending import sending
 from ddr.patient_pages.app import create_consent
 from ddr.patient_pages.file import FILE_BYTES
+from ddr.patient_pages.render import marked
 from ddr.patient_pages.texts.devices import IMPORTED
 from ddr.patient_pages.visitor import FORM_BYTES
 from ddr.store.patients import export, files
@@ -175,6 +177,17 @@ async def test_what_a_file_does_not_say_is_told_in_the_language_of_the_page(core
 def test_every_name_that_an_import_gives_has_words() -> None:
     given = {name for maker in (NOT_STATED, METER) for name in (maker.name, maker.manufacturer)}
     assert given <= IMPORTED.keys()
+
+
+@pytest.mark.parametrize(("lang", "many"), [("de", "12.000"), ("en", "12,000")])
+async def test_many_values_are_counted_in_groups_of_digits(core: Core, lang: str, many: str) -> None:
+    _, browser = await logged_in(core, lang)
+    start = datetime(2026, 9, 1)
+    times = [start + timedelta(minutes=5 * at) for at in range(12_000)]
+    rows = "".join(f"{at:%d.%m.%Y %H:%M};{100 + at.hour};mg/dL;S;1\n" for at in times)
+    page = await looked_at(browser, f"Zeit;Wert;Einheit;Gerät;Seriennummer\n{rows}")
+    assert f"<td>{many}</td>" in page.text
+    assert many in marked(lang, "file.taken", count=12_000) and "9999" in marked(lang, "file.taken", count=9_999)
 
 
 async def test_a_file_with_nothing_to_take_says_so(core: Core) -> None:
