@@ -214,7 +214,7 @@ async def test_a_newest_package_that_cannot_be_opened_is_told_at_once_and_refuse
     world.state.packages = []
 
 
-@requirement("REG-007", "REG-011", "REG-014")
+@requirement("REG-007", "REG-011", "REG-014", "TLS-006")
 async def test_each_change_in_the_diga_vz_is_followed(world: Registered, diga: Listed, home: Home) -> None:
     tokens = await diga.pair(home.patient, BG, BP)
     new = world.ddr.spare()
