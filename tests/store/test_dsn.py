@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -101,3 +103,13 @@ async def test_a_parameter_with_a_wrong_value_is_told_in_words() -> None:
         await connect(f"postgresql://ddr:{SECRET}@127.0.0.1:1/ddr?sslmode=requir", 1)
     assert "behind the ? of the URL" in str(caught.value)
     assert SECRET not in str(caught.value)
+
+
+async def test_a_server_that_shall_be_verified_needs_an_authority(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))  # where libpq's file for it would be
+    with pytest.raises(StoreError, match="sslmode needs sslrootcert beside it"):
+        await connect("postgresql://ddr@127.0.0.1:1/ddr?sslmode=verify-full", 1)
+    with pytest.raises(StoreError, match=r"a file that the URL names behind its [?]: No such file or directory"):
+        await connect(f"postgresql://ddr@127.0.0.1:1/ddr?sslmode=verify-full&sslrootcert={tmp_path}/ca.pem", 1)

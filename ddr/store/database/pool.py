@@ -259,8 +259,12 @@ def _reason(url: str, error: BaseException) -> str:
             return f"no answer within {HOST_SECONDS:.0f} s"
         case asyncpg.InvalidAuthorizationSpecificationError():
             return "the server refuses the user or the password"
+        case asyncpg.exceptions.ClientConfigurationError() if "root certificate" in str(error):
+            return "sslmode needs sslrootcert beside it, the PEM file of the authority of the server's certificate"
         case asyncpg.exceptions.ClientConfigurationError():
             return "a parameter behind the ? of the URL has a value that is not known"
+        case FileNotFoundError() | PermissionError() if "sslrootcert=" in url or "sslcert=" in url:
+            return f"a file that the URL names behind its ?: {error.strerror}"
         case asyncpg.ProtocolViolationError() if _stays(error):
             return f"a pooler refuses settings of a session: {POOLER}"
         case asyncpg.DuplicatePreparedStatementError() | asyncpg.InvalidSQLStatementNameError():
