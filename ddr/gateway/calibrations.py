@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 from uuid import UUID
+
+import asyncpg
 
 from ddr.aside import aside
 from ddr.gateway.bounds import MOST_CALIBRATIONS, MOST_EPOCHS, full
@@ -63,6 +65,24 @@ async def post_calibrations(
             await show(core, conn, device, sensor, now)
     counts = Counter(answer["status"] for answer in answers)
     return 200, {name: counts[name] for name in ("accepted", "duplicate", "rejected")} | {"items": answers}
+
+
+async def begin_with(
+    core: Core, conn: asyncpg.Connection, sensor: Row, first: Item, events: Sequence[Item], now_ms: int
+) -> None:
+    """Let a sensor begin in the state of `first`, with those of `events` that can be stored.
+
+    In the caller's transaction, which has moved its start. Raises Problem 409.
+    """
+    patient_id, number = sensor["patient_id"], sensor["sensor_no"]
+    sensor = await calibrations.register(conn, sensor, first)
+    latest_ms = now_ms + core.settings.gateway_future_seconds * 1000
+    known = [calibrations.registered(sensor), *await calibrations.events_of(conn, patient_id, number)]
+    gone = await calibrations.taken_back(conn, patient_id, number)
+    _, new = decide([_read(item, latest_ms) for item in events], sensor, known, gone)
+    _check_room([*known, *new], len(gone), sensor)
+    await calibrations.insert_events(conn, patient_id, number, new, now_ms)
+    await calibrations.apply_events(conn, patient_id, number, now_ms, *_terms(core, sensor, now_ms))
 
 
 async def delete_calibration(

@@ -600,6 +600,28 @@ async def test_older_values_that_come_later_move_the_start_back(
     assert sum(row[3] for row in await rows(core, CHUNKS, patient_id)) == 6
 
 
+@pytest.mark.parametrize("kind", ["batch", "transaction"])
+@pytest.mark.parametrize("order", [(19, 21), (21, 19), (21, 20, 19)])
+async def test_warm_up_that_comes_after_later_values_stays_warm_up(
+    client: Client, kind: str, order: tuple[int, ...]
+) -> None:
+    times = "2026-11-19T07:55:00Z", "2026-11-19T08:05:00Z"
+    states = [
+        {"state": state, "time": time} for state, time in zip(("not-calibrated", "calibrated"), times, strict=True)
+    ]
+    for day in order:
+        value = series("100 101 102") | {"effectivePeriod": {"start": f"2026-11-{day}T08:00:00Z"}}
+        sent = bundle((CGM, cgm()), (METRIC, metric(calibration=states)), value, kind=kind)
+        assert statuses(await taken(client, sent))[2] == "201"
+    (device_,) = (await client.get("/devices")).json()["devices"]
+    (sensor,) = (await client.get(f"/devices/{device_['key']}/sensors")).json()["sensors"]
+    found = (await client.get(f"/devices/{device_['key']}/sensors/{sensor['key']}/calibrations")).json()["calibrations"]
+    assert [(event["state"], event["time"]) for event in found] == [
+        ("not-calibrated", times[0]),
+        ("calibrated", times[1]),
+    ]
+
+
 async def test_a_start_that_was_told_stays(client: Client) -> None:
     """A device of the JSON API has a startedAt of its own."""
     await client.put("/devices/meter", json=OWN | {"startedAt": "2026-11-20T00:00:00Z"})

@@ -14,6 +14,7 @@ from ddr.gateway.calibrations import post_calibrations
 from ddr.gateway.devices import put_device
 from ddr.gateway.door import metrics
 from ddr.gateway.door.answers import Answer, not_kept
+from ddr.gateway.door.codes import Json
 from ddr.gateway.door.devices import device_body, device_keys, is_gateway, is_same, known_device, remarks
 from ddr.gateway.door.directory import Directory, Target
 from ddr.gateway.door.entries import Entry, reference
@@ -61,6 +62,7 @@ class Intake:
         self.samples = 0  # in all SampledData so far
         self.made: defaultdict[int, list[Observed]] = defaultdict(list)  # Observations by the entry of their device
         self.metrics: defaultdict[int, list[Fields]] = defaultdict(list)  # DeviceMetrics likewise
+        self.events: defaultdict[Target, list[Json]] = defaultdict(list)  # calibrations by the sensor that they are of
         self.sensors: dict[tuple[str, MivCode], str] = {}  # of devices that are referred to without a DeviceMetric
         self.entries = [entry for entry in entries if isinstance(entry, Entry)]
         self.answers |= {i: entry for i, entry in enumerate(entries) if isinstance(entry, Problem)}
@@ -173,7 +175,8 @@ class Intake:
         kind = metrics.metric_code(entry.fields, self.core.catalog, observed)
         stored = await self._stored_sensor(key, kind[1], entry.fields)
         status, found = await self._put_sensor(key, kind, observed, entry.fields, stored)
-        self.directory.targets[entry.index] = Target(key, found["key"])
+        self.directory.targets[entry.index] = target = Target(key, found["key"])
+        self.events[target] += metrics.calibrations(entry.fields)
         return Answer(status, f"DeviceMetric/{await self._calibrated(key, found, entry.fields)}")
 
     async def _stored_sensor(self, device: str, code: MivCode, metric: Fields | None) -> Row | None:
@@ -295,7 +298,8 @@ class Intake:
     async def _reach_back(self, device: str, sensor: str | None, items: Sequence[Observed]) -> None:
         """Where the start cannot be moved, each value says so itself."""
         with suppress(Problem):
-            await reach_back(self.core, self.patient_id, device, sensor, items)
+            events = self.events.get(Target(device, sensor), [])
+            await reach_back(self.core, self.patient_id, device, sensor, items, events)
 
     async def _name(self, item: Observed, targets: dict[int, Target | None]) -> None:
         target = await self.directory.target(item.device) if item.device else None

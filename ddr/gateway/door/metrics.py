@@ -75,7 +75,7 @@ def new_sensor(
         "unit": unit,
         "startedAt": date_time(first_ms),
         **(_series(observed, metric, unit, of_code(miv, code)) if miv.continuous else {}),
-        "calibration": None if metric is None else _at_start(calibrations(metric), first_ms),
+        "calibration": None if metric is None else at_start(calibrations(metric), first_ms),
         "metric": None if metric is None else _metric(metric),
     }
     return given(found)
@@ -96,7 +96,12 @@ def calibrations(metric: Fields) -> list[Json]:
     for entry in metric.objects("calibration", MAX_CALIBRATIONS) or ():
         entry.instant("time")
         found.append(given({name: entry.text(name) for name in ("time", "state", "type")}))
-    return sorted(found, key=lambda event: parse_instant(event["time"]) if "time" in event else -1)
+    return in_order(found)
+
+
+def in_order(events: Sequence[Json]) -> list[Json]:
+    """Calibration events, oldest first, those without a time before all others."""
+    return sorted(events, key=lambda event: parse_instant(event["time"]) if "time" in event else -1)
 
 
 def later_events(metric: Fields, stored: Row) -> list[Json]:
@@ -108,7 +113,7 @@ def later_events(metric: Fields, stored: Row) -> list[Json]:
     return [e for e in events if "time" in e and parse_instant(e["time"]) > stored["started_ms"]]
 
 
-def _at_start(events: Sequence[Json], first_ms: int) -> Json | None:
+def at_start(events: Sequence[Json], first_ms: int) -> Json | None:
     """The calibration at the start: the last one known then; unspecified when all are later."""
     before = [event for event in events if "time" not in event or parse_instant(event["time"]) <= first_ms]
     if before:

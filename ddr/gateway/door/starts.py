@@ -5,18 +5,31 @@ from __future__ import annotations
 from collections.abc import Sequence
 from uuid import UUID
 
+import asyncpg
+
+from ddr.gateway.calibrations import begin_with
+from ddr.gateway.door import metrics
+from ddr.gateway.door.codes import Json
 from ddr.gateway.door.entries import is_made
 from ddr.gateway.door.observations import Observed
 from ddr.gateway.starts import correct_device, correct_sensor, earliest_start_ms
 from ddr.gateway.writing import writing
 from ddr.http.core import Core
 from ddr.store.devices import devices as store
+from ddr.store.devices.devices import Row
 
 
 async def reach_back(
-    core: Core, patient_id: UUID, device_key: str, sensor_key: str | None, observed: Sequence[Observed]
+    core: Core,
+    patient_id: UUID,
+    device_key: str,
+    sensor_key: str | None,
+    observed: Sequence[Observed],
+    events: Sequence[Json],
 ) -> None:
     """Let device and sensor begin with the first of these values, if they began later and were registered here.
+
+    The sensor then begins in the state that its calibrations, with `events` of the Bundle, say for that time.
 
     What a clock that was reset has stamped, before everything that is kept, moves nothing. Raises Problem 409.
     """
@@ -40,3 +53,15 @@ async def reach_back(
         sensor = sensor_key and await store.sensor_state(conn, patient_id, device_key, sensor_key)
         if sensor and first_ms < sensor["started_ms"]:
             await correct_sensor(core, conn, sensor, first_ms, now)
+            if sensor["calibrated_device"]:
+                moved = await store.sensor_state(conn, patient_id, device_key, sensor["sensor_key"])
+                assert moved is not None
+                await _recalibrate(core, conn, moved, events, now)
+
+
+async def _recalibrate(core: Core, conn: asyncpg.Connection, sensor: Row, events: Sequence[Json], now_ms: int) -> None:
+    """What was the state at the former start is one event among others now."""
+    known = metrics.in_order([sensor["registration"]["calibration"], *events])
+    first = metrics.at_start(known, sensor["started_ms"])
+    assert first is not None
+    await begin_with(core, conn, sensor, first, [event for event in known if "time" in event], now_ms)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
+from typing import Any
 from uuid import UUID
 
 import asyncpg
@@ -25,6 +26,7 @@ from ddr.store.series.recut import Piece, recut_series
 
 NOT_YET = 2**63 - 1  # sensor.shown_from_ms of a sensor that is not calibrated yet
 
+_REGISTER = "UPDATE sensor SET registration = $3 WHERE patient_id = $1 AND sensor_no = $2"
 _SHOWN_FROM = "UPDATE sensor SET shown_from_ms = $3 WHERE patient_id = $1 AND sensor_no = $2"
 # created_ms: what is missing in them is expected from now on, because nobody was shown anything of them before.
 _APPEARED = """
@@ -82,6 +84,13 @@ def registered(sensor: Row) -> Event:
     """The calibration that a sensor was registered with, as an event at its start."""
     first = sensor["registration"]["calibration"]
     return Event(sensor["started_ms"], first["state"], first.get("type"), first.get("time"))
+
+
+async def register(conn: asyncpg.Connection, sensor: Row, first: dict[str, Any]) -> Row:
+    """The sensor with another calibration at its start; `apply_events` makes its epochs follow."""
+    registration = sensor["registration"] | {"calibration": first}
+    await conn.execute(_REGISTER, sensor["patient_id"], sensor["sensor_no"], registration)
+    return {**sensor, "registration": registration}
 
 
 async def withhold(conn: asyncpg.Connection, patient_id: UUID, sensor_no: int) -> None:
