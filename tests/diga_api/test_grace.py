@@ -59,6 +59,7 @@ async def test_nobody_waits_for_a_clock_that_was_set_back_and_for_the_period(
     assert await status(diga) == 429, "the new answer counts from the time that is in force"
 
 
+@pytest.mark.requirement("OPS-028")
 async def test_only_observation_searches_count(body: Body, pair: Pair) -> None:
     _, _, chunks = await body.cgm()
     diga = await pair(CGM)
@@ -85,6 +86,7 @@ async def test_observations_do_not_come_round_by_revinclude(body: Body, pair: Pa
     assert await status(diga, "Device?_revinclude=DeviceMetric:source") == 200
 
 
+@pytest.mark.requirement("OPS-028")
 async def test_each_miv_counts_for_itself(pair: Pair, clock: Clock) -> None:
     diga = await pair(CGM, PRESSURE)
     assert await status(diga, "Observation?code=85354-9") == 200
@@ -96,6 +98,7 @@ async def test_each_miv_counts_for_itself(pair: Pair, clock: Clock) -> None:
     assert await status(diga, "Observation?code=unknown") == 200  # asks for nothing that could be counted
 
 
+@pytest.mark.requirement("OPS-028")
 async def test_pairings_do_not_wait_for_each_other(pair: Pair) -> None:
     assert await status(await pair(CGM)) == 200
     assert await status(await pair(CGM)) == 200

@@ -91,6 +91,9 @@ async def test_metadata_declares_what_the_server_does(scene: Scene) -> None:
                 await scene.reader.search(f"{kind}?_{name.lower()}={value}")
         for name, value in subset.items():
             await scene.reader.search(f"{kind}?{name}={value}")
+        unknown = refused(await scene.reader.get(f"{kind}?there-is-none=1"), 400)["diagnostics"]
+        declared = {parameter["name"] for parameter in resource["searchParam"]} | general - {"_format", "_pretty"}
+        assert set(unknown.partition(": ")[2].split(", ")) == declared
         for name in ("_totalMethod", "_text", "_content", "_contained", "_security", "identifier", "encounter"):
             refused(await scene.reader.get(f"{kind}?{name}=true"), 400)
     refused(await scene.reader.get("Device?_include=Device:definition"), 400)
