@@ -9,7 +9,7 @@ import pytest
 from ddr.fhir.device import device_resource, device_status
 from ddr.fhir.device_metric import device_metric_resource
 from ddr.fhir.device_types import DEVICE_TYPES, NOMENCLATURE, metric_type
-from tests.fhir.rows import IDS, NOW, device_row, sensor_row
+from tests.fhir.rows import CATALOG, IDS, NOW, device_row, sensor_row
 from tests.fhir.validity import assert_valid
 
 DELAY = 900_000
@@ -142,6 +142,13 @@ def test_measurement_period_follows_the_sampling_period(
     assert_valid(resource)
     repeat = resource.get("measurementPeriod", {}).get("repeat")
     assert (repeat and (repeat["period"], repeat["periodUnit"])) == expected
+
+
+@pytest.mark.requirement("RS-043")
+def test_whatever_a_sensor_measures_has_a_type_of_the_nomenclature() -> None:
+    measured = [code for miv in CATALOG.mivs for code in miv.codes if code.kind in ("reading", "panel")]
+    types = {code.code: metric_type(code.system, code.code)["coding"][0]["system"] for code in measured}
+    assert set(types.values()) == {NOMENCLATURE}, types
 
 
 def test_metric_type_of_a_code_that_the_table_does_not_know() -> None:
