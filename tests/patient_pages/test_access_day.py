@@ -33,6 +33,8 @@ async def browser(core: Core, own_pool: asyncpg.Pool, monkeypatch: pytest.Monkey
     patient = await new_patient(core)
     who = [*people(2), Person(patient.patient_id, ("p",))]
     for ago in DAYS:
+        if ago == 3:  # sealed with what follows, as after a stop
+            await record(own_pool, Event.DATA_READ, (today() - 40) * DAY_MS, patient_id=patient.patient_id)
         await write_day(own_pool, today() - ago, who, 60)
     await pack_all(own_pool)
     for hour in range(3):

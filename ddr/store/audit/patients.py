@@ -10,7 +10,6 @@ from uuid import UUID
 import asyncpg
 
 from ddr.aside import aside
-from ddr.durations import DAY_MS
 from ddr.store.audit.entries import Entry
 from ddr.store.audit.packing import Packed, unpack
 from ddr.store.audit.packs import PARTS, PackedRow, month_of, words
@@ -50,6 +49,11 @@ _NEWER = _FRESH.format("")
 _PACKED = f"SELECT {', '.join(PackedRow._fields)} FROM audit_packed WHERE patient_id = $1"  # noqa: S608
 _BACK = f"{_PACKED} AND day <= $2 AND (day, part) < ($2, $3) ORDER BY day DESC, part DESC LIMIT $4"
 _FORTH = f"{_PACKED} AND day >= $2 AND (day, part) >= ($2, $3) ORDER BY day, part LIMIT $4"
+# Of the pack in which what came later begins. A pack's day is that of its newest entry, or later: entries that were
+# sealed late, or after a clock that was ahead, lie under days that are not theirs.
+_DAY_UPTO = """
+SELECT day FROM audit_pack
+ WHERE pack_no = 1 + coalesce((SELECT max(pack_no) FROM audit_pack WHERE last_ms < $1), 0)"""
 
 
 async def before(pool: asyncpg.Pool, patient_id: UUID, before_no: int, count: int, day: int = 0) -> list[Row]:
@@ -110,7 +114,7 @@ async def happened_since(pool: asyncpg.Pool, patient_id: UUID, event: str, since
 
 async def newest_before(pool: asyncpg.Pool, patient_id: UUID, until_ms: int) -> Row | None:
     """The newest entry of before `until_ms`, with the keys of `before`; None: there is none."""
-    before_no, day = NEWEST, until_ms // DAY_MS
+    before_no, day = NEWEST, await pool.fetchval(_DAY_UPTO, until_ms) or 0
     while rows := await before(pool, patient_id, before_no, FRESH, day):
         if found := next((row for row in rows if row["at_ms"] < until_ms), None):
             return found
