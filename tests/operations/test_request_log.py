@@ -302,8 +302,9 @@ async def test_a_file_that_cannot_be_read_is_told_and_keeps_no_record_from_the_d
     await own.execute("ALTER TABLE request_log_fresh RENAME TO away")
     await log.write(b"one")
     await own.execute("ALTER TABLE away RENAME TO request_log_fresh")
-    with pytest.raises(IsADirectoryError):
-        await log.recover()
+    for _ in range(2):  # it fails as long as the file is there
+        with pytest.raises(IsADirectoryError):
+            await log.recover()
     await log.write(b"two")
     assert await stored(own) == [b"one", b"two"]
 

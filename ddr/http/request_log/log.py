@@ -164,6 +164,7 @@ class RequestLog:
             self._away = False
             log.info("request_log.stored_again")
         if unread is not None:
+            self._looked = -LOOK_SECONDS  # the next time, too: a fault that stays is told once, and not as mended
             raise unread
 
     async def close(self) -> None:
