@@ -29,7 +29,7 @@ _LEAST = {
     "gateway_token_days": 1,
     "maintenance_retry_seconds": 1,
     "majority_years": 1,
-    "journal_days": 1,  # 0 is no "for ever", as elsewhere: a restore would undo what had ended
+    "journal_days": 1,  # with 0 no end would be kept, and a restore would undo it
     # with 0 nobody is served, or BfArM is asked without a pause
     "access_token_seconds": 1,
     "refresh_token_seconds": 1,

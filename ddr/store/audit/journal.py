@@ -133,7 +133,10 @@ def files(folder: Path) -> list[Path]:
 
     Raises OSError where nobody here may look; glob would find none.
     """
-    found = folder.iterdir() if folder.exists() else ()
+    try:
+        found = list(folder.iterdir())
+    except FileNotFoundError:
+        return []
     return sorted(path for path in found if path.name.startswith(PREFIX) and path.name.endswith(SUFFIX))
 
 
