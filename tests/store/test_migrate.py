@@ -185,9 +185,9 @@ async def test_concurrent_starts_apply_each_file_once(empty: asyncpg.Pool, tmp_p
 async def test_a_start_that_takes_long_says_what_it_waits_for(
     empty: asyncpg.Pool, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(migrate_module, "LONG_SECONDS", 0.1)
+    monkeypatch.setattr(migrate_module, "LONG_SECONDS", 0.5)
     write(tmp_path, "0001_quick.sql", "CREATE TABLE quick (x int)")
-    write(tmp_path, "0002_slow.sql", "SELECT pg_sleep(0.5)")
+    write(tmp_path, "0002_slow.sql", "SELECT pg_sleep(1)")
     await asyncio.gather(*(migrate(empty, tmp_path) for _ in range(2)))
     told = [(one.message, getattr(one, "migration", None)) for one in caplog.records]
     assert sorted(told, key=str) == [("database.migration_takes_long", one) for one in ("0002_slow", None)]
