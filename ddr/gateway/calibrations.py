@@ -79,8 +79,10 @@ async def begin_with(
     latest_ms = now_ms + core.settings.gateway_future_seconds * 1000
     known = [calibrations.registered(sensor), *await calibrations.events_of(conn, patient_id, number)]
     gone = await calibrations.taken_back(conn, patient_id, number)
-    _, new = decide([_read(item, latest_ms) for item in events], sensor, known, gone)
-    _check_room([*known, *new], len(gone), sensor)
+    large = len(events) > LARGE_EVENTS
+    parsed = await aside(large, lambda: [_read(item, latest_ms) for item in events])
+    _, new = await aside(large, decide, parsed, sensor, known, gone)
+    await aside(large, _check_room, [*known, *new], len(gone), sensor)
     await calibrations.insert_events(conn, patient_id, number, new, now_ms)
     await calibrations.apply_events(conn, patient_id, number, now_ms, *_terms(core, sensor, now_ms))
 

@@ -87,13 +87,14 @@ def parse_sensor(body: Any, catalog: MivCatalog, settings: Settings, now_ms: int
     fields, latest_ms = Fields(body), now_ms + settings.gateway_future_seconds * 1000
     miv, code = parse_code(fields, catalog)
     span_ms = settings.chunk_span_seconds * 1000
+    first = fields.object("calibration")
     facts = {
         "codeSystem": code.system,
         "code": code.code,
         "unit": _unit(fields, code),
         **_sampling(fields, miv, span_ms),
         "metric": _metric(fields.object("metric")),
-        "calibration": _calibration(fields.object("calibration"), latest_ms),
+        "calibration": None if first is None else calibration_at_start(first, latest_ms),
     }
     registration = Registration(
         miv=miv,
@@ -192,10 +193,11 @@ def _metric(fields: Fields | None) -> dict[str, Any]:
     return {name: value for name, value in found.items() if value is not None}
 
 
-def _calibration(fields: Fields | None, latest_ms: int) -> dict[str, str] | None:
-    """The calibration at the start; its presence makes observations refer to the DeviceMetric (OBS-023, DEV-031)."""
-    if fields is None:
-        return None
+def calibration_at_start(fields: Fields, latest_ms: int | None = None) -> dict[str, str]:
+    """The calibration at the start; its presence makes observations refer to the DeviceMetric (OBS-023, DEV-031).
+
+    Raises Problem 422.
+    """
     fields.instant("time", latest_ms)
     found = {
         "state": fields.need("state", lambda name: fields.choice(name, STATES)),

@@ -622,6 +622,29 @@ async def test_warm_up_that_comes_after_later_values_stays_warm_up(
     ]
 
 
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ({"state": "not-calibrated", "time": "2026-11-19t07:55:00z"}, ("not-calibrated", "2026-11-19T07:55:00Z")),
+        ({"type": "offset", "time": "2026-11-19T07:55:00Z"}, ("calibrated", "2026-11-20T08:00:00Z")),
+        ({"state": "odd", "time": "2026-11-19T07:55:00Z"}, ("calibrated", "2026-11-20T08:00:00Z")),
+        ({"state": "not-calibrated"}, ("calibrated", "2026-11-20T08:00:00Z")),  # refused: a change without its time
+    ],
+)
+async def test_a_start_that_moves_back_takes_only_a_state_that_can_be_read(
+    client: Client, said: dict[str, str], expected: tuple[str, str]
+) -> None:
+    for day, calibration in ((21, {"state": "calibrated"}), (20, said)):
+        value = series("100 101 102") | {"effectivePeriod": {"start": f"2026-11-{day}T08:00:00Z"}}
+        responses = await taken(client, bundle((CGM, cgm()), (METRIC, metric(calibration=[calibration])), value))
+        assert responses[2]["status"] == "201"
+    assert responses[1]["status"] == ("200" if "time" in said else "422")
+    (device_,) = (await client.get("/devices")).json()["devices"]
+    (sensor,) = (await client.get(f"/devices/{device_['key']}/sensors")).json()["sensors"]
+    found = (await client.get(f"/devices/{device_['key']}/sensors/{sensor['key']}/calibrations")).json()["calibrations"]
+    assert [(event["state"], event["time"]) for event in found] == [expected]
+
+
 async def test_a_start_that_was_told_stays(client: Client) -> None:
     """A device of the JSON API has a startedAt of its own."""
     await client.put("/devices/meter", json=OWN | {"startedAt": "2026-11-20T00:00:00Z"})

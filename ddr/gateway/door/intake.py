@@ -62,7 +62,7 @@ class Intake:
         self.samples = 0  # in all SampledData so far
         self.made: defaultdict[int, list[Observed]] = defaultdict(list)  # Observations by the entry of their device
         self.metrics: defaultdict[int, list[Fields]] = defaultdict(list)  # DeviceMetrics likewise
-        self.events: defaultdict[Target, list[Json]] = defaultdict(list)  # calibrations by the sensor that they are of
+        self.events: dict[Target, list[Json]] = {}  # calibrations by the sensor whose DeviceMetric says them
         self.sensors: dict[tuple[str, MivCode], str] = {}  # of devices that are referred to without a DeviceMetric
         self.entries = [entry for entry in entries if isinstance(entry, Entry)]
         self.answers |= {i: entry for i, entry in enumerate(entries) if isinstance(entry, Problem)}
@@ -176,8 +176,9 @@ class Intake:
         stored = await self._stored_sensor(key, kind[1], entry.fields)
         status, found = await self._put_sensor(key, kind, observed, entry.fields, stored)
         self.directory.targets[entry.index] = target = Target(key, found["key"])
-        self.events[target] += metrics.calibrations(entry.fields)
-        return Answer(status, f"DeviceMetric/{await self._calibrated(key, found, entry.fields)}")
+        metric_id = await self._calibrated(key, found, entry.fields)
+        self.events[target] = metrics.calibrations(entry.fields)
+        return Answer(status, f"DeviceMetric/{metric_id}")
 
     async def _stored_sensor(self, device: str, code: MivCode, metric: Fields | None) -> Row | None:
         """The sensor with a key that this metric has, else, if it has no identifier, the only one of its kind."""

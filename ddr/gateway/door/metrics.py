@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from decimal import Decimal
 
 from ddr.fhir.instants import date_time, parse_instant
@@ -11,7 +12,8 @@ from ddr.gateway.door.entries import MAX_NAMES, identifier_keys, make_key
 from ddr.gateway.door.observations import Observed
 from ddr.gateway.fields import Fields
 from ddr.gateway.plausibility import of_code
-from ddr.gateway.problem import invalid
+from ddr.gateway.problem import Problem, invalid
+from ddr.gateway.registration import calibration_at_start
 from ddr.miv.model import UCUM, Miv, MivCatalog, MivCode
 from ddr.miv.ucum import with_litre
 from ddr.series.packing import LARGEST
@@ -102,6 +104,15 @@ def calibrations(metric: Fields) -> list[Json]:
 def in_order(events: Sequence[Json]) -> list[Json]:
     """Calibration events, oldest first, those without a time before all others."""
     return sorted(events, key=lambda event: parse_instant(event["time"]) if "time" in event else -1)
+
+
+def readable(events: Sequence[Json]) -> list[Json]:
+    """Those with which a sensor can begin, in FHIR's form: nobody has read those from before its start yet."""
+    found = []
+    for event in events:
+        with suppress(Problem):
+            found.append(calibration_at_start(Fields(event)))
+    return found
 
 
 def later_events(metric: Fields, stored: Row) -> list[Json]:

@@ -61,7 +61,7 @@ async def reach_back(
 
 async def _recalibrate(core: Core, conn: asyncpg.Connection, sensor: Row, events: Sequence[Json], now_ms: int) -> None:
     """What was the state at the former start is one event among others now."""
-    known = metrics.in_order([sensor["registration"]["calibration"], *events])
+    known = metrics.in_order([sensor["registration"]["calibration"], *metrics.readable(events)])
     first = metrics.at_start(known, sensor["started_ms"])
     assert first is not None
     await begin_with(core, conn, sensor, first, [event for event in known if "time" in event], now_ms)
