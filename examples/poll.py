@@ -76,8 +76,8 @@ class Recorder:
 
     def ask(self, url: str, form: Mapping[str, str] | None = None) -> tuple[int, Any]:
         """Status and JSON of a request that waits when it has to. It is sent again when there is no answer, as while
-        the recorder is started again, or one of what stands before it (502): soon at first, since the answer to a
-        refresh is repeated for some seconds only."""
+        the recorder is started again, or one of a failure (500, or 502 of what stands before it): soon at first, since
+        the answer to a refresh is repeated for some seconds only."""
         pause = 1
         while True:
             try:

@@ -49,12 +49,12 @@ def merge(
     new = list(new)
     k, expected_ms, opened = _opened(epoch, stored, min(new)[0] if new else None)
     before = {chunk.k: chunk for chunk in opened}
-    shown = [*stored, *epoch.placeholders(now_ms)]
     live = [chunk for chunk in stored if chunk.status != WITHDRAWN]
     known = {reading for chunk in opened for reading in _readings(chunk, epoch)}
     accepted, hidden, rivals = set(new) - known, set[Reading](), set[Reading]()
     if not accepted and not cover_ms:
         return Merge([], live[-1] if live else None, accepted, hidden)
+    shown = [*stored, *epoch.placeholders(now_ms)]
     last_k = max((chunk.k for chunk in shown if chunk.status != WITHDRAWN), default=-1)
     after: list[Chunk] = []
     cover_ms = max(cover_ms, epoch.overdue_before(now_ms))  # what is shown from now on is new, and so it is stored
