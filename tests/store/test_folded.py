@@ -58,11 +58,11 @@ async def test_a_searched_text_is_folded_once(pool: asyncpg.Pool) -> None:
     parameters = Parameters([])
     condition = string(parameters, "name", StringValue("contains", "ä" * 2_000))
     query = f"SELECT count(*) FROM (SELECT 'x' || n AS name FROM generate_series(1, $2::integer) n) t WHERE {condition}"
-    seconds = []
+    seconds: dict[int, list[float]] = {1: [], 100: []}
     async with pool.acquire() as conn, conn.transaction():
         await conn.execute("SET LOCAL plan_cache_mode = force_generic_plan")
-        for rows in (1, 1, 100):
+        for rows in (1, 100) * 3:
             began = perf_counter()
             assert await conn.fetchval(query, *parameters.values, rows) == 0
-            seconds.append(perf_counter() - began)
-    assert seconds[2] < 10 * seconds[1]
+            seconds[rows].append(perf_counter() - began)
+    assert min(seconds[100]) < 10 * min(seconds[1])
