@@ -22,7 +22,7 @@ from ddr.patient_pages.research import told_of
 from ddr.patient_pages.table_forms import harmless
 from ddr.patient_pages.texts import text
 from ddr.patient_pages.texts.reasons import reason
-from ddr.patient_pages.texts.representation import ROLES, somebody
+from ddr.patient_pages.texts.representation import role_name, somebody
 from ddr.store.audit import patients as trail
 from ddr.store.authorization import research
 from ddr.store.authorization.representations import of_patient, open_of
@@ -47,17 +47,8 @@ CONSENT_GERMAN = (
     *("zugestimmt als", "beendet als"),
     *("Sprache", "Fassung", "SHA-256", "Text"),
 )
-_ROLES = {role: words.de for role, words in ROLES.items()}
-CONSENT_WORDS: Mapping[int, Mapping[str, str]] = {
-    CONSENT_HEADING.index("ended_by"): {
-        "patient": "Ihnen",
-        "diga": "der App",
-        "operator": "dem Betreiber",
-        "system": "diesem Dienst",
-    },
-    CONSENT_HEADING.index("given_as"): _ROLES,
-    CONSENT_HEADING.index("ended_as"): _ROLES,
-}
+ENDED_BY, GIVEN_AS, ENDED_AS = map(CONSENT_HEADING.index, ("ended_by", "given_as", "ended_as"))
+ENDED_BY_GERMAN = {"patient": "Ihnen", "diga": "der App", "operator": "dem Betreiber", "system": "diesem Dienst"}
 ACCESS_GERMAN = ("Zeit", "App", "client_id", "Ereignis", "was")
 ACTS = {"given": "copy.given", "shortened": "copy.shortened", "ended": "copy.ended"}
 ACTS_BY = {"given": "copy.given_by", "shortened": "copy.shortened_by"}  # of a representative
@@ -115,6 +106,15 @@ async def consent_lines(core: Core, patient_id: UUID, lang: str) -> AsyncIterato
         yield _written([("",) * 6 + (*about, *ended, *roles, *_words(row))])
     async for line in _others(core, patient_id, lang):
         yield _written([line])
+
+
+def consent_in_german(row: Sequence[str]) -> Sequence[str]:
+    """A line of the consents with German words for who ended one, and in which role somebody acted."""
+    told = list(row)
+    told[ENDED_BY] = "Ihrer Vertretung" if row[ENDED_AS] else ENDED_BY_GERMAN.get(row[ENDED_BY], row[ENDED_BY])
+    for at in (GIVEN_AS, ENDED_AS):
+        told[at] = role_name("de", row[at]) if row[at] else ""
+    return told
 
 
 async def _others(core: Core, patient_id: UUID, lang: str) -> AsyncIterator[Sequence[str]]:

@@ -36,7 +36,6 @@ class Single:
     when: str
     title: str
     values: tuple[Value, ...]
-    device: str
 
 
 def single(core: Core, row: Row, lang: str) -> Single:
@@ -45,7 +44,6 @@ def single(core: Core, row: Row, lang: str) -> Single:
         when=_when(row, lang),
         title=title_of(core, row["miv_url"], lang),
         values=tuple(replace(value, text=local(lang, value.text)) for value in values(row, lang)),
-        device=row["device_name"] or "",
     )
 
 

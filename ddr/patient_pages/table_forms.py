@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from zoneinfo import ZoneInfo
@@ -107,20 +107,19 @@ def _german(instant: str) -> str:
 
 
 async def for_excel(
-    lines: AsyncIterator[bytes], heading: Sequence[str], words: Mapping[int, Mapping[str, str]] | None = None
+    lines: AsyncIterator[bytes], heading: Sequence[str], in_german: Callable[[Sequence[str]], Sequence[str]] = tuple
 ) -> AsyncIterator[bytes]:
     """A table of texts and instants as a German Excel opens it, from its exact form.
 
-    The first piece of `lines` is the heading; `heading` is the same in German, and so is what `words` has for the cells
-    of a column. Each piece holds whole rows.
+    The first piece of `lines` is the heading; `heading` is the same in German, and `in_german` says the tags of a row
+    so. Each piece holds whole rows.
     """
-    form, words = Excel(heading=heading), words or {}
+    form = Excel(heading=heading)
     await anext(lines)
     yield form.begin()
     async for piece in lines:
         written = io.StringIO()
         rows = csv.reader(io.StringIO(piece.decode(), newline=""))
-        told = ([words.get(at, {}).get(cell, cell) for at, cell in enumerate(row)] for row in rows)
-        changed = ([_german(cell) if _INSTANT.fullmatch(cell) else cell for cell in row] for row in told)
+        changed = ([_german(cell) if _INSTANT.fullmatch(cell) else cell for cell in in_german(row)] for row in rows)
         csv.writer(written, delimiter=form.separator).writerows(changed)
         yield written.getvalue().encode()

@@ -118,24 +118,30 @@ async def test_a_german_excel_opens_them(told: tuple[Patient, Browser]) -> None:
         assert len(rows) == len(exact) + (name == "accesses"), "the download before it"
         for row, same in zip(rows[1:], exact[1:], strict=False):
             for cell, was in zip(row, same, strict=True):
-                assert cell == (
-                    in_germany(was) if re.fullmatch(r"2\d{3}-\d\d-\d\dT.*Z", was) else IN_WORDS.get(was, was)
-                )
+                in_words = "Ihnen" if was == "patient" else was
+                assert cell == (in_germany(was) if re.fullmatch(r"2\d{3}-\d\d-\d\dT.*Z", was) else in_words)
     page = (await browser.get("/me/data")).text
     assert all(f'href="/me/{name}-excel.csv"' in page for name in ("consents", "accesses"))
 
 
-IN_WORDS = {"patient": "Ihnen", "parent": "Elternteil"}  # what the exact table has as tags
-
-
 async def test_a_german_excel_says_in_german_who_acted(core: Core) -> None:
-    mother, child = await new_patient(core), await new_patient(core)
+    """The child has ended nothing: a parent did."""
+    mother, child, diga = await new_patient(core), await new_patient(core), list_diga(core)
     await represent(core, mother, child)
+    request_uri = await push_request(core, diga, CGM)
+    acting = await Browser(core).logged_in(mother)
+    await acting.act_for("Mia", request_uri)
+    await acting.decide(request_uri, "approve", scope(core, CGM))
+    await acting.post("/me/withdraw", await acting.get("/me"), client_id=diga.client_id, kind="all")
     browser = Browser(core)
     await browser.login(child)
     lines = (await browser.get("/me/consents-excel.csv")).content.decode("utf-8-sig")
-    rows = list(csv.DictReader(io.StringIO(lines, newline=""), delimiter=";"))
-    assert [(row["Daten"], row["zugestimmt als"]) for row in rows] == [("Wer vertritt", "Elternteil")]
+    consent, right = csv.DictReader(io.StringIO(lines, newline=""), delimiter=";")
+    names = ("zugestimmt als", "beendet von", "beendet als", "beendet, weil")
+    assert [consent[name] for name in names] == [
+        *("Elternteil", "Ihrer Vertretung", "Elternteil", "Wer Sie vertritt, hat die Zustimmung widerrufen.")
+    ]
+    assert (right["Daten"], right["zugestimmt als"]) == ("Wer vertritt", "Elternteil")
 
 
 def in_germany(instant: str) -> str:
