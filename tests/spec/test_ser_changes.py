@@ -46,7 +46,7 @@ async def test_the_order_in_which_changes_become_known_does_not_matter(ddr: Reco
     assert [data.split() for _, data in found] == [[str(value) for value in part] for part in wanted]
 
 
-@pytest.mark.requirement("SER-008", "SER-009")
+@pytest.mark.requirement("SER-024")
 @pytest.mark.parametrize("order", [(4, 20), (20, 4)])
 async def test_a_chunk_that_late_readings_move_beyond_the_end_does_not_count(
     ddr: Recorder, order: tuple[int, int]
