@@ -82,8 +82,7 @@ async def test_of_the_month_in_which_the_database_was_made_counts_what_came_afte
     assert re.search(r"time +120:00:00 h", out) and f"{1 - 1 / 120:.4%}" in out
     report = ["notice", "report", "--state", "demoted", "--functions", "token", "--cause", "Slow"]
     for month in ("2026-08", "2026-09"):
-        words = [*report, "--from", f"{month}-10T00:00:00Z", "--until", f"{month}-11T00:00:00Z"]
-        assert await asyncio.to_thread(main, words) == 0
+        assert await command(*report, "--from", f"{month}-10T00:00:00Z", "--until", f"{month}-11T00:00:00Z") == 0
     capsys.readouterr()
     assert await run("--month", "2026-09") == 1
     assert re.search(r"time +120:00:00 h", capsys.readouterr().out), "what counts for nothing is no time that counts"

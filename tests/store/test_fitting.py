@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import secrets
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
@@ -72,15 +72,17 @@ async def test_a_session_understands_statements_as_they_are_written(own: Setting
 @one_server_only
 async def test_nobody_is_served_without_triggers(own: Settings, database_url: str) -> None:
     """They write the proofs of consent. Copying a database into this one is the reason to switch them off."""
-    name, plain = "session_replication_role", f"ddr_plain_{os.getpid()}"
+    name, plain = "session_replication_role", f"ddr_test_{secrets.token_hex(4)}"
     await sessions_begin(own, **{name: "replica"})
     async with await open_pool(own, size=1) as pool:
         assert await pool.fetchval(f"SHOW {name}") == "origin", "set by who may"
     await execute(database_url, f"CREATE ROLE {plain}")
-    await sessions_begin(own, role=plain)
-    with pytest.raises(StoreError, match=f"permission denied to set parameter .{name}.$"):
-        await open_pool(own, size=1)
-    await execute(database_url, f"DROP ROLE {plain}")
+    try:
+        await sessions_begin(own, role=plain)
+        with pytest.raises(StoreError, match=f"permission denied to set parameter .{name}.$"):
+            await open_pool(own, size=1)
+    finally:
+        await execute(database_url, f"DROP ROLE {plain}")
 
 
 @direct_only
