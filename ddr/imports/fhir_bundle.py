@@ -9,11 +9,10 @@ from typing import Any
 
 from ddr.imports.content import Content
 from ddr.imports.labels import is_modified, is_test
-from ddr.imports.makers import NOT_STATED
+from ddr.imports.makers import NOT_STATED, UNNAMED
 from ddr.imports.model import (
     CGM,
     CUFF,
-    GLUCOSE_METER,
     HIGH,
     LOW,
     MMHG,
@@ -25,7 +24,7 @@ from ddr.imports.model import (
     of_one_person,
 )
 from ddr.imports.numbers import implausible, number
-from ddr.imports.table import CODES, UNITS
+from ddr.imports.table import CODES, UNITS, type_of
 from ddr.imports.times import instants
 
 Json = Mapping[str, Any]
@@ -109,7 +108,8 @@ def _take(file: ImportFile, line: int, observation: Json, code: str, named: Mapp
         return
     quantity = observation["valueQuantity"]
     unit = UNITS.get(quantity["code"].casefold(), quantity["code"])
-    source, comparator = _source(observation, named, GLUCOSE_METER), str(quantity.get("comparator") or "")
+    source = _source(observation, named, type_of(code, NOT_STATED.type))
+    comparator = str(quantity.get("comparator") or "")
     measured = _measured(quantity, unit, ("", "<", ">"))
     file.values.append(Value(line, time_ms, code, unit, measured, source, comparator=comparator))
 
@@ -175,9 +175,10 @@ def _source(observation: Json, named: Mapping[str, Json], otherwise: str) -> Sou
         found = named.get(_key(found.get("source")), {})
     names = found.get("deviceName") or [{}]
     types = [one.get("code") for one in found.get("type", {}).get("coding", ())]
-    name = str(names[0].get("name") or NOT_STATED.name)
+    kind = str(types[0]) if types else otherwise
+    name = str(names[0].get("name") or UNNAMED.get(kind, NOT_STATED.name))
     maker = str(found.get("manufacturer") or NOT_STATED.manufacturer)
-    return Source(maker[:100], name[:100], str(found.get("serialNumber") or ""), str(types[0]) if types else otherwise)
+    return Source(maker[:100], name[:100], str(found.get("serialNumber") or ""), kind)
 
 
 def _key(reference: Any) -> str:

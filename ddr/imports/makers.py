@@ -1,4 +1,5 @@
-"""The makers of glucose sensors: how their devices are called, and between which limits they measure. Pure.
+"""The makers of glucose sensors: how their devices, and those without a name, are called, and between which limits they
+measure. Pure.
 
 Limits are those of the instructions for use: what "Low" and "High" in an export refer to (HDDT CGM-009).
 """
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from ddr.durations import MINUTE_MS
-from ddr.imports.model import CGM_SYSTEM, GLUCOSE_METER
+from ddr.imports.model import CGM_SYSTEM, CUFF, GLUCOSE_METER, PEAK_FLOW_METER, SPIROMETER
 
 Limits = dict[str, tuple[Decimal, Decimal]]
 
@@ -33,8 +34,15 @@ DEXCOM = Maker("Dexcom, Inc.", "Dexcom", _limits("40", "400", "2.2", "22.2"), 5 
 ABBOTT = Maker("Abbott", "FreeStyle Libre", _limits("40", "500", "2.2", "27.8"), 15 * MINUTE_MS)
 MEDTRONIC = Maker("Medtronic", "Guardian", _limits("40", "400", "2.2", "22.2"), 5 * MINUTE_MS)
 SENSEONICS = Maker("Senseonics", "Eversense", _limits("40", "400", "2.2", "22.2"), 5 * MINUTE_MS)
+# What other devices than sensors are called, by type, where a file does not name them.
+UNNAMED = {
+    CUFF: "Blood pressure monitor",
+    GLUCOSE_METER: "Blood glucose meter",
+    PEAK_FLOW_METER: "Peak flow meter",
+    SPIROMETER: "Spirometer",
+}
 NOT_STATED = Maker("not stated in the export", "Glucose sensor", {}, 5 * MINUTE_MS)
-METER = Maker("not stated in the export", "Blood glucose meter", {}, 0, GLUCOSE_METER)
+METER = Maker("not stated in the export", UNNAMED[GLUCOSE_METER], {}, 0, GLUCOSE_METER)
 
 _WORDS = {
     "dexcom": DEXCOM,

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from ddr.imports.content import Content
-from ddr.imports.makers import METER, NOT_STATED
+from ddr.imports.makers import METER, NOT_STATED, UNNAMED
 from ddr.imports.model import (
     BLOOD,
     CGM,
@@ -118,5 +118,5 @@ def _pressure(file: ImportFile, line: int, time_ms: int, body: dict[str, Any]) -
     if len(parts) < len(_PRESSURES) or any(implausible(value, MMHG) for _, value in parts):
         file.reject(line, "needs a systolic and a diastolic value in mmHg")
         return
-    source = Source(METER.manufacturer, "Blood pressure monitor", "", CUFF)
+    source = Source(METER.manufacturer, UNNAMED[CUFF], "", CUFF)
     file.values.append(Value(line, time_ms, PANEL, MMHG, None, source, parts))

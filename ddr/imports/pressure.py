@@ -10,7 +10,7 @@ from datetime import tzinfo
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from ddr.imports.content import ENDS, NUMBERED, Content, Row, Table, tables
-from ddr.imports.makers import METER
+from ddr.imports.makers import METER, UNNAMED
 from ddr.imports.model import CUFF, DIASTOLIC, MEAN, MMHG, PANEL, SYSTOLIC, ImportFile, Source, Value
 from ddr.imports.numbers import implausible, number
 from ddr.imports.times import instants
@@ -111,7 +111,7 @@ def _take(
     elif len(parts) > 2 and not parts[1][1] <= parts[2][1] <= parts[0][1]:
         file.reject(row.line, "the mean value is not between the upper and the lower one")
     else:
-        name = table.cell(row, "device") or "Blood pressure monitor"
+        name = table.cell(row, "device") or UNNAMED[CUFF]
         source = Source(maker, name[:100], table.cell(row, "serial"), CUFF)
         file.values.append(Value(row.line, time_ms, PANEL, MMHG, None, source, parts))
 

@@ -10,6 +10,7 @@ from functools import partial
 from typing import NamedTuple
 
 from ddr.imports.content import ENDS, NUMBERED, Content, Row, Table, tables
+from ddr.imports.makers import NOT_STATED, UNNAMED
 from ddr.imports.model import FEV1, PEAK_FLOW_METER, PEF, SPIROMETER, ImportFile, Source, Value
 from ddr.imports.numbers import doubtful, implausible, number
 from ddr.imports.times import instants
@@ -107,8 +108,8 @@ def _take(file: ImportFile, table: Table, row: Row, time_ms: int, code: str, at:
         file.reject(row.line, reason)
         return
     kind = SPIROMETER if FEV1 in table else PEAK_FLOW_METER
-    name = table.cell(row, "device") or ("Spirometer" if kind == SPIROMETER else "Peak flow meter")
-    maker = table.cell(row, "manufacturer") or "not stated in the export"
+    name = table.cell(row, "device") or UNNAMED[kind]
+    maker = table.cell(row, "manufacturer") or NOT_STATED.manufacturer
     source = Source(maker[:100], name[:100], table.cell(row, "serial"), kind)
     file.values.append(Value(row.line, time_ms, code, unit, value, source))
 

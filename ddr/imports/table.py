@@ -14,7 +14,7 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from ddr.imports.content import Content, Table, tables
-from ddr.imports.makers import Limits, Maker, maker_of
+from ddr.imports.makers import UNNAMED, Limits, Maker, maker_of
 from ddr.imports.model import (
     BLOOD,
     BLOOD_GLUCOSE,
@@ -170,14 +170,8 @@ def _limits(row: Cells, unit: str) -> Limits | None:
 
 def _source(row: Cells, code: str, sources: Sources) -> Source:
     maker: Maker = maker_of(f"{row.manufacturer} {row.device}")
-    kind = maker.type
-    for types, codes in _TYPES.items():
-        if code in codes:
-            kind = types
-    if row.device_type.isdecimal():
-        kind = row.device_type
-    names: Mapping[str, str] = {CUFF: "Blood pressure monitor", GLUCOSE_METER: "Blood glucose meter"}
-    name = row.device or names.get(kind, maker.name)
+    kind = row.device_type if row.device_type.isdecimal() else type_of(code, maker.type)
+    name = row.device or UNNAMED.get(kind, maker.name)
     return sources((row.manufacturer or maker.manufacturer)[:100], name[:100], row.serial, kind)
 
 
@@ -187,6 +181,11 @@ _TYPES = {
     PEAK_FLOW_METER: (PEF,),
     SPIROMETER: (FEV1,),
 }
+
+
+def type_of(code: str, otherwise: str) -> str:
+    """The type of the device that measures this code, `otherwise` for a sensor's."""
+    return next((kind for kind, codes in _TYPES.items() if code in codes), otherwise)
 
 
 class _Panel(NamedTuple):

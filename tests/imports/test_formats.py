@@ -21,7 +21,17 @@ from hypothesis import strategies as st
 from ddr.imports.calls import instant, milliseconds
 from ddr.imports.content import Content
 from ddr.imports.formats import FORMATS, read
-from ddr.imports.model import MOST_BAD, ImportFile, ImportFileError, MostlyBad, SeveralPersons, Value
+from ddr.imports.makers import UNNAMED
+from ddr.imports.model import (
+    CUFF,
+    MOST_BAD,
+    PEAK_FLOW_METER,
+    ImportFile,
+    ImportFileError,
+    MostlyBad,
+    SeveralPersons,
+    Value,
+)
 from tests.imports import samples
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -308,6 +318,31 @@ def test_a_single_value_may_lie_below_or_above_what_a_meter_measures(text: str, 
 def test_without_the_limit_of_the_meter_nobody_knows_what_lo_is() -> None:
     file = taken(f"{samples.TABLE}2026-11-20T08:00:00Z,2339-0,LO,mg/dL,Meter,S\n")
     assert [bad.reason for bad in file.bad] == ["a single value must be a number"]
+
+
+def test_a_device_without_a_name_is_called_by_what_it_is_for() -> None:
+    """A peak flow meter is no glucose sensor."""
+    rows = ("2339-0,99,mg/dL", "8480-6,120,mm[Hg]", "8462-4,80,mm[Hg]", "19935-6,480,L/min", "20150-9,3.1,L")
+    table = "time,code,value,unit\n" + "".join(f"2026-11-20T08:00:00Z,{row}\n" for row in rows)
+    assert {value.source.name for value in read(table.encode(), BERLIN).values} == set(UNNAMED.values())
+    pressure = {"component": [{**_coded("8480-6"), **_measured(120)}, {**_coded("8462-4"), **_measured(80)}]}
+    found = ({**_coded("85354-9"), **pressure}, {**_coded("19935-6"), **_measured(480, "L/min")})
+    known = {"resourceType": "Observation", "status": "final", "effectiveDateTime": "2026-11-20T08:00:00Z"}
+    bundle = {
+        "resourceType": "Bundle",
+        "type": "collection",
+        "entry": [{"resource": {**known, **one}} for one in found],
+    }
+    sources = [value.source for value in read(orjson.dumps(bundle), BERLIN).values]
+    assert [(one.name, one.type) for one in sources] == [(UNNAMED[kind], kind) for kind in (CUFF, PEAK_FLOW_METER)]
+
+
+def _coded(code: str) -> dict[str, Any]:
+    return {"code": {"coding": [{"system": "http://loinc.org", "code": code}]}}
+
+
+def _measured(value: int, unit: str = "mm[Hg]") -> dict[str, Any]:
+    return {"valueQuantity": {"value": value, "code": unit}}
 
 
 def test_the_neutral_table() -> None:

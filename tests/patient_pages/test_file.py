@@ -19,7 +19,7 @@ from ddr.http.arrival import in_turn
 from ddr.http.core import Core
 from ddr.imports.calls import Report, Steps
 from ddr.imports.formats import FORMATS, SEEMS
-from ddr.imports.makers import METER, NOT_STATED
+from ddr.imports.makers import METER, NOT_STATED, UNNAMED
 from ddr.imports.model import MOST_BAD, ImportFile
 from ddr.imports.sending import sending
 from ddr.patient_pages.app import create_consent
@@ -175,8 +175,7 @@ async def test_what_a_file_does_not_say_is_told_in_the_language_of_the_page(core
 
 
 def test_every_name_that_an_import_gives_has_words() -> None:
-    given = {name for maker in (NOT_STATED, METER) for name in (maker.name, maker.manufacturer)}
-    assert given <= IMPORTED.keys()
+    assert IMPORTED.keys() == {NOT_STATED.name, NOT_STATED.manufacturer, METER.manufacturer, *UNNAMED.values()}
 
 
 @pytest.mark.parametrize(("lang", "many"), [("de", "12.000"), ("en", "12,000")])

@@ -30,6 +30,7 @@ IMPORTED = {
     "Blood glucose meter": Words("Blutzuckermessgerät", "Blood glucose meter"),
     "Blood pressure monitor": Words("Blutdruckmessgerät", "Blood pressure monitor"),
     "Peak flow meter": Words("Peak-Flow-Messgerät", "Peak flow meter"),
+    "Spirometer": Words("Spirometer", "Spirometer"),
     "not stated in the export": Words("in der Datei nicht angegeben", "not stated in the file"),
 }
 
