@@ -94,7 +94,7 @@ def parse_sensor(body: Any, catalog: MivCatalog, settings: Settings, now_ms: int
         "unit": _unit(fields, code),
         **_sampling(fields, miv, span_ms),
         "metric": _metric(fields.object("metric")),
-        "calibration": None if first is None else calibration_at_start(first, latest_ms),
+        "calibration": None if first is None else parse_calibration(first, latest_ms),
     }
     registration = Registration(
         miv=miv,
@@ -193,7 +193,7 @@ def _metric(fields: Fields | None) -> dict[str, Any]:
     return {name: value for name, value in found.items() if value is not None}
 
 
-def calibration_at_start(fields: Fields, latest_ms: int | None = None) -> dict[str, str]:
+def parse_calibration(fields: Fields, latest_ms: int | None = None) -> dict[str, str]:
     """The calibration at the start; its presence makes observations refer to the DeviceMetric (OBS-023, DEV-031).
 
     Raises Problem 422.

@@ -38,6 +38,10 @@ class Words(NamedTuple):
     de: str
     en: str
 
+    def said(self, lang: str) -> str:
+        """It in `lang`, "de" or "en"."""
+        return self.en if lang == "en" else self.de
+
 
 class Problem(NamedTuple):
     """What went wrong, and what the patient can do about it."""
@@ -229,7 +233,7 @@ OPERATOR = {
 def operator_links(operator: Operator, lang: str) -> list[tuple[str, str]]:
     """Address and name of what is said about the operator, as far as it is told."""
     found = {"imprint": operator.imprint_url, "privacy": operator.privacy_url, "contact": operator.contact_url}
-    return [(url, OPERATOR[name].en if lang == "en" else OPERATOR[name].de) for name, url in found.items() if url]
+    return [(url, OPERATOR[name].said(lang)) for name, url in found.items() if url]
 
 
 def _footer(operator: Operator, lang: str) -> str:
@@ -277,7 +281,7 @@ def error_page(scope: Scope, status: int, problem: str, headers: dict[str, str] 
     if status >= 400:
         refused_unless_told(problem)
     lang, operator = language(scope), operator_of(scope)
-    title, advice = (escape(words.en if lang == "en" else words.de) for words in PROBLEMS[problem])
+    title, advice = (escape(words.said(lang)) for words in PROBLEMS[problem])
     later = {"Retry-After": RETRY_SECONDS} if status == 503 else {}
     body = _PAGE.format(
         lang=lang,

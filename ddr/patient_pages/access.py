@@ -17,7 +17,7 @@ from starlette.responses import Response
 
 from ddr.http.core import Core
 from ddr.http.pages import error_page, language
-from ddr.patient_pages.dates import ZONE, day, written_day
+from ddr.patient_pages.dates import UNREADABLE, ZONE, day, written_day
 from ddr.patient_pages.names import app_name, titles_of
 from ddr.patient_pages.render import marked, page
 from ddr.patient_pages.texts import TEXTS, text
@@ -31,8 +31,8 @@ from ddr.store.database.ids import Kind
 from ddr.store.patients.sessions import Session
 
 PAGE = 500  # entries read at once; a DiGA that reads every quarter of an hour makes about a hundred a day
-# In the query after a day that was none, or up to which there is nothing; the words of each.
-ERRORS = {"unreadable-day": "data.day_error", "nothing-so-early": "access.nothing_so_early"}
+NOTHING_SO_EARLY = "nothing-so-early"  # in the query after a day up to which there is nothing
+ERRORS = {UNREADABLE: "data.day_error", NOTHING_SO_EARLY: "access.nothing_so_early"}
 T = TypeVar("T", str, Markup)
 
 
@@ -75,11 +75,11 @@ async def choose(request: Request, visitor: Visitor, session: Session) -> Respon
     """Lead on to what happened up to the end of a day."""
     chosen = written_day((await read_form(request, visitor)).one("day"))
     if chosen is None:
-        return see_other("/me/access?unreadable-day")
+        return see_other(f"/me/access?{UNREADABLE}")
     core = await core_of(request).reading()
     last = await newest_before(core.pool, session.patient_id, midnight(chosen + timedelta(days=1), ZONE))
     if last is None:
-        return see_other("/me/access?nothing-so-early")
+        return see_other(f"/me/access?{NOTHING_SO_EARLY}")
     return see_other(f"/me/access?before={core.ids.encode(Kind.AUDIT, last['audit_no'] + 1, last['day'])}")
 
 

@@ -14,7 +14,7 @@ from starlette.responses import Response
 from ddr.aside import aside
 from ddr.http.core import Core
 from ddr.http.pages import error_page, language
-from ddr.patient_pages.dates import ZONE, day, written_day
+from ddr.patient_pages.dates import UNREADABLE, ZONE, day, written_day
 from ddr.patient_pages.glucose_view import DAYS, PERIODS, day_of, glucose, one_day, weeks_until
 from ddr.patient_pages.numbers import rounded
 from ddr.patient_pages.render import page
@@ -30,7 +30,6 @@ from ddr.store.patients.sessions import Session
 
 SINGLES = 20  # measurements on the page with everything
 PAGE = 100  # on a page of their own
-UNREADABLE = "unreadable-day"  # in the query after a day that was none
 
 
 async def show(request: Request, visitor: Visitor, session: Session) -> Response:

@@ -11,6 +11,7 @@ GERMAN = "Januar Februar März April Mai Juni Juli August September Oktober Nove
 ENGLISH = "January February March April May June July August September October November December"
 MONTHS = {lang: tuple(names.split()) for lang, names in (("de", GERMAN), ("en", ENGLISH))}
 
+UNREADABLE = "unreadable-day"  # in the query after a form with what was none
 FIRST_DAY, LAST_DAY = date(2000, 1, 1), date(2099, 12, 31)  # that can be chosen
 
 # A device without end may be registered with the last day there is; beyond these nothing can be shown.

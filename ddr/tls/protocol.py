@@ -200,7 +200,8 @@ class TlsHttpProtocol(HttpToolsProtocol):
             raise CodingUnknown
         if len(self.pipeline) >= AHEAD:
             raise TooFarAhead
-        if self.parser.get_http_version() == "1.0":  # who takes the first answer for the last one (RFC 9110 10.1.1)
+        # HTTP/1.0 takes the first answer for the last one (RFC 9110 section 10.1.1).
+        if self.expect_100_continue and self.parser.get_http_version() == "1.0":
             self.expect_100_continue = False
         self._unfinished_bytes = None
         self._head_is_over()

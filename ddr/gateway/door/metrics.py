@@ -13,7 +13,7 @@ from ddr.gateway.door.observations import Observed
 from ddr.gateway.fields import Fields
 from ddr.gateway.plausibility import of_code
 from ddr.gateway.problem import Problem, invalid
-from ddr.gateway.registration import calibration_at_start
+from ddr.gateway.registration import parse_calibration
 from ddr.miv.model import UCUM, Miv, MivCatalog, MivCode
 from ddr.miv.ucum import with_litre
 from ddr.series.packing import LARGEST
@@ -111,7 +111,7 @@ def readable(events: Sequence[Json]) -> list[Json]:
     found = []
     for event in events:
         with suppress(Problem):
-            found.append(calibration_at_start(Fields(event)))
+            found.append(parse_calibration(Fields(event)))
     return found
 
 

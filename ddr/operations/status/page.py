@@ -48,8 +48,7 @@ def reply(core: Core, board: Board, scope: Scope) -> Reply:
 
 
 def _text(lang: str, name: str) -> str:
-    words = TEXTS[name]
-    return words.en if lang == "en" else words.de
+    return TEXTS[name].said(lang)
 
 
 def _function(lang: str, names: dict[str, str], name: str) -> str:
@@ -57,7 +56,7 @@ def _function(lang: str, names: dict[str, str], name: str) -> str:
     _, _, miv = name.partition(":")
     if not miv:
         return _text(lang, name)
-    return f"{DATA_OF.en if lang == 'en' else DATA_OF.de}: {names.get(miv, miv)}"
+    return f"{DATA_OF.said(lang)}: {names.get(miv, miv)}"
 
 
 IN_GERMAN = {"CET": "MEZ", "CEST": "MESZ", "WET": "WEZ", "WEST": "WESZ", "EET": "OEZ", "EEST": "OESZ"}

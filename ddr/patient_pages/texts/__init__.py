@@ -42,8 +42,7 @@ TEXTS: dict[str, Words] = {
 
 def template(lang: str, name: str) -> str:
     """The text `name` ("page.key") in `lang` ("de" or "en") with {placeholders}."""
-    words = TEXTS[name]
-    return words.en if lang == "en" else words.de
+    return TEXTS[name].said(lang)
 
 
 def text(lang: str, name: str, **values: object) -> str:

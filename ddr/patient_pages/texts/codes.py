@@ -18,4 +18,4 @@ CODES = {
 def name_of(lang: str, code: str) -> str:
     """The name of a value, or "" when the kind of data says it all."""
     words = CODES.get(code)
-    return "" if words is None else words.en if lang == "en" else words.de
+    return words.said(lang) if words else ""

@@ -37,5 +37,4 @@ IMPORTED = {
 
 def called(lang: str, given: str) -> str:
     """Name or manufacturer of a device in the patient's words: as given, unless only an import has given it."""
-    words = IMPORTED.get(given, Words(given, given))
-    return words.en if lang == "en" else words.de
+    return IMPORTED[given].said(lang) if given in IMPORTED else given

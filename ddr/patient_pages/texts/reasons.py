@@ -39,8 +39,7 @@ UNKNOWN = Words("Die Verbindung wurde beendet.", "The connection was ended.")
 
 def reason(lang: str, tag: str | None) -> str:
     """Why a pairing ended (`pairing.end_reason`), in words."""
-    words = REASONS.get(tag or "", UNKNOWN)
-    return words.en if lang == "en" else words.de
+    return REASONS.get(tag or "", UNKNOWN).said(lang)
 
 
 # Of the trail (ddr.scopes.decision.Reason, and what the admission says): whether it is everyday or strange.
@@ -74,5 +73,4 @@ REFUSALS = {
 
 def refusal(lang: str, tag: str | None) -> str:
     """Why data was refused (`reason` of an entry of the trail), in words; "" for what has none."""
-    words = REFUSALS.get(tag or "", Words("", ""))
-    return words.en if lang == "en" else words.de
+    return REFUSALS.get(tag or "", Words("", "")).said(lang)

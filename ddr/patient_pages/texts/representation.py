@@ -16,13 +16,12 @@ WHO = {
 
 def role_name(lang: str, role: str) -> str:
     """What a relation is called, after "als" or "as a"."""
-    return ROLES[role].en if lang == "en" else ROLES[role].de
+    return ROLES[role].said(lang)
 
 
 def somebody(lang: str, role: str | None) -> str:
     """Whoever acts so, as others call them; "" for patients themselves."""
-    words = WHO.get(role or "", Words("", ""))
-    return words.en if lang == "en" else words.de
+    return WHO.get(role or "", Words("", "")).said(lang)
 
 
 TEXTS = {
