@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from ddr.fhir.audit_event import audit_event_resource
@@ -33,25 +33,46 @@ from ddr.store.patients import research as exports
 
 Row = Mapping[str, Any]
 
-CONSENT_HEADING = (
-    *("pairing", "app", "client_id", "connected", "disconnected", "disconnected_because"),
-    *("kind", "valueset", "given", "until", "first_until", "ended", "ended_by", "ended_because"),
-    *("given_as", "ended_as"),
-    *("language", "text_version", "text_sha256", "text"),
-)
 ACCESS_HEADING = ("time", "app", "client_id", "event", "what")
-# The same as a German Excel opens them.
+# The columns of both tables in German; those of consents in the order of ConsentLine.
 CONSENT_GERMAN = (
     *("Verbindung", "App", "client_id", "verbunden", "getrennt", "getrennt, weil"),
     *("Daten", "ValueSet", "zugestimmt", "bis", "zuerst bis", "beendet", "beendet von", "beendet, weil"),
     *("zugestimmt als", "beendet als"),
     *("Sprache", "Fassung", "SHA-256", "Text"),
 )
-ENDED_BY, GIVEN_AS, ENDED_AS = map(CONSENT_HEADING.index, ("ended_by", "given_as", "ended_as"))
 ENDED_BY_GERMAN = {"patient": "Ihnen", "diga": "der App", "operator": "dem Betreiber", "system": "diesem Dienst"}
 ACCESS_GERMAN = ("Zeit", "App", "client_id", "Ereignis", "was")
 ACTS = {"given": "copy.given", "shortened": "copy.shortened", "ended": "copy.ended"}
 ACTS_BY = {"given": "copy.given_by", "shortened": "copy.shortened_by"}  # of a representative
+
+
+class ConsentLine(NamedTuple):
+    """One line of /me/consents.csv; the names are its columns. Cells that a line has nothing for stay empty.
+
+    Instants are FHIR instants. `given_as` and `ended_as` are the role of a representative who did it.
+    """
+
+    pairing: str = ""
+    app: str = ""
+    client_id: str = ""
+    connected: str = ""
+    disconnected: str = ""
+    disconnected_because: str = ""
+    kind: str = ""
+    valueset: str = ""
+    given: str = ""
+    until: str = ""
+    first_until: str = ""
+    ended: str = ""
+    ended_by: str = ""
+    ended_because: str = ""
+    given_as: str = ""
+    ended_as: str = ""
+    language: str = ""
+    text_version: str = ""
+    text_sha256: str = ""
+    text: str = ""
 
 
 async def resources(core: Core, patient_id: UUID, lang: str, upto_no: int) -> AsyncIterator[dict[str, Any]]:
@@ -75,65 +96,100 @@ async def resources(core: Core, patient_id: UUID, lang: str, upto_no: int) -> As
 
 
 async def consent_lines(core: Core, patient_id: UUID, lang: str) -> AsyncIterator[bytes]:
-    """One line per consent, with its pairing and the text that was agreed to (RFC 4180)."""
-    yield _written([CONSENT_HEADING])
+    """/me/consents.csv line by line (RFC 4180): consents with their pairing and the text that was agreed to, then what
+    else the pages tell of who may do what (`_other_lines`)."""
+    yield _written([ConsentLine._fields])
     async for row in export.consents(core.pool, patient_id):
-        pairing = (
-            row["pairing_id"],
-            app_name(core, row["client_id"]),
-            row["client_id"],
-            instant(row["paired_ms"]),
-            _at(row["unpaired_ms"]),
-            reason(lang, row["unpaired_reason"]) if row["unpaired_ms"] else "",
-        )
-        consent = (
-            title_of(core, row["miv_url"], lang),
-            row["miv_url"],
-            instant(row["granted_ms"]),
-            instant(row["until_ms"]),
-            instant(row["acts"][0]["until_ms"]) if row["acts"] else "",
-            _at(row["withdrawn_ms"]),
-            row["ended_by"] or "",
-            reason(lang, row["end_reason"]) if row["withdrawn_ms"] else "",
-            role_of(row, "given"),
-            role_of(row, "ended"),
-        )
-        yield _written([(*pairing, *consent, *_words(row))])
+        yield _written([_consent_line(core, row, lang)])
     for row in await research.of_patient(core.pool, patient_id):
-        ended = (_at(row["ended_ms"]), row["ended_by"] or "", reason(lang, row["reason"]) if row["ended_ms"] else "")
-        roles = (row["given_role"] or "", row["ended_role"] or "")
-        about = (text(lang, "research.title"), "", instant(row["given_ms"]), "", "")
-        yield _written([("",) * 6 + (*about, *ended, *roles, *_words(row))])
-    async for line in _others(core, patient_id, lang):
+        yield _written([_research_line(row, lang)])
+    async for line in _other_lines(core, patient_id, lang):
         yield _written([line])
+
+
+def _consent_line(core: Core, row: Row, lang: str) -> ConsentLine:
+    """A row of ddr.store.patients.export.consents."""
+    return ConsentLine(
+        pairing=row["pairing_id"],
+        app=app_name(core, row["client_id"]),
+        client_id=row["client_id"],
+        connected=instant(row["paired_ms"]),
+        disconnected=_at(row["unpaired_ms"]),
+        disconnected_because=reason(lang, row["unpaired_reason"]) if row["unpaired_ms"] else "",
+        kind=title_of(core, row["miv_url"], lang),
+        valueset=row["miv_url"],
+        given=instant(row["granted_ms"]),
+        until=instant(row["until_ms"]),
+        first_until=instant(row["acts"][0]["until_ms"]) if row["acts"] else "",
+        ended=_at(row["withdrawn_ms"]),
+        ended_by=row["ended_by"] or "",
+        ended_because=reason(lang, row["end_reason"]) if row["withdrawn_ms"] else "",
+        given_as=role_of(row, "given"),
+        ended_as=role_of(row, "ended"),
+        **_agreed_text(row),
+    )
+
+
+def _research_line(row: Row, lang: str) -> ConsentLine:
+    """A row of ddr.store.authorization.research.of_patient."""
+    return ConsentLine(
+        kind=text(lang, "research.title"),
+        given=instant(row["given_ms"]),
+        ended=_at(row["ended_ms"]),
+        ended_by=row["ended_by"] or "",
+        ended_because=reason(lang, row["reason"]) if row["ended_ms"] else "",
+        given_as=row["given_role"] or "",
+        ended_as=row["ended_role"] or "",
+        **_agreed_text(row),
+    )
+
+
+async def _other_lines(core: Core, patient_id: UUID, lang: str) -> AsyncIterator[ConsentLine]:
+    """Apps that send, representations of and by this patient, exports for research; as the pages tell them."""
+    for row in await tokens.apps(core.pool, patient_id, core.clock()):
+        yield ConsentLine(
+            app=row["name"] or text(lang, "gateway_apps.unnamed"),
+            connected=instant(row["since_ms"]),
+            kind=text(lang, "gateway_apps.title"),
+            until=instant(row["until_ms"]),
+            given_as=row["role"] or "",
+        )
+    for row in await of_patient(core.pool, patient_id):
+        yield ConsentLine(
+            kind=text(lang, "representation.by_whom"),
+            given=instant(row["since_ms"]),
+            until=_at(row["until_ms"]),
+            ended=_at(row["ended_ms"]),
+            ended_because=reason(lang, row["end_reason"]) if row["ended_ms"] else "",
+            given_as=row["relation"],
+        )
+    for one in await open_of(core.pool, patient_id):
+        yield ConsentLine(
+            app=one.terms.name,
+            kind=text(lang, "representation.for_whom"),
+            given=instant(one.terms.since_ms),
+            until=_at(one.terms.until_ms),
+            given_as=str(one.terms.relation),
+        )
+    for row in await exports.exports_with(core.pool, patient_id):
+        yield ConsentLine(
+            app=row["recipient"],
+            kind=text(lang, "research.exports"),
+            valueset=" ".join(row["valuesets"]),
+            given=instant(row["at_ms"]),
+            language=lang,
+            text=text(lang, "research.export", **told_of(core, row, lang)),
+        )
 
 
 def consent_in_german(row: Sequence[str]) -> Sequence[str]:
     """A line of the consents with German words for who ended one, and in which role somebody acted."""
-    told = list(row)
-    told[ENDED_BY] = "Ihrer Vertretung" if row[ENDED_AS] else ENDED_BY_GERMAN.get(row[ENDED_BY], row[ENDED_BY])
-    for at in (GIVEN_AS, ENDED_AS):
-        told[at] = role_name("de", row[at]) if row[at] else ""
-    return told
-
-
-async def _others(core: Core, patient_id: UUID, lang: str) -> AsyncIterator[Sequence[str]]:
-    """Lines of the same columns: who sends, who represents, who got readings for research; as the pages tell it."""
-    for row in await tokens.apps(core.pool, patient_id, core.clock()):
-        app = ("", row["name"] or text(lang, "gateway_apps.unnamed"), "", instant(row["since_ms"]), "", "")
-        about = (text(lang, "gateway_apps.title"), "", "", instant(row["until_ms"]), "", "", "", "")
-        yield (*app, *about, row["role"] or "", *("",) * 5)
-    for row in await of_patient(core.pool, patient_id):
-        because = reason(lang, row["end_reason"]) if row["ended_ms"] else ""
-        times = (instant(row["since_ms"]), _at(row["until_ms"]), "", _at(row["ended_ms"]), "", because)
-        yield (*("",) * 6, text(lang, "representation.by_whom"), "", *times, row["relation"], *("",) * 5)
-    for one in await open_of(core.pool, patient_id):
-        held = (text(lang, "representation.for_whom"), "", instant(one.terms.since_ms), _at(one.terms.until_ms))
-        yield ("", one.terms.name, *("",) * 4, *held, *("",) * 4, str(one.terms.relation), *("",) * 5)
-    for row in await exports.exports_with(core.pool, patient_id):
-        given = (text(lang, "research.exports"), " ".join(row["valuesets"]), instant(row["at_ms"]))
-        told = text(lang, "research.export", **told_of(core, row, lang))
-        yield ("", row["recipient"], *("",) * 4, *given, *("",) * 7, lang, "", "", told)
+    line = ConsentLine(*row)
+    return line._replace(
+        ended_by="Ihrer Vertretung" if line.ended_as else ENDED_BY_GERMAN.get(line.ended_by, line.ended_by),
+        given_as=role_name("de", line.given_as) if line.given_as else "",
+        ended_as=role_name("de", line.ended_as) if line.ended_as else "",
+    )
 
 
 async def access_lines(core: Core, patient_id: UUID, lang: str, upto_no: int) -> AsyncIterator[bytes]:
@@ -144,10 +200,14 @@ async def access_lines(core: Core, patient_id: UUID, lang: str, upto_no: int) ->
         yield _written([(instant(row["at_ms"]), app, row["client_id"] or "", row["event"], said)])
 
 
-def _words(row: Row) -> tuple[str, str, str, str]:
-    """The text that was agreed to: language, version, SHA-256, the words."""
-    digest = row["text_sha256"].hex() if row["text_sha256"] else ""
-    return row["language"] or "", row["version"] or "", digest, row["content"] or ""
+def _agreed_text(row: Row) -> dict[str, str]:
+    """The cells about the text that was agreed to, empty where none was kept."""
+    return {
+        "language": row["language"] or "",
+        "text_version": row["version"] or "",
+        "text_sha256": row["text_sha256"].hex() if row["text_sha256"] else "",
+        "text": row["content"] or "",
+    }
 
 
 def _research_story(row: Row, lang: str) -> list[str]:
