@@ -39,7 +39,10 @@ from ddr.store.search.opening import OPEN, Opening
 from ddr.store.search.sources import Term, View
 
 REGISTRY_RETRY_SECONDS = 300
-SEEN = 10_000  # pairings of which it is remembered what they may see: a guess at what is asked next, never a decision
+SEEN = 10_000  # pairings of which it is remembered what they could see last: a guess to ask by, never a decision
+
+Foresee = Callable[[View], Said | None]
+"""The statement that an interaction will ask of what a DiGA may see; None when it will ask nothing."""
 
 # Texts for a token that is good in itself; RS-022 has those for tokens that are not.
 _TEXTS = {
@@ -71,7 +74,7 @@ class Access:
     client_id: str
     claim: Claim | None = None  # of Grace-Periods that begin with the answer
     restores: tuple[Restore, ...] = ()
-    asked: Sequence[Mapping[str, Any]] | None = None  # what was asked with the admission has found this
+    fetched: Sequence[Mapping[str, Any]] | None = None  # rows of the statement that `foresee` gave, if it was sent
     entry: NewEntry | None = None  # of the audit trail: until the answer leaves it may say more exactly what was read
 
 
@@ -120,44 +123,43 @@ class Gate:
         self,
         candidate: Candidate,
         asked: Collection[str] | None = None,
-        then: Callable[[View], Said | None] | None = None,
+        foresee: Foresee | None = None,
         *,
         counts: bool = True,
     ) -> Access:
         """Ask the database; `asked` are the MIVs that are asked for, towards whose Grace-Periods the request `counts`.
         None: it names no kinds of data and counts towards no period.
 
-        `then` says what is asked next of what the request sees: where patients are spread it is asked at once, in case
-        that the request sees the same as the last one.
+        Where patients are spread over servers, the statement of `foresee` is sent along, to save a round trip: made for
+        what the pairing could see last. Its rows are used (`Access.fetched`) when it may see the same now.
 
         Raises FhirError 401, 404, or 429 when one of these periods still runs.
         """
         grace = {url: self._core.catalog.terms[url].grace_seconds for url in (asked if counts and asked else ())}
         counted = [url for url, seconds in grace.items() if seconds]  # 0 switches it off
-        request, ahead = self._admission_request(candidate, asked, counted), self._ahead(candidate, then)
-        if ahead is None:
+        request, foreseen = self._admission_request(candidate, asked, counted), self._foreseen(candidate, foresee)
+        if foreseen is None:
             admission = await admit_together(self._core.pool, request, self._forsaken)
         else:
-            admission = await admit(self._core.pool, request, ahead[1])
+            admission = await admit(self._core.pool, request, foreseen[1])
         await audited(self._core.pool, admission.entry)
         claim = self._claim(admission, candidate.facts.now_ms)
         try:
             access = await self._allow(candidate, counted, admission, claim)
-            if ahead is not None and access.view == ahead[0]:
-                return replace(access, asked=ahead[1].rows)
+            if foreseen is not None and access.view == foreseen[0]:
+                return replace(access, fetched=foreseen[1].rows)
             return access
         except BaseException:  # what fails before there is an answer does not count either
             await self._take_back(claim)
             raise
 
-    def _ahead(self, candidate: Candidate, then: Callable[[View], Said | None] | None) -> tuple[View, Ahead] | None:
-        """What the request may see, as far as the last one tells, and what it asks of that."""
-        known = self._seen.get(_who(candidate)) if then is not None else None
-        if then is None or known is None:
+    def _foreseen(self, candidate: Candidate, foresee: Foresee | None) -> tuple[View, Ahead] | None:
+        """What the request may see if that is the same as last time, and the statement that it then asks."""
+        if foresee is None or (last := self._seen.get(_who(candidate))) is None:
             return None
-        view = self._view(*known, candidate.facts.now_ms)
-        said = then(view)
-        return None if said is None else (view, Ahead(said))
+        view = self._view(*last, candidate.facts.now_ms)
+        statement = foresee(view)
+        return None if statement is None else (view, Ahead(statement))
 
     async def _forsaken(self, request: AdmissionRequest, admission: Admission) -> None:
         """The client went away while others were admitted with it."""
@@ -197,7 +199,7 @@ class Gate:
         )
 
     async def _openings(self, decision: Allowed, scopes: Scopes, admission: Admission) -> Mapping[str, Opened]:
-        """What this pairing was let see later than its first request, and when."""
+        """Since when this pairing sees what (by ValueSet, and Device and DeviceMetric); what is new is noted first."""
         terms = self._core.catalog.terms
         mivs = self._mivs(decision.valuesets)
         seen = {one.valueset: Served(terms[one.valueset].historic_days, self._delay_ms(one)) for one in mivs}

@@ -25,7 +25,7 @@ from ddr.fhir.search.parsing import MOST_VALUES, flat_json
 from ddr.fhir.strict_json import NotJson, read
 from ddr.http.asgi import Receive, Reply, Scope, headers, query_pairs
 from ddr.http.body import BodyError, read_body
-from ddr.http.exchange import refused, request_id
+from ddr.http.exchange import answered_error, request_id
 
 Pairs = Sequence[tuple[str, str]]
 
@@ -73,7 +73,7 @@ class Request:
         """The OperationOutcome of `error`; in JSON when the representation asked for is itself the fault."""
         refused_unless_told(error.code)
         fmt = error_format(self.headers, dict(self.representation()))
-        refused(error.details_code or error.code, error.diagnostics or error.text or "")
+        answered_error(error.details_code or error.code, error.diagnostics or error.text or "")
         return rendered(render(error.resource(request_id()), fmt), fmt, error.status, error.headers)
 
 

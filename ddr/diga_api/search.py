@@ -70,7 +70,7 @@ class Searcher:
         search = _within(search, access.scopes)
         count = self._count(search)
         expires_ms = now_ms + settings.page_link_seconds * 1000
-        found = await first_page(self._core.pool, access.view, self._names, search, count, expires_ms, access.asked)
+        found = await first_page(self._core.pool, access.view, self._names, search, count, expires_ms, access.fetched)
         following = _second(search, found, count, expires_ms, asked)
         total = found.total if search.total else None
         return await self._reply(access, request, search, found, total, found.at_ms, following)

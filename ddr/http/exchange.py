@@ -29,7 +29,7 @@ class Exchange:
     transaction_id: str
     client_id: str | None = None  # when something better is known than the connection's certificate
     pairing_id: str | None = None
-    named: str | None = None  # the pairing that an authentic token names, whoever presents it: not for the DiGA's log
+    named_pairing: str | None = None  # that an authentic token or code names, whoever presents it: not for the log
     error: tuple[str, str] | None = None  # code and text, as they were answered
     entries: list[NewEntry] | None = None  # of the audit trail, where they are stored with the request's record
 
@@ -51,32 +51,33 @@ def request_id() -> str | None:
 
 
 def concerns(pairing_id: str | None = None, client_id: str | None = None) -> None:
-    """The request is about this pairing, or comes from this DiGA: proven, not claimed."""
+    """The request is about this pairing, or comes from this DiGA: proven, so the request log says it."""
     if exchange := CURRENT.get():
         exchange.pairing_id = pairing_id or exchange.pairing_id
         exchange.client_id = client_id or exchange.client_id
 
 
-def names(pairing_id: str) -> None:
-    """A token of ours, or a code, names this pairing, whoever presents it: its patient shall see what is refused."""
+def names_pairing(pairing_id: str) -> None:
+    """An authentic token or code names this pairing, whoever presents it: its patient shall see what is refused."""
     if exchange := CURRENT.get():
-        exchange.named = pairing_id
+        exchange.named_pairing = pairing_id
 
 
-def named() -> str | None:
-    """The pairing that was named."""
+def named_pairing() -> str | None:
+    """The pairing of `names_pairing`, None when no token or code named one."""
     exchange = CURRENT.get()
-    return exchange.named if exchange else None
+    return exchange.named_pairing if exchange else None
 
 
-def refused(code: str, text: str) -> None:
-    """The request was refused with this error; the log keeps of `text` what is ours."""
+def answered_error(code: str, text: str) -> None:
+    """The request is answered with this error; the request log keeps of `text` what no caller wrote."""
     if exchange := CURRENT.get():
         exchange.error = (code, text)
 
 
 async def audited(pool: asyncpg.Pool, entry: NewEntry) -> None:
-    """The request in hand goes into the audit trail: with its record, before its answer; at once where none is kept."""
+    """Put `entry` into the audit trail: with the record of the request in hand, before its answer leaves; at once where
+    no record is kept."""
     exchange = CURRENT.get()
     if exchange is None or exchange.entries is None:
         await add(pool, entry)
@@ -84,10 +85,10 @@ async def audited(pool: asyncpg.Pool, entry: NewEntry) -> None:
         exchange.entries.append(entry)
 
 
-def told(former: NewEntry | None, **detail: object) -> None:
-    """What is `audited` says this instead, as it is known by now. What is stored already stays as it is."""
+def amend(entry: NewEntry | None, **detail: object) -> None:
+    """Add `detail` to an entry that was `audited` and still waits for its record. One that is stored stays as it is."""
     exchange = CURRENT.get()
     if exchange is not None and exchange.entries:
         exchange.entries[:] = [
-            one._replace(detail={**one.detail, **detail}) if one is former else one for one in exchange.entries
+            one._replace(detail={**one.detail, **detail}) if one is entry else one for one in exchange.entries
         ]

@@ -16,7 +16,7 @@ from starlette.responses import RedirectResponse, Response
 from ddr.fhir.outages import HEADER, Outage
 from ddr.http.asgi import Scope, header
 from ddr.http.core import Core
-from ddr.http.exchange import concerns, refused
+from ddr.http.exchange import answered_error, concerns
 from ddr.http.pages import PROBLEMS, error_page
 from ddr.oauth.errors import NO_STORE, RETRY_SECONDS, OAuthError, error_response
 from ddr.oauth.parameters import query
@@ -92,7 +92,7 @@ async def _note_refusal(core: Core, request_uri: str, diga: Diga) -> None:
 
 def _error_response(scope: Scope, error: PageError) -> Response:
     """A page for a browser, JSON for everyone else (AS-032)."""
-    refused(error.error, error.problem.replace("_", " "))
+    answered_error(error.error, error.problem.replace("_", " "))
     outage = Outage.DEPENDENCY_FAILED if error.status == HTTPStatus.SERVICE_UNAVAILABLE else None
     if "text/html" in (header(scope, "accept") or ""):
         return error_page(scope, error.status, error.problem, {HEADER: outage} if outage else {})

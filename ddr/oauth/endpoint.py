@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from ddr.http.caller import presented
 from ddr.http.core import Core
-from ddr.http.exchange import named
+from ddr.http.exchange import named_pairing
 from ddr.oauth.client import authenticate
 from ddr.oauth.errors import OAuthError, error_response
 from ddr.oauth.parameters import form
@@ -69,8 +69,8 @@ async def _record(core: Core, request: Request, refused: Event, error: OAuthErro
         core.pool,
         refused,
         core.clock(),
-        patient_id=await patient_of(core.pool, named()),
+        patient_id=await patient_of(core.pool, named_pairing()),
         client_id=diga.client_id,
-        pairing_id=named(),
+        pairing_id=named_pairing(),
         detail={"endpoint": request.url.path, "error": error.error, "description": error.description},
     )

@@ -8,7 +8,7 @@ from starlette.responses import JSONResponse
 
 from ddr.call import refused_unless_told
 from ddr.fhir.outages import HEADER, MEMBER, Outage
-from ddr.http.exchange import refused, request_id
+from ddr.http.exchange import answered_error, request_id
 from ddr.ratelimit import PUSHED_REQUESTS, limited
 
 NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
@@ -90,7 +90,7 @@ def too_many_requests(retry_seconds: int, most: int) -> OAuthError:
 def error_response(error: OAuthError) -> JSONResponse:
     """`error` as application/json, never cached; `request_id` is what the operator finds it by."""
     refused_unless_told(error.error)
-    refused(error.error, error.description)
+    answered_error(error.error, error.description)
     told = {"error": error.error, "error_description": error.description}
     why = {MEMBER: error.outage} if error.outage else {}
     found_by = {"request_id": request} if (request := request_id()) else {}

@@ -7,7 +7,7 @@ from functools import partial
 from starlette.responses import Response
 
 from ddr.http.core import Core
-from ddr.http.exchange import concerns, names
+from ddr.http.exchange import concerns, names_pairing
 from ddr.oauth import pkce, refresh_tokens
 from ddr.oauth.endpoint import Call
 from ddr.oauth.errors import OAuthError, invalid_grant
@@ -49,7 +49,7 @@ async def _issued_to_client(call: Call, presented: str) -> Code:
     code = await tokens.load_code(call.core.pool, sha256(presented))
     if code is None or code.client_id != call.diga.client_id:
         if code is not None and (family := await _family_of(call, code)):
-            names(family.pairing_id)
+            names_pairing(family.pairing_id)
         raise _unusable()
     return code
 
@@ -58,7 +58,7 @@ async def _family(call: Call, code: Code) -> Family:
     family = await _family_of(call, code)
     if family is None:
         raise _unusable()
-    names(family.pairing_id)
+    names_pairing(family.pairing_id)
     concerns(family.pairing_id)
     return family
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from starlette.responses import Response
 
-from ddr.http.exchange import concerns, names
+from ddr.http.exchange import concerns, names_pairing
 from ddr.oauth import refresh_tokens, rotation
 from ddr.oauth.endpoint import Call
 from ddr.oauth.errors import OAuthError, excessive_scope, invalid_grant, malformed_scope
@@ -71,7 +71,7 @@ def _named(call: Call, presented: str) -> _Named:
     name = call.core.ids.decode(contents.grant_id)
     if name is None or name[0] is not Kind.GRANT:
         raise _unusable()
-    names(contents.pairing_id)
+    names_pairing(contents.pairing_id)
     return _Named(contents.pairing_id, name[1])
 
 
