@@ -36,7 +36,10 @@ SELECTOR = re.compile(r"\b(ddr_\w+)(?:\{([^}]*)\})?")
 BY = re.compile(r"\bby \(([^)]*)\)")
 CGM = "continuous-glucose-measurement"
 HOUR = 3_600_000
+OF_PROMETHEUS = {"job", "instance"}
 WAIT_SECONDS = 60
+# Told for each host by itself; the others of a host are the whole recorder's.
+OF_A_HOST = ("DdrRequestLogSpooled", "DdrClocksDiffer", "DdrCertificateEnds", "DdrWorkerRestarts", "DdrLoopLags")
 LATE = {"ddr_token_decisions_total", "ddr_resources_sent_total", "ddr_upload_items_total", "ddr_registry_age_seconds"}
 
 
@@ -86,7 +89,7 @@ async def test_an_expression_asks_for_what_is_told(live: Scrape, expression: str
         assert name in labels, name
         assert {part.split("=")[0].rstrip("!~") for part in selector.split(",") if part} <= labels[name]
     for grouped in BY.findall(expression):
-        asked = {label.strip() for label in grouped.split(",")}
+        asked = {label.strip() for label in grouped.split(",")} - OF_PROMETHEUS
         assert all(asked <= labels[name] for name, _ in selected), asked
 
 
@@ -98,7 +101,7 @@ async def test_the_dashboard_shows_every_metric(live: Scrape) -> None:
 
 
 async def test_no_label_of_ours_is_one_that_prometheus_gives_itself(live: Scrape) -> None:
-    assert not {"job", "instance"} & {label for sample in live.samples for label in sample.labels}
+    assert not OF_PROMETHEUS & {label for sample in live.samples for label in sample.labels}
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["alert"])
@@ -120,3 +123,22 @@ def test_a_host_that_is_silent_beside_others_is_told() -> None:
     """What the others tell is not absent: only Prometheus itself knows of each, by the job of the runbook."""
     (job,) = re.findall(r"job_name: (\w+)", (ROOT / "docs/runbook.md").read_text())
     assert f'up{{job="{job}"}} == 0' in EXPRESSIONS["DdrDown"]
+
+
+def test_an_alert_names_the_host_that_it_is_about() -> None:
+    """Workers are counted anew on each host, so a sum over them all says nothing of one."""
+    for name in OF_A_HOST:
+        summed = re.search(r"\b(sum|max|min)\b", EXPRESSIONS[name])
+        assert not summed or "by (instance" in EXPRESSIONS[name], name
+
+
+def test_the_first_error_of_a_worker_is_told() -> None:
+    """No rate sees it: it makes the series that others are compared with."""
+    (rule,) = (one for one in RULES if one["alert"] == "DdrErrors")
+    (series,) = {f"{name}{{{labels}}}" for name, labels in SELECTOR.findall(rule["expr"])}
+    assert f"{series} unless {series} offset 15m" in rule["expr"]
+    assert "for" not in rule, "one is enough"
+
+
+def test_a_database_that_is_away_is_told_where_nobody_asks() -> None:
+    assert 'or max(ddr_background_failing_since_seconds{work="status"}) > 0' in EXPRESSIONS["DdrDatabaseDown"]
