@@ -18,7 +18,7 @@ from ddr.imports.calls import KEY
 from ddr.imports.model import BLOOD_GLUCOSE, MEAN
 from ddr.imports.naming import value_in
 
-Row = Mapping[str, Any]
+Row = Mapping[str, Any]  # of table measurement
 
 ERROR = "entered-in-error"
 MOST_TIMES = 20  # that are asked for at once
@@ -37,94 +37,92 @@ def minutes_around(times: Iterable[int]) -> tuple[list[int], list[int]]:
     return [ordered[at] - MINUTE_MS for at, _ in parts], [ordered[end - 1] + MINUTE_MS for _, end in parts]
 
 
-class Told(NamedTuple):
-    """What is to be done: rows to store, those not to store by key, each with the row that says the same, rows to
-    revise as they are wanted, and further stored ones that give way, as they are to be revised."""
+class Deduplicated(NamedTuple):
+    """What to write so that no value is there twice."""
 
-    new: list[Row]
-    there: dict[str, Row]
-    revised: list[Row]
-    giving: list[Row]
+    new: list[Row]  # to insert
+    same_as: dict[str, Row]  # not to insert, by key: the stored or new row that says the same
+    revised: list[Row]  # stored rows that the request changes, as they become
+    giving_way: list[Row]  # further stored rows of imports, as they become: entered in error
 
 
-def told_apart(new: Sequence[Row], revised: Sequence[Row], around: Iterable[Row]) -> Told:
-    """What to store so that no value is there twice: an import's gives way to an app's that says the same.
+def deduplicated(new: Sequence[Row], revised: Sequence[Row], around: Iterable[Row]) -> Deduplicated:
+    """Where an import's row says the same as an app's, the import's is not stored, or becomes entered in error.
 
     `new`: rows to be stored; `revised`: stored rows as they are to become; `around`: at least what is stored of their
-    MIVs within the minutes around them, and not deleted. The same is what has one code, one value or set of components
-    (see `_said`), and times less than a minute apart.
+    MIVs within the minutes around them, and not deleted. Two rows say the same when their `_content` is equal and their
+    times are less than a minute apart.
     """
     stored = {row["measurement_no"]: row for row in (*around, *revised)}
-    apps = _by_content(row for row in (*stored.values(), *new) if not _imported(row) and _stands(row))
-    files = {value_in(row["measurement_key"]): row for row in stored.values() if _imported(row)}
-    there = {
-        row["measurement_key"]: same for row in new if (same := _same(row, apps) or _brought(row, files)) is not None
-    }
+    apps = _by_content(row for row in (*stored.values(), *new) if not _is_imported(row) and _is_valid(row))
+    imported = {value_in(row["measurement_key"]): row for row in stored.values() if _is_imported(row)}
+    same_as: dict[str, Row] = {}
+    for row in new:
+        if _is_imported(row):
+            same = _of_app(row, apps) or imported.get(value_in(row["measurement_key"]))
+            if same is not None:
+                same_as[row["measurement_key"]] = same
     written = {row["measurement_key"] for row in (*new, *revised)}
-    giving = {}
+    giving_way = {}
     for number, row in stored.items():
-        same = _same(row, apps)
+        same = _of_app(row, apps)
         if same is not None and not written.isdisjoint((row["measurement_key"], same["measurement_key"])):
-            giving[number] = _withdrawn(row)
-    wanted = [giving.pop(row["measurement_no"], row) for row in revised]
-    return Told([row for row in new if row["measurement_key"] not in there], there, wanted, list(giving.values()))
-
-
-def _brought(row: Row, files: Mapping[str, Row]) -> Row | None:
-    """What another file has brought of this value."""
-    return files.get(value_in(row["measurement_key"])) if _imported(row) else None
+            giving_way[number] = _entered_in_error(row)
+    new = [row for row in new if row["measurement_key"] not in same_as]
+    revised = [giving_way.pop(row["measurement_no"], row) for row in revised]
+    return Deduplicated(new, same_as, revised, list(giving_way.values()))
 
 
 def _by_content(rows: Iterable[Row]) -> dict[tuple[Any, ...], list[Row]]:
     found: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
     for row in rows:
-        found[_said(row)].append(row)
+        found[_content(row)].append(row)
     return found
 
 
-def _imported(row: Row) -> bool:
+def _is_imported(row: Row) -> bool:
     return str(row["measurement_key"]).startswith(KEY)
 
 
-def _stands(row: Row) -> bool:
+def _is_valid(row: Row) -> bool:
     return bool(row["status"] != ERROR)
 
 
-def _same(row: Row, apps: Mapping[tuple[Any, ...], Sequence[Row]]) -> Row | None:
-    """The app's row that says what this one of an import says."""
-    if not _imported(row) or not _stands(row):
+def _of_app(row: Row, apps: Mapping[tuple[Any, ...], Sequence[Row]]) -> Row | None:
+    """The row of an app that says what this valid row of an import says; None for rows of apps, too."""
+    if not _is_imported(row) or not _is_valid(row):
         return None
-    near = (app for app in apps.get(_said(row), ()) if abs(row["effective_ms"] - app["effective_ms"]) < MINUTE_MS)
-    return next((app for app in near if _parts(row) <= _parts(app)), None)
+    near = (app for app in apps.get(_content(row), ()) if abs(row["effective_ms"] - app["effective_ms"]) < MINUTE_MS)
+    return next((app for app in near if _components(row) <= _components(app)), None)
 
 
-def _said(row: Row) -> tuple[Any, ...]:
-    """What a measurement says, as numbers: 5.50 and 5.5 are equal.
+def _content(row: Row) -> tuple[Any, ...]:
+    """What was measured, to be compared: code, unit, comparator and number, or code and components.
 
-    A file does not tell in what blood a meter measured, and seldom has the mean of a blood pressure: an app that knows
-    more says the same.
+    Numbers are compared as such: 5.50 and 5.5 are equal. A file does not tell in what blood a meter measured, and
+    seldom has the mean of a blood pressure: an app that knows more says the same.
     """
     if row["value"] is not None:
         code = "glucose" if row["code"] in BLOOD_GLUCOSE else row["code"]
         return code, row["unit"], row["comparator"], Decimal(row["value"])
-    return row["code"], frozenset(part for part in _parts(row) if part[0] != MEAN)
+    return row["code"], frozenset(part for part in _components(row) if part[0] != MEAN)
 
 
-def _parts(row: Row) -> frozenset[tuple[str, Decimal | None]]:
-    """The components of a measurement; none of one that has a value."""
+def _components(row: Row) -> frozenset[tuple[str, Decimal | None]]:
+    """Code and number of each component; none of a measurement that has a value itself."""
     parts = () if row["value"] is not None else exact_value(row["content"]).get("component", ())
-    return frozenset((_code(part), _amount(part)) for part in parts)
+    return frozenset((_code(part), _number(part)) for part in parts)
 
 
-def _code(part: Mapping[str, Any]) -> str:
-    return str(part["code"]["coding"][0]["code"])
+def _code(component: Mapping[str, Any]) -> str:
+    return str(component["code"]["coding"][0]["code"])
 
 
-def _amount(part: Mapping[str, Any]) -> Decimal | None:
-    quantity = part.get("valueQuantity")
+def _number(component: Mapping[str, Any]) -> Decimal | None:
+    quantity = component.get("valueQuantity")
     return None if quantity is None else Decimal(str(quantity["value"]))
 
 
-def _withdrawn(row: Row) -> Row:
+def _entered_in_error(row: Row) -> Row:
     content = exact_value(row["content"]) | {"status": ERROR}
     return {**row, "status": ERROR, "content": exact_json(content)}

@@ -14,7 +14,7 @@ from ddr.fhir.representation import exact_json, exact_value
 from ddr.gateway.corrections import next_status
 from ddr.gateway.measurement_rules import Upload
 from ddr.gateway.problem import Problem, conflict, repeated, unauthorized
-from ddr.gateway.same_value import Told, minutes_around, told_apart
+from ddr.gateway.same_value import Deduplicated, deduplicated, minutes_around
 from ddr.gateway.sources import Sources, derivation
 from ddr.gateway.writing import writing
 from ddr.http.core import Core
@@ -86,16 +86,16 @@ async def _store_there(core: Core, patient_id: UUID, uploads: Sequence[Upload]) 
         await check_right(conn, patient_id, core.clock())
         now_ms, sources = locked[0]["stamp_ms"], Sources(devices)
         wave = await _planned(core, uploads, sources, Known(stored))
-        told = told_apart(wave.new, wave.revised, around)
-        numbers = await store.next_numbers(conn, len(told.new))
+        rows = deduplicated(wave.new, wave.revised, around)
+        numbers = await store.next_numbers(conn, len(rows.new))
         writes = (
-            *appearing(patient_id, [*told.new, *told.revised], _floors(core, now_ms), now_ms),
-            *store.inserting(patient_id, told.new, numbers, now_ms),
+            *appearing(patient_id, [*rows.new, *rows.revised], _floors(core, now_ms), now_ms),
+            *store.inserting(patient_id, rows.new, numbers, now_ms),
             Said(device_store.HEARD, (patient_id, sources.device_nos(), now_ms)),
         )
         await each_there(conn, patient_id, writes)
-        await store.revise(conn, patient_id, [*told.revised, *told.giving], now_ms)
-    return wave.answers | await _answers(core, told, numbers)
+        await store.revise(conn, patient_id, [*rows.revised, *rows.giving_way], now_ms)
+    return wave.answers | await _answers(core, rows, numbers)
 
 
 def _device_keys(uploads: Sequence[Upload]) -> list[str]:
@@ -147,11 +147,11 @@ async def _store_wave(
     written = [*wave.new, *wave.revised]
     mivs, times = list({row["miv_url"] for row in written}), [row["effective_ms"] for row in written]
     around = await store.around(conn, patient_id, mivs, *minutes_around(times)) if written else []
-    told = await aside(len(written) + len(around) > LARGE_ITEMS, told_apart, wave.new, wave.revised, around)
-    await targets_appear(conn, patient_id, [*told.new, *told.revised], _floors(core, now_ms), now_ms)
-    numbers = await store.insert(conn, patient_id, told.new, now_ms)
-    await store.revise(conn, patient_id, [*told.revised, *told.giving], now_ms)
-    return wave.answers | await _answers(core, told, numbers)
+    rows = await aside(len(written) + len(around) > LARGE_ITEMS, deduplicated, wave.new, wave.revised, around)
+    await targets_appear(conn, patient_id, [*rows.new, *rows.revised], _floors(core, now_ms), now_ms)
+    numbers = await store.insert(conn, patient_id, rows.new, now_ms)
+    await store.revise(conn, patient_id, [*rows.revised, *rows.giving_way], now_ms)
+    return wave.answers | await _answers(core, rows, numbers)
 
 
 class _Wave(NamedTuple):
@@ -181,18 +181,18 @@ async def _planned(core: Core, uploads: Sequence[Upload], sources: Sources, know
     return wave
 
 
-async def _answers(core: Core, told: Told, numbers: Sequence[int]) -> dict[str, Answer | Problem]:
-    """What became of each that was written, new ones under `numbers`, and of those that an app says."""
+async def _answers(core: Core, rows: Deduplicated, numbers: Sequence[int]) -> dict[str, Answer | Problem]:
+    """The answers by key: new rows, stored under `numbers`; those that are there already; revised ones."""
     made: dict[str, Row] = {}
     answers: dict[str, Answer | Problem] = {}
     breath = Breath()
-    for row, number in zip(told.new, numbers, strict=True):
+    for row, number in zip(rows.new, numbers, strict=True):
         await breath.take()
         made[row["measurement_key"]] = numbered = {**row, "measurement_no": number}
         answers[row["measurement_key"]] = _answer(core, numbered, "created")
-    for key, row in told.there.items():
+    for key, row in rows.same_as.items():
         answers[key] = _answer(core, made.get(row["measurement_key"], row), "unchanged") | {"key": key}
-    for row in told.revised:
+    for row in rows.revised:
         answers[row["measurement_key"]] = _answer(core, row, "updated")
     return answers
 

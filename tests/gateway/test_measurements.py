@@ -15,7 +15,7 @@ import httpx
 import orjson
 import pytest
 
-from ddr.gateway.same_value import MOST_TIMES, Told, minutes_around, told_apart
+from ddr.gateway.same_value import MOST_TIMES, Deduplicated, deduplicated, minutes_around
 from ddr.http.core import Core
 from ddr.store.measurements.appearance import targets_appear
 from ddr.store.measurements.measurements import by_keys
@@ -265,7 +265,7 @@ async def test_what_lies_between_the_values_of_a_request_is_not_looked_at(client
     """A patient's values of years may lie between two of them."""
     hours = [f"2026-11-20T{hour:02}:00:00Z" for hour in range(8)]
     await post(client, **{f"m{hour}": glucose(effective=at) for hour, at in enumerate(hours)})
-    with patch("ddr.gateway.storing.told_apart", wraps=told_apart) as told:
+    with patch("ddr.gateway.storing.deduplicated", wraps=deduplicated) as told:
         await post(client, **{f"import-{at}": glucose(effective=hours[at], value=130) for at in (0, 7)})
     (_, _, around), _ = told.call_args
     assert [row["measurement_key"] for row in around] == ["m0", "m7"]
@@ -276,11 +276,11 @@ async def test_many_values_are_told_apart_beside_the_event_loop(
 ) -> None:
     on_the_loop: list[bool] = []
 
-    def watched(*given: Any) -> Told:
+    def watched(*given: Any) -> Deduplicated:
         on_the_loop.append(threading.current_thread() is threading.main_thread())
-        return told_apart(*given)
+        return deduplicated(*given)
 
-    monkeypatch.setattr("ddr.gateway.storing.told_apart", watched)
+    monkeypatch.setattr("ddr.gateway.storing.deduplicated", watched)
     monkeypatch.setattr("ddr.gateway.storing.LARGE_ITEMS", 2)
     for keys in (("a", "b"), ("c", "d", "e")):
         await post(client, **{key: glucose() for key in keys})
