@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ddr.series.grid import Grid, last_second, whole_second
+from ddr.series.packing import Reading, decode
 from ddr.series.status import PRELIMINARY, State, settled, settles
 
 
@@ -28,6 +29,10 @@ class Chunk:
     def state(self) -> State:
         """The state as stored."""
         return State(self.status, self.version, self.updated_ms)
+
+    def readings(self, period_ms: int) -> list[Reading]:
+        """The exact readings, shown or not, in ascending order; `period_ms` is that of the sensor."""
+        return decode(self.times, self.vals, self.start_ms, period_ms)
 
 
 def empty_chunk(k: int, start_ms: int, state: State) -> Chunk:
@@ -55,15 +60,16 @@ class Epoch:
         ends = (row.get(name) for name in ("until_ms", "sensor_ended_ms", "device_ended_ms", "expiration_ms"))
         end_ms = min((end for end in ends if end is not None), default=None)
         return cls(
-            Grid(row["from_ms"], row["period_ms"], row["span_ms"], row["until_ms"]),
-            row["buffering_ms"],
-            delay_ms,
-            row.get("complete_until_ms"),
-            None if end_ms is None else whole_second(end_ms),  # as chunks start: none has less than a second to go
-            row["tail_k"],
-            row["tail_start_ms"],
-            row.get("expiration_ms"),
-            row.get("registered_ms", 0),
+            grid=Grid.of(row),
+            buffering_ms=row["buffering_ms"],
+            delay_ms=delay_ms,
+            complete_until_ms=row.get("complete_until_ms"),
+            # at a whole second, as chunks start there: none has less than a second to go
+            expected_until_ms=None if end_ms is None else whole_second(end_ms),
+            tail_k=row["tail_k"],
+            tail_start_ms=row["tail_start_ms"],
+            expires_ms=row.get("expiration_ms"),
+            registered_ms=row.get("registered_ms", 0),
         )
 
     def end(self, start_ms: int) -> int:

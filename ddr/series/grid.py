@@ -5,7 +5,9 @@ Every instant is in milliseconds since 1970; starts and ends of chunks are whole
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, Self
 
 SECOND = 1000
 LONGEST_SPAN = 14 * 86_400 * SECOND  # a step between two readings has to fit into 31 bits (ddr.series.packing)
@@ -57,6 +59,11 @@ class Grid:
     period_ms: int
     span_ms: int
     until_ms: int | None = None
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> Self:
+        """From the columns of an epoch and its sensor."""
+        return cls(row["from_ms"], row["period_ms"], row["span_ms"], row["until_ms"])
 
     @property
     def slots(self) -> int:

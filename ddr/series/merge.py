@@ -10,7 +10,7 @@ from types import MappingProxyType
 from ddr.series.chain import Cut, cut
 from ddr.series.epoch import Chunk, Epoch, empty_chunk
 from ddr.series.grid import least_slots, whole_second
-from ddr.series.packing import ERROR, Reading, decode, encode
+from ddr.series.packing import ERROR, Reading, encode
 from ddr.series.rivals import surplus
 from ddr.series.slots import place, winners
 from ddr.series.status import PRELIMINARY, WITHDRAWN, State, advanced, created, withdrawn
@@ -49,34 +49,44 @@ def merge(
     new = list(new)
     k, expected_ms, opened = _opened(epoch, stored, min(new)[0] if new else None)
     before = {chunk.k: chunk for chunk in opened}
-    live = [chunk for chunk in stored if chunk.status != WITHDRAWN]
-    known = {reading for chunk in opened for reading in _readings(chunk, epoch)}
-    accepted, hidden, rivals = set(new) - known, set[Reading](), set[Reading]()
+    known = {reading for chunk in opened for reading in chunk.readings(epoch.grid.period_ms)}
+    accepted = set(new) - known
     if not accepted and not cover_ms:
-        return Merge([], live[-1] if live else None, accepted, hidden)
-    shown = [*stored, *epoch.placeholders(now_ms)]
-    last_k = max((chunk.k for chunk in shown if chunk.status != WITHDRAWN), default=-1)
-    after: list[Chunk] = []
-    cover_ms = max(cover_ms, epoch.overdue_before(now_ms))  # what is shown from now on is new, and so it is stored
-    together = sorted(known | accepted)
-    left_out = set(surplus(together, accepted, came))
+        return Merge([], _last_live(stored), accepted, set())
+    readings = sorted(known | accepted)
+    left_out = set(surplus(readings, accepted, came))
     if left_out:
-        together = [reading for reading in together if reading not in left_out]
-        hidden, rivals = accepted & left_out, set(left_out)
-    for part in live_parts(epoch, before, together, k, expected_ms, last_k, cover_ms):
+        readings = [reading for reading in readings if reading not in left_out]
+    hidden, rivals = accepted & left_out, set(left_out)
+    shown = [*stored, *epoch.placeholders(now_ms)]
+    cover_ms = max(cover_ms, epoch.overdue_before(now_ms))  # what is shown from now on is new, and so it is stored
+    after: list[Chunk] = []
+    for part in live_parts(epoch, before, readings, k, expected_ms, last_number(shown), cover_ms):
         after.append(revised(epoch, epoch, before.get(part.k), part, now_ms))
-        if after[-1].filled < len(part.readings):
+        if after[-1].filled < len(part.readings):  # several readings in one slot
             chosen = winners(part.readings, part.start_ms, epoch.grid.period_ms).values()
             hidden.update(accepted.intersection(part.readings).difference(chosen))
             rivals.update(_rivals(part.readings))
-    gone = without_place(shown, k + len(after), epoch, now_ms)
-    kept = [chunk for chunk in live if chunk.k < k + len(after)]
+    end_k = k + len(after)
+    gone = without_place(shown, end_k, epoch, now_ms)
     after = trimmed(after, epoch, now_ms)
+    tail = after[-1] if after else _last_live(chunk for chunk in stored if chunk.k < end_k)
     changed = [chunk for chunk in after + gone if chunk is not before.get(chunk.k)]
-    return Merge(changed, after[-1] if after else kept[-1] if kept else None, accepted, hidden, rivals, left_out)
+    return Merge(changed, tail, accepted, hidden, rivals, left_out)
+
+
+def last_number(chunks: Iterable[Chunk]) -> int:
+    """The number of the last of `chunks` that is not withdrawn, -1 when there is none."""
+    return max((chunk.k for chunk in chunks if chunk.status != WITHDRAWN), default=-1)
+
+
+def _last_live(chunks: Iterable[Chunk]) -> Chunk | None:
+    live = [chunk for chunk in chunks if chunk.status != WITHDRAWN]
+    return live[-1] if live else None
 
 
 def _rivals(readings: Sequence[Reading]) -> Iterator[Reading]:
+    """Those of ascending `readings` that share their instant with another one."""
     for first, second in pairwise(readings):
         if first[0] == second[0]:
             yield first
@@ -92,7 +102,7 @@ def live_parts(
     last_k: int,
     cover_ms: int,
 ) -> Iterator[Cut]:
-    """The chunks of ascending `readings` as ddr.series.chain.cut, and what of `known` is live again after them.
+    """The chunks of ascending `readings` as ddr.series.chain.cut, and those of `known` that are `revived` after them.
 
     An empty one has no place beyond the end of the series.
     """
@@ -102,13 +112,13 @@ def live_parts(
             return
         yield part
         k, expected_ms = part.k + 1, part.start_ms + epoch.grid.span_ms
-    yield from again(epoch, known, k, expected_ms)
+    yield from revived(epoch, known, k, expected_ms)
 
 
-def again(epoch: Epoch, known: Mapping[int, Chunk], k: int, start_ms: int) -> Iterator[Cut]:
-    """The withdrawn chunks from number `k` on that can get readings again: they are live at once.
+def revived(epoch: Epoch, known: Mapping[int, Chunk], k: int, start_ms: int) -> Iterator[Cut]:
+    """The withdrawn chunks from number `k` on, expected at `start_ms`, that can get readings again: now they are empty.
 
-    They would appear by time, in the place where they are expected now, under an id that is known.
+    Else they would appear as placeholders later, under ids that DiGA know as entered in error.
     """
     while (before := known.get(k)) and before.status == WITHDRAWN and not epoch.over(start_ms):
         yield Cut(k, start_ms, ())
@@ -152,10 +162,6 @@ def _precedes(epoch: Epoch, chunk: Chunk, first_ms: int | None) -> bool:
     # without a reading it would take one up to its last slot's end (ddr.series.chain)
     bound = epoch.grid.bound(chunk.start_ms) if chunk.times else chunk.start_ms + epoch.grid.span_ms
     return bound <= first_ms
-
-
-def _readings(chunk: Chunk, epoch: Epoch) -> list[Reading]:
-    return decode(chunk.times, chunk.vals, chunk.start_ms, epoch.grid.period_ms)
 
 
 def revised(epoch: Epoch, former: Epoch, before: Chunk | None, part: Cut, now_ms: int) -> Chunk:

@@ -10,9 +10,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ddr.series.epoch import Chunk, Epoch
-from ddr.series.merge import Merge, live_parts, revised, trimmed, without_place
+from ddr.series.merge import Merge, last_number, live_parts, revised, trimmed, without_place
 from ddr.series.packing import Reading
-from ddr.series.status import WITHDRAWN
 
 
 def recut(
@@ -31,8 +30,7 @@ def recut(
     k, expected_ms = (anchor.k + 1, anchor.start_ms + epoch.grid.span_ms) if anchor else (0, epoch.grid.first_start)
     cover_ms = max(_cover(epoch), epoch.overdue_before(now_ms))
     shown = [*stored, *former.placeholders(now_ms)]
-    last_k = max((chunk.k for chunk in shown if chunk.status != WITHDRAWN), default=-1)
-    parts = list(live_parts(epoch, known, readings, k, expected_ms, last_k, cover_ms))
+    parts = list(live_parts(epoch, known, readings, k, expected_ms, last_number(shown), cover_ms))
     live = trimmed([revised(epoch, former, known.get(part.k), part, now_ms) for part in parts], former, now_ms)
     gone = without_place(shown, k + len(parts), former, now_ms)
     changed = [chunk for chunk in live + gone if chunk != known.get(chunk.k)]

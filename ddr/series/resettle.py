@@ -6,12 +6,12 @@ was shown under the former ones becomes stored fact, and what is shown otherwise
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from ddr.series.epoch import Chunk, Epoch, empty_chunk
-from ddr.series.merge import Merge, again, trimmed
-from ddr.series.packing import decode, decode_values, encode
+from ddr.series.merge import Merge, revived, trimmed
+from ddr.series.packing import decode_values, encode
 from ddr.series.reading import Rules
 from ddr.series.status import AMENDED, FINAL, PRELIMINARY, WITHDRAWN, State, advanced, created, moved, withdrawn
 
@@ -37,13 +37,11 @@ def resettled(epoch: Epoch, former: Epoch, stored: Sequence[Chunk], now_ms: int)
         _appeared(epoch, known.get(new.k), new, now_ms) for new in epoch.placeholders(now_ms) if new.k not in shown
     ]
     k, start_ms = (kept[-1].k + 1, kept[-1].start_ms + epoch.grid.span_ms) if kept else (0, epoch.grid.first_start)
-    for part in again(epoch, known, k, start_ms):
+    for part in revived(epoch, known, k, start_ms):
         before = known[part.k]
         kept.append(_appeared(epoch, before, empty_chunk(part.k, part.start_ms, before.state), now_ms))
-    while (
-        kept and kept[-1].k not in known and kept[-1] == epoch.placeholder(kept[-1].k, now_ms) == shown.get(kept[-1].k)
-    ):
-        kept.pop()  # it is shown as before without being stored
+    while kept and kept[-1].k not in known and _is_shown_anyway(kept[-1], epoch, shown, now_ms):
+        kept.pop()
     changed = [chunk for chunk in [*kept, *gone] if chunk != known.get(chunk.k)]
     return Merge(changed, kept[-1] if kept else None, set(), set())
 
@@ -53,28 +51,31 @@ def restated(epoch: Epoch, stored: Sequence[Chunk], now_ms: int, rules: Rules) -
 
     What is stored beyond them is what it would be, had they been known before.
     """
-    shown = [chunk for chunk in [*stored, *epoch.placeholders(now_ms)] if chunk.status != WITHDRAWN]
-    states = [epoch.shown(chunk, now_ms) for chunk in shown]
-    told = [chunk.filled > 0 or state.status != PRELIMINARY for chunk, state in zip(shown, states, strict=True)]
-    kept = [
-        _with(
-            _within(chunk, epoch, rules),
-            (advanced(state, changed, complete=False, now_ms=now_ms) if changed else None) or state,
-        )
-        for chunk, state, changed in zip(shown, states, told, strict=True)
-    ]
-    known = {chunk.k: chunk for chunk in stored}
+    kept: list[Chunk] = []
+    for chunk in [*stored, *epoch.placeholders(now_ms)]:
+        if chunk.status != WITHDRAWN:
+            shown = epoch.shown(chunk, now_ms)
+            has_data = chunk.filled > 0 or shown.status != PRELIMINARY
+            state = advanced(shown, has_data, complete=False, now_ms=now_ms) or shown
+            kept.append(_with(_within(chunk, epoch, rules), state))
     kept = trimmed(kept, epoch, now_ms)
-    return Merge([c for c in kept if c != known.get(c.k)], kept[-1] if kept else None, set(), set())
+    known = {chunk.k: chunk for chunk in stored}
+    changed = [chunk for chunk in kept if chunk != known.get(chunk.k)]
+    return Merge(changed, kept[-1] if kept else None, set(), set())
+
+
+def _is_shown_anyway(chunk: Chunk, epoch: Epoch, shown: Mapping[int, Chunk], now_ms: int) -> bool:
+    """True for an empty chunk that is shown now and was before without being stored."""
+    return chunk == epoch.placeholder(chunk.k, now_ms) == shown.get(chunk.k)
 
 
 def _within(chunk: Chunk, epoch: Epoch, rules: Rules) -> Chunk:
     """The chunk with values beyond the limits as such; different ones of one instant become one."""
     if all(rules.within(raw) == raw for raw in set(decode_values(chunk.vals))):
         return chunk
-    readings = decode(chunk.times, chunk.vals, chunk.start_ms, epoch.grid.period_ms)
-    within = sorted({(time, rules.within(raw)) for time, raw in readings})
-    times, vals = encode(within, chunk.start_ms, epoch.grid.period_ms)
+    period_ms = epoch.grid.period_ms
+    within = sorted({(time, rules.within(raw)) for time, raw in chunk.readings(period_ms)})
+    times, vals = encode(within, chunk.start_ms, period_ms)
     return replace(chunk, times=times, vals=vals)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import asyncpg
 
-from ddr.series.epoch import Epoch
+from ddr.series.grid import Grid
 from ddr.series.packing import Reading
 from ddr.store.database.stamps import lock_patient
 from ddr.store.devices.devices import heard
@@ -14,7 +14,7 @@ from ddr.store.gateways.claims import leave_out, note_rivals, stand
 from ddr.store.gateways.uploads import note_upload, taken_back
 from ddr.store.series.chunks import Outcome, lock_epoch_rows, readings_between
 from ddr.store.series.giving_way import give_way
-from ddr.store.series.recut import Piece, recut_series
+from ddr.store.series.recut import pieces_at, recut_series
 from ddr.store.series.sensors import Sensor, check_limits
 
 TOGETHER = 100  # readings that stand at once: the planner compares each with all claims of their span
@@ -45,7 +45,7 @@ async def correct_readings(
         if upload_key is not None:
             await note_upload(conn, patient_id, sensor_no, upload_key, readings, stamp_ms)
         gone = await taken_back(conn, patient_id, sensor_no, readings[0][0], readings[-1][0])
-        grids = [Epoch.of(row, delay_ms).grid for row in rows]
+        grids = [Grid.of(row) for row in rows]
         new: set[Reading] = set()
         for reading in readings:
             if reading in gone:
@@ -65,8 +65,7 @@ async def correct_readings(
         for part in (ordered[at : at + TOGETHER] for at in range(0, len(ordered), TOGETHER)):
             await stand(conn, patient_id, sensor_no, part, stamp_ms, newest=True)
             await leave_out(conn, patient_id, sensor_no, [time for time, _ in part], ())
-        touched = [row for row, grid in zip(rows, grids, strict=True) if any(grid.holds(time) for time in values)]
-        await recut_series(conn, [Piece(row, row) for row in touched], stamp_ms, delay_ms, before, new)
+        await recut_series(conn, pieces_at(rows, values), stamp_ms, delay_ms, before, new)
         if sensor.beside_import:
             await give_way(conn, sensor, sorted(new), stamp_ms, delay_ms)
     return outcome

@@ -6,11 +6,11 @@ from uuid import UUID
 
 import asyncpg
 
-from ddr.series.epoch import Epoch
+from ddr.series.grid import Grid
 from ddr.store.gateways.claims import without
 from ddr.store.gateways.uploads import taken_back
 from ddr.store.series.chunks import lock_epoch_rows
-from ddr.store.series.recut import Piece, recut_series
+from ddr.store.series.recut import pieces_at, recut_series
 
 _DELETE = """
     UPDATE upload SET deleted_ms = $4
@@ -33,10 +33,8 @@ async def delete_upload(
         own = gone.intersection(zip(upload["times"], upload["vals"], strict=True))
         instants = {time for time, _ in own}
         gone = {reading for reading in gone if reading[0] in instants}  # with what had gone of them before
-        grids = [Epoch.of(row, delay_ms).grid for row in rows]
-        touched = [row for row, grid in zip(rows, grids, strict=True) if any(grid.holds(time) for time, _ in gone)]
         change = await without(conn, patient_id, sensor_no, gone, now_ms)
+        grids = [Grid.of(row) for row in rows]
         added = {reading for reading in change.added if any(grid.holds(reading[0]) for grid in grids)}
-        pieces = [Piece(row, row) for row in touched]
-        await recut_series(conn, pieces, now_ms, delay_ms, gone | change.removed, added)
+        await recut_series(conn, pieces_at(rows, instants), now_ms, delay_ms, gone | change.removed, added)
     return True

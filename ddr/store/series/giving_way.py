@@ -14,11 +14,10 @@ from uuid import UUID
 import asyncpg
 
 from ddr.imports.calls import KEY
-from ddr.series.epoch import Epoch
 from ddr.series.packing import Reading
 from ddr.store.devices.devices import OF_IMPORT
 from ddr.store.series.chunks import lock_epoch_rows, readings_between
-from ddr.store.series.recut import Piece, recut_series
+from ddr.store.series.recut import pieces_at, recut_series
 from ddr.store.series.sensors import Sensor
 
 # `s` is a sensor of an app's device `d`, `o` one of the same device and kind that an import registered.
@@ -62,10 +61,7 @@ async def give_way(
         if imported:
             own = await readings_between(conn, sensor, from_ms - half, until_ms + half)
             gone = doubled(imported, (time for time, _ in own), half)
-            grids = [Epoch.of(epoch, delay_ms).grid for epoch in epochs]
-            held = [any(grid.holds(time) for time, _ in gone) for grid in grids]
-            pieces = [Piece(epoch, epoch) for epoch, holds in zip(epochs, held, strict=True) if holds]
-            await recut_series(conn, pieces, now_ms, delay_ms, gone)
+            await recut_series(conn, pieces_at(epochs, [time for time, _ in gone]), now_ms, delay_ms, gone)
 
 
 def doubled(imported: Iterable[Reading], times: Iterable[int], half_ms: int) -> set[Reading]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -10,8 +10,9 @@ import asyncpg
 
 from ddr.aside import LARGE_CHUNKS, aside
 from ddr.series.epoch import Chunk, Epoch
+from ddr.series.grid import Grid
 from ddr.series.merge import Merge
-from ddr.series.packing import Reading, decode
+from ddr.series.packing import Reading
 from ddr.series.recut import recut
 from ddr.store.devices.devices import Row
 from ddr.store.series.chunks import write
@@ -30,6 +31,11 @@ class Piece:
     former: Row | None
 
 
+def pieces_at(rows: Iterable[Row], times: Collection[int]) -> list[Piece]:
+    """Of the epochs `rows` (chunks.lock_epoch_rows) those, unchanged, that hold one of these instants."""
+    return [Piece(row, row) for row in rows if any(map(Grid.of(row).holds, times))]
+
+
 class UnplacedReadings(Exception):
     """A stored reading belongs to none of the epochs: it would be lost."""
 
@@ -42,12 +48,10 @@ async def recut_series(
     removed: Collection[Reading] = frozenset(),
     added: Collection[Reading] = frozenset(),
 ) -> None:
-    """Give each reading of these epochs but those in `removed`, and those in `added`, to the epoch of its time.
+    """Give each stored reading of these epochs, without `removed` and with `added`, to the epoch of its time.
 
-    Stores the chunks.
-
-    The epochs are those of one locked sensor, and all that share readings. `delay_ms` as for merge_readings.
-    Raises UnplacedReadings.
+    The chunks are cut anew from that, and stored. The epochs are those of one locked sensor, and all that share
+    readings. `delay_ms` as for merge_readings. Raises UnplacedReadings.
     """
     if not pieces:
         return
@@ -69,7 +73,7 @@ def _cuts(
 ) -> Iterator[tuple[int, Epoch, Merge]]:
     """What to write for each epoch. Raises UnplacedReadings."""
     period_ms = pieces[0].row["period_ms"]
-    known = {reading for chunks in stored.values() for chunk in chunks for reading in _readings(chunk, period_ms)}
+    known = {reading for chunks in stored.values() for chunk in chunks for reading in chunk.readings(period_ms)}
     readings = sorted(known.difference(removed).union(added))
     epochs = [Epoch.of(piece.row, delay_ms) for piece in pieces]
     own: list[list[Reading]] = [[] for _ in epochs]
@@ -91,7 +95,3 @@ async def chunks_of(conn: asyncpg.Connection, patient_id: UUID, numbers: Sequenc
     for row in await conn.fetch(_ALL_CHUNKS, patient_id, numbers):
         found.setdefault(row["epoch_no"], []).append(chunk_of(row))
     return found
-
-
-def _readings(chunk: Chunk, period_ms: int) -> list[Reading]:
-    return decode(chunk.times, chunk.vals, chunk.start_ms, period_ms)
