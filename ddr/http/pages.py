@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from html import escape
 from typing import NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from starlette.responses import HTMLResponse, Response
 
 from ddr.call import refused_unless_told
-from ddr.http.asgi import Scope, header
+from ddr.http.asgi import Scope, cookie, header
 from ddr.http.operator import Operator, operator_of
 
 STYLESHEET = "/static/style.css"
@@ -181,13 +180,13 @@ _PAGE = """<!doctype html>
 
 
 LANGUAGE_COOKIE = "__Host-language"
-_CHOSEN = re.compile(rf"(?:^|[;&\s])(?:{LANGUAGE_COOKIE}|lang)=(de|en)(?:$|[;&\s])")
+LANGUAGES = ("de", "en")
 
 
 def chosen_language(scope: Scope) -> str | None:
     """The language that the switch of the page says: `lang` of the query, as the link does; None without one."""
-    found = _CHOSEN.search(scope.get("query_string", b"").decode("latin-1"))
-    return found[1] if found else None
+    query = parse_qsl(scope.get("query_string", b"").decode("latin-1"))
+    return next((value for name, value in query if name == "lang" and value in LANGUAGES), None)
 
 
 def other_language(lang: str) -> str:
@@ -203,10 +202,10 @@ def remember_language(scope: Scope, response: Response) -> None:
 
 def language(scope: Scope) -> str:
     """'de' or 'en': as chosen now, as chosen before, else as the browser prefers (RFC 9110 section 12.5.4)."""
-    before = _CHOSEN.search(header(scope, "cookie") or "")
-    if chosen := chosen_language(scope) or (before and before[1]):
-        return chosen
-    weights = {"de": 0.0, "en": 0.0}
+    for chosen in (chosen_language(scope), cookie(scope, LANGUAGE_COOKIE)):
+        if chosen in LANGUAGES:
+            return chosen
+    weights = dict.fromkeys(LANGUAGES, 0.0)
     for part in (header(scope, "accept-language") or "").lower().split(","):
         tag, _, parameter = part.strip().partition(";")
         primary = tag.partition("-")[0].strip()

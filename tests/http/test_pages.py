@@ -28,6 +28,28 @@ def test_german_unless_english_is_preferred(accept: str | None, expected: str) -
     assert language({"headers": headers}) == expected
 
 
+@pytest.mark.parametrize(
+    ("query", "kept", "expected"),
+    [
+        ("", "__Host-language=en", "en"),
+        ("", "a=b; __Host-language=en; c=d", "en"),
+        ("lang=de", "__Host-language=en", "de"),
+        ("request_uri=x&lang=en", "", "en"),
+        ("", "lang=en", "de"),  # the manufacturer's shop may have one for all of its hosts
+        ("", "a=b __Host-language=en", "de"),
+        ("", "\xa0__Host-language=en", "de"),  # no browser sees the prefix of that one
+        ("", "__Host-language=fr", "de"),
+        ("lang=fr", "__Host-language=en", "en"),
+        ("__Host-language=en", "", "de"),
+        ("request_uri=a%26lang=en", "", "de"),
+        ("mylang=en", "", "de"),
+    ],
+)
+def test_only_the_switch_chooses_a_language(query: str, kept: str, expected: str) -> None:
+    headers = [(b"cookie", kept.encode("latin-1"))] if kept else []
+    assert language({"query_string": query.encode(), "headers": headers}) == expected
+
+
 @pytest.mark.parametrize("problem", PROBLEMS)
 def test_error_pages(problem: str) -> None:
     response = error_page({"headers": [(b"accept-language", b"en")]}, 400, problem, {"Retry-After": "5"})
