@@ -129,7 +129,7 @@ def send(client: httpx.Client, method: str, path: str, body: dict[str, Any]) -> 
             sent_at = datetime.now(UTC).isoformat(timespec="seconds")
             answer = client.request(method, path, json=body, headers={"sent-at": sent_at})
         except httpx.TransportError as error:
-            print(f"no answer ({type(error).__name__}), again in {pause:.1f} s")
+            print(f"no answer ({str(error) or type(error).__name__}), again in {pause:.1f} s")
         else:
             if answer.status_code < 500 and answer.status_code not in (408, 429):
                 answer.raise_for_status()

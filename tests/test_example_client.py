@@ -89,6 +89,23 @@ def test_a_time_to_come_again_may_be_a_date(retry_after: str, seconds: float, mo
     assert waited == [seconds]
 
 
+def test_why_there_is_no_answer_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Before: "no answer (ConnectError)" for ever, also where `--ca` was the wrong file."""
+    faults = [httpx.ConnectError("certificate verify failed"), httpx.ReadTimeout("")]
+
+    def recorder_of(_: httpx.Request) -> httpx.Response:
+        if faults:
+            raise faults.pop(0)
+        return httpx.Response(200)
+
+    monkeypatch.setattr(example.time, "sleep", lambda seconds: None)
+    with httpx.Client(transport=httpx.MockTransport(recorder_of), base_url="https://recorder") as client:
+        example.send(client, "PUT", "devices/cgm", {})
+    assert capsys.readouterr().out == (
+        "no answer (certificate verify failed), again in 0.5 s\nno answer (ReadTimeout), again in 1.0 s\n"
+    )
+
+
 def test_what_the_recorder_refuses_is_kept_apart(tmp_path: Path) -> None:
     outbox = example.Outbox(tmp_path / "outbox.sqlite")
     outbox.add(*READINGS[0])

@@ -21,6 +21,7 @@ from joserfc.jwk import Key, KeySet, import_key
 from ddr.durations import HOUR_MS
 from ddr.identity.errors import ProviderUnavailable
 from ddr.proxies import client_arguments
+from ddr.reasons import in_words
 from ddr.settings import Settings
 
 TIMEOUT = httpx.Timeout(10)
@@ -148,8 +149,8 @@ class Provider:
             async with asyncio.timeout(LONGEST_SECONDS):
                 response = await self.http.send(request)
             content = response.json()
-        except (httpx.HTTPError, ssl.SSLError, TimeoutError, ValueError):
-            raise ProviderUnavailable("no answer") from None
+        except (httpx.HTTPError, ssl.SSLError, TimeoutError, ValueError) as error:
+            raise ProviderUnavailable(f"no answer: {in_words(error)}") from None
         if response.status_code not in (200, *statuses) or not isinstance(content, dict):
             raise ProviderUnavailable(f"status {response.status_code}")
         return content

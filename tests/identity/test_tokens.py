@@ -7,6 +7,8 @@ import hmac
 import json
 from base64 import urlsafe_b64encode
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -16,10 +18,12 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from joserfc import jwt
 from joserfc.jwk import OKPKey
 
+from ddr.demo.certs import authority, server_certificate
 from ddr.identity.errors import LoginRefused, ProviderUnavailable
 from ddr.identity.provider import AGAIN_MS, FRESH_MS, GOOD_MS, Description, Provider
 from ddr.identity.tokens import LEEWAY_MS, read_access_token, read_id_token
 from ddr.settings import Settings
+from ddr.tls.context import public_context
 from tests.support.clock import Clock
 from tests.support.openid import AUDIENCE, CLIENT_ID, OpenIdProvider, new_key
 
@@ -275,7 +279,22 @@ async def test_an_answer_that_comes_drop_by_drop_is_none(
     async with asyncio.timeout(5):
         with pytest.raises(ProviderUnavailable):
             await Provider(oidc_settings, clock, transport).description()
-    assert [(one.message, vars(one)["fault"]) for one in caplog.records] == [("login.provider_away", "no answer")]
+    away = ("login.provider_away", "no answer: TimeoutError")
+    assert [(one.message, vars(one)["fault"]) for one in caplog.records] == [away]
+
+
+async def test_a_provider_whose_certificate_is_not_trusted_is_away_for_that_reason(
+    oidc_settings: Settings, clock: Clock, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    own = server_certificate(tmp_path, authority(tmp_path))
+    server = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0, ssl=public_context(own.cert, own.key))
+    issuer = f"https://localhost:{server.sockets[0].getsockname()[1]}"
+    provider = Provider(replace(oidc_settings, oidc_issuer=issuer), clock)
+    async with server:
+        with pytest.raises(ProviderUnavailable):
+            await provider.description()
+    await provider.close()
+    assert "certificate verify failed" in vars(caplog.records[0])["fault"]
 
 
 @pytest.mark.parametrize("jwks_uri", ["https://[", "https://x:99999/", "http://konto.example/keys", None])
