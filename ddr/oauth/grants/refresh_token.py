@@ -31,66 +31,75 @@ from ddr.store.outages import reports
 log = logging.getLogger(__name__)
 
 
+class _Presented(NamedTuple):
+    """An authentic refresh token as it was presented, the grant that it names, and the one token that follows it."""
+
+    token: str
+    pairing_id: str
+    grant_no: int
+    successor: str
+
+
 async def refresh(call: Call) -> Response:
     """New tokens for the current refresh token; the same ones again for a repetition within seconds.
 
     The seconds are those in which the recorder could be asked (ddr.http.presence). They do not run for a client that
     had hung up before it was answered, was told 503 for a rotation that was made, or whose worker was killed around it.
     """
-    presented = required(call.parameters, "refresh_token")
-    named = _named(call, presented)
-    successor = refresh_tokens.successor(call.core.secrets["refresh-tokens"], presented)
-    # Who asks for fewer scopes may ask for too many: that is judged before anything changes.
-    family = None if "scope" in call.parameters else await _rotate(call, named, presented, successor)
-    if family is not None:
+    presented = _presented(call)
+    if "scope" not in call.parameters and (family := await _rotate(call, presented)):  # nearly always: one statement
         concerns(family.pairing_id)
-        scopes = standing_scopes(family, call.diga)
-    else:
-        family = await _issued_to_client(call, named)
-        outcome = await _usable(call, family, presented)
-        scopes = _not_widened(call, standing_scopes(family, call.diga))
-        if outcome is Rotation.AHEAD and not await _adopt(call, family, presented, successor):
-            raise _unusable()
-        if outcome is Rotation.ROTATE and not await _rotate(call, named, presented, successor):
-            return await refresh(call)  # another request was faster; what it left behind is judged anew
-    answer = token_response(call.core, family, scopes, successor, call.core.clock())
-    return Tokens(answer, partial(let_repeat, call.core, *named, sha256(successor)))
+        return _answer(call, presented, family, standing_scopes(family, call.diga))
+    # What cannot be rotated is judged. Who asks for fewer scopes may ask for too many: that is judged before anything
+    # changes.
+    family = await _issued_to_client(call, presented)
+    outcome = await _judged(call, family, presented)
+    scopes = _not_widened(call, standing_scopes(family, call.diga))
+    if outcome is Rotation.AHEAD and not await _adopt(call, family, presented):
+        raise _unusable()
+    if outcome is Rotation.ROTATE and not await _rotate(call, presented):
+        return await refresh(call)  # another request was faster; what it left behind is judged anew
+    return _answer(call, presented, family, scopes)
 
 
-class _Named(NamedTuple):
-    """What an authentic refresh token names."""
-
-    pairing_id: str
-    grant_no: int
-
-
-def _named(call: Call, presented: str) -> _Named:
-    contents = refresh_tokens.read(call.core.secrets["refresh-tokens"], presented)
+def _presented(call: Call) -> _Presented:
+    """The token of the request. Raises invalid_grant for one that is not ours."""
+    token, secret = required(call.parameters, "refresh_token"), call.core.secrets["refresh-tokens"]
+    contents = refresh_tokens.read(secret, token)
     if contents is None:
         raise _unusable()
     name = call.core.ids.decode(contents.grant_id)
     if name is None or name[0] is not Kind.GRANT:
         raise _unusable()
     names_pairing(contents.pairing_id)
-    return _Named(contents.pairing_id, name[1])
+    return _Presented(token, contents.pairing_id, name[1], refresh_tokens.successor(secret, token))
 
 
-async def _issued_to_client(call: Call, named: _Named) -> Family:
+def _answer(call: Call, presented: _Presented, family: Family, scopes: Scopes) -> Response:
+    """The tokens; when the client hangs up before they leave, the presented token may be repeated."""
+    answer = token_response(call.core, family, scopes, presented.successor, call.core.clock())
+    return Tokens(answer, partial(_let_repeat, call, presented))
+
+
+def _let_repeat(call: Call, presented: _Presented) -> None:
+    let_repeat(call.core, presented.pairing_id, presented.grant_no, sha256(presented.successor))
+
+
+async def _issued_to_client(call: Call, presented: _Presented) -> Family:
     """The family of a token of this client; another client's token is refused and left as it is."""
-    family = await tokens.find_family(call.core.pool, *named, call.arrived_ms)
+    family = await tokens.find_family(call.core.pool, presented.pairing_id, presented.grant_no, call.arrived_ms)
     if family is None or family.client_id != call.diga.client_id:
         raise _unusable()
     concerns(family.pairing_id)
     return family
 
 
-async def _usable(call: Call, family: Family, presented: str) -> Rotation:
-    """ROTATE, REPEAT or AHEAD; a reused token ends its family, and only that (AS-027).
+async def _judged(call: Call, family: Family, presented: _Presented) -> Rotation:
+    """ROTATE, REPEAT or AHEAD. Raises invalid_grant for a token that was reused or has expired.
 
-    One that was not used for too long ends with it: a clock that is set back does not bring it back.
-
-    A token that is neither may be one that the database forgot, because it was restored from a backup. That is nobody's
-    theft, so nothing ends.
+    A reused one ends its family, and only that (AS-027). What looks like it is none when the answer to the last
+    rotation may have been lost with its worker (REPEAT), or when the database forgot the token because it was restored
+    from a backup (AHEAD). An expired one ends its family, too: a clock that is set back does not bring it back.
     """
     core = call.core
 
@@ -98,18 +107,19 @@ async def _usable(call: Call, family: Family, presented: str) -> Rotation:
         return core.presence.there_ms(from_ms, until_ms, core.notices.closed(TOKEN))
 
     repeat_ms = core.settings.refresh_repeat_seconds * 1000
-    outcome = rotation.decide(family, sha256(presented), call.arrived_ms, repeat_ms, there_ms)
-    if outcome is Rotation.REUSE and await _went_with_its_worker(call, family, presented):
-        return Rotation.REPEAT
-    if outcome is Rotation.REUSE and await _is_ahead(call, family, presented):
-        return Rotation.AHEAD
-    if outcome is Rotation.REUSE:
-        await tokens.revoke_family(core.pool, family, Event.REFRESH_REUSED, call.arrived_ms)
-    if outcome is Rotation.EXPIRED and not family.ended and family.refresh_expires_ms is not None:
-        await tokens.expire_family(core.pool, family, call.arrived_ms)
-    if outcome in (Rotation.REUSE, Rotation.EXPIRED):
-        raise _unusable()
-    return outcome
+    match rotation.decide(family, sha256(presented.token), call.arrived_ms, repeat_ms, there_ms):
+        case Rotation.REUSE if await _went_with_its_worker(call, family, presented):
+            return Rotation.REPEAT
+        case Rotation.REUSE if await _is_ahead(call, family, presented):
+            return Rotation.AHEAD
+        case Rotation.REUSE:
+            await tokens.revoke_family(core.pool, family, Event.REFRESH_REUSED, call.arrived_ms)
+        case Rotation.EXPIRED:
+            if not family.ended and family.refresh_expires_ms is not None:
+                await tokens.expire_family(core.pool, family, call.arrived_ms)
+        case outcome:
+            return outcome
+    raise _unusable()
 
 
 def _not_widened(call: Call, scopes: Scopes) -> Scopes:
@@ -128,14 +138,16 @@ def _not_widened(call: Call, scopes: Scopes) -> Scopes:
     return asked
 
 
-async def _rotate(call: Call, named: _Named, presented: str, successor: str) -> Family | None:
+async def _rotate(call: Call, presented: _Presented) -> Family | None:
+    """The family, whose current token is the successor from now on; None when the presented one was not the current
+    one, or the client's grant does not stand."""
     now_ms = call.core.clock()
     asked = Rotate(
-        named.pairing_id,
-        named.grant_no,
+        presented.pairing_id,
+        presented.grant_no,
         call.arrived_ms,
-        sha256(presented),
-        sha256(successor),
+        sha256(presented.token),
+        sha256(presented.successor),
         now_ms,
         now_ms + call.core.settings.refresh_token_seconds * 1000,
         call.certificate_sha256,
@@ -146,24 +158,25 @@ async def _rotate(call: Call, named: _Named, presented: str, successor: str) -> 
         return await rotations.rotate(call.core.pool, asked)
     except FAULTS as error:
         if fault_of(error) == UNAVAILABLE:  # it may have been made all the same
-            let_repeat(call.core, *named, asked.successor_sha256)
+            _let_repeat(call, presented)
         raise
 
 
-async def _went_with_its_worker(call: Call, family: Family, presented: str) -> bool:
+async def _went_with_its_worker(call: Call, family: Family, presented: _Presented) -> bool:
     """Whether the answer to the last rotation may have been lost with the worker that made it."""
-    if sha256(presented) != family.previous_sha256 or family.rotated_ms is None:
+    if sha256(presented.token) != family.previous_sha256 or family.rotated_ms is None:
         return False
     return await reports.lost_around(call.core.pool, family.rotated_ms, call.arrived_ms)
 
 
-async def _is_ahead(call: Call, family: Family, presented: str) -> bool:
+async def _is_ahead(call: Call, family: Family, presented: _Presented) -> bool:
+    """Whether the token comes after the one that this database takes for the current one."""
     secret, current = call.core.secrets["refresh-tokens"], family.refresh_sha256
     assert current is not None  # else it had been judged EXPIRED
-    return not await asyncio.to_thread(refresh_tokens.leads_to, secret, presented, current)
+    return not await asyncio.to_thread(refresh_tokens.leads_to, secret, presented.token, current)
 
 
-async def _adopt(call: Call, family: Family, presented: str, successor: str) -> bool:
+async def _adopt(call: Call, family: Family, presented: _Presented) -> bool:
     """After a declared restore, once per grant: the token that this database has not seen counts (docs/backup.md).
 
     It must come from the certificate that held the grant, unless the DiGA has another one by now.
@@ -171,9 +184,14 @@ async def _adopt(call: Call, family: Family, presented: str, successor: str) -> 
     now_ms, known = call.core.clock(), family.certificate_sha256
     if known is not None and known != call.certificate_sha256 and known.hex() in call.diga.certificates:
         return False
-    until_ms = refresh_until_ms(call.core, family, now_ms)
     adopted = await restore.adopt(
-        call.core.pool, family, sha256(presented), sha256(successor), until_ms, now_ms, call.certificate_sha256
+        call.core.pool,
+        family,
+        sha256(presented.token),
+        sha256(presented.successor),
+        refresh_until_ms(call.core, family, now_ms),
+        now_ms,
+        call.certificate_sha256,
     )
     if not adopted:
         log.error("refresh.unknown_to_database", extra={"client_id": family.client_id})
