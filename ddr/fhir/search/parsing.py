@@ -52,11 +52,14 @@ def parse_search(resource_type: str, pairs: Pairs, now_ms: int, base: str) -> Se
     _check_cost(filters, has)
     subset = read_subset(resource_type, controls)
     count = 0 if subset.counts_only else _count(_once(controls, "_count"))
+    sort = _sort(resource_type, [value for name, value in controls if name == "_sort"])
+    for name, _ in controls:
+        _check_modifier(name)
     found = Search(
         resource_type,
         filters,
         has,
-        _sort(resource_type, [value for name, value in controls if name == "_sort"]),
+        sort,
         count,
         frozenset(include for name, value in controls for include in _includes(resource_type, name, value)),
         frozenset(include for name, value in controls for include in _revincludes(name, value)),
@@ -162,7 +165,7 @@ def _has(resource_type: str, name: str, text: str, now_ms: int, base: str) -> Ha
 
 
 def _way(resource_type: str, name: str) -> tuple[str, str, str]:
-    """The type that points here, by which reference, and the name of its parameter."""
+    """The parts of `_has:[type]:[reference]:[parameter]`: a type that refers to `resource_type` by this reference."""
     parts = name.split(":", 3)
     if len(parts) != 4 or parts[1] not in PARAMETERS or parts[3].startswith("_has"):
         raise unknown_parameter(name)
@@ -198,29 +201,30 @@ def _total(text: str | None) -> bool:
     return text != "none"
 
 
+def _check_modifier(name: str) -> None:
+    """Refuse a control parameter with a modifier where it has none, and `_has` without its path."""
+    base, colon, _ = name.partition(":")
+    if (colon and base in PLAIN) or name == "_has":
+        raise unknown_parameter(name)
+
+
 def _includes(resource_type: str, name: str, text: str) -> list[Include]:
+    """What `_include` or `_include:iterate` asks for; nothing for any other parameter."""
     base, _, modifier = name.partition(":")
     if base != "_include":
-        return _known_control(name)
+        return []
     if modifier not in ("", "iterate") or name.endswith(":"):
         raise invalid_include(name, text)
     return _paths(resource_type, name, text, iterate=modifier == "iterate")
 
 
 def _revincludes(name: str, text: str) -> list[Include]:
+    """What `_revinclude` asks for; nothing for any other parameter."""
     if not name.startswith("_revinclude"):
         return []
     if name != "_revinclude":
         raise invalid_include(name, text)
     return _paths(None, name, text, iterate=False)
-
-
-def _known_control(name: str) -> list[Include]:
-    """Nothing, for a control parameter that is no _include; refuse modifiers that do not exist."""
-    base, colon, _ = name.partition(":")
-    if (colon and base in PLAIN) or name == "_has":
-        raise unknown_parameter(name)
-    return []
 
 
 def _paths(resource_type: str | None, name: str, text: str, *, iterate: bool) -> list[Include]:
