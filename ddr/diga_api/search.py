@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 from ddr.aside import Breath, aside
@@ -17,6 +17,7 @@ from ddr.diga_api.warnings import codes, covers, warnings
 from ddr.fhir.bundle import INCLUDE, OUTCOME, search_bundle
 from ddr.fhir.device_types import metric_type
 from ddr.fhir.instants import instant
+from ddr.fhir.negotiation import Format
 from ddr.fhir.outcome import malformed
 from ddr.fhir.pieces import entry_pieces, piece, search_document
 from ddr.fhir.search.parsing import parse_search
@@ -32,6 +33,15 @@ from ddr.store.search.pages import Found, first_asked, first_page, later_page
 
 SMALL_ENTRIES = 8  # that take less than a millisecond
 LARGE_ENTRIES = 100  # that are written aside
+
+
+class _Frame(NamedTuple):
+    """What a searchset has around its entries; `notice` is an OperationOutcome with warnings."""
+
+    links: dict[str, str]
+    total: int | None
+    updated: str
+    notice: dict[str, Any] | None
 
 
 class Searcher:
@@ -57,15 +67,15 @@ class Searcher:
             asked,
             lambda view: first_asked(view, self._names, search, self._count(search)),
         )
-        some = asked if asked is not None and len(asked) < len(candidate.mivs) else None
+        only = asked if asked is not None and len(asked) < len(candidate.mivs) else None  # as `Page.asked` has it
         try:
-            return self._gate.charged(access, await self._first(access, request, search, some))
+            return self._gate.charged(access, await self._first(access, request, search, only))
         except BaseException:  # also when the client goes away: what was not answered does not count
             await self._gate.forgive(access)
             raise
 
     async def _first(self, access: Access, request: Request, search: Search, asked: Sequence[str] | None) -> Reply:
-        """`asked` are the MIVs that the search is about, None for all that the DiGA may read."""
+        """The first page; `asked` are the MIVs that the search is about, None for all that the DiGA may read."""
         settings, now_ms = self._core.settings, access.view.now_ms
         search = _within(search, access.scopes)
         count = self._count(search)
@@ -87,6 +97,7 @@ class Searcher:
         return [(name, count if name == "_count" else value) for name, value in request.search_parameters() if value]
 
     async def _later(self, candidate: Candidate, request: Request, pairs: Pairs) -> Reply:
+        """The page that a link leads to. Raises FhirError 400, and 410 for a link that has expired."""
         links = [(name, value) for name, value in pairs if name not in SETTLED]
         if len(links) != 1:
             raise malformed("The link to a further page must be used as it is")
@@ -94,7 +105,7 @@ class Searcher:
         if page.resource_type != candidate.facts.resource_type:
             raise malformed("The link to a further page must be used as it is")
         access = await self._gate.admit(candidate, page.asked, counts=False)
-        request = replace(request, parameters=[*links, *request.representation()])  # which the link self tells
+        request = replace(request, parameters=[*links, *request.representation()])  # the link self has these
         found = await later_page(self._core.pool, access.view, page.search, page.rest)
         return await self._reply(access, request, page.search, found, page.total, page.at_ms, page.next())
 
@@ -108,35 +119,47 @@ class Searcher:
         at_ms: int,
         following: Page | None,
     ) -> Reply:
-        fmt, pretty = request.check_representation()
-        builder, breath = Builder(self._core, access, fmt), Breath()
+        """The searchset of one page. `total` counts the matches of all pages, `at_ms` is Bundle.meta.lastUpdated, and
+        `following` the page that the link next leads to."""
         base = self._core.settings.fhir_base
         links = {"self": _url(base, search, [*self._used(request, search), *request.representation()])}
         if following is not None:
             token = self._links.seal(following, access.pairing_id + access.client_id)
             links["next"] = _url(base, search, [(PARAMETER, token), *request.representation()])
         mivs = [miv for miv in self._core.catalog.mivs if miv.valueset in access.scopes.valuesets]
-        notice = warnings(search, mivs, access.view.terms)
+        frame = _Frame(links, total, instant(at_ms), warnings(search, mivs, access.view.terms))
+        fmt, pretty = request.check_representation()
+        builder = Builder(self._core, access, fmt)
         if pretty or search.subset != WHOLE:
-            resources = []
-            for mode, row, key in builder.entries(found, search):
-                resources.append((mode, search.subset.of(builder.resource(row, key[0]), included=mode == INCLUDE)))
-                await breath.take()
-            builder.counted()
-            if notice is not None:
-                resources.append((OUTCOME, notice))
-            bundle = search_bundle(base, resources, links, total, instant(at_ms))
-            return await aside(len(resources) > LARGE_ENTRIES, request.reply, bundle)
-        entry, entries = entry_pieces(base, fmt), []
+            return await self._of_objects(request, search, found, frame, builder)
+        return await self._of_pieces(fmt, search, found, frame, builder)
+
+    async def _of_objects(
+        self, request: Request, search: Search, found: Found, frame: _Frame, builder: Builder
+    ) -> Reply:
+        """Made of whole resources: for a part of each, or indented."""
+        breath, resources = Breath(), []
+        for mode, row, key in builder.entries(found, search):
+            resources.append((mode, search.subset.of(builder.resource(row, key[0]), included=mode == INCLUDE)))
+            await breath.take()
+        builder.counted()
+        if frame.notice is not None:
+            resources.append((OUTCOME, frame.notice))
+        bundle = search_bundle(self._core.settings.fhir_base, resources, frame.links, frame.total, frame.updated)
+        return await aside(len(resources) > LARGE_ENTRIES, request.reply, bundle)
+
+    async def _of_pieces(self, fmt: Format, search: Search, found: Found, frame: _Frame, builder: Builder) -> Reply:
+        """The same as bytes (ddr.fhir.pieces), which is faster."""
+        breath, entry, entries = Breath(), entry_pieces(self._core.settings.fhir_base, fmt), []
         for mode, row, key in builder.entries(found, search):
             logical_id = self._core.ids.encode(*key)
             entries.append(entry(mode, TYPES[key[0]], logical_id, builder.piece(row, key[0], logical_id)))
             if not len(entries) % SMALL_ENTRIES:
                 await breath.take()
         builder.counted()
-        if notice is not None:
-            entries.append(entry(OUTCOME, "", "", piece(notice, fmt)))
-        return rendered(search_document(entries, links, total, instant(at_ms), fmt), fmt)
+        if frame.notice is not None:
+            entries.append(entry(OUTCOME, "", "", piece(frame.notice, fmt)))
+        return rendered(search_document(entries, frame.links, frame.total, frame.updated, fmt), fmt)
 
 
 def _metric_types(catalog: MivCatalog) -> dict[str, dict[str, Any]]:
@@ -190,6 +213,7 @@ def _asked(candidate: Candidate, search: Search) -> list[str] | None:
 
 
 def _second(search: Search, found: Found, count: int, expires_ms: int, asked: Sequence[str] | None) -> Page | None:
+    """The page after the first one, which has `count` matches; None when there is nothing more."""
     if found.rest_no is None and not found.rest:
         return None
     return Page(
