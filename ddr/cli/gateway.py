@@ -19,7 +19,7 @@ from ddr.store.gateways import certificates as store
 
 HELP = "issue and end tokens of apps, register and revoke certificates of cloud bridges"
 
-Action = Callable[[Settings, asyncpg.Pool], Awaitable[int]]
+Action = Callable[[argparse.Namespace, Settings, asyncpg.Pool], Awaitable[int]]
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -40,66 +40,59 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Do what was asked for; status 1 when it could not be done."""
-    if args.action == "token":
-        return with_database(lambda settings, pool: gateway_token.act(args, settings, pool))
-    return with_database(_ACTIONS[args.action](args))
+    if args.action == "add-certificate":
+        args.der = _certificate(args)  # what is wrong with the arguments needs no database
+    return with_database(lambda settings, pool: _ACTIONS[args.action](args, settings, pool))
 
 
-def _add(args: argparse.Namespace) -> Action:
+def _certificate(args: argparse.Namespace) -> bytes:
+    """The DER of the certificate to be added. Raises CommandError for it, and for what is said of it."""
     if not all(len(text) <= 250 and text.isprintable() for text in (args.name, args.owner, args.purpose)):
         raise CommandError("name, owner and purpose must have at most 250 printable characters")
-    der = _certificate(args.file)
-    said = store.Said(args.name, expires_ms(der), args.owner, args.purpose)
-
-    async def add(_settings: Settings, pool: asyncpg.Pool) -> int:
-        if said.until_ms <= now_ms():
-            raise CommandError(f"certificate {args.file}: has expired")
-        try:
-            await store.add(pool, der, said, now_ms())
-        except store.AlreadyKnown:
-            raise CommandError("this certificate was registered before") from None
-        except Enough:
-            raise CommandError(f"{MOST} certificates have this name already; revoke the former one first") from None
-        print(f"{args.name}: sha256 {fingerprint(der)}, expires {shown_instant(expires_ms(der))}")
-        return 0
-
-    return add
-
-
-def _certificate(file: Path) -> bytes:
-    """The DER of a client certificate."""
     try:
-        der = decode(file.read_text("ascii"))
+        return decode(args.file.read_text("ascii"))
     except (OSError, UnicodeDecodeError, BadCertificate) as error:
-        raise CommandError(f"certificate {file}: {in_words(error)}") from None
-    return der
+        raise CommandError(f"certificate {args.file}: {in_words(error)}") from None
 
 
-def _list(_args: argparse.Namespace) -> Action:
-    async def show(_settings: Settings, pool: asyncpg.Pool) -> int:
-        for row in await store.known(pool):
-            revoked = f", revoked {shown_instant(row['revoked_ms'])}" if row["revoked_ms"] else ""
-            expires = shown_instant(expires_ms(row["certificate"]))
-            print(
-                f"{row['name']}: sha256 {row['certificate_sha256'].hex()},"
-                f" registered {shown_instant(row['created_ms'])}, expires {expires}{revoked}"
-            )
-        return 0
-
-    return show
-
-
-def _revoke(args: argparse.Namespace) -> Action:
-    async def revoke(_settings: Settings, pool: asyncpg.Pool) -> int:
-        try:
-            revoked = await store.revoke(pool, args.name, now_ms())
-        except store.Ambiguous:
-            raise CommandError(f"two certificates are called {args.name!r}; name one by its SHA-256") from None
-        if not revoked:
-            raise CommandError(f"no certificate in force is called {args.name!r}")
-        return 0
-
-    return revoke
+async def _add(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> int:
+    said = store.Said(args.name, expires_ms(args.der), args.owner, args.purpose)
+    if said.until_ms <= now_ms():
+        raise CommandError(f"certificate {args.file}: has expired")
+    try:
+        await store.add(pool, args.der, said, now_ms())
+    except store.AlreadyKnown:
+        raise CommandError("this certificate was registered before") from None
+    except Enough:
+        raise CommandError(f"{MOST} certificates have this name already; revoke the former one first") from None
+    print(f"{args.name}: sha256 {fingerprint(args.der)}, expires {shown_instant(said.until_ms)}")
+    return 0
 
 
-_ACTIONS = {"add-certificate": _add, "list-certificates": _list, "revoke-certificate": _revoke}
+async def _list(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> int:
+    for row in await store.known(pool):
+        revoked = f", revoked {shown_instant(row['revoked_ms'])}" if row["revoked_ms"] else ""
+        expires = shown_instant(expires_ms(row["certificate"]))
+        print(
+            f"{row['name']}: sha256 {row['certificate_sha256'].hex()},"
+            f" registered {shown_instant(row['created_ms'])}, expires {expires}{revoked}"
+        )
+    return 0
+
+
+async def _revoke(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> int:
+    try:
+        revoked = await store.revoke(pool, args.name, now_ms())
+    except store.Ambiguous:
+        raise CommandError(f"two certificates are called {args.name!r}; name one by its SHA-256") from None
+    if not revoked:
+        raise CommandError(f"no certificate in force is called {args.name!r}")
+    return 0
+
+
+_ACTIONS: dict[str, Action] = {
+    "add-certificate": _add,
+    "list-certificates": _list,
+    "revoke-certificate": _revoke,
+    "token": gateway_token.act,
+}

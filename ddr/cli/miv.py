@@ -29,7 +29,7 @@ from ddr.store.registries.sources import claim, read_source, request_reading
 
 HELP = "look after the MIV ValueSets"
 
-Action = Callable[[Settings, asyncpg.Pool], Awaitable[int]]
+Action = Callable[[argparse.Namespace, Settings, asyncpg.Pool], Awaitable[int]]
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -49,98 +49,81 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Do it and print what is then true."""
-    return with_database(_ACTIONS[args.action](args))
+    return with_database(lambda settings, pool: _ACTIONS[args.action](args, settings, pool))
 
 
-def _list(args: argparse.Namespace) -> Action:
-    async def show(settings: Settings, pool: asyncpg.Pool) -> int:
-        state = await read_source(pool, SOURCE)
-        print(f"ZTS read {shown_instant(state.seen_ms)}{f'; fault: {state.fault}' if state.fault else ''}")
-        others = await terminology.kept(pool)
-        for miv in (await current_catalog(settings, pool)).mivs:
-            print(f"{miv.name} {miv.version} in force, {len(miv.codes)} codes, {miv.valueset}")
-            for one in others:
-                if one.name == miv.name and one.content.version != miv.version:
-                    print(f"  {one.content.version} from {one.origin}, imported {shown_instant(one.imported_ms)}")
-        return 0
-
-    return show
+async def _list(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> int:
+    state = await read_source(pool, SOURCE)
+    print(f"ZTS read {shown_instant(state.seen_ms)}{f'; fault: {state.fault}' if state.fault else ''}")
+    others = await terminology.kept(pool)
+    for miv in (await current_catalog(settings, pool)).mivs:
+        print(f"{miv.name} {miv.version} in force, {len(miv.codes)} codes, {miv.valueset}")
+        for one in others:
+            if one.name == miv.name and one.content.version != miv.version:
+                print(f"  {one.content.version} from {one.origin}, imported {shown_instant(one.imported_ms)}")
+    return 0
 
 
-def _check(args: argparse.Namespace) -> Action:
-    async def check(settings: Settings, pool: asyncpg.Pool) -> int:
-        return await _told(pool, await current_catalog(settings, pool))
-
-    return check
+async def _check(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> int:
+    return await _print_waiting(pool, await current_catalog(settings, pool))
 
 
-def _update(args: argparse.Namespace) -> Action:
-    async def update(settings: Settings, pool: asyncpg.Pool) -> int:
-        catalog = await current_catalog(settings, pool)
-        await claim(pool, SOURCE, now_ms(), 0)  # the row must exist; reading out of turn does no harm
-        try:
-            await Zts(settings, pool, now_ms, catalog).read_now()
-        except Exception:  # of an answer that nobody has thought of: noted as a fault, which is told below
-            if not (await read_source(pool, SOURCE)).fault:
-                raise
-        state = await read_source(pool, SOURCE)
-        await request_reading(pool, SOURCE)
-        if state.fault:
-            raise CommandError(f"ZTS: {state.fault}")
-        print("\n".join(f"note: {note}" for note in state.notes) or "the ZTS has nothing new")
-        await _told(pool, await current_catalog(settings, pool))  # what narrows is in force by now
-        return 0
-
-    return update
+async def _update(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> int:
+    catalog = await current_catalog(settings, pool)
+    await claim(pool, SOURCE, now_ms(), 0)  # the row must exist; reading out of turn does no harm
+    try:
+        await Zts(settings, pool, now_ms, catalog).read_now()
+    except Exception:  # of an answer that nobody has thought of: noted as a fault, which is told below
+        if not (await read_source(pool, SOURCE)).fault:
+            raise
+    state = await read_source(pool, SOURCE)
+    await request_reading(pool, SOURCE)
+    if state.fault:
+        raise CommandError(f"ZTS: {state.fault}")
+    print("\n".join(f"note: {note}" for note in state.notes) or "the ZTS has nothing new")
+    await _print_waiting(pool, await current_catalog(settings, pool))  # what narrows is in force by now
+    return 0
 
 
-def _import(args: argparse.Namespace) -> Action:
-    async def take(settings: Settings, pool: asyncpg.Pool) -> int:
-        if args.file.stat().st_size > MAX_ARCHIVE_BYTES:
-            raise CommandError(f"{args.file}: larger than {MAX_ARCHIVE_BYTES} bytes")
-        packed = args.file.read_bytes()
-        try:
-            archive = read_archive(packed)
-        except BadArchive as error:
-            raise CommandError(f"{args.file}: {error}") from None
-        catalog = await current_catalog(settings, pool)
-        origin = f"{archive.name}#{archive.version} ({args.file.name})"
-        async with pool.acquire() as connection, connection.transaction():
-            _, notes = await keep_all(
-                connection, catalog, archive, origin, hashlib.sha256(packed).hexdigest(), now_ms()
-            )
-        print("\n".join(notes) or f"{origin} taken in")
-        await _told(pool, catalog)
-        return 0
-
-    return take
+async def _import(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> int:
+    if args.file.stat().st_size > MAX_ARCHIVE_BYTES:
+        raise CommandError(f"{args.file}: larger than {MAX_ARCHIVE_BYTES} bytes")
+    packed = args.file.read_bytes()
+    try:
+        archive = read_archive(packed)
+    except BadArchive as error:
+        raise CommandError(f"{args.file}: {error}") from None
+    catalog = await current_catalog(settings, pool)
+    origin = f"{archive.name}#{archive.version} ({args.file.name})"
+    async with pool.acquire() as connection, connection.transaction():
+        _, notes = await keep_all(connection, catalog, archive, origin, hashlib.sha256(packed).hexdigest(), now_ms())
+    print("\n".join(notes) or f"{origin} taken in")
+    await _print_waiting(pool, catalog)
+    return 0
 
 
-def _activate(args: argparse.Namespace) -> Action:
-    async def activate(settings: Settings, pool: asyncpg.Pool) -> int:
-        catalog = await current_catalog(settings, pool)
-        miv = catalog.by_name(args.name)
-        if miv is None:
-            raise CommandError(f"no MIV package {args.name}")
-        await _remember_folder(settings, pool, miv.name)
-        found = {one.content.version: one.content for one in await terminology.kept(pool) if one.name == miv.name}
-        if args.version not in found:
-            raise CommandError(f"MIV {miv.name}: version {args.version} is not at hand; see ddr miv list")
-        version = found[args.version]
-        if args.meta:
-            version = MivVersion(version.version, version.valuesets, _meta(args.meta))
-        new = _built(settings, await terminology.in_force(pool), miv.name, version)
-        if args.meta and version.meta:
-            await terminology.complete(pool, miv.name, version.version, version.meta)
-        changed = difference(concepts(miv), concepts(new))
-        moved = await terminology.activate(
-            pool, miv.name, new.version, miv.valueset, list(changed.removed), list(concepts(new)), now_ms()
-        )
-        await request_reading(pool, SOURCE)
-        print(f"MIV {miv.name} {new.version} is in force; {moved} series and measurements changed their MIV")
-        return 0
-
-    return activate
+async def _activate(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> int:
+    catalog = await current_catalog(settings, pool)
+    miv = catalog.by_name(args.name)
+    if miv is None:
+        raise CommandError(f"no MIV package {args.name}")
+    await _remember_folder(settings, pool, miv.name)
+    found = {one.content.version: one.content for one in await terminology.kept(pool) if one.name == miv.name}
+    if args.version not in found:
+        raise CommandError(f"MIV {miv.name}: version {args.version} is not at hand; see ddr miv list")
+    version = found[args.version]
+    if args.meta:
+        version = MivVersion(version.version, version.valuesets, _meta(args.meta))
+    new = _built(settings, await terminology.in_force(pool), miv.name, version)
+    if args.meta and version.meta:
+        await terminology.complete(pool, miv.name, version.version, version.meta)
+    changed = difference(concepts(miv), concepts(new))
+    moved = await terminology.activate(
+        pool, miv.name, new.version, miv.valueset, list(changed.removed), list(concepts(new)), now_ms()
+    )
+    await request_reading(pool, SOURCE)
+    print(f"MIV {miv.name} {new.version} is in force; {moved} series and measurements changed their MIV")
+    return 0
 
 
 def _built(settings: Settings, others: dict[str, MivVersion], name: str, version: MivVersion) -> Miv:
@@ -175,7 +158,7 @@ def _meta(file: Path) -> str:
     return text
 
 
-async def _told(pool: asyncpg.Pool, catalog: MivCatalog) -> int:
+async def _print_waiting(pool: asyncpg.Pool, catalog: MivCatalog) -> int:
     """Print what each waiting version means; 1 when there is one."""
     found = await waiting(pool, catalog)
     for one in found:
@@ -207,7 +190,7 @@ def _codes(changed: Difference) -> list[str]:
     return [f"  {word:8}{system}|{code} {text}" for word, codes in parts for (system, code), text in codes.items()]
 
 
-_ACTIONS: dict[str, Callable[[argparse.Namespace], Action]] = {
+_ACTIONS: dict[str, Action] = {
     "list": _list,
     "check": _check,
     "update": _update,

@@ -28,7 +28,7 @@ HELP = "show what the registries say and said"
 SOURCES = ("diga-vz", "hiis-vz", "zts")
 FOREVER_MS = 2**62
 
-Action = Callable[[Settings, asyncpg.Pool], Awaitable[int]]
+Action = Callable[[argparse.Namespace, Settings, asyncpg.Pool], Awaitable[int]]
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -52,51 +52,40 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Print what was asked for."""
-    return with_database(_ACTIONS[args.action](args))
+    return with_database(lambda settings, pool: _ACTIONS[args.action](args, settings, pool))
 
 
-def _show(args: argparse.Namespace) -> Action:
-    async def show(settings: Settings, pool: asyncpg.Pool) -> int:
-        sources = await store.read_sources(pool)
-        for name in SOURCES:
-            print("\n".join(_state(name, sources.get(name, store.Source()))))
-        for entry, content in (await store.read_entries(pool, "diga-vz")).items():
-            print("\n".join(_diga(entry, content)))
-        missing = await losses.read(pool)
-        print("\n".join(map(_loss, missing)), end="\n" if missing else "")
-        return int(any(one.fault or one.notes for one in sources.values()) or bool(missing))
-
-    return show
+async def _show(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> int:
+    sources = await store.read_sources(pool)
+    for name in SOURCES:
+        print("\n".join(_state(name, sources.get(name, store.Source()))))
+    for entry, content in (await store.read_entries(pool, "diga-vz")).items():
+        print("\n".join(_diga(entry, content)))
+    missing = await losses.read(pool)
+    print("\n".join(map(_loss, missing)), end="\n" if missing else "")
+    return int(any(one.fault or one.notes for one in sources.values()) or bool(missing))
 
 
-def _history(args: argparse.Namespace) -> Action:
-    async def history(settings: Settings, pool: asyncpg.Pool) -> int:
-        rows = await store.history(pool, 0, FOREVER_MS, args.entry)
-        if not rows and args.entry:
-            raise CommandError(f"no registry ever held {args.entry}")
-        for row in rows:
-            until = shown_instant(row["until_ms"]) if row["until_ms"] else "now"
-            print(f"{shown_instant(row['from_ms'])} to {until}  {row['source']}  {row['entry']}")
-            print(f"    {orjson.dumps(_short(row['content'])).decode()}")
-        return 0
-
-    return history
+async def _history(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> int:
+    rows = await store.history(pool, 0, FOREVER_MS, args.entry)
+    if not rows and args.entry:
+        raise CommandError(f"no registry ever held {args.entry}")
+    for row in rows:
+        until = shown_instant(row["until_ms"]) if row["until_ms"] else "now"
+        print(f"{shown_instant(row['from_ms'])} to {until}  {row['source']}  {row['entry']}")
+        print(f"    {orjson.dumps(_short(row['content'])).decode()}")
+    return 0
 
 
-def _at(args: argparse.Namespace) -> Action:
-    async def at(settings: Settings, pool: asyncpg.Pool) -> int:
-        await _check_kept(settings, pool, args.time)
-        entries = await store.entries_at(pool, args.source, args.time)
-        for entry, content in entries.items():
-            lines = (
-                _diga(entry, content) if args.source == "diga-vz" else [f"{entry}  {orjson.dumps(content).decode()}"]
-            )
-            print("\n".join(lines))
-        if not entries:
-            print(f"nothing was known of the {args.source}")
-        return 0
-
-    return at
+async def _at(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> int:
+    await _check_kept(settings, pool, args.time)
+    entries = await store.entries_at(pool, args.source, args.time)
+    for entry, content in entries.items():
+        lines = _diga(entry, content) if args.source == "diga-vz" else [f"{entry}  {orjson.dumps(content).decode()}"]
+        print("\n".join(lines))
+    if not entries:
+        print(f"nothing was known of the {args.source}")
+    return 0
 
 
 async def _check_kept(settings: Settings, pool: asyncpg.Pool, at_ms: int) -> None:
@@ -112,43 +101,34 @@ async def _check_kept(settings: Settings, pool: asyncpg.Pool, at_ms: int) -> Non
         )
 
 
-def _refresh(args: argparse.Namespace) -> Action:
-    async def refresh(settings: Settings, pool: asyncpg.Pool) -> int:
-        for name in SOURCES:
-            await store.request_reading(pool, name)
-        print("the running recorder reads all three registries now; ddr registry show tells what it found")
-        return 0
-
-    return refresh
+async def _refresh(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> int:
+    for name in SOURCES:
+        await store.request_reading(pool, name)
+    print("the running recorder reads all three registries now; ddr registry show tells what it found")
+    return 0
 
 
-def _confirm(args: argparse.Namespace) -> Action:
-    async def confirm(settings: Settings, pool: asyncpg.Pool) -> int:
-        if bool(args.client_id) == args.all:
-            raise CommandError("name the client id of one DiGA, or give --all")
-        count = await losses.confirm(pool, args.client_id)
-        if not count:
-            raise CommandError("no end waits" + (f" for {args.client_id}" if args.client_id else ""))
-        await store.record_event(
-            pool, "diga-vz", now_ms(), "confirmed", {"client_id": args.client_id or "all", "ends": count}
-        )
-        await store.request_reading(pool, "diga-vz")
-        print(f"{count} confirmed; they happen with the next reading, unless the DiGA-VZ gives back what it took away")
-        return 0
-
-    return confirm
+async def _confirm(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> int:
+    if bool(args.client_id) == args.all:
+        raise CommandError("name the client id of one DiGA, or give --all")
+    count = await losses.confirm(pool, args.client_id)
+    if not count:
+        raise CommandError("no end waits" + (f" for {args.client_id}" if args.client_id else ""))
+    await store.record_event(
+        pool, "diga-vz", now_ms(), "confirmed", {"client_id": args.client_id or "all", "ends": count}
+    )
+    await store.request_reading(pool, "diga-vz")
+    print(f"{count} confirmed; they happen with the next reading, unless the DiGA-VZ gives back what it took away")
+    return 0
 
 
-def _report(args: argparse.Namespace) -> Action:
-    async def report(settings: Settings, pool: asyncpg.Pool) -> int:
-        now = now_ms()
-        since_ms = args.since if args.since is not None else now - 7 * DAY_MS
-        await _check_kept(settings, pool, since_ms)
-        found = await inspect(pool, since_ms, now)
-        print(orjson.dumps(asdict(found)).decode() if args.json else "\n".join(_told(found)))
-        return 0
-
-    return report
+async def _report(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> int:
+    now = now_ms()
+    since_ms = args.since if args.since is not None else now - 7 * DAY_MS
+    await _check_kept(settings, pool, since_ms)
+    found = await inspect(pool, since_ms, now)
+    print(orjson.dumps(asdict(found)).decode() if args.json else "\n".join(_report_lines(found)))
+    return 0
 
 
 def _state(name: str, source: store.Source) -> list[str]:
@@ -159,21 +139,21 @@ def _state(name: str, source: store.Source) -> list[str]:
 
 
 def _diga(entry: str, content: Mapping[str, Any]) -> list[str]:
-    state = (
-        "active"
-        if content["listed"] and content["usable"]
-        else "absent"
-        if content.get("absent")
-        else "not listed"
-        if not content["listed"]
-        else "disabled"
-    )
     problems = f" ({'; '.join(content['problems'])})" if content["problems"] else ""
     return [
-        f"{entry}  {content['name']}: {state}{problems}, {len(content['certificates'])} certificates,"
+        f"{entry}  {content['name']}: {_listing(content)}{problems}, {len(content['certificates'])} certificates,"
         f" redirect {content['redirect_uri']}, MIVs {' '.join(map(_miv, content['valuesets'])) or 'none'}",
         *(f"  certificate sha256 {digest}, expires {shown_instant(ends_ms)}" for digest, ends_ms in _ends(content)),
     ]
+
+
+def _listing(content: Mapping[str, Any]) -> str:
+    """How the DiGA-VZ lists a DiGA, in words."""
+    if content["listed"] and content["usable"]:
+        return "active"
+    if content.get("absent"):
+        return "absent"
+    return "disabled" if content["listed"] else "not listed"
 
 
 def _ends(content: Mapping[str, Any]) -> list[tuple[str, int]]:
@@ -204,7 +184,7 @@ def _short(content: Mapping[str, Any]) -> dict[str, Any]:
     return {**content, "certificates": [digest for digest, _ in _ends(content)]}
 
 
-def _told(found: Inspection) -> list[str]:
+def _report_lines(found: Inspection) -> list[str]:
     lines = [f"From {instant(found.from_ms)} until {instant(found.until_ms)}", "", "State"]
     lines += [f"  {line}" for name, source in found.sources.items() for line in _state(name, source)]
     lines += ["", "What changed"]
@@ -220,7 +200,7 @@ def _told(found: Inspection) -> list[str]:
     return lines
 
 
-_ACTIONS: dict[str, Callable[[argparse.Namespace], Action]] = {
+_ACTIONS: dict[str, Action] = {
     "show": _show,
     "history": _history,
     "at": _at,
