@@ -22,6 +22,7 @@ from ddr.store.database.faults import UNAVAILABLE
 from tests.diga_api.conftest import Pair
 from tests.diga_api.test_access import events
 from tests.diga_api.world import CGM, Body
+from tests.support.request_log import fresh_lines
 
 
 @pytest.fixture
@@ -32,8 +33,7 @@ async def core(core: Core, tmp_path: Path) -> Core:
 
 async def records(core: Core, transaction: str) -> list[dict[str, Any]]:
     """What the database's log has of a request."""
-    rows = await core.pool.fetch("SELECT records FROM request_log_fresh")
-    lines = [orjson.loads(line) for row in rows for line in row["records"].splitlines()]
+    lines = [orjson.loads(line) for line in await fresh_lines(core.pool)]
     return [line for line in lines if line["transaction_id"] == transaction]
 
 

@@ -27,6 +27,7 @@ from ddr.store.audit.trail import NewEntry
 from ddr.store.database.pool import connect
 from tests.support.database import migrated_database
 from tests.support.full_disk import full_after
+from tests.support.request_log import fresh_lines
 
 
 def lines(*numbers: int) -> list[bytes]:
@@ -123,8 +124,7 @@ async def own(database_url: str) -> AsyncIterator[asyncpg.Pool]:
 
 
 async def stored(pool: asyncpg.Pool) -> list[bytes]:
-    rows = await pool.fetch("SELECT records FROM request_log_fresh")
-    return sorted(line for row in rows for line in row["records"].splitlines())
+    return sorted(await fresh_lines(pool))
 
 
 async def test_records_of_one_moment_share_rows(own: asyncpg.Pool, tmp_path: Path) -> None:
@@ -219,6 +219,8 @@ async def test_what_a_dead_process_left_is_taken_over_once(own: asyncpg.Pool, tm
     for batch in batches:
         spool.append(batch)
     await store.add(own, batches[0])  # it was in doubt, and had been stored after all
+    with pytest.raises(asyncpg.UniqueViolationError):
+        await store.add(own, batches[0])
     path = cut_off(tmp_path)
     assert in_folder(tmp_path) == (path.stat().st_size, path.stat().st_mtime)
     with taken(path) as held:

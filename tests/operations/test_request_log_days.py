@@ -75,6 +75,26 @@ async def test_what_comes_after_it_is_sealed_is_sealed_once(log: Log) -> None:
     assert (sorted(told[:-1]), proof.faults) == (sorted(lines), [])
 
 
+async def test_rows_of_a_former_version_are_sealed_with_ours(log: Log) -> None:
+    lines = some_lines(today(), 6)
+    former = "INSERT INTO request_log_fresh (run, batch_no, records) VALUES ($1, 1, $2)"
+    await log.pool.execute(former, log.run, b"\n".join(lines[:3]))
+    await seal_lines(log.pool, log.pen, log.settings, log.run, 2, lines[3:], (today() + 1) * DAY_MS)
+    (told,), proof = await log.told()
+    assert (sorted(told[:-1]), proof.faults, proof.entries) == (sorted(lines), [], 6)
+
+
+async def test_a_seal_holds_so_many_bytes_of_lines_however_small_they_are_stored(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "MOST_BYTES", 20_000)
+    lines = [b'{"timestamp":"2026-01-01T00:00:00.000+00:00","same":"%s"}' % (b"x" * 7000)] * 6
+    for number, line in enumerate(lines):
+        await add(log.pool, Batch(log.run, number + 1, line))
+    assert await sealing.seal(log.pool, log.pen, log.settings, (today() + 1) * DAY_MS) == 2
+    assert (await verify_chain(log.pool)).entries == 6
+
+
 async def test_what_is_packed_is_handed_out_and_proven_as_before(log: Log) -> None:
     for day in (today() - 3, today() - 2, today() - 1, today()):
         await log.write(day, 60, 1, 40)
@@ -174,8 +194,9 @@ async def test_of_many_batches_that_come_late_those_that_are_not_sealed_are_stor
     async with touched(log.pool, f"request_log_seal_{as_date(today()):%Y%m%d}") as work:
         await add_late(log.pool, [*late, late[-1]])
     assert 30 <= work.fetched <= 60
-    rows = await log.pool.fetch("SELECT run, batch_no, records FROM request_log_fresh ORDER BY records, run")
-    assert {Batch(**row) for row in rows} == {one for one in late if one.run != log.run or one.batch_no > 30}
+    async with log.pool.acquire() as connection:
+        stored = set(await store.fresh(connection, 100))
+    assert stored == {one for one in late if one.run != log.run or one.batch_no > 30}
 
 
 async def test_a_dump_that_lasts_over_midnight_holds_up_no_seal(log: Log, core: Core) -> None:

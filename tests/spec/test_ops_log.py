@@ -24,6 +24,7 @@ from tests.spec.backend import Backend
 from tests.spec.conftest import received
 from tests.spec.world import CGM, Scene
 from tests.support.recorder import Recorder
+from tests.support.request_log import fresh_lines
 
 ATTRIBUTES = {
     "client_id",
@@ -47,8 +48,7 @@ __all__ = ["received"]
 
 async def raw(ddr: Recorder) -> bytes:
     """Everything that is durable and not sealed."""
-    rows = await ddr.core.pool.fetch("SELECT records FROM request_log_fresh")
-    return b"\n".join(row["records"] for row in rows)
+    return b"\n".join(await fresh_lines(ddr.core.pool))
 
 
 async def records(ddr: Recorder) -> list[Json]:

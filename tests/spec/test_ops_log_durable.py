@@ -22,6 +22,7 @@ import pytest
 
 from tests.cli.recorder import START_SECONDS, Recorder, settings_for
 from tests.support.postgres import own_server
+from tests.support.request_log import fresh_lines
 
 pytestmark = pytest.mark.slow
 PATHS = ("/oauth/jwks", "/fhir/metadata", "/oauth/authorize?client_id=x&request_uri=y", "/status")
@@ -69,11 +70,12 @@ async def recorded(url: str) -> Counter[str]:
     """The ids in the log, sealed or not, with how often they are there."""
     connection = await asyncpg.connect(url)
     try:
-        fresh = [row[0] for row in await connection.fetch("SELECT records FROM request_log_fresh")]
-        sealed = [zlib.decompress(row[0]) for row in await connection.fetch("SELECT packed FROM request_log_seal")]
+        fresh = await fresh_lines(connection)
+        seals = await connection.fetch("SELECT packed FROM request_log_seal")
     finally:
         await connection.close()
-    return Counter(orjson.loads(line)["transaction_id"] for part in fresh + sealed for line in part.splitlines())
+    sealed = [line for row in seals for line in zlib.decompress(row["packed"]).splitlines()]
+    return Counter(orjson.loads(line)["transaction_id"] for line in fresh + sealed)
 
 
 @pytest.mark.requirement("OPS-017")

@@ -22,6 +22,7 @@ from ddr.operations.request_log.verifying import Findings, verify_chain
 from ddr.settings import Settings
 from ddr.store.audit import request_log
 from ddr.store.audit.request_log import Batch
+from ddr.store.audit.request_log_form import inflated
 from tests.support.audit import DAY_MS
 from tests.support.day import today
 
@@ -33,6 +34,12 @@ ANSWERS = (
     ("Transfer", "/fhir/Device/{id}", "GET /fhir/Device/{id}: 404 Not Found", 404, "not-found", "Resource …"),
     ("Transfer", "/fhir/Observation", "GET /fhir/Observation: no answer", None, "client-gone", "ä „quoted“ \\ text"),
 )
+
+
+async def fresh_lines(database: asyncpg.Pool | asyncpg.Connection) -> list[bytes]:
+    """The records that are durable and not sealed, in no order."""
+    rows = await database.fetch("SELECT records FROM request_log_fresh")
+    return [line for row in rows for line in inflated(row["records"]).splitlines()]
 
 
 class Pen:

@@ -8,6 +8,8 @@ from uuid import UUID
 
 import asyncpg
 
+from ddr.aside import in_thread
+from ddr.store.audit.request_log_form import deflated
 from ddr.store.audit.trail import NewEntry
 from ddr.store.database.locks import LOCK, Lock
 from ddr.store.database.pool import Connection
@@ -22,20 +24,20 @@ class Batch:
     records: bytes
 
 
-_ADD = "INSERT INTO request_log_fresh (run, batch_no, records) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING"
+# No ON CONFLICT: its tentative row is one more record in the database's log.
+_ADD = "INSERT INTO request_log_fresh (run, batch_no, records) VALUES ($1, $2, $3)"
 _ADD_BOTH = f"""
-WITH added AS ({_ADD} RETURNING true)
+WITH added AS ({_ADD})
 INSERT INTO audit ({", ".join(NewEntry._fields)})
-SELECT * FROM unnest($4::uuid[], $5::bigint[], $6::text[], $7::text[], $8::text[], $9::jsonb[])
- WHERE EXISTS (SELECT FROM added)"""  # noqa: S608 - names of ours
+SELECT * FROM unnest($4::uuid[], $5::bigint[], $6::text[], $7::text[], $8::text[], $9::jsonb[])"""  # noqa: S608 - names of ours
 
 
 async def add(conn: Connection, batch: Batch, entries: Sequence[NewEntry] = ()) -> None:
     """Store a batch, and with it the entries of the audit trail of the same requests: all of it or nothing.
 
-    Nothing happens when the batch is there already.
+    Raises asyncpg.UniqueViolationError when the batch is there already, stored by `add_late` while this was under way.
     """
-    told = (batch.run, batch.batch_no, batch.records)
+    told = (batch.run, batch.batch_no, deflated(batch.records))
     if entries:
         await conn.execute(_ADD_BOTH, *told, *map(list, zip(*entries, strict=True)))
     else:
@@ -59,7 +61,8 @@ ON CONFLICT DO NOTHING"""
 
 async def add_late(pool: asyncpg.Pool, batches: Sequence[Batch]) -> None:
     """Store batches (one at least) of which nobody knows whether they were stored before: they may even be sealed."""
+    runs, numbers = [batch.run for batch in batches], [batch.batch_no for batch in batches]
+    records = await in_thread(lambda: [deflated(batch.records) for batch in batches])
     async with pool.acquire() as conn, conn.transaction():
         await conn.execute(LOCK, Lock.REQUEST_LOG)
-        told = [(batch.run, batch.batch_no, batch.records) for batch in batches]
-        await conn.execute(_ADD_LATE, *map(list, zip(*told, strict=True)))
+        await conn.execute(_ADD_LATE, runs, numbers, records)

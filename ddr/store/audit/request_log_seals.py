@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, NamedTuple
@@ -10,6 +11,7 @@ from typing import Any, NamedTuple
 import asyncpg
 
 from ddr.store.audit.request_log import Batch
+from ddr.store.audit.request_log_form import inflated
 from ddr.store.database.locks import LOCK, TRY_LOCK, Lock
 from ddr.store.database.pool import Connection
 
@@ -31,7 +33,8 @@ COLUMNS = (
     "form",
 )
 _SEAL = ", ".join(COLUMNS)
-MOST_BYTES = 8 * 1024 * 1024  # under one seal, before they are packed
+MOST_BYTES = 8 * 1024 * 1024  # of lines under one seal, before they are packed
+DEFLATES = 4  # a record comes to a third of its bytes, many in one row to less: so much of them is read at once
 LATELY = 1000  # seals of some hours: no statement is later
 STEP = 20  # seals read at once, each of at most some thousand lines
 AHEAD = 3  # days
@@ -95,9 +98,20 @@ async def fresh(conn: asyncpg.Connection, batches: int) -> list[Batch]:
          WHERE upto - octet_length(records) < $2
         """,
         batches,
-        MOST_BYTES,
+        MOST_BYTES // DEFLATES,
     )
-    return [Batch(**row) for row in rows]
+    return await asyncio.to_thread(_upto, rows, MOST_BYTES)
+
+
+def _upto(rows: Iterable[Row], most: int) -> list[Batch]:
+    """The first of them, with their lines, until those have `most` bytes."""
+    found: list[Batch] = []
+    for row in rows:
+        found.append(Batch(row["run"], row["batch_no"], inflated(row["records"])))
+        most -= len(found[-1].records)
+        if most <= 0:
+            break
+    return found
 
 
 async def end(conn: Connection) -> End:
