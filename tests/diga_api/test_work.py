@@ -20,15 +20,15 @@ INCLUDES = "_include=Observation:device&_include:iterate=DeviceMetric:source"
 
 # Three statements each: the admission with its claim, the data, and the record with its entry of the audit trail.
 LIMITS = {
-    "Observation/{newest}": Work(statements=3, blocks=52, fetched=27, written=4, wal=1_700, transactions=2),
+    "Observation/{newest}": Work(statements=3, blocks=52, fetched=27, written=4, wal=1_300, transactions=2),
     f"Observation?_sort=-date&_count=1&{INCLUDES}": Work(
-        statements=3, blocks=87, fetched=64, written=4, wal=1_800, transactions=2
+        statements=3, blocks=87, fetched=64, written=4, wal=1_400, transactions=2
     ),
     f"Observation?_count=100&{INCLUDES}": Work(
-        statements=3, blocks=118, fetched=104, written=4, wal=1_800, transactions=2
+        statements=3, blocks=118, fetched=104, written=4, wal=1_400, transactions=2
     ),
     f"Observation?_lastUpdated=gt{{now}}&{INCLUDES}": Work(
-        statements=3, blocks=84, fetched=62, written=4, wal=1_800, transactions=2
+        statements=3, blocks=84, fetched=62, written=4, wal=1_400, transactions=2
     ),
 }
 
@@ -38,9 +38,9 @@ AT_ONCE = 8
 # The same for as many patients at once: one goes first, the others share admission, reading and record. A search's own
 # statement is not shared. More rows than for each by itself: tables as small as these are read whole.
 TOGETHER = {
-    "Observation/{newest}": Work(statements=10, blocks=400, fetched=540, written=32, wal=12_500, transactions=6),
+    "Observation/{newest}": Work(statements=10, blocks=400, fetched=540, written=32, wal=10_000, transactions=6),
     f"Observation?_sort=-date&_count=1&{INCLUDES}": Work(
-        statements=16, blocks=670, fetched=820, written=32, wal=13_500, transactions=6
+        statements=16, blocks=670, fetched=820, written=32, wal=11_000, transactions=6
     ),
 }
 
