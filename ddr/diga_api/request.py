@@ -17,7 +17,7 @@ from ddr.fhir.outcome import (
     echo,
     malformed,
     too_much,
-    unsupported_media_type,
+    unsupported_encoding,
 )
 from ddr.fhir.representation import parse, render
 from ddr.fhir.search.grammar import REPRESENTATION
@@ -118,7 +118,8 @@ async def _body(scope: Scope, receive: Receive, limit: int) -> bytes:
 
 
 def _refused(error: BodyError, limit: int) -> FhirError:
-    by_status = {408: body_too_slow(str(error)), 413: body_too_large(limit), 415: unsupported_media_type()}
+    encoding = unsupported_encoding(str(error), dict(error.headers))
+    by_status = {408: body_too_slow(str(error)), 413: body_too_large(limit), 415: encoding}
     return by_status.get(error.status) or malformed(str(error))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -206,6 +206,11 @@ def version_not_supported() -> FhirError:
 def unsupported_media_type() -> FhirError:
     """415: Content-Type is something else than FHIR JSON or XML."""
     return FhirError(415, "not-supported", f"Content-Type not supported. {FORMATS}")
+
+
+def unsupported_encoding(diagnostics: str, headers: Mapping[str, str]) -> FhirError:
+    """415: the request body has a Content-Encoding that is not read; `headers` name those that are."""
+    return FhirError(415, "not-supported", diagnostics, headers=dict(headers))
 
 
 # --- 429, 500, 503 ---------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl
 from ddr.fhir.negotiation import FORM
 from ddr.http.asgi import Receive, Scope, media_type
 from ddr.http.body import BodyError, read_body
-from ddr.oauth.errors import invalid_request
+from ddr.oauth.errors import OAuthError, invalid_request
 
 MAX_FIELDS = 50
 MAX_LENGTH = 4096
@@ -21,7 +21,7 @@ async def form(scope: Scope, receive: Receive, limit: int) -> dict[str, str]:
     try:
         body = await read_body(scope, receive, limit)
     except BodyError as error:
-        raise invalid_request(str(error), error.status) from None
+        raise OAuthError("invalid_request", str(error), error.status, dict(error.headers)) from None
     return _parse(body)
 
 

@@ -123,6 +123,25 @@ async def test_content_types(pair: Pair) -> None:
     assert (status, issue(resource)[:2]) == (415, ("error", "not-supported"))
 
 
+@pytest.mark.parametrize("coding", ["br", "gzip, gzip"])
+@pytest.mark.parametrize(
+    ("path", "media_type"),
+    [("_search", "application/x-www-form-urlencoded"), ("$hddt-cgm-summary", "application/fhir+json")],
+)
+async def test_a_content_coding_that_is_not_read_is_told_from_a_wrong_type(
+    pair: Pair, path: str, media_type: str, coding: str
+) -> None:
+    """The answer says which coding is read (RFC 9110 section 15.5.16)."""
+    diga = await pair()
+    headers = {
+        "authorization": f"Bearer {diga.token}", "content-type": media_type, "content-encoding": coding,
+    }  # fmt: skip
+    answer = await diga.client.post(f"/fhir/Observation/{path}", content=b"x", headers=headers)
+    told = issue(answer.json())
+    assert (answer.status_code, told) == (415, ("error", "not-supported", "Content-Encoding must be gzip or absent"))
+    assert answer.headers["accept-encoding"] == "gzip"
+
+
 @pytest.mark.parametrize(
     ("kind", "content"),
     [

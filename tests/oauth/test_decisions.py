@@ -154,3 +154,4 @@ async def test_a_form_in_an_unknown_encoding_is_refused() -> None:
     with pytest.raises(OAuthError) as refused:
         await posted(b"code=x", 100, FORM.encode(), content_encoding=b"br")
     assert (refused.value.status, refused.value.error) == (415, "invalid_request")
+    assert refused.value.headers == {"accept-encoding": "gzip"}  # RFC 9110 section 15.5.16
