@@ -196,6 +196,25 @@ def test_a_reload_with_wrong_settings_changes_nothing(
     file.write_text('maintenance = ""\n')
 
 
+def test_a_reload_that_fails_half_way_leaves_no_worker_with_its_settings(
+    recorder: Recorder, workers: list[int]
+) -> None:
+    def new() -> list[int]:
+        return [pid for pid in recorder.workers() if pid not in workers]
+
+    file = Path(recorder.settings["settings"])
+    file.write_text('maintenance = "until midnight"\n')
+    recorder.process.send_signal(signal.SIGHUP)
+    until(lambda: len(new()) == 1)
+    (first,) = new()
+    until(lambda: len(new()) == 2)
+    os.kill(next(pid for pid in new() if pid != first), signal.SIGKILL)  # before it serves
+    until(exchanged(recorder, first))
+    assert "serve.reload_failed" in served(recorder)
+    assert "until midnight" not in status(recorder)
+    file.write_text('maintenance = ""\n')
+
+
 def test_a_worker_that_goes_while_the_file_is_wrong_has_a_successor_with_what_is_in_force(
     recorder: Recorder, workers: list[int]
 ) -> None:

@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from ddr.cli.serving import lifeline, supervisor
 from ddr.cli.serving.children import begin
 from ddr.cli.serving.lifeline import Lifeline
 from ddr.cli.serving.process import BEAT_SECONDS, WorkerProcess
+from ddr.cli.serving.sockets import Sockets
 from ddr.cli.serving.supervisor import Supervisor
 from ddr.settings import Settings
 from ddr.tls.follow import LOOK_SECONDS
@@ -32,13 +34,14 @@ class Worker:
     age_seconds, figures, gave_up, status = 1.0, dict[str, Any](), False, -9
     every: list[Worker]
 
-    def __init__(self) -> None:
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
         self.every.append(self)
         self.ready, self.leaving, self.ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     @classmethod
-    async def spawn(cls, *of: object) -> Worker:
-        return cls()
+    async def spawn(cls, number: int, sockets: Sockets, environment: object, settings: Settings, _: object) -> Worker:
+        return cls(settings)
 
     async def started(self) -> bool:
         await self.ready.wait()
@@ -75,7 +78,7 @@ async def supervised(settings: Settings, pauses: Pauses, patch: pytest.MonkeyPat
     patch.setattr(Worker, "every", [], raising=False)
     patch.setattr(supervisor, "WorkerProcess", Worker)
     patch.setattr(supervisor, "FIRST_PAUSE_SECONDS", 0.7)  # none of the others
-    own = Supervisor({}, settings, {}, lambda: settings)
+    own = Supervisor({}, settings, {}, lambda: replace(settings))
 
     class Asyncio:
         """The module, but for its pauses."""
@@ -125,6 +128,33 @@ async def test_a_reload_while_a_dead_worker_is_not_replaced_yet(
         async with asyncio.timeout(60):
             await Worker.every[2].ended.wait()
         assert [worker.ended.is_set() for worker in Worker.every] == [True, True, True, False]
+
+
+async def test_a_reload_that_fails_half_way_leaves_no_worker_with_its_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The way back is tried again while the system gives no process, and ends where another reload is asked for."""
+    settings, pauses = Settings(server_cert=tmp_path / "no", server_key=tmp_path / "no", workers=2), Pauses()
+    async with supervised(settings, pauses, monkeypatch) as own:
+        await spawned(2)
+        for worker in Worker.every:
+            worker.ready.set()
+        own.reload()
+        (await spawned(3)).ready.set()
+        failed = await spawned(4)
+        failed.die()
+        failed.ready.set()
+        (await spawned(5)).die()  # on the way back, too
+        Worker.every[4].ready.set()
+        async with asyncio.timeout(60):
+            await pauses.begun.wait()
+        assert [slot.worker.settings is settings for slot in own._slots] == [False, True]
+        pauses.over.set()
+        (await spawned(6)).ready.set()
+        async with asyncio.timeout(60):
+            await Worker.every[2].ended.wait()
+        assert all(slot.worker.settings is settings for slot in own._slots)
+        assert len(Worker.every) == 6, "who kept them is left alone"
 
 
 @pytest.mark.parametrize("dies", [True, False])
@@ -235,7 +265,7 @@ async def test_what_a_library_prints_is_no_message_of_the_worker(printed: str) -
         stdout=asyncio.subprocess.PIPE,
         limit=1000,
     )
-    worker = WorkerProcess(1, process)
+    worker = WorkerProcess(1, process, Settings())
     async with asyncio.timeout(60):
         await worker.ended.wait()
     assert worker.ready.is_set()

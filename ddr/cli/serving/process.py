@@ -38,8 +38,8 @@ log = logging.getLogger(__name__)
 class WorkerProcess:
     """A running worker. `ready`, `leaving` and `ended` are set once each, in this order if at all."""
 
-    def __init__(self, number: int, process: asyncio.subprocess.Process) -> None:
-        self.number, self.pid = number, process.pid
+    def __init__(self, number: int, process: asyncio.subprocess.Process, settings: Settings) -> None:
+        self.number, self.pid, self.settings = number, process.pid, settings
         self.figures: Mapping[str, Any] = {}
         self.ready, self.leaving, self.ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._process = process
@@ -63,7 +63,7 @@ class WorkerProcess:
         assert process.stdin is not None
         told = {"settings": handed(settings), "pair": handed_pair(pair)}
         process.stdin.write(orjson.dumps(told) + b"\n")
-        return cls(number, process)
+        return cls(number, process, settings)
 
     @property
     def status(self) -> int | None:

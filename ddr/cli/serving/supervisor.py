@@ -153,10 +153,19 @@ class Supervisor:
                 log.info("serve.reloaded")
             else:
                 self._settings, self._files = former
+                await self._go_back()
+
+    async def _go_back(self) -> None:
+        """Exchange once more who was exchanged already: all have the former settings, unless others are asked for."""
+        while not self._reloading.is_set() and await self._unless_stopped(self._exchange_all()) is False:
+            await self._unless_stopped(asyncio.sleep(LONGEST_PAUSE_SECONDS, result=True))
 
     async def _exchange_all(self) -> bool:
-        """One after another, each after its successor serves; False: a new one does not, and the others stay."""
+        """Whoever has other settings than those in force, one after another, each after its successor serves; False: a
+        new one does not, and the others stay."""
         for slot in self._slots:
+            if slot.worker.settings is self._settings:
+                continue
             successor = await self._spawn(slot.number)
             if successor is None or not await successor.started():
                 log.error("serve.reload_failed", extra={"worker": slot.number})
