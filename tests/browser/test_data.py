@@ -21,7 +21,7 @@ from ddr.identity.provider import Provider
 from ddr.patient_pages.app import create_consent
 from tests.browser.conftest import Site, Window, shoot
 from tests.browser.test_accessibility import DARK, LIGHT, check
-from tests.browser.test_pairing import VISITS, overflow
+from tests.browser.test_pairing import CGM, VISITS, overflow
 from tests.diga_api.world import DAY, HOUR, Body
 from tests.imports import samples
 from tests.patient_pages.test_data import MIDNIGHT, meter, sensor
@@ -29,7 +29,7 @@ from tests.patient_pages.test_deletion import rows
 from tests.support.clock import Clock
 from tests.support.openid import PASSWORD as AT_THE_PROVIDER
 from tests.support.openid import OpenIdProvider
-from tests.support.patients import PASSWORD
+from tests.support.patients import PASSWORD, record_read
 
 pytestmark = pytest.mark.browser
 
@@ -76,6 +76,25 @@ async def test_the_sheet_for_the_practice(site: Site, window: Window) -> None:
         assert [await one.is_visible() for one in await page.locator(gone).all() if await one.is_visible()] == [], gone
     if folder := os.environ.get("DDR_SCREENSHOTS"):
         await page.pdf(path=Path(folder) / "data.pdf", prefer_css_page_size=True)
+
+
+async def test_accesses_on_paper_have_all_their_times(site: Site, window: Window, clock: Clock) -> None:
+    """What the page keeps behind a click cannot be pressed there."""
+    page = window.page
+    for _ in range(3):
+        clock.advance(60)
+        await record_read(site.core, site.patient, site.diga, CGM, "0" * 64)
+    await log_in(page, site)
+    await page.goto(f"{site.base}/me/access")
+    times = page.get_by_text("11:03, 11:02, 11:01")
+    assert [await one.is_visible() for one in await times.all()].count(True) == 0
+    await page.emulate_media(media="print")
+    assert [await one.is_visible() for one in await times.all()].count(True) == 1
+    await page.emulate_media(media="screen")
+    await page.locator("summary").click()
+    assert [await one.is_visible() for one in await times.all()].count(True) == 1
+    await page.emulate_media(media="print")
+    assert [await one.is_visible() for one in await times.all()].count(True) == 1
 
 
 @pytest.mark.parametrize(
