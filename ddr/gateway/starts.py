@@ -49,8 +49,11 @@ async def correct_sensor(core: Core, conn: asyncpg.Connection, sensor: Row, star
     patient_id, ended_ms = sensor["patient_id"], sensor["ended_ms"]
     if ended_ms is not None and ended_ms <= started_ms:
         raise conflict("startedAt must not be after endedAt")
-    if not sensor["continuous"] and await starts.measured_before(
-        conn, patient_id, sensor["device_no"], core.catalog.references, started_ms
+    later = started_ms > sensor["started_ms"]  # what was before an earlier start was none of this sensor's
+    if (
+        later
+        and not sensor["continuous"]
+        and await starts.measured_before(conn, patient_id, sensor["device_no"], core.catalog.references, started_ms)
     ):
         raise conflict(CONTRADICTED)
     delay_ms, floor_ms = core.catalog.delay_ms(sensor["miv_url"]), core.catalog.floor_ms(sensor["miv_url"], now_ms)

@@ -655,3 +655,19 @@ async def test_a_start_that_was_told_stays(client: Client) -> None:
         "422",
         "before-start",
     )
+
+
+async def test_a_start_moves_back_behind_what_another_sensor_has_measured(client: Client) -> None:
+    """Both are of one device; what one measured says nothing of when the other one began."""
+    units = {"mg/dL": ("2339-0", 120), "mmol/L": ("15074-8", 5.5)}
+
+    async def send(day: int, unit: str) -> str:
+        code, value = units[unit]
+        kind = metric(METER, type=coded(code), unit=coded(unit, UCUM), measurementPeriod=None)
+        own = observation(code, METRIC, valueQuantity=quantity(value, unit))
+        own["effectiveDateTime"] = f"2026-11-{day}T08:00:00Z"
+        sent = bundle((METER, device()), (METRIC, {k: v for k, v in kind.items() if v is not None}), own)
+        return statuses(await taken(client, sent))[2]
+
+    sent = (20, "mg/dL"), (21, "mmol/L"), (18, "mg/dL"), (19, "mmol/L")
+    assert [await send(*one) for one in sent] == ["201"] * 4

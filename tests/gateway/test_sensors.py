@@ -172,6 +172,14 @@ async def test_the_start_may_be_left_out_or_repeated(client: Client) -> None:
     assert (again.status_code, again.json()) == (200, first.json())
 
 
+async def test_the_start_of_a_meter_s_sensor_is_corrected(client: Client) -> None:
+    await put_device(client, "meter")
+    meter = {"code": "2339-0", "samplingPeriodMs": None, "calibration": {"state": "calibrated"}}
+    for start in ("2026-11-20T08:00:00Z", "2026-11-19T08:00:00Z", "2026-11-21T08:00:00Z"):
+        answer = await put_sensor(client, "meter", "strip", startedAt=start, **meter)
+        assert (answer.status_code // 100, answer.json().get("startedAt")) == (2, start)
+
+
 async def test_displayed_unit_may_change_and_makes_a_version(client: Client, core: Core, patient_id: UUID) -> None:
     first = (await put_sensor(client, "cgm", "glucose", **FULL)).json()
     changed = (await put_sensor(client, "cgm", "glucose", **{**FULL, "displayUnit": "mg/dL"})).json()

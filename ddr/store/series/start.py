@@ -43,7 +43,8 @@ async def move_start(
     ):
         raise KnownBefore
     moved = {**first, "from_ms": started_ms, "started_ms": started_ms}
-    if first["tail_k"] is None and Epoch.of(first, delay_ms).placeholder(0, now_ms) is None:
+    unseen = first["continuous"] and first["tail_k"] is None
+    if unseen and Epoch.of(first, delay_ms).placeholder(0, now_ms) is None:
         # Nobody was shown anything of it: what is missing is expected from now on, and new when it is shown (RS-036).
         await conn.execute(_LEARNT, patient_id, first["epoch_no"], now_ms)
         moved["registered_ms"] = now_ms
