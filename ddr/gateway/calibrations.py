@@ -21,6 +21,7 @@ from ddr.series.calibration import Event, segments
 from ddr.store.audit.trail import Event as AuditEvent
 from ddr.store.audit.trail import record
 from ddr.store.devices import devices as store
+from ddr.store.devices import starts
 from ddr.store.devices.devices import Row
 from ddr.store.series import calibrations
 
@@ -68,14 +69,23 @@ async def post_calibrations(
 
 
 async def begin_with(
-    core: Core, conn: asyncpg.Connection, sensor: Row, first: Item, events: Sequence[Item], now_ms: int
+    core: Core,
+    conn: asyncpg.Connection,
+    sensor: Row,
+    started_ms: int,
+    first: Item,
+    events: Sequence[Item],
+    now_ms: int,
 ) -> None:
-    """Let a sensor begin in the state of `first`, with those of `events` that can be stored.
+    """Let a sensor begin at `started_ms` in the state of `first`, with those of `events` that can be stored.
 
-    In the caller's transaction, which has moved its start. Raises Problem 409.
+    In the caller's transaction. `started_ms` is not after its present start. Raises Problem 409.
     """
     patient_id, number = sensor["patient_id"], sensor["sensor_no"]
-    sensor = await calibrations.register(conn, sensor, first)
+    device = await store.find_device(conn, patient_id, sensor["device_key"])
+    assert device is not None
+    await starts.begin_sensor(conn, patient_id, number, started_ms)
+    sensor = await calibrations.register(conn, {**sensor, "started_ms": started_ms}, first)
     latest_ms = now_ms + core.settings.gateway_future_seconds * 1000
     known = [calibrations.registered(sensor), *await calibrations.events_of(conn, patient_id, number)]
     gone = await calibrations.taken_back(conn, patient_id, number)
@@ -85,6 +95,7 @@ async def begin_with(
     await aside(large, _check_room, [*known, *new], len(gone), sensor)
     await calibrations.insert_events(conn, patient_id, number, new, now_ms)
     await calibrations.apply_events(conn, patient_id, number, now_ms, *_terms(core, sensor, now_ms))
+    await show(core, conn, device, sensor, now_ms)
 
 
 async def delete_calibration(

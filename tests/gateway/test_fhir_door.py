@@ -21,7 +21,7 @@ from ddr.store.database.digest import sha256
 from ddr.store.gateways import tokens as gateway_tokens
 from tests.gateway import samples
 from tests.gateway.conftest import METER as OWN
-from tests.gateway.conftest import Client
+from tests.gateway.conftest import Client, put_sensor
 from tests.gateway.phd import (
     CGM,
     MDC,
@@ -655,6 +655,23 @@ async def test_a_start_that_was_told_stays(client: Client) -> None:
         "422",
         "before-start",
     )
+
+
+async def test_a_sensor_that_was_told_stays_on_a_device_of_the_door(client: Client) -> None:
+    """What registered it is idempotent, whatever comes through the other door."""
+    await taken(client, bundle((CGM, cgm()), glucose(effectiveDateTime="2026-11-20T08:00:00Z", made_with=CGM)))
+    (own,) = (await client.get("/devices")).json()["devices"]
+    told = {
+        "startedAt": "2026-11-21T08:00:00Z",
+        "calibration": {"state": "calibrated", "time": "2026-11-21T08:00:00Z"},
+    }
+    assert (await put_sensor(client, own["key"], "s", **told)).status_code == 201
+    (sensor,) = (await client.get(f"/devices/{own['key']}/sensors")).json()["sensors"]
+    name = f"DeviceMetric/{sensor['metricId']}"
+    early = series("100 101", name) | {"effectivePeriod": {"start": "2026-11-19T08:00:00Z"}}
+    (response,) = await taken(client, bundle(early))
+    assert (response["status"], reason(response)) == ("422", "before-start")
+    assert (await put_sensor(client, own["key"], "s", **told)).status_code == 200
 
 
 async def test_a_start_moves_back_behind_what_another_sensor_has_measured(client: Client) -> None:

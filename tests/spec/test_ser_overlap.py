@@ -9,9 +9,11 @@ from itertools import permutations
 import pytest
 
 from ddr.fhir.instants import date_time, parse_instant
-from tests.spec.series import PERIOD, Worn, period, ramp, values, worn
+from tests.gateway.phd import CGM, METRIC, bundle, cgm, coded, metric, series
+from tests.spec.series import PERIOD, Worn, chunks, period, ramp, values, worn
 from tests.spec.summary import report, value
-from tests.spec.world import HOUR, Json, later
+from tests.spec.world import CGM as CGM_MIV
+from tests.spec.world import HOUR, Home, Json, later, paired
 from tests.support.recorder import Recorder
 
 SENSOR_TYPE = "700585005"
@@ -220,3 +222,49 @@ async def test_a_start_that_moves_back_hides_nothing(ddr: Recorder, state: str |
         assert period(old)[1] + 1 == period(new)[0] == earlier_ms
         assert values(new) == [str(value) for value in [*ramp(6, 50), *ramp(6)]]
         assert await sensor.reader.ids("Device?_id=" + sensor.home.ids["new"]) == [sensor.home.ids["new"]]
+
+
+@pytest.mark.requirement("SER-018")
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+async def test_warm_up_that_a_bundle_brings_late_ends_nothing_and_stays_withheld(
+    ddr: Recorder, order: tuple[int, int]
+) -> None:
+    """At the FHIR door a sensor begins with its first value, here one after its calibration."""
+    sensor = await worn(ddr)
+    gateway, new_ms = sensor.home.patient.gateway, sensor.start_ms + NEW
+    states = [
+        {"state": "not-calibrated", "time": date_time(new_ms)},
+        {"state": "calibrated", "time": date_time(sensor.start_ms + CALIBRATED)},
+    ]
+    device = cgm(type=coded(SENSOR_TYPE, "http://snomed.info/sct"))
+    with later(ddr, 6 * HOUR):
+        await sensor.send(0, ramp(6))
+        await gateway.post("fhir", json=bundle(device))
+        (key,) = {one["key"] for one in (await gateway.get("devices")).json()["devices"]} - {"cgm"}
+        told = {"serialNumber": "CGM1234567890", "manufacturer": "Glukko Inc.", "name": "new", "type": SENSOR_TYPE}
+        assert (await gateway.put(f"devices/{key}", json=told | {"replaces": "cgm"})).status_code == 200
+        for part in order:
+            data = " ".join(map(str, ramp(30, 50)[part * 24 :][:24]))
+            start = {"effectivePeriod": {"start": date_time(new_ms + part * 24 * PERIOD)}}
+            sent = bundle((CGM, device), (METRIC, metric(calibration=states)), series(data) | start)
+            assert (await gateway.post("fhir", json=sent)).json()["entry"][2]["response"]["status"] == "201"
+        old, new = await sensor.chunks()
+        assert period(old)[1] + 1 == period(new)[0] == sensor.start_ms + CALIBRATED
+        assert values(new) == [str(value) for value in ramp(30, 50)[24:]]
+
+
+async def test_a_chunk_keeps_its_id_when_warm_up_comes_before_it(ddr: Recorder) -> None:
+    home = Home(ddr, await ddr.patient())
+    reader, start_ms = await paired(ddr, home.patient, CGM_MIV), ddr.clock()
+    states = [
+        {"state": "not-calibrated", "time": date_time(start_ms)},
+        {"state": "calibrated", "time": date_time(start_ms + HOUR)},
+    ]
+    known = []
+    with later(ddr, 6 * HOUR):
+        for first_ms in (start_ms + 2 * HOUR, start_ms):
+            start = {"effectivePeriod": {"start": date_time(first_ms)}}
+            sent = bundle((CGM, cgm()), (METRIC, metric(calibration=states)), series("100 101") | start)
+            await home.patient.gateway.post("fhir", json=sent)
+            known.append({chunk["id"]: period(chunk)[0] >= start_ms + HOUR for chunk in await chunks(reader)})
+    assert known[0].items() < known[1].items()

@@ -132,6 +132,16 @@ def at_start(events: Sequence[Json], first_ms: int) -> Json | None:
     return {"state": "unspecified"} if events else None
 
 
+def state_since_ms(events: Sequence[Json], ms: int) -> int:
+    """Since when the state lasts that the sensor had at `ms`; 0 when no event with a time began it."""
+    since_ms, state = 0, None
+    for event in events:
+        time_ms = parse_instant(event["time"]) if "time" in event else 0
+        if time_ms <= ms and event["state"] != state:
+            since_ms, state = time_ms, event["state"]
+    return since_ms
+
+
 def _series(observed: Sequence[Observed], metric: Fields | None, unit: str, plausible: Plausible | None) -> Json:
     """What only a continuous sensor has, as far as DeviceMetric and values say it."""
     samples = [item.samples for item in observed if item.samples is not None]

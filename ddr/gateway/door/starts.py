@@ -29,7 +29,8 @@ async def reach_back(
 ) -> None:
     """Let device and sensor begin with the first of these values, if they began later and were registered here.
 
-    The sensor then begins in the state that its calibrations, with `events` of the Bundle, say for that time.
+    The sensor then begins in the state that its calibrations, with `events` of the Bundle, say for that time. One that
+    was registered through the JSON API has a start that was told.
 
     What a clock that was reset has stamped, before everything that is kept, moves nothing. Raises Problem 409.
     """
@@ -39,7 +40,7 @@ async def reach_back(
         for item in observed
         if item.code.kind != "reference" and item.earliest_ms >= earliest_start_ms(core, item.miv.valueset, now_ms)
     ]
-    if not times or not is_made(device_key):
+    if not times or not is_made(device_key) or not is_made(sensor_key or device_key):
         return
     device = await store.find_device(core.pool, patient_id, device_key)
     sensor = sensor_key and await store.sensor_state(core.pool, patient_id, device_key, sensor_key)
@@ -52,16 +53,23 @@ async def reach_back(
             await correct_device(core, conn, device, first_ms, now)
         sensor = sensor_key and await store.sensor_state(conn, patient_id, device_key, sensor_key)
         if sensor and first_ms < sensor["started_ms"]:
-            await correct_sensor(core, conn, sensor, first_ms, now)
             if sensor["calibrated_device"]:
-                moved = await store.sensor_state(conn, patient_id, device_key, sensor["sensor_key"])
-                assert moved is not None
-                await _recalibrate(core, conn, moved, events, now)
+                await _begin(core, conn, sensor, first_ms, events, now)
+            else:
+                await correct_sensor(core, conn, sensor, first_ms, now)
 
 
-async def _recalibrate(core: Core, conn: asyncpg.Connection, sensor: Row, events: Sequence[Json], now_ms: int) -> None:
-    """What was the state at the former start is one event among others now."""
+async def _begin(
+    core: Core, conn: asyncpg.Connection, sensor: Row, first_ms: int, events: Sequence[Json], now_ms: int
+) -> None:
+    """What was the state at the former start is one event among others now; its DeviceMetric begins with that state."""
     known = metrics.in_order([sensor["registration"]["calibration"], *metrics.readable(events)])
-    first = metrics.at_start(known, sensor["started_ms"])
+    since_ms = max(first_ms, metrics.state_since_ms(known, sensor["started_ms"]))
+    if since_ms < sensor["started_ms"]:
+        await correct_sensor(core, conn, sensor, since_ms, now_ms)
+        moved = await store.sensor_state(conn, sensor["patient_id"], sensor["device_key"], sensor["sensor_key"])
+        assert moved is not None
+        sensor = moved
+    first = metrics.at_start(known, first_ms)
     assert first is not None
-    await begin_with(core, conn, sensor, first, [event for event in known if "time" in event], now_ms)
+    await begin_with(core, conn, sensor, first_ms, first, [event for event in known if "time" in event], now_ms)

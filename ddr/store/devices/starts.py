@@ -24,6 +24,7 @@ _MOVE_SENSOR = """
     UPDATE sensor SET started_ms = $3, shown_from_ms = CASE WHEN shown_from_ms <= started_ms
                                                             THEN least(shown_from_ms, $3) ELSE shown_from_ms END
      WHERE patient_id = $1 AND sensor_no = $2"""
+_BEGIN_SENSOR = "UPDATE sensor SET started_ms = $3 WHERE patient_id = $1 AND sensor_no = $2"
 
 
 async def measured_before(
@@ -49,3 +50,8 @@ async def move_device(conn: asyncpg.Connection, patient_id: UUID, device_no: int
 async def move_sensor(conn: asyncpg.Connection, patient_id: UUID, sensor_no: int, started_ms: int) -> None:
     """The sensor began then; the caller moves its first epoch."""
     await conn.execute(_MOVE_SENSOR, patient_id, sensor_no, started_ms)
+
+
+async def begin_sensor(conn: asyncpg.Connection, patient_id: UUID, sensor_no: int, started_ms: int) -> None:
+    """The sensor began then; the caller makes its epochs follow, and shows what is to be shown of them."""
+    await conn.execute(_BEGIN_SENSOR, patient_id, sensor_no, started_ms)

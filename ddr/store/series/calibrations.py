@@ -153,7 +153,7 @@ async def _piece(conn: asyncpg.Connection, rows: Sequence[Row], part: Segment, n
         "calibration_type": part.last.type,
         "calibration_time": part.last.text,
     }
-    if row["from_ms"] >= part.from_ms and not await begins_anew(conn, row, part.from_ms, floor_ms):
+    if within and not await begins_anew(conn, row, part.from_ms, floor_ms):
         await store.change_epoch(conn, row, found, now_ms)
         return Piece(found, row)
     return await begin(conn, found, now_ms)
