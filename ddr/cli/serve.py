@@ -41,7 +41,7 @@ from ddr.store.database.clock import DatabaseClock
 from ddr.store.database.distribute import check_placed
 from ddr.store.database.dsn import shown
 from ddr.store.database.embedded import database
-from ddr.store.database.errors import DatabaseAway
+from ddr.store.database.errors import DatabaseAway, DatabaseLost
 from ddr.store.database.functions_there import FUNCTIONS
 from ddr.store.database.limits import BACKGROUND
 from ddr.store.database.migrate import migrate_database
@@ -138,13 +138,16 @@ def _tell(settings: Settings) -> None:
 
 
 def _migrate(settings: Settings) -> None:
-    """Bring the schema up to date; a database that starts at the same time as we do is waited for."""
+    """Bring the schema up to date; a database that starts at the same time as we do, or anew meanwhile, is waited
+    for."""
     deadline, waits = time.monotonic() + settings.database_wait_seconds, False
     while True:
         try:
             migrate_database(settings)
             return
         except DatabaseAway as error:
+            if isinstance(error, DatabaseLost):
+                deadline, waits = time.monotonic() + settings.database_wait_seconds, False
             if time.monotonic() >= deadline:
                 raise
             if not waits:

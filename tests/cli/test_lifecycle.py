@@ -18,6 +18,7 @@ import pytest
 
 from ddr.cli.serving.server import DRAIN_SECONDS
 from ddr.store.database.embedded import embedded
+from ddr.store.database.locks import Lock
 from ddr.store.database.migrate import migrations
 from tests.cli.recorder import Recorder, settings_for
 from tests.cli.requests import PATH, load
@@ -299,6 +300,22 @@ def test_a_database_that_starts_late_is_waited_for_and_is_no_crash(tmp_path: Pat
     assert status == 0
     assert log.count("serve.worker_ended") == 1, "the kill"
     assert log.count("worker.waits_for_database") == 1, "one line"
+
+
+async def test_a_database_that_starts_anew_while_its_schema_is_brought_up_to_date_is_waited_for(tmp_path: Path) -> None:
+    with embedded(tmp_path / "database") as url:
+        other = await asyncpg.connect(url)
+        await other.execute("SELECT pg_advisory_lock($1)", Lock.MIGRATION)
+        recorder = Recorder(
+            settings_for(tmp_path, workers=1, database_url=url, database_wait_seconds=60), healthy=False
+        )
+        while not await other.fetchval("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"):
+            assert recorder.process.poll() is None, recorder.log()
+            await asyncio.sleep(0.05)
+    until(lambda: "went away" in recorder.log() or recorder.process.poll() is not None)
+    with embedded(tmp_path / "database"):
+        recorder.wait()
+        assert recorder.stop()[0] == 0
 
 
 async def test_a_worker_of_a_version_whose_migrations_are_missing_waits_for_them(tmp_path: Path) -> None:

@@ -7,3 +7,7 @@ class StoreError(Exception):
 
 class DatabaseAway(StoreError):
     """Nobody answers there at present, or a server that is just starting or stopping: it may be back in a moment."""
+
+
+class DatabaseLost(DatabaseAway):
+    """The same of one that had answered: it went away in the middle of what was to be done."""

@@ -16,7 +16,7 @@ import asyncpg
 from ddr.settings import Settings
 from ddr.store.database.binaries import OLDEST
 from ddr.store.database.distribute import give_back
-from ddr.store.database.errors import StoreError
+from ddr.store.database.errors import DatabaseLost, StoreError
 from ddr.store.database.faults import FAULTS, said
 from ddr.store.database.lineage import FILE, Lineage
 from ddr.store.database.locks import LOCK, Lock
@@ -61,14 +61,20 @@ async def migrate(pool: asyncpg.Pool, folder: Path = FOLDER) -> list[str]:
     An installation that comes back from several servers gets its triggers, too.
 
     Raises StoreError when an applied file was changed, is unknown to this version, or fails, and for a database that
-    cannot be used: too old, not in UTF-8, read-only, or without the right to make tables.
+    cannot be used: too old, not in UTF-8, read-only, or without the right to make tables. Raises DatabaseLost when the
+    database goes away meanwhile: what it was about to apply is not applied, and what came before it is.
     """
     wanted = migrations(folder)
     try:
         async with pool.acquire() as connection:
-            await _check_server(connection)
-            await _make_schema(connection, pool.servers.schema)
-            return await _apply(connection, wanted)
+            try:
+                await _check_server(connection)
+                await _make_schema(connection, pool.servers.schema)
+                return await _apply(connection, wanted)
+            except Exception:
+                if connection._con is None:  # a lost one is taken back at once
+                    raise DatabaseLost("the database went away while its schema was brought up to date") from None
+                raise
     except (asyncpg.PostgresError, *FAULTS) as error:
         raise StoreError(f"the schema of the database cannot be brought up to date: {said(error)}") from None
 
