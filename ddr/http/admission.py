@@ -1,14 +1,19 @@
-"""Admission control: who is worked on, who waits a moment, who is told to come again (OPS-011, OPS-015).
+"""Admission control: a request is worked on, waits a moment for its turn, or is told to come again (OPS-011, OPS-015).
 
-What a worker can do at once follows from its connections to the database, how long they are waited for, and how late
-the event loop is: work that only waits for other work makes all of it late (`breadth`). Beyond that a request waits its
-turn. A crowd that comes at once is given PATIENCE, and each of it up to half as much more. Where the line has been long
-for that time, more comes than can be done: then only who comes just now is worked on, soon, and who would have to wait
-is told so after that time; else everybody would be late. Where it becomes longer and longer, who comes just now is
-first already, and half the time is enough to know: in its first moments a flood is no crowd either.
+How many requests a worker works on at once follows from its connections to the database, from how long these are waited
+for, and from how late the event loop is (`breadth`). Beyond that a request waits in the line of its room:
 
-Each room keeps a share, so that uploads cannot crowd out reading nor the reverse, and takes what others leave; who has
-least in hand is next.
+- Usually for PATIENCE, and up to half as much more. In a short line the first is next.
+- A line is *long* when its end would wait for more than LONG_SECONDS. Then who came last is next: it is served soon,
+  where in order everybody would be late.
+- A line is *flooded* when it has been long for PATIENCE: more comes than can be done. Who comes then waits for no more
+  than twice the time that a request takes, and is told only when the usual patience is over: told at once, it would be
+  there again at once.
+- A line is *rising* when it has grown by much at two counts in a row, which no crowd does that comes at once. Then who
+  came last is next from the beginning, and RUSH_SECONDS are enough to know that it is flooded.
+
+Each room keeps a share of the places, so that uploads cannot crowd out reading nor the reverse, and takes what others
+leave. Of those who wait, callers with the fewest requests in hand are next.
 """
 
 from __future__ import annotations
@@ -29,10 +34,10 @@ from ddr.store.database.faults import PoolBusy
 PATIENCE = 1.0  # seconds
 APART = 0.5  # more of it at most: told at one moment, a crowd would be there again at one moment, again and again
 LONG_SECONDS = 0.1  # in which a line that is not long comes to its end
-RUSH_SECONDS = 0.5  # that a line which has risen is long before more comes than can be done; PATIENCE for others
-RISE_SECONDS = 0.03  # in two of which, one after the other, a line that rises has become longer
-RISE, RISE_LEAST = 2, 8  # by more than so many times what has ended meanwhile, and than so many
-SHORT_TIMES = 2  # of the time that a request takes: the patience while more comes than can be done
+RUSH_SECONDS = 0.5  # for which a line that has risen is long before it is flooded; PATIENCE for others
+RISE_SECONDS = 0.03  # between two counts of a line
+RISE, RISE_LEAST = 2, 8  # a line rises by more than so many times what has ended since the last count, and than so many
+SHORT_TIMES = 2  # of the time that a request takes: the patience while a line is flooded
 FIRST_GUESS = 0.02  # seconds that a request takes, before any was measured
 WEIGHT = 0.1  # of the newest request in the mean time of one
 PER_CONNECTION = 2  # requests on their way for each connection: while one computes, the other asks the database
@@ -63,21 +68,25 @@ class NoTurn(PoolBusy):
 
 
 class _Line:
-    """Those of one room."""
+    """The line of one room: `part` is its share of all places, `of_one` how many requests one caller may have in hand.
+
+    Instants are seconds of the admission's clock. What `flooded`, `rising` and `long` mean: see above.
+    """
 
     def __init__(self, part: float, of_one: int) -> None:
         self.part, self.of_one = part, of_one
         self.running = 0
         self.running_of: Counter[object] = Counter()
         self.waiting = Waiting(of_one)
-        self.seconds = FIRST_GUESS
+        self.seconds = FIRST_GUESS  # mean time that a request takes
         self.ended = 0  # requests since the last count
         self.flooded = False
         self.rising = False
-        self.told = 0.0  # when one had to go without a turn the last time
-        self._short = 0.0  # when the line was not long the last time
-        self._counted, self._counted_at = 0, 0.0  # how many waited at the last count
-        self._rose = self._rushed = False  # at the last count; since the line was not long
+        self.refused_at = 0.0  # when one had to go without a turn last
+        self._short_at = 0.0  # when the line was not long last
+        self._has_risen = False  # since then
+        self._count, self._counted_at = 0, 0.0  # how many waited at the last count
+        self._rose = False  # at the last count
 
     def share(self, places: int) -> int:
         """Of so many places."""
@@ -89,22 +98,21 @@ class _Line:
         return self.waiting.count * self.seconds > LONG_SECONDS * max(self.running, 1)
 
     def look(self, now: float) -> None:
-        """See whether more comes than can be done."""
+        """Find out whether the line is flooded, and now and then whether it is rising."""
         if not self.long:
-            self._short, self._rushed = now, False
+            self._short_at, self._has_risen = now, False
         if self.flooded:
-            self.flooded = now - self.told <= PATIENCE * (1 + APART)  # by then who was told is there again
-        elif now - self._short > (RUSH_SECONDS if self._rushed else PATIENCE):
-            self.flooded, self.told = True, now
+            self.flooded = now - self.refused_at <= PATIENCE * (1 + APART)  # by then who was told is there again
+        elif now - self._short_at > (RUSH_SECONDS if self._has_risen else PATIENCE):
+            self.flooded, self.refused_at = True, now
         if now - self._counted_at >= RISE_SECONDS:
-            self._count(now)
+            self._take_count(now)
 
-    def _count(self, now: float) -> None:
-        """Of a crowd that comes at once the line becomes longer once, and then shorter."""
-        rises = self.waiting.count - self._counted > max(RISE * self.ended, RISE_LEAST)
-        self.rising, self._rose = rises and self._rose, rises
-        self._rushed |= self.rising
-        self._counted, self._counted_at, self.ended = self.waiting.count, now, 0
+    def _take_count(self, now: float) -> None:
+        rose = self.waiting.count - self._count > max(RISE * self.ended, RISE_LEAST)
+        self.rising, self._rose = rose and self._rose, rose
+        self._has_risen |= self.rising
+        self._count, self._counted_at, self.ended = self.waiting.count, now, 0
 
     def patience(self, most: float) -> float:
         """Seconds that who comes now may wait, `most` of them."""
@@ -161,7 +169,7 @@ class Admission:
         }
 
     def late(self, seconds: float) -> None:
-        """The event loop is so late: fewer are begun (ddr.http.breadth)."""
+        """The event loop is so late: fewer are begun (ddr.http.breadth). Lines that are stored together do not tell."""
         lines = [line for name, line in self._lines.items() if not SHARES[name].together]
         flooded, rising = any(line.flooded for line in lines), any(line.rising for line in lines)
         self.breadth.note(seconds, CROWDED if flooded else RUSHED if rising else USUAL)
@@ -181,11 +189,11 @@ class Admission:
             try:
                 await self._wait(line, whose, most)
             except NoTurn:
-                line.told = self._clock()
+                line.refused_at = self._clock()
                 self.refused += 1
                 refused("overloaded")
                 if line.flooded:  # who is told at once is there again at once, and telling takes time, too
-                    await asyncio.sleep(came + most - line.told)
+                    await asyncio.sleep(came + most - line.refused_at)
                 await self._refusals.step()
                 raise
 
@@ -239,10 +247,6 @@ class Admission:
                     self._begin(line, whose)
                     turn.set_result(True)
 
-    def _drop(self, line: _Line, whose: object, turn: Turn) -> None:
-        """It waits no more."""
-        self.waiting -= line.waiting.drop(whose, turn)
-
     async def _wait(self, line: _Line, whose: object, most: float) -> None:
         """Wait for a place, which whoever leaves one gives away. Raises NoTurn."""
         line.look(self._clock())
@@ -261,6 +265,6 @@ class Admission:
             raise
         finally:
             end.cancel()
-            self._drop(line, whose, turn)
+            self.waiting -= line.waiting.drop(whose, turn)
         if not given:
             raise NoTurn
