@@ -74,15 +74,17 @@ class TlsHttpProtocol(HttpToolsProtocol):
     _client_certificate: bytes | None = None
     _lost = False
     _worked_on: RequestResponseCycle | None = None  # uvicorn knows the newest one, which may still wait in line
+    _deadline: asyncio.TimerHandle | None = None  # for a head to be complete, or for the rest of an answered body
+    _deaf = False  # nothing more is read: what came behind a request that is answered still was none
+    # What bounds a head, and trailers: a single field that never ends shows in no callback of the parser.
     _head_bytes = 0  # of the fields that are complete
     _unfinished_bytes: int | None = None  # received since the head began; None outside of a head
     _trailing_bytes: int | None = None  # received since the length of a chunk: trailers, if it is the last one
-    _refused = False  # nothing more is read: what came behind a request that is answered still was none
-    _received = b""  # just now, while it is read
-    _other = False  # the head that was read asks for another protocol
-    _again: bytes | None = None  # such a request without that wish, with what came behind its head
-    _fresh = False  # one of these began behind something else of what was received just now
-    _deadline: asyncio.TimerHandle | None = None  # for a head to be complete, or for the rest of an answered body
+    _boundary_within = False  # a message ended, or a chunk began, within the piece that is read: not all of it counts
+    # A request for another protocol, which is read once more as one for this:
+    _piece = b""  # what was received just now, while it is read
+    _wants_upgrade = False  # the head that was read asks for another protocol
+    _reread: bytes | None = None  # the request without that wish, with what came behind its head
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Remember the certificate that the handshake has verified."""
@@ -113,29 +115,30 @@ class TlsHttpProtocol(HttpToolsProtocol):
         self.scope["extensions"][LOST] = lambda: self._lost  # type: ignore[assignment]
 
     def data_received(self, data: bytes) -> None:
-        """A single field that never ends is not seen by the parser's callbacks.
+        """Read a piece, and bound what it belongs to.
 
         What comes ends uvicorn's wait for who is idle. When it is no request (an empty line, the rest of an answered
         body), one is waited for anew.
         """
-        if self._refused:
+        if self._deaf:
             return
-        self._fresh, self._received = False, data
+        self._boundary_within, self._piece = False, data
         super().data_received(data)
-        self._received = b""
-        if (again := self._again) is not None:
-            self._again = None
-            self.data_received(again)
+        self._piece = b""
+        if (request := self._reread) is not None:
+            self._reread = None
+            self.data_received(request)
             return
         if self.transport.is_closing():
             return
-        if not self._fresh:
+        if not self._boundary_within:
             self._unfinished_bytes = self._longer(self._unfinished_bytes, data)
             self._trailing_bytes = self._longer(self._trailing_bytes, data)
         if self._idle and self._deadline is None and self.timeout_keep_alive_task is None:
             self._await_head()
 
     def _longer(self, received: int | None, data: bytes) -> int | None:
+        """So many bytes, and these; None stays None. What is too long is refused."""
         if received is None:
             return None
         if received + len(data) > HEAD_BYTES:
@@ -151,9 +154,9 @@ class TlsHttpProtocol(HttpToolsProtocol):
             if before := self.pipeline[0][0] if self.pipeline else self._worked_on:
                 self.cycle = before
         if self._answered or self.cycle.more_body:
-            self.refuse(*_told(sys.exception()))
+            self.refuse(*_refusal_of(sys.exception()))
         else:
-            self._refused, self.cycle.keep_alive = True, False
+            self._deaf, self.cycle.keep_alive = True, False
 
     def refuse(self, status: int, text: str) -> None:
         """Answer so, and end the connection."""
@@ -164,8 +167,8 @@ class TlsHttpProtocol(HttpToolsProtocol):
         """Of the request that is being read, as far as it is known: the parser tells nothing of one that it refuses."""
         if self.url:
             return self.url
-        lines: list[bytes] = _LINE.findall(self._received)
-        return lines[-1] if lines else self._received  # its method came before
+        lines: list[bytes] = _LINE.findall(self._piece)
+        return lines[-1] if lines else self._piece  # its method came before
 
     def on_url(self, url: bytes) -> None:
         """Count a part of the target."""
@@ -180,24 +183,13 @@ class TlsHttpProtocol(HttpToolsProtocol):
             super().on_header(name, value.rstrip(b" \t"))
 
     def on_headers_complete(self) -> None:
-        """What follows is the body, which the rooms bound. Without exactly one Host a proxy before us may see another
-        request than we do (RFC 9112 section 3.2)."""
+        """What follows is the body, which the rooms bound."""
         if self.parser.should_upgrade():
             if self.parser.get_method() == b"CONNECT":
                 raise NoTunnel
-            self._other = True
+            self._wants_upgrade = True
             return
-        hosts = [value for name, value in self.headers if name == b"host"]
-        if (
-            len(hosts) > 1
-            or (self.parser.get_http_version() == "1.1" and not hosts)
-            or not all(map(_HOST.fullmatch, hosts))
-        ):
-            raise HostUnclear
-        # What is not undone must not be read as if it were: we know chunked only (RFC 9112 section 6.1).
-        codings = [value.lower() for name, value in self.headers if name == b"transfer-encoding"]
-        if codings not in ([], [b"chunked"]):
-            raise CodingUnknown
+        self._check_head()
         if len(self.pipeline) >= AHEAD:
             raise TooFarAhead
         # HTTP/1.0 takes the first answer for the last one (RFC 9110 section 10.1.1).
@@ -210,9 +202,23 @@ class TlsHttpProtocol(HttpToolsProtocol):
         if (cycle := self.cycle) is not before:
             cycle.transport = JoinedWrites(self.transport, cycle)  # type: ignore[assignment]
 
+    def _check_head(self) -> None:
+        """Raises Unreadable for a head that a proxy before us may understand in another way than we do."""
+        hosts = [value for name, value in self.headers if name == b"host"]
+        if (
+            len(hosts) > 1
+            or (self.parser.get_http_version() == "1.1" and not hosts)
+            or not all(map(_HOST.fullmatch, hosts))
+        ):
+            raise HostUnclear
+        # What is not undone must not be read as if it were: we know chunked only.
+        codings = [value.lower() for name, value in self.headers if name == b"transfer-encoding"]
+        if codings not in ([], [b"chunked"]):
+            raise CodingUnknown
+
     def on_chunk_header(self) -> None:
         """Trailers follow, or what the chunk holds."""
-        self._trailing_bytes, self._fresh = 0, True
+        self._trailing_bytes, self._boundary_within = 0, True
 
     def on_body(self, body: bytes) -> None:
         """It was not the last chunk."""
@@ -221,9 +227,9 @@ class TlsHttpProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """An answered body is there after all."""
-        if self._other:  # of which the parser takes no body for ours
+        if self._wants_upgrade:  # of which the parser takes no body for ours
             return
-        self._trailing_bytes, self._fresh = None, True
+        self._trailing_bytes, self._boundary_within = None, True
         if self.cycle.response_complete:
             self._head_is_over()
         super().on_message_complete()
@@ -232,14 +238,14 @@ class TlsHttpProtocol(HttpToolsProtocol):
         """We speak no other protocol, and go on with this one (RFC 9110 section 7.8): the request is read once more,
         without its wish. Else its body was lost, or taken for the next request."""
         upgrade = sys.exception()
-        if self._other and isinstance(upgrade, httptools.HttpParserUpgrade):
-            self._other = False
+        if self._wants_upgrade and isinstance(upgrade, httptools.HttpParserUpgrade):
+            self._wants_upgrade = False
             line = b"%b %b HTTP/%b" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())
             fields = [b"%b: %b" % field for field in self.headers if field[0] != b"upgrade"]
             self.parser = httptools.HttpRequestParser(self)  # that one reads no more where the connection shall end
             self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's
             # Not from here: what is refused then shall not be told as if it came of this exception.
-            self._again = b"\r\n".join([line, *fields, b"", self._received[upgrade.args[0] :]])
+            self._reread = b"\r\n".join([line, *fields, b"", self._piece[upgrade.args[0] :]])
 
     def on_response_complete(self) -> None:
         """Do not read the rest of a body without end."""
@@ -280,7 +286,7 @@ class TlsHttpProtocol(HttpToolsProtocol):
             raise too_long
 
 
-def _told(error: BaseException | None) -> tuple[int, str]:
+def _refusal_of(error: BaseException | None) -> tuple[int, str]:
     """Status and text for what the parser refused, or one of us within it; without an error for what does not end."""
     if error is None:
         return HeadTooLong.status, HeadTooLong.text

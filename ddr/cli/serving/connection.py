@@ -128,7 +128,7 @@ class Connection(TlsHttpProtocol):
     def on_headers_complete(self) -> None:
         """While the worker leaves, each answer is the last one of its connection."""
         super().on_headers_complete()
-        if getattr(self.server_state, "leaving", False) and not self._other:
+        if getattr(self.server_state, "leaving", False) and not self._wants_upgrade:
             self.leave()
 
     def leave(self) -> None:
