@@ -44,13 +44,13 @@ log = logging.getLogger(__name__)
 
 
 class _Waiting(NamedTuple):
-    """A record with its entries, and who waits until they are durable; what is recorded when entries cannot be."""
+    """A record and its entries of the audit trail, to be made durable together."""
 
     record: bytes
-    durable: asyncio.Future[bool] | None
+    durable: asyncio.Future[bool] | None  # what the answer waits for: whether the entries are; None: no answer waits
     refused: bool = False
     entries: Sequence[NewEntry] = ()
-    withheld: Callable[[], bytes] | None = None
+    withheld: Callable[[], bytes] | None = None  # the record in place of this one when the entries cannot be stored
 
     def spooled(self) -> bytes:
         """The record for a file, where entries of the audit trail cannot go."""
@@ -64,8 +64,9 @@ class _Row(NamedTuple):
     batch: Batch
     entries: Sequence[NewEntry]
 
-    def told(self, stored: bool) -> None:
-        """Tell who waits, those who were served first; entries are durable only when the database has stored them."""
+    def tell(self, stored: bool) -> None:
+        """Tell who waits, requests that were served before those that were refused; entries are durable only when the
+        database has stored them."""
         for one in sorted(self.waiting, key=lambda one: one.refused):
             if one.durable is not None and not one.durable.done():
                 one.durable.set_result(stored or not one.entries)
@@ -122,9 +123,9 @@ class RequestLog:
     ) -> bool:
         """Returns when `record` and `entries` are durable, or when nothing can be done for them now; the log says so.
 
-        False: the entries are not, so the answer must not leave, and what `withheld` gives is the record. Of those that
-        become durable together, one that tells of a refusal returns one round of the event loop after the other: to
-        send many refusals at once would keep everybody else waiting.
+        False: the entries are not, so the answer must not leave, and what `withheld` gives is the record. Those that
+        are `refused` return one after the other, each in a round of the event loop of its own: to send many refusals at
+        once would keep everybody else waiting.
         """
         durable: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._add(_Waiting(record, durable, refused, entries, withheld))
@@ -175,80 +176,81 @@ class RequestLog:
     def _add(self, waiting: _Waiting) -> None:
         self._waiting.append(waiting)
         if self._storing is None:
-            self._begin()
+            self._start_storing()
 
-    def _begin(self, first: _Row | None = None) -> None:
-        task = asyncio.get_running_loop().create_task(self._go(first), context=Context())
+    def _start_storing(self, late: _Row | None = None) -> None:
+        task = asyncio.get_running_loop().create_task(self._store_waiting(late), context=Context())
         self._storing = task
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _go(self, first: _Row | None) -> None:
-        """Make durable what waits, row after row, until nothing does; `first` goes to a file.
+    async def _store_waiting(self, late: _Row | None) -> None:
+        """Make durable what waits, row after row, until nothing does; first, in a file, a row that another task waited
+        too long for. This task may be abandoned likewise: then `_storing` is another one, which tells who waits.
 
         Who is told and the next row's statement are one step of the event loop: where many requests are in hand a step
         more would make each answer wait for all of them once more.
         """
         me, connection = asyncio.current_task(), None
         try:
-            if first is not None:
-                await self._keep(first)
+            if late is not None:
+                await self._spool_row(late)
             while self._storing is me and self._waiting:
-                row, failure = self._taken(), None
+                row, failure = self._next_row(), None
                 if self._away and not row.entries:
-                    await self._keep(row)
+                    await self._spool_row(row)
                     continue
-                late = _Patience(partial(self._leave, me, row))
+                patience = _Patience(partial(self._abandon, me, row))
                 try:
                     connection = connection or await self._pool.acquire()
                     await store.add(connection, row.batch, row.entries)
                 except Exception as error:
                     failure = type(error).__name__
                 finally:
-                    late.cancel()
+                    patience.cancel()
                 if failure and self._storing is me:
-                    self._be_away(failure)
-                    await self._keep(row)
+                    self._database_is_away(failure)
+                    await self._spool_row(row)
                 elif self._storing is me:
-                    row.told(stored=True)
+                    row.tell(stored=True)
                 if failure or not row.batch.batch_no % KEEP_ROWS:
-                    await self._let_go(connection)
+                    await self._release(connection)
                     connection = None
         finally:
-            await self._let_go(connection)
+            await self._release(connection)
             if self._storing is me:
                 self._storing = None
                 if self._waiting:  # it came while the connection was given back
-                    self._begin()
+                    self._start_storing()
 
-    def _taken(self) -> _Row:
-        """What waits now."""
+    def _next_row(self) -> _Row:
+        """What waits now, MOST records of it."""
         now, self._waiting = self._waiting[:MOST], self._waiting[MOST:]
         self._batch_no += 1
         entries = [entry for one in now for entry in one.entries]
         return _Row(now, Batch(self._run, self._batch_no, b"\n".join(one.record for one in now)), entries)
 
-    def _leave(self, task: asyncio.Task[None] | None, row: _Row) -> None:
-        """The statement takes too long: it is left to end by itself, and another task goes on."""
+    def _abandon(self, task: asyncio.Task[None] | None, row: _Row) -> None:
+        """The statement for `row` takes too long: its task is left to end by itself, and another one goes on."""
         if self._storing is task:
-            self._be_away("TimeoutError")
-            self._begin(row)
+            self._database_is_away("TimeoutError")
+            self._start_storing(row)
 
-    async def _let_go(self, connection: asyncpg.Connection | None) -> None:
+    async def _release(self, connection: asyncpg.Connection | None) -> None:
         if connection is not None:
             with suppress(*FAULTS):
                 await self._pool.release(connection)
 
-    async def _keep(self, row: _Row) -> None:
-        """In a file, where entries of the audit trail cannot go."""
+    async def _spool_row(self, row: _Row) -> None:
+        """Write it to a file, where entries of the audit trail cannot go; in memory when the disk takes nothing."""
         batch = replace(row.batch, records=b"\n".join(one.spooled() for one in row.waiting))
         try:
             await asyncio.to_thread(self._spool.append, batch)
         except Exception as error:  # a full disk, or no thread to be had: whoever waits is told all the same
             self._kept.append(batch)
             log.error("request_log.not_durable", extra={"reason": in_words(error)})
-        row.told(stored=False)
+        row.tell(stored=False)
 
-    def _be_away(self, error: str) -> None:
+    def _database_is_away(self, error: str) -> None:
         self._away = True
         log.warning("request_log.spooled", extra={"error": error})
