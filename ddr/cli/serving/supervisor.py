@@ -116,13 +116,18 @@ class Supervisor:
 
     async def _keep(self, slot: Slot) -> None:
         """Put another worker in place of one that leaves or has ended, with pauses while new ones keep crashing."""
-        pause, worker, again = 0.0, slot.worker, False
-        while await self._unless_stopped(worker.leaving.wait()) is not None:
-            if slot.worker is worker:  # else it has been exchanged on purpose
-                if worker.ended.is_set() and not again:
-                    log.error("serve.worker_ended", extra={"worker": slot.number, "status": worker.status})
-                if not again and (not worker.ended.is_set() or self._was_steady(worker)):
-                    pause = 0.0  # it was told to leave, or the fault is a rare one
+        pause = 0.0
+        while True:
+            worker = slot.worker
+            if await self._unless_stopped(worker.leaving.wait()) is None:
+                return
+            if slot.worker is not worker:  # it has been exchanged on purpose
+                continue
+            if worker.ended.is_set():
+                log.error("serve.worker_ended", extra={"worker": slot.number, "status": worker.status})
+            if not worker.ended.is_set() or self._was_steady(worker):
+                pause = 0.0  # it was told to leave, or the fault is a rare one
+            while slot.worker is worker:  # more than once where the system gives no process
                 if await self._unless_stopped(asyncio.sleep(pause, result=True)) is None:
                     return
                 pause = min(max(2 * pause, FIRST_PAUSE_SECONDS), LONGEST_PAUSE_SECONDS)
@@ -130,7 +135,6 @@ class Supervisor:
                     if slot.worker is worker:  # else it was exchanged meanwhile, and two would be in its place
                         slot.worker = await self._spawn(slot.number) or worker
                         self._restarts += slot.worker is not worker
-            again, worker = slot.worker is worker, slot.worker  # again: the system gives no process
 
     @staticmethod
     def _was_steady(worker: WorkerProcess) -> bool:
