@@ -8,7 +8,6 @@ import orjson
 
 from ddr import __version__
 from ddr.diga_api.conditional import SUPPORT, has_tag
-from ddr.diga_api.operation import summarized
 from ddr.diga_api.request import Request
 from ddr.fhir.capability import Operation, Server, capability_statement
 from ddr.fhir.cgm_summary import DEFINITION, OPERATION, PROFILE
@@ -41,7 +40,7 @@ class Metadata:
                 date=IN_FORCE,
                 interactions=dict.fromkeys(PARAMETERS, INTERACTIONS),
                 conditional_read=SUPPORT,
-                operations={"Observation": [SUMMARY]} if summarized(core.catalog) else {},
+                operations={"Observation": [SUMMARY]} if core.catalog.with_operation(OPERATION) else {},
             ),
         )
 

@@ -17,7 +17,6 @@ from ddr.fhir.parameters import Inputs, query_inputs, resource_inputs
 from ddr.fhir.reporting_period import DECLARED, RELATED, Period, reporting_period
 from ddr.http.asgi import Receive, Reply, Scope
 from ddr.http.core import Core
-from ddr.miv.model import Miv, MivCatalog
 from ddr.scopes.decision import Interaction
 from ddr.series.metrics import Metrics, metrics
 from ddr.series.selection import Part, counting
@@ -28,18 +27,13 @@ PATH = "$" + OPERATION
 NO_MATCH = "No CGM summary observations found for the given effective period."
 
 
-def summarized(catalog: MivCatalog) -> Miv | None:
-    """The MIV that has the operation, if this recorder serves it."""
-    return next((miv for miv in catalog.mivs if OPERATION in miv.operations), None)
-
-
 class Summarizer:
     """Answers the operations of one worker."""
 
     def __init__(self, core: Core, gate: Gate) -> None:
         self._core = core
         self._gate = gate
-        self._miv = summarized(core.catalog)
+        self._miv = core.catalog.with_operation(OPERATION)
         self._zone = ZoneInfo(core.settings.time_zone)
 
     async def answer(self, scope: Scope, receive: Receive, request: Request) -> Reply:

@@ -104,6 +104,10 @@ class MivCatalog:
         """The MIV of this package name, or None."""
         return next((miv for miv in self.mivs if miv.name == name), None)
 
+    def with_operation(self, operation: str) -> Miv | None:
+        """The MIV that has this operation (named without the dollar sign), or None."""
+        return next((miv for miv in self.mivs if operation in miv.operations), None)
+
     def code(self, system: str, code: str) -> tuple[Miv, MivCode] | None:
         """The MIV and its code entry for a system|code, or None."""
         return self._by_code.get((system, code))

@@ -88,7 +88,7 @@ async def show(request: Request) -> Response:
     try:
         asked = await _asked(core, request_uri)
     except Refused as refused:
-        raise await _told(core, visitor, request_uri, refused) from None
+        raise await _or_decided(core, visitor, request_uri, refused) from None
     if visitor.session is None:
         return _login(request_uri)
     if not _chosen(visitor.session, request_uri):
@@ -105,10 +105,10 @@ async def submit(request: Request) -> Response:
         asked = await _asked(core, request_uri)
     except Refused as refused:
         if visitor.session:
-            again = form.one("decision") == "deny"
-            if location := await answered(core, request_uri, visitor.session.patient_id, form.all("scope"), again):
+            denies, patient_id = form.one("decision") == "deny", visitor.session.patient_id
+            if location := await answered(core, request_uri, patient_id, form.all("scope"), denies):
                 return see_other(location)
-        raise await _told(core, visitor, request_uri, refused) from None
+        raise await _or_decided(core, visitor, request_uri, refused) from None
     if visitor.session is None:
         return _login(request_uri)
     if not _chosen(visitor.session, request_uri):
@@ -116,8 +116,8 @@ async def submit(request: Request) -> Response:
     if form.one("decision") == "approve" and not form.all("scope"):
         return await _page(request, visitor, visitor.session, asked, NOTHING_CHOSEN, form.one("days"))
     ends = await _agreed(core, visitor.session.patient_id, asked.diga)
-    role = visitor.session.acting.role if visitor.session.acting else ""
-    read = agreed_to(asked.diga, asked.mivs, form.one("text"), language(request.scope), again=bool(ends), role=role)
+    lang, role = language(request.scope), visitor.session.role
+    read = agreed_to(asked.diga, asked.mivs, form.one("text"), lang, again=bool(ends), role=role)
     if form.one("decision") == "approve" and read is None:
         return await _page(request, visitor, visitor.session, asked, TEXT_CHANGED, form.one("days"))
     return see_other(await _carry_out(core, visitor.session.patient_id, asked, form, ends, read))
@@ -128,8 +128,9 @@ def _chosen(session: Session, request_uri: str) -> bool:
     return not session.represents or session.chosen_sha256 == sha256(request_uri)
 
 
-async def _told(core: Core, visitor: Visitor, request_uri: str, refused: Refused) -> Refused:
-    """The same refusal, or that the patient at this browser has decided the request: by the back button, a reload."""
+async def _or_decided(core: Core, visitor: Visitor, request_uri: str, refused: Refused) -> Refused:
+    """The same refusal; or another one when the patient at this browser has decided the request and has come again, by
+    the back button or a reload."""
     if refused.problem == "unknown_request" and visitor.session:
         patient_id = visitor.session.patient_id
         if await par.decided(core.pool, request_uri, patient_id, core.clock() - DAY_MS):
@@ -189,7 +190,6 @@ async def _page(
     core, lang = core_of(request), language(request.scope)
     choices = await _choices(core, session, asked, lang)
     again = any(choice.granted_until_ms for choice in choices)
-    role = session.acting.role if session.acting else ""
     return page(
         request,
         visitor,
@@ -200,7 +200,7 @@ async def _page(
         other_person=with_request(PERSON, asked.request.request_uri),
         request_uri=asked.request.request_uri,
         ends_ms=asked.request.expires_ms,
-        text_digest=shown(asked.diga, asked.mivs, lang, again=again, role=role).digest.hex(),
+        text_digest=shown(asked.diga, asked.mivs, lang, again=again, role=session.role).digest.hex(),
         choices=choices,
         again=again,
         periods=_periods(core, chosen_days, [day(lang, end) for c in choices if (end := c.granted_until_ms)], lang),

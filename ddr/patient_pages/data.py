@@ -12,10 +12,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ddr.aside import aside
+from ddr.fhir.cgm_summary import OPERATION
 from ddr.http.core import Core
 from ddr.http.pages import error_page, language
 from ddr.patient_pages.dates import UNREADABLE, ZONE, day, written_day
-from ddr.patient_pages.glucose_view import DAYS, PERIODS, day_of, glucose, one_day, weeks_until
+from ddr.patient_pages.glucose_view import DAYS, PERIODS, day_of, one_day, weeks_until
 from ddr.patient_pages.numbers import rounded
 from ddr.patient_pages.render import page
 from ddr.patient_pages.single_values import single
@@ -36,7 +37,7 @@ async def show(request: Request, visitor: Visitor, session: Session) -> Response
     """Some weeks, one day (the latest, or that of the address), curves of single values, and the latest of them."""
     core, lang, patient_id = await core_of(request).reading(), language(request.scope), session.patient_id
     days = _period(request)
-    miv = glucose(core)
+    miv = core.catalog.with_operation(OPERATION)  # whose readings are glucose
     measured = await measured_between(core.pool, patient_id, miv.valueset) if miv else None
     first, last = (day_of(ms) for ms in measured) if measured else (None, None)
     chosen = _named_day(core, request.path_params["place"]) if "place" in request.path_params else last

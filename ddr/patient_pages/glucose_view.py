@@ -15,7 +15,6 @@ from markupsafe import Markup
 
 from ddr.aside import aside
 from ddr.durations import HOUR_MS
-from ddr.fhir.cgm_summary import OPERATION
 from ddr.http.core import Core
 from ddr.miv.model import Miv
 from ddr.patient_pages.charts import HOURS, Point, day_chart, profile_chart, shown
@@ -78,11 +77,6 @@ class Weeks:
     hours: tuple[tuple[str, tuple[str, ...]], ...]  # beginning, percentiles
     ranges: tuple[Range, ...]
     changes: tuple[tuple[date, str], ...]  # day, "sensor" or "calibration"
-
-
-def glucose(core: Core) -> Miv | None:
-    """The MIV whose readings are glucose, if this recorder serves it: the one that can be summarised."""
-    return next((miv for miv in core.catalog.mivs if OPERATION in miv.operations), None)
 
 
 async def weeks_until(core: Core, patient_id: UUID, miv: Miv, last: date, days: int, lang: str) -> Weeks | None:

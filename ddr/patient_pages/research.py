@@ -46,17 +46,13 @@ async def submit(request: Request, visitor: Visitor, session: Session) -> Respon
         case "give" if form.one("agree") != "yes":
             return await _page(request, core, visitor, session, UNTICKED)
         case "give":
-            read = agreed_to(form.one("text"), _role(session))
+            read = agreed_to(form.one("text"), session.role)
             if read is None:
                 return await _page(request, core, visitor, session, TEXT_CHANGED)
             given = await research.give(core.pool, session.patient_id, read, core.clock())
             return see_other("/me/research?given" if given else "/me/research")
         case _:
             raise FormRefused
-
-
-def _role(session: Session) -> str:
-    return session.acting.role if session.acting else ""
 
 
 async def _page(
@@ -79,7 +75,7 @@ async def _page(
         exports=[told_of(core, row, lang) for row in await exports.exports_with(core.pool, session.patient_id)],
         reason=lambda tag: reason(lang, tag),
         may_give=session.decides_for_good,
-        text_digest=shown(lang, _role(session)).digest.hex(),
+        text_digest=shown(lang, session.role).digest.hex(),
         notice=notice and text(lang, notice),
         error=error and text(lang, error),
     )

@@ -9,7 +9,7 @@ import orjson
 
 from ddr import __version__
 from ddr.diga_api.description import fhir
-from ddr.diga_api.operation import summarized
+from ddr.fhir.cgm_summary import OPERATION
 from ddr.http.asgi import ANY_SITE, JSON, ASGIApp, Receive, Reply, Scope, Send, problem, send_reply
 from ddr.http.core import Core
 
@@ -32,7 +32,7 @@ def description(core: Core) -> dict[str, Any]:
     found: dict[str, Any] = orjson.loads(FRAME.read_bytes())
     found["info"]["version"] = __version__
     found["servers"] = servers["both"]
-    found["paths"] |= fhir.paths(summarized(core.catalog) is not None)
+    found["paths"] |= fhir.paths(core.catalog.with_operation(OPERATION) is not None)
     for item in found["paths"].values():
         item["servers"] = servers[item["servers"]]
     parts = found["components"]

@@ -10,7 +10,15 @@ from zoneinfo import ZoneInfo
 from ddr.http.asgi import Reply, Scope
 from ddr.http.core import Core
 from ddr.http.operator import Operator
-from ddr.http.pages import LANGUAGE_COOKIE, STYLESHEET, chosen_language, language, operator_links, page_headers
+from ddr.http.pages import (
+    LANGUAGE_COOKIE,
+    STYLESHEET,
+    chosen_language,
+    language,
+    operator_links,
+    other_language,
+    page_headers,
+)
 from ddr.http.templates import templates
 from ddr.operations.status.board import Board
 from ddr.operations.status.feed import document
@@ -23,7 +31,7 @@ YEAR_SECONDS = 31_536_000
 def reply(core: Core, board: Board, scope: Scope) -> Reply:
     """The page."""
     lang, operator = language(scope), Operator.of(core.settings)
-    other = "de" if lang == "en" else "en"
+    other = other_language(lang)
     names = {miv.name: miv.title_de if lang == "de" else miv.title for miv in core.catalog.mivs}
     text = partial(_text, lang)
     body = _TEMPLATES.get_template("page.html").render(

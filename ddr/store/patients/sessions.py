@@ -73,6 +73,11 @@ class Session:
         return str(self.acting.representation_id) if self.acting else MYSELF
 
     @property
+    def role(self) -> str:
+        """That of the representative who acts, "" for patients themselves."""
+        return self.acting.role if self.acting else ""
+
+    @property
     def decides_for_good(self) -> bool:
         """What cannot be undone: patients themselves, and who decides everything for a minor (§ 1629, § 1789 BGB)."""
         return self.acting is None or self.acting.role in UNTIL_MAJORITY
