@@ -1,5 +1,5 @@
 """Bytes on disk of a record of the request log, indexes, seals and signatures included: of a day of polls, as it is
-sealed minute by minute, and when the day is packed.
+sealed minute by minute, and when the day is packed; and of one that waits for its seal in a row of its own.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import asyncpg
 from ddr.http.request_log.record import Call, line
 from ddr.operations.request_log.days import pack_some
 from ddr.settings import Settings
+from ddr.store.audit.request_log_form import deflated
 from tests.bench.figure import Figure, Goal
 from tests.support.audit import DAY_MS, HOUR_MS
 from tests.support.day import today
@@ -27,8 +28,10 @@ async def figures(pool: asyncpg.Pool) -> list[Figure]:
     """A poll is a new access token and a search, so it makes two records."""
     chance, settings, pen, run = random.Random(1), Settings(), Pen(), uuid4()
     minutes: list[list[tuple[int, bytes]]] = [[] for _ in range(DAY_MS // MINUTE_MS)]
+    waiting = lines = 0
     for at, told in _polls(chance):
         minutes[at // MINUTE_MS].append((at, told))
+        waiting, lines = waiting + len(deflated(told)), lines + len(told)
     for number, found in enumerate(minutes):
         now_ms = (today() - 1) * DAY_MS + number * MINUTE_MS + MINUTE_MS - 1
         await seal_lines(pool, pen, settings, run, number + 1, [told for _, told in sorted(found)], now_ms)
@@ -41,6 +44,14 @@ async def figures(pool: asyncpg.Pool) -> list[Figure]:
     return [
         Figure("bytes_per_record", f"{name}, packed", packed / count, "bytes", target=Goal(most=MOST)),
         Figure("bytes_per_record_sealed", f"{name}, sealed by minutes", sealed / count, "bytes"),
+        Figure(
+            "bytes_per_record_waiting",
+            f"{name}, until it is sealed, against its line",
+            waiting / count,
+            "bytes",
+            lines / count,
+            waiting / lines,
+        ),
     ]
 
 
