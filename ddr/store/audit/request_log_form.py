@@ -1,6 +1,6 @@
 """The form of a row of the request log until it is sealed, about a minute later: deflated. Pure.
 
-The database writes each row into its own log, too, where it stays. A record of some 450 bytes becomes 140: what all
+The database writes each row into its own log, too, where it stays. A record of some 450 bytes becomes 150: what all
 have in common is in a dictionary. The first byte tells the form; a row of a former version is its lines, and begins
 with `{`.
 """
