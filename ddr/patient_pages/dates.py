@@ -11,6 +11,9 @@ GERMAN = "Januar Februar März April Mai Juni Juli August September Oktober Nove
 ENGLISH = "January February March April May June July August September October November December"
 MONTHS = {lang: tuple(names.split()) for lang, names in (("de", GERMAN), ("en", ENGLISH))}
 
+# Before clocks are set back, and after it.
+CLOCKS = {"de": ("Sommerzeit", "Winterzeit"), "en": ("summer time", "winter time")}
+
 UNREADABLE = "unreadable-day"  # in the query after a form with what was none
 FIRST_DAY, LAST_DAY = date(2000, 1, 1), date(2099, 12, 31)  # that can be chosen
 
@@ -46,16 +49,27 @@ def time_of_day(ms: int) -> str:
     return f"{_local(ms):%H:%M}"
 
 
-def times_of_day(first_ms: int, last_ms: int) -> str:
+def told_time(lang: str, ms: int) -> str:
+    """The same, for tables; of the hour that comes twice in autumn with which one it is: `02:30 Sommerzeit`."""
+    return time_of_day(ms) + _which(lang, ms)
+
+
+def _which(lang: str, ms: int) -> str:
+    local = _local(ms)
+    twice = local.replace(fold=0).utcoffset() != local.replace(fold=1).utcoffset()
+    return f" {CLOCKS[lang][local.fold]}" if twice else ""
+
+
+def told_times(lang: str, first_ms: int, last_ms: int) -> str:
     """From one instant of a day to a later one: `09:05–10:30`; `09:05` when both show the same."""
-    return "–".join(dict.fromkeys((time_of_day(first_ms), time_of_day(last_ms))))
+    return "–".join(dict.fromkeys((told_time(lang, first_ms), told_time(lang, last_ms))))
 
 
 def short_moment(lang: str, ms: int) -> str:
     """Day and time for tables: `22.11.2026, 11:00` or `22 Nov 2026, 11:00`."""
     local = _local(ms)
     name = f"{local:%d.%m.%Y}" if lang == "de" else f"{local.day} {MONTHS['en'][local.month - 1][:3]} {local.year}"
-    return f"{name}, {time_of_day(ms)}"
+    return f"{name}, {told_time(lang, ms)}"
 
 
 def short_moments(lang: str, first_ms: int, last_ms: int) -> str:
@@ -65,7 +79,7 @@ def short_moments(lang: str, first_ms: int, last_ms: int) -> str:
 
 def moment(lang: str, ms: int) -> str:
     """Day and time: `22. November 2026, 11:00 Uhr` or `22 November 2026, 11:00`."""
-    return f"{day(lang, ms)}, {time_of_day(ms)}{' Uhr' if lang == 'de' else ''}"
+    return f"{day(lang, ms)}, {time_of_day(ms)}{' Uhr' if lang == 'de' else ''}{_which(lang, ms)}"
 
 
 def written_day(written: str) -> date | None:

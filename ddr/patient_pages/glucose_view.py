@@ -18,7 +18,7 @@ from ddr.durations import HOUR_MS
 from ddr.http.core import Core
 from ddr.miv.model import Miv
 from ddr.patient_pages.charts import HOURS, Point, day_chart, profile_chart, shown
-from ddr.patient_pages.dates import ZONE, time_of_day
+from ddr.patient_pages.dates import ZONE, time_of_day, told_time
 from ddr.patient_pages.numbers import local
 from ddr.patient_pages.ranges import Range, ranges
 from ddr.patient_pages.texts import text
@@ -131,8 +131,8 @@ async def one_day(core: Core, patient_id: UUID, miv: Miv, day: date, lang: str) 
         marks = [((at_ms - from_ms) / (until_ms - from_ms), kind) for at_ms, kind in events]
         words = _day_words(readings, unit, lang)
         chart = day_chart(curve, marks, unit, lang, text(lang, "data.curve"), words, _hours_of(day))
-        told = tuple((time_of_day(at_ms), kind) for at_ms, kind in events)
-        return DayView(unit, len(readings), chart, tuple(_hours(readings)), told)
+        told = tuple((told_time(lang, at_ms), kind) for at_ms, kind in events)
+        return DayView(unit, len(readings), chart, tuple(_hours(readings, lang)), told)
 
     return await aside(True, drawn)
 
@@ -174,10 +174,10 @@ def _hours_of(day: date) -> Mapping[int, float]:
     return {hour: (at_ms - from_ms) / (until_ms - from_ms) for hour, at_ms in shown_ms.items()}
 
 
-def _hours(readings: Sequence[Reading]) -> Iterator[Hour]:
+def _hours(readings: Sequence[Reading], lang: str) -> Iterator[Hour]:
     by_hour: Mapping[str, list[Reading]] = defaultdict(list)
     for reading in readings:
-        by_hour[f"{time_of_day(reading[0])[:2]}:00"].append(reading)
+        by_hour[told_time(lang, reading[0] - reading[0] % HOUR_MS)].append(reading)
     for begins, own in by_hour.items():
         ordered = sorted(own, key=lambda reading: reading[1])
         middle = ordered[(len(ordered) - 1) // 2]

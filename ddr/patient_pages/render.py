@@ -16,7 +16,7 @@ from starlette.responses import HTMLResponse
 from ddr.http.operator import Operator
 from ddr.http.pages import STYLESHEET, language, operator_links, other_language, page_headers, remember_language
 from ddr.http.templates import templates
-from ddr.patient_pages.dates import day, moment, short_moments, time_of_day, times_of_day
+from ddr.patient_pages.dates import day, moment, short_moments, time_of_day, told_time, told_times
 from ddr.patient_pages.numbers import counted
 from ddr.patient_pages.texts import template, text
 from ddr.patient_pages.texts.representation import role_name
@@ -76,7 +76,8 @@ def page(
         counted=partial(counted, lang),
         short_moments=partial(short_moments, lang),
         time_of_day=time_of_day,
-        times_of_day=times_of_day,
+        told_time=partial(told_time, lang),
+        told_times=partial(told_times, lang),
         stylesheet=_STYLE,
         colours=operator.colours,
         operator=operator,

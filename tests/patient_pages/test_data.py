@@ -207,6 +207,26 @@ async def test_a_day_of_23_or_25_hours_is_drawn_by_the_clock(core: Core, day: da
     assert (below["0"], below["24"]) == ("72.0", "628.0"), "from edge to edge"
 
 
+@pytest.mark.parametrize(
+    ("day", "expected"),
+    [
+        (date(2026, 3, 29), ["00:00", "01:00", "03:00"]),
+        (date(2026, 10, 25), ["00:00", "01:00", "02:00 Sommerzeit", "02:00 Winterzeit", "03:00"]),
+    ],
+)
+async def test_each_hour_of_a_day_of_23_or_25_hours_has_its_row(core: Core, day: date, expected: list[str]) -> None:
+    patient, browser = await logged_in(core)
+    begins = round(datetime.combine(day, time(0), ZoneInfo("Europe/Berlin")).timestamp() * 1000)
+    body = Body(core, patient.patient_id)
+    device_no = await body.device("GlukoSense 7")
+    sensor_no = await body.sensor(device_no, CGM, code="99504-3")
+    await body.chunk(await body.epoch(device_no, sensor_no, begins), 0, begins, [100] * 12 * len(expected))
+    page = (await browser.get("/me/data")).text
+    table = page.partition("Tag als Tabelle")[2].partition("</table>")[0]
+    rows = re.findall(r'<th scope="row">([^<]+)</th>.*<td>(\d+)</td></tr>', table)
+    assert rows == [(hour, "12") for hour in expected]
+
+
 async def test_values_in_mmol(core: Core) -> None:
     patient, browser = await logged_in(core)
     body, epoch_no = await sensor(core, patient, unit="mmol/L", decimals=1, code="105272-9")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ddr.fhir.instants import parse_date_time
-from ddr.patient_pages.dates import day, given_day, moment, short_moments, times_of_day
+from ddr.patient_pages.dates import day, given_day, moment, short_moments, told_times
 
 
 @pytest.mark.parametrize(
@@ -40,6 +40,19 @@ def test_a_date_that_a_device_bears_is_told_as_it_is(given: str, german: str, en
 
 def test_a_span_within_a_minute_is_one_time() -> None:
     first = parse_date_time("2026-11-22T18:13:05Z")[0]
-    assert [times_of_day(first, first + 1000 * seconds) for seconds in (0, 50, 60)] == ["19:13", "19:13", "19:13–19:14"]
+    spans = [told_times("de", first, first + 1000 * seconds) for seconds in (0, 50, 60)]
+    assert spans == ["19:13", "19:13", "19:13–19:14"]
     assert short_moments("de", first, first + 1000) == "22.11.2026, 19:13"
     assert short_moments("en", first, first + 60_000) == "22 Nov 2026, 19:13 – 22 Nov 2026, 19:14"
+
+
+def test_the_hour_that_comes_twice_says_which_of_both_it_is() -> None:
+    first = parse_date_time("2026-10-25T00:30:00Z")[0]
+    later = first + 3_600_000
+    assert told_times("de", first, later) == "02:30 Sommerzeit–02:30 Winterzeit"
+    assert told_times("en", first, first + 1_800_000) == "02:30 summer time–02:00 winter time"
+    assert short_moments("de", later, later) == "25.10.2026, 02:30 Winterzeit"
+    assert told_times("de", first - 3_600_000, later + 3_600_000) == "01:30–03:30"
+    assert moment("de", first) == "25. Oktober 2026, 02:30 Uhr Sommerzeit"
+    spring = parse_date_time("2027-03-28T00:59:00Z")[0]
+    assert told_times("de", spring, spring + 60_000) == "01:59–03:00"
