@@ -29,7 +29,7 @@ def fits(root: Path, extras: list[str]) -> bool:
     pinned = [f"{name}=={version}" for name, version in pins.items() if _installed(name)]
     needed = [Requirement(line) for line in [*wanted, *pinned]]
     return _editable(project["name"], root) and all(
-        one.specifier.contains(_installed(one.name) or "", prereleases=True)
+        (there := _installed(one.name)) is not None and one.specifier.contains(there, prereleases=True)
         for one in needed
         if one.marker is None or one.marker.evaluate()
     )

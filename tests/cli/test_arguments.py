@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -163,4 +164,5 @@ def test_a_span_of_time_has_a_length(capsys: pytest.CaptureFixture[str], command
 @pytest.mark.parametrize("command", ["audit verify --from-seal", "availability --month", "logs export --client"])
 def test_a_mark_of_the_end_of_options_is_no_value(capsys: pytest.CaptureFixture[str], command: str) -> None:
     *words, option = command.split()
-    assert refused(capsys, *words, f"{option}=--").endswith(f"error: argument {option}: expected one argument")
+    said = "is no whole number|is no month like|expected one argument"  # from Python 3.13 on its type sees it
+    assert re.search(rf"error: argument {option}: .*({said})", refused(capsys, *words, f"{option}=--"))
