@@ -8,16 +8,18 @@ from typing import Any
 from ddr.http.admission import Admission
 from ddr.http.asgi import ASGIApp, Receive, Scope, Send, header
 from ddr.http.bodies import Bodies
-from ddr.http.body import BodyError, pieces
+from ddr.http.body import BodyError, exceeds, pieces
 
 
 async def arrived(scope: Scope, receive: Receive, bodies: Bodies, whose: object, limit: int) -> Receive:
     """What to read the body from that has been received; nothing is waited for beyond `limit` bytes.
 
     What is wrong with the body is found by who reads it: it gets BodyError 408 and ClientGone from there, and what is
-    longer than `limit` is too long for it. Raises NoTurn.
+    longer than `limit` is too long for it. What is declared so is not waited for, so that a client which expects to be
+    told to go on gets the answer instead (RFC 9110 section 10.1.1). Raises NoTurn.
     """
-    if header(scope, "content-length") in (None, "0") and header(scope, "transfer-encoding") is None:
+    declared = header(scope, "content-length")
+    if (declared in (None, "0") and header(scope, "transfer-encoding") is None) or exceeds(declared, limit):
         return receive
     found: list[MutableMapping[str, Any]] = []
     end: Exception | None = None

@@ -67,8 +67,15 @@ def _check_length(declared: str | None, limit: int) -> None:
         return
     if not declared.isascii() or not declared.isdigit():
         raise BodyError(400, "Content-Length is not a number")
-    if len(declared) > len(str(limit)) or int(declared) > limit:
+    if exceeds(declared, limit):
         raise _too_large(limit)
+
+
+def exceeds(declared: str | None, limit: int) -> bool:
+    """Whether the Content-Length `declared` is longer than `limit`; what is none says nothing."""
+    if declared is None or not declared.isascii() or not declared.isdigit():
+        return False
+    return len(declared) > len(str(limit)) or int(declared) > limit
 
 
 async def pieces(receive: Receive) -> AsyncIterator[bytes]:

@@ -34,9 +34,9 @@ class OAuthError(Exception):
         self.outage = outage
 
 
-def invalid_request(description: str, status: int = 400) -> OAuthError:
+def invalid_request(description: str) -> OAuthError:
     """A parameter is missing, repeated, oversized or malformed."""
-    return OAuthError("invalid_request", description, status)
+    return OAuthError("invalid_request", description)
 
 
 def invalid_client() -> OAuthError:

@@ -17,7 +17,7 @@ from ddr.cli.serving.server import Server, server_for
 from ddr.http.admission import Admission
 from ddr.http.arrival import in_turn
 from ddr.http.asgi import ASGIApp, Receive, Reply, Scope, Send, header, send_reply
-from ddr.http.body import read_body
+from ddr.http.body import BodyError, read_body
 from ddr.tls import protocol
 from ddr.tls.peer import client_certificate, from_proxy
 
@@ -98,6 +98,21 @@ async def test_who_speaks_http_1_0_is_not_told_to_go_on(version: bytes, status: 
         reader, _ = await connect(expecting)
         async with asyncio.timeout(SECONDS):
             assert (await reader.readline()).split()[1] == status
+
+
+@pytest.mark.parametrize("expect", [b"", b"Expect: 100-continue\r\n"])
+async def test_a_body_that_is_declared_too_long_is_not_waited_for(expect: bytes) -> None:
+    """The answer that its head decides comes in the place of 100 (RFC 9110 section 10.1.1)."""
+
+    async def reads(scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await read_body(scope, receive, 9)
+        except BodyError as error:
+            await send_reply(scope, send, Reply(error.status, str(error).encode()))
+
+    async with serving(in_turn(reads, Admission(1), "pages", lambda scope: "", 9)) as (connect, _):
+        reader, _ = await connect(HEAD + expect + b"Content-Length: 10\r\n\r\n")
+        assert await answered(reader) == (413, b"body exceeds 9 bytes")
 
 
 @pytest.mark.parametrize(
