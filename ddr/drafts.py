@@ -12,6 +12,18 @@ from pathlib import Path
 from typing import IO
 
 OWN, ALL = 0o600, 0o666  # who may read it; of `ALL` the umask takes away
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # of a write, which is told no name
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """What is written in the block goes into `path`: an error for want of room bears its name."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.errno in NO_ROOM:
+            error.filename = str(path)
+        raise
 
 
 @contextmanager
@@ -22,13 +34,13 @@ def draft(file: Path, mode: int = ALL) -> Iterator[IO[bytes]]:
     Raises OSError.
     """
     if file.exists() and not file.is_file():
-        with file.open("wb") as out:
+        with naming(file), file.open("wb") as out:
             yield out
         return
     file = file.resolve()
     part = file.parent / f"{file.name}.{secrets.token_hex(4)}.part"
     try:
-        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as out:
+        with naming(file), os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as out:
             yield out
             out.flush()
             os.fsync(out.fileno())

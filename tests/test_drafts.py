@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
 
 from ddr.drafts import OWN, alone_in, draft
+from ddr.reasons import in_words
+from tests.support.full_disk import full_after
 
 
 def test_what_breaks_off_leaves_what_was_there(tmp_path: Path) -> None:
@@ -19,6 +22,22 @@ def test_what_breaks_off_leaves_what_was_there(tmp_path: Path) -> None:
         assert list(tmp_path.iterdir()) == before
         file.write_bytes(b"former")
     assert file.read_bytes() == b"former"
+
+
+def test_a_disk_without_room_is_told_with_the_file(tmp_path: Path) -> None:
+    """The kernel says so without a name. What a block does besides keeps its own error."""
+    file, other = tmp_path / "report", tmp_path / "other"
+    other.touch()
+    with full_after(other, 4), pytest.raises(OSError) as met, draft(file) as out:
+        out.write(b"more than four bytes")
+    assert in_words(met.value, named=True) == f"{file}: File too large"
+    with pytest.raises(OSError) as met, draft(Path("/dev/full")) as out:
+        out.write(b"any")
+    assert in_words(met.value, named=True) == "/dev/full: No space left on device"
+    with pytest.raises(ConnectionError) as refused, draft(file):
+        raise ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused")
+    assert in_words(refused.value, named=True) == "Connection refused"
+    assert list(tmp_path.iterdir()) == [other]
 
 
 def test_two_at_once_are_whole(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from uuid import UUID
 from ddr.app import build_core
 from ddr.cli.errors import CommandError
 from ddr.cli.operator import now_ms, reading
-from ddr.drafts import alone_in
+from ddr.drafts import alone_in, naming
 from ddr.http.core import Core
 from ddr.patient_pages.download import whole_copy
 from ddr.registries.diga_vz import DigaVz
@@ -69,7 +69,7 @@ def _prepare(folder: Path, names: Iterable[str]) -> None:
 
 async def _written(part: Path, content: AsyncIterator[bytes]) -> None:
     size, said = 0, 0
-    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+    with naming(part), os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
         async for piece in content:
             file.write(piece)
             size += len(piece)

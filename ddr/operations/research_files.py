@@ -13,6 +13,7 @@ from typing import Any, TextIO
 from uuid import UUID
 
 from ddr.appending import keep_names
+from ddr.drafts import naming
 from ddr.operations import research_parquet
 from ddr.operations.research import Export, Terms
 from ddr.research.tables import DICTIONARY, PersonRow, ValueRow
@@ -46,7 +47,7 @@ def write(export: Export, terms: Terms, folder: Path, export_id: UUID, *, parque
     """
     parts = {name: folder / f".{name}.{export_id}.{len(export.weeks)}.part" for name in names(parquet=parquet)}
     try:
-        with ExitStack() as stack:
+        with naming(folder), ExitStack() as stack:
             files = {name: stack.enter_context(_create(path)) for name, path in parts.items()}
             _table(files["persons.csv"], PersonRow._fields, _persons(export))
             _table(files["values.csv"], ValueRow._fields, _values(export))
