@@ -66,6 +66,11 @@ async def _replay(args: argparse.Namespace, settings: Settings, pool: asyncpg.Po
     folder = args.journal or settings.journal_folder
     if not journal.files(folder):
         raise CommandError(f"there is no journal in {folder}; copy those of all hosts there, or name it with --journal")
+    for path, count in journal.unreadable(folder).items():
+        print(
+            f"{path}: lines that cannot be read as a whole: {count}; what ended there is not done again",
+            file=sys.stderr,
+        )
     print(told(await replay(pool, journal.entries(folder), now_ms())))
 
 

@@ -538,6 +538,9 @@ async def test_the_operators_commands(
         assert (await ddr("replay")) == (0, "nothing had to be done again\n")
         assert (await ddr("end")) == (0, "the window is closed\n")
         (file,) = journal.files(world.journal)
+        file.write_bytes(file.read_bytes() + b'{"event": "patient:pair\n\n')
+        unread = f"{file}: lines that cannot be read as a whole: 1; what ended there is not done again\n"
+        assert (await ddr("replay")) == (0, "nothing had to be done again\n" + unread)
         file.write_bytes(file.read_bytes() + b'{"event": "of a later version", "at_ms": 4102444800000}\n')
         status, told = await ddr("begin", "--window", "72")
         assert status == 0 and "2100-01-01" in told and "clock" in told

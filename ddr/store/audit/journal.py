@@ -95,6 +95,13 @@ def entries(folder: Path, known: Mapping[str, int] = _NOTHING) -> Iterator[Entry
     yield from sorted(found, key=lambda entry: entry["at_ms"])
 
 
+def unreadable(folder: Path) -> dict[Path, int]:
+    """How many lines of a file hold what is no entry, of those files that have any."""
+    found = {path: [_on(line) for line in path.read_bytes().splitlines() if line] for path in files(folder)}
+    counts = {path: sum(not all(map(_is_entry, line)) for line in lines) for path, lines in found.items()}
+    return {path: count for path, count in counts.items() if count}
+
+
 def held(folder: Path) -> dict[str, int]:
     """How many bytes each file holds, by name and a digest of its first line: hosts may have the same name."""
     return {_identity(path): path.stat().st_size for path in files(folder)}
