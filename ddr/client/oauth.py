@@ -44,7 +44,7 @@ async def post(http: httpx.AsyncClient, url: str, form: Mapping[str, str], **opt
     return _read(await ask(http, "POST", url, data=form, **options))
 
 
-async def told(http: httpx.AsyncClient, url: str, form: Mapping[str, str]) -> None:
+async def post_for_status(http: httpx.AsyncClient, url: str, form: Mapping[str, str]) -> None:
     """A form that is answered by the status alone: what comes with it is nobody's affair (RFC 7009 section 2.2).
     Raises as `post`."""
     answer = await ask(http, "POST", url, data=form)

@@ -138,7 +138,7 @@ class Pairing:
                     "token_type_hint": "refresh_token",
                 }
                 with suppress(PairingEnded):  # then it was over
-                    await oauth.told(self._http, oauth.member(server, "revocation_endpoint"), form)
+                    await oauth.post_for_status(self._http, oauth.member(server, "revocation_endpoint"), form)
             await self._store.forget(pairing_id)
 
 

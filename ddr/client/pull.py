@@ -263,7 +263,8 @@ def _missing(
         if name in present:
             continue
         old = floor is not None and before(one.end, floor)
-        if old if seen is None else name not in seen:
+        missing = old if seen is None else name not in seen  # a search for changes shows age alone
+        if missing:
             del known[name]
             yield Change(Kind.GONE if old else Kind.DELETED, name, None, related)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from urllib.parse import quote, urlencode
@@ -76,8 +76,8 @@ class Recorder:
         while True:
             following = self._next(bundle, read)
             found = step(cursor, bundle, await self._related(bundle), following, self._floor())
-            partial, moved = lacks(cursor, bundle), bool(cursor.following)
-            found, limit = await self._told_apart(found, cursor.known, partial, moved)
+            unshown, moved = lacks(cursor, bundle), bool(cursor.following)
+            found, limit = await self._settle_missing(found, cursor.known, unshown, moved)
             yield found
             if limit is not None:
                 raise limit
@@ -161,42 +161,57 @@ class Recorder:
                 break
         return related
 
-    async def _told_apart(
-        self, found: Step, known: Mapping[str, Known], partial: bool, moved: bool
+    async def _settle_missing(
+        self, found: Step, known: Mapping[str, Known], unshown: bool, moved: bool
     ) -> tuple[Step, Throttled | None]:
-        """`found`, with what has grown too old as gone and not as deleted. What is missing because the recorder has not
-        shown everything (`partial`) stays known while it is served; so does what may have changed its place in the
-        search while pages were read (`moved`): by a new version, or because another one was deleted.
+        """`found`, in which each Observation that is missing is deleted, is gone (has grown too old), or stays known.
 
-        When it wants to be asked less, that, too: what is not settled stays known, or each look at everything would ask
-        from the beginning. Who was asked for comes last the next time: one that is never answered, or so many that are
-        served, keep nothing else from being told.
+        `unshown`: the recorder says that there is more than it has shown. `moved`: pages were read, and meanwhile one
+        may have changed its place in the search, by a new version or because another one was deleted. What is missing
+        for either reason is asked for, and stays known when it is served, or not shown and nobody says what has become
+        of it. What is old is asked for, too: whether it is gone. Without an answer it is deleted.
+
+        With a Throttled when the recorder wants to be asked less: then what is not settled stays known, or each look
+        at everything would ask from the beginning.
         """
-        young, left, changes = self._now() - SHORTEST_HISTORY, MOST_ASKED, list[Change]()
-        kept, asked, limit, silent = dict[str, Known](), set[str](), None, False
-        for change in found.changes:
-            if change.kind is Kind.DELETED:
-                old, fate = before(known[change.id].end, young), None
-                doubtful = old or partial or moved
-                if doubtful and left and not limit:
-                    try:
-                        fate = await self._fate(change.id)
-                        silent = fate is None
-                        asked.add(change.id)
-                    except Throttled as error:
-                        limit = error
-                    left = left - 1 if fate else 0
-                unsaid = fate is None and (partial or silent)  # of so many missing ones the rest has not merely moved
-                served = (partial or moved) and not old and (unsaid or fate is Kind.CHANGED)
-                if served or (doubtful and limit):
-                    kept[change.id] = known[change.id]
-                    continue
-                change = replace(change, kind=Kind.GONE) if fate in (Kind.CHANGED, Kind.GONE) else change
-            changes.append(change)
-        kept = dict(sorted(kept.items(), key=lambda one: one[0] in asked))
-        cursor = replace(found.cursor, known={**found.cursor.known, **kept}) if kept else found.cursor
+        young = self._now() - SHORTEST_HISTORY
+        missing = [change.id for change in found.changes if change.kind is Kind.DELETED]
+        old = {name for name in missing if before(known[name].end, young)}
+        doubtful = [name for name in missing if name in old or unshown or moved]
+        fates, limit = await self._fates(doubtful)
+        silent = None in fates.values()
+
+        def stays(name: str) -> bool:
+            fate = fates.get(name)
+            if fate is None and limit:
+                return True
+            return name not in old and (fate is Kind.CHANGED or (fate is None and (unshown or silent)))
+
+        # Who was asked for comes last the next time: one that is never answered, or so many that are served, keep
+        # nothing else from being settled.
+        kept = {name: known[name] for name in sorted(filter(stays, doubtful), key=fates.__contains__)}
+        gone = {name for name, fate in fates.items() if fate in (Kind.CHANGED, Kind.GONE)}
+        cursor = replace(found.cursor, known={**found.cursor.known, **kept})
+        changes = [
+            replace(change, kind=Kind.GONE) if change.id in gone else change
+            for change in found.changes
+            if change.id not in kept
+        ]
         changes[-1:] = [replace(change, cursor=cursor) for change in changes[-1:]]
         return replace(found, changes=tuple(changes), cursor=cursor), limit
+
+    async def _fates(self, names: Sequence[str]) -> tuple[dict[str, Kind | None], Throttled | None]:
+        """What has become of the first MOST_ASKED, up to the first one that the recorder gives no answer for (None), or
+        until it wants to be asked less: then with that Throttled. Raises as `_fate`."""
+        fates: dict[str, Kind | None] = {}
+        for name in names[:MOST_ASKED]:
+            try:
+                fates[name] = await self._fate(name)
+            except Throttled as limit:
+                return fates, limit
+            if fates[name] is None:
+                break
+        return fates, None
 
     async def _fate(self, name: str) -> Kind | None:
         """What has become of an Observation that a search does not find any more: gone, where the outcome names the
