@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ddr.call import refused
 from ddr.diga_api.access import Gate
 from ddr.diga_api.metadata import Metadata
 from ddr.diga_api.operation import PATH as SUMMARY
@@ -46,6 +47,7 @@ def create_fhir(core: Core) -> ASGIApp:
         try:
             await send_reply(scope, send, reply)
         except Withheld:
+            refused(UNAVAILABLE.code)  # whatever the answer would have said
             await send_reply(scope, send, head_of(scope).refusal(_failure(UNAVAILABLE)))
 
     return app

@@ -14,6 +14,7 @@ import asyncpg
 import orjson
 import pytest
 
+from ddr.call import CURRENT, Call
 from ddr.http.core import Core
 from ddr.http.request_log.log import PATIENCE_SECONDS, RequestLog
 from ddr.store.audit import request_log as store
@@ -65,6 +66,20 @@ async def test_an_answer_whose_entry_is_not_stored_is_withheld(body: Body, pair:
     await body.core.request_log.recover()
     (record,) = await records(body.core, answer.headers["x-request-id"])
     assert (record["status"], record["error_code"]) == (503, "transient")
+
+
+async def test_an_answer_that_is_withheld_is_counted_as_what_is_said_instead(body: Body, pair: Pair) -> None:
+    """A token that was refused and a search that was served alike: alerts count these reasons."""
+    diga = await pair(CGM)
+
+    async def failing(*of: object) -> None:
+        raise ConnectionError
+
+    with patch.object(store, "add", failing):
+        for token in ("none", diga.token):
+            CURRENT.set(call := Call())
+            assert (await diga.get("Observation", authorization=f"Bearer {token}")).status_code == 503
+            assert call.reason == UNAVAILABLE.code
 
 
 async def test_a_process_that_stood_still_hears_first_what_the_database_has_answered(body: Body, pair: Pair) -> None:
