@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 from ddr.series.chain import Cut, cut
 from ddr.series.epoch import Chunk, Epoch, empty_chunk
-from ddr.series.grid import least_slots, whole_second
+from ddr.series.grid import least_slots
 from ddr.series.packing import ERROR, Reading, encode
 from ddr.series.rivals import surplus
 from ddr.series.slots import place, winners
@@ -43,7 +43,7 @@ def merge(
     `stored` are the consecutive last chunks, beginning with number 0 or with one that ends before every new reading,
     of which only the place counts, unless it was withdrawn: its readings may be gone (ddr.store.patients.retention).
     Empty chunks are made while they start before `cover_ms`. A stored chunk never vanishes: at worst it gets empty, or
-    is withdrawn where its place moves beyond the end of the series.
+    is withdrawn where its place moves beyond the end of the series, or the expiry of its device.
     `came` as for ddr.series.rivals.surplus.
     """
     new = list(new)
@@ -104,11 +104,11 @@ def live_parts(
 ) -> Iterator[Cut]:
     """The chunks of ascending `readings` as ddr.series.chain.cut, and those of `known` that are `revived` after them.
 
-    An empty one has no place beyond the end of the series.
+    After the last reading an empty one has no place where nothing is expected: beyond the end, or the expiry.
     """
-    end_ms = None if epoch.grid.until_ms is None else whole_second(epoch.grid.until_ms)
     for part in cut(readings, epoch.grid, k, expected_ms, last_k, cover_ms):
-        if end_ms is not None and not part.readings and part.start_ms >= end_ms:
+        behind = not part.readings and (not readings or readings[-1][0] < part.start_ms)
+        if behind and epoch.over(part.start_ms):
             return
         yield part
         k, expected_ms = part.k + 1, part.start_ms + epoch.grid.span_ms

@@ -116,7 +116,7 @@ def test_covering_makes_empty_chunks_and_final_ones_when_all_was_sent() -> None:
 def test_a_cut_ends_the_chunk_with_a_new_version() -> None:
     stored = merge(epoch_of(), (), [(START, 1)], START).changed
     former = epoch_of(GRID, stored[-1])
-    epoch = replace(former, grid=replace(GRID, until_ms=START + 20 * MINUTE))
+    epoch = epoch_of(replace(GRID, until_ms=START + 20 * MINUTE), stored[-1])
     merged = recut(epoch, former, stored, [(START, 1)], NOW)
     assert [(chunk.status, chunk.version) for chunk in merged.changed] == [("f", 2)]
     again = recut(epoch, epoch, merged.changed, [(START, 1)], NOW)
@@ -126,7 +126,7 @@ def test_a_cut_ends_the_chunk_with_a_new_version() -> None:
 def test_a_cut_of_a_chunk_that_was_final_by_time_amends_it() -> None:
     stored = merge(epoch_of(), (), [(START, 1)], START).changed
     former = epoch_of(GRID, stored[-1])
-    epoch = replace(former, grid=replace(GRID, until_ms=START + 20 * MINUTE))
+    epoch = epoch_of(replace(GRID, until_ms=START + 20 * MINUTE), stored[-1])
     merged = recut(epoch, former, stored, [(START, 1)], START + 30 * HOUR)
     assert [(chunk.status, chunk.version) for chunk in merged.changed[:2]] == [("a", 3), ("e", 3)]
 
@@ -204,6 +204,22 @@ def test_a_place_that_a_late_reading_moves_beyond_the_end_is_none() -> None:
     assert [(chunk.k, chunk.filled, chunk.status) for chunk in merged.changed] == [(0, 2, "f"), (1, 0, "e")]
     assert merged.tail == merged.changed[0]
     assert [chunk.k for chunk in recut(ended, None, [], [late, later], NOW).changed] == [0]
+
+
+def test_an_empty_chunk_beyond_the_expiry_counts_only_before_readings() -> None:
+    """A device may measure on after its expiry."""
+    epoch = replace(epoch_of(), expected_until_ms=START + 61 * MINUTE)
+    stored = recut(epoch, None, [], [(START + 20 * MINUTE, 1)], NOW).changed
+    stored = [*stored, empty_chunk(1, START + HOUR, State("p", 1, NOW))]
+    epoch = replace(epoch, tail_k=1, tail_start_ms=START + HOUR)
+    late: Reading = (START + 4 * MINUTE, 3)
+    assert [(chunk.k, chunk.status) for chunk in merge(epoch, stored, [late], NOW).changed] == [(0, "p"), (1, "e")]
+    with_more = merge(epoch, stored, [late, (START + 3 * HOUR, 4)], NOW)
+    assert [(chunk.k, chunk.filled, chunk.status) for chunk in with_more.changed] == [
+        (0, 2, "p"),
+        (1, 0, "p"),
+        (2, 1, "p"),
+    ]
 
 
 def test_a_withdrawn_first_chunk_is_live_again_when_readings_come_after_it() -> None:

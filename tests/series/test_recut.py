@@ -21,7 +21,7 @@ NOW = START + 3 * HOUR
 def ended(hours: int, expected_hours: int | None = None) -> Epoch:
     """An epoch that was cut after so many hours, from which nothing is expected after `expected_hours`."""
     until_ms = START + hours * HOUR
-    expected_ms = None if expected_hours is None else START + expected_hours * HOUR
+    expected_ms = until_ms if expected_hours is None else START + expected_hours * HOUR
     return replace(epoch_of(), grid=replace(GRID, until_ms=until_ms), expected_until_ms=expected_ms)
 
 
@@ -117,9 +117,9 @@ def test_a_place_beyond_the_end_of_the_series_is_none() -> None:
         assert [(chunk.k, chunk.status) for chunk in merged.changed if chunk.k == 3] == [(3, "e")]
 
 
-def test_the_last_chunk_gets_empty_though_nothing_was_expected_in_it() -> None:
-    """It is not gone: what was once part of the series still is."""
+def test_the_last_chunk_is_withdrawn_that_gets_empty_where_nothing_was_expected() -> None:
+    """It is not there without its readings, whatever came and went."""
     stored = merge(epoch_of(), (), HOURLY, START).changed
     epoch = replace(epoch_of(tail=stored[-1]), expected_until_ms=START + 2 * HOUR)
     merged = recut(epoch, epoch, stored, HOURLY[:2], NOW)
-    assert merged.changed == [empty_chunk(2, START + 2 * HOUR, State("p", 2, NOW))]
+    assert merged.changed == [empty_chunk(2, START + 2 * HOUR, State("e", 2, NOW))]

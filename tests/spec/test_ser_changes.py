@@ -47,14 +47,15 @@ async def test_the_order_in_which_changes_become_known_does_not_matter(ddr: Reco
 
 
 @pytest.mark.requirement("SER-024")
+@pytest.mark.parametrize("member", ["endedAt", "expirationDate"])
 @pytest.mark.parametrize("order", [(4, 20), (20, 4)])
 async def test_a_chunk_that_late_readings_move_beyond_the_end_does_not_count(
-    ddr: Recorder, order: tuple[int, int]
+    ddr: Recorder, order: tuple[int, int], member: str
 ) -> None:
     sensor = await worn(ddr)
     with later(ddr, 3 * DAY):
         await sensor.home.readings("cgm", sensor.start_ms + order[0] * MINUTE, [100])
-        at = {"startedAt": date_time(sensor.start_ms), "endedAt": date_time(sensor.start_ms + DAY + MINUTE)}
+        at = {"startedAt": date_time(sensor.start_ms), member: date_time(sensor.start_ms + DAY + MINUTE)}
         await sensor.home.device("cgm", **at)
         await sensor.home.readings("cgm", sensor.start_ms + order[1] * MINUTE, [100])
         assert [start for start, _ in await counting(sensor)] == [4 * MINUTE]
