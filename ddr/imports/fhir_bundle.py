@@ -39,22 +39,24 @@ class _Unfit(Exception):
 
 def recognises(content: Content) -> bool:
     """True for a Bundle with Observations."""
-    return bool(_resources(content, "Observation"))
+    return bool(_entries(content, "Observation"))
 
 
 def read(content: Content, zone: tzinfo) -> ImportFile:
     """The values; FHIR's times have a zone, so `zone` is not needed. `line` counts the entries."""
     file = ImportFile("fhir")
-    named = {key: one for kind in ("Device", "DeviceMetric") for _, key, one in _resources(content, kind)}
-    observations = _resources(content, "Observation")
+    makers = [entry for _, entry in (*_entries(content, "Device"), *_entries(content, "DeviceMetric"))]
+    named = {_name(entry): entry["resource"] for entry in makers}
+    modified = {_name(entry) for entry in makers if is_modified(entry)}
+    observations = [(line, entry, entry["resource"]) for line, entry in _entries(content, "Observation")]
     of_one_person(_key(one["subject"]) for _, _, one in observations if isinstance(one.get("subject"), dict))
-    for line, _, observation in observations:
+    for line, entry, observation in observations:
         if observation.get("status") in _DEAD or "dataAbsentReason" in observation or is_test(observation):
             file.skipped += 1
             continue
         try:
-            if is_modified(observation):
-                raise _Unfit("it has a modifierExtension, which is not known here")
+            if is_modified(entry) or not modified.isdisjoint(_made_with(observation, named)):
+                raise _Unfit("it, or its device, has a modifierExtension, which is not known here")
             code = _code(observation)
             if code is None or _uncalibrated(observation, named):
                 file.skipped += 1
@@ -73,18 +75,29 @@ def _uncalibrated(observation: Json, named: Mapping[str, Json]) -> bool:
     return not _UNCALIBRATED.isdisjoint(one.get("state") for one in metric.get("calibration", ()))
 
 
-def _resources(content: Content, kind: str) -> list[tuple[int, str, Json]]:
-    """Number of the entry, `<Type>/<id>`, resource."""
+def _made_with(observation: Json, named: Mapping[str, Json]) -> tuple[str, str]:
+    """The names of what it refers to, and of the device of that if it is a DeviceMetric."""
+    device = _key(observation.get("device"))
+    return device, _key(named.get(device, {}).get("source"))
+
+
+def _entries(content: Content, kind: str) -> list[tuple[int, Json]]:
+    """Number of each entry with a resource of this type, and the entry."""
     bundle = content.json
     if not isinstance(bundle, dict) or bundle.get("resourceType") != "Bundle":
         return []
-    found: list[tuple[int, str, Json]] = []
+    found: list[tuple[int, Json]] = []
     entries = bundle.get("entry")
     for line, entry in enumerate(entries if isinstance(entries, list) else (), 1):
         resource = entry.get("resource") if isinstance(entry, dict) else None
         if isinstance(resource, dict) and resource.get("resourceType") == kind:
-            found.append((line, f"{kind}/{resource.get('id')}", resource))
+            found.append((line, entry))
     return found
+
+
+def _name(entry: Json) -> str:
+    """`<Type>/<id>`."""
+    return f"{entry['resource']['resourceType']}/{entry['resource'].get('id')}"
 
 
 def _code(observation: Json) -> str | None:

@@ -632,9 +632,22 @@ def test_test_data_are_of_no_patient() -> None:
     assert (len(after.values), after.skipped) == (len(before.values) - 1, before.skipped + 1)
 
 
+MODIFIED = {"modifierExtension": [{"url": "urn:x", "valueBoolean": True}]}
+
+
 def test_what_a_modifier_changes_is_a_bad_row() -> None:
     copy = orjson.loads(samples.FHIR)
     before = read(orjson.dumps(copy), BERLIN)
-    copy["entry"][-1]["resource"]["modifierExtension"] = [{"url": "urn:x", "valueBoolean": True}]
-    after = read(orjson.dumps(copy), BERLIN)
-    assert (len(after.values), len(after.bad)) == (len(before.values) - 1, len(before.bad) + 1)
+    for changed in (copy["entry"][-1], copy["entry"][-1]["resource"]):
+        changed |= MODIFIED
+        after = read(orjson.dumps(copy), BERLIN)
+        assert (len(after.values), len(after.bad)) == (len(before.values) - 1, len(before.bad) + 1)
+        del changed["modifierExtension"]
+
+
+@pytest.mark.parametrize(("kind", "lines"), [("Device", {3, 4}), ("DeviceMetric", {3})])
+def test_what_a_modified_device_has_measured_is_a_bad_row(kind: str, lines: set[int]) -> None:
+    copy = orjson.loads(samples.FHIR)
+    (maker,) = (one for one in copy["entry"] if one["resource"]["resourceType"] == kind)
+    maker["resource"] |= MODIFIED
+    assert {bad.line for bad in read(orjson.dumps(copy), BERLIN).bad} == lines
