@@ -164,7 +164,7 @@ def _items(body: Any, most: int) -> list[Any]:
 
 def _read(item: Any, latest_ms: int) -> Event | Problem:
     try:
-        fields = Fields(item)
+        fields = Fields(item, name="calibration")
         event = Event(
             fields.need("time", lambda name: fields.instant(name, latest_ms)),
             fields.need("state", lambda name: fields.choice(name, STATES)),

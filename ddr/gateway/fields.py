@@ -33,11 +33,14 @@ Exact = int | float | Decimal
 
 
 class Fields:
-    """One JSON object under the path `where`. Absent members and nulls read as None; `done()` refuses unread ones."""
+    """One JSON object under the path `where`. Absent members and nulls read as None; `done()` refuses unread ones.
 
-    def __init__(self, data: Any, where: str = "") -> None:
+    `name` is what it is called where no path leads to it.
+    """
+
+    def __init__(self, data: Any, where: str = "", name: str = "body") -> None:
         if not isinstance(data, Mapping):
-            raise invalid(where or "body", "must be a JSON object")
+            raise invalid(where or name, "must be a JSON object")
         self.data: Mapping[str, Any] = data
         self.where = where
         self.seen: set[str] = set()

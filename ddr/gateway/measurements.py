@@ -111,7 +111,7 @@ def _read_items(core: Core, items: Sequence[Any], other_keys: Sequence[tuple[str
 
 def _read_item(core: Core, item: Any, other_keys: tuple[str, ...]) -> Upload | Problem:
     try:
-        fields = Fields(item)
+        fields = Fields(item, name="measurement")
         upload = _parse(core, fields.need("key", fields.key), fields)
         return replace(upload, other_keys=other_keys) if other_keys else upload
     except Problem as problem:

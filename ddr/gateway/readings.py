@@ -117,7 +117,7 @@ def _parse(body: Any, most: int) -> tuple[list[Any], Any, str | None, bool]:
     items, unit, upload_key = fields.raw("readings"), fields.raw("unit"), fields.key("upload")
     correction = fields.raw("correction")
     fields.done()
-    if correction not in (None, True, False):
+    if correction is not None and not isinstance(correction, bool):
         raise invalid("correction", "must be true or false")
     if not isinstance(items, list):
         raise invalid("readings", "must be an array")

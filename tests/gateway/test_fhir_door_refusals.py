@@ -68,6 +68,7 @@ BAD: list[tuple[Json, str, str]] = [
     (glucose() | {"device": {"reference": "Device/unknown"}}, "422", "unknown-device"),
     (pressure(component=[]), "422", "invalid"),
     (series("100 101", dimensions=2), "422", "invalid"),
+    (series("100 101", dimensions=True), "422", "invalid"),
     (series("100 101", period=Decimal("0.5")), "422", "invalid"),
     (series("x y"), "422", "value"),
     (series("100", origin=quantity(0, "mmol/L")), "422", "unit"),
@@ -234,3 +235,11 @@ async def test_a_property_that_is_there_twice(client: Client) -> None:
     answer = await client.post("/fhir", content=content, headers={"content-type": "application/fhir+json"})
     assert answer.status_code == 400
     assert "more than once" in answer.json()["issue"][0]["diagnostics"]
+
+
+async def test_what_is_no_object_is_named(client: Client) -> None:
+    answer = await client.post("/fhir", json={"resourceType": "Bundle", "type": "batch", "entry": [None]})
+    (told,) = answer.json()["entry"][0]["response"]["outcome"]["issue"]
+    assert told["diagnostics"] == "entry must be a JSON object"
+    answer = await client.post("/measurements", json={"measurements": [None]})
+    assert answer.json()["items"][0]["detail"] == "measurement must be a JSON object"

@@ -72,6 +72,8 @@ def test_decimals_that_values_need(data: str, unit: str | None, decimals: int) -
         {"factor": Decimal("1e99")},
         {"origin": {}},
         {"dimensions": 2},
+        {"dimensions": True},
+        {"dimensions": None},
         {"lowerLimit": "x"},
         {"data": ""},
         {"data": 7},

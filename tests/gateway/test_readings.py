@@ -445,6 +445,12 @@ async def corrected(client: Client, readings: list[Any], **members: Any) -> list
     return found
 
 
+async def test_a_correction_is_meant_or_not(cgm: Client, clock: Clock) -> None:
+    for given in (1, 0, "true"):
+        answer = await cgm.post(READINGS, json={"unit": "mg/dL", "readings": items(clock, 100), "correction": given})
+        assert (answer.status_code, answer.json()["field"]) == (422, "correction")
+
+
 async def test_a_correction_replaces_and_the_former_value_stays_in_the_trail(
     cgm: Client, clock: Clock, core: Core, patient_id: UUID
 ) -> None:

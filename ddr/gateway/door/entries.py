@@ -51,7 +51,7 @@ def _check_registrations(entries: Iterable[Entry | Problem]) -> None:
 
 def _read(index: int, entry: Any) -> Entry | Problem:
     try:
-        fields = Fields(entry)
+        fields = Fields(entry, name="entry")
         resource = fields.need("resource", fields.object)
         found = resource.need("resourceType", resource.text)
         url = _url(fields.need("request", fields.object), found)

@@ -103,7 +103,8 @@ def failed(unit: str | None, time: str) -> Samples:
 
 def sampled(data: Fields, unit: str | None, start_ms: int) -> Samples:
     """The readings of SampledData that begins at `start_ms`. Raises Problem 422."""
-    if data.need("dimensions", data.raw) != 1:
+    data.need("dimensions", data.raw)
+    if _exact(data, "dimensions") != 1:
         raise invalid(data.at("dimensions"), "must be 1")
     period_ms = _period(data)
     origin = _exact(data.need("origin", data.object), "value")
