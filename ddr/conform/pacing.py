@@ -61,6 +61,6 @@ class Pace:
         left = float(told[1]) if told else self.grace
         self._free_at = self._patience.clock() + (max(left, self.grace) if self._registered else left)
 
-    def told(self, seconds: float) -> None:
+    def wait_for(self, seconds: float) -> None:
         """The recorder said when to come back."""
         self._free_at = self._patience.clock() + seconds

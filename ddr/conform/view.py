@@ -14,6 +14,7 @@ from ddr.client.oauth import seconds_told
 from ddr.conform.authorization import OBSERVATION, Pairing, refresh_form, token
 from ddr.conform.blame import blamed
 from ddr.conform.exchange import Exchange, Json
+from ddr.conform.laws.naive import references
 from ddr.conform.laws.times import effective, written
 from ddr.conform.pacing import Pace
 from ddr.conform.verdict import Ended, NotRun
@@ -159,14 +160,10 @@ class View:
     def get(self, path: str, **headers: str) -> Exchange:
         """A request that does not count for the Grace-Period: reads, Device, DeviceMetric, links, faulty searches.
 
-        Some recorders look at the Grace-Period before they look for faults: the search then waits. Raises NotRun.
+        Raises NotRun.
         """
-        answer = self.send("GET", path, headers)
-        if not path.startswith("Observation?"):
-            return answer
-        if answer.status == 429 and self._told(answer):
-            return self.counted(lambda: self.send("GET", path, headers))
-        return self._asked_now(answer)
+        ask = partial(self.send, "GET", path, headers)
+        return self._uncounted(ask) if path.startswith("Observation?") else ask()
 
     def search(self, path: str, **headers: str) -> Exchange:
         """An Observation search when one is due; waits, also for a Retry-After. Raises NotRun."""
@@ -179,10 +176,13 @@ class View:
     def post_uncounted(self, path: str, content: str, media_type: str) -> Exchange:
         """The same for what does not count for the Grace-Period; see `get`. Raises NotRun."""
         ask = partial(self.send, "POST", path, {"content-type": media_type}, content)
+        return self._uncounted(ask) if path.startswith("Observation/") else ask()
+
+    def _uncounted(self, ask: Callable[[], Exchange]) -> Exchange:
+        """What `ask()` answers, a search that is at fault. Some recorders look at the Grace-Period before they look for
+        faults: then it is asked again when a search is due. Raises NotRun."""
         answer = ask()
-        if not path.startswith("Observation/"):
-            return answer
-        if answer.status == 429 and self._told(answer):
+        if answer.status == 429 and self._is_to_wait(answer):
             return self.counted(ask)
         return self._asked_now(answer)
 
@@ -196,7 +196,7 @@ class View:
             if answer.status != 429:
                 self.pace.answered(answer)
                 return self._asked_now(answer)
-            if not self._told(answer):
+            if not self._is_to_wait(answer):
                 return answer
         return answer
 
@@ -205,11 +205,11 @@ class View:
         self.kit.searched[self.patient] = self.pace.now()
         return answer
 
-    def _told(self, answer: Exchange) -> bool:
+    def _is_to_wait(self, answer: Exchange) -> bool:
         """Whether a refusal says when to come back; then searches wait for it."""
         seconds = seconds_told(answer.headers)
         if seconds is not None:
-            self.pace.told(seconds + 0.5)
+            self.pace.wait_for(seconds + 0.5)
         return seconds is not None
 
     def once(self, name: str, ask: Callable[[], Exchange], anew: bool = False) -> Exchange:
@@ -272,10 +272,17 @@ class View:
     def _filled(self, found: Found) -> Found:
         """All Observations: a recorder may answer with a limited number, and has no pages then (HDDT
         retrieving-data.md#paging). Its `total` says so, or, without one, that the oldest or the newest are others. Then
-        they are read from the oldest to the newest, as many at a time as it gives. Raises NotRun."""
+        they are read by their time. Raises NotRun."""
         total = found.pages[0].json.get("total")
         if len(found.pages) > 1 or not found.matches or total == len(found.matches) or self._gives_all:
             return found
+        self._fill_by_time(found, total)
+        self._gives_all = not found.most
+        return found
+
+    def _fill_by_time(self, found: Found, total: object) -> None:
+        """Add the Observations that `found` lacks, from the oldest to the newest, as many at a time as it has at first.
+        `found.most` is set when there were others. Raises NotRun."""
         limit, since, latest = len(found.matches), "", -1
         while True:
             try:
@@ -283,24 +290,23 @@ class View:
             except NotRun:
                 if total is not None or found.most:
                     raise
-                break
+                return
             if answer.status != 200 or self.following(answer) is not None:
-                break
+                return
             new, shown, before = found.add(answer), matches(answer), latest
             if len(shown) > limit:  # it gives more at once: what is new came meanwhile
                 found.most = 0
             elif new:
                 found.most = limit
-            if len(found.matches) >= total if isinstance(total, int) else len(shown) != limit:
-                break
+            complete = len(found.matches) >= total if isinstance(total, int) else len(shown) != limit
+            if complete:
+                return
             latest = max((time[0] for one in shown if (time := effective(one))), default=0) // 1000 * 1000
-            if latest <= before:  # not an end, when it looks at no time
-                if latest == before and found.most and len(shown) >= limit:
-                    raise NotRun("of one time there are more Observations than it gives at once", answer)
-                break
+            if latest == before and found.most and len(shown) >= limit:
+                raise NotRun("of one time there are more Observations than it gives at once", answer)
+            if latest <= before:  # it looks at no time
+                return
             since = f"&date=ge{written(latest)}"
-        self._gives_all = not found.most
-        return found
 
     def again(self, kind: str) -> Found:
         """All of a type, read anew. Raises NotRun."""
@@ -316,6 +322,11 @@ class View:
     def pages(self) -> list[Exchange]:
         """The answers in which all of it came."""
         return [page for found in self._read.values() if isinstance(found, Found) for page in found.pages]
+
+    def device_of(self, series: str) -> str:
+        """`Device/<id>` behind a series of chunks, by the name that laws.chunks.series gives it."""
+        reference = series.partition(" ")[0]
+        return next(references(self.everything.included.get(reference, {}), "source"), reference)
 
     @property
     def everything(self) -> Found:

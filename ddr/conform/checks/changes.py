@@ -13,7 +13,6 @@ from ddr.conform.exchange import Json
 from ddr.conform.judging import expect_refused
 from ddr.conform.kit import Kit
 from ddr.conform.laws.chunks import ENDED, SECOND, Chunk, series
-from ddr.conform.laws.naive import references
 from ddr.conform.laws.times import milliseconds
 from ddr.conform.verdict import Failed, NoData, NotApplicable, expect
 from ddr.conform.view import Found, View, key_of
@@ -203,14 +202,8 @@ def another_device_starts_a_chunk(kit: Kit) -> None:
     cut = _cut(kit, Data.DEVICE, "a change of the device")
     shown = cut.view.everything.origin[cut.after.key]
     expect(cut.following, "no chunk of the new sensor", shown)
-    old, *devices = [_device(cut.view, name) for name in (cut.name, *cut.following)]
+    old, *devices = [cut.view.device_of(name) for name in (cut.name, *cut.following)]
     text = f"the next chunk leads to {', '.join(devices)}, which was there before"
     expect(set(devices) - known, text, shown)
     answer = cut.view.get(old)
     expect(answer.json.get("status") == "inactive", f"{old} is {answer.json.get('status')} after its end", answer)
-
-
-def _device(view: View, name: str) -> str:
-    """The Device behind a series."""
-    reference = name.partition(" ")[0]
-    return next(references(view.everything.included.get(reference, {}), "source"), reference)

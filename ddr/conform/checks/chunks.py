@@ -8,7 +8,6 @@ from ddr.conform.check import Need, check
 from ddr.conform.kit import Kit
 from ddr.conform.laws import chunks, codes
 from ddr.conform.laws.chunks import Chunk
-from ddr.conform.laws.naive import references
 from ddr.conform.laws.observations import code
 from ddr.conform.verdict import Failed, NoData, expect
 from ddr.conform.view import View
@@ -103,9 +102,7 @@ def nothing_is_final_too_early(kit: Kit) -> None:
 def ended_sensors_have_no_open_chunk(kit: Kit) -> None:
     """The chunks of a Device that is inactive are not preliminary and running."""
     for view, name, found in _series(kit):
-        reference = name.partition(" ")[0]
-        metric = view.everything.included.get(reference, {})
-        device = next(references(metric, "source"), reference)
+        device = view.device_of(name)
         inactive = view.everything.included.get(device, {}).get("status") == "inactive"
         for one in found if inactive else ():
             running = one.status == "preliminary" and one.start <= kit.now_ms() <= one.end

@@ -169,7 +169,6 @@ def sensors_have_an_end(kit: Kit) -> None:
         raise NoData("the test patient has no sensor")
     for view in kit.views:
         for name in series(view.everything.matches):
-            reference = name.partition(" ")[0]
-            device = next(references(view.everything.included.get(reference, {}), "source"), reference)
+            device = view.device_of(name)
             if "expirationDate" not in view.everything.included.get(device, {"expirationDate": ""}):
                 raise NeedsPerson(f"{device} has no expirationDate: good only if nothing limits how long it is worn")

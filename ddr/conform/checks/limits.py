@@ -12,7 +12,7 @@ from ddr.conform.judging import expect_refused
 from ddr.conform.kit import Kit
 from ddr.conform.laws.chunks import series
 from ddr.conform.laws.codes import VALUESETS
-from ddr.conform.laws.naive import has_code, references
+from ddr.conform.laws.naive import has_code
 from ddr.conform.laws.times import effective, is_instant, milliseconds, span, written
 from ddr.conform.pacing import SOON
 from ddr.conform.target import MIV, limits
@@ -182,8 +182,7 @@ def _last_values(view: View) -> dict[str, float]:
     """When each Device behind continuous values has measured last, in milliseconds: of all its series."""
     found: dict[str, float] = {}
     for name, chunks in series(view.everything.matches).items():
-        reference = name.partition(" ")[0]
-        device = next(references(view.everything.included.get(reference, {}), "source"), reference)
+        device = view.device_of(name)
         valued = [one.valued_until for one in chunks if one.tokens]
         if valued and device in view.everything.included:
             found[device] = max(*valued, found.get(device, 0.0))

@@ -15,7 +15,7 @@ from ddr.conform.kit import Kit
 from ddr.conform.laws import codes, summary
 from ddr.conform.laws.chunks import series
 from ddr.conform.laws.leaves import Leaves
-from ddr.conform.laws.naive import codings, references
+from ddr.conform.laws.naive import codings
 from ddr.conform.laws.times import span
 from ddr.conform.verdict import Failed, NoData, NotApplicable, expect
 from ddr.conform.view import View, key_of
@@ -290,8 +290,7 @@ def summary_brings_related_devices(kit: Kit) -> None:
         wanted = set()
         for name, chunks in series(view.everything.matches).items():
             inside = [one for one in chunks if one.tokens and one.start <= high and one.valued_until >= low]
-            reference = name.partition(" ")[0]
-            device = next(references(view.everything.included.get(reference, {}), "source"), reference)
+            device = view.device_of(name)
             if any(low + one.step < one.start and one.valued_until < high - one.step for one in inside):
                 wanted.add(known.get(device))
         expect(found <= set(known.values()), "a Device that the DiGA does not see", answer)
