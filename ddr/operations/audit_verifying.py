@@ -58,13 +58,14 @@ async def _start(pool: asyncpg.Pool, from_seal: int) -> Seal:
 
 
 class _Walk:
-    """Along the chain, from one seal to the next."""
+    """Along the chain, from one seal to the next: where it has come to, and what it has found so far (`found`)."""
 
     def __init__(self, pool: asyncpg.Pool, recorded: str | None, former: Seal, now_ms: int) -> None:
         self._pool, self._recorded = pool, recorded
         self._latest_ms = now_ms + DAY_MS  # nothing was dropped after it: clocks differ, but not by more than a day
-        self._former, self._upto_no = former, former.upto_no  # where it has come to
-        self._seen = recorded in (None, former.head)
+        self._former = former  # the last seal that was judged
+        self._upto_no = former.upto_no  # of the entries that were read the last one
+        self._recorded_was_met = recorded in (None, former.head)
         self.found = Findings(head=former.head)
 
     async def whole(self) -> Findings:
@@ -72,10 +73,10 @@ class _Walk:
         while True:
             pack = await packs.covering(self._pool, self._upto_no)
             if pack is not None:
-                await self._pack(pack)
-            elif not await self._unpacked():
+                await self._read_pack(pack)
+            elif not await self._read_unpacked():
                 break
-        if not self._seen:
+        if not self._recorded_was_met:
             self._faulty([f"the chain has no seal {self._recorded}"])
         self.found.unsealed = await hot.unsealed(self._pool)
         return self.found
@@ -83,15 +84,15 @@ class _Walk:
     def _faulty(self, faults: Iterable[str]) -> None:
         self.found.faults = (*self.found.faults, *faults)
 
-    def _linked(self, seal: Seal) -> None:
-        """The next seal."""
-        self._faulty([*chain_faults(self._former, seal), *self._purged(seal)])
+    def _go_on_to(self, seal: Seal) -> None:
+        """Judge how the next seal is chained to the former one, and make it the former one."""
+        self._faulty([*chain_faults(self._former, seal), *self._purged_early(seal)])
         self.found.seals += 1
         self.found.head = seal.head
-        self._seen = self._seen or seal.head == self._recorded
+        self._recorded_was_met = self._recorded_was_met or seal.head == self._recorded
         self._former = seal
 
-    async def _unpacked(self) -> bool:
+    async def _read_unpacked(self) -> bool:
         """Some seals of what is not packed; False when there are no more."""
         rows = await seals.seals_after(self._pool, self._former.seal_no, SEALS)
         for row in rows:
@@ -103,39 +104,45 @@ class _Walk:
             self._faulty(entry_faults(former, seal, tally))
             self.found.purged_seals += seal.purged_ms is not None
             self.found.entries += tally.count
-            self._linked(seal)
+            self._go_on_to(seal)
             self._upto_no = max(self._upto_no, seal.upto_no)
         return bool(rows)
 
-    async def _dropped(self, pack: Pack, covered: Sequence[Seal]) -> list[str]:
-        """By the seals, too: times of a pack are under none. Those of a clock that was ahead tell nothing."""
+    async def _dropped_early(self, pack: Pack, covered: Sequence[Seal]) -> list[str]:
+        """A fault when the entries of a pack were dropped too early; no fault else.
+
+        The last of them is as late as the pack says, and as the seals over it (`covered`) say: no seal vouches for
+        times that the pack gives. A seal later than a day after the packing was set by a clock that was ahead, and
+        does not count.
+        """
         at_ms = min(pack.dropped_ms or 0, self._latest_ms)
-        known_ms = min(pack.packed_ms or 0, at_ms) + DAY_MS
-        sealed = [ms for seal in covered if (ms := min(seal.last_ms, seal.sealed_ms)) <= known_ms]
-        told_ms = await packs.newest_entry_ms(self._pool, pack, at_ms)
-        last_ms = None if told_ms is None else max([told_ms, *sealed])
+        latest_ms = min(pack.packed_ms or 0, at_ms) + DAY_MS
+        sealed = [ms for seal in covered if (ms := min(seal.last_ms, seal.sealed_ms)) <= latest_ms]
+        newest_ms = await packs.newest_entry_ms(self._pool, pack, at_ms)
+        last_ms = None if newest_ms is None else max([newest_ms, *sealed])
         return _early(f"up to {pack.upto_no}", at_ms, last_ms)
 
-    def _purged(self, seal: Seal) -> list[str]:
+    def _purged_early(self, seal: Seal) -> list[str]:
+        """The same of entries that are not packed, and were deleted seal by seal."""
         if seal.purged_ms is None:
             return []
         return _early(f"of seal {seal.seal_no}", min(seal.purged_ms, self._latest_ms), seal.last_ms)
 
-    async def _pack(self, pack: Pack) -> None:
+    async def _read_pack(self, pack: Pack) -> None:
         """The seals of one pack, those before the beginning left out."""
         chain = [self._former]
         async for seal in self._covered(pack):
             chain.append(seal)
-        said = _Said([], 0) if pack.dropped_ms is not None else await read_pack(self._pool, pack, chain)
+        faults, entries = ([], 0) if pack.dropped_ms is not None else await _judged(self._pool, pack, chain)
         now = await packs.numbered(self._pool, pack.pack_no)
         if now.dropped_ms is not None:  # before, or meanwhile
-            said = _Said(await self._dropped(now, chain[1:]), 0)
+            faults, entries = await self._dropped_early(now, chain[1:]), 0
         gone = [seal for seal in chain[1:] if seal.purged_ms is not None or now.dropped_ms is not None]
         self.found.purged_seals += len(gone)
-        self._faulty(said.faults)
-        self.found.entries += said.entries
+        self._faulty(faults)
+        self.found.entries += entries
         for seal in chain[1:]:
-            self._linked(seal)
+            self._go_on_to(seal)
         self._upto_no = pack.upto_no
 
     async def _covered(self, pack: Pack) -> AsyncIterator[Seal]:
@@ -148,12 +155,6 @@ class _Walk:
             seal_no = rows[-1]["seal_no"]
 
 
-@dataclass(frozen=True)
-class _Said:
-    faults: list[str]
-    entries: int
-
-
 def _early(which: str, at_ms: int, last_ms: int | None) -> list[str]:
     """Entries may be gone at this instant when the last of them was old enough."""
     if last_ms is None or at_ms < last_ms + LEAST_DAYS * DAY_MS:
@@ -161,7 +162,7 @@ def _early(which: str, at_ms: int, last_ms: int | None) -> list[str]:
     return []
 
 
-async def read_pack(pool: asyncpg.Pool, pack: Pack, chain: Sequence[Seal]) -> _Said:
+async def _judged(pool: asyncpg.Pool, pack: Pack, chain: Sequence[Seal]) -> tuple[list[str], int]:
     """What contradicts `chain`, behind its first seal, in the entries of the pack, and how many there are.
 
     Seals of the older form need their entries in order: of these only so many at once as fit into memory.
@@ -170,12 +171,12 @@ async def read_pack(pool: asyncpg.Pool, pack: Pack, chain: Sequence[Seal]) -> _S
     for index, wanted in enumerate(_portions(chain[1:])):
         portion = _Portion(chain, wanted)
         async with pool.acquire() as conn, conn.transaction(isolation="repeatable_read", readonly=True):
-            said = await packs.words(conn, pack.month)
+            words = await packs.words(conn, pack.month)
             async for rows in packs.rows_of(conn, pack):
-                await aside(True, portion.take, rows, said)
+                await aside(True, portion.take, rows, words)
         faults += portion.faults(with_others=index == 0)
         entries += portion.counted
-    return _Said(faults, entries)
+    return faults, entries
 
 
 def _portions(seals_: Iterable[Seal]) -> list[set[int]]:
@@ -201,11 +202,11 @@ class _Portion:
         self._strays, self._damaged = 0, list[str]()
         self.counted = 0
 
-    def take(self, rows: Iterable[PackedRow], said: Mapping[int, Word]) -> None:
+    def take(self, rows: Iterable[PackedRow], words: Mapping[int, Word]) -> None:
         """More rows; called beside the event loop."""
         for row in rows:
             try:
-                entries = row.entries(said)
+                entries = row.entries(words)
             except ValueError as error:
                 self._damaged.append(f"a packed row of {packs.date_of(row.day)} {error}")
                 continue
