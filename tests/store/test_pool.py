@@ -163,6 +163,9 @@ async def test_a_database_that_hangs_is_found_out_without_an_error_that_nobody_l
         ("08P01", "server login has been failing, try again later (server_login_retry)", True),
         ("08P01", "pgbouncer cannot connect to server", True),
         ("08P01", "unsupported startup parameter: jit", False),
+        ("08P01", "SASL authentication failed", False),
+        ("08P01", "no such database: ddr", False),
+        ("08P01", 'role "ddr" does not exist', False),
         ("57P01", "terminating connection due to administrator command", True),
         ("57P03", "the database system is starting up", True),
         ("28P01", "password authentication failed for user", False),
@@ -183,3 +186,16 @@ async def test_a_server_that_may_come_back_is_told_from_one_that_refuses(
         with pytest.raises(StoreError) as found:
             await connect(f"postgresql://ddr@/ddr?host={tmp_path}", 1)
     assert isinstance(found.value, DatabaseAway) is away
+
+
+async def test_a_server_without_tls_is_not_waited_for() -> None:
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(8)
+        writer.write(b"N")
+        writer.close()
+
+    async with await asyncio.start_server(refuse, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(StoreError, match="rejected SSL upgrade") as found:
+            await connect(f"postgresql://ddr@127.0.0.1:{port}/ddr?sslmode=require", 1)
+    assert not isinstance(found.value, DatabaseAway)

@@ -31,6 +31,9 @@ AWAY = (
     asyncpg.PostgresConnectionError,  # a pooler's words for a server behind it that is not there
     asyncpg.TooManyConnectionsError,
 )
+# In the words of a pooler, which has one code for all that happens, and of a server without TLS.
+FINAL = ("authentication failed", "no such database", "no such user", "does not exist", "rejected SSL upgrade")
+PARAMETER = "startup parameter"
 CUT = (asyncio.CancelledError, TimeoutError)  # by which a statement may end between its parts
 CACHED_STATEMENTS = 100
 INACTIVE_SECONDS = 300.0
@@ -246,8 +249,8 @@ async def opened(servers: Servers, size: int, limits: Limits, cache: int) -> Poo
 
 
 def _stays(error: BaseException) -> bool:
-    """Whether waiting does not help: a server that must not be used, or a pooler that takes no settings."""
-    return isinstance(error, StaleServer) or "startup parameter" in str(error)
+    """Whether waiting does not help: a server that must not be used, or one that refuses what it was told."""
+    return isinstance(error, StaleServer) or any(said in str(error) for said in (PARAMETER, *FINAL))
 
 
 def _reason(url: str, error: BaseException) -> str:
@@ -265,7 +268,7 @@ def _reason(url: str, error: BaseException) -> str:
             return "a parameter behind the ? of the URL has a value that is not known"
         case FileNotFoundError() | PermissionError() if "sslrootcert=" in url or "sslcert=" in url:
             return f"a file that the URL names behind its ?: {error.strerror}"
-        case asyncpg.ProtocolViolationError() if _stays(error):
+        case asyncpg.ProtocolViolationError() if PARAMETER in str(error):
             return f"a pooler refuses settings of a session: {POOLER}"
         case asyncpg.DuplicatePreparedStatementError() | asyncpg.InvalidSQLStatementNameError():
             return f"a pooler mixes prepared statements: {POOLER}"
