@@ -13,6 +13,7 @@ import csv
 import math
 import os
 import sqlite3
+import ssl
 import time
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -171,7 +172,8 @@ def main() -> None:
     for measured_at, value in rows:
         outbox.add(measured_at, value)
     headers = {"authorization": f"Bearer {options.token}"}
-    with httpx.Client(base_url=options.base, headers=headers, verify=options.ca, timeout=30) as client:
+    tls = ssl.create_default_context(cafile=options.ca)
+    with httpx.Client(base_url=options.base, headers=headers, verify=tls, timeout=30) as client:
         first = min((at for at, _ in rows), key=instant, default=datetime.now(UTC).isoformat(timespec="seconds"))
         try:
             print(f"{sync(client, outbox, first)} readings stored{outbox.apart()}")

@@ -17,6 +17,7 @@ import httpx
 import orjson
 import pytest
 
+from ddr.demo.certs import authority
 from ddr.fhir.instants import date_time
 from tests.cli.recorder import Recorder
 from tests.gateway.durability import Database, gateways, recorder, stored
@@ -133,7 +134,8 @@ def test_what_is_not_stored_is_told(
     monkeypatch.setattr(
         example.httpx, "Client", lambda base_url, headers, **_: client(base_url=base_url, headers=headers)
     )
-    given = ["--base", "https://recorder/gateway/v1", "--ca", "ca.pem", "--csv", str(tmp_path / "day.csv")]
+    given = ["--base", "https://recorder/gateway/v1", "--ca", str(authority(tmp_path).cert)]
+    given += ["--csv", str(tmp_path / "day.csv")]
     given += ["--outbox", str(tmp_path / "outbox.sqlite"), "--token"]
     monkeypatch.setattr("sys.argv", ["gateway_client.py", *given, "wrong"])
     with pytest.raises(SystemExit, match=r"^/gateway/v1/devices/cgm: 401 no such token$"):
@@ -141,6 +143,16 @@ def test_what_is_not_stored_is_told(
     monkeypatch.setattr("sys.argv", ["gateway_client.py", *given, "good"])
     example.main()
     assert capsys.readouterr().out == "1 readings stored, 1 waiting, 2 refused: precision\n"
+
+
+@pytest.mark.filterwarnings("error::DeprecationWarning")
+def test_its_authority_is_named_in_a_way_that_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(example, "sync", lambda *_: 0)
+    (tmp_path / "day.csv").write_text("time,value\n")
+    given = ["--base", "https://recorder", "--token", "t", "--ca", str(authority(tmp_path).cert)]
+    given += ["--csv", str(tmp_path / "day.csv"), "--outbox", str(tmp_path / "outbox.sqlite")]
+    monkeypatch.setattr("sys.argv", ["gateway_client.py", *given])
+    example.main()
 
 
 def test_what_may_pass_waits_with_the_time_of_the_right_clock(tmp_path: Path) -> None:

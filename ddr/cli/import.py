@@ -23,6 +23,7 @@ from rich.text import Text
 
 from ddr.cli.arguments import authority
 from ddr.cli.errors import CommandError
+from ddr.client.diga import trusting
 from ddr.client.oauth import retry_seconds
 from ddr.imports import mapped
 from ddr.imports.calls import Answer, Call, Refused, Report, Steps
@@ -91,8 +92,8 @@ def run(args: argparse.Namespace) -> int:
     settings = load_settings(allow_builtin_accounts=True)  # how patients log in does not matter here
     base = f"{settings.gateway_base_url}/gateway/v1/"
     good = False
-    arguments = client_arguments(base)
-    with httpx.Client(base_url=base, headers=headers, verify=args.ca or True, timeout=60, **arguments) as client:
+    tls, arguments = trusting(args.ca) if args.ca else True, client_arguments(base)
+    with httpx.Client(base_url=base, headers=headers, verify=tls, timeout=60, **arguments) as client:
         for path, file, digest in files:
             steps = taking_back(file, digest) if args.undo else sending(file, digest)
             report = _walk(client, steps, len(file.values))

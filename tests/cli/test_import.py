@@ -12,6 +12,7 @@ from pyarrow import parquet
 
 from ddr.cli.errors import CommandError
 from ddr.cli.main import main
+from ddr.demo.certs import authority
 from ddr.imports.calls import Answer, Call, Report, Steps
 from tests.imports import samples
 
@@ -67,6 +68,14 @@ def test_nothing_taken_is_no_success(monkeypatch: pytest.MonkeyPatch, capsys: py
     report.refuse([], "before-start", "too early")
     walk_with(report, [], monkeypatch)
     assert main(["import", "export.csv", "--token", "t"]) == 1
+
+
+@pytest.mark.filterwarnings("error::DeprecationWarning")
+def test_an_authority_is_named_in_a_way_that_stays(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    report = Report()
+    report.counts["taken"] = 3
+    walk_with(report, [], monkeypatch)
+    assert main(["import", "export.csv", "--token", "t", "--ca", str(authority(place).cert)]) == 0
 
 
 def test_a_dry_run_sends_nothing_and_shows_what_is_there(capsys: pytest.CaptureFixture[str]) -> None:
