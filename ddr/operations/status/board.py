@@ -95,56 +95,59 @@ async def read(core: Core) -> Board:
 
 
 async def shared(core: Core, own: Sequence[Trouble] = ()) -> Board:
-    """What every worker reads alike, and so what is written down; with what only this one knows as yet.
+    """The board of what every worker reads alike, and so of what is written down; with `own`, the troubles that only
+    this worker knows as yet.
 
     Raises what the database raises.
     """
-    now_ms = core.clock()
-    pool = core.pool
+    now_ms, pool = core.clock(), core.pool
     sources, held = await read_sources(pool), await losses.held(pool)
     await core.notices.read(pool, now_ms)
-    found = [*own, *troubles.of_workers(await reports_store.read(pool), now_ms)]
-    found += troubles.of_registries(core, sources, held, now_ms)
-    found += troubles.of_credentials((await register.warnings(pool)).soon(now_ms))
+    present = [*own, *troubles.of_workers(await reports_store.read(pool), now_ms)]
+    present += troubles.of_registries(core, sources, held, now_ms)
+    present += troubles.of_credentials((await register.warnings(pool)).soon(now_ms))
     begun = await events_store.going_on(pool)
     core.notices.words = words = await retractions.newest(pool)
-    board = _board(core, now_ms, found, begun)
-    lately = [name for name, word in words.items() if word.latest_ms > now_ms - PAST_MS]
+    board = _board(core, now_ms, present, begun)
     notices = {one.notice: one for one in core.notices.known}
     past = await events_store.between(pool, now_ms - PAST_MS, now_ms)
-    over = {one.name: one for one in past if one.until_ms is not None}
-    if lately:  # also of what has grown too old to be shown without
-        notices |= {one.notice: one for one in await notices_store.named(pool, lately)}
-        over |= {one.name: one for one in await events_store.named(pool, lately)}
-    never = {name for name, word in words.items() if word.retracted}
+    ended = {one.name: one for one in past if one.until_ms is not None}
+    recent = [name for name, word in words.items() if word.latest_ms > now_ms - PAST_MS]
+    if recent:  # also of what has grown too old to be shown without
+        notices |= {one.notice: one for one in await notices_store.named(pool, recent)}
+        ended |= {one.name: one for one in await events_store.named(pool, recent)}
+    retracted = {name for name, word in words.items() if word.retracted}
     return replace(
         board,
-        notices=[one for name, one in notices.items() if name not in never],
-        past=[one for name, one in over.items() if name not in never],
-        retracted=[one for name, one in (notices | over).items() if name in never and name in lately],
+        notices=[one for name, one in notices.items() if name not in retracted],
+        past=[one for name, one in ended.items() if name not in retracted],
+        retracted=[one for name, one in (notices | ended).items() if name in retracted and name in recent],
         sources=sources,
     )
 
 
-def _board(core: Core, now_ms: int, found: list[Trouble], begun: Mapping[str, int] | None = None) -> Board:
-    """With what follows for the data of each MIV."""
-    found = [*found, *_setting(core)]
-    known = {
+def _board(core: Core, now_ms: int, present: list[Trouble], begun: Mapping[str, int] | None = None) -> Board:
+    """The present troubles, one of each key, the worst first, and the notices that stand.
+
+    With what an operator has set, and with the data of each MIV that cannot be taken in for too long. `begun`: since
+    when each key goes on, by what is written down; the earlier instant counts.
+    """
+    by_key = {
         key: replace(one, since_ms=_earliest((begun or {}).get(key), one.since_ms))
-        for key, one in troubles.merged(found).items()
+        for key, one in troubles.merged([*present, *_setting(core)]).items()
     }
-    still = troubles.standing_still(known.values(), now_ms)
-    still += [
+    standstills = troubles.standing_still(by_key.values(), now_ms)
+    standstills += [
         (one.from_ms, one.notice)
         for one in core.notices.known
         if one.in_force(now_ms) and one.state == UNAVAILABLE and "ingestion" in one.functions
     ]
-    known |= {one.key: one for one in troubles.beyond_holdup(core, still, now_ms)}
+    by_key |= {one.key: one for one in troubles.beyond_holdup(core, standstills, now_ms)}
     order = {UNAVAILABLE: 0, DEMOTED: 1}
-    told = sorted((troubles.named(one, core) for one in known.values()), key=lambda one: (order[one.state], one.key))
+    shown = sorted((troubles.named(one, core) for one in by_key.values()), key=lambda one: (order[one.state], one.key))
     words = core.notices.words
     notices = [one for one in core.notices.known if (word := words.get(one.notice)) is None or not word.retracted]
-    return Board(now_ms, told, notices, words=words)
+    return Board(now_ms, shown, notices, words=words)
 
 
 def _own(core: Core) -> list[Trouble]:
@@ -153,6 +156,7 @@ def _own(core: Core) -> list[Trouble]:
 
 
 def _setting(core: Core) -> list[Trouble]:
+    """What an operator has set: maintenance, and that the recorder is retired."""
     text = core.settings.maintenance
     found = [Trouble("maintenance", UNAVAILABLE, TOWARDS_DIGA, text, text)] if text else []
     return [*found, Trouble(RETIRED, UNAVAILABLE, TOWARDS_DIGA, *GONE)] if core.settings.retired else found
