@@ -43,6 +43,14 @@ UNNAMED = {
 }
 NOT_STATED = Maker("not stated in the export", "Glucose sensor", {}, 5 * MINUTE_MS)
 METER = Maker("not stated in the export", UNNAMED[GLUCOSE_METER], {}, 0, GLUCOSE_METER)
+# What a German table says where a file had no name or maker, and what that is called here.
+GERMAN = {
+    "Glukosesensor": NOT_STATED.name,
+    "Blutzuckermessgerät": UNNAMED[GLUCOSE_METER],
+    "Blutdruckmessgerät": UNNAMED[CUFF],
+    "Peak-Flow-Messgerät": UNNAMED[PEAK_FLOW_METER],
+    "in der Datei nicht angegeben": NOT_STATED.manufacturer,
+}
 
 _WORDS = {
     "dexcom": DEXCOM,

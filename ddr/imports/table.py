@@ -14,7 +14,7 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from ddr.imports.content import Content, Table, tables
-from ddr.imports.makers import UNNAMED, Limits, Maker, maker_of
+from ddr.imports.makers import GERMAN, UNNAMED, Limits, Maker, maker_of
 from ddr.imports.model import (
     BLOOD,
     BLOOD_GLUCOSE,
@@ -57,6 +57,8 @@ _COLUMNS = {
     "upper_limit": ("upper_limit", "obergrenze"),
 }
 _TOLD = ("manufacturer", "device_type", "lower_limit", "upper_limit")  # what the patient's own export says besides
+# How texts begin with which a spreadsheet may calculate.
+FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠", "\t", "\r", "\n")
 UNITS = {"mg/dl": "mg/dL", "mmol/l": "mmol/L", "mmhg": MMHG, MMHG.casefold(): MMHG, "l/min": "L/min", "l": "L"}
 CODES = {
     **{code: (unit,) for unit, code in CGM.items()},
@@ -168,11 +170,17 @@ def _limits(row: Cells, unit: str) -> Limits | None:
     return None if lower is None or upper is None else {unit: (lower, upper)}
 
 
+def bare(text: str) -> str:
+    """A text without the apostrophe that the patient's own export puts before what begins like a formula."""
+    return text[1:] if text[:1] == "'" and text[1:].startswith(FORMULA) else text
+
+
 def _source(row: Cells, code: str, sources: Sources) -> Source:
-    maker: Maker = maker_of(f"{row.manufacturer} {row.device}")
+    device, manufacturer = (GERMAN.get(told, told) for told in map(bare, (row.device, row.manufacturer)))
+    maker: Maker = maker_of(f"{manufacturer} {device}")
     kind = row.device_type if row.device_type.isdecimal() else type_of(code, maker.type)
-    name = row.device or UNNAMED.get(kind, maker.name)
-    return sources((row.manufacturer or maker.manufacturer)[:100], name[:100], row.serial, kind)
+    name = device or UNNAMED.get(kind, maker.name)
+    return sources((manufacturer or maker.manufacturer)[:100], name[:100], bare(row.serial), kind)
 
 
 _TYPES = {

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
+from ddr.imports.table import FORMULA, bare
+from ddr.patient_pages.texts.devices import called
+
 # The neutral table that `ddr import` reads (docs/imports.md), in German, too: another recorder takes all of it over.
 _COLUMNS = {
     "time": "Zeit",
@@ -29,17 +32,16 @@ _COLUMNS = {
 HEADING, GERMAN = tuple(_COLUMNS), tuple(_COLUMNS.values())
 TIME = HEADING.index("time")
 NUMBERS = tuple(HEADING.index(name) for name in ("value", "lower_limit", "upper_limit"))
-TEXTS = tuple(HEADING.index(name) for name in ("code", "serial", "device_type"))
+NAMES = tuple(HEADING.index(name) for name in ("device", "manufacturer"))
+TEXTS = (*NAMES, *(HEADING.index(name) for name in ("code", "serial", "device_type")))
 SHOWN = HEADING.index("shown")
 ANSWERS = {"yes": "ja", "no": "nein"}
 LONGEST_TEXT = 255  # characters of a text within a formula
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet would calculate with a text that begins so
-
 
 def harmless(given: str) -> str:
     """A text of a cell that no spreadsheet takes for a formula."""
-    return "'" + given if given.startswith(_FORMULA) else given
+    return "'" + given if given.startswith(FORMULA) else given
 
 
 @dataclass(frozen=True)
@@ -78,20 +80,22 @@ class Excel(Exact):
     heading: Sequence[str] = GERMAN
 
     def row(self, cells: Sequence[str]) -> Sequence[str]:
-        """Time and numbers as German programs write them, and texts of digits as what stays one."""
+        """Time, numbers, and names that an import gave, in German; and texts as what stays one."""
         changed = list(cells)
         changed[TIME] = _german(cells[TIME])
         for at in NUMBERS:
             changed[at] = cells[at].replace(".", ",")
+        for at in NAMES:
+            changed[at] = called("de", cells[at])
         for at in TEXTS:
-            changed[at] = _as_text(cells[at])
+            changed[at] = _as_text(changed[at])
         changed[SHOWN] = ANSWERS[cells[SHOWN]]
         return changed
 
 
 def _as_text(cell: str) -> str:
     """A cell that Excel keeps as it is: of the code 8480-6 it would make June of 8480, of the serial number 0012 12."""
-    return f'="{cell.replace(chr(34), chr(34) * 2)}"' if 0 < len(cell) <= LONGEST_TEXT else cell
+    return f'="{bare(cell).replace(chr(34), chr(34) * 2)}"' if 0 < len(cell) <= LONGEST_TEXT else cell
 
 
 _INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")

@@ -616,6 +616,22 @@ async def test_excel_makes_no_days_and_no_numbers_of_codes_and_serial_numbers(co
     assert value.source.serial == '0012"3' and {code for code, _ in value.parts} >= {"8480-6", "8462-4"}
 
 
+@pytest.mark.parametrize("sign", ["=", "+", "-", "@", "＝", "＋", "－", "＠"])
+async def test_what_begins_like_a_formula_is_read_as_it_was(core: Core, sign: str) -> None:
+    """Another recorder knows the device by its name and serial number."""
+    patient, browser = await logged_in(core)
+    body, (name, serial) = Body(core, patient.patient_id), (f"{sign}1 Meter", f"{sign}0012")
+    await meter(body, MIDNIGHT, 112, device_no=await body.device(name, serial_number=serial))
+    exact, excel = [(await browser.get(f"/me/{name}")).content for name in ("data.csv", "data-excel.csv")]
+    (row,) = csv.DictReader(io.StringIO(exact.decode(), newline=""))
+    assert (row["device"], row["serial"]) == (f"'{name}", f"'{serial}")
+    (row,) = csv.DictReader(io.StringIO(excel.decode("utf-8-sig"), newline=""), delimiter=";")
+    assert (row["Gerät"], row["Seriennummer"]) == (f'="{name}"', f'="{serial}"')
+    for content in (exact, excel):
+        (value,) = read(content, ZoneInfo("Europe/Berlin")).values
+        assert (value.source.name, value.source.serial) == (name, serial)
+
+
 async def test_the_sheet_says_who_when_and_from_where(core: Core) -> None:
     core.settings = replace(core.settings, operator_name="Muster AG")
     _, browser = await worn(core)

@@ -19,7 +19,7 @@ from ddr.http.arrival import in_turn
 from ddr.http.core import Core
 from ddr.imports.calls import Report, Steps
 from ddr.imports.formats import FORMATS, SEEMS
-from ddr.imports.makers import METER, NOT_STATED, UNNAMED
+from ddr.imports.makers import GERMAN, METER, NOT_STATED, UNNAMED
 from ddr.imports.model import MOST_BAD, ImportFile
 from ddr.imports.sending import sending
 from ddr.patient_pages.app import create_consent
@@ -174,8 +174,22 @@ async def test_what_a_file_does_not_say_is_told_in_the_language_of_the_page(core
     assert "Blood pressure monitor" in english and "not stated in the file" in english
 
 
+async def test_the_table_for_excel_names_in_german_what_a_file_does_not_say(core: Core) -> None:
+    """Read in again it is of the same device."""
+    _, browser = await logged_in(core)
+    page = await looked_at(browser, "Datum;Uhrzeit;Systolisch;Diastolisch\n20.11.2026;08:00;120;80\n")
+    await browser.post("/me/devices/file/take", page, digest=digest(page))
+    table = (await browser.get("/me/data-excel.csv")).text
+    assert "Blutdruckmessgerät" in table and "in der Datei nicht angegeben" in table
+    assert "monitor" not in table and "not stated" not in table
+    again = await looked_at(browser, table)
+    done = await browser.post("/me/devices/file/take", again, digest=digest(again))
+    assert "Schon vorhanden: 1" in done.text and "Übernommen: 0" in done.text
+
+
 def test_every_name_that_an_import_gives_has_words() -> None:
     assert IMPORTED.keys() == {NOT_STATED.name, NOT_STATED.manufacturer, METER.manufacturer, *UNNAMED.values()}
+    assert {words.de: name for name, words in IMPORTED.items() if words.de != name} == GERMAN
 
 
 @pytest.mark.parametrize(("lang", "many"), [("de", "12.000"), ("en", "12,000")])
