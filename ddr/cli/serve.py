@@ -49,7 +49,7 @@ from ddr.store.database.pool import open_pool
 from ddr.store.database.sealing import check_keys
 from ddr.store.database.secrets import load_secrets
 from ddr.tls import bsi
-from ddr.tls.context import check_period, public_context
+from ddr.tls.context import check_usable, public_context
 
 HELP = "run the recorder"
 # Settings of the process that holds the sockets and the database: new values need a new start.
@@ -109,7 +109,7 @@ def check_state(folder: Path) -> None:
 def fit_to_start(environ: Mapping[str, str] | None = None) -> Settings:
     """The settings, and a certificate that is valid now. Raises errors for the operator."""
     settings = checked(environ)
-    check_period(settings.server_cert, datetime.now(UTC))
+    check_usable(settings.server_cert, datetime.now(UTC))
     return settings
 
 

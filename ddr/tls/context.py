@@ -17,10 +17,11 @@ from cryptography import x509
 
 from ddr.tls.alerts import alerting_context
 from ddr.tls.bsi import TLS12_SUITES
-from ddr.tls.server_certificate import own
+from ddr.tls.server_certificate import for_servers, own, signs
 from ddr.tls.sessions import keep_few
 
 MISMATCHES = ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED")  # the last: of another kind
+WEAK = ("EE_KEY_TOO_SMALL", "CA_KEY_TOO_SMALL", "CA_MD_TOO_WEAK")
 
 log = logging.getLogger(__name__)
 
@@ -93,22 +94,26 @@ class LiveContext:
         connection.context = self.current
 
 
-def check_period(cert: Path, now: datetime) -> None:
-    """Nobody would connect to a recorder whose certificate is over, or not yet valid. Raises TlsError.
+def check_usable(cert: Path, now: datetime) -> None:
+    """Nobody would connect to a recorder whose certificate is over, not yet valid, or not for servers. Raises TlsError.
 
     Asked once at the start: one that ends later is told by `/status`, metrics and `ddr check tls`, and a worker is
     replaced in spite of it.
     """
     try:
-        fault = out_of_period(own(cert), now)
+        fault = unusable(own(cert), now)
     except (OSError, ValueError):
         raise TlsError(f"server certificate {cert}: is not valid PEM") from None
     if fault:
         raise TlsError(f"server certificate {cert}: {fault}")
 
 
-def out_of_period(found: x509.Certificate, now: datetime) -> str:
-    """Why nobody would take this certificate now; empty when it is valid."""
+def unusable(found: x509.Certificate, now: datetime) -> str:
+    """Why nobody would take this certificate now; empty when somebody may."""
+    if not signs(found):
+        return "the TLS profile has no signature for the kind of its key; take a curve such as secp384r1, or RSA"
+    if not for_servers(found):
+        return "its extended key usage is not that of a server"
     clock = f"this machine's clock says {now:%Y-%m-%d %H:%M} UTC"
     if now > found.not_valid_after_utc:
         return f"it ended on {found.not_valid_after_utc:%Y-%m-%d}; {clock}"
@@ -122,6 +127,10 @@ def _reason(error: OSError, cert: Path, key: Path) -> str:
         return error.strerror or "cannot be read"
     if error.reason in MISMATCHES:
         return "key and certificate do not match; the server's own certificate comes first"
+    if error.reason in WEAK:
+        return "OpenSSL finds a key or a signature in the chain too weak"
     if b"PRIVATE KEY-----" in cert.read_bytes() and b"BEGIN CERTIFICATE" in key.read_bytes():
         return "the two files are swapped"
+    if b"ENCRYPTED" in key.read_bytes():
+        return "the key is encrypted; it must be readable without a password"
     return "is not valid PEM"

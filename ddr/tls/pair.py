@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from ddr.tls.context import TlsError, bare_context, out_of_period, public_context
+from ddr.tls.context import TlsError, bare_context, public_context, unusable
 from ddr.tls.server_certificate import first_of
 
 RENEWAL_SECONDS = 2.0  # in which certificate and key are replaced, one after the other
@@ -41,8 +41,8 @@ class ServerPair(NamedTuple):
         return context
 
     def fault(self, now: datetime) -> str:
-        """Why no client would take it now; empty when it is valid."""
-        return out_of_period(first_of(self.chain), now)
+        """Why no client would take it now; empty when some may."""
+        return unusable(first_of(self.chain), now)
 
 
 class PairFiles:
@@ -78,8 +78,8 @@ class PairFiles:
 
     async def step(self) -> None:
         """Look at the files once. Raises TlsError, which is logged when it is new, when what they have now cannot be
-        used, or is not valid now while the former one is: that stays in force, and the next step tries again, for what
-        cannot be used now may be soon without looking any different."""
+        used, or no client would take it while the former one is good: that stays in force, and the next step tries
+        again, for what cannot be used now may be soon without looking any different."""
         if (now := files_mark(self._cert, self._key)) == self._seen:
             return
         try:

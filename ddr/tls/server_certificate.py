@@ -8,8 +8,9 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
-from cryptography.x509.oid import ExtensionOID, NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID, NameOID
 
 RENEW_BEFORE = timedelta(days=30)  # a certificate that ends sooner is to be exchanged
 CURVES = {"secp256r1", "secp384r1", "secp521r1", "brainpoolP256r1", "brainpoolP384r1", "brainpoolP512r1"}
@@ -37,6 +38,7 @@ class Properties:
     signature_hash: str
     signature_is_pkcs1: bool  # RSA with PKCS#1 v1.5
     self_signed: bool
+    for_servers: bool
     not_after: datetime
     timestamps: int
 
@@ -47,6 +49,7 @@ class Properties:
             f"key {self.key}": not self.key_is_good,
             f"signature with {self.signature_hash}": self.signature_hash not in {"sha256", "sha384", "sha512"},
             "self-signed": self.self_signed,
+            "extended key usage is not that of a server": not self.for_servers,
             "expired": self.not_after <= now,
             f"expires within {RENEW_BEFORE.days} days": now < self.not_after <= now + RENEW_BEFORE,
             f"{self.timestamps} signed certificate timestamps, {TIMESTAMPS} are needed": self.timestamps < TIMESTAMPS,
@@ -66,6 +69,7 @@ def properties(der: bytes) -> Properties:
         signature_hash=algorithm.name if algorithm else "none",
         signature_is_pkcs1=isinstance(certificate.signature_algorithm_parameters, padding.PKCS1v15),
         self_signed=certificate.issuer == certificate.subject,
+        for_servers=for_servers(certificate),
         not_after=certificate.not_valid_after_utc,
         timestamps=_timestamps(certificate),
     )
@@ -85,6 +89,27 @@ def covers(names: Iterable[str], host: str) -> bool:
     """Whether one of these names is that of `host`: equal, or with a wildcard for its first label (RFC 6125)."""
     wildcard = f"*.{host.partition('.')[2]}"
     return any(name.lower() in (host.lower(), wildcard.lower()) for name in names)
+
+
+def signs(certificate: x509.Certificate) -> bool:
+    """Whether a handshake of the profile (ddr.tls.bsi) can be signed with its key."""
+    try:
+        match certificate.public_key():
+            case ec.EllipticCurvePublicKey(curve=curve):
+                return curve.name in CURVES
+            case key:
+                return isinstance(key, rsa.RSAPublicKey)
+    except (ValueError, UnsupportedAlgorithm):  # of a kind that is not known here
+        return False
+
+
+def for_servers(certificate: x509.Certificate) -> bool:
+    """Whether its extended key usage, if it has one, lets a server use it (RFC 5280, 4.2.1.12)."""
+    try:
+        usage = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError):
+        return True
+    return not {ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE}.isdisjoint(usage)
 
 
 def _key(certificate: x509.Certificate) -> tuple[str, bool]:

@@ -9,12 +9,20 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
 
 from ddr.demo.certs import Pair, authority, client_certificate, server_certificate
 from ddr.tls import pair, protocol
-from ddr.tls.context import LiveContext, TlsError, check_period, public_context, requiring
+from ddr.tls.context import LiveContext, TlsError, check_usable, public_context, requiring
 from ddr.tls.follow import Following
 from ddr.tls.pair import PairFiles, ServerPair
 from tests.tls.support import (
@@ -254,6 +262,20 @@ def test_unusable_server_certificates_are_one_clear_line(world: World, tmp_path:
     )
     with pytest.raises(TlsError, match="do not match"):
         public_context(world.server.cert, of_another_kind)
+    encrypted, weak = tmp_path / "encrypted.key", tmp_path / "weak.pem"
+    key = load_pem_private_key(world.server.key.read_bytes(), None)
+    encrypted.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret")))
+    with pytest.raises(TlsError, match="without a password"):
+        public_context(world.server.cert, encrypted)
+    key = rsa.generate_private_key(65537, 1024)
+    name, now = x509.Name([]), datetime.now(UTC)
+    builder = x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + timedelta(days=1))
+    weak.write_bytes(
+        builder.sign(key, SHA256()).public_bytes(Encoding.PEM)
+        + key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    )
+    with pytest.raises(TlsError, match="too weak"):
+        public_context(weak, weak)
     with pytest.raises(TlsError, match="the two files are swapped"):
         public_context(world.server.key, world.server.cert)
     with pytest.raises(TlsError, match="not valid PEM"):
@@ -262,8 +284,8 @@ def test_unusable_server_certificates_are_one_clear_line(world: World, tmp_path:
 
 def test_a_server_certificate_is_not_started_with_outside_of_its_time(world: World) -> None:
     now = datetime.now(UTC)
-    check_period(world.server.cert, now)
+    check_usable(world.server.cert, now)
     with pytest.raises(TlsError, match=r"it ended on \d{4}-\d\d-\d\d; this machine's clock says 2199-01-01 00:00 UTC"):
-        check_period(world.server.cert, datetime(2199, 1, 1, tzinfo=UTC))
+        check_usable(world.server.cert, datetime(2199, 1, 1, tzinfo=UTC))
     with pytest.raises(TlsError, match=r"it is valid from \d{4}-\d\d-\d\d on; this machine's clock says"):
-        check_period(world.server.cert, now - timedelta(days=1))
+        check_usable(world.server.cert, now - timedelta(days=1))

@@ -5,16 +5,22 @@ from __future__ import annotations
 import os
 import ssl
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from ddr.cli.serving.handed import handed_pair, taken_pair
 from ddr.demo import certs
-from ddr.demo.certs import Pair, authority, server_certificate
+from ddr.demo.certs import Pair, authority, client_certificate, server_certificate
 from ddr.tls import pair as module
-from ddr.tls.context import LiveContext, TlsError
+from ddr.tls.context import LiveContext, TlsError, check_usable
 from ddr.tls.pair import PairFiles, ServerPair, read_pair
 from tests.tls.support import ask, client_context, listening
 
@@ -59,6 +65,33 @@ async def test_a_pair_that_is_over_replaces_no_good_one(
     install(files, renewed)
     await followed.step()
     assert followed.pair == renewed
+
+
+def useless(folder: Path, kind: str) -> ServerPair:
+    """A pair that no client of a server takes."""
+    if kind == "for clients":
+        made = client_certificate(folder, "client")
+        return ServerPair(made.cert.read_bytes(), made.key.read_bytes())
+    key = Ed25519PrivateKey.generate() if kind == "Ed25519" else ec.generate_private_key(ec.SECP224R1())
+    name, now = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")]), datetime.now(UTC)
+    builder = x509.CertificateBuilder(name, name, key.public_key(), 1, now - timedelta(days=1), now + timedelta(days=9))
+    certificate = builder.sign(key, None if isinstance(key, Ed25519PrivateKey) else SHA256())
+    return ServerPair(
+        certificate.public_bytes(Encoding.PEM), key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    )
+
+
+@pytest.mark.parametrize("kind", ["for clients", "Ed25519", "secp224r1"])
+async def test_a_pair_that_no_client_takes_replaces_no_good_one(files: Pair, tmp_path: Path, kind: str) -> None:
+    followed = PairFiles(files.cert, files.key)
+    await followed.begin()
+    good = followed.pair
+    install(files, useless(tmp_path, kind))
+    with pytest.raises(TlsError, match=r"extended key usage|kind of its key"):
+        await followed.step()
+    assert followed.pair == good
+    with pytest.raises(TlsError, match=r"extended key usage|kind of its key"):
+        check_usable(files.cert, datetime.now(UTC))
 
 
 async def test_where_there_is_none_that_is_good_what_the_files_have_is_taken(

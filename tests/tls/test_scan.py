@@ -88,6 +88,7 @@ def test_properties_of_certificates(tmp_path: Path) -> None:
     assert "certificate: expired" in issued.problems("localhost", issued.not_after)
     own = properties(client_certificate(tmp_path, "own").der)
     assert "certificate: self-signed" in own.problems("own", now)
+    assert "certificate: extended key usage is not that of a server" in own.problems("own", now)
     assert "certificate: does not name own" not in own.problems("own", now)
 
 
