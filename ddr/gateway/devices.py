@@ -24,13 +24,13 @@ from ddr.store.series.expiry import change_expiration
 # Device.definition must lead to the HIIS-VZ by an absolute URL (DEV-023, DEV-039).
 _DEFINITION = re.compile(r"https://hiis\.bfarm\.de/(?:[A-Za-z0-9._~-]+/)*DeviceDefinition/[A-Za-z0-9.-]{1,64}")
 
-# What makes another device out of one: these may not change under a key (DEV-011).
-_FIXED = {"started_ms", "ended_ms", "replaces_key"}
+# What makes another device out of one, and its member: it may not change under a key (DEV-011).
 _IDENTITY = {
     "serial_number": "serialNumber",
     "manufacturer": "manufacturer",
     "replaces_key": "replaces",
 }
+_CHANGED_APART = {"started_ms", "ended_ms", "replaces_key"}  # columns that `update_device` leaves as they are
 
 
 async def put_device(core: Core, patient_id: UUID, device_key: str, body: Any) -> tuple[int, dict[str, Any]]:
@@ -42,10 +42,10 @@ async def put_device(core: Core, patient_id: UUID, device_key: str, body: Any) -
     async with writing(core, patient_id) as (conn, now):
         stored = await store.find_device(conn, patient_id, device_key)
         row = await _write(core, conn, patient_id, device_key, stored, wanted, now)
-        if stored is not None and stored["replaces_key"] is None and wanted["replaces_key"] is not None:
-            await store.note_replaced(conn, row, wanted["replaces_key"])
-            row = {**row, "replaces_key": wanted["replaces_key"]}
-        if row["replaces_key"] is not None and (stored is None or stored["replaces_key"] is None):
+        if wanted["replaces_key"] is not None and (stored is None or stored["replaces_key"] is None):
+            if stored is not None:
+                await store.note_replaced(conn, row, wanted["replaces_key"])
+                row = {**row, "replaces_key": wanted["replaces_key"]}
             await take_over(core, conn, row, now)
         if check_end(row, wanted["ended_ms"]):
             row = await end_device(core, conn, row, wanted["ended_ms"], now)
@@ -112,6 +112,7 @@ async def _write(
     wanted: dict[str, Any],
     now_ms: int,
 ) -> Row:
+    """The device, registered or as `wanted`, but for its end and what it replaces. Raises Problem 409."""
     if stored is None:
         check_room(await store.count_devices(conn, patient_id, MOST_DEVICES), MOST_DEVICES, "devices of a patient")
         facts = wanted | {"started_ms": now_ms if wanted["started_ms"] is None else wanted["started_ms"]}
@@ -119,24 +120,26 @@ async def _write(
     _check_same(stored, wanted)
     if wanted["started_ms"] not in {None, stored["started_ms"]}:
         stored = await correct_device(core, conn, stored, wanted["started_ms"], now_ms)
-    if any(stored[name] != wanted[name] for name in wanted if name not in _FIXED):
-        if stored["expiration_ms"] != wanted["expiration_ms"]:
-            if check_end(stored, wanted["ended_ms"]):  # first, so that no chunk is expected anew that the end withdraws
-                stored = await end_device(core, conn, stored, wanted["ended_ms"], now_ms)
-            await change_expiration(conn, stored, wanted["expiration_ms"], now_ms, core.catalog.delay_ms)
-        return await store.update_device(conn, patient_id, stored["device_no"], wanted, now_ms)
-    await store.heard(conn, patient_id, [stored["device_no"]], now_ms)
-    return {**stored, "heard_ms": max(now_ms, stored["heard_ms"])}
+    if all(stored[name] == wanted[name] for name in wanted.keys() - _CHANGED_APART):
+        await store.heard(conn, patient_id, [stored["device_no"]], now_ms)
+        return {**stored, "heard_ms": max(now_ms, stored["heard_ms"])}
+    if stored["expiration_ms"] != wanted["expiration_ms"]:
+        if check_end(stored, wanted["ended_ms"]):  # first, so that no chunk is expected anew that the end withdraws
+            stored = await end_device(core, conn, stored, wanted["ended_ms"], now_ms)
+        await change_expiration(conn, stored, wanted["expiration_ms"], now_ms, core.catalog.delay_ms)
+    return await store.update_device(conn, patient_id, stored["device_no"], wanted, now_ms)
 
 
 def _check_same(stored: Row, wanted: Row) -> None:
-    """409 when `wanted` describes another device than the stored one. A serial number may be added later."""
+    """Raise Problem 409 when `wanted` describes another device than the stored one.
+
+    A serial number, and what the device replaces, may be added later; what it replaces need not be said again.
+    """
     for column, member in _IDENTITY.items():
-        may_be_unset = wanted[column] is None if column in _FIXED else stored[column] is None
-        may_be_unset |= column == "replaces_key" and stored[column] is None  # it may be said later, once
-        if stored[column] != wanted[column] and not may_be_unset:
-            found = at(stored[column]) if column == "started_ms" else stored[column]
-            raise conflict(f"This key names a device whose {member} is {found}; register a new device under a new key")
+        known, said = stored[column], wanted[column]
+        unsaid = column == "replaces_key" and said is None
+        if known is not None and known != said and not unsaid:
+            raise conflict(f"This key names a device whose {member} is {known}; register a new device under a new key")
 
 
 def _warning(device_key: str, twin: str | None) -> dict[str, str]:

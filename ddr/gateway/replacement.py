@@ -15,8 +15,9 @@ import asyncpg
 from ddr.gateway.problem import invalid
 from ddr.gateway.writing import end_device
 from ddr.http.core import Core
+from ddr.imports.calls import KEY
 from ddr.imports.model import Source
-from ddr.imports.registering import find_own, is_own
+from ddr.imports.registering import find_own
 from ddr.series.calibration import first_calibrated
 from ddr.store.devices import devices as store
 from ddr.store.devices import starts
@@ -47,7 +48,7 @@ async def withhold(core: Core, conn: asyncpg.Connection, device: Row, sensor: Ro
 
     Without an overlap, and without a continuous sensor, there is nothing to withhold.
     """
-    if not sensor["continuous"] or core.settings.overlap_of(device["type_code"]) != "end-when-calibrated":
+    if not sensor["continuous"] or not _ends_when_calibrated(core, device):
         return
     before = await _replaced(core, conn, device)
     if any(old["ended_ms"] is None or old["ended_ms"] > sensor["started_ms"] for old in before):
@@ -61,19 +62,17 @@ async def show(core: Core, conn: asyncpg.Connection, device: Row, sensor: Row, n
     An event that becomes known late can make that instant an earlier one, never a later one, and the end of the
     replaced device follows, unless the gateway gave it. A sensor that was registered without calibration needs none.
     """
+    shown_from_ms: int | None = sensor["shown_from_ms"]  # None: it was never withheld
+    if not sensor["continuous"] or (shown_from_ms is None and not _ends_when_calibrated(core, device)):
+        return
     first_ms: int | None = sensor["started_ms"]
     if sensor["calibrated_device"]:
         events = await calibrations.events_of(conn, sensor["patient_id"], sensor["sensor_no"])
         first_ms = first_calibrated([calibrations.registered(sensor), *events])
-    if first_ms is None or not sensor["continuous"]:
+    if first_ms is None or (shown_from_ms is not None and first_ms > shown_from_ms):
         return
-    if sensor["shown_from_ms"] is not None:
-        if first_ms > sensor["shown_from_ms"]:
-            return
-        if first_ms < sensor["shown_from_ms"]:
-            await calibrations.show_from(conn, sensor, first_ms, now_ms)
-    elif core.settings.overlap_of(device["type_code"]) != "end-when-calibrated":
-        return
+    if shown_from_ms is not None and first_ms < shown_from_ms:
+        await calibrations.show_from(conn, sensor, first_ms, now_ms)
     for old in await _replaced(core, conn, device):
         await _end(core, conn, old, first_ms, now_ms)
         await store.let_end_follow(conn, old)
@@ -84,18 +83,18 @@ async def end_import(core: Core, conn: asyncpg.Connection, row: Row, now_ms: int
 
     It keeps what it has; where the app sends the same readings, they give way (ddr.store.series.giving_way).
     """
-    if is_own({"key": row["device_key"]}) or row["serial_number"] is None:
+    if row["device_key"].startswith(KEY) or row["serial_number"] is None:
         return
     source = Source(row["manufacturer"], row["device_name"], row["serial_number"], row["type_code"])
-    known = [(as_source(other), other) for other in await store.devices_of(conn, row["patient_id"])]
-    found = find_own([told for told, other in known if other["ended_ms"] is None], source)
-    for told, other in known:
-        if told is found:
-            await _end(core, conn, other, row["started_ms"], now_ms)
+    devices = await store.devices_of(conn, row["patient_id"])
+    by_key = {other["device_key"]: other for other in devices if other["ended_ms"] is None}
+    found = find_own(map(_as_json, by_key.values()), source)
+    if found is not None:
+        await _end(core, conn, by_key[found["key"]], row["started_ms"], now_ms)
 
 
-def as_source(row: Row) -> dict[str, str | None]:
-    """A device as an import sees it."""
+def _as_json(row: Row) -> dict[str, str | None]:
+    """The members of a device by which an import finds it (ddr.imports.registering)."""
     return {
         "key": row["device_key"],
         "serialNumber": row["serial_number"],
@@ -111,28 +110,38 @@ async def same_device(conn: asyncpg.Connection, row: Row) -> str | None:
 
 
 def _same(one: Row, other: Row) -> bool:
-    facts = ("serial_number", "manufacturer")
+    """True for two registrations of one device: they have its serial number and manufacturer."""
     named = one["serial_number"] is not None and one["device_no"] != other["device_no"]
-    return named and all(one[name] == other[name] for name in facts)
+    return named and all(one[name] == other[name] for name in ("serial_number", "manufacturer"))
+
+
+def _ends_when_calibrated(core: Core, device: Row) -> bool:
+    return core.settings.overlap_of(device["type_code"]) == "end-when-calibrated"
 
 
 async def _replaced(core: Core, conn: asyncpg.Connection, new: Row) -> list[Row]:
     """The device that `new` replaces, then what that one replaces while nothing of it was ever shown."""
-    patient_id, found, known, key = new["patient_id"], list[Row](), {new["device_key"]}, new["replaces_key"]
-    while key is not None and key not in known:
-        old = await store.find_device(conn, patient_id, key)
+    found: list[Row] = []
+    known, key = {new["device_key"]}, new["replaces_key"]
+    while key is not None and key not in known:  # keys may go round in a circle
+        old = await store.find_device(conn, new["patient_id"], key)
         if old is None:
             break
         found.append(old)
         known.add(key)
-        key = old["replaces_key"] if core.settings.overlap_of(old["type_code"]) == "end-when-calibrated" else None
-        sensors = await store.sensor_states(conn, patient_id, old["device_key"]) if key is not None else ()
-        if any(sensor["continuous"] and sensor["shown_from_ms"] != calibrations.NOT_YET for sensor in sensors):
+        key = old["replaces_key"]
+        if key is None or not _ends_when_calibrated(core, old) or await _was_shown(conn, old):
             break
     return found
 
 
+async def _was_shown(conn: asyncpg.Connection, device: Row) -> bool:
+    sensors = await store.sensor_states(conn, device["patient_id"], device["device_key"])
+    return any(sensor["continuous"] and sensor["shown_from_ms"] != calibrations.NOT_YET for sensor in sensors)
+
+
 async def _end(core: Core, conn: asyncpg.Connection, old: Row, ended_ms: int, now_ms: int) -> None:
+    """End a replaced device, or let its end follow to an earlier calibration; never before its last value."""
     if old["ended_ms"] is not None and not (old["end_follows"] and ended_ms < old["ended_ms"]):
         return
     sensors = await store.sensor_states(conn, old["patient_id"], old["device_key"])

@@ -34,9 +34,9 @@ def device_key(source: Source) -> str:
 
 def find_own(known: Iterable[Json], source: Source) -> Json | None:
     """What an import has registered for this source, or for its serial number under another name of the maker."""
-    devices = [device for device in known if str(device["key"]).startswith(KEY)]
+    devices = [device for device in known if is_own(device)]
     named = next((device for device in devices if device["key"] == device_key(source)), None)
-    return named or _by_serial(devices, source)
+    return named or next((device for device in devices if _has_serial(device, source)), None)
 
 
 def all_of_app(known: Iterable[Json], source: Source) -> list[Json]:
@@ -45,13 +45,9 @@ def all_of_app(known: Iterable[Json], source: Source) -> list[Json]:
     An app that was installed anew has registered it under two keys, and the sensors of one transmitter may have its
     number one after the other.
     """
-    devices = [device for device in known if not str(device["key"]).startswith(KEY) and _has_serial(device, source)]
+    devices = [device for device in known if not is_own(device) and _has_serial(device, source)]
     devices.reverse()
     return sorted(devices, key=lambda device: device["endedAt"] is not None)
-
-
-def _by_serial(devices: Iterable[Json], source: Source) -> Json | None:
-    return next((device for device in devices if _has_serial(device, source)), None)
 
 
 def _has_serial(device: Json, source: Source) -> bool:
@@ -91,7 +87,7 @@ def _facts(device: Json) -> dict[str, Any]:
 
 
 def is_own(registered: Json) -> bool:
-    """True for a sensor that an import registered: no app sends to it."""
+    """True for a device or sensor that an import registered: no app sends to it."""
     return str(registered["key"]).startswith(KEY)
 
 
