@@ -49,21 +49,13 @@ async def post_calibrations(
     large = len(items) > LARGE_EVENTS
     parsed = await aside(large, lambda: [_read(item, latest_ms) for item in items])
     async with writing(core, patient_id) as (conn, now):
-        sensor = await store.sensor_state(conn, patient_id, device_key, sensor_key)
-        _check_calibrated(sensor)
-        assert sensor is not None
-        device = await store.find_device(conn, patient_id, device_key)
-        assert device is not None
+        sensor = await _calibrated_sensor(conn, patient_id, device_key, sensor_key)
         await store.heard(conn, patient_id, [sensor["device_no"]], now)
-        stored = await calibrations.events_of(conn, patient_id, sensor["sensor_no"])
-        gone = await calibrations.taken_back(conn, patient_id, sensor["sensor_no"])
-        known = [calibrations.registered(sensor), *stored]
+        known, gone = await _known(conn, sensor)
         answers, new = await aside(large, decide, parsed, sensor, known, gone)
         if new:
             await aside(large, _check_room, [*known, *new], len(gone), sensor)
-            await calibrations.insert_events(conn, patient_id, sensor["sensor_no"], new, now)
-            await calibrations.apply_events(conn, patient_id, sensor["sensor_no"], now, *_terms(core, sensor, now))
-            await show(core, conn, device, sensor, now)
+            await _store(core, conn, sensor, new, now)
     counts = Counter(answer["status"] for answer in answers)
     return 200, {name: counts[name] for name in ("accepted", "duplicate", "rejected")} | {"items": answers}
 
@@ -81,18 +73,29 @@ async def begin_with(
 
     In the caller's transaction. `started_ms` is not after its present start. Raises Problem 409.
     """
+    await starts.begin_sensor(conn, sensor["patient_id"], sensor["sensor_no"], started_ms)
+    sensor = await calibrations.register(conn, {**sensor, "started_ms": started_ms}, first)
+    latest_ms = now_ms + core.settings.gateway_future_seconds * 1000
+    large = len(events) > LARGE_EVENTS
+    parsed = await aside(large, lambda: [_read(item, latest_ms) for item in events])
+    known, gone = await _known(conn, sensor)
+    _, new = await aside(large, decide, parsed, sensor, known, gone)
+    await aside(large, _check_room, [*known, *new], len(gone), sensor)
+    await _store(core, conn, sensor, new, now_ms)
+
+
+async def _known(conn: asyncpg.Connection, sensor: Row) -> tuple[list[Event], set[tuple[int, str]]]:
+    """The events of a sensor, that of its registration first; time and state of those that were taken back."""
+    patient_id, number = sensor["patient_id"], sensor["sensor_no"]
+    events = await calibrations.events_of(conn, patient_id, number)
+    return [calibrations.registered(sensor), *events], await calibrations.taken_back(conn, patient_id, number)
+
+
+async def _store(core: Core, conn: asyncpg.Connection, sensor: Row, new: Sequence[Event], now_ms: int) -> None:
+    """Store new events of a sensor, and let its epochs, and what is shown of it, follow from them."""
     patient_id, number = sensor["patient_id"], sensor["sensor_no"]
     device = await store.find_device(conn, patient_id, sensor["device_key"])
     assert device is not None
-    await starts.begin_sensor(conn, patient_id, number, started_ms)
-    sensor = await calibrations.register(conn, {**sensor, "started_ms": started_ms}, first)
-    latest_ms = now_ms + core.settings.gateway_future_seconds * 1000
-    known = [calibrations.registered(sensor), *await calibrations.events_of(conn, patient_id, number)]
-    gone = await calibrations.taken_back(conn, patient_id, number)
-    large = len(events) > LARGE_EVENTS
-    parsed = await aside(large, lambda: [_read(item, latest_ms) for item in events])
-    _, new = await aside(large, decide, parsed, sensor, known, gone)
-    await aside(large, _check_room, [*known, *new], len(gone), sensor)
     await calibrations.insert_events(conn, patient_id, number, new, now_ms)
     await calibrations.apply_events(conn, patient_id, number, now_ms, *_terms(core, sensor, now_ms))
     await show(core, conn, device, sensor, now_ms)
@@ -108,9 +111,7 @@ async def delete_calibration(
     fields = Fields({"time": time})
     time_ms = fields.need("time", lambda name: fields.instant(name))
     async with writing(core, patient_id) as (conn, now):
-        sensor = await store.sensor_state(conn, patient_id, device_key, sensor_key)
-        _check_calibrated(sensor)
-        assert sensor is not None
+        sensor = await _calibrated_sensor(conn, patient_id, device_key, sensor_key)
         number = sensor["sensor_no"]
         if await calibrations.take_back(conn, patient_id, number, time_ms, now):
             await calibrations.apply_events(conn, patient_id, number, now, *_terms(core, sensor, now))
@@ -124,9 +125,7 @@ async def delete_calibration(
 
 async def get_calibrations(core: Core, patient_id: UUID, device_key: str, sensor_key: str) -> tuple[int, Item]:
     """The calibration history of a sensor, oldest first, beginning with its registration."""
-    sensor = await store.sensor_state(core.pool, patient_id, device_key, sensor_key)
-    _check_calibrated(sensor)
-    assert sensor is not None
+    sensor = await _calibrated_sensor(core.pool, patient_id, device_key, sensor_key)
     events = await calibrations.events_of(core.pool, patient_id, sensor["sensor_no"])
     epochs = await store.epochs_of(core.pool, patient_id, sensor["sensor_no"])
     return 200, {
@@ -145,12 +144,19 @@ def _check_room(events: list[Event], gone: int, sensor: Row) -> None:
         raise full(MOST_EPOCHS, "changes of a sensor's calibration state")
 
 
-def _check_calibrated(sensor: Row | None) -> None:
-    """Raises Problem 404, or 409 for a sensor without calibration: its Observations refer to the Device (OBS-023)."""
+async def _calibrated_sensor(
+    conn: asyncpg.Connection | asyncpg.Pool, patient_id: UUID, device_key: str, sensor_key: str
+) -> Row:
+    """The sensor as in `sensor_states`.
+
+    Raises Problem 404, or 409 for a sensor without calibration: its Observations refer to the Device (OBS-023).
+    """
+    sensor = await store.sensor_state(conn, patient_id, device_key, sensor_key)
     if sensor is None:
         raise not_found("sensor")
     if not sensor["calibrated_device"]:
         raise conflict("This sensor was registered without calibration", "not-calibrated")
+    return sensor
 
 
 def _items(body: Any, most: int) -> list[Any]:
@@ -181,24 +187,28 @@ def decide(
     parsed: list[Event | Problem], sensor: Row, known: list[Event], gone: Collection[tuple[int, str]] = ()
 ) -> tuple[list[Item], list[Event]]:
     """The answer to each event, and those to store; two that contradict each other at one instant are never stored, nor
-    is one of those in `gone`, which were taken back."""
+    is one of those in `gone` (time and state), which were taken back."""
     at_time = {event.time_ms: event for event in known}
     answers: list[Item] = []
     new: list[Event] = []
     for event in parsed:
-        problem = event if isinstance(event, Problem) else _refusal(event, sensor, at_time.get(event.time_ms))
-        if isinstance(event, Problem) or problem is not None:
-            assert problem is not None
-            answers.append({"status": "rejected", **problem.item()})
+        if isinstance(event, Problem):
+            answers.append(_rejected(event))
+        elif (problem := _refusal(event, sensor, at_time.get(event.time_ms))) is not None:
+            answers.append(_rejected(problem))
         elif event.time_ms in at_time:
             answers.append(DUPLICATE)
         elif (event.time_ms, event.state) in gone:
-            answers.append({"status": "rejected", **TAKEN_BACK.item()})
+            answers.append(_rejected(TAKEN_BACK))
         else:
             at_time[event.time_ms] = event
             new.append(event)
             answers.append(ACCEPTED)
     return answers, new
+
+
+def _rejected(problem: Problem) -> Item:
+    return {"status": "rejected", **problem.item()}
 
 
 def _refusal(event: Event, sensor: Row, same_time: Event | None) -> Problem | None:
