@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -19,6 +20,7 @@ from ddr.series.reading import (
     AFTER_END,
     BEFORE_START,
     DELETED,
+    NO_LIMIT,
     Rejection,
     Rules,
     future_at,
@@ -63,6 +65,7 @@ BEHIND: Item = {
 }
 DUPLICATE: Item = {"status": "duplicate"}
 BEYOND = {LOW: "L", HIGH: "U"}
+NO_LIMITS = frozenset(NO_LIMIT.values())  # by a remembered sensor: it may have got its limits since
 
 
 async def post_readings(
@@ -77,7 +80,7 @@ async def post_readings(
     sensor, large = core.sensors.get(key), len(items) > LARGE_ITEMS
     if sensor is not None and upload_key is None and not correction:  # nearly always, with new readings at the end
         found = await aside(large, read, core, sensor, items, unit, now)
-        if not any(isinstance(one, Rejection) and one.retry and one.reason == "range" for one in found):
+        if NO_LIMITS.isdisjoint(one for one in found if isinstance(one, Rejection)):
             appended = await _append(core, key, sensor, await aside(large, ascending, found), now)
             if appended is not None:
                 return 200, await aside(large, answered, core, items, found, appended, sensor)
@@ -87,10 +90,9 @@ async def post_readings(
         try:
             if correction:
                 outcome = await _correct(core, key, sensor, found, upload_key)
-            elif upload_key is None:
-                outcome = await store_readings(core, key, sensor, await aside(large, ascending, found), now)
             else:
-                outcome = await _merge(core, key, sensor, await aside(large, ascending, found), now, upload_key)
+                readings = await aside(large, ascending, found)
+                outcome = await store_readings(core, key, sensor, readings, now, upload_key)
         except LimitsAdded:  # since it was loaded; twice at most, because each limit is added once
             continue
         return 200, await aside(large, answered, core, items, found, outcome, sensor)
@@ -142,11 +144,26 @@ def continuous(core: Core, sensor: Sensor | None) -> Sensor:
 
 
 async def store_readings(
-    core: Core, key: SensorKey, sensor: Sensor, readings: Sequence[Reading], now_ms: int
+    core: Core, key: SensorKey, sensor: Sensor, readings: Sequence[Reading], now_ms: int, upload_key: str | None = None
 ) -> Outcome:
-    """What became of `readings`, which ascend; `sensor` was loaded just now. Raises Problem 404 or 409, LimitsAdded."""
-    appended = await _append(core, key, sensor, readings, now_ms)
-    return await _merge(core, key, sensor, readings, now_ms, None) if appended is None else appended
+    """What became of `readings`, which ascend; `sensor` was loaded just now. What has an `upload_key` is noted with it.
+
+    Raises Problem 404 or 409, LimitsAdded.
+    """
+    if upload_key is None and (appended := await _append(core, key, sensor, readings, now_ms)) is not None:
+        return appended
+    merge = partial(
+        merge_readings,
+        core.pool,
+        sensor,
+        readings,
+        now_ms,
+        _delay_ms(core, sensor),
+        upload_key=upload_key,
+        steered_ms=core.steered_ms,
+        then=give_way if sensor.beside_import else None,
+    )
+    return await _by_itself(core, key, merge)
 
 
 async def _append(
@@ -163,22 +180,27 @@ async def _append(
     return Outcome(accepted=set(readings))
 
 
-async def _merge(
-    core: Core, key: SensorKey, sensor: Sensor, readings: Sequence[Reading], now_ms: int, upload_key: str | None
+async def _correct(
+    core: Core, key: SensorKey, sensor: Sensor, found: Iterable[Reading | Rejection], upload_key: str | None
 ) -> Outcome:
+    """Let the readings stand in the place of others; of two for one instant the later item. Raises as above."""
+    readings = [one for one in found if not isinstance(one, Rejection)]
+    newest = dict(readings)
+    if not newest:
+        return Outcome()
+    delay_ms, corrections = _delay_ms(core, sensor), sorted(newest.items())
+    correct = partial(correct_readings, core.pool, sensor, corrections, core.steered_ms, delay_ms, upload_key)
+    outcome = await _by_itself(core, key, correct)
+    outcome.superseded.update(reading for reading in readings if newest[reading[0]] != reading[1])
+    return outcome
+
+
+async def _by_itself(core: Core, key: SensorKey, write: Callable[[], Awaitable[Outcome | None]]) -> Outcome:
+    """What `write` makes of readings that are not just appended. Raises Problem 404 or 409."""
     core.sensors.forget(key)
     try:
-        async with core.writers.one(sensor.patient_id):
-            outcome = await merge_readings(
-                core.pool,
-                sensor,
-                readings,
-                now_ms,
-                _delay_ms(core, sensor),
-                upload_key,
-                core.steered_ms,
-                give_way if sensor.beside_import else None,
-            )
+        async with core.writers.one(key[0]):
+            outcome = await write()
     except UploadDeleted:
         raise conflict("This upload was deleted; use a new key", "deleted") from None
     if outcome is None:
@@ -188,28 +210,6 @@ async def _merge(
 
 def _delay_ms(core: Core, sensor: Sensor) -> int:
     return core.catalog.delay_ms(sensor.miv_url)
-
-
-async def _correct(
-    core: Core, key: SensorKey, sensor: Sensor, found: Iterable[Reading | Rejection], upload_key: str | None
-) -> Outcome:
-    """Let the readings stand in the place of others; of two for one instant the later item. Raises Problem 404, 409."""
-    core.sensors.forget(key)
-    all_ = [one for one in found if not isinstance(one, Rejection)]
-    newest = dict(all_)
-    if not newest:
-        return Outcome()
-    try:
-        async with core.writers.one(sensor.patient_id):
-            outcome = await correct_readings(
-                core.pool, sensor, sorted(newest.items()), core.steered_ms, _delay_ms(core, sensor), upload_key
-            )
-    except UploadDeleted:
-        raise conflict("This upload was deleted; use a new key", "deleted") from None
-    if outcome is None:
-        raise not_found("sensor")
-    outcome.superseded.update(reading for reading in all_ if newest[reading[0]] != reading[1])
-    return outcome
 
 
 def answered(
@@ -238,22 +238,12 @@ def answer_items(
 
 
 def _item(item: Any, reading: Reading | Rejection, left: set[Reading], outcome: Outcome, rules: Rules) -> Item:
+    """The answer to one item; an accepted reading is taken out of `left`."""
     if isinstance(reading, Rejection):
         return _rejected(reading)
     if reading in left:
         left.remove(reading)
-        if reading in outcome.superseded:
-            return BEHIND
-        answer = HIDDEN if reading in outcome.hidden else SHOWN
-        if reading in outcome.rivals:
-            answer = {**answer, **CONFLICT}
-        if reading[1] in BEYOND:
-            # a number outside the sensor's limits
-            return answer if isinstance(item["value"], str) else {**answer, "stored": BEYOND[reading[1]]}
-        if rules.plausible is None or reading[1] == ERROR:
-            return answer
-        warning = rules.plausible.warning(reading[1] / 10**rules.decimals)
-        return {**answer, "warning": warning} if warning else answer
+        return BEHIND if reading in outcome.superseded else _accepted(item, reading, outcome, rules)
     if reading in outcome.deleted:
         return _rejected(DELETED)
     if reading in outcome.superseded:
@@ -261,6 +251,19 @@ def _item(item: Any, reading: Reading | Rejection, left: set[Reading], outcome: 
     if reading in outcome.early:
         return _rejected(BEFORE_START)
     return _rejected(AFTER_END) if reading in outcome.late else DUPLICATE
+
+
+def _accepted(item: Any, reading: Reading, outcome: Outcome, rules: Rules) -> Item:
+    answer = HIDDEN if reading in outcome.hidden else SHOWN
+    if reading in outcome.rivals:
+        answer = {**answer, **CONFLICT}
+    raw = reading[1]
+    if raw in BEYOND:  # said so, or a number outside the sensor's limits
+        return answer if isinstance(item["value"], str) else {**answer, "stored": BEYOND[raw]}
+    if rules.plausible is None or raw == ERROR:
+        return answer
+    warning = rules.plausible.warning(raw / 10**rules.decimals)
+    return {**answer, "warning": warning} if warning else answer
 
 
 def _rejected(rejection: Rejection) -> Item:
