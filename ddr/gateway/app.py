@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import replace
+from enum import Enum, auto
 from functools import cache
 from http import HTTPStatus
 from pathlib import Path
@@ -30,7 +31,7 @@ from ddr.gateway.fields import check_key
 from ddr.gateway.idempotency import once
 from ddr.gateway.problem import Problem, failed, unavailable
 from ddr.gateway.skew import clock_skew
-from ddr.gateway.upload import Upload, parsed
+from ddr.gateway.upload import Request, parsed
 from ddr.http.address import client_network
 from ddr.http.asgi import JSON, NO_STORE, ASGIApp, Receive, Reply, Scope, Send, joined_header, json_reply, send_reply
 from ddr.http.bodies import Bodies
@@ -45,21 +46,32 @@ FHIR_DOOR = f"{BASE}/fhir"
 Handler = Callable[..., Awaitable[Any]]
 
 
+class Kind(Enum):
+    """Who may call an operation, and what its handler gets and returns."""
+
+    USUAL = (
+        auto()
+    )  # core, patient, the path's parameters in order, the body of PUT and POST; returns status and content
+    OF_BRIDGE = auto()  # the same without the patient, for bridges only
+    BY_CODE = (
+        auto()
+    )  # core, gatekeeper, scope, body; returns the Reply. No token is needed: the body has a pairing code
+    BODILESS = auto()  # core, patient, scope; returns the Reply
+    OWN_FORM = auto()  # core, patient, the Request, whose body it reads itself; returns the Reply
+
+
 class Route(NamedTuple):
-    """One operation. The handler gets core, patient, the path's parameters in order, and the body if there is one."""
+    """One operation. With `exact` the numbers of its body keep their digits."""
 
     method: str
     path: str
     handler: Handler
-    for_many: bool = False  # of a bridge only; its handler gets no patient
-    bodiless: bool = False  # a POST that sends nothing; its handler gets the scope
-    opens: bool = False  # takes a pairing code in place of a token
-    exact: bool = False  # its numbers keep their digits
-    whole: bool = False  # its handler reads the request and makes the whole reply: the FHIR door
+    kind: Kind = Kind.USUAL
+    exact: bool = False
 
     @property
     def has_body(self) -> bool:
-        return self.method in {"PUT", "POST"} and not self.bodiless
+        return self.method in {"PUT", "POST"}
 
 
 _DEVICE = f"{BASE}/devices/{{device_key}}"
@@ -83,10 +95,10 @@ ROUTES = (
     Route("POST", f"{BASE}/measurements", measurements.post_measurements, exact=True),
     Route("PUT", f"{BASE}/measurements/{{measurement_key}}", measurements.put_measurement, exact=True),
     Route("DELETE", f"{BASE}/measurements/{{measurement_key}}", measurements.delete_measurement),
-    Route("POST", f"{BASE}/bridge/readings", bridge_readings.post_bridge_readings, for_many=True),
-    Route("POST", FHIR_DOOR, post_bundle, whole=True),
-    Route("POST", f"{BASE}/token", credentials.connect, opens=True),
-    Route("POST", f"{BASE}/token/renew", credentials.renew, bodiless=True),
+    Route("POST", f"{BASE}/bridge/readings", bridge_readings.post_bridge_readings, Kind.OF_BRIDGE),
+    Route("POST", FHIR_DOOR, post_bundle, Kind.OWN_FORM),
+    Route("POST", f"{BASE}/token", credentials.connect, Kind.BY_CODE),
+    Route("POST", f"{BASE}/token/renew", credentials.renew, Kind.BODILESS),
 )
 
 
@@ -142,37 +154,43 @@ class _Server:
                 raise _not_allowed({"GET"})
             return Reply(200, openapi_document(), JSON)
         route, parameters = find_route(method, scope["path"])
-        if route.opens:
-            return await self._opened(scope, receive)
+        reply: Reply
+        if route.kind is Kind.BY_CODE:
+            request = Request(self._core, self._bodies, scope, receive, client_network(scope), credentials.LONGEST)
+            raw = await request.body(JSON)
+            async with request.turn():
+                reply = await route.handler(self._core, self._gatekeeper, scope, parsed(raw))
+            return reply
         async with self._core.admission.turn("ingestion", client_network(scope)):
             owner = await _owner(self._core, self._gatekeeper, route, scope)
-            if route.bodiless and isinstance(owner, UUID):
-                return await credentials.renew(self._core, owner, scope)
-        request = Upload(self._core, self._bodies, scope, receive, owner)
-        if route.whole:
-            reply: Reply = await route.handler(self._core, owner, request)
+            if route.kind is Kind.BODILESS:
+                reply = await route.handler(self._core, owner, scope)
+                return reply
+        request = Request(self._core, self._bodies, scope, receive, owner)
+        if route.kind is Kind.OWN_FORM:
+            reply = await route.handler(self._core, owner, request)
             return reply
+        return await self._usual(route, owner, parameters, method, request)
+
+    async def _usual(
+        self, route: Route, owner: UUID | bytes, parameters: list[str], method: str, request: Request
+    ) -> Reply:
+        """JSON in, JSON out; what is not GET is done once for each Idempotency-Key."""
         raw = await request.body(JSON) if route.has_body else b""
         large = len(raw) > LARGE_BYTES
-        whose = [] if route.for_many else [owner]
+        arguments: list[Any] = [*parameters] if route.kind is Kind.OF_BRIDGE else [owner, *parameters]
 
         async def work() -> Reply:
             async with request.turn():
-                status, content = await route.handler(self._core, *whose, *parameters, *body)
+                status, content = await route.handler(self._core, *arguments)
                 if status == HTTPStatus.NO_CONTENT:
                     return Reply(status, headers=NO_STORE)
                 return await aside(large, json_reply, content, status, NO_STORE)
 
         with in_hand(large):
-            body = [await aside(large, parsed, raw, route.exact)] if route.has_body else []
-            return await (work() if method == "GET" else once(self._core, owner, scope, raw, work))
-
-    async def _opened(self, scope: Scope, receive: Receive) -> Reply:
-        """What needs a pairing code and no token."""
-        request = Upload(self._core, self._bodies, scope, receive, client_network(scope), credentials.LONGEST)
-        raw = await request.body(JSON)
-        async with request.turn():
-            return await credentials.connect(self._core, self._gatekeeper, scope, parsed(raw))
+            if route.has_body:
+                arguments.append(await aside(large, parsed, raw, route.exact))
+            return await (work() if method == "GET" else once(self._core, owner, request.scope, raw, work))
 
 
 async def _owner(core: Core, gatekeeper: Gatekeeper, route: Route, scope: Scope) -> UUID | bytes:
@@ -180,7 +198,7 @@ async def _owner(core: Core, gatekeeper: Gatekeeper, route: Route, scope: Scope)
 
     Raises Problem 401, 403 or 429.
     """
-    if route.for_many:
+    if route.kind is Kind.OF_BRIDGE:
         return await bridges.check_bridge(core, scope)
     account = joined_header(scope, bridges.ACCOUNT_HEADER)
     if account is not None:

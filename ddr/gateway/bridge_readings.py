@@ -47,8 +47,8 @@ class Part:
 
 
 @dataclass(slots=True)
-class Upload:
-    """A part whose patient and sensor are known. `found` answers its items one by one."""
+class KnownPart:
+    """A part whose patient and sensor are known. `found` has what each of its items is."""
 
     key: SensorKey
     sensor: Sensor
@@ -72,7 +72,7 @@ async def post_bridge_readings(core: Core, body: Any) -> tuple[int, dict[str, An
 
     async def in_lane(one: Sequence[Part | Problem]) -> list[dict[str, Any]]:
         async with lanes:
-            return await _stored(core, one, patients, now)
+            return await _take(core, one, patients, now)
 
     stored = await asyncio.gather(*map(in_lane, slices))
     answers = list(chain.from_iterable(stored))
@@ -114,7 +114,7 @@ def _part(entry: Any, where: str) -> Part | Problem:
         return problem.kept()
 
 
-async def _stored(
+async def _take(
     core: Core, parts: Sequence[Part | Problem], patients: Mapping[str, UUID], now_ms: int
 ) -> list[dict[str, Any]]:
     """The answers to parts: one statement finds their sensors, one appends what can be, the rest is merged alone."""
@@ -123,30 +123,30 @@ async def _stored(
     # Of the slice as a whole: many small parts one after the other keep the event loop as long as a large one.
     items = sum(len(part.items) for part in parts if isinstance(part, Part))
     large = items > LARGE_ITEMS or len(parts) > LARGE_PARTS
-    uploads = await aside(large, _uploads, core, parts, patients, sensors, now_ms)
-    await _append(core, (upload for upload in uploads if isinstance(upload, Upload)), now_ms)
+    known = await aside(large, _read_all, core, parts, patients, sensors, now_ms)
+    await _append(core, (part for part in known if isinstance(part, KnownPart)), now_ms)
     busy: set[UUID] = set()
-    stored = [await _store(core, upload, now_ms, busy) for upload in uploads]
+    stored = [await _store(core, part, now_ms, busy) for part in known]
     return await aside(items > LARGE_ITEMS, _answers, core, stored)
 
 
-def _answers(core: Core, stored: Iterable[Upload | Problem]) -> list[dict[str, Any]]:
-    return [_answer(core, upload) for upload in stored]
+def _answers(core: Core, stored: Iterable[KnownPart | Problem]) -> list[dict[str, Any]]:
+    return [_answer(core, part) for part in stored]
 
 
-def _uploads(
+def _read_all(
     core: Core,
     parts: Sequence[Part | Problem],
     patients: Mapping[str, UUID],
     sensors: Mapping[SensorKey, Sensor],
     now_ms: int,
-) -> list[Upload | Problem]:
-    return [_upload(core, part, patients, sensors, now_ms) if isinstance(part, Part) else part for part in parts]
+) -> list[KnownPart | Problem]:
+    return [_read(core, part, patients, sensors, now_ms) if isinstance(part, Part) else part for part in parts]
 
 
-def _upload(
+def _read(
     core: Core, part: Part, patients: Mapping[str, UUID], sensors: Mapping[SensorKey, Sensor], now_ms: int
-) -> Upload | Problem:
+) -> KnownPart | Problem:
     if part.account not in patients:
         return unknown_account()
     key = part.key(patients)
@@ -155,38 +155,38 @@ def _upload(
         found = read(core, sensor, part.items, part.unit, now_ms)
     except Problem as problem:
         return problem.kept()
-    return Upload(key, sensor, part.unit, part.items, found, ascending(found))
+    return KnownPart(key, sensor, part.unit, part.items, found, ascending(found))
 
 
-async def _append(core: Core, uploads: Iterable[Upload], now_ms: int) -> None:
+async def _append(core: Core, parts: Iterable[KnownPart], now_ms: int) -> None:
     """Append at once what can be appended: of each sensor the first part, which is the only one nearly always."""
-    first: dict[SensorKey, Upload] = {}
-    for upload in uploads:
-        first.setdefault(upload.key, upload)
-    pairs = [(upload.sensor, upload.readings) for upload in first.values()]
-    for upload, done in zip(first.values(), await append_all(core.pool, pairs, now_ms, core.steered_ms), strict=True):
+    first: dict[SensorKey, KnownPart] = {}
+    for part in parts:
+        first.setdefault(part.key, part)
+    pairs = [(part.sensor, part.readings) for part in first.values()]
+    for part, done in zip(first.values(), await append_all(core.pool, pairs, now_ms, core.steered_ms), strict=True):
         if done:
-            upload.outcome = Outcome(accepted=set(upload.readings))
+            part.outcome = Outcome(accepted=set(part.readings))
 
 
-async def _store(core: Core, upload: Upload | Problem, now_ms: int, busy: set[UUID]) -> Upload | Problem:
+async def _store(core: Core, part: KnownPart | Problem, now_ms: int, busy: set[UUID]) -> KnownPart | Problem:
     """The part with what became of it: stored on its own if it could not be appended with the others. Or why not.
 
     A patient whose data is locked is not waited for a second time, and after a few such patients the request ends.
     """
-    if isinstance(upload, Problem) or upload.outcome is not None:
-        return upload
-    patient_id = upload.key[0]
+    if isinstance(part, Problem) or part.outcome is not None:
+        return part
+    patient_id = part.key[0]
     if patient_id in busy:
         return unavailable(BUSY)
     try:
-        while upload.outcome is None:
+        while part.outcome is None:
             try:
-                upload.outcome = await store_readings(core, upload.key, upload.sensor, upload.readings, now_ms)
+                part.outcome = await store_readings(core, part.key, part.sensor, part.readings, now_ms)
             except LimitsAdded:
-                upload.sensor, large = await load_series(core, upload.key), len(upload.items) > LARGE_ITEMS
-                upload.found = await aside(large, read, core, upload.sensor, upload.items, upload.unit, now_ms)
-                upload.readings = await aside(large, ascending, upload.found)
+                part.sensor, large = await load_series(core, part.key), len(part.items) > LARGE_ITEMS
+                part.found = await aside(large, read, core, part.sensor, part.items, part.unit, now_ms)
+                part.readings = await aside(large, ascending, part.found)
     except Problem as problem:  # the sensor is gone
         return problem.kept()
     except FAULTS as error:
@@ -194,12 +194,12 @@ async def _store(core: Core, upload: Upload | Problem, now_ms: int, busy: set[UU
         if fault_of(error) != BUSY or len(busy) > MOST_BUSY:
             raise
         return unavailable(BUSY)
-    return upload
+    return part
 
 
-def _answer(core: Core, upload: Upload | Problem) -> dict[str, Any]:
+def _answer(core: Core, part: KnownPart | Problem) -> dict[str, Any]:
     """The answer to a part."""
-    if isinstance(upload, Problem):
-        return upload.item()
-    assert upload.outcome is not None
-    return answered(core, upload.items, upload.found, upload.outcome, upload.sensor)
+    if isinstance(part, Problem):
+        return part.item()
+    assert part.outcome is not None
+    return answered(core, part.items, part.found, part.outcome, part.sensor)

@@ -17,8 +17,8 @@ from ddr.http.core import Core
 _CODES = {400: "malformed", 408: "too-slow", 413: "too-large", 415: "unsupported-media-type"}
 
 
-class Upload:
-    """A request of `whose`: the patient, the certificate of a bridge, or an address; at most `most` bytes long."""
+class Request:
+    """One of `whose`: the patient, the SHA-256 of a bridge's certificate, or an address; at most `most` bytes long."""
 
     def __init__(
         self, core: Core, bodies: Bodies, scope: Scope, receive: Receive, whose: object, most: int | None = None

@@ -18,7 +18,7 @@ from ddr.gateway.door.intake import Intake
 from ddr.gateway.door.transaction import transaction
 from ddr.gateway.idempotency import once
 from ddr.gateway.problem import Problem, failed
-from ddr.gateway.upload import Upload
+from ddr.gateway.upload import Request
 from ddr.http.asgi import NO_STORE, Headers, Reply, Scope, headers, query_pairs
 from ddr.http.body import BodyError
 from ddr.http.core import Core
@@ -37,7 +37,7 @@ class Refused(Exception):
         self.answers = answers
 
 
-async def post_bundle(core: Core, patient_id: UUID, request: Upload) -> Reply:
+async def post_bundle(core: Core, patient_id: UUID, request: Request) -> Reply:
     """Take a batch or transaction Bundle; every error is an OperationOutcome, but for Problem 401, which is raised."""
     sent, wanted = headers(request.scope), dict(query_pairs(request.scope))
     fmt = error_format(sent, wanted)
@@ -86,7 +86,7 @@ def reasons(core: Core) -> str:
     return f"{core.settings.gateway_base_url}/gateway/v1/openapi.json#/components/schemas/Reason"
 
 
-async def _body(core: Core, request: Upload) -> tuple[bytes, Format]:
+async def _body(core: Core, request: Request) -> tuple[bytes, Format]:
     """The body and its representation. Raises FhirError 400, 408, 413 or 415, NoTurn and ClientGone."""
     sent, limit = headers(request.scope), core.settings.gateway_max_body_bytes
     fmt = check_content_type({"content-type": sent.get("content-type", "")}) or Format.JSON
