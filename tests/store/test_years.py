@@ -13,7 +13,7 @@ import pytest
 
 from ddr.store.audit.patients import NEWEST, before
 from ddr.store.devices.devices import sensor_state
-from ddr.store.gateways.claims import leave_out, note_rivals, stand, without
+from ddr.store.gateways.claims import leave_out, note_rivals, stand, withdraw
 from ddr.store.measurements.appearance import targets_appear
 from ddr.store.patients.erasure import delete_patient
 from ddr.store.series.chunks import readings_between
@@ -147,7 +147,7 @@ async def test_of_the_claims_of_years_those_are_read_that_are_meant(own: asyncpg
         await note_rivals(conn, *whose, [(OLD - 1, 2), (OLD, 2), (OLD, 3)], NOW)
         await stand(conn, *whose, [(OLD - 1, 2), (OLD, 2)], NOW, newest=True)
         await leave_out(conn, *whose, {OLD}, {(OLD, 3)})
-        change = await without(conn, *whose, {(OLD - 1, 2)}, NOW)
+        change = await withdraw(conn, *whose, {(OLD - 1, 2)}, NOW)
         assert (change.added, change.removed) == ({(OLD - 1, 1)}, {(OLD - 1, 2)})
         assert await fetched(conn) - known < FEW
         assert await conn.fetchval("SELECT count(*) FROM claim WHERE patient_id = $1", whose[0]) == OLD + 2

@@ -40,7 +40,7 @@ _REPLACE = """
       FROM unnest($3::bigint[], $4::integer[], $6::bigint[]) AS w (time, raw, number)
      WHERE c.patient_id = $1 AND c.sensor_no = $2 AND c.time_ms = w.time AND c.time_ms BETWEEN $7 AND $8"""
 
-_DECIDED = """
+_CLAIMS = """
     SELECT time_ms, raw, replaced_ms, correction FROM claim
      WHERE patient_id = $1 AND sensor_no = $2 AND time_ms BETWEEN $3 AND $4 ORDER BY claim_no"""
 
@@ -87,12 +87,12 @@ _PUT = """
 
 
 @dataclass
-class Decided:
+class Claims:
     """What is known of the instants of an upload."""
 
-    behind: set[Reading] = field(default_factory=set)  # of its readings those in whose place another one stands
-    late: set[Reading] = field(default_factory=set)  # new ones, to put behind a correction
-    came: dict[int, list[int]] = field(default_factory=dict)  # stored values in the order in which they came
+    replaced: set[Reading] = field(default_factory=set)  # of its readings those in whose place another one stands
+    overruled: set[Reading] = field(default_factory=set)  # new ones of instants for which a correction stands
+    came: dict[int, list[int]] = field(default_factory=dict)  # instant → stored raw values as they came one by one
 
 
 @dataclass
@@ -109,16 +109,16 @@ async def note_rivals(
     sensor_no: int,
     rivals: Iterable[Reading],
     now_ms: int,
-    behind: bool = False,
+    overruled: bool = False,
 ) -> None:
     """Note different values of equal instants, first those that came first; known ones keep their place.
 
-    `behind`: they came after the correction that stands in their place.
+    `overruled`: they came after the correction that stands in their place.
     """
     rows = list(rivals)
     if rows:
         columns = map(list, zip(*rows, strict=True))
-        await conn.execute(_NOTE, patient_id, sensor_no, *columns, now_ms, now_ms if behind else None)
+        await conn.execute(_NOTE, patient_id, sensor_no, *columns, now_ms, now_ms if overruled else None)
 
 
 async def stand(
@@ -156,10 +156,10 @@ async def leave_out(
         await conn.execute(_LEAVE_OUT, patient_id, sensor_no, list(times), whose, raws, *span)
 
 
-async def decided(conn: asyncpg.Connection, patient_id: UUID, sensor_no: int, readings: Sequence[Reading]) -> Decided:
-    """What claims say of the instants of `readings`, which ascend."""
-    found, standing, replaced = Decided(), dict[int, int](), set[Reading]()
-    for row in await conn.fetch(_DECIDED, patient_id, sensor_no, readings[0][0], readings[-1][0]):
+async def claims_on(conn: asyncpg.Connection, patient_id: UUID, sensor_no: int, readings: Sequence[Reading]) -> Claims:
+    """What is noted of the instants of `readings`, which ascend."""
+    found, standing, replaced = Claims(), dict[int, int](), set[Reading]()
+    for row in await conn.fetch(_CLAIMS, patient_id, sensor_no, readings[0][0], readings[-1][0]):
         time, raw = row["time_ms"], row["raw"]
         if row["replaced_ms"] is not None:
             replaced.add((time, raw))
@@ -167,17 +167,17 @@ async def decided(conn: asyncpg.Connection, patient_id: UUID, sensor_no: int, re
         found.came.setdefault(time, []).append(raw)
         if row["correction"]:
             standing[time] = raw
-    found.behind = replaced.intersection(readings)
+    found.replaced = replaced.intersection(readings)
     if standing:
-        late = {reading for reading in readings if standing.get(reading[0], reading[1]) != reading[1]}
-        found.late = late - replaced
+        others = {reading for reading in readings if standing.get(reading[0], reading[1]) != reading[1]}
+        found.overruled = others - replaced
     return found
 
 
-async def without(
+async def withdraw(
     conn: asyncpg.Connection, patient_id: UUID, sensor_no: int, gone: Collection[Reading], now_ms: int
 ) -> Change:
-    """What follows for other values when the readings in `gone` do not count any more.
+    """Let the readings in `gone` not count any more; what the series has to change for other values.
 
     Where the value that was shown is among them, the newest of the others stands in its place. None of them is a
     correction any more, also when it comes again.

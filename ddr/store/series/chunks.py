@@ -27,7 +27,7 @@ from ddr.store.database.spreading import is_spread
 from ddr.store.database.stamps import lock_patient, moved, stamp
 from ddr.store.devices.appearance import series_appeared
 from ddr.store.devices.devices import Row, heard
-from ddr.store.gateways.claims import Decided, decided, leave_out, note_rivals
+from ddr.store.gateways.claims import Claims, claims_on, leave_out, note_rivals
 from ddr.store.gateways.uploads import note_upload, taken_back
 from ddr.store.series.bounds import first_k
 from ddr.store.series.sensors import CHUNK_COLUMNS, Sensor, check_limits, chunk_of
@@ -180,7 +180,7 @@ async def merge_readings(
     `then` is what else is to be done in the same transaction, with the lock of the patient.
     Raises UploadDeleted, and LimitsAdded when the readings have to be judged again.
     """
-    outcome, known, large = Outcome(), Decided(), len(readings) > LARGE_ITEMS
+    outcome, claims, large = Outcome(), Claims(), len(readings) > LARGE_ITEMS
     if now_ms - sensor.heard_ms >= HEARD_STEP_MS:
         await heard(pool, sensor.patient_id, [sensor.device_no], now_ms)
     if upload_key is None and await _all_stored(pool, sensor, readings):
@@ -197,20 +197,13 @@ async def merge_readings(
         if upload_key is not None:
             await note_upload(conn, sensor.patient_id, sensor.sensor_no, upload_key, readings, stamp_ms)
         if readings:
-            gone = await taken_back(conn, sensor.patient_id, sensor.sensor_no, readings[0][0], readings[-1][0])
-            outcome.deleted.update(gone.intersection(readings))
-            known = await decided(conn, sensor.patient_id, sensor.sensor_no, readings)
-            late = known.late - gone
-            await note_rivals(conn, sensor.patient_id, sensor.sensor_no, sorted(late), stamp_ms, behind=True)
-            await leave_out(conn, sensor.patient_id, sensor.sensor_no, {time for time, _ in late}, ())
-            outcome.accepted.update(late)
-            outcome.superseded.update(late, known.behind - gone)
-        left_out = outcome.deleted | outcome.superseded
-        counting = [reading for reading in readings if reading not in left_out] if left_out else readings
+            claims = await _apply_former_acts(conn, sensor, readings, stamp_ms, outcome)
+        apart = outcome.deleted | outcome.superseded
+        counting = [reading for reading in readings if reading not in apart] if apart else readings
         for (epoch_no, epoch), part in await aside(large, _routed, epochs, counting, outcome):
             stored = await last_chunks(conn, sensor.patient_id, epoch_no, epoch, part[0][0])
             merged = await aside(
-                large or len(stored) > LARGE_CHUNKS, merge, epoch, stored, part, stamp_ms, came=known.came
+                large or len(stored) > LARGE_CHUNKS, merge, epoch, stored, part, stamp_ms, came=claims.came
             )
             await write(conn, sensor.patient_id, epoch_no, epoch, merged)
             outcome.accepted.update(merged.accepted)
@@ -220,6 +213,25 @@ async def merge_readings(
         if then is not None and counting:
             await then(conn, sensor, counting, stamp_ms, delay_ms)
     return outcome
+
+
+async def _apply_former_acts(
+    conn: asyncpg.Connection, sensor: Sensor, readings: Sequence[Reading], stamp_ms: int, outcome: Outcome
+) -> Claims:
+    """Put into `outcome` the readings that were taken back, and those in whose place a correction stands.
+
+    Returns what is noted of their instants.
+    """
+    patient_id, sensor_no = sensor.patient_id, sensor.sensor_no
+    gone = await taken_back(conn, patient_id, sensor_no, readings[0][0], readings[-1][0])
+    outcome.deleted.update(gone.intersection(readings))
+    claims = await claims_on(conn, patient_id, sensor_no, readings)
+    overruled = claims.overruled - gone
+    await note_rivals(conn, patient_id, sensor_no, sorted(overruled), stamp_ms, overruled=True)
+    await leave_out(conn, patient_id, sensor_no, {time for time, _ in overruled}, ())
+    outcome.accepted.update(overruled)
+    outcome.superseded.update(overruled, claims.replaced - gone)
+    return claims
 
 
 async def _note_rivals(conn: asyncpg.Connection, sensor: Sensor, merged: Merge, stamp_ms: int) -> None:

@@ -7,7 +7,7 @@ from uuid import UUID
 import asyncpg
 
 from ddr.series.grid import Grid
-from ddr.store.gateways.claims import without
+from ddr.store.gateways.claims import withdraw
 from ddr.store.gateways.uploads import taken_back
 from ddr.store.series.chunks import lock_epoch_rows
 from ddr.store.series.recut import pieces_at, recut_series
@@ -33,7 +33,7 @@ async def delete_upload(
         own = gone.intersection(zip(upload["times"], upload["vals"], strict=True))
         instants = {time for time, _ in own}
         gone = {reading for reading in gone if reading[0] in instants}  # with what had gone of them before
-        change = await without(conn, patient_id, sensor_no, gone, now_ms)
+        change = await withdraw(conn, patient_id, sensor_no, gone, now_ms)
         grids = [Grid.of(row) for row in rows]
         added = {reading for reading in change.added if any(grid.holds(reading[0]) for grid in grids)}
         await recut_series(conn, pieces_at(rows, instants), now_ms, delay_ms, gone | change.removed, added)
