@@ -44,49 +44,47 @@ def instants(
     ticks: Sequence[int | None] = (),
     zones: Mapping[Hashable, tzinfo] | None = None,
 ) -> list[int | None]:
-    """Each text as milliseconds since 1970 (UTC), None where it is no time, as a date alone: nobody knows that it was
-    midnight. Local times are those of `zone`, or of the
-    one that `zones` has for their group.
+    """Each text as milliseconds since 1970 (UTC); None where it is no time, as a date alone is none.
 
+    Local times are those of `zone`, or of the zone that `zones` has for their group.
     `groups` names the device of each text: within one, times ascend or descend, which settles the doubled hour; so do
     `ticks`, the seconds of a clock of the device that nobody sets, where a file has them.
     """
-    known = [*ticks] or [None] * len(texts)
+    ticks = ticks or [None] * len(texts)
     days_first = _days_first(map(_match, texts))  # twice, for a match takes more memory than all else of a row
     moments = [match and _moment(match, days_first) for match in map(_match, texts)]
     found: list[int | None] = [None] * len(texts)
-    local: dict[Hashable, list[int]] = defaultdict(list)
+    local: dict[Hashable, list[tuple[int, datetime]]] = defaultdict(list)
     for at, moment in enumerate(moments):
         if moment is None:
             continue
         if moment.tzinfo is not None:
             found[at] = (moment - _EPOCH) // _MILLISECOND
         else:
-            local[groups[at]].append(at)
-    for group, positions in local.items():
-        own, there = [moments[at] for at in positions], (zones or {}).get(group, zone)
-        by_ticks = _by_ticks(own, _placed(own, there), [known[at] for at in positions], there)
-        for at, time in zip(positions, by_ticks, strict=True):
+            local[groups[at]].append((at, moment))
+    for group, rows in local.items():
+        own, there = [moment for _, moment in rows], (zones or {}).get(group, zone)
+        times = _by_ticks(own, _placed(own, there), [ticks[at] for at, _ in rows], there)
+        for (at, _), time in zip(rows, times, strict=True):
             found[at] = time
     return found
 
 
-def _by_ticks(
-    moments: Sequence[datetime | None], placed: Sequence[int], ticks: Sequence[int | None], zone: tzinfo
-) -> list[int]:
+def _by_ticks(local: Sequence[datetime], placed: Sequence[int], ticks: Sequence[int | None], zone: tzinfo) -> list[int]:
     """`placed`, with times of the doubled hour moved to where the device's own clock says that they were."""
-    if not any(moment is not None and _twice(moment, zone) for moment in moments):
-        return list(placed)
+    found = list(placed)
+    twice = [_twice(moment, zone) for moment in local]
+    if not any(twice):
+        return found
     sure = sorted(
         (tick, time)
-        for moment, time, tick in zip(moments, placed, ticks, strict=True)
-        if moment is not None and tick is not None and not _twice(moment, zone)
+        for doubled, time, tick in zip(twice, placed, ticks, strict=True)
+        if tick is not None and not doubled
     )
-    found = list(placed)
-    if len({tick for tick, _ in sure}) < len(sure):
-        return found  # a column that does not count
-    for at, (moment, tick) in enumerate(zip(moments, ticks, strict=True)):
-        if moment is None or tick is None or not sure or not _twice(moment, zone):
+    if not sure or len({tick for tick, _ in sure}) < len(sure):
+        return found  # no such column, or one that does not count
+    for at, (moment, tick) in enumerate(zip(local, ticks, strict=True)):
+        if tick is None or not twice[at]:
             continue
         near = bisect_left(sure, (tick, 0))
         beside, then = min(sure[max(0, near - 1) : near + 1], key=lambda one: abs(one[0] - tick))
@@ -166,9 +164,8 @@ def _zone(match: re.Match[str]) -> tzinfo | None:
     return timezone(-offset if text[0] == "-" else offset)
 
 
-def _placed(moments: Sequence[datetime | None], zone: tzinfo) -> list[int]:
+def _placed(local: Sequence[datetime], zone: tzinfo) -> list[int]:
     """The instants of local times in the order of the file, which ascends or descends."""
-    local = [moment for moment in moments if moment is not None]
     falling = sum(after < before for before, after in pairwise(local)) * 2 > sum(
         after != before for before, after in pairwise(local)
     )
