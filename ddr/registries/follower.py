@@ -124,9 +124,8 @@ class Follower(ABC, Generic[T]):
     async def read_now(self) -> None:
         """Read and store the outcome. A fault is noted and leaves the last good state in force."""
         began_ms = self._clock()
-        ages = [0]
         try:
-            read = await self._asked(ages)
+            read, age_ms = await self._asked()
         except RegistryFault as error:
             await self._failed(str(error), began_ms)
             return
@@ -137,7 +136,7 @@ class Follower(ABC, Generic[T]):
         next_ms = self._clock() + int(self._every_seconds * 1000 * random.uniform(0.8, 1))  # noqa: S311
         if self._accepted:
             await register.note_use(self._pool, Kind.REGISTRY, sha256(self._accepted).hex(), began_ms)
-        said_ms = began_ms - max(ages) * 1000
+        said_ms = began_ms - age_ms
         last_ms = self._state.seen_ms
         if said_ms + store.SET_BACK_MS < last_ms <= began_ms + store.SET_BACK_MS:  # else the clock was set back
             await self._failed("the answer is older than the last one and comes from a cache on the way", began_ms)
@@ -152,8 +151,9 @@ class Follower(ABC, Generic[T]):
         again_ms = self._clock() + RETRY_SECONDS * 1000
         await store.save_fault(self._pool, self.source, fault, began_ms, again_ms)
 
-    async def _asked(self, ages: list[int]) -> T:
-        """What was read; `ages` gets the seconds for which the answers had been kept on the way."""
+    async def _asked(self) -> tuple[T, int]:
+        """What was read, and for how long (ms) the oldest answer had been kept on the way. Raises RegistryFault."""
+        ages = [0]  # seconds
 
         async def note(response: httpx.Response) -> None:
             ages.append(age_seconds(response))
@@ -165,7 +165,7 @@ class Follower(ABC, Generic[T]):
                 http.event_hooks = {"response": [note]}
                 read = await self._read(http)
                 self._accepted = client.auth.accepted if isinstance(client.auth, Tokens) else ""
-                return read
+                return read, max(ages) * 1000
         except TimeoutError:
             raise RegistryFault(f"no complete answer within {READING_SECONDS} s") from None
         except (OSError, httpx.InvalidURL) as error:

@@ -66,16 +66,17 @@ def judged(
     before = {loss.key: loss for loss in known}
     losses = [_seen(before.get(key) or Loss(*key, since_ms=now_ms), said, now_ms) for key, said in missing.items()]
     due = [loss for loss in losses if not loss.decided and _proven(loss, now_ms, certain=certain)]
-    waits = _too_many(due, use)
-    keys = {loss.key for loss in due}
-    decided = [
-        replace(loss, held_ms=loss.held_ms or now_ms)
-        if loss.key in keys and not loss.confirmed and (waits or loss.held_ms)
-        else replace(loss, decided=loss.decided or loss.key in keys)
-        for loss in losses
-    ]
+    too_many = _too_many(due, use)
+    after = [_held_or_decided(loss, too_many, now_ms) if loss in due else loss for loss in losses]
     # What was decided ends although it is there again: the end was due before.
-    return [*decided, *(loss for loss in known if loss.decided and loss.key not in missing)]
+    return [*after, *(loss for loss in known if loss.decided and loss.key not in missing)]
+
+
+def _held_or_decided(loss: Loss, too_many: bool, now_ms: int) -> Loss:
+    """A loss that is due: held until an operator confirms it when it is one of too many, or was once."""
+    if loss.confirmed or not (too_many or loss.held_ms):
+        return replace(loss, decided=True)
+    return replace(loss, held_ms=loss.held_ms or now_ms)
 
 
 def _seen(loss: Loss, said: Evidence, now_ms: int) -> Loss:
