@@ -226,7 +226,7 @@ async def dropped_around(conn: Connection, since_ms: int, until_ms: int | None) 
 
 
 async def drop(pool: asyncpg.Pool, before: date) -> int:
-    """Drop the days before `before`, none of the last 30; how many. None while somebody reads the log.
+    """Drop the days before `before`, none of the last 30; how many. Drops nothing, 0, while somebody reads the log.
 
     Days on which no recorder ran do not count. Of days of a clock that was wrong see migration 0104.
     """
