@@ -23,20 +23,25 @@ from ddr.store.devices.devices import Row
 from ddr.store.series.giving_way import note_beside
 from ddr.store.series.limits import NumbersBeyond, add_limits
 
-MOST_TOLD = 200  # characters of a stored value in an error
+MOST_SHOWN = 200  # characters of a stored value in an error
 NUMBERS_BEYOND = "numbers-beyond"
 
 
 async def put_sensor(
-    core: Core, patient_id: UUID, device_key: str, sensor_key: str, body: Any, among: Collection[Number] | None = None
+    core: Core,
+    patient_id: UUID,
+    device_key: str,
+    sensor_key: str,
+    body: Any,
+    unless_beyond: Collection[Number] | None = None,
 ) -> tuple[int, dict[str, Any]]:
     """Register a sensor with its first calibration epoch: 201 when it is new, else 200, with the sensor as stored.
 
     Of a registered sensor only the displayed unit may change, its end may be noted, limits that it lacks may be added
     once, and its start corrected where no data contradicts; a registration that differs elsewhere raises Problem 409:
     no series ever mixes two sensors.
-    Numbers beyond limits that are added become L and U. With `among` the limits are a guess, and refused (Problem 409)
-    where one of these numbers, or of the sensor's, lies beyond them.
+    Numbers beyond limits that are added become L and U. With `unless_beyond` the limits are a guess, and refused
+    (Problem 409) where one of these numbers, or of the sensor's, lies beyond them.
     """
     wanted = parse_sensor(body, core.catalog, core.settings, core.clock())
     async with writing(core, patient_id) as (conn, now):
@@ -49,9 +54,10 @@ async def put_sensor(
             await _register(core, conn, device, sensor_key, wanted, now)
         else:
             _check_same(stored, wanted)
-            await _corrected(core, conn, device, stored, wanted, now)
+            await _correct_start(core, conn, device, stored, wanted, now)
         row = await _state(conn, patient_id, device_key, sensor_key)
-        row = await _changed(core, conn, row, wanted, now, among)
+        await _add_facts(core, conn, row, wanted, now, unless_beyond)
+        row = await _state(conn, patient_id, device_key, sensor_key)
     return 200 if stored else 201, describe(core, row)
 
 
@@ -94,9 +100,9 @@ def _check_same(stored: Row, wanted: Registration) -> None:
     if _adds(before.get("limits"), now["limits"]):
         changed.pop("limits", None)
     if changed:
-        told = "; ".join(f"{name} {_told(value)}" for name, value in changed.items())
+        stated = "; ".join(f"{name} {_shown(value)}" for name, value in changed.items())
         raise conflict(
-            f"This key names a registered sensor that differs: it has {told}. Use a new key for a new sensor"
+            f"This key names a registered sensor that differs: it has {stated}. Use a new key for a new sensor"
         )
 
 
@@ -111,14 +117,14 @@ def _adds(before: Mapping[str, Any] | None, now: Mapping[str, Any] | None) -> bo
     return not now or (before or {}).items() <= now.items()
 
 
-def _told(value: Any) -> str:
-    return "not given" if value is None else orjson.dumps(value).decode()[:MOST_TOLD]
+def _shown(value: Any) -> str:
+    return "not given" if value is None else orjson.dumps(value).decode()[:MOST_SHOWN]
 
 
-async def _corrected(
+async def _correct_start(
     core: Core, conn: asyncpg.Connection, device: Row, stored: Row, wanted: Registration, now_ms: int
 ) -> None:
-    """Take another start for a correction, where no data contradicts. Raises Problem 409 or 422."""
+    """Move the start to that of the request, if it says another one. Raises Problem 409 where data contradicts, 422."""
     if wanted.started_ms is None or wanted.started_ms == stored["started_ms"]:
         return
     if wanted.started_ms < device["started_ms"]:
@@ -129,11 +135,15 @@ async def _corrected(
         await correct_sensor(core, conn, stored, started_ms, now_ms)
 
 
-async def _changed(
-    core: Core, conn: asyncpg.Connection, row: Row, wanted: Registration, now_ms: int, among: Collection[Number] | None
-) -> Row:
-    """The sensor after its end and its displayed unit are those of the request, where it says something about them."""
-    patient_id = row["patient_id"]
+async def _add_facts(
+    core: Core,
+    conn: asyncpg.Connection,
+    row: Row,
+    wanted: Registration,
+    now_ms: int,
+    unless_beyond: Collection[Number] | None,
+) -> None:
+    """Store the end, limits and displayed unit of the request where it says them and they are not stored yet."""
     if wanted.ended_ms is not None and check_end(row, wanted.ended_ms):
         await end_sensors(core, conn, [row], wanted.ended_ms, now_ms)
     limits = wanted.facts["limits"]
@@ -141,12 +151,11 @@ async def _changed(
         registration = row["registration"] | {"limits": limits}
         delay_ms = core.catalog.delay_ms(row["miv_url"])
         try:
-            await add_limits(conn, row, registration, wanted.limit_columns(), now_ms, delay_ms, among)
+            await add_limits(conn, row, registration, wanted.limit_columns(), now_ms, delay_ms, unless_beyond)
         except NumbersBeyond:
             raise conflict("Numbers beyond these limits are stored", NUMBERS_BEYOND) from None
     if wanted.display_unit is not None and wanted.display_unit != row["display_unit"]:
-        await store.set_display_unit(conn, patient_id, row["epoch_no"], wanted.display_unit, now_ms)
-    return await _state(conn, patient_id, row["device_key"], row["sensor_key"])
+        await store.set_display_unit(conn, row["patient_id"], row["epoch_no"], wanted.display_unit, now_ms)
 
 
 async def _state(conn: asyncpg.Connection | asyncpg.Pool, patient_id: UUID, device_key: str, sensor_key: str) -> Row:

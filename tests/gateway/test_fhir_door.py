@@ -250,7 +250,7 @@ async def test_what_many_values_say_of_their_sensor_is_looked_for_beside_the_eve
 
         return watched
 
-    parts = (metrics, metrics.new_sensor), (limits, limits._stated), (limits, limits._judged)
+    parts = (metrics, metrics.new_sensor), (limits, limits._new_limits), (limits, limits._all_unfit)
     for module, work in parts:
         monkeypatch.setattr(module, work.__name__, noted(work))
     many = series(" ".join(["100"] * (LARGE_ITEMS - 1 + more)), upperLimit=400)

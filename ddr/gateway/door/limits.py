@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from uuid import UUID
 
 from ddr.aside import aside
@@ -24,11 +25,11 @@ _SIDES = {"lower": "below", "upper": "above"}
 async def add_limits(
     core: Core, patient_id: UUID, device: str, sensor: str, observed: Sequence[Observed]
 ) -> dict[int, Problem]:
-    """Add the limits that the values of a sensor state; the single values that do not fit its limits, by their places.
+    """Add the limits that the values of a sensor state.
 
-    SampledData says the limits of its sensor. That a single value is above 250 is all that is known of it: it may be
-    the limit, unless numbers above it are there, which would be lost. Where other limits do not fit, each value says
-    so itself.
+    Returns why single values do not fit the sensor's limits, by the places of their entries. SampledData says the
+    limits of its sensor. That a single value is above 250 is all that is known of it: it may be the limit, unless
+    numbers above it are there, which would be lost. Where limits cannot be added, each value says so itself.
     """
     samples = [item.samples for item in observed if item.samples is not None]
     first = next((part for part in samples if part.bounds()), None)
@@ -36,33 +37,39 @@ async def add_limits(
     if first is None or row is None or row["unit"] != first.unit:
         return {}
     known: Json = row["registration"].get("limits") or {}
-    refuted: Json = {}
+    refuted: set[str] = set()  # sides
     decimals, plausible = row["decimals"], of_unit(core.catalog, row["miv_url"], row["unit"])
     large = is_large(samples)
-    said, maybe, numbers = await aside(large, _stated, samples, known, decimals, plausible)
-    for new, among in ((said, None), *(({side: value}, numbers) for side, value in maybe.items())):
-        if new:
-            body = metrics.known_sensor(row, observed[0].code, None) | {"limits": known | new}
-            try:
-                await put_sensor(core, patient_id, device, sensor, body, among)
-                known = known | new
-            except Problem as problem:
-                refuted |= new if problem.code == NUMBERS_BEYOND else {}
-    return await aside(large, _judged, observed, known, refuted, decimals, plausible)
+    stated, guessed, numbers = await aside(large, _new_limits, samples, known, decimals, plausible)
+    registration = metrics.known_sensor(row, observed[0].code, None)
+    if stated:
+        with suppress(Problem):
+            await put_sensor(core, patient_id, device, sensor, registration | {"limits": known | stated})
+            known = known | stated
+    for side, value in guessed.items():
+        limits = known | {side: value}
+        try:
+            await put_sensor(core, patient_id, device, sensor, registration | {"limits": limits}, numbers)
+            known = limits
+        except Problem as problem:
+            if problem.code == NUMBERS_BEYOND:
+                refuted.add(side)
+    return await aside(large, _all_unfit, observed, known, refuted, decimals, plausible)
 
 
-def _stated(
+def _new_limits(
     samples: Sequence[Samples], known: Json, decimals: int, plausible: Plausible | None
 ) -> tuple[Json, Json, Sequence[Number]]:
-    """The limits that the samples say, those that single values may mean, and what numbers stand beside these."""
-    said = lacking(samples, known, decimals)
-    maybe = farthest([part for part in samples if not _implausible(part, plausible)], known | said, decimals)
-    return said, maybe, _extremes(samples, plausible) if maybe else ()
+    """The limits that the samples state, those that single values may mean, and what numbers stand beside these."""
+    stated = lacking(samples, known, decimals)
+    guessed = farthest([part for part in samples if not _implausible(part, plausible)], known | stated, decimals)
+    return stated, guessed, _extremes(samples, plausible) if guessed else ()
 
 
-def _judged(
-    observed: Sequence[Observed], known: Json, refuted: Json, decimals: int, plausible: Plausible | None
+def _all_unfit(
+    observed: Sequence[Observed], known: Json, refuted: set[str], decimals: int, plausible: Plausible | None
 ) -> dict[int, Problem]:
+    """Why single values that are beyond something do not fit, by the places of their entries."""
     found = {
         item.entry.index: _implausible(item.samples, plausible) or _unfit(item.samples, known, refuted, decimals)
         for item in observed
@@ -87,8 +94,11 @@ def _implausible(samples: Samples, plausible: Plausible | None) -> Problem | Non
     return None
 
 
-def _unfit(samples: Samples, known: Json, refuted: Json, decimals: int) -> Problem | None:
-    """Why a value beyond something is neither L nor U of a sensor with the limits `known`; `refuted` are none of it."""
+def _unfit(samples: Samples, known: Json, refuted: set[str], decimals: int) -> Problem | None:
+    """Why a value beyond something is neither L nor U of a sensor with the limits `known`.
+
+    `refuted`: the sides on which numbers prove that what a value is beyond is no limit.
+    """
     for side, value in (samples.beyond or {}).items():
         said, limit = f"The value is {_SIDES[side]} {value}", known.get(side)
         if side in refuted:

@@ -41,29 +41,26 @@ async def add_limits(
     columns: Row,
     now_ms: int,
     delay_ms: int,
-    among: Collection[float] | None = None,
+    unless_beyond: Collection[float] | None = None,
 ) -> None:
     """Note the limits in `columns` and make new versions of the chunks, in the caller's transaction.
 
-    `registration` is that of the sensor with its limits; `delay_ms` as for merge_readings. With `among` the limits are
-    a guess: raises NumbersBeyond when one of these numbers, or of the stored ones, lies beyond one that is new.
+    `registration` is that of the sensor with its limits; `delay_ms` as for merge_readings. With `unless_beyond` the
+    limits are a guess: raises NumbersBeyond when one of these numbers, or of the stored ones, lies beyond a new limit.
     """
     patient_id, sensor_no = sensor["patient_id"], sensor["sensor_no"]
     rows = await lock_epoch_rows(conn, patient_id, sensor_no)
     numbers = [row["epoch_no"] for row in rows]
     stored = await chunks_of(conn, patient_id, numbers)
     imported = sensor["sensor_key"].startswith(KEY)
-    if imported or among is not None:
+    if imported or unless_beyond is not None:
         chunks = [chunk for part in stored.values() for chunk in part]
         large = len(chunks) > LARGE_CHUNKS
-        reaching = await aside(large, _reaching, columns, chunks, sensor["decimals"], among or ())
-        if not imported and any(sensor[name] is None and reaching[name] != columns[name] for name in reaching):
+        widened = await aside(large, _widened, columns, chunks, sensor["decimals"], unless_beyond or ())
+        if imported:
+            columns, registration = widened, registration | {"limits": _stated(widened)}
+        elif any(sensor[name] is None and widened[name] != columns[name] for name in widened):
             raise NumbersBeyond
-    if imported:
-        columns = reaching
-        known = {name: columns[f"{name}_limit"] for name in ("lower", "upper")}
-        limits = {name: float(value) for name, value in known.items() if value is not None}
-        registration = registration | {"limits": limits}
     rules = Rules.of(sensor["unit"], sensor["decimals"], columns["lower_limit"], columns["upper_limit"])
     await conn.execute(_LIMITS, patient_id, sensor_no, columns["lower_limit"], columns["upper_limit"], registration)
     for row in rows:
@@ -76,13 +73,19 @@ async def add_limits(
     await keep_uploads_within(conn, patient_id, sensor_no, rules)
 
 
-def _reaching(
-    columns: Row, chunks: Iterable[Chunk], decimals: int, among: Collection[float]
+def _widened(
+    columns: Row, chunks: Iterable[Chunk], decimals: int, others: Collection[float]
 ) -> Mapping[str, Decimal | None]:
-    """The limits, as far as the numbers of `chunks`, and those of `among`, reach."""
+    """The limits in `columns`, widened so that no number of `chunks`, and none of `others`, lies beyond them."""
     raws = set[int]().union(*(decode_values(chunk.vals) for chunk in chunks)) - {LOW, ERROR, HIGH}
-    numbers = [*(Decimal(raw).scaleb(-decimals) for raw in raws), *(Decimal(repr(number)) for number in among)]
+    numbers = [*(Decimal(raw).scaleb(-decimals) for raw in raws), *(Decimal(repr(number)) for number in others)]
     return {
         name: columns[name] if columns[name] is None else reach([columns[name], *numbers])
         for name, reach in (("lower_limit", min), ("upper_limit", max))
     }
+
+
+def _stated(columns: Mapping[str, Decimal | None]) -> dict[str, float]:
+    """The limits as a registration states them."""
+    limits = {name: columns[f"{name}_limit"] for name in ("lower", "upper")}
+    return {name: float(value) for name, value in limits.items() if value is not None}
