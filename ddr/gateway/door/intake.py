@@ -60,10 +60,13 @@ class Intake:
         self.directory = Directory(core, patient_id, entries)
         self.answers: dict[int, Answer | Problem] = {}
         self.samples = 0  # in all SampledData so far
-        self.made: defaultdict[int, list[Observed]] = defaultdict(list)  # Observations by the entry of their device
-        self.metrics: defaultdict[int, list[Fields]] = defaultdict(list)  # DeviceMetrics likewise
+        # by the place of the Device that they refer to, directly or by a DeviceMetric, and of that DeviceMetric
+        self.observed_with: defaultdict[int, list[Observed]] = defaultdict(list)
+        # DeviceMetrics by the place of their Device
+        self.metrics_of: defaultdict[int, list[Fields]] = defaultdict(list)
         self.events: dict[Target, list[Json]] = {}  # calibrations by the sensor whose DeviceMetric says them
-        self.sensors: dict[tuple[str, MivCode], str] = {}  # of devices that are referred to without a DeviceMetric
+        # sensor keys by device and code, for Observations that refer to a Device and to no DeviceMetric
+        self.kind_sensors: dict[tuple[str, MivCode], str] = {}
         self.entries = [entry for entry in entries if isinstance(entry, Entry)]
         self.answers |= {i: entry for i, entry in enumerate(entries) if isinstance(entry, Problem)}
 
@@ -90,8 +93,8 @@ class Intake:
         except Problem as problem:
             if problem.status == HTTPStatus.UNAUTHORIZED:  # the account is gone: nothing else can be taken
                 raise
-            told = problem.kept()
-            self.answers[entry.index] = told if told.status != HTTPStatus.OK else Answer(200, passed_over=[told])
+            kept = problem.kept()
+            self.answers[entry.index] = Answer(200, passed_over=[kept]) if kept.status == HTTPStatus.OK else kept
         else:
             if answer is not None:
                 self.answers[entry.index] = answer
@@ -106,9 +109,9 @@ class Intake:
                 await self._attempt(entry, self._read(entry, found))
         for item in found:
             device = self.directory.names.get(item.device or "")
-            for maker in (device, device and self._source(device)):
-                if maker is not None:
-                    self.made[maker.index].append(item)
+            for origin in (device, device and self._source(device)):
+                if origin is not None:
+                    self.observed_with[origin.index].append(item)
         return found
 
     async def _read(self, entry: Entry, found: list[Observed]) -> Answer | None:
@@ -135,9 +138,10 @@ class Intake:
             return None  # the DeviceMetric is refused in its turn
 
     async def _note_metric(self, entry: Entry) -> None:
+        """Put a DeviceMetric to those of its Device. Raises Problem 422 when its calibrations cannot be read."""
         metrics.calibrations(entry.fields)
         if (source := self._source(entry)) is not None:
-            self.metrics[source.index].append(entry.fields)
+            self.metrics_of[source.index].append(entry.fields)
 
     # --- devices and sensors -----------------------------------------------------------------------------------------
 
@@ -148,8 +152,8 @@ class Intake:
         earliest_ms = None
         row = await store.find_device(self.core.pool, self.patient_id, key)
         if row is None:
-            made, measuring = self.made[entry.index], self.metrics[entry.index]
-            earliest_ms = metrics.first_value_ms(made, measuring, self.core.clock())
+            observed, own = self.observed_with[entry.index], self.metrics_of[entry.index]
+            earliest_ms = metrics.first_value_ms(observed, own, self.core.clock())
         body = device_body(entry.fields, earliest_ms)
         wanted = body if row is None else known_device(row, entry.fields, body)
         status, found = await put_device(self.core, self.patient_id, key, wanted)
@@ -171,12 +175,12 @@ class Intake:
         if source is None:
             raise invalid("source", "is required")
         key = (await self.directory.target(source)).device_key
-        observed = self.made[entry.index]
+        observed = self.observed_with[entry.index]
         kind = metrics.metric_code(entry.fields, self.core.catalog, observed)
         stored = await self._stored_sensor(key, kind[1], entry.fields)
         status, found = await self._put_sensor(key, kind, observed, entry.fields, stored)
         self.directory.targets[entry.index] = target = Target(key, found["key"])
-        metric_id = await self._calibrated(key, found, entry.fields)
+        metric_id = await self._store_calibrations(key, found, entry.fields)
         self.events[target] = metrics.calibrations(entry.fields)
         return Answer(status, f"DeviceMetric/{metric_id}")
 
@@ -212,7 +216,7 @@ class Intake:
         body = await aside(large, metrics.new_sensor, *kind, observed, metric, from_ms, now)
         return await put_sensor(self.core, self.patient_id, device, metrics.sensor_keys(kind[1], metric)[0], body)
 
-    async def _calibrated(self, device: str, sensor: dict[str, Any], metric: Fields) -> str:
+    async def _store_calibrations(self, device: str, sensor: dict[str, Any], metric: Fields) -> str:
         """Store the calibrations of a metric that its registration does not have. Returns the id of the newest."""
         row = await store.sensor_state(self.core.pool, self.patient_id, device, sensor["key"])
         events = metrics.later_events(metric, row) if row is not None else []
@@ -250,12 +254,13 @@ class Intake:
             raise invalid("device", "is required")
         device, sensor = await self.directory.target(item.device)
         if sensor is None:
-            sensor = self.sensors.get((device, item.code)) or await self._sensor(device, item, observed)
-            self.sensors[device, item.code] = sensor
+            sensor = self.kind_sensors.get((device, item.code)) or await self._sensor(device, item, observed)
+            self.kind_sensors[device, item.code] = sensor
         key = Series(device, sensor, item.samples.unit, item.corrects_readings)
         uploads.setdefault(key, []).append(item)
 
     async def _sensor(self, device: str, item: Observed, observed: Sequence[Observed]) -> str:
+        """The key of the device's sensor for this kind of value, which is registered when there is none."""
         stored = await self._stored_sensor(device, item.code, None)
         if stored is not None:
             return str(stored["sensor_key"])
@@ -278,17 +283,17 @@ class Intake:
         """Store all dedicated measurements at once, because some are derived from others."""
         targets: dict[int, Target | None] = {}
         for item in observed:
-            await self._attempt(item.entry, self._name(item, targets))
-        made: defaultdict[Target, list[Observed]] = defaultdict(list)
+            await self._attempt(item.entry, self._give_key(item, targets))
+        by_target: defaultdict[Target, list[Observed]] = defaultdict(list)
         for item in observed:
             if (target := targets.get(item.entry.index)) is not None:
-                made[target].append(item)
-        for (device, sensor), values in made.items():
+                by_target[target].append(item)
+        for (device, sensor), values in by_target.items():
             await self._reach_back(device, sensor, values)
         items: list[tuple[Observed, dict[str, Any]]] = []
         for item in observed:
             if item.entry.index in targets:
-                await self._attempt(item.entry, self._complete(item, targets[item.entry.index], items))
+                await self._attempt(item.entry, self._add_body(item, targets[item.entry.index], items))
         bodies = [body for _, body in items]
         others = [item.other_keys(body.get("device")) for item, body in items]
         taken = await take_measurements(self.core, self.patient_id, bodies, others) if items else []
@@ -297,27 +302,29 @@ class Intake:
             self.answers[item.entry.index] = with_warnings(done, item)
 
     async def _reach_back(self, device: str, sensor: str | None, items: Sequence[Observed]) -> None:
-        """Where the start cannot be moved, each value says so itself."""
+        """Move the start of a device or sensor back to its values; where that cannot be, each value says so itself."""
         with suppress(Problem):
             events = self.events.get(Target(device, sensor), [])
             await reach_back(self.core, self.patient_id, device, sensor, items, events)
 
-    async def _name(self, item: Observed, targets: dict[int, Target | None]) -> None:
+    async def _give_key(self, item: Observed, targets: dict[int, Target | None]) -> None:
+        """Find the key of a measurement, by which others may refer to it, and put its device into `targets`."""
         target = await self.directory.target(item.device) if item.device else None
         device = target and target.device_key
-        key = await self._corrected(item, device) if item.corrects else None
+        key = await self._key_of_corrected(item, device) if item.corrects else None
         self.directory.measurement_keys[item.entry.index] = key or item.key(device)
         targets[item.entry.index] = target  # not before: what has no key is refused, and not asked for again
 
-    async def _corrected(self, item: Observed, device: str | None) -> str | None:
+    async def _key_of_corrected(self, item: Observed, device: str | None) -> str | None:
         """The key of the only measurement that a correction without identifier can mean, by code, device and time."""
         code = item.code.system, item.code.code
         found = await known_ids.measurement_keys_at(self.core.pool, self.patient_id, code, device, item.earliest_ms)
         return found[0] if len(found) == 1 else None
 
-    async def _complete(
+    async def _add_body(
         self, item: Observed, target: Target | None, items: list[tuple[Observed, dict[str, Any]]]
     ) -> None:
+        """Put the measurement into `items`, with its body for the JSON API."""
         body = {"key": self.directory.measurement_keys[item.entry.index], **item.body}
         if target is not None:
             body["device"] = target.device_key
