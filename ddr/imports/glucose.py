@@ -36,19 +36,9 @@ def glucose_file(name: str, readings: Sequence[Reading], zone: tzinfo, skipped: 
         if time_ms is None:
             file.reject(reading.line, f"no time: {reading.time or 'empty'}"[:80])
             continue
-        value = _value(reading)
-        if value is None:
-            file.reject(reading.line, f"no value: {reading.value or 'empty'}"[:80])
-            continue
-        comparator = ""
-        if isinstance(value, str) and reading.meter and (found := single(reading.value)):
-            comparator, value = found
-        doubt = doubtful(reading.value, reading.unit)
-        if isinstance(value, Decimal) and (reason := doubt or implausible(value, reading.unit)):
+        comparator, value = _value(reading)
+        if reason := _fault(reading, value):
             file.reject(reading.line, reason)
-            continue
-        if isinstance(value, str) and reading.meter:
-            file.reject(reading.line, "a single value must be a number")
             continue
         code = (METER if reading.meter else CGM)[reading.unit]
         one = Value(reading.line, time_ms, code, reading.unit, value, reading.source, comparator=comparator)
@@ -58,6 +48,18 @@ def glucose_file(name: str, readings: Sequence[Reading], zone: tzinfo, skipped: 
     return file
 
 
-def _value(reading: Reading) -> Decimal | str | None:
-    """The number; LOW or HIGH for a word, and for `<40` (a meter's or a sensor's own way to say so)."""
-    return beyond(reading.value) or number(reading.value)
+def _value(reading: Reading) -> tuple[str, Decimal | str | None]:
+    """Comparator and value: of a meter's `<40` both, of a sensor's LOW alone, as of a word; None for no value."""
+    word = beyond(reading.value)
+    if word and reading.meter:
+        return single(reading.value) or ("", word)
+    return "", word or number(reading.value)
+
+
+def _fault(reading: Reading, value: Decimal | str | None) -> str | None:
+    """Why the value is not taken; None when it is."""
+    if value is None:
+        return f"no value: {reading.value or 'empty'}"[:80]
+    if isinstance(value, Decimal):
+        return doubtful(reading.value, reading.unit) or implausible(value, reading.unit)
+    return "a single value must be a number" if reading.meter else None

@@ -50,9 +50,9 @@ def sending(file: ImportFile, digest: str) -> Steps:
         if early:
             own = yield from _guarded(report, early, own_device(own, source, early[0].time_ms))
             if own is not None:
-                yield from _values(report, file, source, own, early, digest)
+                yield from _send_values(report, file, source, own, early, digest)
         if app is not None:
-            yield from _values(report, file, source, app, late, digest)
+            yield from _send_values(report, file, source, app, late, digest)
             if own is not None:
                 yield from end_own(own, end_ms)
     return report
@@ -118,17 +118,17 @@ def _guarded(
         return None
 
 
-def _values(
+def _send_values(
     report: Report, file: ImportFile, source: Source, device: Json, values: Sequence[Value], digest: str
 ) -> Generator[Call, Answer, None]:
     series = [value for value in values if value.continuous]
     for code in sorted({value.code for value in series}):
         part = [value for value in series if value.code == code]
-        yield from _series(report, file, source, device, part, digest)
-    yield from _measurements(report, device, [value for value in values if not value.continuous], digest)
+        yield from _send_series(report, file, source, device, part, digest)
+    yield from _send_measurements(report, device, [value for value in values if not value.continuous], digest)
 
 
-def _series(
+def _send_series(
     report: Report, file: ImportFile, source: Source, device: Json, values: list[Value], digest: str
 ) -> Generator[Call, Answer, None]:
     path, unit = f"devices/{device['key']}/sensors", values[0].unit
@@ -153,7 +153,7 @@ def _series(
         steps = _upload(f"{path}/{sensor['key']}/readings", body, digest, number, len(batch))
         answer = yield from _guarded(report, batch, steps)
         if answer is not None:
-            _note(report, batch, answer["items"])
+            _note_readings(report, batch, answer["items"])
 
 
 def _rounded(value: Decimal | str | None, decimals: int) -> Decimal | str | None:
@@ -201,29 +201,29 @@ def _upload(path: str, body: Json, digest: str, number: int, size: int) -> Gener
     raise Refused(409, "deleted", "this file was taken back too often")
 
 
-def _measurements(report: Report, device: Json, values: list[Value], digest: str) -> Generator[Call, Answer, None]:
+def _send_measurements(report: Report, device: Json, values: list[Value], digest: str) -> Generator[Call, Answer, None]:
     """Send single values, each once, and under its first key that was not taken back."""
     once = {(one.time_ms, one.code, one.comparator, one.value, one.parts): one for one in reversed(values)}
-    if again := len(values) - len(once):
-        report.counts["there"] += again
+    if repeated := len(values) - len(once):
+        report.counts["there"] += repeated
     for batch in batches([*once.values()][::-1]):
         left: Sequence[Value] = batch
         for generation in range(1, GENERATIONS + 1):
             items = [_measurement(value, device["key"], measurement_key(value, digest, generation)) for value in left]
             size = len(batch) if generation == 1 else 0
-            steps = _send(Call("POST", "measurements", {"measurements": items}, size))
+            steps = _answer(Call("POST", "measurements", {"measurements": items}, size))
             answer = yield from _guarded(report, left, steps)
             if answer is None:
                 break
-            again = generation < GENERATIONS
+            last = generation == GENERATIONS
             results = list(zip(left, answer["items"], strict=True))
-            left = [value for value, item in results if again and _deleted(item)]
-            _note_single(report, [(value, item) for value, item in results if not (again and _deleted(item))])
+            _note_measurements(report, [(value, item) for value, item in results if last or not _deleted(item)])
+            left = [value for value, item in results if not last and _deleted(item)]
             if not left:
                 break
 
 
-def _send(call: Call) -> Generator[Call, Answer, Json]:
+def _answer(call: Call) -> Generator[Call, Answer, Json]:
     found: Json = checked((yield call))
     return found
 
@@ -240,20 +240,20 @@ def _measurement(value: Value, device: str, key: str) -> Json:
         "device": device,
     }
     if value.parts:
-        parts = [{"code": code, "value": _single(amount), "unit": value.unit} for code, amount in value.parts]
+        parts = [{"code": code, "value": _number_of(amount), "unit": value.unit} for code, amount in value.parts]
         return {**body, "components": parts}
     comparator = {"comparator": value.comparator} if value.comparator else {}
-    return {**body, "value": _single(value.value), "unit": value.unit, **comparator}
+    return {**body, "value": _number_of(value.value), "unit": value.unit, **comparator}
 
 
-def _single(value: Decimal | str | None) -> Any:
+def _number_of(value: Decimal | str | None) -> Any:
     """The number of a single value for a body: as written, but without digits that nobody measured (a mean pressure of
     93.3333333, mmol/L that were made of mg/dL)."""
     many = isinstance(value, Decimal) and value.as_tuple().exponent < -SINGLE_DECIMALS  # type: ignore[operator]
     return as_json(round(value, SINGLE_DECIMALS) if isinstance(value, Decimal) and many else value)
 
 
-def _note_single(report: Report, results: Iterable[tuple[Value, Json]]) -> None:
+def _note_measurements(report: Report, results: Iterable[tuple[Value, Json]]) -> None:
     for value, item in results:
         if item["result"] != "rejected":
             report.counts["there" if item["result"] == "unchanged" else "taken"] += 1
@@ -264,7 +264,7 @@ def _note_single(report: Report, results: Iterable[tuple[Value, Json]]) -> None:
             report.refusals.append(Refusal(value.line, item["reason"], item.get("detail", "")))
 
 
-def _note(report: Report, batch: Sequence[Value], items: Sequence[Json]) -> None:
+def _note_readings(report: Report, batch: Sequence[Value], items: Sequence[Json]) -> None:
     for value, item in zip(batch, items, strict=True):
         if item["status"] == "rejected":
             report.refusals.append(Refusal(value.line, item["reason"], item.get("detail", "")))
