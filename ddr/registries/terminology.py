@@ -142,7 +142,7 @@ async def keep_all(
 
     Returns the name of the version of each MIV that the archive holds, and what the operator should know.
     """
-    others = {(one.name, one.content.version): one.content for one in await terminology.kept(connection)}
+    kept = {(one.name, one.content.version): one.content for one in await terminology.kept(connection)}
     notes = [
         f"package {origin} defines the MIV {url}, for which this recorder has no package"
         for url in unknown_mivs(archive.resources, (miv.valueset for miv in catalog.mivs))
@@ -153,17 +153,18 @@ async def keep_all(
         if version is None:
             continue
         version = MivVersion(version.version, version.valuesets, archive.meta)
-        changed, problem = compared(miv, version)
-        if version.version != miv.version:
-            if others.get((miv.name, version.version), version).valuesets != version.valuesets:
-                notes.append(f"package {origin}: MIV {miv.name} {version.version} is another than the one kept before")
-                version = replace(version, version=f"{version.version}+{sha256[:8]}")
-            await terminology.keep(connection, miv.name, version, origin, sha256, now_ms)
-        elif changed or problem:
-            notes.append(f"package {origin}: MIV {miv.name} {miv.version} has other codes than the one in force")
+        beside = replace(version, version=f"{version.version}+{sha256[:8]}")
+        if version.version == miv.version:
+            changed, problem = compared(miv, version)
+            if changed or problem:
+                notes.append(f"package {origin}: MIV {miv.name} {miv.version} has other codes than the one in force")
             if changed.removed:
-                version = replace(version, version=f"{version.version}+{sha256[:8]}")
-                await terminology.keep(connection, miv.name, version, origin, sha256, now_ms)
+                version = beside
+        elif kept.get((miv.name, version.version), version).valuesets != version.valuesets:
+            notes.append(f"package {origin}: MIV {miv.name} {version.version} is another than the one kept before")
+            version = beside
+        if version.version != miv.version:
+            await terminology.keep(connection, miv.name, version, origin, sha256, now_ms)
         held[miv.name] = version.version
     return held, notes
 

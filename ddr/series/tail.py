@@ -32,12 +32,19 @@ class Tail:
         """The tail of `epoch`, or None when readings cannot simply be appended to `chunk`."""
         if chunk.status != PRELIMINARY or not chunk.times or epoch.grid.until_ms is not None:
             return None
-        count, length = len(chunk.vals) // 2, len(chunk.times)
-        run = open_run(chunk.times)
         return cls(
-            epoch, chunk.k, chunk.start_ms, chunk.last_ms, chunk.version, chunk.updated_ms, chunk.filled, count, length,
-            run, terms,
-        )  # fmt: skip
+            epoch=epoch,
+            k=chunk.k,
+            start_ms=chunk.start_ms,
+            last_ms=chunk.last_ms,
+            version=chunk.version,
+            updated_ms=chunk.updated_ms,
+            filled=chunk.filled,
+            count=len(chunk.vals) // 2,
+            times_length=len(chunk.times),
+            run=open_run(chunk.times),
+            terms=terms,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,8 @@ async def read_sources(connection: asyncpg.Pool | asyncpg.Connection) -> dict[st
     rows = await connection.fetch(
         "SELECT source, generation, seen_ms, next_ms, fault, fault_ms, notes FROM registry_source ORDER BY source"
     )
-    return {row["source"]: Source(**dict(list(row.items())[1:])) for row in rows}
+    states = [dict(row) for row in rows]
+    return {state.pop("source"): Source(**state) for state in states}
 
 
 async def read_entries(connection: asyncpg.Pool | asyncpg.Connection, source: str) -> dict[str, dict[str, Any]]:

@@ -114,23 +114,18 @@ async def load_all(pool: asyncpg.Pool, keys: Collection[SensorKey]) -> dict[Sens
 def _sensor(row: asyncpg.Record) -> Sensor:
     # What was taken back must not come again, what an import has must give way, and only a merge looks at that. What is
     # appended comes after the last reading, and nothing of that time was taken back when all that was is older.
-    tail = (
-        None
-        if row["k"] is None or row["overlaps"] or row["taken_back"]
-        else Tail.of(Epoch.of(row, 0), chunk_of(row), row["terms"])
-    )
-    rules = Rules.of(row["unit"], row["decimals"], row["lower_limit"], row["upper_limit"])
+    can_append = row["k"] is not None and not row["overlaps"] and not row["taken_back"]
     return Sensor(
-        row["patient_id"],
-        row["device_no"],
-        row["sensor_no"],
-        row["miv_url"],
-        row["continuous"],
-        rules,
-        row["epoch_no"],
-        row["heard_ms"],
-        tail,
-        row["beside_import"],
+        patient_id=row["patient_id"],
+        device_no=row["device_no"],
+        sensor_no=row["sensor_no"],
+        miv_url=row["miv_url"],
+        continuous=row["continuous"],
+        rules=Rules.of(row["unit"], row["decimals"], row["lower_limit"], row["upper_limit"]),
+        epoch_no=row["epoch_no"],
+        heard_ms=row["heard_ms"],
+        tail=Tail.of(Epoch.of(row, 0), chunk_of(row), row["terms"]) if can_append else None,
+        beside_import=row["beside_import"],
     )
 
 
