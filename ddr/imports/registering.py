@@ -94,34 +94,42 @@ def is_own(registered: Json) -> bool:
 def own_sensor(
     path: str, sensor: Json | None, file: ImportFile, source: Source, values: Sequence[Value]
 ) -> Generator[Call, Answer, Json]:
-    """The sensor, registered or with its start moved back; a recorder that refuses that refuses the early values."""
-    unit = values[0].unit
-    limits = file.limits.get(source, {}).get(unit)
-    known = sensor is not None and sensor["limits"]
-    if limits is None and not known and any(not isinstance(one.value, Decimal) for one in values):
-        limits = _usual_limits(values)  # L and U mean nothing without
-    if sensor is not None:
-        early = milliseconds(sensor["startedAt"]) > values[0].time_ms
-        if not is_own(sensor) or not (early or (limits and not sensor["limits"])):
+    """The sensor of these ascending values: registered, or with its start moved back and limits that it lacked.
+
+    An app's sensor stays as it is, as does one that the recorder refuses to change: then it refuses the early values.
+    """
+    limits = None if sensor is not None and sensor["limits"] else _limits(file, source, values)
+    if sensor is None:
+        start_ms, period, decimals = values[0].time_ms, period_ms(values, source), _decimals(values, limits or ())
+    else:
+        start_ms, period, decimals = milliseconds(sensor["startedAt"]), sensor["samplingPeriodMs"], sensor["decimals"]
+        if not is_own(sensor) or (start_ms <= values[0].time_ms and limits is None):
             return sensor
-    first_ms = min(values[0].time_ms, milliseconds(sensor["startedAt"]) if sensor else values[0].time_ms)
     body: dict[str, Any] = {
         "code": values[0].code,
-        "unit": unit,
-        "samplingPeriodMs": sensor["samplingPeriodMs"] if sensor else period_ms(values, source),
-        "decimals": sensor["decimals"] if sensor else _decimals(values, limits or ()),
-        "startedAt": instant(first_ms),
+        "unit": values[0].unit,
+        "samplingPeriodMs": period,
+        "decimals": decimals,
+        "startedAt": instant(min(start_ms, values[0].time_ms)),
     }
-    if sensor and sensor["limits"]:
-        body["limits"] = sensor["limits"]  # others would be refused, and with them the earlier start
-    elif limits:
-        lower, upper = (rounded(limit, body["decimals"]) for limit in limits)
+    if limits is not None:
+        lower, upper = (rounded(limit, decimals) for limit in limits)
         body["limits"] = {"lower": as_json(lower), "upper": as_json(upper)}
+    elif sensor is not None and sensor["limits"]:
+        body["limits"] = sensor["limits"]  # others would be refused, and with them the earlier start
     answer = yield Call("PUT", f"{path}/{KEY}{values[0].code}", body)
     if sensor is not None and answer.status >= 400:
         return sensor
     found: Json = checked(answer)
     return found
+
+
+def _limits(file: ImportFile, source: Source, values: Sequence[Value]) -> tuple[Decimal, Decimal] | None:
+    """The limits that the file states; usual ones where it has L or U, which mean nothing without; else None."""
+    stated = file.limits.get(source, {}).get(values[0].unit)
+    if stated is None and any(not isinstance(one.value, Decimal) for one in values):
+        return _usual_limits(values)
+    return stated
 
 
 def _usual_limits(values: Sequence[Value]) -> tuple[Decimal, Decimal]:
