@@ -178,19 +178,28 @@ def _component_code(entry: Fields, known: Collection[str]) -> str:
 
 def _plausibility(fields: Fields, miv: Miv, code: MivCode, value: Json) -> str | None:
     """The warnings about values that are kept. Raises Problem 422 for one that cannot be."""
+    if not code.components:
+        return _plausible(miv, code, value, fields.at("value"))
     known = {part.code: part for part in code.components}
-    parts: list[tuple[MivCode | MivComponent, str, Json]] = [] if known else [(code, "value", value)]
-    parts += [(known[found["code"]["coding"][0]["code"]], "components", found) for found in value.get("component", ())]
-    warnings: list[str | None] = []
+    warnings: list[str] = []
     numbers: dict[str, float] = {}
-    for part, name, found in parts:
-        quantity = found.get("valueQuantity")
-        if quantity is not None:
-            number = numbers[part.code] = float(quantity["value"])
-            warning = check_value(number, quantity.get("comparator"), of_code(miv, part), fields.at(name))
-            warnings.append(warning and f"{part.code}: {warning}" if known else warning)
-    warnings.append(check_pressures(numbers, fields.at("components")))
-    return "; ".join(filter(None, warnings)) or None
+    for found in value["component"]:
+        part = known[found["code"]["coding"][0]["code"]]
+        if warning := _plausible(miv, part, found, fields.at("components")):
+            warnings.append(f"{part.code}: {warning}")
+        if "valueQuantity" in found:
+            numbers[part.code] = float(found["valueQuantity"]["value"])
+    if warning := check_pressures(numbers, fields.at("components")):
+        warnings.append(warning)
+    return "; ".join(warnings) or None
+
+
+def _plausible(miv: Miv, code: MivCode | MivComponent, value: Json, field: str) -> str | None:
+    """As `check_value`, for what has a valueQuantity."""
+    quantity = value.get("valueQuantity")
+    if quantity is None:
+        return None
+    return check_value(float(quantity["value"]), quantity.get("comparator"), of_code(miv, code), field)
 
 
 VALUES: dict[str, Callable[[Fields, MivCode], Json]] = {
