@@ -41,25 +41,25 @@ SERIES_STATUSES = ("preliminary", "final", "amended", "corrected")  # readings a
 
 @dataclass(frozen=True)
 class Observed:
-    """An Observation. `samples` for a series, `body` of a dedicated measurement without the names of other things."""
+    """An Observation, with `samples` of a series or the `body` of a dedicated measurement for the JSON API."""
 
     entry: Entry
     miv: Miv
     code: MivCode
-    device: str | None
+    device: str | None  # a reference
     earliest_ms: int
-    period: str
-    other_periods: Sequence[str]
+    time: str  # within a key: first and last millisecond
+    other_times: Sequence[str]  # the same written otherwise
     unit: str | None
     samples: Samples | None
-    body: Json
-    derived_from: Sequence[str]
+    body: Json  # without keys of devices, sensors and other measurements
+    derived_from: Sequence[str]  # references
     passed_over: Sequence[Problem]  # the components that are not kept
 
     @property
     def corrects(self) -> bool:
         """Whether it is another value of something sent before, and does not say of what."""
-        return not self._named and self.body.get("status") in {CORRECTED, "amended"}
+        return not self._identifiers and self.body.get("status") in {CORRECTED, "amended"}
 
     @property
     def corrects_readings(self) -> bool:
@@ -71,22 +71,22 @@ class Observed:
 
         A meter's clock may know minutes only, so that two measurements of one time are not one corrected.
         """
-        return self._named[0] if self._named else self._made(device_key, self.period)
+        return self._identifiers[0] if self._identifiers else self._made_key(device_key, self.time)
 
     def other_keys(self, device_key: str | None) -> tuple[str, ...]:
         """Keys under which it may have come before: after its other identifiers, or with its time written otherwise.
 
         10:00:00Z and 10:00:00.000Z are one time, as different versions of an app write it.
         """
-        if self._named:
-            return tuple(self._named[1:MAX_NAMES])
-        return tuple(self._made(device_key, period) for period in self.other_periods)
+        if self._identifiers:
+            return tuple(self._identifiers[1:MAX_NAMES])
+        return tuple(self._made_key(device_key, time) for time in self.other_times)
 
-    def _made(self, device_key: str | None, period: str) -> str:
-        return make_key("Observation", self.code.system, self.code.code, device_key or "", period, *_values(self.body))
+    def _made_key(self, device_key: str | None, time: str) -> str:
+        return make_key("Observation", self.code.system, self.code.code, device_key or "", time, *_values(self.body))
 
     @cached_property
-    def _named(self) -> list[str]:
+    def _identifiers(self) -> list[str]:
         return identifier_keys("Observation", self.entry.fields)
 
 
@@ -123,23 +123,33 @@ def read_observation(entry: Entry, catalog: MivCatalog, latest_ms: int) -> Obser
     components, passed_over = _of_panel(components, code)
     effective, start_ms, end_ms = _effective(fields, validity=code.kind == "reference")
     derived = [text for entry in fields.objects("derivedFrom", MAX_PARTS) or () if (text := entry.text("reference"))]
+    samples, body = None, Json()
     if miv.continuous:
         samples = _samples(fields, data, quantity, unit or code.unit, latest_ms)
-        body: Json = {}
     else:
-        samples, body = None, _measurement(fields, code, quantity, components, effective)
+        body = _measurement(fields, code, quantity, components, effective)
     component_unit = next((unit_of(part.object("valueQuantity")) for part in components), None)
-    device = reference(fields, "device")
-    unit = unit or component_unit
-    times = _periods(start_ms, end_ms)
-    return Observed(entry, miv, code, device, start_ms, *times, unit, samples, body, derived, passed_over)
+    return Observed(
+        entry=entry,
+        miv=miv,
+        code=code,
+        device=reference(fields, "device"),
+        earliest_ms=start_ms,
+        time=f"{start_ms}/{end_ms}",
+        other_times=_other_times(start_ms, end_ms),
+        unit=unit or component_unit,
+        samples=samples,
+        body=body,
+        derived_from=derived,
+        passed_over=passed_over,
+    )
 
 
-def _periods(start_ms: int, end_ms: int | None) -> tuple[str, Sequence[str]]:
-    """Its time within a key, and within the keys that it has with its whole second written otherwise."""
+def _other_times(start_ms: int, end_ms: int | None) -> list[str]:
+    """The time within a key as it would be had its whole second been written with milliseconds, or without."""
     second = start_ms + 999
     others = {start_ms: second, second: start_ms} if start_ms % 1000 == 0 else {}
-    return f"{start_ms}/{end_ms}", [f"{start_ms}/{others[end_ms]}"] if end_ms in others else []
+    return [f"{start_ms}/{others[end_ms]}"] if end_ms in others else []
 
 
 def _check_choices(fields: Fields) -> None:
