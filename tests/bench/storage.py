@@ -4,6 +4,7 @@ of the audit trail, for a day of polls, before and after it is packed, and of a 
 
 from __future__ import annotations
 
+import asyncio
 import random
 
 import asyncpg
@@ -16,7 +17,8 @@ from tests.store.continuous import DAY, HOUR, MINUTE, START, register
 from tests.support.audit import DAY_MS, HOUR_MS, pack_all
 from tests.support.day import today
 
-PATIENTS, DAYS, BATCH = 60, 30, 12
+PATIENTS, DAYS, BATCH = 240, 30, 12  # of 60, what each file has before the first row is 0.2 bytes a reading
+AT_ONCE = 8
 MOST = 3.6  # bytes per reading
 PERIOD = 5 * MINUTE
 PAIRINGS, POLLS = 1000, 96
@@ -32,14 +34,16 @@ _SIZE = "SELECT sum(pg_total_relation_size(relid))::bigint FROM pg_partition_tre
 
 
 async def run(pool: asyncpg.Pool) -> list[Figure]:
-    """Uploads of an hour each, patients taking turns. A month passes in seconds, too fast for autovacuum, so every
+    """Uploads of an hour each, some patients at once. A month passes in seconds, too fast for autovacuum, so every
     simulated day ends with the VACUUM that a real day has several times.
     """
     sensors = [await register(pool) for _ in range(PATIENTS)]
     traces = [_trace(random.Random(index)) for index in range(PATIENTS)]
+    worn = list(zip(sensors, traces, strict=True))
     for at in range(0, len(traces[0]), BATCH):
-        for sensor, trace in zip(sensors, traces, strict=True):
-            await sensor.upload(trace[at : at + BATCH], trace[at][0] + HOUR)
+        for first in range(0, PATIENTS, AT_ONCE):
+            hours = [(sensor, trace[at : at + BATCH]) for sensor, trace in worn[first : first + AT_ONCE]]
+            await asyncio.gather(*(sensor.upload(readings, readings[0][0] + HOUR) for sensor, readings in hours))
         if at % (DAY // PERIOD) == 0:
             await pool.execute("VACUUM chunk")
     size = await pool.fetchval("SELECT pg_total_relation_size('chunk') + pg_total_relation_size('epoch')")
