@@ -18,7 +18,7 @@ from tests.support.audit import DAY_MS, HOUR_MS, pack_all
 from tests.support.day import today
 
 PATIENTS, DAYS, BATCH = 240, 30, 12  # of 60, what each file has before the first row is 0.2 bytes a reading
-AT_ONCE = 8
+AT_ONCE = 4
 MOST = 3.6  # bytes per reading
 PERIOD = 5 * MINUTE
 PAIRINGS, POLLS = 1000, 96
