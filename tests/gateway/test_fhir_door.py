@@ -600,6 +600,22 @@ async def test_older_values_that_come_later_move_the_start_back(
     assert sum(row[3] for row in await rows(core, CHUNKS, patient_id)) == 6
 
 
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+async def test_a_state_from_before_the_start_may_become_known_after_it(client: Client, order: tuple[int, int]) -> None:
+    states = [
+        {"state": "not-calibrated", "time": "2026-11-19T07:00:00Z"},
+        {"state": "calibrated", "time": "2026-11-19T07:55:00Z"},
+    ]
+    for known in order:
+        value = series("100 101 102") | {"effectivePeriod": {"start": f"2026-11-19T0{8 + known}:00:00Z"}}
+        sent = bundle((CGM, cgm()), (METRIC, metric(calibration=states[: 1 + known])), value)
+        assert statuses(await taken(client, sent))[1:] == ["201" if known == order[0] else "200", "201"]
+    (device_,) = (await client.get("/devices")).json()["devices"]
+    (sensor,) = (await client.get(f"/devices/{device_['key']}/sensors")).json()["sensors"]
+    found = (await client.get(f"/devices/{device_['key']}/sensors/{sensor['key']}/calibrations")).json()["calibrations"]
+    assert [(event["state"], event["time"]) for event in found] == [("calibrated", "2026-11-19T07:55:00Z")]
+
+
 @pytest.mark.parametrize("kind", ["batch", "transaction"])
 @pytest.mark.parametrize("order", [(19, 21), (21, 19), (21, 20, 19)])
 async def test_warm_up_that_comes_after_later_values_stays_warm_up(

@@ -22,7 +22,7 @@ from ddr.gateway.door.limits import add_limits
 from ddr.gateway.door.observations import Observed, is_time_stamp, read_observation
 from ddr.gateway.door.results import answers_of, measurement_answer, with_warnings
 from ddr.gateway.door.sampled import check_count, is_large, tokens_of
-from ddr.gateway.door.starts import reach_back
+from ddr.gateway.door.starts import reach_back, restate
 from ddr.gateway.fields import Fields
 from ddr.gateway.measurements import take_measurements
 from ddr.gateway.problem import Problem, invalid
@@ -220,6 +220,8 @@ class Intake:
         """Store the calibrations of a metric that its registration does not have. Returns the id of the newest."""
         row = await store.sensor_state(self.core.pool, self.patient_id, device, sensor["key"])
         events = metrics.later_events(metric, row) if row is not None else []
+        if row is not None:
+            await restate(self.core, self.patient_id, row, metrics.calibrations(metric))
         if events:
             body = {"calibrations": events}
             _, answer = await post_calibrations(self.core, self.patient_id, device, sensor["key"], body)

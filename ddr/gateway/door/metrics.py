@@ -103,7 +103,12 @@ def calibrations(metric: Fields) -> list[Json]:
 
 def in_order(events: Sequence[Json]) -> list[Json]:
     """Calibration events, oldest first, those without a time before all others."""
-    return sorted(events, key=lambda event: parse_instant(event["time"]) if "time" in event else -1)
+    return sorted(events, key=time_of)
+
+
+def time_of(event: Json) -> int:
+    """When a calibration was, in ms; -1 when nothing says so."""
+    return parse_instant(event["time"]) if "time" in event else -1
 
 
 def readable(events: Sequence[Json]) -> list[Json]:
@@ -133,12 +138,11 @@ def at_start(events: Sequence[Json], first_ms: int) -> Json | None:
 
 
 def state_since_ms(events: Sequence[Json], ms: int) -> int:
-    """Since when the state lasts that the sensor had at `ms`; 0 when no event with a time began it."""
-    since_ms, state = 0, None
+    """Since when the state lasts that the sensor had at `ms`; -1 when no event with a time began it."""
+    since_ms, state = -1, None
     for event in events:
-        time_ms = parse_instant(event["time"]) if "time" in event else 0
-        if time_ms <= ms and event["state"] != state:
-            since_ms, state = time_ms, event["state"]
+        if time_of(event) <= ms and event["state"] != state:
+            since_ms, state = time_of(event), event["state"]
     return since_ms
 
 

@@ -59,6 +59,29 @@ async def reach_back(
                 await correct_sensor(core, conn, sensor, first_ms, now)
 
 
+async def restate(core: Core, patient_id: UUID, sensor: Row, events: Sequence[Json]) -> None:
+    """Let a sensor that was registered here begin in the state that its DeviceMetric, with `events`, says for then.
+
+    A state from before the start may become known after it. Raises Problem 409.
+    """
+    if not is_made(sensor["sensor_key"]) or _learnt(sensor, events) is None:
+        return
+    async with writing(core, patient_id) as (conn, now):
+        row = await store.sensor_state(conn, patient_id, sensor["device_key"], sensor["sensor_key"])
+        if row is not None and (first := _learnt(row, events)) is not None:
+            await begin_with(core, conn, row, row["started_ms"], first, (), now)
+
+
+def _learnt(sensor: Row, events: Sequence[Json]) -> Json | None:
+    """The state at its start by `events`, None where they say no later one than what is known."""
+    known = sensor["registration"]["calibration"]
+    if known is None:
+        return None
+    known_ms, started_ms = metrics.time_of(known), sensor["started_ms"]
+    found = metrics.readable([event for event in events if known_ms < metrics.time_of(event) <= started_ms])
+    return found[-1] if found else None
+
+
 async def _begin(
     core: Core, conn: asyncpg.Connection, sensor: Row, first_ms: int, events: Sequence[Json], now_ms: int
 ) -> None:
