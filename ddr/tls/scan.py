@@ -19,13 +19,15 @@ class ScanError(Exception):
 
 @dataclass(frozen=True)
 class Findings:
-    """What a listener accepts, by names; `certificate` is the DER of its leaf."""
+    """What a listener accepts, by names; `certificate` is the DER of its leaf, `distrust` why the authorities of this
+    machine do not vouch for its chain."""
 
     versions: tuple[str, ...]
     suites: tuple[str, ...]
     groups: tuple[str, ...]
     signatures: tuple[str, ...]
     certificate: bytes
+    distrust: str = ""
 
 
 def scan(host: str, port: int) -> Findings:
@@ -78,6 +80,17 @@ class _Target:
         ):
             return secured.getpeercert(binary_form=True) or b""
 
+    def distrust(self) -> str:
+        """What a client with the authorities of this machine says of the chain; empty when it is content."""
+        context = ssl.create_default_context()
+        context.check_hostname = False
+        with socket.create_connection((self.host, self.port), TIMEOUT_SECONDS) as connection:
+            try:
+                context.wrap_socket(connection, server_hostname=self.host).close()
+            except ssl.SSLCertVerificationError as error:
+                return error.verify_message
+        return ""
+
 
 def _scan(target: _Target) -> Findings:
     suites = {version: _suites(version) for version in codepoints.VERSIONS}
@@ -89,6 +102,7 @@ def _scan(target: _Target) -> Findings:
         groups=tuple(dict.fromkeys(name for names in groups for name in names)),
         signatures=tuple(_accepted_signatures(target, list(suites[TLS12]))),
         certificate=target.certificate(),
+        distrust=target.distrust(),
     )
 
 

@@ -141,8 +141,10 @@ async def test_the_listeners_keep_to_the_profile(stack: DemoStack) -> None:
 
 
 async def test_the_tls_report(stack: DemoStack, capsys: pytest.CaptureFixture[str]) -> None:
-    """A development certificate has no timestamps; nothing else is found. It needs the addresses alone."""
+    """A development certificate has no timestamps; nothing else is found. It needs the addresses alone, and to know the
+    authority."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SSL_CERT_FILE", stack.settings.registry_ca)
         for name in ("diga_base_url", "public_base_url", "gateway_base_url"):
             patch.setenv(f"DDR_{name.upper()}", getattr(stack.settings, name))
         assert await asyncio.to_thread(main, ["check", "tls"]) == 1

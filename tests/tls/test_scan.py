@@ -71,6 +71,19 @@ async def test_old_versions_are_found(tmp_path: Path) -> None:
     assert {"protocol version TLS 1.0", "protocol version TLS 1.1"} <= set(problems(findings))
 
 
+async def test_a_chain_that_no_authority_of_the_machine_vouches_for_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ca = authority(tmp_path)
+    identity = server_certificate(tmp_path, ca)
+    async with listening(LiveContext(public_context(identity.cert, identity.key))) as port:
+        unknown = await asyncio.to_thread(scan, "localhost", port)
+        monkeypatch.setenv("SSL_CERT_FILE", str(ca.cert))
+        known = await asyncio.to_thread(scan, "localhost", port)
+    assert unknown.distrust == "unable to get local issuer certificate"
+    assert known.distrust == ""
+
+
 def test_a_place_where_nobody_listens() -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]

@@ -31,6 +31,8 @@ def _listener(name: str, url: str) -> int:
         raise CommandError(f"{name} listener: {error}") from None
     certificate = properties(findings.certificate)
     wrong = [*problems(findings), *certificate.problems(host, now)]
+    if findings.distrust:
+        wrong.append(f"chain: {findings.distrust}")
     lines = [f"{name} listener, {url}", *_lines(findings, certificate, now), *(f"  PROBLEM {text}" for text in wrong)]
     print("\n".join(lines))
     return len(wrong)
