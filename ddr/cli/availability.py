@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
-from typing import Any
 from zoneinfo import ZoneInfo
 
 import asyncpg
@@ -50,48 +49,50 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(args: argparse.Namespace) -> int:
     """Print the evidence, the calculation and the result; status 1 when the goal was missed."""
     looks = sorted((look for file in args.probe for look in _looks(file)), key=lambda look: look.at_ms)
-    said = [calls.Export() for _ in args.log]
-    logs = [_again_and_again(file, one) for file, one in zip(args.log, said, strict=True)]
-    told = [*probes.downtimes(looks), *calls.downtimes(lambda: chain.from_iterable(log() for log in logs))]
-    span, result = with_database(lambda settings, pool: _compute(args.month, looks, told, settings, pool))
-    parts = [line for file, one in zip(args.log, said, strict=True) for line in _lacking(file, one.filters, result)]
-    print("\n".join(_report(args.month, span, result, looks, bool(args.probe), parts)))
+    logs = [_Log(file) for file in args.log]
+    downtimes = [*probes.downtimes(looks), *calls.downtimes(lambda: chain.from_iterable(log.calls() for log in logs))]
+    span, result = with_database(lambda settings, pool: _compute(args.month, looks, downtimes, settings, pool))
+    lacking = [line for log in logs for line in log.lacking(result)]
+    print("\n".join(_report(args.month, span, result, looks, bool(args.probe), lacking)))
     return 0 if result.availability >= GOAL else 1
 
 
 def _looks(file: Path) -> list[probes.Look]:
-    with _told(file):
+    with _in_one_line(file):
         return probes.read(file.read_text("utf-8-sig"))
 
 
-def _again_and_again(file: Path, said: calls.Export) -> Callable[[], Iterable[Call]]:
-    """What gives the calls of a log as often as is wanted: a file is read each time, what is a pipe is kept."""
-    if file.is_file():
-        return lambda: _calls(file, said)
-    kept = list(_calls(file, said))
-    return lambda: kept
+class _Log:
+    """A file of the request log: its calls, as often as they are wanted, and when they were read, what it lacks."""
 
+    def __init__(self, file: Path) -> None:
+        self._file, self._export = file, calls.Export()
+        self._kept = None if file.is_file() else list(self._read())  # a pipe can be read once
 
-def _calls(file: Path, said: calls.Export) -> Iterator[Call]:
-    with _told(file), file.open(encoding="utf-8") as lines:
-        yield from calls.read(lines, said)
+    def calls(self) -> Iterable[Call]:
+        """All calls in it. Raises CommandError."""
+        return self._read() if self._kept is None else self._kept
 
+    def lacking(self, result: Result) -> Iterator[str]:
+        """Which calls of the time that counts are not in it, by what it says of itself."""
+        file, filters = self._file, self._export.filters
+        if filters is None:
+            yield f"{file} has no manifest at its end, as a whole export has: calls may be missing"
+            return
+        since_ms, until_ms = filters.get("since_ms", result.month.from_ms), filters.get("until_ms", result.until_ms)
+        if since_ms > result.month.from_ms or until_ms < result.until_ms:
+            yield f"{file} has calls from {shown_instant(since_ms)} until {shown_instant(until_ms)} only"
+        if others := {name: value for name, value in filters.items() if name not in ("since_ms", "until_ms")}:
+            yield f"{file} has calls of {', '.join(f'{name} {value}' for name, value in others.items())} only"
 
-def _lacking(file: Path, filters: Mapping[str, Any] | None, result: Result) -> Iterator[str]:
-    """Which calls of the time that counts are not in a file of the request log, by what it says of itself."""
-    if filters is None:
-        yield f"{file} has no manifest at its end, as a whole export has: calls may be missing"
-        return
-    since_ms, until_ms = filters.get("since_ms", result.month.from_ms), filters.get("until_ms", result.until_ms)
-    if since_ms > result.month.from_ms or until_ms < result.until_ms:
-        yield f"{file} has calls from {shown_instant(since_ms)} until {shown_instant(until_ms)} only"
-    if others := {name: value for name, value in filters.items() if name not in ("since_ms", "until_ms")}:
-        yield f"{file} has calls of {', '.join(f'{name} {value}' for name, value in others.items())} only"
+    def _read(self) -> Iterator[Call]:
+        with _in_one_line(self._file), self._file.open(encoding="utf-8") as lines:
+            yield from calls.read(lines, self._export)
 
 
 @contextmanager
-def _told(file: Path) -> Iterator[None]:
-    """What is wrong with a file that is read in the block as one line. Raises CommandError."""
+def _in_one_line(file: Path) -> Iterator[None]:
+    """What is wrong with a file that is read in the block, as one line. Raises CommandError."""
     try:
         yield
     except probes.ProbeError as error:
@@ -103,9 +104,9 @@ def _told(file: Path) -> Iterator[None]:
 
 
 async def _compute(
-    month: str, looks: list[probes.Look], told: list[Item], settings: Settings, pool: asyncpg.Pool
+    month: str, looks: list[probes.Look], downtimes: list[Item], settings: Settings, pool: asyncpg.Pool
 ) -> tuple[Span, Result]:
-    """The month, and its figures."""
+    """The month, and its figures: by what operators and checks have written down, and `downtimes` seen from outside."""
     span = rules.month_of(month, ZoneInfo(settings.time_zone))
     now = now_ms()
     if span.from_ms > now:
@@ -113,7 +114,7 @@ async def _compute(
     known = [one for one in await notices.recent(pool, span.from_ms) if one.from_ms < span.until_ms]
     found = await events.between(pool, span.from_ms, span.until_ms)
     begun_ms, words = await first_migration_ms(pool), await retractions.standing(pool)
-    result = rules.compute(span, now, known, found, told, words)
+    result = rules.compute(span, now, known, found, downtimes, words)
     counting = [one.span.from_ms for one in result.items if one.counts != "nothing"]
     looked = [look.at_ms for look in looks if span.from_ms <= look.at_ms < span.until_ms]
     known_ms = min([*counting, *looked], default=begun_ms)
@@ -121,14 +122,14 @@ async def _compute(
         raise CommandError(f"nothing is known of {month}: this database was made {shown_instant(begun_ms)}")
     if span.from_ms < begun_ms <= known_ms:
         since = span._replace(from_ms=begun_ms)  # of what was before nothing is known
-        result = rules.compute(since, now, known, found, told, words)
+        result = rules.compute(since, now, known, found, downtimes, words)
     if span.from_ms < (kept_ms := await outages_since_ms(pool, settings, now)) and begun_ms < kept_ms:
         raise CommandError(f"{month} is too long ago: what the checks found before {shown_instant(kept_ms)} is deleted")
     return span, result
 
 
 def _report(
-    month: str, span: Span, result: Result, looks: list[probes.Look], probed: bool, parts: list[str]
+    month: str, span: Span, result: Result, looks: list[probes.Look], probed: bool, lacking: list[str]
 ) -> Iterator[str]:
     """The lines of the report."""
     begin, end = shown_instant(result.month.from_ms), shown_instant(result.until_ms)
@@ -143,7 +144,7 @@ def _report(
         yield f"the probes looked for {_hours(seen)} of {_hours(whole)}; for the rest the recorder speaks alone"
     else:
         yield "no external probe: --probe FILE (docs/operations.md)"
-    yield from parts
+    yield from lacking
     yield f"time           {_hours(result.until_ms - result.month.from_ms)}"
     yield f"planned        {_hours(result.planned_ms)}  taken out: announced in time, or urgent for security"
     yield f"time counted   {_hours(result.counted_ms)}  = time - planned"

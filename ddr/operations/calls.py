@@ -29,7 +29,10 @@ Call = tuple[int, str, bool]  # instant in milliseconds, function, whether it fa
 
 @dataclass
 class Export:
-    """What a file says of itself at its end: what it was narrowed to, by filter; None when it does not end so."""
+    """What a file of the log says of itself at its end, known when all its lines are read.
+
+    `filters`: what it was narrowed to, by the name of the filter; None when it does not end with a manifest.
+    """
 
     filters: Mapping[str, Any] | None = None
 
@@ -43,20 +46,20 @@ class _Row:
     count: int = 1
 
 
-def read(lines: Iterable[str], said: Export | None = None) -> Iterator[Call]:
+def read(lines: Iterable[str], export: Export | None = None) -> Iterator[Call]:
     """Instant, function, and whether it failed, of each call that tells something. Raises ProbeError.
 
-    When all are read, `said` has what the file says of itself.
+    When all are read, `export` is filled.
     """
-    said = said or Export()
+    export = export or Export()
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
             call: dict[str, Any] = json.loads(line)
-            said.filters = None
+            export.filters = None
             if call.keys() == {MANIFEST}:
-                said.filters = _filters(call[MANIFEST]["filters"])
+                export.filters = _filters(call[MANIFEST]["filters"])
                 continue
             at_ms = round(datetime.fromisoformat(call["timestamp"]).timestamp() * 1000)
             function = _function("/" + str(call["partner_id"]).partition("/")[2])
@@ -71,10 +74,10 @@ def read(lines: Iterable[str], said: Export | None = None) -> Iterator[Call]:
         yield at_ms, function, status >= FAILED
 
 
-def _filters(said: Mapping[str, Any]) -> Mapping[str, Any]:
+def _filters(given: Mapping[str, Any]) -> Mapping[str, Any]:
     """Those that narrow something, instants as numbers. Raises AttributeError, TypeError, ValueError."""
-    given = {str(name): value for name, value in said.items() if value is not None}
-    return {name: int(value) if name.endswith("_ms") else value for name, value in given.items()}
+    narrowing = {str(name): value for name, value in given.items() if value is not None}
+    return {name: int(value) if name.endswith("_ms") else value for name, value in narrowing.items()}
 
 
 def _function(path: str) -> str | None:
