@@ -150,7 +150,7 @@ async def _unpair(args: argparse.Namespace, settings: Settings, pool: asyncpg.Po
             print(f"ended the pairing with {pairing.client_id}")
         else:
             print(f"the pairing with {pairing.client_id} was ended meanwhile by somebody else")
-    _hint(args)
+    _print_hint(args)
 
 
 async def _disable(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> None:
@@ -162,7 +162,7 @@ async def _disable(args: argparse.Namespace, settings: Settings, pool: asyncpg.P
     if args.yes and not await administration.disable(pool, patient_id, now_ms()):
         raise CommandError("the account was disabled or deleted meanwhile")
     print(f"disabled: {what}" if args.yes else f"would disable the account, {what}")
-    _hint(args)
+    _print_hint(args)
 
 
 async def _enable(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> None:
@@ -183,21 +183,21 @@ async def _delete(args: argparse.Namespace, settings: Settings, pool: asyncpg.Po
     if not args.yes:
         print(f"would delete all readings and every other row of {_shown(row)}")
         for table, rows in (await contents(pool, patient_id)).items():
-            _told(table, rows)
-    elif await delete_patient(pool, patient_id, now_ms(), Party.OPERATOR, _told):
+            _print_rows(table, rows)
+    elif await delete_patient(pool, patient_id, now_ms(), Party.OPERATOR, _print_rows):
         print("deleted; a user of the OpenID provider becomes a new patient with the next login")
     else:
         raise CommandError("somebody else deleted the account meanwhile")
-    _hint(args)
+    _print_hint(args)
 
 
-def _told(table: str, rows: int) -> None:
+def _print_rows(table: str, rows: int) -> None:
     """Progress of a deletion, or what it would be."""
     if rows:
         print(f"  {table}: {rows} rows", flush=True)
 
 
-def _hint(args: argparse.Namespace) -> None:
+def _print_hint(args: argparse.Namespace) -> None:
     if not args.yes:
         print("nothing was done; --yes does it, and it cannot be taken back")
 

@@ -153,7 +153,7 @@ def _redirectable(text: str) -> str:
     return text
 
 
-def _told(mivs: list[str]) -> str:
+def _mivs_line(mivs: list[str]) -> str:
     return f"MIVs {' '.join(mivs) or 'none'}"
 
 
@@ -185,7 +185,7 @@ def _add(state: RegistryState, args: argparse.Namespace) -> str:
     mivs, redirect = _canonicals(args.mivs), _redirectable(args.redirect)
     der = _certificate(args.cert)
     state.digas.append(added := ListedDiga(args.number, args.name, f"{args.name} GmbH", redirect, mivs, [der]))
-    return f"DiGA {args.number} is listed: client_id {added.client_id}, redirect {redirect}, {_told(mivs)}"
+    return f"DiGA {args.number} is listed: client_id {added.client_id}, redirect {redirect}, {_mivs_line(mivs)}"
 
 
 def _certificate(file: Path) -> bytes:
@@ -204,7 +204,7 @@ def _rollover(state: RegistryState, args: argparse.Namespace) -> str:
 
 def _mivs(state: RegistryState, args: argparse.Namespace) -> str:
     _one(state, args.number).mivs = _canonicals(args.mivs)
-    return f"DiGA {args.number} has {_told(args.mivs)}"
+    return f"DiGA {args.number} has {_mivs_line(args.mivs)}"
 
 
 def _redirect(state: RegistryState, args: argparse.Namespace) -> str:

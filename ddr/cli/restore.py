@@ -71,10 +71,10 @@ async def _replay(args: argparse.Namespace, settings: Settings, pool: asyncpg.Po
             f"{path}: lines that cannot be read as a whole: {count}; what ended there is not done again",
             file=sys.stderr,
         )
-    print(told(await replay(pool, journal.entries(folder), now_ms())))
+    print(lines_of(await replay(pool, journal.entries(folder), now_ms())))
 
 
-def told(done: Mapping[str, int]) -> str:
+def lines_of(done: Mapping[str, int]) -> str:
     """What a replay did, a line for each kind."""
     return "\n".join(f"{count} x {event}" for event, count in done.items()) or "nothing had to be done again"
 

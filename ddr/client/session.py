@@ -68,7 +68,7 @@ class Session:
 
     async def _renew(self, refused: str | None) -> Grant:
         async with self._store.alone(self._pairing_id):
-            grant = await self._taken(await self._stored())
+            grant = await self._saved(await self._stored())
             if self._good(grant, refused):  # somebody else was faster
                 return grant
             server = await oauth.metadata(self._http, self._diga.issuer)
@@ -92,7 +92,7 @@ class Session:
                 raise
             return fresh
 
-    async def _taken(self, grant: Grant) -> Grant:
+    async def _saved(self, grant: Grant) -> Grant:
         """`grant`, or its successor where the store has not taken it: it takes it now. Raises what the store raises."""
         used = (self._diga.issuer, grant.refresh_token)
         fresh = _unsaved.get(used)
@@ -140,14 +140,15 @@ def grant_of(answer: oauth.Json, began: float, former: Grant | None = None) -> G
     a refresh leaves out is as in `former`. Raises Unreachable for an answer that lacks what it must have."""
     return Grant(
         pairing_id=former.pairing_id if former else oauth.member(answer, "sub"),
-        scope=_said(answer, "scope") or (former.scope if former else ""),
-        refresh_token=_said(answer, "refresh_token") or (former.refresh_token if former else ""),
+        scope=_text(answer, "scope") or (former.scope if former else ""),
+        refresh_token=_text(answer, "refresh_token") or (former.refresh_token if former else ""),
         access_token=oauth.member(answer, "access_token"),
         expires_at=began + _lifetime(answer.get("expires_in")),
     )
 
 
-def _said(answer: oauth.Json, name: str) -> str:
+def _text(answer: oauth.Json, name: str) -> str:
+    """A member of an answer; empty where there is none, or no text."""
     found = answer.get(name)
     return found if isinstance(found, str) else ""
 

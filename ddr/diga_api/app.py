@@ -15,10 +15,10 @@ from ddr.diga_api.search import Searcher
 from ddr.fhir.outcome import (
     FhirError,
     internal_error,
-    left,
     maintenance,
     method_not_allowed,
     overloaded,
+    recorder_has_left,
     unavailable,
     unknown_route,
 )
@@ -55,7 +55,7 @@ def create_fhir(core: Core) -> ASGIApp:
 
 async def left_hddt(scope: Scope, receive: Receive, send: Send) -> None:
     """The ASGI application in the place of `create_fhir` of a recorder that has left HDDT."""
-    await send_reply(scope, send, head_of(scope).refusal(left()))
+    await send_reply(scope, send, head_of(scope).refusal(recorder_has_left()))
 
 
 class _FhirServer:

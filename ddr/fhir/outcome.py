@@ -170,7 +170,7 @@ def deleted() -> FhirError:
     return FhirError(410, "processing", "Resource was deleted")
 
 
-def left() -> FhirError:
+def recorder_has_left() -> FhirError:
     """410: the recorder has left HDDT, and so have all its resources (CON-016)."""
     return FhirError(410, "not-supported", LEFT)
 

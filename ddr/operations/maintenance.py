@@ -64,7 +64,7 @@ def oauth_refusal(found: Closure) -> ASGIApp:
         if "text/html" in (header(scope, "accept") or ""):
             await page_refusal(found)(scope, receive, send)
         else:
-            await send_reply(scope, send, json_reply(content, 503, (*told(found), *NO_STORE)))
+            await send_reply(scope, send, json_reply(content, 503, (*refusal_headers(found), *NO_STORE)))
 
     return call
 
@@ -74,7 +74,7 @@ def page_refusal(found: Closure) -> ASGIApp:
 
     async def call(scope: Scope, receive: Receive, send: Send) -> None:
         headers = {"Retry-After": str(found.retry_seconds)} | {
-            name: value for name, value in told(found) if name != "retry-after"
+            name: value for name, value in refusal_headers(found) if name != "retry-after"
         }
         await error_page(scope, 503, "maintenance", headers)(scope, receive, send)
 
@@ -88,7 +88,7 @@ def problem_refusal(found: Closure) -> ASGIApp:
         "retry": True,
         MEMBER: Outage.PLANNED_MAINTENANCE,
     }
-    reply = problem(503, "Service Unavailable", found.detail, told(found), more)
+    reply = problem(503, "Service Unavailable", found.detail, refusal_headers(found), more)
 
     async def call(scope: Scope, receive: Receive, send: Send) -> None:
         await send_reply(scope, send, reply)
@@ -96,7 +96,7 @@ def problem_refusal(found: Closure) -> ASGIApp:
     return call
 
 
-def told(found: Closure) -> Headers:
-    """The headers of every refusal."""
+def refusal_headers(found: Closure) -> Headers:
+    """The headers of every refusal: Retry-After in seconds, and that the maintenance is planned."""
     again = ("retry-after", str(found.retry_seconds))
     return (again, (HEADER.lower(), Outage.PLANNED_MAINTENANCE), ("planned-maintenance", "true"))

@@ -207,7 +207,7 @@ def _next(steps: Steps, answer: Answer | None) -> tuple[Call, bytes | None] | Re
 async def _unreadable(request: Request, visitor: Visitor) -> Response:
     """Not by this version: which files there are is said."""
     lang = language(request.scope)
-    return await _page(request, visitor, error=text(lang, "file.unreadable", known=_known(lang)))
+    return await _page(request, visitor, error=text(lang, "file.unreadable", known=_format_names(lang)))
 
 
 async def _page(
@@ -284,7 +284,8 @@ def _reason(found: str) -> str:
     return next((name for beginning, name in _REASONS.items() if found.startswith(beginning)), "file.reason_other")
 
 
-def _known(lang: str) -> str:
+def _format_names(lang: str) -> str:
+    """All formats that are read, for people."""
     return "; ".join(_format(name, lang) for name in FORMATS)
 
 

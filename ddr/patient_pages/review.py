@@ -30,14 +30,14 @@ class Left(NamedTuple):
 async def show(request: Request, visitor: Visitor, session: Session) -> Response:
     """The connections to decide about; on to the goal when there are none."""
     request_uri, core = request.query_params.get("request_uri", ""), core_of(request)
-    found = await _left(core, session)
+    found = await _undecided(core, session)
     return _page(request, visitor, found, request_uri) if any(found) else see_other(onward(request_uri))
 
 
 async def submit(request: Request, visitor: Visitor, session: Session) -> Response:
     """Carry out what was decided, about all of them at once."""
     form, core = await read_form(request, visitor), core_of(request)
-    request_uri, found = form.one("request_uri"), await _left(core, session)
+    request_uri, found = form.one("request_uri"), await _undecided(core, session)
     decided = {name: form.one(name) for name in (*found.readers, *found.senders)}
     if not decided:
         return see_other(onward(request_uri))
@@ -48,7 +48,7 @@ async def submit(request: Request, visitor: Visitor, session: Session) -> Respon
     return see_other(onward(request_uri))
 
 
-async def _left(core: Core, session: Session) -> Left:
+async def _undecided(core: Core, session: Session) -> Left:
     """What the patient has to decide about; whoever represents decides nothing here."""
     if session.acting:
         return Left({}, {})

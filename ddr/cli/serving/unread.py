@@ -35,7 +35,7 @@ class Unread(logging.StreamHandler[TextIO]):
             super().emit(record)
             return
         try:
-            if self._lost and self._write(descriptor, self.format(_told(self._lost))):
+            if self._lost and self._write(descriptor, self.format(_warning(self._lost))):
                 self._lost = 0
             if self._lost or not self._write(descriptor, self.format(record)):
                 self._lost += 1
@@ -92,6 +92,7 @@ def _taken(descriptor: int, content: bytes) -> int:
         os.close(own)
 
 
-def _told(lost: int) -> logging.LogRecord:
+def _warning(lost: int) -> logging.LogRecord:
+    """That so many records were lost."""
     told = {"name": __name__, "levelno": logging.WARNING, "levelname": "WARNING", "msg": LOST, "count": lost}
     return logging.makeLogRecord(told)

@@ -64,13 +64,13 @@ async def work(number: int, sockets: Sockets, around: Around = plain) -> None:
     fleet = Fleet(number)
     first: asyncio.Future[Mapping[str, Any]] = asyncio.get_running_loop().create_future()
 
-    def told(message: Mapping[str, Any]) -> None:
+    def take_message(message: Mapping[str, Any]) -> None:
         if not first.done():
             first.set_result(message)
         if "workers" in message:
             fleet.learn(message["workers"], message["restarts"])
 
-    lifeline = Lifeline(told)
+    lifeline = Lifeline(take_message)
     await lifeline.open()
     with suppress(asyncio.CancelledError):
         async with AsyncExitStack() as stack:

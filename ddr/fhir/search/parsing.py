@@ -97,7 +97,7 @@ def _check_name(resource_type: str, name: str) -> None:
     if _is_filter(name):
         _parameter(resource_type, name)
     elif name.startswith("_has:"):
-        source, _, target = _way(resource_type, name)
+        source, _, target = _reverse_chain(resource_type, name)
         _parameter(source, target)
     elif name not in PLAIN | {"_include", "_include:iterate", "_revinclude"}:
         raise unknown_parameter(name)
@@ -160,11 +160,11 @@ def _cost(item: Filter) -> int:
 
 
 def _has(resource_type: str, name: str, text: str, now_ms: int, base: str) -> Has:
-    source, reference, target = _way(resource_type, name)
+    source, reference, target = _reverse_chain(resource_type, name)
     return Has(source, reference, _filter(source, target, text, now_ms, base))
 
 
-def _way(resource_type: str, name: str) -> tuple[str, str, str]:
+def _reverse_chain(resource_type: str, name: str) -> tuple[str, str, str]:
     """The parts of `_has:[type]:[reference]:[parameter]`: a type that refers to `resource_type` by this reference."""
     parts = name.split(":", 3)
     if len(parts) != 4 or parts[1] not in PARAMETERS or parts[3].startswith("_has"):

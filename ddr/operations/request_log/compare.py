@@ -29,7 +29,7 @@ def differences(given: Sequence[bytes], wanted: Iterable[bytes]) -> list[str]:
         place = places[line].popleft()
         seen[place] = True
         if place < at:
-            found.append(f"line {number} was moved: {_told(line)}")
+            found.append(f"line {number} was moved: {_shown(line)}")
             continue
         missing = [one for one in range(at, place) if not seen[one] and not later[wanted[one]]]
         found += _gap(strange, missing, wanted, number)
@@ -43,14 +43,15 @@ def _gap(strange: deque[int], missing: Iterable[int], wanted: Sequence[bytes], b
     found = []
     for place in missing:
         if strange:
-            found.append(f"line {strange.popleft()} was changed; it was {_told(wanted[place])}")
+            found.append(f"line {strange.popleft()} was changed; it was {_shown(wanted[place])}")
         else:
-            found.append(f"a line was removed before line {before}: {_told(wanted[place])}")
+            found.append(f"a line was removed before line {before}: {_shown(wanted[place])}")
     while strange:
         found.append(f"line {strange.popleft()} was added")
     return found
 
 
-def _told(line: bytes) -> str:
+def _shown(line: bytes) -> str:
+    """A record as a fault names it."""
     record = orjson.loads(line)
     return f"{record['timestamp']} {record['transaction_id']} {record['message']}"

@@ -118,7 +118,7 @@ class Learning:
         return self._part, _closed(b"\n".join(self.words.texts[texts:]), new)
 
 
-class _Told(NamedTuple):
+class _UsualLine(NamedTuple):
     """One line, taken apart; `drawn` is empty when a caller gave its id."""
 
     text: int
@@ -132,7 +132,7 @@ class _Told(NamedTuple):
 
 def pack(lines: Sequence[bytes], learning: Learning) -> bytes:
     """The body of lines (one at least), which `unpack` can read with the words that were learnt."""
-    told = [_told(line, learning) for line in lines]
+    told = [_usual(line, learning) for line in lines]
     regular = [one for one in told if one is not None]
     columns = [[ODD if one is None else one.text for one in told]]
     if regular:
@@ -221,7 +221,7 @@ def _lines(raw: bytes, drawn: bytes, words: Words) -> list[bytes]:
     return found
 
 
-def _told(line: bytes, learning: Learning) -> _Told | None:
+def _usual(line: bytes, learning: Learning) -> _UsualLine | None:
     """A line of the usual form; None for another one."""
     try:
         record = orjson.loads(line)
@@ -242,7 +242,7 @@ def _told(line: bytes, learning: Learning) -> _Told | None:
         pairing = ""
     text = learning.text(orjson.dumps(record | _NOTHING | {"pairing_id": pairing}))
     drawn = bytes.fromhex(given) if _HEX_DRAWN.fullmatch(given) else b""
-    return _Told(text, known, at_ms, *numbers, drawn, "" if drawn else given) if text else None
+    return _UsualLine(text, known, at_ms, *numbers, drawn, "" if drawn else given) if text else None
 
 
 _NOTHING: Mapping[str, Any] = {"data_volume_bytes": 0, "response_time_ms": 0, "timestamp": "", "transaction_id": ""}
