@@ -119,15 +119,13 @@ async def test_all_of_the_period_can_be_read_on_a_narrow_phone(site: Site, windo
     page = window.page
     await page.goto(await site.authorize_url(CGM))
     await log_in(page, site)
-    period = page.locator("#days")
-    heights = []
-    for index in range(await period.locator("option").count()):
-        await period.select_option(index=index)
-        box = await period.bounding_box()
-        assert box
-        heights.append(box["height"])
     await shoot(page, "consent-period-narrow")
-    assert max(heights) > 48, "one line does not hold the last day"
+    periods = await page.locator("input[name=days] + label").all()
+    assert len(periods) == 3
+    for one in periods:  # a list that opens cuts its lines off, in all browsers but one
+        box = await one.bounding_box()
+        assert box and box["x"] + box["width"] <= 320 and await one.is_visible()
+    assert "2027" in await page.locator("input[name=days]:checked + label").inner_text()
     assert await overflow(page) == 0
 
 
@@ -140,7 +138,8 @@ async def test_what_is_agreed_to_can_be_printed(site: Site, window: Window) -> N
     texts = await page.locator("main h1, main h2, main p, main label, main li, main dd").all()
     assert len(texts) > 10
     assert [await one.inner_text() for one in texts if not await one.is_visible()] == []
-    assert await page.locator("select").is_visible() and await page.locator("input[name=scope]").first.is_visible()
+    for name in ("days", "scope"):
+        assert await page.locator(f"input[name={name}]").first.is_visible()
     assert not await page.locator(".decision").is_visible(), "nothing that can only be pressed"
     await shoot(page, "consent-print")
 
