@@ -146,25 +146,23 @@ async def pull(args: argparse.Namespace) -> int:
                     await journal.keep(pairing_id, step.cursor, 0.0)
                     if step.unshown:
                         progress.say(_unshown(pairing_id, step.unshown))
-            except Unreachable as error:
-                if lost or isinstance(error, Unanswered):  # an unanswered refresh is to be repeated at once
-                    raise
-                failed, lost = failed + 1, True
-                progress.say(f"{pairing_id}: {error}")
-                continue
-            except Throttled as error:
-                failed += 1
-                why = "the recorder is busy" if isinstance(error, Busy) else "the Grace-Period still runs"
-                progress.say(f"{pairing_id}: {why}, {error}")
-            except PairingEnded as error:
-                failed += 1
-                progress.say(f"{pairing_id}: {error}; pair anew")
-            except (BrokenGrant, Refused) as error:
-                failed += 1
-                progress.say(f"{pairing_id}: {error}")
-            lost = False
+            except (Unreachable, Throttled, PairingEnded, BrokenGrant, Refused) as error:
+                unreachable = isinstance(error, Unreachable)
+                if unreachable and (lost or isinstance(error, Unanswered)):
+                    raise  # two in a row, or a refresh without answer, which is to be repeated at once
+                failed, lost = failed + 1, unreachable
+                progress.say(f"{pairing_id}: {_in_words(error)}")
+            else:
+                lost = False
     progress.end(f"{len(named) - failed} of {len(named)} pairings, {rows} rows")
     return int(failed > 0)
+
+
+def _in_words(error: Exception) -> str:
+    """Why one pairing could not be asked."""
+    if isinstance(error, Throttled):
+        return f"{'the recorder is busy' if isinstance(error, Busy) else 'the Grace-Period still runs'}, {error}"
+    return f"{error}; pair anew" if isinstance(error, PairingEnded) else str(error)
 
 
 async def watch(args: argparse.Namespace) -> int:
