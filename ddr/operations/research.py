@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
 from random import SystemRandom
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -71,12 +71,12 @@ async def prepare(pool: asyncpg.Pool, read: asyncpg.Pool, mivs: Sequence[Miv], t
             for stream, cut in (await _found(read, one.patient_id, miv, today, terms.zone, taken)).items():
                 streams[stream][one.patient_id] = cut
         for (code, unit), cuts in sorted(streams.items()):
-            made = _part(miv, code, unit, cuts, ages, terms)
-            export.counts.append(_counts(miv, code, unit, cuts, made, terms.least))
-            if made is None:
+            given = _given(miv, code, unit, cuts, ages, terms)
+            export.counts.append(_counts(miv, code, unit, cuts, given, terms.least))
+            if given is None:
                 continue
-            export.parts.append(made[0])
-            for patient_id, weeks in made[1].items():
+            export.parts.append(given.part)
+            for patient_id, weeks in given.weeks.items():
                 mine = export.weeks.setdefault(patient_id, {}).setdefault(miv.valueset, set())
                 mine |= {week.number for week in weeks}
     return export
@@ -124,10 +124,17 @@ def _values(content: bytes) -> Iterator[tuple[str, str, Decimal]]:
             yield one["code"]["coding"][0]["code"], quantity["code"], quantity["value"]
 
 
-def _part(
+class _Given(NamedTuple):
+    """What the rules leave of one kind and code: the part of the export, and the weeks in it by patient."""
+
+    part: Part
+    weeks: Mapping[UUID, Sequence[Continuous | Singles]]
+
+
+def _given(
     miv: Miv, code: str, unit: str, cuts: Mapping[UUID, Cut[Any]], ages: Mapping[UUID, str], terms: Terms
-) -> tuple[Part, Mapping[UUID, Sequence[Continuous | Singles]]] | None:
-    """What the rules leave of one kind and code, and of which patients; None when that is nothing."""
+) -> _Given | None:
+    """None when the rules leave nothing."""
     draw, least, most = SystemRandom(), terms.least, terms.approval.weeks
     people = {one: cut.weeks for one, cut in cuts.items()}
     kept: Mapping[UUID, Sequence[Continuous | Singles]]
@@ -135,7 +142,7 @@ def _part(
     if not kept:
         return None
     groups = shared_groups({one: ages[one] for one in kept}, least)
-    return part(miv.name, code, unit, kept, groups, _new_id, draw), kept
+    return _Given(part(miv.name, code, unit, kept, groups, _new_id, draw), kept)
 
 
 def _new_id() -> str:
@@ -144,22 +151,22 @@ def _new_id() -> str:
 
 
 def _counts(
-    miv: Miv, code: str, unit: str, cuts: Mapping[UUID, Cut[Any]], made: tuple[Part, Any] | None, least: int
+    miv: Miv, code: str, unit: str, cuts: Mapping[UUID, Cut[Any]], given: _Given | None, least: int
 ) -> dict[str, Any]:
     """How much there was of one kind and code, and how much is given. Of fewer than `least` people nothing is told."""
     people = sum(1 for cut in cuts.values() if cut.weeks)
-    told: dict[str, Any] = {"kind": miv.name, "code": code, "unit": unit}
-    if made is None:
-        return {**told, "given": 0, "why": f"fewer than {least} people have weeks of it, or too little in common"}
+    about: dict[str, Any] = {"kind": miv.name, "code": code, "unit": unit}
+    if given is None:
+        return {**about, "given": 0, "why": f"fewer than {least} people have weeks of it, or too little in common"}
     weeks = sum(len(cut.weeks) for cut in cuts.values())
-    given = made[0].weeks.values()
+    given_weeks = sum(map(len, given.part.weeks.values()))
     return {
-        **told,
-        "people": {"found": people, "given": len(given)},
-        "weeks": {"found": weeks, "given": sum(map(len, given))},
+        **about,
+        "people": {"found": people, "given": len(given.part.weeks)},
+        "weeks": {"found": weeks, "given": given_weeks},
         "left out": {
             "weeks with gaps": sum(cut.gaps for cut in cuts.values()),
             "weeks given before": sum(cut.before for cut in cuts.values()),
-            "weeks not drawn, or more than others have": weeks - sum(map(len, given)),
+            "weeks not drawn, or more than others have": weeks - given_weeks,
         },
     }
