@@ -44,19 +44,23 @@ class GlucoseSensor:
 
     def samples(self, until_ms: int) -> Iterator[Sample]:
         """What it measured from its start to `until_ms`, each at its own second. Repeatable."""
-        period = self.period_ms * (1 + self.drift_ppm / 1e6)
-        for n in range(int((until_ms - self.start_ms) / period) + 1):
-            at_ms = int(self.start_ms + n * period) // 1000 * 1000
-            if not self._interrupted(n):
-                yield at_ms, self._value(glucose_at(self.seed, at_ms))
+        return (self._sample(n) for n in range(self._count(until_ms)) if not self._interrupted(n))
 
     def missing(self, until_ms: int) -> Iterator[Sample]:
         """The readings up to `until_ms` that were lost, newest first."""
-        period = self.period_ms * (1 + self.drift_ppm / 1e6)
-        for n in range(int((until_ms - self.start_ms) / period), -1, -1):
-            if self._interrupted(n):
-                at_ms = int(self.start_ms + n * period) // 1000 * 1000
-                yield at_ms, self._value(glucose_at(self.seed, at_ms))
+        return (self._sample(n) for n in reversed(range(self._count(until_ms))) if self._interrupted(n))
+
+    @property
+    def _real_period_ms(self) -> float:
+        return self.period_ms * (1 + self.drift_ppm / 1e6)
+
+    def _count(self, until_ms: int) -> int:
+        """How many readings there are up to `until_ms`, with those that were lost."""
+        return int((until_ms - self.start_ms) / self._real_period_ms) + 1
+
+    def _sample(self, n: int) -> Sample:
+        at_ms = int(self.start_ms + n * self._real_period_ms) // 1000 * 1000
+        return at_ms, self._value(glucose_at(self.seed, at_ms))
 
     def _value(self, mg_dl: float) -> Value:
         if mg_dl < self.lower:
