@@ -159,7 +159,7 @@ def entry_of(definition: Json, endpoints: Mapping[str, Json]) -> Entry:
             addresses[kind] = str(endpoint["address"]).split("/.well-known/")[0].rstrip("/")
     numbers = [str(one.get("value")) for one in definition.get("identifier") or () if one.get("system") == HIIS_ID]
     names = [str(one.get("name")) for one in definition.get("deviceName") or ()]
-    linked = (_id_of(reference) for link in _extensions(definition, DEVICE_LINK) for reference in _deep(link))
+    linked = (_id_of(reference) for link in _extensions(definition, DEVICE_LINK) for reference in _all_references(link))
     return Entry(
         definition_id=str(definition["id"]),
         hiis_id=next(iter(numbers), ""),
@@ -167,7 +167,7 @@ def entry_of(definition: Json, endpoints: Mapping[str, Json]) -> Entry:
         manufacturer=_manufacturer(definition),
         fhir_base=addresses.get(FHIR, ""),
         issuer=addresses.get(AUTHORIZATION, ""),
-        mivs={next(iter(_parts(one, "mivSet")), ""): _terms(one) for one in _extensions(definition, MIV_SET)},
+        mivs={next(iter(_references(one, "mivSet")), ""): _terms(one) for one in _extensions(definition, MIV_SET)},
         devices=frozenset(linked),
     )
 
@@ -206,7 +206,7 @@ def _manufacturer(definition: Json) -> str:
 def _miv_references(device: Json) -> Iterator[str]:
     """gematik's examples lead from the MIV set of a device to its recorder."""
     for one in _extensions(device, MIV_SET):
-        yield from _parts(one, "mivSet")
+        yield from _references(one, "mivSet")
 
 
 def _terms(miv_set: Json) -> Terms:
@@ -228,18 +228,16 @@ def _extensions(element: Json, url: str) -> list[Json]:
 
 
 def _references(element: Json, url: str) -> Iterable[str]:
+    """Of the extensions with this URL, or of the parts of a complex extension with this name; "" for one without."""
     return [str((one.get("valueReference") or {}).get("reference") or "") for one in _extensions(element, url)]
 
 
-_parts = _references  # the same of a part of a complex extension
-
-
-def _deep(element: Json) -> Iterator[str]:
+def _all_references(element: Json) -> Iterator[str]:
     """All references within."""
     if "valueReference" in element:
         yield str(element["valueReference"].get("reference") or "")
     for one in element.get("extension") or ():
-        yield from _deep(one)
+        yield from _all_references(one)
 
 
 def _id_of(reference: Any) -> str:

@@ -179,8 +179,9 @@ _PAGE = """<!doctype html>
 """
 
 
+HOME = Words("Zu meinen Daten", "To my data")
 LANGUAGE_COOKIE = "__Host-language"
-LANGUAGES = ("de", "en")
+LANGUAGES = {"de": "Deutsch", "en": "English"}
 
 
 def chosen_language(scope: Scope) -> str | None:
@@ -288,7 +289,7 @@ def error_page(scope: Scope, status: int, problem: str, headers: dict[str, str] 
         advice=advice,
         stylesheet=STYLESHEET,
         colours=f'<link rel="stylesheet" href="{operator.colours}">\n' if operator.colours else "",
-        home="To my data" if lang == "en" else "Zu meinen Daten",
+        home=HOME.said(lang),
         switch=_switch(scope, lang),
         operator=_footer(operator, lang),
     )
@@ -301,5 +302,5 @@ def _switch(scope: Scope, lang: str) -> str:
     """To the same page without what was asked of it: the query may be anybody's. After a form there is none."""
     if scope.get("method") not in ("GET", "HEAD"):
         return ""
-    other, name = other_language(lang), "Deutsch" if lang == "en" else "English"
-    return f'<p><a href="?lang={other}" lang="{other}" hreflang="{other}">{name}</a></p>'
+    other = other_language(lang)
+    return f'<p><a href="?lang={other}" lang="{other}" hreflang="{other}">{LANGUAGES[other]}</a></p>'
