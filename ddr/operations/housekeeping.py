@@ -56,7 +56,8 @@ async def one_round(core: Core) -> None:
     async with _alone(core.pool) as alone:
         if alone:
             for name in steps(core, core.clock()):
-                await core.jobs.attempt(f"housekeeping-{name}", steps(core, core.clock())[name])
+                step = steps(core, core.clock())[name]  # anew, with the time of its own begin
+                await core.jobs.attempt(f"housekeeping-{name}", step)
 
 
 def steps(core: Core, now_ms: int) -> dict[str, Step]:
