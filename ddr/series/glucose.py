@@ -47,7 +47,7 @@ class Scale:
 
     @classmethod
     def of_row(cls, row: Mapping[str, Any]) -> Scale:
-        """From the columns of a sensor."""
+        """The scale of a sensor, from a row with its columns."""
         return cls.of(row["unit"], row["decimals"], row["lower_limit"], row["upper_limit"])
 
     @property
@@ -56,7 +56,7 @@ class Scale:
         return (MG_PER_MMOL if self.unit == "mmol/L" else 1) * Fraction(1, 10**self.decimals)
 
     def number(self, raw: int) -> int:
-        """The raw value to calculate with."""
+        """The number to calculate with: for LOW and HIGH one just beyond the limits, else the raw value."""
         return self.low if raw == LOW else self.high if raw == HIGH else raw
 
     def limits(self) -> tuple[int, ...]:

@@ -35,7 +35,7 @@ class Part:
 
     @cached_property
     def times(self) -> Sequence[int]:
-        """When the readings were measured."""
+        """The times (ms) of the readings that count."""
         return [time for time, _ in readings(self.row)] if self.picked is None else self.picked
 
 

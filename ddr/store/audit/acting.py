@@ -31,7 +31,7 @@ class Acting:
 
     @property
     def detail(self) -> dict[str, str]:
-        """What the trail keeps of it."""
+        """The part of an entry's `detail` that says it; see `detail_of`."""
         return detail_of(self.role, self.representation_id)
 
 

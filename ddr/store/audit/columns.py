@@ -17,7 +17,7 @@ def folded(values: Iterable[int]) -> list[int]:
 
 
 def unfolded(values: Iterable[int]) -> list[int]:
-    """What `folded` was made of."""
+    """The inverse of `folded`."""
     return [value >> 1 if not value & 1 else ~(value >> 1) for value in values]
 
 

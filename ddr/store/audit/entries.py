@@ -66,7 +66,7 @@ async def matching(conn: Connection, wanted: Row, after_no: int, count: int) -> 
 
 
 def fits(entry: Entry, wanted: Row) -> bool:
-    """What `matching` asks for, of one entry."""
+    """True for an entry that `matching` finds with these conditions."""
     from_ms, until_ms, client_id, pairing_id, event = (wanted[name] for name in WANTED)
     return (
         (from_ms is None or entry.at_ms >= from_ms)

@@ -45,7 +45,7 @@ class Pack(NamedTuple):
 
     @property
     def month(self) -> int:
-        """Whose words it refers to."""
+        """The month whose dictionary of words it refers to."""
         return month_of(self.day)
 
 
@@ -212,7 +212,7 @@ async def long(pool: asyncpg.Pool) -> AsyncIterator[asyncpg.Connection]:
 
 
 async def add(conn: asyncpg.Connection, rows: Iterable[PackedRow]) -> None:
-    """More rows of the pack in hand."""
+    """Store more packed rows, within the transaction that packs them."""
     await conn.copy_records_to_table("audit_packed", records=rows, columns=PackedRow._fields)
 
 

@@ -50,7 +50,7 @@ class Request:
 
     @property
     def counted(self) -> list[Permit]:
-        """Towards whose Grace-Periods it counts."""
+        """The permits that have a Grace-Period: the request counts towards it."""
         return [permit for permit in self.permits if permit.grace_ms is not None]
 
 

@@ -126,11 +126,11 @@ class GraceClaims:
         self._left: deque[Claim] = deque(maxlen=MOST)  # to be taken back once the database is there
 
     def begin(self, claim: Claim) -> None:
-        """It is being answered."""
+        """Note that a request with this claim is being answered."""
         self._open.add(claim)
 
     def answered(self, claim: Claim) -> None:
-        """The answer was sent: to be confirmed."""
+        """Note that the answer was sent; `flush` confirms the claim."""
         self._open.discard(claim)
         self._waiting.extend((claim.patient_id, claim.pairing_no, url) for url in claim.urls)
 

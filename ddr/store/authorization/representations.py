@@ -22,7 +22,7 @@ from ddr.store.database.rights import Moment, in_force
 
 
 class Relation(StrEnum):
-    """As what somebody acts for a patient."""
+    """What a representative is to the patient."""
 
     PARENT = "parent"
     GUARDIAN = "guardian"
@@ -33,7 +33,7 @@ UNTIL_MAJORITY = frozenset({Relation.PARENT, Relation.GUARDIAN})
 
 
 class SetBy(StrEnum):
-    """Who says that somebody is represented."""
+    """Who set a representation up."""
 
     OPERATOR = "operator"
     PROVIDER = "provider"

@@ -54,14 +54,14 @@ class Left(NamedTuple):
 
 
 async def awaits(pool: asyncpg.Pool, login_id: UUID, moment: Moment) -> Awaits:
-    """What waits for this login."""
+    """Whether a choice, or a review of what others left, waits for who has logged in."""
     row = await pool.fetchrow(_AWAITS, login_id, moment.now_ms, moment.of_age_born_by)
     review = row["review"] or (row["over"] and bool(await _apps(pool, login_id, moment)))
     return Awaits(row["choice"], review)
 
 
 async def left(conn: Connection, patient_id: UUID, moment: Moment) -> Left:
-    """What there is to decide about."""
+    """The pairings and apps that representatives left, for the patient to keep or end."""
     pairings = await conn.fetch(_PAIRINGS, patient_id, moment.now_ms, moment.of_age_born_by)
     return Left(pairings, await _apps(conn, patient_id, moment))
 

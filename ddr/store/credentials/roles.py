@@ -30,5 +30,5 @@ class Role(NamedTuple):
 
 
 async def roles(pool: asyncpg.Pool) -> list[Role]:
-    """All of them."""
+    """All such roles, by name."""
     return [Role(*row) for row in await pool.fetch(_ROLES)]

@@ -93,7 +93,7 @@ def _row(shape: Shape, texts: Sequence[str | None]) -> Row:
 
 
 def _numbers(text: str) -> list[int | None]:
-    """An array of integers."""
+    """The text of an array of integers, as `{1,NULL}`, read."""
     return [None if one == "NULL" else int(one) for one in text[1:-1].split(",")] if text != "{}" else []
 
 

@@ -58,7 +58,7 @@ class PooledConnection(ServerConnection):
 
 
 class PooledBackgroundConnection(PooledConnection):
-    """The same for work without a request."""
+    """As PooledConnection, with the limits of work that no request waits for."""
 
     __slots__ = ()
     limits = BACKGROUND

@@ -7,7 +7,7 @@ from enum import IntEnum, unique
 
 @unique
 class Lock(IntEnum):
-    """What one process at a time does."""
+    """The number of an advisory lock, by what only one process at a time does."""
 
     MIGRATION = 0x4444_5201
     SIGNING_KEYS = 0x4444_5202

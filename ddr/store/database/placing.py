@@ -14,7 +14,7 @@ PATIENT = "patient_id"
 
 @unique
 class Where(StrEnum):
-    """What becomes of a table."""
+    """Where the rows of a table are when patients are spread over servers."""
 
     PATIENT = "by patient"  # all tables of a patient on one server: they are colocated
     KEY = "by its own key"  # a directory: found before the patient is known

@@ -53,10 +53,10 @@ class Beside(Protocol):
     """Something with connections of its own that ends with a pool."""
 
     async def close(self) -> None:
-        """Once what is asked is answered."""
+        """End once the statements under way are answered."""
 
     def terminate(self) -> None:
-        """At once."""
+        """End at once, statements under way or not."""
 
 
 class Pool(asyncpg.Pool):  # type: ignore[misc]

@@ -139,7 +139,7 @@ async def _check(conn: asyncpg.Connection | asyncpg.Pool) -> None:
 
 
 async def _servers(conn: asyncpg.Connection | asyncpg.Pool) -> list[str]:
-    """What servers lack."""
+    """What each server lacks to have tables moved, one line for each; [] when nothing."""
     found = [f"server {row['server']} is not active: citus_activate_node" for row in await conn.fetch(_IDLE)]
     found += [f"server {row['server']} does not reach {row['other']}" for row in await conn.fetch(_APART)]
     for row in await conn.fetch(_ABLE):

@@ -91,12 +91,12 @@ class Replica:
         return True
 
     def close(self) -> None:
-        """Give its connections up."""
+        """End its connections at once."""
         if self._pool is not None:
             self._pool.terminate()
 
     def _say(self, why: str | None) -> None:
-        """A change is a line in the log."""
+        """Log whether the replica is used, and `why` not, when that has changed."""
         if why == self._told:
             return
         self._told = why

@@ -40,7 +40,7 @@ class Standing:
         self.reasons: dict[str, str] = {}  # of what is refused
 
     def use(self, host: Host | None) -> None:
-        """It is the one that is written to."""
+        """Note that statements go to this server; another one that was in use is left."""
         for other, state in self.states.items():
             if state is State.IN_USE and other != label(host):
                 self.states[other] = State.LEFT
@@ -48,17 +48,17 @@ class Standing:
             log.info("database.host_in_use", extra={"host": label(host)})
 
     def standby(self, host: Host | None) -> None:
-        """It is read-only because it follows another one."""
+        """Note that a server is read-only because it follows another one."""
         if self._changed(host, State.STANDBY):
             log.info("database.host_standby", extra={"host": label(host)})
 
     def away(self, host: Host | None, error: BaseException) -> None:
-        """It does not answer, or not as it should."""
+        """Note that a server does not answer, or not as it should."""
         if self._changed(host, State.AWAY) and self._several:
             log.warning("database.host_away", extra={"host": label(host), "error": type(error).__name__})
 
     def refuse(self, host: Host | None, reason: str) -> None:
-        """It answers, and must not be used."""
+        """Note that a server answers and must not be used."""
         told = self.reasons.get(label(host))
         self._changed(host, State.REFUSED)
         self.reasons[label(host)] = reason

@@ -139,7 +139,7 @@ class Ways:
         await asyncio.gather(*(pool.close() for pool in self.pools.values()))
 
     def terminate(self) -> None:
-        """As a pool's."""
+        """End all pools at once, and what watches them."""
         for task in self._tasks.values():
             task.cancel()
         for pool in self.pools.values():

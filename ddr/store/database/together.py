@@ -159,7 +159,7 @@ class Line(Generic[Item, Result]):
                     one.done.set_result(result)
 
     def _leave(self, one: _Waiting[Item, Result], found: Result | _Turn | None) -> None:
-        """Nobody waits for it any more."""
+        """Pass on what was `found` for one who waits no more: the turn, or the result to its `forsaken`."""
         if isinstance(found, _Turn):
             self._next(found)
         elif found is not None and one.forsaken is not None:

@@ -26,7 +26,7 @@ class AlreadyKnown(Exception):
 
 
 class Ambiguous(Exception):
-    """Two certificates are called so."""
+    """Two certificates have this name, which says not which one is meant."""
 
 
 @dataclass(frozen=True)
@@ -126,6 +126,6 @@ class Anchors:
         self.certificates: frozenset[bytes] = frozenset()
 
     async def refresh(self, pool: asyncpg.Pool) -> None:
-        """Read them."""
+        """Read those in force again."""
         rows = await pool.fetch("SELECT certificate FROM gateway_certificate WHERE revoked_ms IS NULL")
         self.certificates = frozenset(row["certificate"] for row in rows)

@@ -141,7 +141,7 @@ async def stand(
 
 
 def _span(times: Iterable[int]) -> tuple[int, int]:
-    """The first and the last."""
+    """The first and the last of some instants."""
     known = list(times)
     return min(known), max(known)
 

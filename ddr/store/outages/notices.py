@@ -91,7 +91,7 @@ class Notices:
         self.words: Mapping[str, Newest] = {}
 
     async def read(self, pool: asyncpg.Pool, now_ms: int) -> None:
-        """Learn of new and changed ones."""
+        """Read all notices that are not too old again."""
         self.known = tuple(await recent(pool, now_ms - KEPT_MS))
 
     def closing(self, function: str, now_ms: int) -> tuple[Notice, int] | None:
@@ -145,7 +145,7 @@ async def recent(pool: asyncpg.Pool | asyncpg.Connection, since_ms: int) -> list
 
 
 async def add(pool: asyncpg.Pool | asyncpg.Connection, notice: Notice) -> None:
-    """Store a new one."""
+    """Store a new notice."""
     names = [field.name for field in fields(Notice)]
     places = ", ".join(f"${number}" for number in range(1, len(names) + 1))
     await pool.execute(
@@ -169,13 +169,13 @@ async def add_once(pool: asyncpg.Pool, notice: Notice, check: Callable[[], None]
 
 
 async def find(pool: asyncpg.Pool, name: str) -> Notice | None:
-    """The one of this name."""
+    """The notice of this name, None when there is none."""
     found = await named(pool, [name])
     return found[0] if found else None
 
 
 async def named(pool: asyncpg.Pool, names: Collection[str]) -> list[Notice]:
-    """Those of these names, at any age."""
+    """The notices of these names, however old."""
     rows = await pool.fetch(
         f"SELECT {_COLUMNS} FROM outage_notice WHERE notice = ANY ($1::text[])",  # noqa: S608
         list(names),

@@ -20,7 +20,7 @@ MOST_LOSSES = 20  # of one number that are known
 
 
 def _without(losses: str, run: str) -> str:
-    """SQL: those of other processes."""
+    """SQL: the array `losses` without those of the process `run`."""
     others = f"one ->> 'run' IS DISTINCT FROM {run}::text"
     return f"(SELECT coalesce(jsonb_agg(one), '[]') FROM jsonb_array_elements({losses}) one WHERE {others})"  # noqa: S608
 
@@ -45,7 +45,7 @@ SELECT seen_ms FROM before
 
 @dataclass(frozen=True)
 class Report:
-    """The last word of one worker."""
+    """What one worker reported last."""
 
     host: str
     worker: int
@@ -109,7 +109,7 @@ async def lost_around(pool: asyncpg.Pool, at_ms: int, now_ms: int) -> bool:
 
 
 async def read(pool: asyncpg.Pool) -> list[Report]:
-    """The last words of all workers."""
+    """The last report of each worker."""
     rows = await pool.fetch("SELECT host, worker, seen_ms, gone, troubles FROM worker_report ORDER BY host, worker")
     return [Report(**dict(row)) for row in rows]
 

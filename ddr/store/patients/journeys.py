@@ -25,7 +25,7 @@ class Journey:
 
 
 async def begin(pool: asyncpg.Pool, cookie: str, journey: Journey) -> None:
-    """Expect this browser back."""
+    """Keep a journey until its browser, known by the cookie, comes back from the login."""
     await pool.execute(
         """
         INSERT INTO login_journey

@@ -155,7 +155,7 @@ async def still_agree(pool: asyncpg.Pool, export_id: UUID, people: int, moment: 
 
 
 class _NotNow(Exception):
-    """What was written down does not hold."""
+    """Raised to roll back what must not be stored."""
 
 
 def _said(approval: Approval) -> tuple[object, ...]:

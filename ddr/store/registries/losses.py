@@ -28,7 +28,7 @@ class Loss:
 
     @property
     def key(self) -> tuple[str, str]:
-        """What is lost."""
+        """Client id, and the ValueSet or WHOLE."""
         return self.client_id, self.valueset
 
 
@@ -47,7 +47,7 @@ _READ_LOCKED = f"{_READ} FOR UPDATE"
 
 
 async def in_use(connection: Connection) -> dict[str, Use]:
-    """DiGA with living pairings by client id."""
+    """Client id of each DiGA with living pairings → how much it is used."""
     rows = await connection.fetch(
         """
         SELECT p.client_id, count(DISTINCT (p.patient_id, p.pairing_no)) AS pairings,

@@ -53,7 +53,7 @@ class Conditions:
     parameters: Parameters
 
     def all_of(self, resource_type: str, filters: Sequence[Filter], has: Sequence[Has] = ()) -> str:
-        """The condition that every filter holds."""
+        """SQL: the condition that all these filters hold."""
         parts = [self._any(resource_type, item) for item in filters] + [self._has(resource_type, item) for item in has]
         return " AND ".join(parts) or "true"
 
@@ -86,7 +86,7 @@ class Conditions:
         return f"(o.kind, o.no) IN (SELECT {pointer} FROM {TABLES[item.source]} o WHERE {inner})"
 
     def _columns(self, resource_type: str, name: str) -> Sequence[str]:
-        """What a sort key stands for."""
+        """SQL: the columns to sort by for a sort key."""
         match resource_type, name:
             case _, "_id":
                 return _NUMBER

@@ -50,7 +50,7 @@ class View:
     opened_ms: int = 0  # when the pairing was last let see more: all Devices and DeviceMetrics are as new
 
     def parameters(self) -> list[Any]:
-        """The values of $1 to $9."""
+        """The values of $1 to $9 in each of the sources."""
         return [
             self.patient_id,
             [term.valueset for term in self.terms],
