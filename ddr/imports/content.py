@@ -205,17 +205,14 @@ Columns = Mapping[str, Sequence[str]]  # meaning → how the title of its column
 class Table:
     """Rows below a heading, whose cells are asked for by what they mean."""
 
-    def __init__(
-        self,
-        columns: Mapping[str, int],
-        heading: Sequence[str],
-        rows: Sequence[Row],
-        separator: str = ",",
-        names: Columns | None = None,
-        last: Row | None = None,
-    ) -> None:
-        self._columns, self._heading, self.rows, self._separator = columns, heading, rows, separator
-        self._names, self._last = names or {}, last
+    def __init__(self, content: Content, at: int, end: int, columns: Mapping[str, int], names: Columns) -> None:
+        """The heading is in row `at`; `end` is behind the last row. `columns` has the places by meaning."""
+        self.rows = content.rows[at + 1 : end]
+        self._heading = content.rows[at].cells
+        self._columns = columns
+        self._names = names
+        self._separator = content.separator
+        self._cut_off = content.cut_off
 
     def __contains__(self, meaning: str) -> bool:
         return meaning in self._columns
@@ -265,7 +262,7 @@ class Table:
 
     def ends_in(self, row: Row) -> bool:
         """True for a row in which the file breaks off: what stands there as 12 may have been 123."""
-        return row is self._last and len(row.cells) < len(self._heading)
+        return row is self._cut_off and len(row.cells) < len(self._heading)
 
     def cells(self, meanings: Sequence[str]) -> Iterator[list[str]]:
         """The texts in these columns, row by row: `cell` of each, for files of hundreds of thousands of rows."""
@@ -284,16 +281,16 @@ def tables(content: Content, columns: Columns, needed: Callable[[Mapping[str, in
     """Every table of a file whose heading has what is `needed`; a table ends where the next heading begins, also that
     of a table of something else (weights behind blood pressures), whose numbers stand in the same columns."""
     rows = content.rows
-    heads: list[tuple[int, dict[str, int] | None]] = []
+    heads: list[tuple[int, dict[str, int] | None]] = []  # the row, and the places by meaning; None: of something else
     for at, titles in content.headings:
         if needed(found := _found(titles, columns)):
             heads.append((at, found))
         elif heads and (above := heads[-1][1]) is not None and _is_title(rows[at].cells, above, columns):
             heads.append((at, None))
-    for number, (at, of_ours) in enumerate(heads):
-        end = heads[number + 1][0] if number + 1 < len(heads) else len(rows)
-        if of_ours is not None:
-            yield Table(of_ours, rows[at].cells, rows[at + 1 : end], content.separator, columns, content.cut_off)
+    ends = [*(at for at, _ in heads[1:]), len(rows)]
+    for (at, places), end in zip(heads, ends, strict=False):  # without heads there is an end
+        if places is not None:
+            yield Table(content, at, end, places, columns)
 
 
 def _is_title(cells: Sequence[str], above: Mapping[str, int], columns: Columns) -> bool:
