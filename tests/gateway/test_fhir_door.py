@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from ddr.aside import LARGE_ITEMS
+from ddr.fhir.instants import parse_instant
 from ddr.fhir.negotiation import Format
 from ddr.fhir.references import ABSENT
 from ddr.fhir.representation import render
@@ -19,6 +20,7 @@ from ddr.http.core import Core
 from ddr.series.packing import ERROR, HIGH, LOW, decode_values
 from ddr.store.database.digest import sha256
 from ddr.store.gateways import tokens as gateway_tokens
+from ddr.store.series.start import move_start
 from tests.gateway import samples
 from tests.gateway.conftest import METER as OWN
 from tests.gateway.conftest import Client, put_sensor
@@ -614,6 +616,30 @@ async def test_a_state_from_before_the_start_may_become_known_after_it(client: C
     (sensor,) = (await client.get(f"/devices/{device_['key']}/sensors")).json()["sensors"]
     found = (await client.get(f"/devices/{device_['key']}/sensors/{sensor['key']}/calibrations")).json()["calibrations"]
     assert [(event["state"], event["time"]) for event in found] == [("calibrated", "2026-11-19T07:55:00Z")]
+
+
+@pytest.mark.parametrize("told", [True, False])
+async def test_a_state_that_a_moved_start_left_behind_is_mended_with_the_next_bundle(
+    core: Core, client: Client, patient_id: uuid.UUID, told: bool
+) -> None:
+    """Earlier versions moved the start alone."""
+    states = [
+        {"state": "not-calibrated", "time": "2026-11-22T07:00:00Z"},
+        {"state": "calibrated", "time": "2026-11-22T08:00:00Z"},
+    ][0 if told else 1 :]
+    sent = bundle((CGM, cgm()), (METRIC, metric(calibration=states)), series())
+    await taken(client, sent)
+    async with core.pool.acquire() as conn, conn.transaction():
+        before_ms = parse_instant("2026-11-22T07:30:00Z")
+        (number,) = await conn.fetchrow("SELECT sensor_no FROM sensor WHERE patient_id = $1", patient_id)
+        await move_start(conn, patient_id, number, before_ms, core.clock(), 0, 0)
+    for _ in range(2):
+        assert statuses(await taken(client, sent)) == ["200"] * 3
+        (device_,) = (await client.get("/devices")).json()["devices"]
+        (sensor,) = (await client.get(f"/devices/{device_['key']}/sensors")).json()["sensors"]
+        path = f"/devices/{device_['key']}/sensors/{sensor['key']}/calibrations"
+        found = (await client.get(path)).json()["calibrations"]
+        assert [event["state"] for event in found] == ["not-calibrated" if told else "unspecified", "calibrated"]
 
 
 @pytest.mark.parametrize("kind", ["batch", "transaction"])

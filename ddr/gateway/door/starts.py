@@ -69,17 +69,22 @@ async def restate(core: Core, patient_id: UUID, sensor: Row, events: Sequence[Js
     async with writing(core, patient_id) as (conn, now):
         row = await store.sensor_state(conn, patient_id, sensor["device_key"], sensor["sensor_key"])
         if row is not None and (first := _learnt(row, events)) is not None:
-            await begin_with(core, conn, row, row["started_ms"], first, (), now)
+            known = row["registration"]["calibration"]
+            await begin_with(core, conn, row, row["started_ms"], first, [known] if "time" in known else [], now)
 
 
 def _learnt(sensor: Row, events: Sequence[Json]) -> Json | None:
-    """The state at its start by `events`, None where they say no later one than what is known."""
-    known = sensor["registration"]["calibration"]
+    """The state at its start by `events`, None where they say no later one than what is known.
+
+    What is known may be later than a start that has moved back: earlier versions left it so.
+    """
+    known, started_ms = sensor["registration"]["calibration"], sensor["started_ms"]
     if known is None:
         return None
-    known_ms, started_ms = metrics.time_of(known), sensor["started_ms"]
-    found = metrics.readable([event for event in events if known_ms < metrics.time_of(event) <= started_ms])
-    return found[-1] if found else None
+    astray = metrics.time_of(known) > started_ms
+    since_ms = -1 if astray else metrics.time_of(known)
+    found = metrics.readable([event for event in events if since_ms < metrics.time_of(event) <= started_ms])
+    return found[-1] if found else {"state": "unspecified"} if astray else None
 
 
 async def _begin(
