@@ -219,6 +219,19 @@ async def test_another_cluster_is_none(own: Settings, pool: Pool, tmp_path: Path
         other.dispose()
 
 
+async def test_another_database_of_the_cluster_is_none(
+    pair: Pair, own: Settings, pool: Pool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Which may be another recorder's."""
+    elsewhere = pair.standby.url.replace("@/postgres?", "@/template1?")
+    replica = Replica(replace(own, database_replica_url=elsewhere))
+    await replica.look(pool)
+    assert await replica.instead_of(pool) is pool
+    assert [record.__dict__["reason"] for record in caplog.records if record.msg == "database.replica_away"] == [
+        "names another database than database_url"
+    ]
+
+
 async def test_nor_is_the_primary_itself(own: Settings, pool: Pool) -> None:
     """Or a standby that was promoted: it would go its own way."""
     replica = Replica(replace(own, database_replica_url=own.database_url, database_replica_milliseconds=50))

@@ -21,6 +21,7 @@ from ddr.store.database.servers import Servers
 REST_SECONDS = 2.0  # after it did not answer
 STEP_SECONDS = 0.01  # between two looks at how far it is
 
+_DATABASE = "SELECT oid FROM pg_database WHERE datname = current_database()"  # the same on both
 _WRITTEN = "SELECT pg_current_wal_flush_lsn()::text"
 # One that follows nobody any more would show for ever what was.
 _HAS_IT = """
@@ -48,18 +49,27 @@ class Replica:
             raise StoreError("database_replica_url: must name one server")
 
     async def look(self, primary: Pool) -> None:
-        """Connect to it if it can be reached and is of the same cluster; does nothing while it is connected."""
+        """Connect to it if it can be reached and is the same database; does nothing while it is connected."""
         if self._pool is not None:
             return
         lineage = Lineage()
         lineage.system = primary.servers.lineage.system
         try:
             servers = Servers(self._url, lineage, self._schema)
-            self._pool = await opened(servers, self._size, self._limits, self._cache)
+            pool = await opened(servers, self._size, self._limits, self._cache)
         except StoreError as error:
             self._say(str(error))
+            return
+        try:
+            same = await pool.fetchval(_DATABASE) == await primary.fetchval(_DATABASE)
+            why = None if same else "names another database than database_url"
+        except FAULTS as error:
+            why = type(error).__name__
+        if why is None:
+            self._pool = pool
         else:
-            self._say(None)
+            pool.terminate()
+        self._say(why)
 
     async def instead_of(self, primary: Pool) -> Pool:
         """Its pool, when it has within the time for it what the primary has now; else `primary`.
