@@ -78,6 +78,18 @@ async def test_the_sheet_for_the_practice(site: Site, window: Window) -> None:
         await page.pdf(path=Path(folder) / "data.pdf", prefer_css_page_size=True)
 
 
+async def test_a_long_table_fills_its_sheets(site: Site, window: Window) -> None:
+    """It begins below its heading, which had a sheet to itself, and breaks between rows."""
+    body, page = Body(site.core, site.patient.patient_id), window.page
+    device_no = await body.device("Pulsar")
+    for hour in range(45):
+        await meter(body, MIDNIGHT - hour * HOUR, 112, device_no=device_no)
+    await log_in(page, site)
+    await page.goto(f"{site.base}/me/data/values")
+    printed = await page.pdf(prefer_css_page_size=True)
+    assert len(re.findall(rb"/Type\s*/Page\b", printed)) == 2
+
+
 async def test_accesses_on_paper_have_all_their_times(site: Site, window: Window, clock: Clock) -> None:
     """What the page keeps behind a click cannot be pressed there."""
     page = window.page
