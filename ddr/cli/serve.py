@@ -46,6 +46,7 @@ from ddr.store.database.functions_there import FUNCTIONS
 from ddr.store.database.limits import BACKGROUND
 from ddr.store.database.migrate import migrate_database
 from ddr.store.database.pool import open_pool
+from ddr.store.database.replica import check_replica
 from ddr.store.database.sealing import check_keys
 from ddr.store.database.secrets import load_secrets
 from ddr.tls import bsi
@@ -117,6 +118,7 @@ def checked(environ: Mapping[str, str] | None = None) -> Settings:
     """The settings, of our environment if not of another, found fit for a start. Raises errors for the operator."""
     settings = load_settings(environ)
     check_keys(settings)
+    check_replica(settings)
     check_retention(settings, load_catalog(settings.miv_packages, settings.miv))
     public_context(settings.server_cert, settings.server_key)
     return settings

@@ -179,6 +179,7 @@ def test_who_was_killed_is_known_as_lost_and_who_was_exchanged_is_not(
     ("content", "reason"),
     [
         ("mantenance = 1\n", "is maintenance meant?"),
+        ('database_replica_url = "postgresql://ddr@a,b/x"\n', "database_replica_url: must name one server"),
         ('journal_dir = "/dev/null/ends"\n', "journal_dir /dev/null/ends: Not a directory"),  # as at a start
     ],
 )

@@ -44,7 +44,9 @@ class Worker:
         return cls(settings)
 
     async def started(self) -> bool:
-        await self.ready.wait()
+        for event in asyncio.as_completed([self.ready.wait(), self.ended.wait()]):
+            await event
+            break
         return not self.ended.is_set()
 
     def tell(self, line: bytes) -> None:
@@ -155,6 +157,24 @@ async def test_a_reload_that_fails_half_way_leaves_no_worker_with_its_settings(
             await Worker.every[2].ended.wait()
         assert all(slot.worker.settings is settings for slot in own._slots)
         assert len(Worker.every) == 6, "who kept them is left alone"
+
+
+async def test_a_reload_whose_worker_only_waits_gives_way_to_the_next_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Before: settings with which nobody ever serves could only be mended by a new start."""
+    monkeypatch.setattr(supervisor, "START_SECONDS", 0.1)
+    settings, pauses = Settings(server_cert=tmp_path / "no", server_key=tmp_path / "no", workers=1), Pauses()
+    async with supervised(settings, pauses, monkeypatch) as own:
+        (await spawned(1)).ready.set()
+        own.reload()
+        waiting = await spawned(2)
+        own.reload()
+        (await spawned(3)).ready.set()
+        async with asyncio.timeout(60):
+            await Worker.every[0].ended.wait()
+        assert waiting.ended.is_set() and own._slots[0].worker.ready is Worker.every[2].ready
+    assert "serve.reload_failed" not in caplog.messages
 
 
 @pytest.mark.parametrize("dies", [True, False])

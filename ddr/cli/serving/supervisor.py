@@ -22,6 +22,7 @@ from ddr.tls.follow import LOOK_SECONDS
 from ddr.tls.pair import PairFiles
 
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 5.0
+START_SECONDS = 15.0  # what a worker may take to serve, before another reload counts for more
 STEADY_SECONDS = 10  # a worker that served this long starts again without a pause
 
 T = TypeVar("T")
@@ -171,13 +172,25 @@ class Supervisor:
             if slot.worker.settings is self._settings:
                 continue
             successor = await self._spawn(slot.number)
-            if successor is None or not await successor.started():
-                log.error("serve.reload_failed", extra={"worker": slot.number})
+            if successor is None or not await self._serves(successor):
+                if not self._reloading.is_set():
+                    log.error("serve.reload_failed", extra={"worker": slot.number})
                 return False
             async with slot.changing:
                 former, slot.worker = slot.worker, successor
             await former.end()
         return True
+
+    async def _serves(self, successor: WorkerProcess) -> bool:
+        """Whether it does. One that still does not when it had its time, and another reload is asked for, is ended: it
+        may wait for what only other settings bring."""
+        started, asked = asyncio.create_task(successor.started()), asyncio.create_task(self._reloading.wait())
+        await asyncio.wait((started,), timeout=START_SECONDS)
+        await asyncio.wait((started, asked), return_when=asyncio.FIRST_COMPLETED)
+        asked.cancel()
+        if not started.done():
+            await successor.end()
+        return await started
 
     async def _follow_files(self) -> None:
         """Know the certificate and key that are in force: what is in their files may be no good when a worker dies."""

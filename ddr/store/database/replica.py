@@ -31,6 +31,14 @@ SELECT pg_is_in_recovery() AND EXISTS (SELECT FROM pg_stat_wal_receiver)
 log = logging.getLogger(__name__)
 
 
+def check_replica(settings: Settings) -> None:
+    """Raises StoreError when the setting `database_replica_url` cannot be one."""
+    if url := settings.database_replica_url:
+        check_url(url, "database_replica_url")
+        if len(hosts(url)) > 1:
+            raise StoreError("database_replica_url: must name one server")
+
+
 class Replica:
     """The server of `database_replica_url`; without connections until `look` has found it."""
 
@@ -44,9 +52,7 @@ class Replica:
         self._told: str | None = ""  # why it cannot be used, as the log says; None: it can
         self.reads = 0  # that it was asked for and answered
         self.passed_over = 0  # that the primary answered in its place
-        check_url(self._url, "database_replica_url")
-        if len(hosts(self._url)) > 1:
-            raise StoreError("database_replica_url: must name one server")
+        check_replica(settings)
 
     async def look(self, primary: Pool) -> None:
         """Connect to it if it can be reached and is the same database; does nothing while it is connected."""
