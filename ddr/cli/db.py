@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from ddr.cli.arguments import number
 from ddr.cli.ending import waking
-from ddr.cli.operator import told_by_database
+from ddr.cli.operator import database_faults_in_one_line
 from ddr.settings import Settings
 from ddr.settings_sources import load_settings
 from ddr.store.database.distribute import SHARDS, NoEngine, Step, distribute, plan
@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
 
     A plan changes nothing, and `rebalance` nothing of the schema.
     """
-    with database(load_settings()) as settings, told_by_database():
+    with database(load_settings()) as settings, database_faults_in_one_line():
         if args.action == "migrate" or (args.action == "distribute" and not args.plan):
             applied = migrate_database(settings)
             print("\n".join(f"applied {name}" for name in applied) or "the schema is up to date")

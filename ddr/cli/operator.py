@@ -42,7 +42,7 @@ def with_database(action: Callable[[Settings, Pool], Awaitable[T]]) -> T:
             await clock.read(pool)
             return await action(settings, pool)
 
-    with database(load_settings()) as settings, told_by_database():
+    with database(load_settings()) as settings, database_faults_in_one_line():
         migrate_database(settings)
         with JOURNAL.kept_in(settings.journal_folder):
             result = waking(act(settings))
@@ -55,7 +55,7 @@ def with_database(action: Callable[[Settings, Pool], Awaitable[T]]) -> T:
 
 
 @contextmanager
-def told_by_database() -> Iterator[None]:
+def database_faults_in_one_line() -> Iterator[None]:
     """What the database refuses or breaks off in the block as one line: it went away, is a standby, is locked.
 
     Raises CommandError.

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from ddr import __version__
 from ddr.cli.errors import CommandError
-from ddr.cli.operator import told_by_database
+from ddr.cli.operator import database_faults_in_one_line
 from ddr.cli.serving import log as technical_log
 from ddr.cli.serving.recorders import Recorders
 from ddr.cli.serving.sockets import Sockets, addresses, bind
@@ -91,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
     with database(settings, share=False) as provided:
         _tell(provided)
         _migrate(provided)
-        with told_by_database():
+        with database_faults_in_one_line():
             asyncio.run(prepare(provided))
         asyncio.run(_supervise(sockets, provided, early))
     return 0
