@@ -136,6 +136,15 @@ def test_in_development_it_is_kept_in_a_private_file(settings: Settings, tmp_pat
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
+@pytest.mark.parametrize("content", [b"", b"short", b"\xdc" * 32])
+def test_a_file_that_holds_no_key_is_named(settings: Settings, tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "key-encryption.key"
+    file.write_bytes(content)
+    with pytest.raises(SettingsError, match=f"the file {file}: must be 32 bytes in base64"):
+        key_encryption_key(replace(settings, state_dir=tmp_path), make=True)
+    assert file.read_bytes() == content
+
+
 def test_it_is_on_the_disk_before_it_has_its_name(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -36,10 +36,13 @@ def key_encryption_key(settings: Settings, *, make: bool = True) -> KeyRing:
     `key_encryption_key_old`. With `make` a missing file is made; without it the database has sealed what
     a new key could not open. Raises SettingsError when it is missing, or a line is not 32 bytes in base64.
     """
-    text = settings.key_encryption_key or _kept(settings.state_dir / "key-encryption.key", make)
-    current, *others = [_decoded(line, "key_encryption_key") for line in text.split()] or [b""]
+    text, where = settings.key_encryption_key, "key_encryption_key"
+    if not text:
+        file = settings.state_dir / "key-encryption.key"
+        text, where = _kept(file, make), f"key_encryption_key: empty, and the file {file}"
+    current, *others = [_decoded(line, where) for line in text.split() or [""]]
     older = [_decoded(line, "key_encryption_key_old") for line in settings.key_encryption_key_old.split()]
-    return KeyRing(current or _decoded("", "key_encryption_key"), (*others, *older))
+    return KeyRing(current, (*others, *older))
 
 
 def check_keys(settings: Settings) -> None:
@@ -98,7 +101,7 @@ def _kept(path: Path, make: bool) -> str:
             raise SettingsError(
                 f"setting key_encryption_key: empty, and the file {path} cannot be made: {in_words(error)}"
             ) from None
-    return path.read_text("utf-8")
+    return path.read_text("utf-8-sig", "replace")
 
 
 def _make(path: Path) -> None:
