@@ -130,6 +130,7 @@ def test_an_alert_names_the_host_that_it_is_about() -> None:
     for name in OF_A_HOST:
         summed = re.search(r"\b(sum|max|min)\b", EXPRESSIONS[name])
         assert not summed or "by (instance" in EXPRESSIONS[name], name
+    assert not [expression for expression in EXPRESSIONS.values() if "by (worker" in expression]
 
 
 def test_the_first_error_of_a_worker_is_told() -> None:
