@@ -58,6 +58,25 @@ async def test_large_letters_leave_all_values_on_the_page(site: Site, window: Wi
         assert await overflow(page) == 0, path
 
 
+@pytest.mark.parametrize(
+    "window", [{"viewport": {"width": 360, "height": 740}, "bypass_csp": True}], ids=["phone"], indirect=True
+)
+async def test_letters_that_are_enlarged_alone_break_no_words(site: Site, window: Window) -> None:
+    """As by the smallest size of letters that a browser is told to use: the window is as wide as before."""
+    page = window.page
+    await fill(site)
+    await log_in(page, site)
+    await page.goto(f"{site.base}/me/data")
+    await page.add_style_tag(content=":root { font-size: 150%; }")
+    await shoot(page, "enlarged-letters")
+    card = await page.locator(".figures").bounding_box()
+    assert card
+    for name in await page.locator(".figures dt").all():
+        box = await name.bounding_box()
+        assert box and box["width"] > card["width"] / 2, await name.inner_text()
+    assert await overflow(page) == 0
+
+
 @pytest.mark.parametrize("window", NARROW.values(), ids=NARROW, indirect=True)
 async def test_large_letters_leave_all_of_the_consent_on_the_page(site: Site, window: Window) -> None:
     page = window.page
