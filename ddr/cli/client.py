@@ -10,7 +10,7 @@ from pathlib import Path
 from ddr.cli.arguments import amount, number
 from ddr.cli.clients import commands
 from ddr.cli.ending import waking
-from ddr.cli.errors import CommandError
+from ddr.cli.errors import CommandError, of_files
 from ddr.client import ClientError, ConfigError
 from ddr.client.files import FORMATS
 from ddr.client.tokens import PAIRING_ID
@@ -84,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         return waking(ACTIONS[args.action](args))
     except ssl.SSLError as error:
-        raise CommandError(f"certificate, key or CA: {error.reason or error}") from None
+        raise of_files(error) from None
     except sqlite3.Error as error:
         raise CommandError(f"{args.config.with_suffix('.sqlite')}: {error}") from None
     except (ClientError, ConfigError, ImportError) as error:

@@ -58,7 +58,7 @@ class Diga:
         context = trusting(self.ca)
         for file in (self.certificate, self.key):
             _readable(file)
-        context.load_cert_chain(self.certificate, self.key)
+        context.load_cert_chain(self.certificate, self.key, password="")  # never ask on a terminal
         return httpx.AsyncClient(verify=context, timeout=TIMEOUT, trust_env=False)
 
 

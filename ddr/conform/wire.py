@@ -155,7 +155,7 @@ class Wire:
     def _new(self, identity: Identity | None, name: str) -> httpx.Client:
         context = ssl.create_default_context(cafile=self._target.ca or None)
         if identity:
-            context.load_cert_chain(identity.certificate, identity.key)
+            context.load_cert_chain(identity.certificate, identity.key, password="")  # never ask on a terminal
         transport: httpx.BaseTransport = httpx.HTTPTransport(verify=context)
         if self._wrap:
             transport = self._wrap(transport, name)

@@ -6,6 +6,8 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
 
 from ddr.cli.main import main
 from tests.client.conftest import Backend
@@ -92,10 +94,15 @@ async def test_what_is_wrong_is_one_line_and_status_1(
     backend: Backend, token: Path, tmp_path: Path, capsys: Output
 ) -> None:
     (tmp_path / "other").write_text("x" * 130)
+    key = ec.generate_private_key(ec.SECP256R1())
+    (tmp_path / "encrypted").write_bytes(
+        key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret"))
+    )
     for files, complaint in (
         ({"refresh-token": tmp_path / "absent"}, "absent: No such file"),
         ({"key": tmp_path / "absent"}, "No such file"),
-        ({"key": tmp_path / "other"}, "certificate, key or CA"),
+        ({"key": tmp_path / "other"}, "certificate, key or CA: no valid PEM"),
+        ({"key": tmp_path / "encrypted"}, "or a key with a password"),
         ({"refresh-token": tmp_path / "other"}, "1 problem found"),
     ):
         assert await checked(backend, token, **files) == 1

@@ -20,7 +20,7 @@ from typing import Any
 import httpx
 
 from ddr.cli.ending import waking
-from ddr.cli.errors import CommandError
+from ddr.cli.errors import CommandError, of_files
 from ddr.client import ClientError, Diga, Grant, Recorder, Throttled
 from ddr.drafts import alone_in
 from ddr.reasons import in_words
@@ -96,7 +96,7 @@ def check_api(diga: Diga, tokens: Path) -> int:
             file.try_out()
             found = waking(_poll(diga, file))
     except ssl.SSLError as error:
-        raise CommandError(f"certificate, key or CA: {error.reason or error}") from None
+        raise of_files(error) from None
     except OSError as error:
         raise CommandError(in_words(error, named=True)) from None
     except UnicodeDecodeError as error:
