@@ -17,6 +17,8 @@ import pytest
 from ddr.call import CURRENT, Call
 from ddr.http.core import Core
 from ddr.http.request_log.log import PATIENCE_SECONDS, RequestLog
+from ddr.http.watch import FEW
+from ddr.operations.status.functions import DATA
 from ddr.store.audit import request_log as store
 from ddr.store.audit.trail import Event, NewEntry
 from ddr.store.database.faults import UNAVAILABLE
@@ -80,6 +82,19 @@ async def test_an_answer_that_is_withheld_is_counted_as_what_is_said_instead(bod
             CURRENT.set(call := Call())
             assert (await diga.get("Observation", authorization=f"Bearer {token}")).status_code == 503
             assert call.reason == UNAVAILABLE.code
+
+
+async def test_answers_that_are_withheld_are_failures_alone(body: Body, pair: Pair) -> None:
+    """The public status tells that nothing is answered, not that some requests fail."""
+    diga = await pair(CGM)
+
+    async def failing(*of: object) -> None:
+        raise ConnectionError
+
+    with patch.object(store, "add", failing):
+        for _ in range(FEW):
+            assert (await diga.get("Observation", authorization="Bearer none")).status_code == 503
+    assert body.core.watch.failing(body.core.clock()) == {DATA: 1}
 
 
 async def test_a_process_that_stood_still_hears_first_what_the_database_has_answered(body: Body, pair: Pair) -> None:

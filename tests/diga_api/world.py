@@ -16,6 +16,7 @@ from ddr.fhir.instants import date_time
 from ddr.http.core import Core
 from ddr.http.request_log.logged import logged
 from ddr.miv.model import Miv
+from ddr.operations.status.answers import observed, of_diga
 from ddr.scopes.diga import Diga
 from ddr.scopes.parse import Scopes
 from ddr.series.packing import encode
@@ -284,7 +285,7 @@ class Backend:
 
 def fhir_client(core: Core, certificate: bytes | None) -> httpx.AsyncClient:
     """A client of the FHIR room whose connection has proved `certificate`."""
-    app = logged(create_fhir(core), core, "diga")
+    app = logged(observed(create_fhir(core), core, of_diga), core, "diga")
     return httpx.AsyncClient(transport=httpx.ASGITransport(proved(app, certificate)), base_url="https://ddr.example")
 
 

@@ -18,7 +18,10 @@ _SUMMARY = "/fhir/Observation/$hddt-cgm-summary"
 
 
 def observed(app: ASGIApp, core: Core, function_of: Callable[[str], str | None]) -> ASGIApp:
-    """`app`, with a note for `core.watch` of each answer to a path that belongs to a function."""
+    """`app`, with a note for `core.watch` of each answer to a path that belongs to a function.
+
+    Noted when it has ended: of one that is withheld as it ends (ddr.http.exchange), what is said in its place counts.
+    """
 
     async def call(scope: Scope, receive: Receive, send: Send) -> None:
         function = function_of(scope["path"])
@@ -26,10 +29,15 @@ def observed(app: ASGIApp, core: Core, function_of: Callable[[str], str | None])
             await app(scope, receive, send)
             return
 
+        start: MutableMapping[str, Any] = {}
+
         async def noting(message: MutableMapping[str, Any]) -> None:
+            nonlocal start
             if message["type"] == "http.response.start":
-                _note(core, function, message)
+                start = message
             await send(message)
+            if message["type"] == "http.response.body" and not message.get("more_body", False):
+                _note(core, function, start)
 
         await app(scope, receive, noting)
 
