@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     load_pem_private_key,
 )
+from cryptography.x509.oid import ExtensionOID
 
 from ddr.demo.certs import Pair, authority, client_certificate, server_certificate
 from ddr.tls import pair, protocol
@@ -289,3 +290,14 @@ def test_a_server_certificate_is_not_started_with_outside_of_its_time(world: Wor
         check_usable(world.server.cert, datetime(2199, 1, 1, tzinfo=UTC))
     with pytest.raises(TlsError, match=r"it is valid from \d{4}-\d\d-\d\d on; this machine's clock says"):
         check_usable(world.server.cert, now - timedelta(days=1))
+
+
+def test_a_server_certificate_with_an_odd_name_is_started_with(world: World, tmp_path: Path) -> None:
+    """An ediPartyName, of which nobody here can read extensions."""
+    key, now, file = load_pem_private_key(world.server.key.read_bytes(), None), datetime.now(UTC), tmp_path / "odd.pem"
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    name, odd = x509.Name([]), bytes.fromhex("3007a505a1030c0178")
+    builder = x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + timedelta(days=1))
+    builder = builder.add_extension(x509.UnrecognizedExtension(ExtensionOID.SUBJECT_ALTERNATIVE_NAME, odd), False)
+    file.write_bytes(builder.sign(key, SHA256()).public_bytes(Encoding.PEM))
+    check_usable(file, now)
