@@ -168,8 +168,9 @@ class Recorder:
 
         `unshown`: the recorder says that there is more than it has shown. `moved`: pages were read, and meanwhile one
         may have changed its place in the search, by a new version or because another one was deleted. What is missing
-        for either reason is asked for, and stays known when it is served, or not shown and nobody says what has become
-        of it. What is old is asked for, too: whether it is gone. Without an answer it is deleted.
+        for either reason is asked for, and stays known when it is served. Where the recorder gives no answer it stays
+        known, too; beyond the first MOST_ASKED only what may be `unshown`: so many have not merely moved. What is old
+        is asked for as well: whether it is gone. Without an answer it is deleted.
 
         With a Throttled when the recorder wants to be asked less: then what is not settled stays known, or each look
         at everything would ask from the beginning.

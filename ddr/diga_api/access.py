@@ -74,7 +74,7 @@ class Access:
     client_id: str
     claim: Claim | None = None  # of Grace-Periods that begin with the answer
     restores: tuple[Restore, ...] = ()
-    fetched: Sequence[Mapping[str, Any]] | None = None  # rows of the statement that `foresee` gave, if it was sent
+    fetched: Sequence[Mapping[str, Any]] | None = None  # rows for the statement of `foresee`, if it fits
     entry: NewEntry | None = None  # of the audit trail: until the answer leaves it may say more exactly what was read
 
 

@@ -169,7 +169,7 @@ class Admission:
         }
 
     def late(self, seconds: float) -> None:
-        """The event loop is so late: fewer are begun (ddr.http.breadth). Lines that are stored together do not tell."""
+        """The event loop is so late: fewer are begun (ddr.http.breadth). Lines `together` have no say."""
         lines = [line for name, line in self._lines.items() if not SHARES[name].together]
         flooded, rising = any(line.flooded for line in lines), any(line.rising for line in lines)
         self.breadth.note(seconds, CROWDED if flooded else RUSHED if rising else USUAL)
