@@ -18,7 +18,7 @@ class BrowserError(Exception):
 
 @dataclass
 class Form:
-    """One form of a page: where it goes, its fields with their values, its checkboxes, preset choices and buttons."""
+    """One form of a page: where it goes, its fields with their values, its checkboxes, lists and buttons."""
 
     action: str
     method: str
@@ -26,7 +26,7 @@ class Form:
     inputs: set[str] = field(default_factory=set)
     boxes: list[tuple[str, str]] = field(default_factory=list)
     buttons: list[tuple[str, str]] = field(default_factory=list)
-    presets: list[tuple[str, str]] = field(default_factory=list)  # of radio buttons
+    selects: dict[str, list[str]] = field(default_factory=dict)  # values of the options, the preset one first
 
 
 class _Forms(HTMLParser):
@@ -36,6 +36,7 @@ class _Forms(HTMLParser):
         super().__init__()
         self.forms: list[Form] = []
         self._open = False
+        self._select = ""
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         given = {name: value or "" for name, value in attrs}
@@ -44,6 +45,11 @@ class _Forms(HTMLParser):
             self._open = True
         elif self._open and tag in ("input", "button") and given.get("name"):
             self._control(tag, given)
+        elif self._open and tag == "select":
+            self._select = given.get("name", "")
+        elif self._open and tag == "option" and self._select:
+            options = self.forms[-1].selects.setdefault(self._select, [])
+            options.insert(0 if "selected" in given else len(options), given.get("value", ""))
 
     def handle_endtag(self, tag: str) -> None:
         self._open = self._open and tag != "form"
@@ -56,8 +62,6 @@ class _Forms(HTMLParser):
                 form.hidden.append(pair)
             case "checkbox":
                 form.boxes.append(pair)
-            case "radio":
-                form.presets += [pair] if "checked" in given else []
             case "button" | "submit":
                 form.buttons.append(pair)
             case _:
@@ -109,8 +113,8 @@ class BrowserUser:
             raise BrowserError(f"no consent form at {page.url}")
         decision = ("decision", "deny" if approve is None else "approve")
         ticked = [box for box in consent.boxes if box[0] == "scope" and box[1] in (approve or ())]
-        chosen = [("days", str(days))] if days else consent.presets
-        landed = await self._submit(page, consent, redirect_uri, [*ticked, *chosen, decision])
+        chosen = {"days": str(days)} if days else {name: options[0] for name, options in consent.selects.items()}
+        landed = await self._submit(page, consent, redirect_uri, [*ticked, *chosen.items(), decision])
         if isinstance(landed, Page):
             raise BrowserError(f"the decision ended at {landed.url}")
         return landed

@@ -64,6 +64,8 @@ TEXTS = {
     ),
     "period_longest": Words("so lange wie möglich (bis {until})", "as long as possible (until {until})"),
     "period_days": Words("{days} Tage (bis {until})", "{days} days (until {until})"),
+    "longest": Words("so lange wie möglich", "as long as possible"),
+    "days": Words("{days} Tage", "{days} days"),
     "instead": Words("{until} statt {former}", "{until} instead of {former}"),
     "or": Words(" oder ", " or "),
     "know": Words("Gut zu wissen", "Good to know"),
