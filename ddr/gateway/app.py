@@ -47,17 +47,13 @@ Handler = Callable[..., Awaitable[Any]]
 
 
 class Kind(Enum):
-    """Who may call an operation, and what its handler gets and returns."""
+    """Who may call an operation, what its handler gets after the core, and what it returns."""
 
-    USUAL = (
-        auto()
-    )  # core, patient, the path's parameters in order, the body of PUT and POST; returns status and content
-    OF_BRIDGE = auto()  # the same without the patient, for bridges only
-    BY_CODE = (
-        auto()
-    )  # core, gatekeeper, scope, body; returns the Reply. No token is needed: the body has a pairing code
-    BODILESS = auto()  # core, patient, scope; returns the Reply
-    OWN_FORM = auto()  # core, patient, the Request, whose body it reads itself; returns the Reply
+    USUAL = auto()  # patient, the path's parameters in order, the body of PUT and POST; status and content
+    OF_BRIDGE = auto()  # the same without the patient: for bridges only
+    BY_CODE = auto()  # gatekeeper, scope, body; the Reply. It needs no token: the body has a pairing code
+    BODILESS = auto()  # patient, scope; the Reply
+    OWN_FORM = auto()  # patient, the Request, whose body it reads itself; the Reply
 
 
 class Route(NamedTuple):
@@ -71,7 +67,7 @@ class Route(NamedTuple):
 
     @property
     def has_body(self) -> bool:
-        return self.method in {"PUT", "POST"}
+        return self.method in {"PUT", "POST"} and self.kind is not Kind.BODILESS
 
 
 _DEVICE = f"{BASE}/devices/{{device_key}}"
