@@ -36,7 +36,7 @@ def deflated(records: bytes) -> bytes:
 
 
 def inflated(stored: bytes) -> bytes:
-    """The lines of what is stored. Raises zlib.error when it was damaged."""
+    """The lines of what is stored. Raises zlib.error when it cannot be read."""
     if not stored.startswith(_DEFLATED):
         return stored
     made = zlib.decompressobj(_WINDOW, zdict=_COMMON)
