@@ -24,7 +24,7 @@ from ddr.cli.serving.lifeline import Lifeline
 from ddr.cli.serving.process import BEAT_SECONDS, WorkerProcess
 from ddr.cli.serving.sockets import Sockets
 from ddr.cli.serving.supervisor import Supervisor
-from ddr.settings import Settings
+from ddr.settings import Settings, SettingsError
 from ddr.tls.follow import LOOK_SECONDS
 
 
@@ -157,6 +157,54 @@ async def test_a_reload_that_fails_half_way_leaves_no_worker_with_its_settings(
             await Worker.every[2].ended.wait()
         assert all(slot.worker.settings is settings for slot in own._slots)
         assert len(Worker.every) == 6, "who kept them is left alone"
+
+
+async def test_a_reload_that_is_refused_leaves_no_worker_with_settings_of_one_that_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It had ended the way back of that one, and has none of its own."""
+
+    def refuse() -> Settings:
+        raise SettingsError("no")
+
+    settings, pauses = Settings(server_cert=tmp_path / "no", server_key=tmp_path / "no", workers=2), Pauses()
+    async with supervised(settings, pauses, monkeypatch) as own:
+        await spawned(2)
+        for worker in Worker.every:
+            worker.ready.set()
+        own.reload()
+        (await spawned(3)).ready.set()
+        failed = await spawned(4)
+        monkeypatch.setattr(own, "_recheck", refuse)
+        own.reload()
+        failed.die()
+        (await spawned(5)).ready.set()
+        async with asyncio.timeout(60):
+            await Worker.every[2].ended.wait()
+        assert all(slot.worker.settings is settings for slot in own._slots)
+
+
+async def test_a_reload_is_done_when_who_took_the_place_of_a_dead_worker_serves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It has the new settings already, with which it may never serve."""
+    settings, pauses = Settings(server_cert=tmp_path / "no", server_key=tmp_path / "no", workers=2), Pauses()
+    async with supervised(settings, pauses, monkeypatch) as own:
+        await spawned(2)
+        for worker in Worker.every:
+            worker.ready.set()
+        own.reload()
+        first = await spawned(3)
+        Worker.every[1].die()
+        await spawned(4)  # in its place
+        first.ready.set()
+        (await spawned(5)).die()
+        (await spawned(6)).ready.set()
+        (await spawned(7)).ready.set()
+        async with asyncio.timeout(60):
+            await Worker.every[3].ended.wait()
+        assert all(slot.worker.settings is settings for slot in own._slots)
+    assert "serve.reloaded" not in caplog.messages
 
 
 async def test_a_reload_whose_worker_only_waits_gives_way_to_the_next_one(

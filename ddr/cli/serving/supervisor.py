@@ -149,6 +149,7 @@ class Supervisor:
                 self._settings = new = await in_thread(self._recheck)
             except OPERATOR_ERRORS as error:
                 log.error("serve.reload_refused", extra={"reason": str(error)})
+                await self._go_back()  # one before may have ended its way back for this one
                 continue
             log.info("serve.reloading")
             if (new.server_cert, new.server_key) != (former[0].server_cert, former[0].server_key):
@@ -166,10 +167,11 @@ class Supervisor:
             await self._unless_stopped(asyncio.sleep(LONGEST_PAUSE_SECONDS, result=True))
 
     async def _exchange_all(self) -> bool:
-        """Whoever has other settings than those in force, one after another, each after its successor serves; False: a
-        new one does not, and the others stay."""
+        """Whoever does not serve with the settings in force, one after another, each after its successor serves; False:
+        a new one does not, and the others stay."""
         for slot in self._slots:
-            if slot.worker.settings is self._settings:
+            worker = slot.worker
+            if worker.settings is self._settings and worker.ready.is_set() and not worker.leaving.is_set():
                 continue
             successor = await self._spawn(slot.number)
             if successor is None or not await self._serves(successor):
