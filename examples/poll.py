@@ -45,7 +45,7 @@ class Recorder:
             self.state = json.loads(state_file.read_text())
         self.access_token, self.good_until = "", 0.0
         self.tls = ssl.create_default_context(cafile=environ["CA"])
-        self.tls.load_cert_chain(environ["CERT"], environ["KEY"])
+        self.tls.load_cert_chain(environ["CERT"], environ["KEY"], password="")  # never ask on a terminal
 
     def save(self) -> None:
         """Keep the state: a refresh token that is lost cannot be asked for again."""

@@ -8,6 +8,7 @@ from ddr.diga_api.access import Access, Candidate, Gate
 from ddr.diga_api.conditional import has_it, of_that_second, validators
 from ddr.diga_api.request import Request, rendered
 from ddr.diga_api.resources import KINDS, TYPES, Builder, Key, Version
+from ddr.fhir.negotiation import Format
 from ddr.fhir.outcome import deleted, invalid_value, not_known, outside_history, version_not_valid
 from ddr.fhir.pieces import document
 from ddr.fhir.subset import WHOLE, Subset, read_subset
@@ -24,7 +25,7 @@ async def answer_read(core: Core, gate: Gate, scope: Scope, request: Request) ->
     """GET [type]/[id]: the current version. Raises FhirError 400, 401, 404, 406, 410 or 503."""
     resource_type, logical_id = request.segments
     candidate = await gate.identify(scope, request.path, resource_type, Interaction.READ)
-    request.check_representation()
+    representation = request.check_representation()
     subset, key = _subset(resource_type, request), _key(core, resource_type, logical_id)
     access = await gate.admit(
         candidate,
@@ -32,7 +33,7 @@ async def answer_read(core: Core, gate: Gate, scope: Scope, request: Request) ->
         lambda view: None if key is None else read_asked(view, *key),
         counts=False,
     )
-    answer = _Answer(core, access, request, key)
+    answer = _Answer(core, access, request, representation, key)
     current = await answer.current()
     if current.kind is not Kind.DEVICE and await answer.client_has(current):
         return request.unchanged(validators(*current.version))
@@ -47,10 +48,10 @@ async def answer_vread(core: Core, gate: Gate, scope: Scope, request: Request) -
     resource_type, logical_id, _, version_id = request.segments
     reference = f"{resource_type}/{logical_id}"
     candidate = await gate.identify(scope, reference, resource_type, Interaction.VREAD)
-    request.check_representation()
+    representation = request.check_representation()
     subset, key = _subset(resource_type, request), _key(core, resource_type, logical_id)
     access = await gate.admit(candidate, _mivs_of(candidate, key), counts=False)
-    answer = _Answer(core, access, request, key)
+    answer = _Answer(core, access, request, representation, key)
     shown = await answer.current()
     if shown.version_id != version_id:
         former = await answer.former(shown, version_id)
@@ -97,11 +98,14 @@ class _Shown:
 
 
 class _Answer:
-    """Answers a read or vread that was admitted; `key` is what its id names, None when nothing of this type."""
+    """Answers a read or vread that was admitted, in the format asked for, indented or not; `key` is what its id names,
+    None when nothing of this type."""
 
-    def __init__(self, core: Core, access: Access, request: Request, key: Key | None) -> None:
+    def __init__(
+        self, core: Core, access: Access, request: Request, representation: tuple[Format, bool], key: Key | None
+    ) -> None:
         self._core, self._access, self._request, self._key = core, access, request, key
-        self._fmt, self._pretty = request.check_representation()
+        self._fmt, self._pretty = representation
         self._builder = Builder(core, access, self._fmt)
 
     async def current(self) -> _Shown:

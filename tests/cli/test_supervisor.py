@@ -108,6 +108,20 @@ async def spawned(count: int) -> Worker:
     return Worker.every[-1]
 
 
+@asynccontextmanager
+async def reloading(
+    folder: Path, pauses: Pauses, patch: pytest.MonkeyPatch
+) -> AsyncIterator[tuple[Supervisor, Settings]]:
+    """A supervisor of two workers that serve, whose settings are read again now, and its former settings."""
+    settings = Settings(server_cert=folder / "no", server_key=folder / "no", workers=2)
+    async with supervised(settings, pauses, patch) as own:
+        await spawned(2)
+        for worker in Worker.every:
+            worker.ready.set()
+        own.reload()
+        yield own, settings
+
+
 async def test_a_reload_while_a_dead_worker_is_not_replaced_yet(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -136,12 +150,8 @@ async def test_a_reload_that_fails_half_way_leaves_no_worker_with_its_settings(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The way back is tried again while the system gives no process, and ends where another reload is asked for."""
-    settings, pauses = Settings(server_cert=tmp_path / "no", server_key=tmp_path / "no", workers=2), Pauses()
-    async with supervised(settings, pauses, monkeypatch) as own:
-        await spawned(2)
-        for worker in Worker.every:
-            worker.ready.set()
-        own.reload()
+    pauses = Pauses()
+    async with reloading(tmp_path, pauses, monkeypatch) as (own, settings):
         (await spawned(3)).ready.set()
         failed = await spawned(4)
         failed.die()
@@ -167,12 +177,7 @@ async def test_a_reload_that_is_refused_leaves_no_worker_with_settings_of_one_th
     def refuse() -> Settings:
         raise SettingsError("no")
 
-    settings, pauses = Settings(server_cert=tmp_path / "no", server_key=tmp_path / "no", workers=2), Pauses()
-    async with supervised(settings, pauses, monkeypatch) as own:
-        await spawned(2)
-        for worker in Worker.every:
-            worker.ready.set()
-        own.reload()
+    async with reloading(tmp_path, Pauses(), monkeypatch) as (own, settings):
         (await spawned(3)).ready.set()
         failed = await spawned(4)
         monkeypatch.setattr(own, "_recheck", refuse)
@@ -188,12 +193,7 @@ async def test_a_reload_is_done_when_who_took_the_place_of_a_dead_worker_serves(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It has the new settings already, with which it may never serve."""
-    settings, pauses = Settings(server_cert=tmp_path / "no", server_key=tmp_path / "no", workers=2), Pauses()
-    async with supervised(settings, pauses, monkeypatch) as own:
-        await spawned(2)
-        for worker in Worker.every:
-            worker.ready.set()
-        own.reload()
+    async with reloading(tmp_path, Pauses(), monkeypatch) as (own, settings):
         first = await spawned(3)
         Worker.every[1].die()
         await spawned(4)  # in its place

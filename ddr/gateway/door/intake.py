@@ -10,29 +10,27 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from ddr.aside import LARGE_ITEMS, Breath, aside
-from ddr.gateway.calibrations import post_calibrations
 from ddr.gateway.devices import put_device
 from ddr.gateway.door import metrics
 from ddr.gateway.door.answers import Answer, not_kept
 from ddr.gateway.door.codes import Json
-from ddr.gateway.door.devices import device_body, device_keys, is_gateway, is_same, known_device, remarks
+from ddr.gateway.door.devices import device_body, is_gateway, known_device, remarks
 from ddr.gateway.door.directory import Directory, Target
 from ddr.gateway.door.entries import Entry, reference
 from ddr.gateway.door.limits import add_limits
 from ddr.gateway.door.observations import Observed, is_time_stamp, read_observation
+from ddr.gateway.door.registering import device_key_of, register_sensor, store_calibrations, stored_sensor
 from ddr.gateway.door.results import answers_of, measurement_answer, with_warnings
-from ddr.gateway.door.sampled import check_count, is_large, tokens_of
-from ddr.gateway.door.starts import reach_back, restate
+from ddr.gateway.door.sampled import check_count, tokens_of
+from ddr.gateway.door.starts import reach_back
 from ddr.gateway.fields import Fields
 from ddr.gateway.measurements import take_measurements
 from ddr.gateway.problem import Problem, invalid
 from ddr.gateway.readings import post_readings
-from ddr.gateway.sensors import put_sensor
 from ddr.http.core import Core
 from ddr.imports.labels import is_test
-from ddr.miv.model import Miv, MivCode
+from ddr.miv.model import MivCode
 from ddr.store.devices import devices as store
-from ddr.store.devices.devices import Row
 from ddr.store.gateways import known_ids
 
 NOT_KEPT = "Not kept: the recorder needs it for nothing"
@@ -148,7 +146,7 @@ class Intake:
     async def _device(self, entry: Entry) -> Answer:
         if is_gateway(entry.fields):
             return Answer(200, remark=NOT_KEPT)
-        key = await self._device_key(entry.fields)
+        key = await device_key_of(self.core, self.patient_id, entry.fields)
         earliest_ms = None
         row = await store.find_device(self.core.pool, self.patient_id, key)
         if row is None:
@@ -160,16 +158,6 @@ class Intake:
         self.directory.targets[entry.index] = Target(key)
         return Answer(status, f"Device/{found['id']}", remark=remarks(entry.fields, found))
 
-    async def _device_key(self, fields: Fields) -> str:
-        """The key that the device has, whatever the order of its identifiers; that of a new one."""
-        first, *others = device_keys(fields)
-        if not others:
-            return first
-        known = {row["device_key"]: row for row in await store.devices_of(self.core.pool, self.patient_id)}
-        if first in known:
-            return first
-        return next((key for key in others if key in known and is_same(known[key], fields)), first)
-
     async def _metric(self, entry: Entry) -> Answer:
         source = reference(entry.fields, "source")
         if source is None:
@@ -177,59 +165,14 @@ class Intake:
         key = (await self.directory.target(source)).device_key
         observed = self.observed_with[entry.index]
         kind = metrics.metric_code(entry.fields, self.core.catalog, observed)
-        stored = await self._stored_sensor(key, kind[1], entry.fields)
-        status, found = await self._put_sensor(key, kind, observed, entry.fields, stored)
+        whose = self.core, self.patient_id, key
+        stored = await stored_sensor(*whose, kind[1], entry.fields)
+        status, found = await register_sensor(*whose, kind, observed, entry.fields, stored)
         self.directory.targets[entry.index] = target = Target(key, found["key"])
-        metric_id = await self._store_calibrations(key, found, entry.fields)
-        self.events[target] = metrics.calibrations(entry.fields)
+        events = metrics.calibrations(entry.fields)
+        metric_id = await store_calibrations(*whose, found, events)
+        self.events[target] = events
         return Answer(status, f"DeviceMetric/{metric_id}")
-
-    async def _stored_sensor(self, device: str, code: MivCode, metric: Fields | None) -> Row | None:
-        """The sensor with a key that this metric has, else, if it has no identifier, the only one of its kind."""
-        keys = metrics.sensor_keys(code, metric)
-        rows = await store.sensor_states(self.core.pool, self.patient_id, device)
-        alike = [row for row in rows if (row["code_system"], row["code"]) == (code.system, code.code)]
-        found = next((row for row in rows if row["sensor_key"] == keys[0]), None)
-        if found is None and keys == metrics.sensor_keys(code) and len(alike) == 1:
-            return alike[0]
-        return found or next((row for key in keys for row in alike if row["sensor_key"] == key), None)
-
-    async def _put_sensor(
-        self,
-        device: str,
-        kind: tuple[Miv, MivCode],
-        observed: Sequence[Observed],
-        metric: Fields | None,
-        stored: Row | None,
-    ) -> tuple[int, dict[str, Any]]:
-        if stored is not None:
-            body = metrics.known_sensor(stored, kind[1], metric)
-            return await put_sensor(self.core, self.patient_id, device, stored["sensor_key"], body)
-        row = await store.find_device(self.core.pool, self.patient_id, device)
-        if row is None:
-            raise invalid("device", "is not registered", "unknown-device")
-        # a device whose clock was reset would begin a series long before anything that is kept
-        now, from_ms = self.core.clock(), row["started_ms"]
-        if kind[0].continuous:
-            from_ms = max(from_ms, self.core.catalog.floor_ms(kind[0].valueset, now))
-        large = is_large(item.samples for item in observed if item.samples is not None)
-        body = await aside(large, metrics.new_sensor, *kind, observed, metric, from_ms, now)
-        return await put_sensor(self.core, self.patient_id, device, metrics.sensor_keys(kind[1], metric)[0], body)
-
-    async def _store_calibrations(self, device: str, sensor: dict[str, Any], metric: Fields) -> str:
-        """Store the calibrations of a metric that its registration does not have. Returns the id of the newest."""
-        row = await store.sensor_state(self.core.pool, self.patient_id, device, sensor["key"])
-        events = metrics.later_events(metric, row) if row is not None else []
-        if row is not None:
-            await restate(self.core, self.patient_id, row, metrics.calibrations(metric))
-        if events:
-            body = {"calibrations": events}
-            _, answer = await post_calibrations(self.core, self.patient_id, device, sensor["key"], body)
-            for item in answer["items"]:
-                if item["status"] == "rejected":
-                    raise Problem(422, item["reason"], item["detail"])
-            row = await store.sensor_state(self.core.pool, self.patient_id, device, sensor["key"])
-        return sensor["metricId"] if row is None else self.core.ids.metric(row["epoch_no"])
 
     # --- values ------------------------------------------------------------------------------------------------------
 
@@ -263,11 +206,12 @@ class Intake:
 
     async def _sensor(self, device: str, item: Observed, observed: Sequence[Observed]) -> str:
         """The key of the device's sensor for this kind of value, which is registered when there is none."""
-        stored = await self._stored_sensor(device, item.code, None)
+        whose = self.core, self.patient_id, device
+        stored = await stored_sensor(*whose, item.code, None)
         if stored is not None:
             return str(stored["sensor_key"])
         alike = [other for other in observed if (other.device, other.code) == (item.device, item.code)]
-        _, found = await self._put_sensor(device, (item.miv, item.code), alike, None, None)
+        _, found = await register_sensor(*whose, (item.miv, item.code), alike, None, None)
         return str(found["key"])
 
     async def _upload(self, device: str, sensor: str, items: Sequence[Observed], corrects: bool) -> None:

@@ -120,18 +120,17 @@ def readable(events: Sequence[Json]) -> list[Json]:
     return found
 
 
-def later_events(metric: Fields, stored: Row) -> list[Json]:
+def later_events(events: Sequence[Json], stored: Row) -> list[Json]:
     """The events after the start of a sensor, where its registration says how it was. Raises Problem 422."""
-    events = calibrations(metric)
     for event in events:
         if "time" not in event and len(events) == 1 and event.get("state") != stored["calibration_state"]:
             raise invalid("calibration[0].time", "is required where the state changes")
-    return [e for e in events if "time" in e and parse_instant(e["time"]) > stored["started_ms"]]
+    return [event for event in events if time_of(event) > stored["started_ms"]]
 
 
 def at_start(events: Sequence[Json], first_ms: int) -> Json | None:
     """The calibration at the start: the last one known then; unspecified when all are later."""
-    before = [event for event in events if "time" not in event or parse_instant(event["time"]) <= first_ms]
+    before = [event for event in events if time_of(event) <= first_ms]
     if before:
         return before[-1]
     return {"state": "unspecified"} if events else None
