@@ -174,6 +174,18 @@ async def test_the_owner_gets_in_however_often_a_stranger_was_wrong(core: Core) 
     assert (await known.login(patient)).status_code == 303
 
 
+async def test_a_stranger_does_not_see_the_owner_log_in(core: Core) -> None:
+    """Nor so that there is an owner: whoever has to wait goes on waiting, and the guesses that are left stay as few."""
+    patient, stranger = await new_patient(core), elsewhere(core)
+    for _ in range(ACCOUNT_LIMIT):
+        await stranger.login(patient, "not the password")
+    assert (await elsewhere(core).login(patient)).status_code == 303
+    assert (await stranger.login(patient, "not the password")).status_code == 429
+    for _ in range(ASKED_LIMIT - ACCOUNT_LIMIT - 1):
+        await stranger.login(patient, "not the password")
+    assert (await stranger.login(patient)).status_code == 429
+
+
 async def test_a_known_browser_is_limited_too(core: Core) -> None:
     patient, browser = await new_patient(core), elsewhere(core)
     await browser.login(patient)
@@ -231,7 +243,7 @@ async def test_spellings_of_one_name_are_one_counter(core: Core) -> None:
     assert statuses == [422] * ACCOUNT_LIMIT + [429] * (len(statuses) - ACCOUNT_LIMIT)
 
 
-async def test_success_starts_the_count_anew(core: Core) -> None:
+async def test_success_starts_the_count_of_its_browser_anew(core: Core) -> None:
     patient, browser = await new_patient(core), Browser(core)
     for _ in range(3):
         for _ in range(ACCOUNT_LIMIT - 1):

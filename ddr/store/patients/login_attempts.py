@@ -43,10 +43,14 @@ UPDATE login_attempt a SET attempts = CASE a.subject WHEN $2 THEN 0 ELSE a.attem
 
 @dataclass(frozen=True)
 class Attempt:
-    """One attempt that was counted. `asked`: the password is looked at. `wait_seconds` > 0: a wrong one waits."""
+    """One attempt that was counted. `asked`: the password is looked at. `wait_seconds` > 0: a wrong one waits.
+
+    `known`: it counts for its browser, which logged into this very account before, and not for the account.
+    """
 
     window_no: int
     who: bytes
+    known: bool
     address: bytes
     asked: bool
     wait_seconds: int
@@ -66,20 +70,17 @@ async def count_attempt(pool: asyncpg.Pool, username: str, device: str, network:
     attempts = {row["subject"]: row["attempts"] for row in rows}
     beyond = attempts[who] > ACCOUNT_LIMIT or attempts[place] > ADDRESS_LIMIT
     wait = -(-((window_no + 1) * WINDOW_MS - now_ms) // 1000) if beyond else 0
-    return Attempt(window_no, who, place, attempts[who] <= ASKED_LIMIT, wait)
+    return Attempt(window_no, who, bool(device), place, attempts[who] <= ASKED_LIMIT, wait)
 
 
 async def forgive(pool: asyncpg.Pool, attempt: Attempt) -> None:
-    """The attempt succeeded: its counter starts anew, and the address is not charged for it.
+    """The attempt succeeded: nobody is charged for it, and the counter of a known browser starts anew.
 
-    The address keeps its other counts; else an attacker with an own account could clear them.
+    The address keeps its other counts; else an attacker with an own account could clear them. So does the account; else
+    a stranger who was told to wait, and is not any more, would know that there is somebody of that name.
     """
-    await pool.execute(
-        _FORGIVE,
-        attempt.window_no,
-        attempt.who,
-        [attempt.who, attempt.address],
-    )
+    anew = attempt.who if attempt.known else None
+    await pool.execute(_FORGIVE, attempt.window_no, anew, [attempt.who, attempt.address])
 
 
 async def sweep(pool: asyncpg.Pool, now_ms: int) -> None:
