@@ -10,7 +10,7 @@ from itertools import pairwise
 
 from markupsafe import Markup
 
-from ddr.patient_pages.numbers import local
+from ddr.patient_pages.numbers import halves_up, local
 from ddr.series.glucose import MG_PER_MMOL
 from ddr.series.profile import MINUTES, TimeOfDay
 
@@ -62,7 +62,7 @@ def day_chart(
 
 def shown(mg_dl: float, unit: str) -> str:
     """A value in the patient's unit with the usual decimals, and a decimal point."""
-    return f"{mg_dl / float(MG_PER_MMOL):.1f}" if unit == "mmol/L" else f"{mg_dl:.0f}"
+    return halves_up(mg_dl / float(MG_PER_MMOL), 1) if unit == "mmol/L" else halves_up(mg_dl, 0)
 
 
 def picture(content: str, title: str, text: str) -> Markup:

@@ -25,8 +25,10 @@ from ddr.patient_pages.texts import text
 from ddr.series.days import as_local, local_day, midnight
 from ddr.series.glucose import Scale
 from ddr.series.metrics import Metrics, metrics
+from ddr.series.packing import HIGH, LOW
 from ddr.series.profile import TimeOfDay, glucose_profile
 from ddr.series.selection import Part, counting
+from ddr.series.slots import text as digits
 from ddr.store.patients.views import sensor_events
 from ddr.store.search.summary import continuous_chunks
 
@@ -80,10 +82,13 @@ class Weeks:
 
 
 async def weeks_until(core: Core, patient_id: UUID, miv: Miv, last: date, days: int, lang: str) -> Weeks | None:
-    """The profile of the `days` up to `last`, calculated as for a DiGA; None without readings that count."""
+    """The profile of the `days` up to `last`, calculated as for a DiGA; None without readings that count.
+
+    Of the running day what is over: the rest of it cannot have readings yet.
+    """
     first = last - timedelta(days=days - 1)
     zone = ZoneInfo(core.settings.time_zone)
-    from_ms, until_ms = midnight(first, zone), midnight(last + timedelta(days=1), zone)
+    from_ms, until_ms = midnight(first, zone), min(midnight(last + timedelta(days=1), zone), core.clock() + 1)
     rows = await continuous_chunks(core.pool, patient_id, miv.valueset, from_ms, until_ms)
     events = await sensor_events(core.pool, patient_id, miv.valueset, from_ms, until_ms)
 
@@ -145,15 +150,17 @@ def _unit(parts: Sequence[Part]) -> str:
 
 def _readings(part: Part, unit: str, lang: str) -> Iterator[Reading]:
     scale = Scale.of_row(part.row)
-    values: dict[int, tuple[float, str]] = {}
-    for raw in set(part.raws):
-        number = scale.number(raw)
-        mg_dl = float(number * scale.step)
-        sign = "<" if number == scale.low else ">" if number == scale.high else ""
-        limit = number + 1 if sign == "<" else number - 1 if sign == ">" else number
-        values[raw] = mg_dl, sign + local(lang, shown(float(limit * scale.step), unit))
+    values = {
+        raw: (float(scale.number(raw) * scale.step), local(lang, _written(raw, scale, unit))) for raw in set(part.raws)
+    }
     for time, raw in zip(part.times, part.raws, strict=True):
         yield time, *values[raw]
+
+
+def _written(raw: int, scale: Scale, unit: str) -> str:
+    """A value as a DiGA reads it, of `L` and `U` the limit; in another unit than the sensor's with usual decimals."""
+    sign, number = {LOW: ("<", scale.low + 1), HIGH: (">", scale.high - 1)}.get(raw, ("", raw))
+    return sign + (digits(number, scale.decimals) if unit == scale.unit else shown(float(number * scale.step), unit))
 
 
 def _pieces(readings: Sequence[Reading], gap_ms: float, from_ms: int, until_ms: int) -> list[list[Point]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import ROUND_HALF_UP, Decimal
 from fractions import Fraction
 
 GROUPED = 10_000  # from here on digits stand in groups of three
@@ -19,4 +20,10 @@ def counted(lang: str, number: int) -> str:
 
 def rounded(lang: str, value: Fraction | float, decimals: int = 0) -> str:
     """A number with so many decimals."""
-    return local(lang, f"{float(value):.{decimals}f}")
+    return local(lang, halves_up(value, decimals))
+
+
+def halves_up(value: Fraction | float, decimals: int) -> str:
+    """A number with so many decimals and a decimal point; halves are rounded up, as in the report that a DiGA gets."""
+    near = Decimal(f"{float(value):.9f}")  # 8.25 mmol/L is 8.249999999999998 after conversion
+    return str(near.quantize(Decimal(1).scaleb(-decimals), ROUND_HALF_UP))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from markupsafe import Markup
@@ -40,6 +40,18 @@ class Trend:
     chart: Markup
 
 
+class _Point(NamedTuple):
+    """A value: part of the time from 0 to 1, number, and how it is listed, with a comparator if it has one."""
+
+    part: float
+    number: float
+    text: str
+
+    def rank(self) -> tuple[float, int]:
+        """The place in the order of values: `<20` comes before 20, and `>600` after 600."""
+        return self.number, {"<": -1, ">": 1}.get(self.text[0], 0)
+
+
 async def trends(core: Core, patient_id: UUID, last: date, days: int, lang: str) -> list[Trend]:
     """The curves of the `days` up to `last`, one for each kind and unit that has more than one value."""
     first = last - timedelta(days=days - 1)
@@ -51,13 +63,14 @@ async def trends(core: Core, patient_id: UUID, last: date, days: int, lang: str)
 def _drawn(core: Core, rows: Sequence[Row], first: date, last: date, lang: str) -> list[Trend]:
     from_ms, until_ms = midnight(first, ZONE), midnight(last + timedelta(days=1), ZONE)
     days = (last - first).days + 1
-    found: dict[tuple[str, str], dict[str, list[tuple[float, float]]]] = defaultdict(lambda: defaultdict(list))
+    found: dict[tuple[str, str], dict[str, list[_Point]]] = defaultdict(lambda: defaultdict(list))
     names: dict[str, str] = {}
     for row in rows:
         part = (row["effective_ms"] - from_ms) / (until_ms - from_ms)
         for value in values(row, lang):
             if value.text:
-                found[row["miv_url"], value.unit][value.code].append((part, float(value.text.lstrip("<>"))))
+                point = _Point(part, float(value.text.lstrip("<>")), value.text)
+                found[row["miv_url"], value.unit][value.code].append(point)
                 names[value.code] = value.name
     marked = [short_day(lang, first + timedelta(days=round(days * at / MARKED))) for at in range(MARKED)]
     marked.append(short_day(lang, last))
@@ -66,28 +79,25 @@ def _drawn(core: Core, rows: Sequence[Row], first: date, last: date, lang: str) 
         count = max(map(len, courses.values()))
         if count > 1:
             title = title_of(core, valueset, lang)
-            drawn = [Course(names[code], points) for code, points in courses.items()]
-            words = _words(drawn, unit, lang)
+            drawn = [Course(names[code], [one[:2] for one in points]) for code, points in courses.items()]
+            words = " ".join(_words(names[code], points, unit, lang) for code, points in courses.items())
             chart = trend_chart(drawn, marked, lang, title, words)
             labels = tuple(course.name for course in drawn if course.name)
             told.append(Trend(title, unit, first, last, count, labels, chart))
     return told
 
 
-def _words(courses: Iterable[Course], unit: str, lang: str) -> str:
-    parts: Sequence[str] = [
-        text(
-            lang,
-            "data.trend_words",
-            course=f"{course.name}: " if course.name else "",
-            count=len(course.points),
-            lowest=local(lang, f"{min(value for _, value in course.points):g}"),
-            highest=local(lang, f"{max(value for _, value in course.points):g}"),
-            unit=unit,
-        )
-        for course in courses
-    ]
-    return " ".join(parts)
+def _words(name: str, points: Sequence[_Point], unit: str, lang: str) -> str:
+    lowest, highest = (pick(points, key=_Point.rank) for pick in (min, max))
+    return text(
+        lang,
+        "data.trend_words",
+        course=f"{name}: " if name else "",
+        count=len(points),
+        lowest=local(lang, lowest.text),
+        highest=local(lang, highest.text),
+        unit=unit,
+    )
 
 
 def last_day(rows: Sequence[Row], now_ms: int) -> date | None:

@@ -51,13 +51,14 @@ async def sensor(core: Core, patient: Patient, **columns: Any) -> tuple[Body, in
     return body, await body.epoch(device_no, sensor_no, MIDNIGHT - 20 * DAY)
 
 
-async def meter(body: Body, at_ms: int, value: int, **columns: Any) -> None:
-    """A value of blood glucose."""
+async def meter(body: Body, at_ms: int, value: int, sign: str = "", **columns: Any) -> None:
+    """A value of blood glucose, below or above it with a `sign`."""
+    comparator = {"comparator": sign} if sign else {}
     content = {
         "resourceType": "Observation",
         "effectiveDateTime": date_time(at_ms),
         "code": {"coding": [{"system": LOINC, "code": "2339-0"}]},
-        "valueQuantity": {"value": value, "unit": "mg/dl", "code": "mg/dL"},
+        "valueQuantity": {"value": value, **comparator, "unit": "mg/dl", "code": "mg/dL"},
     }
     await body.measurement(GLUCOSE, "2339-0", at_ms, content=content, **columns)
 
@@ -225,6 +226,49 @@ async def test_each_hour_of_a_day_of_23_or_25_hours_has_its_row(core: Core, day:
     table = page.partition("Tag als Tabelle")[2].partition("</table>")[0]
     rows = re.findall(r'<th scope="row">([^<]+)</th>.*<td>(\d+)</td></tr>', table)
     assert rows == [(hour, "12") for hour in expected]
+
+
+async def test_a_value_of_the_curve_is_told_as_a_diga_reads_it(core: Core) -> None:
+    """69.5 is below the target range, and 70 would be within."""
+    patient, browser = await logged_in(core)
+    body, epoch_no = await sensor(core, patient, decimals=1, lower_limit=Decimal(40))
+    await body.chunk(epoch_no, 0, MIDNIGHT, [695, 1805, LOW])
+    page = (await browser.get("/me/data")).text
+    assert "<td>&lt;40,0</td><td>69,5</td><td>180,5</td><td>3</td>" in page
+
+
+async def test_a_number_is_below_a_limit_only_if_the_sensor_has_one(core: Core) -> None:
+    patient, browser = await logged_in(core)
+    body, epoch_no = await sensor(core, patient)
+    await body.chunk(epoch_no, 0, MIDNIGHT, [39, 100, 401])
+    assert "niedrigster 39 um 00:00 Uhr, höchster 401 um" in words((await browser.get("/me/data")).text, "Tageskurve")
+
+
+@pytest.mark.parametrize(
+    ("columns", "values", "mean"),
+    [
+        ({}, [124, 125], "125 mg/dL"),
+        ({"unit": "mmol/L", "decimals": 1, "code": "105272-9"}, [82, 83], "8,3 mmol/L"),
+    ],
+)
+async def test_halves_are_rounded_up_as_in_the_report(
+    core: Core, columns: dict[str, Any], values: list[int], mean: str
+) -> None:
+    patient, browser = await logged_in(core)
+    body, epoch_no = await sensor(core, patient, **columns)
+    await body.chunk(epoch_no, 0, MIDNIGHT, values)
+    assert f"<dt>Durchschnitt</dt><dd>{mean}</dd>" in (await browser.get("/me/data")).text
+
+
+async def test_the_rest_of_the_running_day_is_no_time_without_readings(core: Core) -> None:
+    """The report for a DiGA ends now, too."""
+    patient, browser = await logged_in(core)
+    body, epoch_no = await sensor(core, patient)
+    for k in range(7):
+        at_ms = MIDNIGHT - (6 - k) * DAY
+        await body.chunk(epoch_no, k, at_ms, [100] * min(288, (core.clock() - at_ms) // PERIOD))
+    page = (await browser.get("/me/data?days=7")).text
+    assert "<dt>Zeit mit Messwerten</dt><dd>100 %</dd>" in page
 
 
 async def test_values_in_mmol(core: Core) -> None:
@@ -577,6 +621,15 @@ async def test_single_values_have_curves_and_pages(core: Core) -> None:
     rest = (await browser.get(older[1])).text
     assert rest.count("<tr>") == 31 and "Ältere" not in rest
     assert (await browser.get("/me/data/values?before=" + "0" * 32)).status_code == 404
+
+
+async def test_words_of_a_curve_say_what_lies_beyond_the_meter(core: Core) -> None:
+    patient, browser = await logged_in(core)
+    body = Body(core, patient.patient_id)
+    await meter(body, MIDNIGHT, 20)
+    await meter(body, MIDNIGHT + HOUR, 20, sign="<")
+    await meter(body, MIDNIGHT + 2 * HOUR, 600, sign=">")
+    assert "3 Werte, &lt;20 bis &gt;600 mg/dL" in words((await browser.get("/me/data")).text, "Blutzucker")
 
 
 async def test_the_table_for_excel(core: Core) -> None:
