@@ -52,6 +52,24 @@ async def test_the_real_schema_is_applied_once(empty: asyncpg.Pool) -> None:
     assert await empty.fetchval("SELECT count(*) FROM patient") == 0
 
 
+async def test_each_statement_of_a_file_is_said_by_itself(empty: asyncpg.Pool, tmp_path: Path) -> None:
+    """Of several in one text Citus tells its servers each as that whole text, which they refuse."""
+    text = """-- why; and what's not; said
+CREATE TABLE said ("a;b" text, c text);  -- and "this
+CREATE FUNCTION one() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.c := 'it''s;'; RETURN NEW; END $$;
+CREATE TRIGGER one BEFORE INSERT ON said FOR EACH ROW EXECUTE FUNCTION one();
+INSERT INTO said SELECT current_query();
+INSERT INTO said SELECT current_query() || ';';
+-- the end
+"""
+    write(tmp_path, "0001_first.sql", text)
+    assert await migrate(empty, tmp_path) == ["0001_first"]
+    assert await empty.fetch("SELECT * FROM said") == [
+        ("\nINSERT INTO said SELECT current_query()", "it's;"),
+        ("\nINSERT INTO said SELECT current_query() || ';';", "it's;"),
+    ]
+
+
 async def test_when_a_file_was_applied_is_the_time_of_the_database_not_of_the_host(
     empty: asyncpg.Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

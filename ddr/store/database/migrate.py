@@ -27,6 +27,8 @@ FOLDER = Path(__file__).parent / "migrations"
 PATIENCE_SECONDS = 3600  # for the lock, and for one migration of a large database
 LONG_SECONDS = 5.0  # after which the log tells what a start waits for
 _NAME = re.compile(r"\d{4}_[a-z0-9_]+\.sql")
+_COMMENT = re.compile(r"--[^\n]*")
+_STATEMENT = re.compile(r"""(?:--[^\n]*|'[^']*'|"[^"]*"|(\$\w*\$).*?\1|[^;])+""", re.DOTALL)
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +39,12 @@ class Migration:
 
     name: str
     sql: str
+
+    @property
+    def statements(self) -> list[str]:
+        """One by one, comments and all: of several in one text Citus tells other servers each as that whole text."""
+        texts = (found[0] for found in _STATEMENT.finditer(self.sql))
+        return [text for text in texts if _COMMENT.sub("", text).strip()]
 
     @property
     def checksum(self) -> str:
@@ -191,7 +199,8 @@ def _check(done: dict[str, str], wanted: list[Migration]) -> None:
 async def _run(connection: asyncpg.Connection, migration: Migration) -> None:
     try:
         with _told_if_long(migration=migration.name):
-            await connection.execute(migration.sql, timeout=PATIENCE_SECONDS)
+            for statement in migration.statements:
+                await connection.execute(statement, timeout=PATIENCE_SECONDS)
         await connection.execute(
             f"INSERT INTO schema_migration (name, checksum, applied_ms) VALUES ($1, $2, {CLOCK})",  # noqa: S608
             migration.name,
