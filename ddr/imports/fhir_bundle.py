@@ -39,16 +39,16 @@ class _Unfit(Exception):
 
 def recognises(content: Content) -> bool:
     """True for a Bundle with Observations."""
-    return bool(_entries(content, "Observation"))
+    return bool(_entries(content.json, "Observation"))
 
 
 def read(content: Content, zone: tzinfo) -> ImportFile:
     """The values; FHIR's times have a zone, so `zone` is not needed. `line` counts the entries."""
-    file = ImportFile("fhir")
-    makers = [entry for _, entry in (*_entries(content, "Device"), *_entries(content, "DeviceMetric"))]
+    file, bundle = ImportFile("fhir"), content.exact_json
+    makers = [entry for _, entry in (*_entries(bundle, "Device"), *_entries(bundle, "DeviceMetric"))]
     named = {_name(entry): entry["resource"] for entry in makers}
     modified = {_name(entry) for entry in makers if is_modified(entry)}
-    observations = [(line, entry, entry["resource"]) for line, entry in _entries(content, "Observation")]
+    observations = [(line, entry, entry["resource"]) for line, entry in _entries(bundle, "Observation")]
     of_one_person(_key(one["subject"]) for _, _, one in observations if isinstance(one.get("subject"), dict))
     for line, entry, observation in observations:
         if observation.get("status") in _DEAD or "dataAbsentReason" in observation or is_test(observation):
@@ -81,9 +81,8 @@ def _made_with(observation: Json, named: Mapping[str, Json]) -> tuple[str, str]:
     return device, _key(named.get(device, {}).get("source"))
 
 
-def _entries(content: Content, kind: str) -> list[tuple[int, Json]]:
+def _entries(bundle: Any, kind: str) -> list[tuple[int, Json]]:
     """Number of each entry with a resource of this type, and the entry."""
-    bundle = content.json
     if not isinstance(bundle, dict) or bundle.get("resourceType") != "Bundle":
         return []
     found: list[tuple[int, Json]] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from decimal import Decimal
 
 from ddr.imports.calls import KEY
 from ddr.imports.model import Value
@@ -25,10 +26,16 @@ def upload_key(digest: str, generation: int, number: int) -> str:
 
 def measurement_key(value: Value, digest: str, generation: int = 1) -> str:
     """Of a single value: all that it says, so that another value never has the same; and the file that brings it, so
-    that what is taken back is not what another file has brought."""
-    text = f"{value.code}\n{value.time_ms}\n{value.comparator}{value.value}\n{value.parts}\n{value.source}"
+    that what is taken back is not what another file has brought. 5.5 and 5.50 are one value."""
+    number, parts = _bare(value.value), tuple((code, _bare(amount)) for code, amount in value.parts)
+    text = f"{value.code}\n{value.time_ms}\n{value.comparator}{number}\n{parts}\n{value.source}"
     key = f"{KEY}{hashlib.sha256(text.encode()).hexdigest()[:_DIGITS]}-{digest[:_DIGITS]}"
     return key if generation == 1 else f"{key}-{generation}"
+
+
+def _bare(value: Decimal | str | None) -> Decimal | str | None:
+    """A number without zeros at the end of its decimals."""
+    return value.normalize() + 0 if isinstance(value, Decimal) else value
 
 
 def value_in(key: str) -> str:

@@ -40,13 +40,13 @@ _PRESSURES = {SYSTOLIC: "systolic_blood_pressure", DIASTOLIC: "diastolic_blood_p
 
 def recognises(content: Content) -> bool:
     """True for a data point or a list of them."""
-    return any("blood_glucose" in body or "systolic_blood_pressure" in body for body in _bodies(content))
+    return any("blood_glucose" in body or "systolic_blood_pressure" in body for body in _bodies(content.json))
 
 
 def read(content: Content, zone: tzinfo) -> ImportFile:
     """The values. Times have a zone by the schema; where one lacks it, `zone` is taken."""
-    file, bodies = ImportFile("open-mhealth"), _bodies(content)
-    of_one_person(_users(content))
+    file, bodies = ImportFile("open-mhealth"), _bodies(content.exact_json)
+    of_one_person(_users(content.json))
     times = instants([_time(body) for body in bodies], [""] * len(bodies), zone)
     for line, (body, time_ms) in enumerate(zip(bodies, times, strict=True), 1):
         if not _is_value(body):
@@ -60,16 +60,15 @@ def read(content: Content, zone: tzinfo) -> ImportFile:
     return file
 
 
-def _bodies(content: Content) -> Sequence[dict[str, Any]]:
-    found = content.json
+def _bodies(found: Any) -> Sequence[dict[str, Any]]:
     points = found if isinstance(found, list) else [found]
     bodies = (one.get("body", one) for one in points if isinstance(one, dict))
     return [body for body in bodies if isinstance(body, dict)]
 
 
-def _users(content: Content) -> Sequence[str]:
-    found = content.json if isinstance(content.json, list) else [content.json]
-    headers = [one.get("header") for one in found if isinstance(one, dict)]
+def _users(found: Any) -> Sequence[str]:
+    points = found if isinstance(found, list) else [found]
+    headers = [one.get("header") for one in points if isinstance(one, dict)]
     return [str(header.get("user_id") or "") for header in headers if isinstance(header, dict)]
 
 
@@ -90,7 +89,7 @@ def _amount(quantity: Any, *units: str) -> tuple[Decimal, str] | None:
     if not isinstance(quantity, dict) or quantity.get("unit") not in units:
         return None
     value = quantity.get("value")
-    if not isinstance(value, int | float) or isinstance(value, bool):
+    if not isinstance(value, int | float | Decimal) or isinstance(value, bool):
         return None
     return Decimal(str(value)), quantity["unit"]
 

@@ -446,6 +446,21 @@ def test_a_sample_that_cannot_have_been_measured_leaves_the_others_of_its_chunk(
     assert len(file.values) == len(whole.values)
 
 
+@pytest.mark.parametrize(
+    ("text", "before"),
+    [(samples.FHIR, '"value": 101'), (samples.OPEN_MHEALTH, '"value":95')],
+    ids=["fhir", "open-mhealth"],
+)
+def test_decimals_of_json_keep_their_digits(text: str, before: str) -> None:
+    """5.50 is known more exactly than 5.5; and the patient's table, which has the same values, says 5.50."""
+    assert before in text
+    read_in = read(text.replace(before, '"value": 95.50').encode(), BERLIN)
+    assert "95.50" in [str(value.value) for value in read_in.values]
+    for odd in ("1e-99999999999999999999", "9" * 5000, "[" * 1000 + "]" * 1000):
+        with suppress(ImportFileError):
+            assert len(read(text.replace(before, f'"value": {odd}').encode(), BERLIN).bad) == 1
+
+
 @pytest.mark.parametrize("separator", ["\u2028", "\u2029", "\x0b", "\x0c", "\x1e", "\x85"])
 def test_a_line_separator_in_a_note_ends_no_row(separator: str) -> None:
     heading = "time,note,value,unit\n"

@@ -486,6 +486,15 @@ async def test_what_lies_below_a_meter_goes_in_as_lo(
     assert {(row["comparator"], row["value"]) for row in rows} == {("<", 20), (None, 20)}
 
 
+async def test_a_number_that_another_file_writes_with_zeros_at_its_end_is_there(gateway: httpx.AsyncClient) -> None:
+    """As a spreadsheet drops them."""
+    rows = ("07:00:00Z,14743-9,5.50,mmol/L", "07:01:00Z,8480-6,121.0,mm[Hg]", "07:01:00Z,8462-4,79.00,mm[Hg]")
+    table = "time,code,value,unit\n" + "".join(f"2026-11-19T{row}\n" for row in rows)
+    assert (await give(gateway, table)).counts == {"taken": 2}
+    shorter = table.replace("5.50", "5.5").replace("121.0", "121").replace("79.00", "79")
+    assert (await give(gateway, shorter, "b")).counts == {"there": 2}
+
+
 async def test_numbers_and_times_go_in_as_the_file_has_them(gateway: httpx.AsyncClient) -> None:
     table = "time,code,value,unit\n2026-11-19T07:00:00Z,14743-9,5.50,mmol/L\n2026-11-19T07:00:00.250Z,20150-9,2.00,L\n"
     asked = []
