@@ -248,6 +248,19 @@ async def test_a_batch_that_a_full_disk_cut_off_costs_no_other(own: asyncpg.Pool
     assert in_folder(tmp_path) == (0, None)
 
 
+async def test_a_damaged_line_of_the_spool_keeps_no_other_waiting(own: asyncpg.Pool, tmp_path: Path) -> None:
+    run = uuid.uuid4()
+    spool = Spool(tmp_path, run)
+    spool.append(Batch(run, 1, b"1"))
+    with only_file(tmp_path).open("ab") as file:
+        for damaged in (b"1", b'["", 2, "2"]', b"[1, 2, 3]", b'["%s", "", ""]' % str(run).encode(), b"\0\0\xff"):
+            file.write(damaged + b"\n")
+    spool.append(Batch(run, 3, b"3"))
+    spool.waiting()
+    await RequestLog(own, tmp_path).recover()
+    assert await stored(own) == [b"1", b"3"]
+
+
 async def test_without_database_and_disk_records_wait_in_memory(
     own: asyncpg.Pool, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

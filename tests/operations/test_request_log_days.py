@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from base64 import b64decode
 from dataclasses import replace
 from typing import Any
 from uuid import uuid4
@@ -82,6 +83,38 @@ async def test_rows_of_a_former_version_are_sealed_with_ours(log: Log) -> None:
     await seal_lines(log.pool, log.pen, log.settings, log.run, 2, lines[3:], (today() + 1) * DAY_MS)
     (told,), proof = await log.told()
     assert (sorted(told[:-1]), proof.faults, proof.entries) == (sorted(lines), [], 6)
+
+
+DAMAGES = {
+    "bytes of the middle": "overlay(records placing '\\x00ff00ff' from 40)",
+    "its end": "substr(records, 1, length(records) - 20)",
+    "something behind it": "records || '\\x00'",
+    "all of it": "''",
+    "no record": "'[1]'",
+    "of no time": """convert_to('{"timestamp": "today"}', 'UTF8')""",
+    "without the other attributes": """convert_to('{"timestamp": "2026-12-01T00:00:00Z"}', 'UTF8')""",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=list(DAMAGES))
+async def test_a_damaged_row_is_sealed_as_it_is_and_holds_up_no_other(
+    log: Log, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    lines = some_lines(today() - 1, 9)
+    for number in range(3):
+        await add(log.pool, Batch(log.run, number + 1, b"\n".join(lines[number * 3 : number * 3 + 3])))
+    await log.tamper(f"UPDATE request_log_fresh SET records = {damage} WHERE batch_no = 2")
+    stored = await log.pool.fetchval("SELECT records FROM request_log_fresh WHERE batch_no = 2")
+    for pack in (False, True):
+        assert await sealing.seal(log.pool, log.pen, log.settings, (today() - 1) * DAY_MS) == (not pack)
+        assert await pack_some(log.pool, tomorrow_ms() - DAY_MS if pack else 0) == pack
+        (told,), proof = await log.told()
+        (held,) = [one for one in map(orjson.loads, told[:-1]) if one["error_code"] == "record-damaged"]
+        assert b64decode(held["stored"]) == stored
+        assert held["transaction_id"] == f"{log.run}-2"
+        assert {*lines[:3], *lines[6:]} < {*told}
+        assert proof.faults == ["1 of the records under seal 1 were damaged before they were sealed"]
+    assert [vars(one)["count"] for one in caplog.records if one.msg == "request_log.damaged"] == [1]
 
 
 async def test_a_seal_holds_so_many_bytes_of_lines_however_small_they_are_stored(

@@ -101,10 +101,10 @@ def _alone_with(descriptor: int, path: Path) -> list[Batch] | None:
 
 
 def _batches(path: Path) -> Iterator[Batch]:
-    """A line that a crash cut off was never answered."""
+    """A line that a crash cut off was never answered. One that a disk has damaged keeps no other waiting."""
     for line in path.read_bytes().splitlines():
         try:
             run, batch_no, records = orjson.loads(line)
-        except (orjson.JSONDecodeError, ValueError):
+            yield Batch(UUID(run), int(batch_no), records.encode())
+        except (AttributeError, TypeError, ValueError):
             continue
-        yield Batch(UUID(run), batch_no, records.encode())

@@ -19,6 +19,7 @@ import orjson
 
 from ddr.http.request_log.record import at_ms_of
 from ddr.operations.audit_chain import START
+from ddr.operations.request_log.damaged import is_damaged
 from ddr.operations.request_log.packing import Words, unpack
 
 LEVEL = 6  # of zlib: tenfold in a tenth of the time of 9
@@ -119,6 +120,8 @@ def faults(before: tuple[int, bytes], seal: Seal, words: Words = NO_WORDS) -> li
         return [*found, f"what seal {seal.seal_no} holds {error}"]
     if len(lines) != seal.entries or digest(lines) != seal.digest:
         found.append(f"the records under seal {seal.seal_no} were changed")
+    if count := sum(map(is_damaged, lines)):
+        found.append(f"{count} of the records under seal {seal.seal_no} were damaged before they were sealed")
     return found
 
 

@@ -12,6 +12,7 @@ import asyncpg
 from ddr.durations import DAY_MS
 from ddr.operations.request_log import policy, signing
 from ddr.operations.request_log.chain import Seal, as_row, ranges, seal_of
+from ddr.operations.request_log.damaged import is_damaged, lines_of
 from ddr.operations.request_log.signing import Signer
 from ddr.settings import Settings
 from ddr.store.audit import request_log_seals as store
@@ -50,7 +51,7 @@ async def _seal_some(pool: asyncpg.Pool, signer: Signer, policy_no: int, now_ms:
         for batch in batches:
             numbers.setdefault(str(batch.run), []).append(batch.batch_no)
         runs = {run: ranges(found) for run, found in numbers.items()}
-        lines = [line for batch in batches for line in batch.records.splitlines()]
+        lines = await asyncio.to_thread(lambda: [line for batch in batches for line in lines_of(batch, now_ms)])
         seal_no, former, former_ms = last
         if now_ms < former_ms <= now_ms + SKEW_MS:
             now_ms = former_ms
@@ -58,7 +59,9 @@ async def _seal_some(pool: asyncpg.Pool, signer: Signer, policy_no: int, now_ms:
         claims = {"seal": new.seal_no, "chain": new.chain.hex()}
         new = replace(new, signature=await signing.sign(conn, signer, claims, now_ms))
         await store.add_seal(conn, as_row(new))
-        return new
+    if count := sum(map(is_damaged, lines)):
+        log.error("request_log.damaged", extra={"seal": new.seal_no, "count": count})
+    return new
 
 
 async def drop(pool: asyncpg.Pool, days: int, now_ms: int) -> int:

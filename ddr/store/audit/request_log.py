@@ -17,11 +17,15 @@ from ddr.store.database.pool import Connection
 
 @dataclass(frozen=True)
 class Batch:
-    """Lines of one life of a worker, numbered from 1, so that a batch that is stored twice is sealed once."""
+    """Lines of one life of a worker, numbered from 1, so that a batch that is stored twice is sealed once.
+
+    `damaged`: what is stored cannot be made into lines; `records` is that as it is.
+    """
 
     run: UUID
     batch_no: int
     records: bytes
+    damaged: bool = False
 
 
 # No ON CONFLICT: its tentative row is one more record in the database's log.

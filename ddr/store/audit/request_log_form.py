@@ -40,4 +40,7 @@ def inflated(stored: bytes) -> bytes:
     if not stored.startswith(_DEFLATED):
         return stored
     made = zlib.decompressobj(_WINDOW, zdict=_COMMON)
-    return made.decompress(stored[1:]) + made.flush()
+    found = made.decompress(stored[1:]) + made.flush()
+    if not made.eof or made.unused_data:
+        raise zlib.error("is not whole")
+    return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import zlib
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
@@ -107,11 +108,18 @@ def _upto(rows: Iterable[Row], most: int) -> list[Batch]:
     """The first of them, with their lines, until those have `most` bytes."""
     found: list[Batch] = []
     for row in rows:
-        found.append(Batch(row["run"], row["batch_no"], inflated(row["records"])))
+        found.append(_batch(row))
         most -= len(found[-1].records)
         if most <= 0:
             break
     return found
+
+
+def _batch(row: Row) -> Batch:
+    try:
+        return Batch(row["run"], row["batch_no"], inflated(row["records"]))
+    except zlib.error:
+        return Batch(row["run"], row["batch_no"], row["records"], damaged=True)
 
 
 async def end(conn: Connection) -> End:
