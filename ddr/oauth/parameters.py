@@ -1,4 +1,6 @@
-"""Parameters of OAuth requests: each at most once, printable, bounded (RFC 6749 sections 3.1, 3.2 and appendix A)."""
+"""Parameters of OAuth requests: each at most once, and those that are read printable and bounded (RFC 6749 sections
+3.1, 3.2 and appendix A).
+"""
 
 from __future__ import annotations
 
@@ -12,6 +14,25 @@ from ddr.oauth.errors import OAuthError, invalid_request
 
 MAX_FIELDS = 50
 MAX_LENGTH = 4096
+# What is read here. Others must be ignored, whatever they say (sections 3.1 and 3.2).
+READ = frozenset(
+    {
+        "client_id",
+        "response_type",
+        "response_mode",
+        "redirect_uri",
+        "scope",
+        "state",
+        "code_challenge",
+        "code_challenge_method",
+        "request_uri",
+        "grant_type",
+        "code",
+        "code_verifier",
+        "refresh_token",
+        "token",
+    }
+)
 
 
 async def form(scope: Scope, receive: Receive, limit: int) -> dict[str, str]:
@@ -51,7 +72,7 @@ def _unique(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
     for name, value in pairs:
         if name in parameters:
             raise invalid_request("A parameter is repeated")
-        if len(value) > MAX_LENGTH or not (value.isascii() and value.isprintable()):
+        if name in READ and (len(value) > MAX_LENGTH or not (value.isascii() and value.isprintable())):
             raise invalid_request("A parameter is too long or has characters that are not allowed")
         parameters[name] = value
     return {name: value for name, value in parameters.items() if value}

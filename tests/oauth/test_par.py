@@ -50,6 +50,12 @@ async def test_a_handle_expires(core: Core, diga: DigaBackend, clock: Clock) -> 
     assert await par.load(core.pool, handle, core.clock()) is None
 
 
+@pytest.mark.parametrize("value", ["Glükobuch", "x" * 5000, "a\nb"])
+async def test_a_parameter_that_nobody_knows_is_ignored(diga: DigaBackend, value: str) -> None:
+    """Whatever it says (RFC 6749 section 3.1)."""
+    assert (await diga.push(client_name=value)).status_code == 201
+
+
 @pytest.mark.parametrize("name", REQUIRED)
 @pytest.mark.parametrize("value", [None, ""])
 async def test_each_parameter_is_required(diga: DigaBackend, name: str, value: str | None) -> None:
