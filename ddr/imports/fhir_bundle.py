@@ -122,7 +122,7 @@ def _take(file: ImportFile, line: int, observation: Json, code: str, named: Mapp
     unit = UNITS.get(quantity["code"].casefold(), quantity["code"])
     source = _source(observation, named, type_of(code, NOT_STATED.type))
     comparator = str(quantity.get("comparator") or "")
-    measured = _measured(quantity, unit, ("", "<", ">"))
+    measured = _measured(quantity, unit, ("",) if code in CGM.values() else ("", "<", ">"))
     file.values.append(Value(line, time_ms, code, unit, measured, source, comparator=comparator))
 
 

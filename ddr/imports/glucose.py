@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import tzinfo
 from decimal import Decimal
 
-from ddr.imports.makers import Maker
+from ddr.imports.makers import USUAL_LIMITS, Maker
 from ddr.imports.model import CGM, METER, ImportFile, Source, Value
-from ddr.imports.numbers import beyond, doubtful, implausible, number, single
+from ddr.imports.numbers import beyond, doubtful, implausible, number, single, within_limits
 from ddr.imports.times import instants
 
 
@@ -62,4 +62,6 @@ def _fault(reading: Reading, value: Decimal | str | None) -> str | None:
         return f"no value: {reading.value or 'empty'}"[:80]
     if isinstance(value, Decimal):
         return doubtful(reading.value, reading.unit) or implausible(value, reading.unit)
-    return "a single value must be a number" if reading.meter else None
+    if reading.meter:
+        return "a single value must be a number"
+    return within_limits(reading.value, reading.maker.limits.get(reading.unit, USUAL_LIMITS[reading.unit]))

@@ -19,6 +19,10 @@ def _limits(lowest: str, highest: str, lowest_mmol: str, highest_mmol: str) -> L
     return {"mg/dL": (Decimal(lowest), Decimal(highest)), "mmol/L": (Decimal(lowest_mmol), Decimal(highest_mmol))}
 
 
+# Of glucose sensors whose maker is not known, as the summary takes them (ddr.series.glucose).
+USUAL_LIMITS = _limits("40", "400", "2.2", "22.2")
+
+
 @dataclass(frozen=True, eq=False)
 class Maker:
     """A product line; `period_ms` is what its exports have when a file is too short to tell."""

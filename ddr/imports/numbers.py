@@ -82,6 +82,14 @@ def beyond(text: str) -> str | None:
     return _BY_WORD.get(word) or (_BY_WORD.get(word[0]) if word[:1] in ("<", ">") else None)
 
 
+def within_limits(text: str, limits: tuple[Decimal, Decimal]) -> str | None:
+    """Why `<70` is not LOW, nor `>300` HIGH, of a sensor that measures between `limits`; None for what is."""
+    comparator, value = single(text) or ("", Decimal(0))
+    if (comparator == "<" and value > limits[0]) or (comparator == ">" and value < limits[1]):
+        return f"{text.strip()} is not beyond what the sensor measures ({limits[0]} to {limits[1]})"
+    return None
+
+
 def single(text: str) -> tuple[str, Decimal] | None:
     """Comparator and number of a single value, as in `<20`; None for LO and HI without the limit of the meter."""
     plain = text.strip()

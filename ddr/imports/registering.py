@@ -15,11 +15,9 @@ from typing import Any
 
 from ddr.durations import MINUTE_MS
 from ddr.imports.calls import KEY, Answer, Call, Json, as_json, checked, instant, milliseconds
-from ddr.imports.makers import maker_of
+from ddr.imports.makers import USUAL_LIMITS, maker_of
 from ddr.imports.model import ImportFile, Source, Value
 
-# Of glucose sensors whose maker is not known, as the summary takes them (ddr.series.glucose).
-USUAL_LIMITS = {"mg/dL": (Decimal(40), Decimal(400)), "mmol/L": (Decimal("2.2"), Decimal("22.2"))}
 _PERIODS = tuple(minutes * MINUTE_MS for minutes in (1, 2, 3, 4, 5, 6, 10, 15, 20, 30, 60))
 # More have no room: the recorder keeps 32766 of the smallest digit, and a sensor of mg/dL measures up to 400 or 500.
 _MOST_DECIMALS = {"mg/dL": 1, "mmol/L": 2}

@@ -14,7 +14,7 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from ddr.imports.content import Content, Table, tables
-from ddr.imports.makers import GERMAN, UNNAMED, Limits, Maker, maker_of
+from ddr.imports.makers import GERMAN, UNNAMED, USUAL_LIMITS, Limits, Maker, maker_of
 from ddr.imports.model import (
     BLOOD,
     BLOOD_GLUCOSE,
@@ -38,7 +38,7 @@ from ddr.imports.model import (
     Value,
     of_one_person,
 )
-from ddr.imports.numbers import beyond, doubtful, implausible, number, single
+from ddr.imports.numbers import beyond, doubtful, implausible, number, single, within_limits
 from ddr.imports.times import instants
 
 COLUMNS = ("time", "code", "value", "unit", "device", "serial")
@@ -160,6 +160,11 @@ def _checked(row: Cells, time_ms: int | None, sources: Sources) -> Value | str:
         if found is None or code in PRESSURES:
             return "a single value must be a number"
         comparator, value = found
+    elif isinstance(value, str):
+        maker = maker_of(f"{row.manufacturer} {row.device}")
+        limits = _limits(row, unit) or maker.limits or USUAL_LIMITS
+        if reason := within_limits(row.value, limits[unit]):
+            return reason
     if isinstance(value, Decimal) and (reason := doubtful(row.value, unit) or implausible(value, unit)):
         return reason
     return Value(row.line, time_ms, code, unit, value, _source(row, code, sources), comparator=comparator)

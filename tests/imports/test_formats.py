@@ -315,6 +315,18 @@ def test_a_single_value_may_lie_below_or_above_what_a_meter_measures(text: str, 
     assert _shown(text)[-1] == shown
 
 
+@pytest.mark.parametrize("code", ["99504-3", "105272-9"])
+def test_what_a_sensor_could_have_measured_is_not_beyond_its_limits(code: str) -> None:
+    """`<70` as L would be told to a DiGA as below 40."""
+    unit, texts = ("mg/dL", "<70 <40 <30 >300 >400") if code == "99504-3" else ("mmol/L", "<3.9 <2.2 <2 >16,7 >22.2")
+    rows = [f"2026-11-20 0{hour}:00;{code};{text};{unit}\n" for hour, text in enumerate(texts.split())]
+    file = read(("time;code;value;unit\n" + "".join(rows)).encode(), BERLIN)
+    assert [value.value for value in file.values] == ["L", "L", "U"]
+    assert [row.line for row in file.bad] == [2, 5] and "is not beyond what the sensor measures" in file.bad[0].reason
+    exported = read(samples.EVERSENSE.replace("High", ">300").encode(), BERLIN)
+    assert [row.line for row in exported.bad] == [4] and len(exported.values) == 1
+
+
 def test_without_the_limit_of_the_meter_nobody_knows_what_lo_is() -> None:
     file = taken(f"{samples.TABLE}2026-11-20T08:00:00Z,2339-0,LO,mg/dL,Meter,S\n")
     assert [bad.reason for bad in file.bad] == ["a single value must be a number"]
