@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
+from ddr.conform.blame import is_visible
 from ddr.conform.exchange import Exchange, Json
 from ddr.conform.target import Account, Identity
 from ddr.conform.verdict import NotRun
@@ -149,6 +150,9 @@ def pair(kit: Kit, identity: Identity, account: Account, scopes: tuple[str, ...]
     answered = token(kit, code_form(asked, landed), identity)
     if answered.status != 200 or "access_token" not in answered.json:
         raise NotRun("no tokens for the code", answered)
+    for name in ("access_token", "refresh_token"):
+        if not is_visible(answered.json.get(name, "")):
+            raise NotRun(f"{name} is no text of RFC 6749", answered)
     return Pairing(asked, account, pushed, landed, answered)
 
 

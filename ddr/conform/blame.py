@@ -19,7 +19,7 @@ from ddr.conform.verdict import Ended, Failed, KitError
 ROOT = Path(__file__).parents[1]
 NUMBERS = ("expires_in",)
 TEXTS = ("access_token", "refresh_token", "token_type", "scope", "sub", "request_uri", "error", "issuer")
-_VISIBLE = re.compile(r"[\x20-\x7e]*")  # RFC 6749 appendix A
+_VISIBLE = re.compile(r"[\x20-\x7e]*")
 
 
 def blamed(error: Exception, answers: Iterable[Exchange]) -> Ended:
@@ -38,9 +38,19 @@ def malformed(answer: Exchange) -> str:
     try:
         if "resourceType" in found:
             return next(iter(misshapen(found)), "")
-        return next((f"{name} is {value!r:.60}" for name, value in found.items() if not _is_good(name, value)), "")
+        return next((_told(name, value) for name, value in found.items() if not _is_good(name, value)), "")
     except RecursionError:
         return "it is nested too deep"
+
+
+def _told(name: str, value: object) -> str:
+    """What a member is; a token is not for everybody's eyes."""
+    return f"{name} is no text of RFC 6749" if name.endswith("_token") else f"{name} is {value!r:.60}"
+
+
+def is_visible(value: object) -> bool:
+    """Whether it is a text of the characters that RFC 6749 gives its members (appendix A)."""
+    return isinstance(value, str) and _VISIBLE.fullmatch(value) is not None
 
 
 def _is_good(name: str, value: object) -> bool:
@@ -48,7 +58,7 @@ def _is_good(name: str, value: object) -> bool:
     if name in NUMBERS:
         return isinstance(value, int) and not isinstance(value, bool)
     if name in TEXTS or name.endswith("_endpoint"):
-        return isinstance(value, str) and _VISIBLE.fullmatch(value) is not None
+        return is_visible(value)
     if name.endswith("s_supported"):
         return isinstance(value, list) and all(isinstance(one, str) for one in value)
     return True

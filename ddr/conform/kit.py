@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
+from ddr.conform.addresses import is_address
 from ddr.conform.authorization import pair, revoke
 from ddr.conform.blame import blamed
 from ddr.conform.browser import Browser
@@ -62,9 +63,9 @@ class Kit:
         return answer
 
     def endpoint(self, name: str) -> str:
-        """An endpoint of the authorization server. Raises NotRun when the metadata do not name it."""
+        """An endpoint of the authorization server. Raises NotRun when the metadata do not name it, or by no address."""
         found = self.server_metadata.json.get(name)
-        if not isinstance(found, str):
+        if not isinstance(found, str) or not is_address(found):
             raise NotRun(f"the metadata name no {name}", self.server_metadata)
         return found
 
@@ -171,8 +172,9 @@ class Kit:
 
     @property
     def pages(self) -> list[Exchange]:
-        """The answers from which the views know what they have read."""
-        return [page for view in self.known_views for page in view.pages]
+        """The answers from which a check knows what was read before it: the metadata, and what the views have read."""
+        documents = [self.__dict__[name] for name in ("server_metadata", "capability_answer") if name in self.__dict__]
+        return documents + [page for view in self.known_views for page in view.pages]
 
     def lost(self) -> Exchange | None:
         """The last of two requests that a recorder must answer, when it answers neither."""

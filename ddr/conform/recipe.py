@@ -6,18 +6,20 @@ for this project's recorder is OURS.
 
 from __future__ import annotations
 
+import time
 import tomllib
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urljoin
 
 import httpx
 
+from ddr.conform.addresses import joined
 from ddr.conform.markup import Form, SelectorError, forms, matches
 from ddr.conform.target import Account, TargetError, text_of
 from ddr.conform.verdict import NotRun
+from ddr.conform.wire import received
 
 MAX_STEPS = 20
 OURS = """
@@ -90,14 +92,14 @@ class RecipeBrowser:
                 answer = _sent(http, method, url, body)
                 method, body = "GET", None
                 if answer.has_redirect_location:
-                    url = urljoin(url, answer.headers["location"])
+                    url = _address(url, answer.headers["location"])
                     if url.startswith(redirect_uri):
                         return url
                     continue
                 if answer.is_error:
                     raise NotRun(f"logging in: {httpx.URL(url).path} answers {answer.status_code}")
                 form, page = self._found(answer.text, url)
-                url, method = urljoin(url, form.action), form.method.upper()
+                url, method = _address(url, form.action), "POST" if form.method == "post" else "GET"
                 body = _filled(form, page, account, approve)
         raise NotRun(f"logging in: more than {MAX_STEPS} steps")
 
@@ -109,16 +111,25 @@ class RecipeBrowser:
         raise NotRun(f"logging in: the recipe knows nothing on the page {httpx.URL(url).path}")
 
 
+def _address(page: str, link: str) -> str:
+    """Where a link of a page leads. Raises NotRun."""
+    if found := joined(page, link):
+        return found
+    raise NotRun(f"logging in: {httpx.URL(page).path} leads to {link!r:.200}, which is no address")
+
+
 def _sent(http: httpx.Client, method: str, url: str, body: list[tuple[str, str]] | None) -> httpx.Response:
     fields: dict[str, list[str]] = {}
     for name, value in body or ():
         fields.setdefault(name, []).append(value)
+    given: dict[str, Any] = {"params": fields or None} if method == "GET" else {"data": fields}
     try:
-        if method == "GET":
-            return http.get(url, params=fields or None)
-        return http.request(method, url, data=fields)
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        with http.stream(method, url, **given) as answer:
+            content = received(answer, time.monotonic())
+    except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
         raise NotRun(f"logging in: {type(error).__name__}: {error}") from None
+    headers = [(name, value) for name, value in answer.headers.multi_items() if name != "content-encoding"]
+    return httpx.Response(answer.status_code, headers=headers, content=content)
 
 
 def _filled(form: Form, page: Page, account: Account, approve: Collection[str] | None) -> list[tuple[str, str]]:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 INCLUDES = "_include=Observation:device&_include:iterate=DeviceMetric:source"
 EARLY_SECONDS = 30
+LONGEST_SECONDS = 86_400  # that a token is taken for good: JSON has numbers of any size
 MOST_PAGES = 2000
 
 
@@ -107,7 +108,7 @@ class View:
         self.access_token = str(tokens.get("access_token", ""))
         self.refresh_token = str(tokens.get("refresh_token") or getattr(self, "refresh_token", ""))
         lifetime = tokens.get("expires_in")
-        self._expires_at = time.monotonic() + (float(lifetime) if isinstance(lifetime, int) else 300)
+        self._expires_at = time.monotonic() + (min(lifetime, LONGEST_SECONDS) if isinstance(lifetime, int) else 300)
 
     @property
     def sub(self) -> str:

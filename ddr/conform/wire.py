@@ -38,7 +38,7 @@ class Endless(OSError):
     """An answer that is larger, or takes longer, than any that a check needs."""
 
 
-def _received(answer: httpx.Response, began: float) -> bytes:
+def received(answer: httpx.Response, began: float) -> bytes:
     """The body. Raises Endless, httpx.HTTPError."""
     found = bytearray()
     for piece in answer.iter_bytes():
@@ -129,13 +129,13 @@ class Wire:
         try:
             body = content.encode("utf-8") if content or method == "POST" else None
             with self._client(identity).stream(method, url, headers=sent, content=body) as answer:
-                received = _received(answer, began)
-        except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
+                got = received(answer, began)
+        except (httpx.HTTPError, httpx.InvalidURL, OSError, UnicodeEncodeError) as error:
             seconds, text = time.monotonic() - began, f"no answer: {type(error).__name__}: {error}"
             return Exchange(number, method, url, name, sent, content, 0, seconds=seconds, error=text)
         found = {key.lower(): value for key, value in answer.headers.items()}
         seconds = time.monotonic() - began
-        return Exchange(number, method, url, name, sent, content, answer.status_code, found, received, seconds)
+        return Exchange(number, method, url, name, sent, content, answer.status_code, found, got, seconds)
 
     def _reads(self, url: str) -> bool:
         """Whether a POST there is a search, an operation, or for the authorization server."""

@@ -186,7 +186,7 @@ def answer(content: Any) -> Exchange:
         ({"expires_in": "600"}, "expires_in is '600'"),
         ({"expires_in": True}, "expires_in is True"),
         ({"expires_in": 600, "scope": "a b", "jwks_uri": 7}, ""),
-        ({"access_token": "\n"}, "access_token is '\\n'"),
+        ({"access_token": "\n"}, "access_token is no text of RFC 6749"),
         ({"token_endpoint": None}, "token_endpoint is None"),
         ({"scopes_supported": "openid"}, "scopes_supported is 'openid'"),
         ({"scopes_supported": ["a", 7]}, "scopes_supported is ['a', 7]"),

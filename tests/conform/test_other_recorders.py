@@ -208,6 +208,160 @@ def test_a_reference_value_in_force_is_no_history(end: float | None, verdict: Ve
     assert of(recorder(reference), "before-the-history-is-empty").verdict is verdict
 
 
+@pytest.mark.parametrize(
+    ("data", "verdict"),
+    [
+        ({"data": "100 250 E L", "lowerLimit": 40, "upperLimit": 400}, PASSED),
+        ({"data": "1000 2500", "factor": 0.1, "lowerLimit": 40, "upperLimit": 400}, PASSED),
+        ({"data": "10 160", "origin": {"value": 90}, "lowerLimit": 40, "upperLimit": 400}, PASSED),
+        ({"data": "5000", "factor": 0.1, "lowerLimit": 40, "upperLimit": 400}, FAILED),
+        ({"data": "500", "lowerLimit": 40, "upperLimit": 400}, FAILED),
+        ({"data": "1,5 foo NaN", "lowerLimit": 40, "upperLimit": 400}, PASSED),  # samples-are-readable tells those
+    ],
+)
+def test_numbers_of_a_chunk_may_have_an_origin_and_a_factor(data: Json, verdict: Verdict) -> None:
+    """FHIR R4 datatypes.html#SampledData. Before: beyond the limits; and what is no number was a fault of the kit."""
+    one = chunk("c", -1, 1, valueSampledData={"period": 300_000, "dimensions": 1, **data})
+    assert of(recorder(one, metric("1")), "values-lie-within-the-limits").verdict is verdict
+
+
+@pytest.mark.parametrize(
+    ("factor", "verdict"),
+    [({}, FAILED), ({"factor": 0.1}, PASSED), ({"factor": 0.05, "origin": {"code": "mg/dL", "value": 50}}, PASSED)],
+)
+def test_a_summary_is_of_what_the_numbers_stand_for(factor: Json, verdict: Verdict) -> None:
+    """Before: of the numbers as they stand in the chunk."""
+    data = {"period": 300_000, "dimensions": 1, "data": " ".join(["1000"] * 288), "origin": {"code": "mg/dL"}}
+    mean = {
+        "resourceType": "Observation",
+        "code": {"coding": [{"system": LOINC, "code": "97507-8"}]},
+        "valueQuantity": {"value": 100},
+    }
+    bundle = {"resourceType": "Bundle", "type": "collection", "entry": [{"resource": mean}]}
+    more = {"/fhir/Observation/$hddt-cgm-summary": bundle}
+    one = chunk("c", -3, 24, valueSampledData={**data, **factor})
+    found = recorder(one, metric("1"), mivs="continuous-glucose-measurement", more=more)
+    assert (result := of(found, "summary-agrees-with-the-chunks")).verdict is verdict, result.text
+
+
+@pytest.mark.parametrize(("period", "verdict"), [(300_000, PASSED), (60_000, PASSED), (300, FAILED), (0, FAILED)])
+def test_a_period_in_seconds_is_told(period: int, verdict: Verdict) -> None:
+    """A reader would put the values of a day into a minute and a half. Before: passed."""
+    one = chunk("c", -1, 24)
+    one["valueSampledData"]["period"] = period
+    one["valueSampledData"]["data"] = "100 101 102"
+    assert of(recorder(one, metric("1")), "samples-are-readable").verdict is verdict
+
+
+@pytest.mark.parametrize(
+    ("word", "verdict"),
+    [("mg/dL", PASSED), ("mg/dl", PASSED), ("Milligramm je Deziliter", PASSED), ("mmol/L", FAILED), ("%", FAILED)],
+)
+def test_a_unit_says_to_people_what_it_says_to_programs(word: str, verdict: Verdict) -> None:
+    """Before: passed, and a page that shows `unit` was wrong by a factor of 18."""
+    amount = {"value": 100, "unit": word, "system": UCUM, "code": "mg/dL"}
+    data = {"origin": {**amount, "value": 0}, "period": 300_000, "dimensions": 1, "data": "100"}
+    found = recorder(value("v", at(), valueQuantity=amount), chunk("c", -1, 1, valueSampledData=data), metric("1"))
+    for name in ("glucose-units-fit", "sampled-data-is-complete"):
+        assert of(found, name).verdict is verdict
+
+
+def test_without_a_refresh_token_one_check_says_so() -> None:
+    """Before: a fault of the kit, and refusals of a token that there was not."""
+    found = recorder(value("v", at()))
+    names = ("altered-refresh-token-is-refused", "refresh-token-opens-nothing", "revoking-ends-everything")
+    assert found.views[0].refresh_token == ""
+    for name in names:
+        assert (result := of(found, name)).verdict is Verdict.NOT_RUN, result.text
+    assert of(found, "token-answer-is-complete").verdict is FAILED
+
+
+@pytest.mark.parametrize(
+    ("time", "verdict"),
+    [
+        ("9999-12-31", PASSED),
+        ("9999", PASSED),
+        ("2024-02-29", PASSED),
+        ("2026-02-29", FAILED),
+        ("2026-02-30T10:00:00Z", FAILED),
+        ("2026-11-20T10:00:00+99:00", FAILED),
+        ("0000-11-20T10:00:00Z", FAILED),
+    ],
+)
+def test_times_are_those_of_the_calendar(time: str, verdict: Verdict) -> None:
+    """Before: a fault of the kit, as was the end of all days, which stands for "until further notice"."""
+    found = recorder(value("v", time, meta={"lastUpdated": at()}))
+    assert of(found, "everything-is-fhir-r4").verdict is verdict
+    results = [of(found, name) for name in ("newest-comes-first", "sort-orders", "search-by-date")]
+    assert not [one for one in results if one.verdict is Verdict.KIT_ERROR], results
+
+
+@pytest.mark.parametrize(
+    ("metadata", "failing"),
+    [
+        ({"authorization_endpoint": "https://[x"}, "addresses-are-https"),
+        ({"token_endpoint": "https://recorder.example:abc/token"}, "addresses-are-https"),
+        ({"token_endpoint": "/token"}, "addresses-are-https"),
+        ({"scopes_supported": [1, 2]}, "scopes-offered"),
+        ({"grant_types_supported": [{"a": 1}]}, "grants-offered"),
+    ],
+)
+def test_metadata_of_another_shape_are_the_recorders(metadata: Json, failing: str) -> None:
+    """Also for a check that finds them read already. Before: a fault of the kit."""
+    metadata = {"issuer": ISSUER, **metadata}
+    found = recorder(more={"/.well-known/oauth-authorization-server": metadata})
+    assert found.server_metadata.status == 200
+    names = (failing, "scopes-offered", "grants-offered", "summary-declared", "unknown-request-uri-is-refused")
+    results = {name: of(found, name) for name in names}
+    assert results[failing].verdict is FAILED
+    assert not [one for one in results.values() if one.verdict is Verdict.KIT_ERROR], results
+
+
+@pytest.mark.parametrize("location", ["https://[x", "https://evil.example:abc/", "mailto:"])
+def test_a_redirect_that_leads_nowhere_is_the_recorders(location: str) -> None:
+    """Before: a fault of the kit."""
+    names = ("authorization_endpoint", "pushed_authorization_request_endpoint")
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if "well-known" in request.url.path:
+            return httpx.Response(200, json={name: f"{ISSUER}/{name}" for name in names})
+        if request.url.path == f"/{names[1]}":
+            return httpx.Response(201, json={"request_uri": "urn:a", "expires_in": 60})
+        return httpx.Response(303, headers={"location": location})
+
+    found = kit(answer)
+    found.target = replace(found.target, digas=(DIGA,))
+    found.wire._clients[DIGA.client_id, DIGA.certificate] = found.wire._client(None)
+    assert of(found, "unknown-request-uri-is-refused").verdict is FAILED
+    assert of(found, "login-cannot-be-framed").verdict is PERSON
+
+
+@pytest.mark.parametrize(
+    ("tokens", "said"),
+    [
+        ({"access_token": "a\nb"}, "access_token is no text of RFC 6749"),
+        ({"access_token": "ü"}, "access_token is no text of RFC 6749"),
+        ({"access_token": "a", "refresh_token": "ü"}, "refresh_token is no text of RFC 6749"),
+        ({"access_token": "a", "expires_in": 10**400}, ""),
+    ],
+)
+def test_tokens_that_nobody_can_send_are_the_recorders(tokens: Json, said: str) -> None:
+    """Before: a fault of the kit in every check after the pairing."""
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        names = ("pushed_authorization_request_endpoint", "authorization_endpoint", "token_endpoint")
+        if "well-known" in request.url.path:
+            return httpx.Response(200, json={name: f"{ISSUER}/{name}" for name in names})
+        return httpx.Response(200, json={"request_uri": "urn:a", **tokens})
+
+    found = kit(answer, lambda _: f"{DIGA.redirect_uri}?code=1")
+    found.target = replace(found.target, digas=(DIGA,))
+    found.wire._clients[DIGA.client_id, DIGA.certificate] = found.wire._client(None)
+    del found.__dict__["_paired"]
+    result = of(found, "pairing-succeeds")
+    assert (result.verdict, result.text) == (FAILED if said else PASSED, said)
+
+
 def finds_text(name: str, asked: str, one: Json) -> bool:
     """A string search by the standard: a comma parts what a backslash does not escape; case and accents are nothing."""
     known = one["manufacturer"] if name == "manufacturer" else one["deviceName"][0]["name"]

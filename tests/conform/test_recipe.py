@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import httpx
@@ -81,7 +81,12 @@ def test_what_is_agreed_to_is_ticked_and_what_else_is_ticked_stays_so(approve: l
         ({"/authorize": httpx.Response(304)}, "logging in: the recipe knows nothing on the page /authorize"),
         (
             {"/authorize": page(re.sub('action="[^"]*"', 'action="http://x:port/"', LOGIN))},
-            "logging in: InvalidURL: Invalid port: 'port'",
+            "logging in: /authorize leads to 'http://x:port/', which is no address",
+        ),
+        ({"/authorize": to("https://[x")}, "logging in: /authorize leads to 'https://[x', which is no address"),
+        (
+            {"/authorize": page(LOGIN.replace("/login", "https://[x"))},
+            "logging in: /authorize leads to 'https://[x', which is no address",
         ),
         (
             {"/authorize": page(DECIDE.replace('value="approve"', 'value="yes"'))},
@@ -93,6 +98,27 @@ def test_other_pages_than_the_recipes_end_the_check(pages: Mapping[str, httpx.Re
     with pytest.raises(NotRun) as ended:
         browser(pages, []).decide("https://recorder.example/authorize", BACK, WHO, [])
     assert str(ended.value) == said
+
+
+def test_a_page_without_an_end_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before: the run never ended, and took all memory."""
+
+    def endless() -> Iterator[bytes]:
+        for _ in range(1000):
+            yield bytes(1000)
+
+    monkeypatch.setattr("ddr.conform.wire.MOST_BYTES", 10_000)
+    with pytest.raises(NotRun, match="logging in: Endless: the answer has more than 10,000 bytes"):
+        browser({"/authorize": httpx.Response(200, content=endless())}, []).decide(
+            "https://recorder.example/authorize", BACK, WHO, []
+        )
+
+
+def test_a_form_is_sent_by_get_or_post_alone() -> None:
+    told: list[httpx.Request] = []
+    pages = {"/authorize": page(LOGIN.replace("post", "delete")), "/login": to(BACK)}
+    assert browser(pages, told).decide("https://recorder.example/authorize", BACK, WHO, []) == BACK
+    assert [one.method for one in told] == ["GET", "GET"]
 
 
 @pytest.mark.parametrize(

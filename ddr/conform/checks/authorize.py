@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
+from ddr.conform.addresses import joined
 from ddr.conform.authorization import address, authorize, push, request
 from ddr.conform.check import Need, check
 from ddr.conform.exchange import Exchange
@@ -31,8 +32,8 @@ def _led_away(kit: Kit, answer: Exchange) -> bool:
 
 def _is_own(kit: Kit, url: str) -> bool:
     """Whether an address is of the authorization server."""
-    hosts = {urlsplit(kit.target.issuer).netloc, urlsplit(kit.endpoint("authorization_endpoint")).netloc, ""}
-    return urlsplit(url).netloc in hosts
+    page = kit.endpoint("authorization_endpoint")
+    return urlsplit(joined(page, url)).netloc in {urlsplit(kit.target.issuer).netloc, urlsplit(page).netloc}
 
 
 def _refused(kit: Kit, answer: Exchange, what: str) -> None:
@@ -86,9 +87,11 @@ def login_cannot_be_framed(kit: Kit) -> None:
     """The page where the patient logs in cannot be put into a frame (RFC 6749 section 10.13, RFC 9700)."""
     answer = kit.wire.send("GET", address(kit, kit.diga.client_id, _pushed(kit)))
     for _ in range(REDIRECTS):
-        if answer.status not in (301, 302, 303, 307, 308) or not answer.headers.get("location"):
+        location = answer.headers.get("location")
+        following = joined(answer.url, location) if location else ""
+        if answer.status not in (301, 302, 303, 307, 308) or not following:
             break
-        answer = kit.wire.send("GET", urljoin(answer.url, answer.headers["location"]))
+        answer = kit.wire.send("GET", following)
     policy = answer.headers.get("content-security-policy", "")
     framed = "frame-ancestors" not in policy and "x-frame-options" not in answer.headers
     if answer.status != 200 or (framed and not _is_own(kit, answer.url)):  # of somebody else's page a person judges

@@ -8,7 +8,7 @@ from ddr.conform.check import Need, check
 from ddr.conform.kit import Kit
 from ddr.conform.laws import chunks, codes
 from ddr.conform.laws.chunks import Chunk
-from ddr.conform.laws.observations import code
+from ddr.conform.laws.observations import code, sampled_value
 from ddr.conform.verdict import Failed, NoData, expect
 from ddr.conform.view import View
 
@@ -127,10 +127,11 @@ def values_lie_within_the_limits(kit: Kit) -> None:
     for view in kit.views:
         for one in view.everything.matches:
             data = one.get("valueSampledData") or {}
-            low, high = data.get("lowerLimit"), data.get("upperLimit")
+            low, high = float(data.get("lowerLimit", "-inf")), float(data.get("upperLimit", "inf"))
             for token in str(data.get("data", "")).split():
-                if token in ("E", "L", "U"):
+                if token in ("E", "L", "U") or not chunks.is_sample(token):
                     continue
-                good = (low is None or float(token) >= float(low)) and (high is None or float(token) <= float(high))
+                # FHIR does not say whether a limit is of the numbers as they stand or of what they stand for.
+                good = any(low <= number <= high for number in (float(token), sampled_value(data, token)))
                 shown = view.everything.origin[f"Observation/{one['id']}"]
                 expect(good, f"Observation/{one['id']}: {token} is beyond the limits", shown)

@@ -20,6 +20,8 @@ PATIENT = (Need.PATIENT,)
 def _living(kit: Kit) -> View:
     """The first view with tokens that are good, paired anew if they have ended. Raises NotRun."""
     view = kit.views[0]
+    if not view.refresh_token:
+        raise NotRun("there is no refresh token", view.pairing.answered)
     answer = view.get("Device")
     if answer.status == 401:
         if not kit.browser.automatic:

@@ -61,7 +61,8 @@ def token_answer_is_complete(kit: Kit) -> None:
         expect(not missing, f"missing: {', '.join(missing)}", shown)
         expect(str(found.get("token_type", "")).lower() == "bearer", "token_type is not Bearer", shown)
         seconds = found.get("expires_in")
-        expect(isinstance(seconds, int) and seconds > 0, "expires_in is no positive number", shown)
+        good = isinstance(seconds, int) and not isinstance(seconds, bool) and seconds > 0
+        expect(good, "expires_in is no positive number", shown)
 
 
 @check("AS-009", needs=PATIENT)

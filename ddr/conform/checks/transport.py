@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import dns.exception
 import dns.resolver
 
+from ddr.conform.addresses import is_address
 from ddr.conform.check import check
 from ddr.conform.kit import Kit
 from ddr.conform.laws import bsi
@@ -22,7 +23,7 @@ def _hosts(kit: Kit) -> list[tuple[str, int]]:
     """Host and port of every address that DiGA and browsers use, each once."""
     urls = [kit.target.fhir_base, kit.target.issuer]
     found = kit.server_metadata.json
-    urls += [str(value) for name, value in found.items() if name.endswith("_endpoint") and "://" in str(value)]
+    urls += [str(value) for name, value in found.items() if name.endswith("_endpoint") and is_address(str(value))]
     parts = [urlsplit(url) for url in urls]
     return list(dict.fromkeys((one.hostname or "", one.port or 443) for one in parts))
 
@@ -177,5 +178,5 @@ def addresses_are_https(kit: Kit) -> None:
     found = kit.server_metadata.json
     named = {name: str(value) for name, value in found.items() if name.endswith("_endpoint") or name == "issuer"}
     named["FHIR base"] = kit.target.fhir_base
-    bad = [f"{name} {url}" for name, url in named.items() if not url.startswith("https://")]
-    expect(not bad, f"not https: {', '.join(bad)}", kit.server_metadata)
+    bad = [f"{name} {url}" for name, url in named.items() if not (url.startswith("https://") and is_address(url))]
+    expect(not bad, f"no address of https: {', '.join(bad)}", kit.server_metadata)

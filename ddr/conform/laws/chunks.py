@@ -11,7 +11,7 @@ from ddr.conform.exchange import Json
 from ddr.conform.laws.naive import codings, references
 from ddr.conform.laws.times import span
 
-_TOKEN = re.compile(r"E|L|U|-?\d+(\.\d+)?([eE][+-]?\d+)?")
+_TOKEN = re.compile(r"E|L|U|-?\d{1,9}(\.\d+)?([eE][+-]?\d)?")
 SECOND = 1000
 ENDED = ("final", "amended", "corrected")
 
@@ -44,6 +44,11 @@ class Chunk:
         """Time of the last sample that is a value, or the start."""
         last = max((place for place, sample in enumerate(self.tokens) if sample != "E"), default=0)
         return self.start + self.step * last
+
+
+def is_sample(text: str) -> bool:
+    """Whether it is a number, E, L or U."""
+    return _TOKEN.fullmatch(text) is not None
 
 
 def chunk(one: Json) -> Chunk:
@@ -140,9 +145,11 @@ def grid(chunks: Sequence[Chunk]) -> Iterator[str]:
 def data(chunks: Sequence[Chunk]) -> Iterator[str]:
     """Each sample is a number, E, L or U, and no more of them than fit."""
     for one in chunks:
-        wrong = [token for token in one.tokens if not _TOKEN.fullmatch(token)]
+        wrong = [token for token in one.tokens if not is_sample(token)]
         if wrong:
             yield f"{one.key}: {wrong[0][:20]!r} is no sample"
+        elif one.tokens and one.step < SECOND:
+            yield f"{one.key}: period is {one.step:g}, in milliseconds: no sensor measures so often"
         elif one.step and one.tokens and one.sampled_until > one.end:
             yield f"{one.key}: {len(one.tokens)} samples do not fit into the period"
 

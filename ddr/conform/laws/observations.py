@@ -84,7 +84,14 @@ def quantity(found: object, unit: str | None) -> str:
         return f"the system of the unit is {found.get('system')}"
     if unit is not None and found.get("code") != unit:
         return f"the unit is {found.get('code')}, not {unit}"
-    return "" if found.get("code") else "a Quantity without the code of its unit"
+    return _word(found) if found.get("code") else "a Quantity without the code of its unit"
+
+
+def _word(found: Json) -> str:
+    """What people read beside a number is no other unit than programs read; in which language is left open."""
+    word, coded = str(found.get("unit", "")).casefold(), str(found.get("code"))
+    other = word != coded.casefold() and word in {one.casefold() for one in codes.UNITS.values()}
+    return f"the unit is said to be {found['unit']}, and coded as {coded}" if other else ""
 
 
 def unit(one: Json) -> str:
@@ -116,7 +123,13 @@ def sampled(one: Json) -> str:
     origin = found["origin"]
     if origin.get("system") != codes.UCUM or origin.get("code") != codes.CGM.get(code(one)):
         return f"origin is in {origin.get('code')} of {origin.get('system')}"
-    return "" if found["dimensions"] == 1 else f"dimensions is {found['dimensions']}"
+    return _word(origin) if found["dimensions"] == 1 else f"dimensions is {found['dimensions']}"
+
+
+def sampled_value(data: Json, text: str) -> float:
+    """What a number in `data` stands for: origin and factor belong to it (FHIR R4 datatypes.html#SampledData)."""
+    origin = (data.get("origin") or {}).get("value", 0)
+    return float(origin) + float(data.get("factor", 1)) * float(text)
 
 
 def period_of_chunk(one: Json) -> str:

@@ -17,7 +17,8 @@ from zoneinfo import ZoneInfo
 
 from ddr.conform.exchange import Json
 from ddr.conform.laws import codes
-from ddr.conform.laws.chunks import Chunk
+from ddr.conform.laws.chunks import Chunk, is_sample
+from ddr.conform.laws.observations import sampled_value
 from ddr.durations import DAY_MS
 
 MOLAR = (18.0, 18.0182)  # mg/dL in one mmol/L: least and greatest factor in use
@@ -66,16 +67,20 @@ def samples(
         for one in series[name]:
             data = origins[one.key].get("valueSampledData") or {}
             unit = str((data.get("origin") or {}).get("code"))
-            if unit not in LIMITS:
+            if unit not in LIMITS or one.step <= 0:
                 continue
             low, high = (float(data.get(key, LIMITS[unit][at])) for at, key in enumerate(("lowerLimit", "upperLimit")))
             good = name.partition(" ")[0] not in doubtful
             found += [
-                Sample(one.start + place * one.step, text, unit, one.step, low, high, rank, good)
+                Sample(one.start + place * one.step, _measured(data, text), unit, one.step, low, high, rank, good)
                 for place, text in enumerate(one.tokens)
-                if text != "E"
+                if text != "E" and is_sample(text)
             ]
     return sorted(found, key=lambda one: (one.at, one.sensor))
+
+
+def _measured(data: Json, text: str) -> str:
+    return text if text in ("L", "U") else str(sampled_value(data, text))
 
 
 def bounds(found: Sequence[Sample], periods: Sequence[tuple[float, float]]) -> Bounds:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from calendar import isleap, monthrange
 from datetime import UTC, datetime, timedelta, tzinfo
 
 from ddr.conform.exchange import Json
+from ddr.durations import DAY_MS
 
 _INSTANT = re.compile(
     r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])T([01]\d|2[0-3]):[0-5]\d:([0-5]\d|60)(\.\d+)?(Z|[+-]\d{2}:\d{2})"
@@ -18,12 +20,21 @@ Range = tuple[int, int]
 
 def is_instant(text: object) -> bool:
     """Whether `text` is a FHIR instant."""
-    return isinstance(text, str) and _INSTANT.fullmatch(text) is not None
+    return isinstance(text, str) and _INSTANT.fullmatch(text) is not None and _is_of_the_calendar(text)
 
 
 def is_date_time(text: object) -> bool:
     """Whether `text` is a FHIR dateTime."""
-    return isinstance(text, str) and _DATE_TIME.fullmatch(text) is not None
+    return isinstance(text, str) and _DATE_TIME.fullmatch(text) is not None and _is_of_the_calendar(text)
+
+
+def _is_of_the_calendar(text: str) -> bool:
+    """Whether there is such a day, and such a zone."""
+    try:
+        span(text)
+    except ValueError:
+        return False
+    return True
 
 
 def milliseconds(text: str) -> int:
@@ -39,14 +50,9 @@ def span(text: str) -> Range:
         at = milliseconds(text)
         return at, at + (0 if "." in text else 999)
     year, month, day = (*map(int, text.split("-")), 0, 0)[:3]
-    first = datetime(year, month or 1, day or 1, tzinfo=UTC)
-    if day:
-        following = first + timedelta(days=1)
-    elif month:
-        following = datetime(year + month // 12, month % 12 + 1, 1, tzinfo=UTC)
-    else:
-        following = datetime(year + 1, 1, 1, tzinfo=UTC)
-    return _ms(first), _ms(following) - 1
+    first = _ms(datetime(year, month or 1, day or 1, tzinfo=UTC))
+    days = 1 if day else monthrange(year, month)[1] if month else 365 + isleap(year)
+    return first, first + days * DAY_MS - 1
 
 
 def effective(observation: Json) -> Range | None:

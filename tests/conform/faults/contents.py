@@ -161,6 +161,19 @@ CONTENTS = (
         ("values-lie-within-the-limits", "sampled-data-is-complete", "everything-is-fhir-r4"),
     ),
     Fault(
+        "period-in-seconds",
+        "the period of sampled data is in seconds",
+        each("Observation", _of(CGM, lambda one: one[CGM].update(period=300))),
+        "samples-are-readable",
+        ("sampled-data-is-complete", "everything-is-fhir-r4"),
+    ),
+    Fault(
+        "another-word",
+        "blood glucose in mg/dL is said to be mmol/L in words",
+        each("Observation", _of(GLUCOSE, lambda one: one["valueQuantity"].update(unit="mmol/L"))),
+        "glucose-units-fit",
+    ),
+    Fault(
         "overlapping-chunks",
         "a chunk begins before the one before it has ended",
         each("Observation", _of(CGM, _with_status("preliminary", lambda one: _period(one, "start", hours=-20)))),
