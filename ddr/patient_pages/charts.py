@@ -15,7 +15,7 @@ from ddr.series.glucose import MG_PER_MMOL
 from ddr.series.profile import MINUTES, TimeOfDay
 
 WIDTH, HEIGHT = 640, 400
-LEFT, RIGHT, TOP, BOTTOM = 72, 12, 14, 44
+LEFT, RIGHT, TOP, BOTTOM = 88, 12, 14, 44
 LOWEST, HIGHEST = 40.0, 400.0  # mg/dL; what lies beyond is drawn at the edge
 USUAL_TOP = 300.0
 LINES = (70.0, 180.0, 54.0, 250.0, 300.0, 400.0)  # mg/dL; the first two are the ends of the target range

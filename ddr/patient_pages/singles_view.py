@@ -23,7 +23,7 @@ from ddr.series.days import local_day, midnight
 from ddr.store.patients import export
 
 Row = Mapping[str, Any]
-MARKED = 4  # days written below a curve
+MARKED = 5  # days written below a curve
 LARGE_ROWS = 20  # that are read and drawn aside
 
 
@@ -72,8 +72,8 @@ def _drawn(core: Core, rows: Sequence[Row], first: date, last: date, lang: str) 
                 point = _Point(part, float(value.text.lstrip("<>")), value.text)
                 found[row["miv_url"], value.unit][value.code].append(point)
                 names[value.code] = value.name
-    marked = [short_day(lang, first + timedelta(days=round(days * at / MARKED))) for at in range(MARKED)]
-    marked.append(short_day(lang, last))
+    written = [min(days - 1, days * at // (MARKED - 1)) for at in range(MARKED)]
+    marked = [((on + 0.5) / days, short_day(lang, first + timedelta(days=on))) for on in written]
     told = []
     for (valueset, unit), courses in found.items():
         count = max(map(len, courses.values()))

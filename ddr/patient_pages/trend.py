@@ -23,8 +23,10 @@ class Course:
     points: Sequence[tuple[float, float]]
 
 
-def trend_chart(courses: Sequence[Course], days: Sequence[str], lang: str, title: str, text: str) -> Markup:
-    """One picture of all `courses`; `days` are written below, evenly from the first to the last."""
+def trend_chart(
+    courses: Sequence[Course], days: Sequence[tuple[float, str]], lang: str, title: str, text: str
+) -> Markup:
+    """One picture of all `courses`; below it `days`, each where it is half over, the first and the last at the ends."""
     values = [value for course in courses for _, value in course.points]
     lines = scale(min(values), max(values))
     low, high = lines[0], lines[-1]
@@ -40,10 +42,9 @@ def trend_chart(courses: Sequence[Course], days: Sequence[str], lang: str, title
         f'<text class="value" x="{LEFT - 8}" y="{y(line):.1f}">{local(lang, f"{line:g}")}</text>'
         for line in lines
     )
-    for at, name in enumerate(days):
-        anchor = "h0" if at == 0 else "h24" if at == len(days) - 1 else ""
-        place = x(at / max(1, len(days) - 1))
-        content += f'<text class="hour {anchor}" x="{place:.1f}" y="{HEIGHT - 14}">{Markup.escape(name)}</text>'
+    for at, (part, name) in enumerate(days):
+        anchor, place = ("h0", 0) if at == 0 else ("h24", 1) if at == len(days) - 1 else ("between" * (at % 2), part)
+        content += f'<text class="hour {anchor}" x="{x(place):.1f}" y="{HEIGHT - 14}">{Markup.escape(name)}</text>'
     for at, course in enumerate(courses):
         points = [(x(part), y(value)) for part, value in course.points]
         if len(points) > 1:

@@ -155,6 +155,33 @@ async def test_numbers_beside_a_chart_are_whole_on_a_phone(site: Site, window: W
     await shoot(page, "data-mmol-phone")
 
 
+LETTERS = """[...document.querySelectorAll("svg.chart")].map(chart => {
+  const size = parseFloat(getComputedStyle(chart.querySelector("text")).fontSize)
+  return size * chart.clientWidth / chart.viewBox.baseVal.width
+})"""
+TOUCHING = """[...document.querySelectorAll("svg.chart")].flatMap(chart => {
+  const boxes = [...chart.querySelectorAll(".hour")].map(one => one.getBoundingClientRect()).filter(box => box.width)
+  return boxes.slice(1).filter((box, at) => box.left < boxes[at].right + 4)
+}).length"""
+
+
+@pytest.mark.parametrize("window", [{"locale": "en-GB"}], ids=["en"], indirect=True)
+async def test_letters_of_charts_can_be_read_at_any_width(site: Site, window: Window) -> None:
+    """Charts shrink with the window, and their letters would with them."""
+    page = window.page
+    await fill(site)
+    body = Body(site.core, site.patient.patient_id)
+    for day in range(3):
+        await meter(body, MIDNIGHT - day * DAY, 100)
+    await log_in(page, site)
+    for days in (7, 14, 90):
+        await page.goto(f"{site.base}/me/data?days={days}")
+        for width in (320, 360, 412, 481, 600, 673, 1280):
+            await page.set_viewport_size({"width": width, "height": 700})
+            assert min(await page.evaluate(LETTERS)) >= 12, width
+            assert await page.evaluate(TOUCHING) == 0, (days, width)
+
+
 @pytest.mark.parametrize("window", [LIGHT, DARK], ids=["light", "dark"], indirect=True)
 async def test_the_pages_follow_the_rules(site: Site, window: Window) -> None:
     page = window.page

@@ -205,7 +205,7 @@ async def test_a_day_of_23_or_25_hours_is_drawn_by_the_clock(core: Core, day: da
     (drawn,) = re.findall(r'<circle class="dot" cx="([0-9.]+)"', page)
     below = dict(re.findall(r'<text class="hour h([0-9]+)" x="([0-9.]+)"', page.partition('id="profile"')[0]))
     assert "niedrigster 100 um 12:00 Uhr" in page and drawn == below["12"]
-    assert (below["0"], below["24"]) == ("72.0", "628.0"), "from edge to edge"
+    assert (below["0"], below["24"]) == ("88.0", "628.0"), "from edge to edge"
 
 
 @pytest.mark.parametrize(
@@ -571,6 +571,22 @@ async def test_a_reference_value_from_next_year_on_takes_no_curve_away(core: Cor
     page = (await browser.get("/me/data")).text
     assert 'class="chart"' in page and "9. November 2026 bis 22. November 2026, Messungen: 2" in page
     assert "<td>1. Januar 2027</td>" in page and "<td>22.11.2026, 00:00</td>" in page
+
+
+@pytest.mark.parametrize("days", [7, 14, 30, 90])
+async def test_the_days_below_a_curve_stand_under_what_was_measured_on_them(core: Core, days: int) -> None:
+    """Under noon, give or take the hour by which clocks were changed; the first and the last one stand at the ends."""
+    patient, browser = await logged_in(core)
+    body = Body(core, patient.patient_id)
+    for on in range(days):
+        await meter(body, MIDNIGHT - 12 * HOUR - on * DAY, 100)
+    page = (await browser.get(f"/me/data?days={days}")).text
+    noons = [float(x) for x in re.findall(r'<circle class="dot c0" cx="([0-9.]+)"', page)]
+    below = re.findall(r'<text class="hour (?:between)?" x="([0-9.]+)" y="[0-9]+">([0-9]+)\.([0-9]+)\.<', page)
+    assert len(noons) == days and len(below) == 3
+    for x, day, month in below:
+        ago = (date(2026, 11, 21) - date(2026, int(month), int(day))).days
+        assert abs(float(x) - noons[days - 1 - ago]) < 1, (day, month)
 
 
 async def test_shares_and_times_per_day_add_up(core: Core) -> None:
