@@ -190,6 +190,24 @@ async def test_what_was_touched_in_a_pack_is_found(trail: asyncpg.Pool, statemen
     assert any(fault in one for one in found), found
 
 
+async def test_an_entry_with_a_number_beyond_all_keeps_no_other_from_being_sealed(trail: asyncpg.Pool) -> None:
+    """Nobody but an administrator of the database can have put it there."""
+    who = people(3)
+    await tamper(
+        trail,
+        "INSERT INTO audit (patient_id, at_ms, event, client_id, pairing_id, detail) VALUES"
+        f" (gen_random_uuid(), {(today() - 1) * DAY_MS}, 'x', 'c', 'p', '{{\"a\": [1e400, 2, 0.5]}}')",
+    )
+    await write_day(trail, today() - 1, who, 10)
+    before = [entry async for entry in entries(trail, ALL)]
+    assert before[0].detail["a"][1:] == [2, 0.5]
+    proof = await verify(trail)
+    assert (proof.faults, proof.entries, proof.unsealed) == ((), 11, 0)
+    await pack_all(trail)
+    assert await verify(trail) == proof
+    assert [entry async for entry in entries(trail, ALL)] == before
+
+
 async def test_two_entries_that_change_places_are_found(trail: asyncpg.Pool) -> None:
     """A digest that does not depend on the order still knows each entry."""
     await write_day(trail, today() - 1, people(3), 20)

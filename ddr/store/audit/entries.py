@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -32,7 +34,20 @@ class Slice(NamedTuple):
 
     def entries(self) -> list[Entry]:
         """The entries by number; large, so to be called beside the event loop."""
-        return [Entry(*values) for values in orjson.loads(self.text)] if self.text else []
+        return [Entry(*values) for values in read_json(self.text)] if self.text else []
+
+
+def read_json(text: str) -> Any:
+    """What the database wrote. Numbers of `detail` that are too large for us, which none of ours is, stay texts: an
+    entry that somebody else has put there keeps no other from being sealed. Raises ValueError."""
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return json.loads(text, parse_int=_number, parse_float=_number)
+
+
+def _number(text: str) -> Any:
+    return text if math.isinf(float(text)) else orjson.loads(text)
 
 
 # One text, not rows: asyncpg would make objects of rows on the event loop.

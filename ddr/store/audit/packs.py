@@ -9,10 +9,9 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 import asyncpg
-import orjson
 
 from ddr.durations import END_MS
-from ddr.store.audit.entries import Entry
+from ddr.store.audit.entries import Entry, read_json
 from ddr.store.audit.packing import Packed, pairing_bytes, pairing_text, unpack
 from ddr.store.database.pool import Connection
 
@@ -265,7 +264,7 @@ async def words(conn: Connection, month: int, numbers: Sequence[int] | None = No
 
 def _word(content: str) -> Word | None:
     try:
-        event, client_id, detail = orjson.loads(content)
+        event, client_id, detail = read_json(content)
     except (ValueError, TypeError):
         return None
     return event, client_id, detail
