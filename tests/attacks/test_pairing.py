@@ -10,7 +10,7 @@ import pytest
 from ddr.oauth.pkce import challenge_of
 from tests.spec.backend import VERIFIER, Backend, granted, refused
 from tests.spec.patient_pages import ENGLISH
-from tests.spec.world import BG, CGM, later
+from tests.spec.world import BG, CGM, Home, later
 from tests.support.recorder import Patient
 
 OTHER_VERIFIER = "M25iVXpKU3puUjFaYWg3T1NDTDQtcW1ROUY5YXlwalNoc0hhakxifmZHag"
@@ -123,13 +123,30 @@ async def test_parameters_added_at_the_browser(honest: Backend, patient: Patient
 
 
 async def test_registry_that_changes_during_a_pairing(honest: Backend, patient: Patient) -> None:
-    """What the DiGA may read is asked again when the patient decides and when tokens are issued."""
+    """What the DiGA may read is asked again when the patient decides, when tokens are issued, and at each access."""
     ddr = honest.ddr
     diga = Backend(ddr, await ddr.diga(CGM, BG))
-    request_uri = await diga.request_uri(CGM, BG)
+    home = Home(ddr, patient)
+    await home.furnish()
+    single = f"Observation/{home.ids['bg-new']}"
+    entry = ddr.trust.digas[diga.diga.entry.client_id]
     cgm = ddr.core.catalog.by_name(CGM)
     assert cgm is not None
-    entry = ddr.trust.digas[diga.diga.entry.client_id]
-    ddr.trust.digas[entry.client_id] = replace(entry, valuesets=frozenset([cgm.valueset]))
+    narrowed = replace(entry, valuesets=frozenset([cgm.valueset]))
+
+    request_uri = await diga.request_uri(CGM, BG)
+    ddr.trust.digas[entry.client_id] = narrowed
     code = (await diga.decide(patient, request_uri, [CGM, BG]))["code"]
     assert granted(await diga.exchange(code))["scope"] == " ".join(ddr.scopes(CGM))
+
+    ddr.trust.digas[entry.client_id] = entry
+    code = await diga.code(patient, CGM, BG)
+    ddr.trust.digas[entry.client_id] = narrowed
+    assert granted(await diga.exchange(code))["scope"] == " ".join(ddr.scopes(CGM))
+
+    ddr.trust.digas[entry.client_id] = entry
+    tokens = await diga.pair(patient, CGM, BG)
+    assert (await diga.fhir(tokens, single)).status_code == 200
+    ddr.trust.digas[entry.client_id] = narrowed
+    assert (await diga.fhir(tokens, single)).status_code == 404
+    refused(await diga.push(BG), 400, "invalid_scope")

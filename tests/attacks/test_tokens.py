@@ -124,15 +124,19 @@ async def test_a_token_of_one_pairing_with_the_grant_of_another(honest: Backend,
 
 
 async def test_enumeration_of_resources(honest: Backend, patient: Patient) -> None:
-    """The id of another patient's resource looks like an id that never was."""
-    await Home(honest.ddr, patient).furnish()
+    """The id of another patient's resource, or of one beyond the scopes, looks like an id that never was."""
+    home = Home(honest.ddr, patient)
+    await home.furnish()
     tokens = await honest.pair(patient, BP)
     theirs = await honest.pair(await honest.ddr.patient(), BP)
     (entry, *_) = (await honest.fhir(tokens)).json()["entry"]
     real = entry["resource"]["id"]
     assert (await honest.fhir(tokens, f"Observation/{real}")).status_code == 200
-    answers = {}
-    for logical_id in (real, "0" * 32, real[:-1] + ("0" if real[-1] != "0" else "1")):
-        response = await honest.fhir(theirs, f"Observation/{logical_id}")
-        answers[response.status_code] = response.text.replace(logical_id, "ID")
-    assert len(answers) == 1 and 404 in answers
+    asked = [(theirs, one) for one in (real, "0" * 32, real[:-1] + ("0" if real[-1] != "0" else "1"))]
+    answers = set()
+    for whose, logical_id in (*asked, (tokens, home.ids["bg-new"])):
+        response = await honest.fhir(whose, f"Observation/{logical_id}")
+        told = {**response.json(), "id": ""}  # that of the request
+        answers.add((response.status_code, orjson.dumps(told).decode().replace(logical_id, "ID")))
+    ((status, _),) = answers
+    assert status == 404

@@ -36,9 +36,10 @@ class Backend:
             url, data={key: text for key, text in given.items() if text is not None}
         )
 
-    async def push(self, *mivs: str, **changes: Any) -> httpx.Response:
-        """A good pushed request for these MIVs but for `changes`."""
-        form = {
+    def good_push(self, *mivs: str) -> dict[str, str]:
+        """The form of a good pushed request for these MIVs."""
+        return {
+            "client_id": self.diga.entry.client_id,
             "response_type": "code",
             "redirect_uri": self.diga.entry.redirect_uri,
             "scope": " ".join(self.ddr.scopes(*mivs)),
@@ -46,7 +47,10 @@ class Backend:
             "code_challenge": challenge_of(VERIFIER),
             "code_challenge_method": "S256",
         }
-        return await self.post("par", **{**form, **changes})
+
+    async def push(self, *mivs: str, **changes: Any) -> httpx.Response:
+        """A good pushed request for these MIVs but for `changes`."""
+        return await self.post("par", **{**self.good_push(*mivs), **changes})
 
     async def request_uri(self, *mivs: str, **changes: Any) -> str:
         """The handle of a new pushed request."""

@@ -117,6 +117,10 @@ async def test_a_retired_diga_is_unpaired(stack: DemoStack) -> None:
         await stack.pool.fetchval(f"{open_consents} WHERE pairing_id = $1 AND withdrawn_ms IS NULL", tokens.pairing_id)
         == 0
     )
+    async with stack.client() as browser:
+        await log_in(stack, browser, patient)
+        page = await browser.get(f"{stack.settings.public_base_url}/me")
+    assert "Die App ist nicht mehr im Verzeichnis der zugelassenen Gesundheitsanwendungen." in page.text
     listed.status = "active"
     await stack.refresh_registry()
 
