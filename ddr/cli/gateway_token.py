@@ -1,4 +1,4 @@
-"""`ddr gateway token`: the tokens of gateway apps, for operators; each act is recorded and the patient sees it."""
+"""`ddr gateway token`: the tokens of gateway apps, for operators; changes are recorded and the patient sees them."""
 
 from __future__ import annotations
 

@@ -1,7 +1,9 @@
 """The header Idempotency-Key: a request that is sent again with its key gets the answer that it had.
 
-Every operation of this API is idempotent without it; the key only keeps "accepted" from turning into "duplicate". It is
-noted beside the operation, not within its transaction: after a crash in between, the repeated request is done again.
+Every operation that takes a key is idempotent without it, but for a former value of a single measurement that comes
+again; the key keeps "accepted" from turning into "duplicate". Operations for tokens take none: no token is kept. An
+answer is noted beside the operation, not within its transaction: after a crash in between, the repeated request is done
+again.
 """
 
 from __future__ import annotations

@@ -8,8 +8,10 @@ import httpx
 import pytest
 
 from tests.spec.backend import Backend, claims
+from tests.spec.patient_pages import form_of, pages_of
 from tests.spec.world import Reader, Scene, entries
-from tests.support.recorder import ALL_MIVS, PASSWORD
+from tests.support.recorder import ALL_MIVS, PASSWORD, Recorder
+from tools import evidence
 
 SEARCHES = ("Observation", "Device", "DeviceMetric", "Observation?_include=Observation:device")
 SUMMARY = "Observation/$hddt-cgm-summary?related=true"
@@ -62,3 +64,25 @@ def _forced(resource: dict[str, Any]) -> bool:
     """Blood pressure, and the summary of glucose values."""
     codings = [coding["code"] for coding in resource.get("code", {}).get("coding", ())]
     return "85354-9" in codings or "cgm-summary" in str(resource.get("meta", {}).get("profile"))
+
+
+async def test_what_identifies_a_patient_lies_only_where_the_table_of_data_says(ddr: Recorder) -> None:
+    """Names and serial numbers are looked for in every column; docs/evidence/data.toml says where they may be."""
+    patient, number = await ddr.patient(), f"SN-{ddr.number()}"
+    meter = {"serialNumber": number, "name": "Meter", "manufacturer": "Muster", "startedAt": "2026-01-01T00:00:00Z"}
+    answer = await patient.gateway.put("devices/meter", json=meter, headers={"idempotency-key": "one"})
+    assert answer.status_code == 201
+    pages, app = await pages_of(ddr, patient), f"Phone of {patient.username}"
+    form_token = dict(form_of(await pages.get("/me/devices"), "file").hidden)["form_token"]
+    made = await pages.http.post("/me/devices/connect", data={"form_token": form_token})
+    code = {"code": made.text.split("<code>")[1].split("</code>")[0], "name": app}
+    assert (await patient.gateway.post("token", json=code)).status_code == 201
+    pool, found = ddr.core.pool, set()
+    for row in await pool.fetch("SELECT tablename AS name FROM pg_tables WHERE schemaname = 'public'"):
+        rows = [each["row"] for each in await pool.fetch(f"SELECT t::text AS row FROM {row['name']} t")]
+        needles = [form for one in (number, patient.username) for form in (one, one.encode().hex())]
+        if any(needle in text for text in rows for needle in needles):
+            found.add(row["name"])
+    tables = evidence.load("data")["tables"]
+    assert {"account", "device", "browser_session", "gateway_token", "gateway_request"} <= found
+    assert {name for name in found if tables[name]["personal"] != "identifying"} == set()
