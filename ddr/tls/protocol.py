@@ -45,6 +45,13 @@ class HeadTooLong(Unreadable):
     text = f"The head of the request is longer than {HEAD_BYTES} bytes"
 
 
+class VersionUnknown(Unreadable):
+    """Of 0.9, also as a line without a version, and of 2.0, which the parser lets pass, no rule of RFC 9112 says how
+    they are to be read."""
+
+    text = f"{Unreadable.text}: Invalid HTTP version"
+
+
 class HostUnclear(Unreadable):
     """RFC 9112 section 3.2."""
 
@@ -204,12 +211,11 @@ class TlsHttpProtocol(HttpToolsProtocol):
 
     def _check_head(self) -> None:
         """Raises Unreadable for a head that a proxy before us may understand in another way than we do."""
+        version = self.parser.get_http_version()
+        if version not in ("1.0", "1.1"):
+            raise VersionUnknown
         hosts = [value for name, value in self.headers if name == b"host"]
-        if (
-            len(hosts) > 1
-            or (self.parser.get_http_version() == "1.1" and not hosts)
-            or not all(map(_HOST.fullmatch, hosts))
-        ):
+        if len(hosts) > 1 or (version == "1.1" and not hosts) or not all(map(_HOST.fullmatch, hosts)):
             raise HostUnclear
         # What is not undone must not be read as if it were: we know chunked only.
         codings = [value.lower() for name, value in self.headers if name == b"transfer-encoding"]
