@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 async def _distribute(args: argparse.Namespace, settings: Settings) -> None:
-    async with await open_pool(settings, BACKGROUND, size=1) as pool:
+    async with await open_pool(settings, BACKGROUND, size=2) as pool:
         if args.plan:
             for step in await plan(pool):
                 print(_shown(step))

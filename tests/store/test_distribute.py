@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -11,9 +12,11 @@ import pytest
 from ddr.cli.serve import prepare
 from ddr.settings_sources import load_settings
 from ddr.store.database import distribute as subject
+from ddr.store.database import spreading
 from ddr.store.database.distribute import NoEngine, Step, distribute, plan
 from ddr.store.database.errors import StoreError
 from ddr.store.database.functions_there import FUNCTIONS
+from ddr.store.database.locks import LOCK, Lock
 from ddr.store.database.migrate import migrate
 from ddr.store.database.placing import PATIENT, PLACES, Where
 from ddr.store.database.pool import connect
@@ -28,7 +31,7 @@ pytestmark = one_server_only
 @pytest.fixture
 async def pool(database_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[asyncpg.Pool]:
     """A database of its own with two servers, as the stand-in says."""
-    async with stand_in(database_url, monkeypatch) as pool:
+    async with stand_in(database_url, monkeypatch, size=2) as pool:
         yield pool
 
 
@@ -121,6 +124,47 @@ async def test_a_start_after_an_update_says_what_is_left_to_distribute(
     await pool.execute("DROP FUNCTION ddr_ask_2")
     with pytest.raises(StoreError, match=r"not yet where they belong: claim, opening, ddr_ask_2; .* `ddr db distrib"):
         await prepare(settings)
+
+
+async def test_no_recorder_starts_on_what_is_half_spread(
+    pool: asyncpg.Pool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A distribution that was broken off before the patients has put texts and restores on all servers."""
+
+    def killed(step: Step) -> None:
+        raise KeyboardInterrupt(step.table)
+
+    settings = load_settings({}, database_url=pool.servers.url, state_dir=tmp_path, allow_builtin_accounts=True)
+    with pytest.raises(KeyboardInterrupt, match="consent_text"):
+        await distribute(pool, FUNCTIONS, 8, killed)
+    with pytest.raises(StoreError, match=r"not yet where they belong: account, .*, restore_window, .* `ddr db distrib"):
+        await prepare(settings)
+
+
+async def test_a_recorder_that_starts_meanwhile_waits_for_the_end(
+    pool: asyncpg.Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It looked whether patients are spread before they were, and then served them as if they were not."""
+    starts: list[asyncio.Task[None]] = []
+    monkeypatch.setattr(spreading, "_ENGINE", "SELECT true")
+
+    async def start() -> None:
+        async with await connect(pool.servers.url, 1) as own:
+            await migrate(own)
+            assert {step.table for step in await plan(own) if step.done} == PLACES.keys()
+
+    def told(step: Step) -> None:
+        if step.table == "consent_text":
+            starts.append(asyncio.create_task(start()))
+
+    await distribute(pool, FUNCTIONS, 8, told)
+    await asyncio.gather(*starts)
+    assert await triggers(pool) == set(), "it gives back what goes with the distribution"
+    async with pool.acquire() as other, other.transaction():
+        await other.execute(LOCK, Lock.MIGRATION)
+        async with await connect(pool.servers.url, 2) as second:
+            with pytest.raises(StoreError, match=r"^somebody brings the schema up to date, or spreads patients"):
+                await distribute(second, FUNCTIONS, 8)
 
 
 async def test_back_on_one_server_the_triggers_are_there_again(database_url: str) -> None:

@@ -9,8 +9,9 @@ import asyncpg
 
 from ddr.store.database.errors import StoreError
 from ddr.store.database.faults import said
+from ddr.store.database.locks import TRY_LOCK, Lock
 from ddr.store.database.placing import PATIENT, PLACES, Place, Where
-from ddr.store.database.spreading import STAMP, STAMP_FUNCTION, is_spread
+from ddr.store.database.spreading import STAMP, STAMP_FUNCTION, is_spread, look
 
 SHARDS = 32  # as Citus has it by default
 
@@ -51,13 +52,13 @@ class Step:
 
 
 async def check_placed(pool: asyncpg.Pool, functions: Iterable[str]) -> None:
-    """Raises StoreError when patients are spread and not all is where it belongs: a later version has more of it.
+    """Raises StoreError when patients are spread, or begun to be, and not all is where it belongs: a later version has
+    more of it, or a distribution was broken off.
 
     `functions` as for `distribute`. Each request that uses a table that is on the coordinator still would fail.
     """
-    if not is_spread(pool):
+    if not await has_engine(pool) or not (placed := await _placed(pool)).keys() & PLACES.keys():
         return
-    placed = await _placed(pool)
     there = {row["relname"] for row in await pool.fetch(_TABLES)}
     left = [table for table in sorted(there & PLACES.keys()) if not _is_so(PLACES[table], placed.get(table))]
     for name in (*FUNCTIONS, *functions):
@@ -110,10 +111,12 @@ async def distribute(
 
     `functions`: those that run beside a patient's rows, within transactions as well, by their signatures; the first
     parameter is the patient.
-    Nobody may use the tables meanwhile. Raises NoEngine, StoreError.
+    Nobody may use the tables meanwhile, and a recorder that starts waits. The pool has two connections. Raises
+    NoEngine, StoreError.
     """
-    async with pool.acquire() as conn:
+    async with pool.acquire() as conn, pool.acquire() as holding, holding.transaction():
         await _check_engine(conn)
+        await _keep_others_waiting(holding)
         await _check_nobody(conn)
         steps = [step for step in await plan(conn) if not step.done]
         if wrong := [step.table for step in steps if step.place.where is Where.FIRST]:
@@ -162,7 +165,7 @@ async def _put(conn: asyncpg.Connection, step: Step, shards: int) -> None:
 
 async def give_back(conn: asyncpg.Connection) -> None:
     """What a distribution took of triggers, to an installation that came back to one server by a dump and a restore."""
-    if not is_spread(conn):
+    if not is_spread(conn) and not await look(conn):  # it may have been spread while a lock was waited for
         tables = [table for table, _ in UNFIT_TRIGGERS.values()]
         for row in await conn.fetch(_GONE, list(UNFIT_TRIGGERS), tables):
             await conn.execute(f"CREATE TRIGGER {row['name']} {UNFIT_TRIGGERS[row['name']][1]}")
@@ -182,10 +185,20 @@ async def _check_engine(conn: asyncpg.Connection) -> None:
         raise NoEngine("Citus has no servers to spread patients over: citus_add_node (docs/scaling.md)")
 
 
+async def _keep_others_waiting(conn: asyncpg.Connection) -> None:
+    """Until the end of this transaction nobody's migrations go on, with which each recorder begins its start."""
+    await conn.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
+    if not await conn.fetchval(TRY_LOCK, Lock.MIGRATION):
+        raise StoreError("somebody brings the schema up to date, or spreads patients: wait until that is done")
+
+
 async def _check_nobody(conn: asyncpg.Connection) -> None:
     others = await conn.fetchval(
         "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'ddr'"
         " AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
+        # but for ourselves, and who waits for us
+        " AND pid NOT IN (SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND objid = $1)",
+        Lock.MIGRATION,
     )
     if others:
         raise StoreError(f"{others} connections of recorders are open: stop them first")
