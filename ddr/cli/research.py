@@ -74,7 +74,7 @@ async def _export(args: argparse.Namespace, settings: Settings, pool: Pool) -> N
         print("this is the export that was broken off before; nothing else was given")
         return
     _check_free(args)
-    terms = Terms(allowed, settings.research_least, zone)
+    terms = Terms(allowed, settings.research_least, zone, settings.summary_uncalibrated)
     async with reading(settings, pool) as read:
         export = await prepare(pool, read, [known[kind] for kind in allowed.kinds], terms, moment)
     print(json.dumps(report(export, terms), indent=2, ensure_ascii=False))

@@ -26,6 +26,7 @@ from ddr.research.tables import Part, age, part
 from ddr.research.weeks import Continuous, Cut, Singles, monday, single_weeks, week_number, whole_weeks
 from ddr.series.days import local_day, midnight
 from ddr.series.packing import ERROR, HIGH, LOW
+from ddr.series.selection import UNCALIBRATED
 from ddr.series.slots import shown
 from ddr.store.database.rights import Moment
 from ddr.store.patients import research as store
@@ -39,11 +40,13 @@ Found = dict[tuple[str, str], Cut[Continuous] | Cut[Singles]]
 
 @dataclass(frozen=True)
 class Terms:
-    """Under what an export is made: `least` people share what stands out, `zone` is that of the calendar."""
+    """Under what an export is made: `least` people share what stands out, `zone` is that of the calendar; readings of a
+    sensor that is not calibrated count with `uncalibrated` only, as in a summary."""
 
     approval: Approval
     least: int
     zone: ZoneInfo
+    uncalibrated: bool = False
 
 
 @dataclass
@@ -68,7 +71,7 @@ async def prepare(pool: asyncpg.Pool, read: asyncpg.Pool, mivs: Sequence[Miv], t
         streams: dict[tuple[str, str], dict[UUID, Cut[Any]]] = defaultdict(dict)
         for one in people:
             taken = await store.taken(pool, one.patient_id, miv.valueset)
-            for stream, cut in (await _found(read, one.patient_id, miv, today, terms.zone, taken)).items():
+            for stream, cut in (await _found(read, one.patient_id, miv, today, terms, taken)).items():
                 streams[stream][one.patient_id] = cut
         for (code, unit), cuts in sorted(streams.items()):
             given = _given(miv, code, unit, cuts, ages, terms)
@@ -82,15 +85,16 @@ async def prepare(pool: asyncpg.Pool, read: asyncpg.Pool, mivs: Sequence[Miv], t
     return export
 
 
-async def _found(read: asyncpg.Pool, patient_id: UUID, miv: Miv, today: date, zone: ZoneInfo, taken: set[int]) -> Found:
+async def _found(read: asyncpg.Pool, patient_id: UUID, miv: Miv, today: date, terms: Terms, taken: set[int]) -> Found:
     """The weeks of a patient before this one."""
-    this_week = week_number(today)
+    this_week, zone = week_number(today), terms.zone
     span = (midnight(monday(this_week - BACK_WEEKS), zone), midnight(monday(this_week), zone))
     if not miv.continuous:
         rows = await store.measurements(read, patient_id, miv.valueset, *span)
         return _singles(rows, zone, taken)
     rows = await store.chunks(read, patient_id, miv.valueset, *span)
-    return _continuous(rows, span, zone, taken)
+    counting = [row for row in rows if terms.uncalibrated or row["calibration_state"] not in UNCALIBRATED]
+    return _continuous(counting, span, zone, taken)
 
 
 def _continuous(rows: Sequence[Row], span: tuple[int, int], zone: ZoneInfo, taken: set[int]) -> Found:

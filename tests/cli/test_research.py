@@ -105,6 +105,28 @@ async def test_without_yes_only_the_report(core: Core, run: Run, tmp_path: Path)
     assert await store.exports_with(core.pool, people[0].patient_id) == []
 
 
+@pytest.mark.parametrize(
+    ("change", "trusted", "given"),
+    [
+        ("epoch SET calibration_state = 'not-calibrated'", "false", 6),
+        ("epoch SET calibration_state = 'not-calibrated'", "true", 7),
+        (f"sensor SET shown_from_ms = {2**63 - 1}", "true", 6),
+    ],
+    ids=["warm-up", "warm-up-that-counts", "withheld"],
+)
+async def test_what_does_not_count_in_a_summary_is_not_given(
+    core: Core, run: Run, monkeypatch: pytest.MonkeyPatch, change: str, trusted: str, given: int
+) -> None:
+    await crowd(core)
+    warming = await volunteer(core, 99, 3)
+    await core.pool.execute(f"UPDATE {change} WHERE patient_id = $1", warming.patient_id)
+    monkeypatch.setenv("DDR_SUMMARY_UNCALIBRATED", trusted)
+    status, out, _ = await run()
+    assert status == 0
+    (one,) = json.loads(out.rpartition("\n}")[0] + "\n}")["kinds"]
+    assert one["people"] == {"found": given, "given": given}
+
+
 async def test_the_files_the_trail_and_the_page(core: Core, run: Run, tmp_path: Path) -> None:
     people = await crowd(core)
     stranger = await volunteer(core, 99, 3)

@@ -32,12 +32,13 @@ SELECT g.patient_id, (SELECT min(r.born) FROM representation r
            AND {in_force("r", "$1", "$2")}))
  ORDER BY g.patient_id"""  # noqa: S608 - texts of ours
 _CHUNKS = f"""
-SELECT c.start_ms, c.times, c.vals, s.code, s.unit, s.period_ms, s.decimals, s.lower_limit, s.upper_limit
+SELECT c.start_ms, c.times, c.vals, e.calibration_state, s.code, s.unit, s.period_ms, s.decimals,
+       s.lower_limit, s.upper_limit
   FROM chunk c
   JOIN epoch e ON e.patient_id = $1 AND e.epoch_no = c.epoch_no
   JOIN sensor s ON s.patient_id = $1 AND s.sensor_no = e.sensor_no
  WHERE c.patient_id = $1 AND s.miv_url = $2 AND s.continuous AND c.status <> '{WITHDRAWN}' AND c.filled > 0
-   AND c.last_ms >= $3 AND c.start_ms < $4
+   AND c.last_ms >= $3 AND c.start_ms < $4 AND (s.shown_from_ms IS NULL OR e.from_ms >= s.shown_from_ms)
  ORDER BY c.start_ms, c.epoch_no"""  # noqa: S608 - texts of ours
 _MEASUREMENTS = """
 SELECT code, effective_ms, content FROM measurement
@@ -70,7 +71,8 @@ async def agreed(conn: Connection, moment: Moment) -> list[Agreed]:
 
 
 async def chunks(pool: asyncpg.Pool, patient_id: UUID, valueset: str, from_ms: int, until_ms: int) -> list[Row]:
-    """The chunks of a continuous kind with readings in [from_ms, until_ms), in order of time."""
+    """The chunks of a continuous kind with readings in [from_ms, until_ms), in order of time; as for DiGA, without what
+    is withheld until its sensor is calibrated."""
     rows: list[Row] = await pool.fetch(_CHUNKS, patient_id, valueset, from_ms, until_ms)
     return rows
 
