@@ -195,7 +195,7 @@ def _day_words(readings: Sequence[Reading], unit: str, lang: str) -> str:
     lowest, highest = (pick(readings, key=lambda reading: reading[1]) for pick in (min, max))
     return text(
         lang,
-        "data.curve_words",
+        "data.curve_words" if len(readings) > 1 else "data.curve_words_of_one",
         count=len(readings),
         unit=unit,
         lowest=lowest[2],

@@ -91,7 +91,7 @@ def _words(name: str, points: Sequence[_Point], unit: str, lang: str) -> str:
     lowest, highest = (pick(points, key=_Point.rank) for pick in (min, max))
     return text(
         lang,
-        "data.trend_words",
+        "data.trend_words" if len(points) > 1 else "data.trend_words_of_one",
         course=f"{name}: " if name else "",
         count=len(points),
         lowest=local(lang, lowest.text),

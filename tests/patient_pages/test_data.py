@@ -204,7 +204,7 @@ async def test_a_day_of_23_or_25_hours_is_drawn_by_the_clock(core: Core, day: da
     page = (await browser.get("/me/data")).text
     (drawn,) = re.findall(r'<circle class="dot" cx="([0-9.]+)"', page)
     below = dict(re.findall(r'<text class="hour h([0-9]+)" x="([0-9.]+)"', page.partition('id="profile"')[0]))
-    assert "niedrigster 100 um 12:00 Uhr" in page and drawn == below["12"]
+    assert "1 Wert in mg/dL: 100 um 12:00 Uhr." in page and drawn == below["12"]
     assert (below["0"], below["24"]) == ("88.0", "628.0"), "from edge to edge"
 
 
@@ -571,6 +571,24 @@ async def test_a_reference_value_from_next_year_on_takes_no_curve_away(core: Cor
     page = (await browser.get("/me/data")).text
     assert 'class="chart"' in page and "9. November 2026 bis 22. November 2026, Messungen: 2" in page
     assert "<td>1. Januar 2027</td>" in page and "<td>22.11.2026, 00:00</td>" in page
+
+
+async def test_a_single_value_is_told_as_one(core: Core) -> None:
+    """A person who hears the page was told "1 Werte, niedrigster 104, höchster 104"."""
+    patient, browser = await logged_in(core)
+    body, epoch_no = await sensor(core, patient)
+    await body.chunk(epoch_no, 0, MIDNIGHT, [104])
+    for at_ms, codes in ((MIDNIGHT - DAY, ("8480-6",)), (MIDNIGHT, ("8480-6", "8478-0"))):
+        quantity = {"value": 85, "unit": "mm[Hg]", "code": "mm[Hg]"}
+        parts = [{"code": {"coding": [{"system": LOINC, "code": code}]}, "valueQuantity": quantity} for code in codes]
+        content = {"resourceType": "Observation", "effectiveDateTime": date_time(at_ms), "component": parts}
+        await body.measurement("blood-pressure-value", "85354-9", at_ms, None, content=content)
+    for lang, first, second in (
+        ("de", "Tageskurve. 1 Wert in mg/dL: 104 um 00:00 Uhr.", "Mittlerer Druck: 1 Wert, 85 mmHg."),
+        ("en", "Curve of the day. 1 reading in mg/dL: 104 at 00:00.", "Mean pressure: 1 reading, 85 mmHg."),
+    ):
+        page = (await browser.get(f"/me/data?lang={lang}")).text
+        assert first in page and second in page
 
 
 @pytest.mark.parametrize("days", [7, 14, 30, 90])

@@ -77,6 +77,7 @@ TEXTS = {
     "event_sensor": Words("neuer Sensor ▼", "new sensor ▼"),
     "event_calibration": Words("Kalibrierung ●", "calibration ●"),
     "trend_days": Words("{first} bis {last}, Messungen: {count}", "{first} to {last}, measurements: {count}"),
+    "trend_words_of_one": Words("{course}1 Wert, {lowest} {unit}.", "{course}1 reading, {lowest} {unit}."),
     "trend_words": Words(
         "{course}{count} Werte, {lowest} bis {highest} {unit}.",
         "{course}{count} readings, {lowest} to {highest} {unit}.",
@@ -91,6 +92,9 @@ TEXTS = {
     "download_excel": Words("Für Excel (deutsche Zahlen und Zeiten)", "For Excel (German numbers and times)"),
     "advice": Words("Diese Seite ersetzt keine ärztliche Beratung.", "This page is no substitute for medical advice."),
     "curve": Words("Tageskurve", "Curve of the day"),
+    "curve_words_of_one": Words(
+        "1 Wert in {unit}: {lowest} um {lowest_at} Uhr.", "1 reading in {unit}: {lowest} at {lowest_at}."
+    ),
     "curve_words": Words(
         "{count} Werte in {unit}, niedrigster {lowest} um {lowest_at} Uhr, höchster {highest} um {highest_at} Uhr.",
         "{count} readings in {unit}, lowest {lowest} at {lowest_at}, highest {highest} at {highest_at}.",
