@@ -192,7 +192,7 @@ async def _lines(core: Core, patient_id: UUID, lang: str, form: Exact) -> AsyncI
 
 def _of_chunk(core: Core, row: Row, lang: str) -> Iterator[Sequence[str]]:
     kind, stored = title_of(core, row["miv_url"], lang), readings(row)
-    shown = set(winners(stored, row["start_ms"], row["period_ms"]).values())
+    shown = set() if row["withheld"] else set(winners(stored, row["start_ms"], row["period_ms"]).values())
     made = (*_maker(row), *("" if row[name] is None else str(row[name]) for name in ("lower_limit", "upper_limit")))
     for reading in stored:
         time, raw = reading

@@ -666,6 +666,14 @@ async def test_words_of_a_curve_say_what_lies_beyond_the_meter(core: Core) -> No
     assert "3 Werte, &lt;20 bis &gt;600 mg/dL" in words((await browser.get("/me/data")).text, "Blutzucker")
 
 
+async def test_what_is_withheld_until_its_sensor_is_calibrated_is_not_shown(core: Core) -> None:
+    patient, browser = await logged_in(core)
+    body, epoch_no = await sensor(core, patient, shown_from_ms=2**63 - 1)
+    await body.chunk(epoch_no, 0, MIDNIGHT, [100, 120])
+    rows = csv.DictReader(io.StringIO((await browser.get("/me/data.csv")).text, newline=""))
+    assert [(row["value"], row["shown"]) for row in rows] == [("100", "no"), ("120", "no")]
+
+
 async def test_the_table_for_excel(core: Core) -> None:
     patient, browser = await logged_in(core)
     body, epoch_no = await sensor(core, patient, unit="mmol/L", decimals=1, code="105272-9")

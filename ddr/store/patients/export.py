@@ -27,7 +27,8 @@ _DEVICE = """d.device_no, d.serial_number, d.device_name, d.manufacturer, d.mode
 _SENSOR = """e.epoch_no, e.until_ms, e.calibration_state, e.calibration_type, e.calibration_time, e.display_unit,
        e.version AS epoch_version, e.updated_ms AS epoch_updated_ms, e.device_no,
        s.miv_url, s.code_system, s.code, s.unit, s.calibrated_device, s.metric, s.method, s.note, s.period_ms,
-       s.decimals, s.lower_limit, s.upper_limit, s.span_ms, s.buffering_ms"""
+       s.decimals, s.lower_limit, s.upper_limit, s.span_ms, s.buffering_ms,
+       s.shown_from_ms > e.from_ms IS TRUE AS withheld"""
 
 _DEVICES = f"""
 SELECT {_DEVICE}, ARRAY(SELECT miv_url FROM sensor s WHERE s.patient_id = $1 AND s.device_no = d.device_no
