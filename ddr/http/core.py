@@ -29,6 +29,7 @@ from ddr.miv.model import MivCatalog
 from ddr.scopes.diga import Diga
 from ddr.settings import Settings
 from ddr.store.authorization.grace import GraceClaims
+from ddr.store.authorization.standings import Standings
 from ddr.store.database.ids import IdCipher
 from ddr.store.database.replica import Replica
 from ddr.store.gateways.certificates import Anchors
@@ -85,6 +86,7 @@ class Core:
     inside: Inside | None = None  # the gateway API for the patients' pages; set by ddr.app
     lag: Lag = field(default_factory=Lag)  # of this worker's event loop
     grace_claims: GraceClaims = field(default_factory=GraceClaims)
+    standings: Standings = field(default_factory=Standings)  # how far what was gathered has been compared
     presence: Presence = field(default_factory=Presence)  # when clients could not ask
     jobs: Jobs = field(default_factory=Jobs)  # what goes on without a request
     metrics: Metrics = field(default_factory=Metrics)  # what is counted and timed

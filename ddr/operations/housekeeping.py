@@ -111,6 +111,7 @@ def steps(core: Core, now_ms: int) -> dict[str, Step]:
         "clock": look_at_clock,
         "retirement": unpair_all,
         "consents": end_consents,
+        "standings": lambda: core.standings.check(pool),
         "representations": end_representations,
         "credentials": lambda: credentials.follow(core, now_ms),
         "audit-days": lambda: days.open_days(pool),

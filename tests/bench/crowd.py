@@ -9,10 +9,11 @@ from uuid import UUID, uuid4
 import asyncpg
 
 AT_ONCE = 500  # patients in one COPY
+# The standing is gathered by the database.
 _TABLES = """
 SELECT c.relname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'patient_id'
  WHERE c.relkind = 'r' AND NOT c.relispartition AND c.relnamespace = current_schema()::regnamespace
- ORDER BY c.relname"""
+   AND c.relname <> 'standing' ORDER BY c.relname"""
 
 _GENERATED = """
 SELECT table_name::text, column_name::text FROM information_schema.columns

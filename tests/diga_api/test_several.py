@@ -13,7 +13,7 @@ from tests.support.citus import one_server_only
 from tests.support.company import company
 from tests.support.counting import counted
 
-ADMISSION, SEARCH = "pairing_directory", "match AS MATERIALIZED"  # what their statements contain
+ADMISSION, SEARCH = "standing", "match AS MATERIALIZED"  # what their statements contain
 
 
 @one_server_only

@@ -22,6 +22,7 @@ JOBS: Mapping[str, str] = {
     "ddr.store.authorization.par.sweep": "what has run out is deleted",
     "ddr.store.authorization.representations.end_due": "rights that are over are looked for",
     "ddr.store.authorization.restore.declare": "a restore is declared",
+    "ddr.store.authorization.standings.Standings.check": "what was gathered is compared, pairing after pairing",
     "ddr.store.authorization.tokens.sweep": "what has run out is deleted",
     "ddr.store.authorization.unpairing.lose": "the DiGA-VZ took a kind of data from a DiGA",
     "ddr.store.authorization.unpairing.unpair_client": "the DiGA-VZ took a DiGA from the list",

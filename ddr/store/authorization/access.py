@@ -15,6 +15,7 @@ from ddr.store.audit.trail import NOBODY, Event, NewEntry
 from ddr.store.authorization import grace
 from ddr.store.authorization.openings import Opened, of_json
 from ddr.store.authorization.restore import RESTORES
+from ddr.store.authorization.standings import held
 from ddr.store.authorization.tokens import find_pairing
 from ddr.store.database.each_there import Said, each_there
 from ddr.store.database.functions_there import STOP
@@ -69,15 +70,20 @@ class Admission:
     restores: tuple[Restore, ...] = ()
 
 
-DIRECTORY = "pairing_directory"
+def pair(pairing_id: str, grant_no: str, client_id: str, now_ms: str) -> str:
+    """SQL: all that decides about the request with these values, as it was gathered; none where something has ended."""
+    return f"""
+  SELECT s.patient_id, s.pairing_no, s.client_id, false AS ended, s.held AS consents, s.openings,
+         coalesce(k.answered, '{{}}') AS answered, k.read_ms
+    FROM {held(pairing_id, grant_no, client_id, now_ms)} s
+    LEFT JOIN grace k ON k.patient_id = s.patient_id AND k.pairing_no = s.pairing_no"""
 
 
-def pair(pairing_id: str, grant_no: str, client_id: str, now_ms: str, directory: str = DIRECTORY) -> str:
-    """SQL: all that decides about the request with these values, as one row or none.
+def _pair_of_tables(pairing_id: str, grant_no: str, client_id: str, now_ms: str, directory: str) -> str:
+    """The same as the tables say, of which it is gathered.
 
-    `directory` has the patient and the number of the pairing with that Pairing ID.
-    It is gathered once: each further look at a table costs more than what is found there. A grant has the consents that
-    it was issued under and no others: what ended stays ended whatever was given since.
+    `directory` has the patient and the number of the pairing with that Pairing ID. A grant has the consents that it was
+    issued under and no others: what ended stays ended whatever was given since.
     """
     return f"""
   SELECT p.patient_id, p.pairing_no, p.client_id, p.ended_ms IS NOT NULL OR g.revoked_ms IS NOT NULL AS ended,
@@ -98,9 +104,9 @@ def pair(pairing_id: str, grant_no: str, client_id: str, now_ms: str, directory:
 
 
 # `present` lets the patient's clock go on (ddr.store.database.stamps), unless somebody writes just now: then that does.
-def _basis(directory: str) -> str:
+def _basis(pair: str) -> str:
     return f"""
-WITH pair AS MATERIALIZED ({pair("$1", "$2", "$3", "$4", directory)}
+WITH pair AS MATERIALIZED ({pair}
 ), present AS (
   UPDATE patient SET stamp_ms = greatest(stamp_ms, {present("$6")})
    WHERE patient_id IN (SELECT patient_id FROM patient
@@ -164,27 +170,35 @@ SELECT ARRAY[jsonb_build_object({", ".join(f"'{name}', {sql}" for name, sql in _
   FROM pair"""
 
 
+_ASKED = ("$1", "$2::bigint", "$3", "$4")
+_GATHERED = pair(*_ASKED)
+_OF_TABLES = _pair_of_tables(*_ASKED, "pairing_directory")
+
+
 def _known(patient: str, pairing: str) -> str:
-    """In place of the directory, which lies elsewhere."""
-    return f"(SELECT $1::text AS pairing_id, {patient}::uuid AS patient_id, {pairing}::bigint AS pairing_no)"
+    """The pair of this patient; the directory lies elsewhere."""
+    directory = f"(SELECT $1::text AS pairing_id, {patient}::uuid AS patient_id, {pairing}::bigint AS pairing_no)"
+    return _pair_of_tables(*_ASKED, directory)
 
 
 # What a statement could write costs also when it writes nothing: only who claims pays for claims.
-def _looking(directory: str, found: str) -> str:
-    return _basis(directory) + _visited(unless="true") + found.format(claimed="'{}'::text[]", goes="true")
+def _looking(pair: str, found: str) -> str:
+    return _basis(pair) + _visited(unless="true") + found.format(claimed="'{}'::text[]", goes="true")
 
 
-def _claiming(directory: str, found: str) -> str:
+def _claiming(pair: str, found: str) -> str:
     claimed = "coalesce((SELECT array_agg(miv_url) FROM touched WHERE EXISTS (SELECT FROM claimed)), '{}')"
     return (
-        _basis(directory)
+        _basis(pair)
         + _CLAIMED
         + found.format(claimed=claimed, goes="(NOT EXISTS (SELECT FROM touched) OR EXISTS (SELECT FROM claimed))")
     )
 
 
-ADMIT = _looking(DIRECTORY, _FOUND)
-ADMIT_AND_CLAIM = _claiming(DIRECTORY, _FOUND)
+ADMIT = _looking(_GATHERED, _FOUND)
+ADMIT_AND_CLAIM = _claiming(_GATHERED, _FOUND)
+_ADMIT_OF_TABLES = _looking(_OF_TABLES, _FOUND)
+_ADMIT_AND_CLAIM_OF_TABLES = _claiming(_OF_TABLES, _FOUND)
 _ADMIT_THERE = _looking(_known("$7", "$8"), _FOUND_THERE)
 _ADMIT_AND_CLAIM_THERE = _claiming(_known("$11", "$12"), _FOUND_THERE)
 
@@ -220,6 +234,8 @@ async def admit(conn: Connection, request: Request, ahead: Ahead | None = None) 
     if spread:
         return await _admit_there(conn, request, arguments, ahead)
     row = await conn.fetchrow(ADMIT_AND_CLAIM if counted else ADMIT, *arguments)
+    if row is None:
+        row = await conn.fetchrow(_ADMIT_AND_CLAIM_OF_TABLES if counted else _ADMIT_OF_TABLES, *arguments)
     return admission_of(request, row)
 
 

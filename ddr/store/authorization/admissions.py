@@ -151,7 +151,7 @@ async def admit_all(conn: Connection, requests: Sequence[Request], *, claims: bo
     rows = await conn.fetch(_ADMIT_ALL_AND_CLAIM if claims else _ADMIT_ALL, *arguments)
     found = {row["ord"]: row for row in rows}
     return [
-        None if (row := found.get(ord)) is not None and row["alone"] else admission_of(request, row)
+        None if (row := found.get(ord)) is None or row["alone"] else admission_of(request, row)
         for ord, request in enumerate(requests, 1)
     ]
 

@@ -8,7 +8,8 @@ from uuid import UUID
 
 import asyncpg
 
-from ddr.store.authorization.tokens import FIND_FAMILY, OF_PATIENT, Family, family_of, find_pairing, of_pairing
+from ddr.store.authorization.standings import held
+from ddr.store.authorization.tokens import FIND_FAMILY, OF_PATIENT, Family, family_of, find_pairing
 from ddr.store.database.each_there import Said, each_there
 from ddr.store.database.pool import Connection
 from ddr.store.database.several import array
@@ -31,30 +32,42 @@ class Rotate(NamedTuple):
     valuesets: Collection[str]  # that the client may read
 
 
-def _is_usable(client_id: str, arrived_ms: str, presented: str, valuesets: str) -> str:
-    """That grant `g` of pairing `p` is rotated: nothing of it has ended, and the token is the current one."""
+def _gathered(pairing_id: str, grant_no: str, client_id: str, at_ms: str) -> str:
+    """What FIND_FAMILY says of a grant of which nothing has ended, by what was gathered."""
     return f"""
-   AND g.revoked_ms IS NULL AND p.ended_ms IS NULL AND p.client_id = {client_id}
-   AND g.refresh_expires_ms > {arrived_ms} AND g.refresh_sha256 = {presented} AND s.consents ?| {valuesets}"""
+SELECT g.patient_id, g.grant_no, p.pairing_id, p.client_id, g.scope, false AS ended,
+       g.refresh_sha256, g.previous_sha256, g.rotated_ms, g.refresh_expires_ms, g.certificate_sha256,
+       p.held AS consents, (SELECT max(value::bigint) FROM jsonb_each(p.held)) AS until_ms
+  FROM {held(pairing_id, grant_no, client_id, at_ms)} p
+  JOIN token_grant g ON g.patient_id = p.patient_id AND g.grant_no = {grant_no}
+ WHERE true"""  # noqa: S608 - words of ours
+
+
+def _is_usable(arrived_ms: str, presented: str, consents: str, valuesets: str) -> str:
+    """That grant `g` is rotated: it has not ended, and the token is the current one."""
+    return f"""
+   AND g.revoked_ms IS NULL AND g.refresh_expires_ms > {arrived_ms} AND g.refresh_sha256 = {presented}
+   AND {consents} ?| {valuesets}"""
 
 
 _ROTATED = (
     "refresh_sha256 = {}, previous_sha256 = {}, rotated_ms = {}, refresh_expires_ms = {}, certificate_sha256 = {}"
 )
-_USABLE = _is_usable("$9", "$3", "$4", "$10")
 
 
 # `f` is as it was when the statement began: what another request changed meanwhile is seen by the row itself, `t`.
-def _rotate(family: str, patient: str) -> str:
+def _rotate(family: str, consents: str, patient: str) -> str:
     return f"""
 UPDATE token_grant t SET {_ROTATED.format("$5", "$4", "$6", "least($7, f.until_ms)", "$8")}
-  FROM ({family}{_USABLE}) f
+  FROM ({family}{_is_usable("$3", "$4", consents, "$10")}) f
  WHERE t.patient_id = {patient} AND t.grant_no = $2 AND t.revoked_ms IS NULL AND t.refresh_sha256 = $4
 RETURNING f.*"""  # noqa: S608 - words of ours
 
 
-_ROTATE = _rotate(FIND_FAMILY, "f.patient_id")
-_ROTATE_THERE = _rotate(f"{OF_PATIENT} AND p.pairing_id = $11", "$1")
+_ALIVE = " AND p.ended_ms IS NULL AND p.client_id = $9"
+_ROTATE = _rotate(_gathered("$1", "$2::bigint", "$9", "$3"), "p.held", "f.patient_id")
+_ROTATE_OF_TABLES = _rotate(FIND_FAMILY + _ALIVE, "s.consents", "f.patient_id")
+_ROTATE_THERE = _rotate(f"{OF_PATIENT}{_ALIVE} AND p.pairing_id = $11", "s.consents", "$1")
 
 # It waits for no row, so it needs no order of locks.
 _ROTATE_ALL = f"""
@@ -68,8 +81,8 @@ WITH asked AS MATERIALIZED (
 ), held AS MATERIALIZED (
   SELECT a.ord, a.successor, a.presented, a.now_ms, least(a.until_ms, f.until_ms) AS ends_ms, a.certificate, f.*
     FROM asked a CROSS JOIN LATERAL (
-      {of_pairing("a.pairing_id", "a.grant_no", "a.arrived_ms")}
-      {_is_usable("a.client_id", "a.arrived_ms", "a.presented", "a.valuesets")}
+      {_gathered("a.pairing_id", "a.grant_no", "a.client_id", "a.arrived_ms")}
+      {_is_usable("a.arrived_ms", "a.presented", "p.held", "a.valuesets")}
         FOR NO KEY UPDATE OF g SKIP LOCKED) f
 )
 UPDATE token_grant t SET {_ROTATED.format("h.successor", "h.presented", "h.now_ms", "h.ends_ms", "h.certificate")}
@@ -94,7 +107,7 @@ async def _rotate_one(conn: Connection, asked: Rotate) -> Family | None:
         arguments = pairing.patient_id, *asked[1:], asked.pairing_id
         (rows,) = await each_there(conn, pairing.patient_id, [Said(_ROTATE_THERE, arguments)])
     else:
-        rows = await conn.fetch(_ROTATE, *asked)
+        rows = await conn.fetch(_ROTATE, *asked) or await conn.fetch(_ROTATE_OF_TABLES, *asked)
     return family_of(rows[0]) if rows else None
 
 

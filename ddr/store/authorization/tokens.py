@@ -94,21 +94,20 @@ SELECT g.patient_id, g.grant_no, p.pairing_id, p.client_id, g.scope,
  WHERE {which}"""  # noqa: S608 - words of ours
 
 
-def of_pairing(pairing_id: str, grant_no: str, at_ms: str) -> str:
-    """The same, of the grant of this number under the pairing with this pseudonym."""
-    tables = f"""pairing_directory d
-  JOIN pairing p ON p.patient_id = d.patient_id AND p.pairing_no = d.pairing_no
-  JOIN token_grant g ON g.patient_id = p.patient_id AND g.pairing_no = p.pairing_no AND g.grant_no = {grant_no}"""
-    return _family(tables, f"d.pairing_id = {pairing_id}", "g.patient_id", at_ms)
-
-
 OF_PATIENT = _family(
     "token_grant g JOIN pairing p ON p.patient_id = $1 AND p.pairing_no = g.pairing_no",
     "g.patient_id = $1 AND g.grant_no = $2",
     "$1",
     "$3",
 )
-FIND_FAMILY = of_pairing("$1", "$2", "$3")
+FIND_FAMILY = _family(
+    """pairing_directory d
+  JOIN pairing p ON p.patient_id = d.patient_id AND p.pairing_no = d.pairing_no
+  JOIN token_grant g ON g.patient_id = p.patient_id AND g.pairing_no = p.pairing_no AND g.grant_no = $2""",
+    "d.pairing_id = $1",
+    "g.patient_id",
+    "$3",
+)
 
 
 async def load_family(

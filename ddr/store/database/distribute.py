@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import asyncpg
 
@@ -15,25 +16,46 @@ from ddr.store.database.spreading import STAMP, STAMP_FUNCTION, is_spread, look
 
 SHARDS = 32  # as Citus has it by default
 
+
+class Trigger(NamedTuple):
+    """A trigger as migrations make it; `function` is what it executes."""
+
+    table: str
+    events: str
+    function: str
+    deferred: bool = False
+
+    def create(self, name: str) -> str:
+        """The statement that makes it."""
+        kind, when = ("CONSTRAINT TRIGGER", "DEFERRABLE INITIALLY DEFERRED ") if self.deferred else ("TRIGGER", "")
+        each = "" if "FOR EACH" in self.events else f" {when}FOR EACH ROW"
+        return f"CREATE {kind} {name} {self.events}{each} EXECUTE FUNCTION {self.function}"
+
+
+def _gathering(table: str, events: str) -> Trigger:
+    return Trigger(table, f"AFTER {events} ON {table}", "standing_gathered()", deferred=True)
+
+
+def _keeping(table: str, function: str) -> Trigger:
+    events = f"AFTER DELETE ON {table} REFERENCING OLD TABLE AS gone FOR EACH STATEMENT"
+    return Trigger(table, events, function)
+
+
 # These look into another table, which one server cannot do for another. What they write is written by statements
-# instead (ddr.store.authorization.consents); what they forbid nothing of the recorder does.
-UNFIT_TRIGGERS: Mapping[str, tuple[str, str]] = {  # table, and the rest of it as migrations say
-    "consent_given": ("consent", "AFTER INSERT ON consent FOR EACH ROW EXECUTE FUNCTION consent_recorded()"),
-    "consent_changed": (
-        "consent",
-        "AFTER UPDATE OF until_ms, withdrawn_ms ON consent FOR EACH ROW EXECUTE FUNCTION consent_recorded()",
-    ),
-    "consent_record_kept": (
-        "consent_record",
-        "AFTER DELETE ON consent_record REFERENCING OLD TABLE AS gone"
-        " FOR EACH STATEMENT EXECUTE FUNCTION consent_record_keep()",
-    ),
-    "research_consent_kept": (
-        "research_consent",
-        "AFTER DELETE ON research_consent REFERENCING OLD TABLE AS gone"
-        " FOR EACH STATEMENT EXECUTE FUNCTION research_consent_keep()",
-    ),
+# instead (ddr.store.authorization.consents); what they forbid nothing of the recorder does; what they gather is looked
+# up (ddr.store.authorization.standings).
+UNFIT_TRIGGERS: Mapping[str, Trigger] = {
+    "consent_given": Trigger("consent", "AFTER INSERT ON consent", "consent_recorded()"),
+    "consent_changed": Trigger("consent", "AFTER UPDATE OF until_ms, withdrawn_ms ON consent", "consent_recorded()"),
+    "consent_record_kept": _keeping("consent_record", "consent_record_keep()"),
+    "research_consent_kept": _keeping("research_consent", "research_consent_keep()"),
+    "standing_pairing": _gathering("pairing", "INSERT OR DELETE OR UPDATE OF ended_ms"),
+    "standing_directory": _gathering("pairing_directory", "INSERT OR DELETE"),
+    "standing_opening": _gathering("opening", "INSERT OR DELETE OR UPDATE"),
+    "standing_consent": _gathering("consent", "INSERT OR DELETE OR UPDATE OF until_ms, withdrawn_ms"),
+    "standing_grant": _gathering("token_grant", "INSERT OR DELETE OR UPDATE OF revoked_ms, consent_nos"),
 }
+_FORGET = "TRUNCATE standing"  # which nothing keeps right any more, or nothing has kept right
 # Functions that statements use where a patient's rows are.
 FUNCTIONS = ("folded(text)", STAMP)
 
@@ -146,9 +168,11 @@ async def _put(conn: asyncpg.Connection, step: Step, shards: int) -> None:
         await conn.execute(
             "SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0; SET LOCAL citus.enable_unsafe_triggers = on"
         )
-        for trigger in UNFIT_TRIGGERS:
-            if await conn.fetchval(_HAS_TRIGGER, table, trigger):
-                await conn.execute(f'DROP TRIGGER "{trigger}" ON "{table}"')
+        for name, trigger in UNFIT_TRIGGERS.items():
+            if await conn.fetchval(_HAS_TRIGGER, table, name):
+                await conn.execute(f'DROP TRIGGER "{name}" ON "{table}"')
+                if trigger.deferred:
+                    await conn.execute(_FORGET)
         if place.where is Where.REFERENCE:
             await conn.execute("SELECT create_reference_table($1::regclass)", table, timeout=None)
         elif place.where is Where.KEY or table == "patient":
@@ -166,14 +190,17 @@ async def _put(conn: asyncpg.Connection, step: Step, shards: int) -> None:
 async def give_back(conn: asyncpg.Connection) -> None:
     """What a distribution took of triggers, to an installation that came back to one server by a dump and a restore."""
     if not is_spread(conn) and not await look(conn):  # it may have been spread while a lock was waited for
-        tables = [table for table, _ in UNFIT_TRIGGERS.values()]
-        for row in await conn.fetch(_GONE, list(UNFIT_TRIGGERS), tables):
-            await conn.execute(f"CREATE TRIGGER {row['name']} {UNFIT_TRIGGERS[row['name']][1]}")
+        tables, _, functions, _ = zip(*UNFIT_TRIGGERS.values(), strict=True)
+        for row in await conn.fetch(_GONE, list(UNFIT_TRIGGERS), tables, functions):
+            trigger = UNFIT_TRIGGERS[row["name"]]
+            await conn.execute(trigger.create(row["name"]))
+            if trigger.deferred:
+                await conn.execute(_FORGET)
 
 
 _GONE = """
-SELECT name FROM unnest($1::text[], $2::text[]) AS t (name, kept)
- WHERE to_regclass(kept) IS NOT NULL
+SELECT name FROM unnest($1::text[], $2::text[], $3::text[]) AS t (name, kept, function)
+ WHERE to_regprocedure(function) IS NOT NULL
    AND NOT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = to_regclass(kept) AND tgname = name)"""
 _HAS_TRIGGER = "SELECT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = $1::regclass AND tgname = $2)"
 

@@ -77,6 +77,7 @@ PLACES: Mapping[str, Place] = {
     "token_grant": _patient("a right of a DiGA"),
     "grace": _patient("a pairing's Grace-Period, claimed with the decision"),
     "opening": _patient("what a pairing was let see"),
+    "standing": _first("gathered where all of a patient is on one server, and only there", PATIENT),
     "search_rest": _patient("later pages of a search"),
     "research_consent": _patient("proof of consent"),
     "research_given": _patient("which weeks were given"),

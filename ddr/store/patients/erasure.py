@@ -32,7 +32,7 @@ TABLES = (
     "measurement_version", "search_rest", "grace", "authorization_code", "token_grant", "consent", "pairing_directory",
     "pairing", "opening", "pushed_request", "gateway_token", "gateway_code", "browser_session", "login_identity",
     "account", "representation", "claim", "withdrawn_calibration", "patient_file", "patient", "consent_record",
-    "research_given", "research_consent",
+    "research_given", "research_consent", "standing",
 )  # fmt: skip
 
 

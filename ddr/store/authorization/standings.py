@@ -1,0 +1,82 @@
+"""What decides about a pairing's requests, gathered in one row: consents of grants, ends, openings (table standing).
+
+It says nothing that pairing, pairing_directory, token_grant, consent and opening do not. The database gathers it as the
+last deed of each transaction that changes them (migration 0133), so a withdrawal holds on the next request. It is there
+for what goes well: where a row is missing, as after an upgrade, or does not say yes, the tables are asked. Where
+patients are spread nothing is gathered.
+"""
+
+from __future__ import annotations
+
+import logging
+from uuid import UUID
+
+import asyncpg
+
+from ddr.store.database.spreading import is_spread
+
+STEP = 1000  # pairings that a statement compares
+
+log = logging.getLogger(__name__)
+
+
+def held(pairing_id: str, grant_no: str, client_id: str, now_ms: str) -> str:
+    """SQL: the row of the pairing with that Pairing ID; `held` are the consents of the grant.
+
+    None when something does not fit or has ended, one of the pairing's consents included: that the tables tell alone.
+    """
+    return f"""(
+   SELECT patient_id, pairing_no, pairing_id, client_id, held, openings
+     FROM (SELECT *, grants -> {grant_no}::text AS held FROM standing WHERE pairing_id = {pairing_id} OFFSET 0) s
+    WHERE client_id = {client_id} AND ends_ms > {now_ms} AND held <> 'null')"""  # noqa: S608
+
+
+_PART = """
+WITH part AS MATERIALIZED (
+  SELECT patient_id, pairing_no FROM (
+    (SELECT patient_id, pairing_no FROM pairing WHERE (patient_id, pairing_no) > ($1, $2) ORDER BY 1, 2 LIMIT $3)
+    UNION
+    (SELECT patient_id, pairing_no FROM standing WHERE (patient_id, pairing_no) > ($1, $2) ORDER BY 1, 2 LIMIT $3)
+  ) AS they ORDER BY 1, 2 LIMIT $3
+)
+SELECT t.patient_id, t.pairing_no, s.patient_id IS NULL AS missing,
+       (s.pairing_id, s.client_id, s.grants, s.ends_ms, s.openings) IS DISTINCT FROM
+       (n.pairing_id, n.client_id, n.grants, n.ends_ms, n.openings) AS differs
+  FROM part t
+  LEFT JOIN standing s ON s.patient_id = t.patient_id AND s.pairing_no = t.pairing_no
+  LEFT JOIN LATERAL standing_of(t.patient_id, t.pairing_no) n ON true
+ ORDER BY t.patient_id, t.pairing_no"""
+
+_BEGIN = (UUID(int=0), 0)
+
+
+class Standings:
+    """The regular proof that each row says what its sources say; a worker goes on where it was."""
+
+    def __init__(self) -> None:
+        self._after = _BEGIN
+
+    async def check(self, pool: asyncpg.Pool, step: int = STEP) -> int:
+        """Compare some more, after the last of them from the begin, and gather anew what differs; how many were wrong.
+
+        Rows that are missing are no fault, and are made without a pause.
+        """
+        if is_spread(pool):
+            return 0
+        wrong = made = 0
+        while True:
+            rows = await pool.fetch(_PART, *self._after, step)
+            self._after = (rows[-1]["patient_id"], rows[-1]["pairing_no"]) if len(rows) == step else _BEGIN
+            differing = [row for row in rows if row["differs"]]
+            for row in differing:
+                await pool.execute("SELECT gather_standing($1, $2)", row["patient_id"], row["pairing_no"])
+            missing = len([row for row in differing if row["missing"]])
+            made += missing
+            wrong += len(differing) - missing
+            if not missing or self._after == _BEGIN:
+                break
+        if made:
+            log.info("standing.gathered", extra={"count": made})
+        if wrong:
+            log.error("standing.wrong", extra={"count": wrong})
+        return wrong

@@ -1,0 +1,89 @@
+-- What decides about the requests of a pairing, in one row: gathered from pairing, its directory, token_grant, consent and
+-- opening, and nothing that they do not say (ddr.store.authorization.standings). The last deed of each transaction that changes them
+-- is to gather it anew.
+CREATE TABLE standing (
+    patient_id  uuid NOT NULL,
+    pairing_no  bigint NOT NULL,
+    pairing_id  text NOT NULL,
+    client_id   text NOT NULL,
+    grants      jsonb NOT NULL,              -- grant_no -> {ValueSet canonical -> end in ms} of consents not withdrawn;
+                                             -- null: the grant or the pairing has ended
+    ends_ms     bigint,                      -- when the first of these consents ends
+    openings    jsonb NOT NULL,              -- kind -> columns of table opening
+    PRIMARY KEY (patient_id, pairing_no)
+);
+CREATE UNIQUE INDEX standing_pairing_id ON standing (pairing_id);
+
+CREATE FUNCTION standing_of(whose uuid, which bigint)
+    RETURNS TABLE (pairing_id text, client_id text, grants jsonb, ends_ms bigint, openings jsonb) LANGUAGE sql STABLE AS $$
+    SELECT p.pairing_id, p.client_id, g.grants, g.ends_ms, o.openings
+      FROM pairing p
+      JOIN pairing_directory d ON d.pairing_id = p.pairing_id AND d.patient_id = whose AND d.pairing_no = which
+     CROSS JOIN LATERAL (
+           SELECT coalesce(jsonb_object_agg(g.grant_no, c.consents), '{}') AS grants, min(c.ends_ms) AS ends_ms
+             FROM token_grant g
+             LEFT JOIN LATERAL (
+                  SELECT coalesce(jsonb_object_agg(miv_url, until_ms), '{}') AS consents, min(until_ms) AS ends_ms
+                    FROM (SELECT miv_url, max(until_ms) AS until_ms FROM consent
+                           WHERE patient_id = whose AND consent_no = ANY (g.consent_nos) AND withdrawn_ms IS NULL
+                           GROUP BY miv_url) AS given) c ON g.revoked_ms IS NULL AND p.ended_ms IS NULL
+            WHERE g.patient_id = whose AND g.pairing_no = which) g
+     CROSS JOIN LATERAL (
+           SELECT coalesce(jsonb_object_agg(kind, jsonb_build_array(opened_ms, historic_days, older_ms,
+                                                                    older_opened_ms, delay_ms)), '{}') AS openings
+             FROM opening WHERE patient_id = whose AND pairing_no = which) o
+     WHERE p.patient_id = whose AND p.pairing_no = which
+$$;
+
+-- First the lock, then a look of its own: of two transactions the later one sees what both did.
+CREATE FUNCTION gather_standing(whose uuid, which bigint) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    LOOP
+        PERFORM FROM standing WHERE patient_id = whose AND pairing_no = which FOR UPDATE;
+        EXIT WHEN FOUND;
+        INSERT INTO standing SELECT whose, which, n.* FROM standing_of(whose, which) n ON CONFLICT DO NOTHING;
+        IF FOUND OR NOT EXISTS (SELECT FROM standing_of(whose, which)) THEN
+            RETURN;
+        END IF;
+    END LOOP;
+    DELETE FROM standing WHERE patient_id = whose AND pairing_no = which
+       AND NOT EXISTS (SELECT FROM standing_of(whose, which));
+    UPDATE standing s
+       SET (pairing_id, client_id, grants, ends_ms, openings) = (n.pairing_id, n.client_id, n.grants, n.ends_ms, n.openings)
+      FROM standing_of(whose, which) n WHERE s.patient_id = whose AND s.pairing_no = which
+       AND (s.pairing_id, s.client_id, s.grants, s.ends_ms, s.openings)
+           IS DISTINCT FROM (n.pairing_id, n.client_id, n.grants, n.ends_ms, n.openings);
+END $$;
+
+CREATE FUNCTION standing_gathered() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF TG_OP = 'DELETE' THEN
+        PERFORM gather_standing(OLD.patient_id, OLD.pairing_no);
+    ELSE
+        PERFORM gather_standing(NEW.patient_id, NEW.pairing_no);
+    END IF;
+    RETURN NULL;
+END $$;
+
+-- At the end of a transaction, so that nobody who holds a standing waits for anything else. Where patients are spread
+-- nothing is gathered (ddr.store.database.distribute).
+DO $$
+DECLARE
+    spread boolean := false;
+BEGIN
+    IF to_regclass('pg_dist_partition') IS NOT NULL THEN
+        EXECUTE 'SELECT EXISTS (SELECT FROM pg_dist_partition WHERE logicalrelid = ''consent''::regclass)' INTO spread;
+    END IF;
+    IF NOT spread THEN
+        CREATE CONSTRAINT TRIGGER standing_pairing AFTER INSERT OR DELETE OR UPDATE OF ended_ms ON pairing
+            DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION standing_gathered();
+        CREATE CONSTRAINT TRIGGER standing_directory AFTER INSERT OR DELETE ON pairing_directory
+            DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION standing_gathered();
+        CREATE CONSTRAINT TRIGGER standing_opening AFTER INSERT OR DELETE OR UPDATE ON opening
+            DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION standing_gathered();
+        CREATE CONSTRAINT TRIGGER standing_consent AFTER INSERT OR DELETE OR UPDATE OF until_ms, withdrawn_ms ON consent
+            DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION standing_gathered();
+        CREATE CONSTRAINT TRIGGER standing_grant AFTER INSERT OR DELETE OR UPDATE OF revoked_ms, consent_nos ON token_grant
+            DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION standing_gathered();
+    END IF;
+END $$;
