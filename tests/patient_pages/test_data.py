@@ -629,14 +629,16 @@ async def test_sensor_changes_and_calibrations_are_marked(core: Core) -> None:
     body, epoch_no = await sensor(core, patient, started_ms=MIDNIGHT)
     await body.chunk(epoch_no, 0, MIDNIGHT, [100] * 24)
     sensor_no = await core.pool.fetchval("SELECT sensor_no FROM sensor WHERE patient_id = $1", patient.patient_id)
-    await core.pool.execute(
-        "INSERT INTO calibration VALUES ($1, $2, $3, 'calibrated', NULL, 'x', 0)",
-        patient.patient_id,
-        sensor_no,
-        MIDNIGHT + HOUR,
-    )
+    for hours, state in ((1, "calibrated"), (2, "calibration-required")):  # which asks for one
+        await core.pool.execute(
+            "INSERT INTO calibration VALUES ($1, $2, $3, $4, NULL, 'x', 0)",
+            patient.patient_id,
+            sensor_no,
+            MIDNIGHT + hours * HOUR,
+            state,
+        )
     page = (await browser.get("/me/data")).text
-    assert "00:00: neuer Sensor" in page and "01:00: Kalibrierung" in page
+    assert "00:00: neuer Sensor" in page and "01:00: Kalibrierung" in page and "02:00: Kalibrierung" not in page
     assert page.count('class="mark"') == 2
 
 

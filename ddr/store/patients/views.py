@@ -85,7 +85,8 @@ _EVENTS = f"""
     SELECT c.time_ms, 'calibration'
       FROM used CROSS JOIN LATERAL (
         SELECT c.time_ms FROM calibration c
-         WHERE c.patient_id = $1 AND c.sensor_no = used.sensor_no AND c.time_ms >= $3 AND c.time_ms < $4 OFFSET 0) c
+         WHERE c.patient_id = $1 AND c.sensor_no = used.sensor_no AND c.time_ms >= $3 AND c.time_ms < $4
+           AND c.state NOT IN ('not-calibrated', 'calibration-required') OFFSET 0) c
      ORDER BY at_ms, kind"""  # noqa: S608 - texts of ours
 
 
@@ -93,6 +94,6 @@ async def sensor_events(
     pool: asyncpg.Pool, patient_id: UUID, valueset: str, from_ms: int, until_ms: int
 ) -> list[tuple[int, str]]:
     """What happened to the continuous sensors of a MIV within [from_ms, until_ms): instant, "sensor" (a new one) or
-    "calibration"; in order of time."""
+    "calibration", which leaves the sensor calibrated; in order of time."""
     rows = await pool.fetch(_EVENTS, patient_id, valueset, from_ms, until_ms)
     return [(row["at_ms"], row["kind"]) for row in rows]
