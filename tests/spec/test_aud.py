@@ -280,7 +280,8 @@ async def test_a_data_protection_officer_gets_what_was_asked_for(
         day = "2029-08-18"
         entries = await trail(ddr, capsys, "--from", day, "--until", "2029-08-20", *of(backend))
         assert events(entries) == ["system:pairing:ended", "patient:pairing:granted", "diga:data:read"]
-        only = await trail(ddr, capsys, "--from", day, "--pairing-id", again["sub"], "--event", "diga:")
-        assert events(only) == ["diga:data:read"]
+        await backend.fhir(await backend.pair(await ddr.patient(), CGM))  # somebody else's, with the same DiGA
+        (only,) = await trail(ddr, capsys, "--from", day, "--pairing-id", again["sub"], "--event", "diga:")
+        assert (only["event"], only["pairing_id"]) == ("diga:data:read", again["sub"])
     assert tokens["sub"] != again["sub"]
     assert await trail(ddr, capsys, "--until", "2020", *of(backend)) == []
