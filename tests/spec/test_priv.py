@@ -9,7 +9,7 @@ import pytest
 
 from tests.spec.backend import Backend, claims
 from tests.spec.patient_pages import form_of, pages_of
-from tests.spec.world import Reader, Scene, entries
+from tests.spec.world import HOUR, Home, Reader, Scene, entries
 from tests.support.recorder import ALL_MIVS, PASSWORD, Recorder
 from tools import evidence
 
@@ -86,3 +86,16 @@ async def test_what_identifies_a_patient_lies_only_where_the_table_of_data_says(
     tables = evidence.load("data")["tables"]
     assert {"account", "device", "browser_session", "gateway_token", "gateway_request"} <= found
     assert {name for name in found if tables[name]["personal"] != "identifying"} == set()
+
+
+async def test_the_copy_has_a_corrected_value_as_it_is_and_the_page_says_so(ddr: Recorder) -> None:
+    """The page promised all that is stored; docs/data-protection.md says what is not in the copy."""
+    home = Home(ddr, await ddr.patient())
+    await home.device("meter")
+    for value in (104, 117):
+        await home.glucose("corrected", ddr.clock() - HOUR, value)
+    pages = await pages_of(ddr, home.patient)
+    copy = [(await pages.get(path)).text for path in ("/me/data.csv", "/me/data.json")]
+    assert ["117" in each for each in copy] == [True, True]
+    assert ",104," not in copy[0] and '"value":104' not in copy[1]
+    assert "A value that was corrected is in it as it is now." in (await pages.get("/me/data")).text

@@ -122,13 +122,15 @@ TEXTS = {
     "no_value": Words("kein Wert", "no value"),
     "download": Words("Herunterladen", "Download"),
     "download_text": Words(
-        "Alles, was zu Ihnen gespeichert ist, zum Aufheben oder Weitergeben.",
-        "All that is stored about you, to keep or pass on.",
+        "Messwerte, Geräte, Verbindungen, Zustimmungen und Zugriffe, zum Aufheben oder Weitergeben. Ein Wert, der "
+        "berichtigt wurde, steht so darin, wie er jetzt ist.",
+        "Readings, devices, connections, consents and accesses, to keep or pass on. A value that was corrected is in "
+        "it as it is now.",
     ),
     "download_csv": Words("Als Tabelle (CSV), mit der genauen Zeit", "As a table (CSV), with the exact time"),
     "download_fhir": Words(
-        "Alles für medizinische Programme (FHIR), mit Zustimmungen und Zugriffen",
-        "All for medical software (FHIR), with consents and accesses",
+        "Für medizinische Programme (FHIR), mit Zustimmungen und Zugriffen",
+        "For medical software (FHIR), with consents and accesses",
     ),
     "download_consents": Words(
         "Zustimmungen mit dem Text, dem Sie zugestimmt haben, und Verbindungen",
