@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from unittest.mock import patch
 
 import pytest
 
+from ddr.appending import append
 from ddr.store.audit.journal import Entry, Journal, check, entries, files
 from ddr.store.database.errors import StoreError
 from tests.support.full_disk import full_after
@@ -71,10 +75,42 @@ async def test_an_end_for_whose_line_there_is_no_thread_is_told_and_fails_for_no
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     journal = Journal()
-    with patch("asyncio.to_thread", side_effect=RuntimeError("can't start new thread")), journal.kept_in(tmp_path):
+    with (
+        patch.object(ThreadPoolExecutor, "submit", side_effect=RuntimeError("can't start new thread")),
+        journal.kept_in(tmp_path),
+    ):
         await journal.note(ONE)
         assert journal.unwritten == "can't start new thread"
     assert "journal.not_written" in caplog.messages
+
+
+async def test_a_disk_that_hangs_stops_no_end_and_has_the_line_once_it_is_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("ddr.store.audit.journal.PATIENCE_SECONDS", 0.2)
+    back = threading.Event()
+
+    def late(descriptor: int, content: bytes) -> None:
+        back.wait(60)
+        append(descriptor, content)
+
+    monkeypatch.setattr("ddr.store.audit.journal.append", late)
+    journal = Journal()
+    with journal.kept_in(tmp_path):
+        async with asyncio.timeout(20):
+            for _ in range(50):
+                await journal.note(ONE)
+        assert caplog.messages.count("journal.not_written") == 50
+        back.set()
+        await journal.note(TWO)
+        for _ in range(1000):
+            if len(list(entries(tmp_path))) == 51:
+                break
+            await asyncio.sleep(0.02)
+        caplog.clear()
+        await journal.note(THREE)
+    assert list(entries(tmp_path)) == [ONE] * 50 + [TWO, THREE]
+    assert "journal.not_written" not in caplog.messages
 
 
 def owner_of(path: Path) -> tuple[int, int]:

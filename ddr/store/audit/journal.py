@@ -18,6 +18,7 @@ import socket
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,9 +32,11 @@ from ddr.store.database.errors import StoreError
 
 PREFIX, SUFFIX = "ends-", ".jsonl"
 ROOM = 4096  # bytes that a disk must still take
+PATIENCE_SECONDS = 5.0  # for a disk to take a line: with an end that is under way, a transaction is open
 _BEGIN = re.compile(rb'(?=\{"event":)')  # of an entry as `note` writes it; within a text of JSON the quotes are escaped
 
 _NOTHING: Mapping[str, int] = {}
+_THREADS = ThreadPoolExecutor(max_workers=4, thread_name_prefix="journal")  # of its own: a disk that hangs keeps them
 
 log = logging.getLogger(__name__)
 
@@ -46,11 +49,12 @@ class Journal:
     def __init__(self) -> None:
         self.folder: Path | None = None
         self.unwritten = ""  # why an end could not be written, of the last one since `kept_in`
+        self._hanging: asyncio.Future[None] | None = None  # a line for which the disk took too long
 
     @contextmanager
     def kept_in(self, folder: Path | None) -> Iterator[None]:
         """Keep ends in `folder` during the block; nowhere for None."""
-        before, self.folder, self.unwritten = self.folder, folder, ""
+        before, self.folder, self.unwritten, self._hanging = self.folder, folder, "", None
         try:
             yield
         finally:
@@ -59,16 +63,29 @@ class Journal:
     async def note(self, entry: Entry) -> None:
         """Write one end down, with its time `at_ms`; returns when it is on the disk. `entry` begins with its `event`.
 
-        A disk that takes nothing, or a lack of threads, does not stop a patient's withdrawal: then the log says so.
+        A disk that takes nothing or hangs, or a lack of threads, does not stop a patient's withdrawal: then the log
+        says so. What a disk that hangs takes in the end is written all the same.
         """
         folder = self.folder
         if folder is None:
             return
         try:
-            await asyncio.to_thread(_append, folder, entry["at_ms"], orjson.dumps(entry) + b"\n")
+            line = orjson.dumps(entry) + b"\n"
+            loop = asyncio.get_running_loop()
+            await self._in_time(loop.run_in_executor(_THREADS, _append, folder, entry["at_ms"], line))
         except (OSError, RuntimeError) as error:
             self.unwritten = in_words(error)
             log.error("journal.not_written", extra={"reason": self.unwritten, "kind": entry["event"]})
+
+    async def _in_time(self, writing: asyncio.Future[None]) -> None:
+        """Until it is written; not for long, and while the disk is known to hang not at all. Raises OSError."""
+        hangs = self._hanging is not None and not self._hanging.done()
+        await asyncio.wait([writing], timeout=0 if hangs else PATIENCE_SECONDS)
+        if writing.done():
+            return writing.result()
+        self._hanging = self._hanging if hangs else writing
+        writing.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody asks for it any more
+        raise TimeoutError(f"nothing is written within {PATIENCE_SECONDS:.0f} s")
 
 
 JOURNAL = Journal()
