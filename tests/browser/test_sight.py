@@ -8,11 +8,13 @@ from itertools import combinations
 import pytest
 from playwright.async_api import Locator
 
+from ddr.operations.pairing import approve
 from ddr.settings_checks import luminance
 from tests.browser.conftest import Site, Window, shoot
 from tests.browser.test_data import fill, log_in
 from tests.browser.test_pairing import CGM, PRESSURE, overflow
 from tests.browser.test_pairing import log_in as on_to_consent
+from tests.support.patients import push_request
 
 pytestmark = pytest.mark.browser
 
@@ -75,6 +77,27 @@ async def test_letters_that_are_enlarged_alone_break_no_words(site: Site, window
         box = await name.bounding_box()
         assert box and box["width"] > card["width"] / 2, await name.inner_text()
     assert await overflow(page) == 0
+
+
+@pytest.mark.parametrize(
+    "window", [{"viewport": {"width": 360, "height": 740}, "bypass_csp": True}], ids=["phone"], indirect=True
+)
+async def test_letters_of_twice_the_size_alone_widen_no_page(site: Site, window: Window) -> None:
+    """As by the setting of a phone for its letters; the width that a stylesheet asks for stays (WCAG 1.4.4)."""
+    page = window.page
+    await fill(site)
+    request_uri = await push_request(site.core, site.diga)
+    kinds = [miv.valueset for miv in site.core.catalog.mivs]
+    assert await approve(site.core, request_uri, site.patient.patient_id, kinds)
+    await log_in(page, site)
+    consent = await site.authorize_url()
+    for path in ("/me", "/me/data", "/me/data/values", "/me/access", "/me/devices", "/me/delete", consent):
+        await page.goto(path if path is consent else site.base + path)
+        await page.add_style_tag(content=":root { font-size: 200%; }")
+        for summary in await page.locator("summary").all():
+            await summary.click()
+        await shoot(page, f"twice{path.replace('/', '-')[:20]}")
+        assert await overflow(page) == 0, path
 
 
 @pytest.mark.parametrize("window", NARROW.values(), ids=NARROW, indirect=True)
