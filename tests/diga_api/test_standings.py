@@ -120,6 +120,19 @@ async def test_transactions_at_once_see_what_the_others_did(core: Core, seed: in
     assert await differing(core.pool, patient_id) == [], last
 
 
+async def test_a_role_for_which_triggers_do_not_hold_withdraws_all_the_same(core: Core) -> None:
+    """Left from a move of the database, and behind a pooler the recorder cannot set it right."""
+    patient_id = uuid4()
+    (pairing_no,) = await made(core.pool, patient_id, 1)
+    for statement in CHANGES[:2]:
+        await core.pool.execute(statement, patient_id, pairing_no, URLS[0], 5)
+    async with core.pool.acquire() as conn, conn.transaction():
+        await conn.execute("SET LOCAL session_replication_role = replica")
+        await conn.execute("UPDATE consent SET withdrawn_ms = 9 WHERE patient_id = $1", patient_id)
+    found = await core.pool.fetchval("SELECT grants FROM standing WHERE patient_id = $1", patient_id)
+    assert list(found.values()) == [{}]
+
+
 async def test_who_gathers_later_sees_what_was_committed_while_it_waited(core: Core) -> None:
     """A grant is given and a consent is withdrawn at once; whoever ends first, what was withdrawn is not in it."""
     give, withdraw = CHANGES[1], CHANGES[2]
@@ -179,10 +192,15 @@ async def test_what_is_missing_is_gathered_and_what_is_wrong_is_told(
     assert await check(pool) == 0
     assert [await differing(pool, one) for one in patient_ids] == [[]] * 5
     async with pool.acquire() as conn, conn.transaction():
-        await conn.execute("SET LOCAL session_replication_role = replica")
+        for table in ("consent", "pairing"):
+            await conn.execute(f"ALTER TABLE {table} DISABLE TRIGGER USER")
         await conn.execute("UPDATE consent SET withdrawn_ms = 9 WHERE patient_id = $1", patient_ids[0])
         await conn.execute("DELETE FROM pairing WHERE patient_id = $1", patient_ids[1])
         await conn.execute("UPDATE standing SET client_id = '' WHERE patient_id = $1", patient_ids[2])
+        await conn.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        for table in ("consent", "pairing"):
+            await conn.execute(f"ALTER TABLE {table} ENABLE TRIGGER USER")
+            await conn.execute(f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER standing_{table}")
     assert await check(pool) == 3
     assert [record.__dict__["count"] for record in caplog.records if record.message == "standing.wrong"] == [3]
     assert [await differing(pool, one) for one in patient_ids] == [[]] * 5

@@ -181,4 +181,4 @@ async def test_back_on_one_server_the_triggers_are_there_again(database_url: str
         assert len(before) == len(subject.UNFIT_TRIGGERS)
 
 
-_DEFINED = "SELECT pg_get_triggerdef(oid) FROM pg_trigger WHERE tgname = ANY ($1) ORDER BY tgname"
+_DEFINED = "SELECT pg_get_triggerdef(oid), tgenabled FROM pg_trigger WHERE tgname = ANY ($1) ORDER BY tgname"

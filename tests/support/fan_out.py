@@ -29,6 +29,7 @@ JOBS: Mapping[str, str] = {
     "ddr.store.authorization.unpairing.unpair_everyone": "the recorder no longer offers HDDT",
     "ddr.store.authorization.unpairing.unpair_expired": "consents that ran out are looked for",
     "ddr.store.database.distribute.distribute": "functions that run beside a patient's rows",
+    "ddr.store.database.distribute.give_back": "triggers are made",
     "ddr.store.database.migrate._run": "the schema",
     "ddr.store.gateways.apps.sweep_codes": "what has run out is deleted",
     "ddr.store.gateways.requests.sweep": "what has run out is deleted",

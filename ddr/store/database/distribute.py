@@ -18,22 +18,28 @@ SHARDS = 32  # as Citus has it by default
 
 
 class Trigger(NamedTuple):
-    """A trigger as migrations make it; `function` is what it executes."""
+    """A trigger as migrations make it, and its function; what `gathers` always does, at the end of a transaction."""
 
     table: str
     events: str
     function: str
-    deferred: bool = False
+    gathers: bool = False
 
-    def create(self, name: str) -> str:
-        """The statement that makes it."""
-        kind, when = ("CONSTRAINT TRIGGER", "DEFERRABLE INITIALLY DEFERRED ") if self.deferred else ("TRIGGER", "")
-        each = "" if "FOR EACH" in self.events else f" {when}FOR EACH ROW"
-        return f"CREATE {kind} {name} {self.events}{each} EXECUTE FUNCTION {self.function}"
+    def create(self, name: str) -> list[str]:
+        """The statements that make it."""
+        if not self.gathers:
+            each = "" if "FOR EACH" in self.events else " FOR EACH ROW"
+            return [f"CREATE TRIGGER {name} {self.events}{each} EXECUTE FUNCTION {self.function}"]
+        return [
+            f"CREATE CONSTRAINT TRIGGER {name} {self.events} DEFERRABLE INITIALLY DEFERRED FOR EACH ROW"
+            f" EXECUTE FUNCTION {self.function}",
+            f"ALTER TABLE {self.table} ENABLE ALWAYS TRIGGER {name}",
+            "TRUNCATE standing",  # which nothing has kept right meanwhile
+        ]
 
 
 def _gathering(table: str, events: str) -> Trigger:
-    return Trigger(table, f"AFTER {events} ON {table}", "standing_gathered()", deferred=True)
+    return Trigger(table, f"AFTER {events} ON {table}", "standing_gathered()", gathers=True)
 
 
 def _keeping(table: str, function: str) -> Trigger:
@@ -55,7 +61,6 @@ UNFIT_TRIGGERS: Mapping[str, Trigger] = {
     "standing_consent": _gathering("consent", "INSERT OR DELETE OR UPDATE OF until_ms, withdrawn_ms"),
     "standing_grant": _gathering("token_grant", "INSERT OR DELETE OR UPDATE OF revoked_ms, consent_nos"),
 }
-_FORGET = "TRUNCATE standing"  # which nothing keeps right any more, or nothing has kept right
 # Functions that statements use where a patient's rows are.
 FUNCTIONS = ("folded(text)", STAMP)
 
@@ -171,8 +176,8 @@ async def _put(conn: asyncpg.Connection, step: Step, shards: int) -> None:
         for name, trigger in UNFIT_TRIGGERS.items():
             if await conn.fetchval(_HAS_TRIGGER, table, name):
                 await conn.execute(f'DROP TRIGGER "{name}" ON "{table}"')
-                if trigger.deferred:
-                    await conn.execute(_FORGET)
+                if trigger.gathers:
+                    await conn.execute("TRUNCATE standing")  # which nothing keeps right any more
         if place.where is Where.REFERENCE:
             await conn.execute("SELECT create_reference_table($1::regclass)", table, timeout=None)
         elif place.where is Where.KEY or table == "patient":
@@ -192,10 +197,8 @@ async def give_back(conn: asyncpg.Connection) -> None:
     if not is_spread(conn) and not await look(conn):  # it may have been spread while a lock was waited for
         tables, _, functions, _ = zip(*UNFIT_TRIGGERS.values(), strict=True)
         for row in await conn.fetch(_GONE, list(UNFIT_TRIGGERS), tables, functions):
-            trigger = UNFIT_TRIGGERS[row["name"]]
-            await conn.execute(trigger.create(row["name"]))
-            if trigger.deferred:
-                await conn.execute(_FORGET)
+            for statement in UNFIT_TRIGGERS[row["name"]].create(row["name"]):
+                await conn.execute(statement)
 
 
 _GONE = """

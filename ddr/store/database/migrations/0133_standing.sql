@@ -65,8 +65,9 @@ BEGIN
     RETURN NULL;
 END $$;
 
--- At the end of a transaction, so that nobody who holds a standing waits for anything else. Where patients are spread
--- nothing is gathered (ddr.store.database.distribute).
+-- At the end of a transaction, so that nobody who holds a standing waits for anything else; always, so that no setting of
+-- a role (session_replication_role) keeps a withdrawal from it. Where patients are spread nothing is gathered
+-- (ddr.store.database.distribute).
 DO $$
 DECLARE
     spread boolean := false;
@@ -85,5 +86,10 @@ BEGIN
             DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION standing_gathered();
         CREATE CONSTRAINT TRIGGER standing_grant AFTER INSERT OR DELETE OR UPDATE OF revoked_ms, consent_nos ON token_grant
             DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION standing_gathered();
+        ALTER TABLE pairing ENABLE ALWAYS TRIGGER standing_pairing;
+        ALTER TABLE pairing_directory ENABLE ALWAYS TRIGGER standing_directory;
+        ALTER TABLE opening ENABLE ALWAYS TRIGGER standing_opening;
+        ALTER TABLE consent ENABLE ALWAYS TRIGGER standing_consent;
+        ALTER TABLE token_grant ENABLE ALWAYS TRIGGER standing_grant;
     END IF;
 END $$;
