@@ -38,8 +38,8 @@ ENOUGH = 70  # per cent of the time with readings, for a profile that says somet
 STEP, HOUR = 15, 60  # minutes
 GAP = 1.5  # sampling periods without a reading part the curve
 
-Reading = tuple[int, float, str]
-"""Instant in ms, mg/dL, and the value as the patient reads it."""
+Reading = tuple[int, float, str, int]
+"""Instant in ms, mg/dL, the value as the patient reads it, and the sampling period in ms."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ async def one_day(core: Core, patient_id: UUID, miv: Miv, day: date, lang: str) 
             return None
         unit = _unit(parts)
         readings = sorted(reading for part in parts for reading in _readings(part, unit, lang))
-        curve = _pieces(readings, max(part.row["period_ms"] for part in parts) * GAP, from_ms, until_ms)
+        curve = _pieces(readings, from_ms, until_ms)
         marks = [((at_ms - from_ms) / (until_ms - from_ms), kind) for at_ms, kind in events]
         words = _day_words(readings, unit, lang)
         chart = day_chart(curve, marks, unit, lang, text(lang, "data.curve"), words, _hours_of(day))
@@ -154,7 +154,7 @@ def _readings(part: Part, unit: str, lang: str) -> Iterator[Reading]:
         raw: (float(scale.number(raw) * scale.step), local(lang, _written(raw, scale, unit))) for raw in set(part.raws)
     }
     for time, raw in zip(part.times, part.raws, strict=True):
-        yield time, *values[raw]
+        yield time, *values[raw], part.row["period_ms"]
 
 
 def _written(raw: int, scale: Scale, unit: str) -> str:
@@ -163,14 +163,14 @@ def _written(raw: int, scale: Scale, unit: str) -> str:
     return sign + (digits(number, scale.decimals) if unit == scale.unit else shown(float(number * scale.step), unit))
 
 
-def _pieces(readings: Sequence[Reading], gap_ms: float, from_ms: int, until_ms: int) -> list[list[Point]]:
+def _pieces(readings: Sequence[Reading], from_ms: int, until_ms: int) -> list[list[Point]]:
     pieces: list[list[Point]] = []
-    before = -gap_ms
-    for time, mg_dl, _ in readings:
-        if time - before > gap_ms:
+    before, usual = 0, 0
+    for time, mg_dl, _, period in readings:
+        if time - before > max(usual, period) * GAP:
             pieces.append([])
         pieces[-1].append(((time - from_ms) / (until_ms - from_ms), mg_dl))
-        before = time
+        before, usual = time, period
     return pieces
 
 

@@ -228,6 +228,17 @@ async def test_each_hour_of_a_day_of_23_or_25_hours_has_its_row(core: Core, day:
     assert rows == [(hour, "12") for hour in expected]
 
 
+async def test_a_gap_of_one_sensor_is_one_beside_a_slower_sensor(core: Core) -> None:
+    patient, browser = await logged_in(core)
+    body, epoch_no = await sensor(core, patient)
+    await body.chunk(epoch_no, 0, MIDNIGHT, [100, 110, ERROR, ERROR, 120, 130])
+    _, slow = await sensor(core, patient, period_ms=15 * MINUTE)
+    stored = [(MIDNIGHT + 4 * HOUR + at * 15 * MINUTE, 100 + at) for at in range(4)]
+    times, vals = encode(stored, MIDNIGHT + 4 * HOUR, 15 * MINUTE)
+    await body.chunk(slow, 0, MIDNIGHT + 4 * HOUR, [], times=times, vals=vals, last_ms=stored[-1][0], filled=4)
+    assert (await browser.get("/me/data")).text.count('class="curve"') == 3
+
+
 async def test_a_value_of_the_curve_is_told_as_a_diga_reads_it(core: Core) -> None:
     """69.5 is below the target range, and 70 would be within."""
     patient, browser = await logged_in(core)
