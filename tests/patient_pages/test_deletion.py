@@ -66,6 +66,13 @@ async def test_everything_goes_but_the_trail(core: Core) -> None:
     assert (await browser.login(patient)).status_code == 422
 
 
+async def test_the_page_says_what_stays(core: Core) -> None:
+    _, browser = await logged_in(core)
+    stays = (await browser.get("/me/delete")).text.partition("Das bleibt")[2]
+    for words in ("Was Apps schon gelesen haben", "Das Protokoll der Zugriffe", "Was der Betreiber gesichert hat"):
+        assert words in stays
+
+
 async def test_all_sessions_of_the_patient_end(core: Core) -> None:
     patient, browser = await logged_in(core)
     other = Browser(core)

@@ -33,6 +33,12 @@ TEXTS = {
         "Das Protokoll der Zugriffe muss aufbewahrt werden, ist aber niemandem mehr zuzuordnen.",
         "The record of accesses has to be kept, but can no longer be traced to anybody.",
     ),
+    "stays_backups": Words(
+        "Was der Betreiber gesichert hat, bis er die Sicherung löscht. Spielt er eine zurück, werden Ihre Daten wieder "
+        "gelöscht.",
+        "What the operator has backed up, until the backup is deleted. When one is restored, your data is deleted "
+        "again.",
+    ),
     "stays_gateway": Words(
         "Sendet die App Ihres Messgeräts weiter Daten, werden diese neu gespeichert. "
         "Möchten Sie das nicht, trennen Sie dort die Verbindung.",

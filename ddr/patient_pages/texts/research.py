@@ -52,10 +52,11 @@ TEXTS = {
     ),
     "left_withdraw": Words(
         "Sie können Ihre Zustimmung jederzeit auf dieser Seite widerrufen. Ab dann wird nichts mehr weitergegeben. "
-        "Was schon weitergegeben ist, kann niemand zurückholen, weil dort nicht mehr zu erkennen ist, was von Ihnen "
+        "Was schon weitergegeben ist, holen wir nicht zurück, weil dort weder Name noch Nummer sagt, was von Ihnen "
         "stammt.",
         "You can withdraw your consent on this page at any time. From then on nothing is passed on any more. "
-        "What was passed on before cannot be taken back, because nobody can tell there which part is yours.",
+        "What was passed on before is not taken back, because neither a name nor a number tells there which part is "
+        "yours.",
     ),
     "left_representative": Words(
         "Hat jemand für Sie zugestimmt, endet diese Zustimmung mit der Vertretung. Danach entscheiden Sie selbst.",
