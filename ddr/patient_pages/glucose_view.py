@@ -27,7 +27,7 @@ from ddr.series.glucose import Scale
 from ddr.series.metrics import Metrics, metrics
 from ddr.series.packing import HIGH, LOW
 from ddr.series.profile import TimeOfDay, glucose_profile
-from ddr.series.selection import Part, counting
+from ddr.series.selection import Part, counting, measured
 from ddr.series.slots import text as digits
 from ddr.store.patients.views import sensor_events
 from ddr.store.search.summary import continuous_chunks
@@ -121,13 +121,14 @@ async def weeks_until(core: Core, patient_id: UUID, miv: Miv, last: date, days: 
 
 
 async def one_day(core: Core, patient_id: UUID, miv: Miv, day: date, lang: str) -> DayView | None:
-    """The curve of a German day with every reading that a DiGA can see, calibrated or not; None without readings."""
+    """The curve of a German day, with warm-up where nothing else was measured; None without readings."""
     from_ms, until_ms = midnight(day, ZONE), midnight(day + timedelta(days=1), ZONE)
     rows = await continuous_chunks(core.pool, patient_id, miv.valueset, from_ms, until_ms)
     events = await sensor_events(core.pool, patient_id, miv.valueset, from_ms, until_ms)
 
     def drawn() -> DayView | None:
-        parts = sorted(counting(rows, from_ms, until_ms, uncalibrated=True), key=lambda part: part.first_ms)
+        found = measured(rows, from_ms, until_ms, core.settings.summary_uncalibrated)
+        parts = sorted(found, key=lambda part: part.first_ms)
         if not parts:
             return None
         unit = _unit(parts)

@@ -45,10 +45,20 @@ def counting(rows: Iterable[Row], from_ms: int, until_ms: int, uncalibrated: boo
     Readings of a sensor without calibration count with `uncalibrated` only. Where sensors overlap, the newest counts.
     """
     usable = [row for row in rows if uncalibrated or row["calibration_state"] not in UNCALIBRATED]
-    usable.sort(key=lambda row: row["start_ms"])
-    usable.sort(key=_age, reverse=True)
-    parts: list[Part] = []
-    for _, group in groupby(usable, key=_age):
+    return _beside([], usable, from_ms, until_ms)
+
+
+def measured(rows: Sequence[Row], from_ms: int, until_ms: int, uncalibrated: bool = False) -> list[Part]:
+    """What counts, and where nothing does what a sensor without calibration measured."""
+    others = [row for row in rows if not uncalibrated and row["calibration_state"] in UNCALIBRATED]
+    return _beside(counting(rows, from_ms, until_ms, uncalibrated), others, from_ms, until_ms)
+
+
+def _beside(parts: list[Part], rows: list[Row], from_ms: int, until_ms: int) -> list[Part]:
+    """`parts` and what of the chunks `rows` there is beside them."""
+    rows.sort(key=lambda row: row["start_ms"])
+    rows.sort(key=_age, reverse=True)
+    for _, group in groupby(rows, key=_age):
         parts += _of_sensor(list(group), from_ms, until_ms, parts)
     return parts
 

@@ -239,6 +239,19 @@ async def test_a_gap_of_one_sensor_is_one_beside_a_slower_sensor(core: Core) -> 
     assert (await browser.get("/me/data")).text.count('class="curve"') == 3
 
 
+@pytest.mark.parametrize(("worn", "lowest"), [(True, 110), (False, 45)])
+async def test_warm_up_hides_no_value_of_the_sensor_before(core: Core, worn: bool, lowest: int) -> None:
+    """As in the summary; but where nothing else was measured the curve has it."""
+    patient, browser = await logged_in(core)
+    body, former = await sensor(core, patient)
+    if worn:
+        await body.chunk(former, 0, MIDNIGHT, [110, 111, 112])
+    _, epoch_no = await sensor(core, patient, started_ms=MIDNIGHT)
+    await core.pool.execute("UPDATE epoch SET calibration_state = 'not-calibrated' WHERE epoch_no = $1", epoch_no)
+    await body.chunk(epoch_no, 0, MIDNIGHT, [45, 46, 47])
+    assert f"3 Werte in mg/dL, niedrigster {lowest} um" in words((await browser.get("/me/data")).text, "Tageskurve")
+
+
 async def test_a_value_of_the_curve_is_told_as_a_diga_reads_it(core: Core) -> None:
     """69.5 is below the target range, and 70 would be within."""
     patient, browser = await logged_in(core)
