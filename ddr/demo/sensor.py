@@ -9,7 +9,7 @@ from functools import lru_cache
 
 from ddr.demo.curves import glucose_at
 
-MMOL = 18.0182  # mg/dL per mmol/L of glucose
+MMOL = 18.0156  # mg/dL per mmol/L of glucose
 GAP_EVERY, GAP_LENGTH = 864, 6  # readings: once in three days, half an hour
 
 Value = float | str  # "L" and "U": outside the sensor's limits

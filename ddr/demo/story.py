@@ -127,7 +127,7 @@ def _warn(show: Show, recording: Recording) -> None:
     """What is wrong with the file, before anything of it is sent."""
     if recording.looks_like_mmol:
         show.say("[bold yellow]These numbers look like mmol/L, and a trace is taken as mg/dL.[/bold yellow]")
-        show.say("[yellow]1 mmol/L of glucose is 18.0182 mg/dL; ddr import reads files in either unit.[/yellow]")
+        show.say("[yellow]1 mmol/L of glucose is 18.0156 mg/dL; ddr import reads files in either unit.[/yellow]")
     if recording.without:
         show.say(f"[dim]rows of the file without a value, which are left out: {recording.without}[/dim]")
     if recording.faults:
