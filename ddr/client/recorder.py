@@ -65,7 +65,10 @@ class Recorder:
         if cursor.following:
             try:
                 bundle = page_of(await self.get(at_same_server(self._diga.fhir_base, cursor.following)))
-            except Refused:  # pages are kept for some time only: once more, what is known is left out
+            except (Refused, Unreachable) as error:
+                if isinstance(error, Unanswered):
+                    raise
+                # Pages are kept for some time only, and then some answer 500: once more, what is known is left out.
                 seen = None if cursor.seen is None else frozenset[str]()
                 cursor = Cursor(cursor.since, cursor.known, "", seen, scope=cursor.scope)
                 bundle = await self._first(cursor)
@@ -98,8 +101,8 @@ class Recorder:
 
         Raises Throttled, PairingEnded, Refused, Unreachable.
         """
-        waited, rejected = 0.0, None
-        for attempt in range(TRIES):
+        waited, failed, rejected = 0.0, 0, None
+        while True:
             token = await self._session.token(rejected)
             try:
                 answer = await oauth.ask(
@@ -110,16 +113,17 @@ class Recorder:
                 if answer.status_code >= 500 and answer.status_code not in (501, 503):  # 501 says: never
                     raise Unreachable(f"the recorder answers {answer.status_code}")
             except Unreachable:
-                if attempt + 1 == TRIES:
+                failed += 1
+                if failed == TRIES:
                     raise
-                await asyncio.sleep(random.uniform(0.5, 1) * 2**attempt)  # noqa: S311
+                await asyncio.sleep(random.uniform(0.5, 1) * 2 ** (failed - 1))  # noqa: S311
                 continue
             if answer.status_code == 401:
                 if rejected is not None:
                     raise Refused(401, *outcome_of(answer))  # a token that was just issued; invalid_grant would end it
                 rejected = token
             elif answer.status_code in (429, 503):
-                pause = oauth.retry_seconds(answer) + random.uniform(0, 1)  # noqa: S311 - so that not all come at once
+                pause = max(1.0, oauth.retry_seconds(answer)) + random.uniform(0, 1)  # noqa: S311 - so that not all come at once
                 if waited + pause > self._patience:
                     raise throttled(answer.status_code, pause)
                 waited += pause
@@ -127,7 +131,6 @@ class Recorder:
             else:
                 code, text = outcome_of(answer)
                 raise (ScopeRefused if answer.status_code == 403 else Refused)(answer.status_code, code, text)
-        raise Unreachable("the recorder does not answer")
 
     async def _first(self, cursor: Cursor) -> Json:
         url = f"{self._diga.fhir_base}/Observation?"

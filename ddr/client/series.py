@@ -22,6 +22,12 @@ BEYOND = ("L", "U")
 SIGNS = {"<": "L", "<=": "L", ">": "U", ">=": "U"}
 MG_PER_MMOL = Decimal("18.0156")  # mg/dL in 1 mmol/L: glucose has 180.156 g/mol
 GLUCOSE = ("mg/dL", "mmol/L")
+# The unit of each code of glucose: a value in another one must not be used (HDDT measurement-cgm.md).
+UNITS = {
+    **dict.fromkeys(("99504-3", "2339-0", "2345-7", "41653-7"), "mg/dL"),
+    **dict.fromkeys(("105272-9", "15074-8", "14749-6", "14743-9"), "mmol/L"),
+}
+SYSTEMS = ("http://loinc.org", "https://gematik.de/fhir/hddt/CodeSystem/hddt-lung-function-temporary-codes")
 MOST_DIGITS = 30  # before or behind the point of a number: what is longer is none
 
 
@@ -122,9 +128,9 @@ def _expected(observation: Json, related: Mapping[str, Json]) -> Expected | None
 
 
 def code_of(element: Json) -> str:
-    """The first code of an Observation or component."""
+    """The code of HDDT that an Observation or component has; the first one where there is none."""
     codings = (element.get("code") or {}).get("coding") or [{}]
-    return str(codings[0].get("code", ""))
+    return str(next((one for one in codings if one.get("system") in SYSTEMS), codings[0]).get("code", ""))
 
 
 def _about(observation: Json, related: Mapping[str, Json]) -> dict[str, Any]:
@@ -152,12 +158,12 @@ def _single(quantity: Json, time: datetime, about: dict[str, Any]) -> Iterator[R
         return
     sign, amount = SIGNS.get(quantity.get("comparator", ""), ""), _decimal(quantity["value"])
     value, limit = (None, amount) if sign else (amount, None)
-    yield Reading(time, value, sign, limit, _unit(quantity), **about)
+    yield Reading(time, value, sign, limit, _unit(quantity, about["code"]), **about)
 
 
 def _samples(data: Json, start: datetime, about: dict[str, Any]) -> Iterator[Reading]:
     origin, factor = _decimal(data["origin"].get("value", 0)), _decimal(data.get("factor", 1))
-    unit = _unit(data["origin"])
+    unit = _unit(data["origin"], about["code"])
     period = timedelta(milliseconds=float(data["period"]))
     if period <= timedelta() or data.get("dimensions", 1) != 1:
         raise ValueError("times that cannot be told")
@@ -200,8 +206,11 @@ def _resolved(reference: Any, contained: Mapping[str, Json], related: Mapping[st
     return next((related[key] for key in keys_of(text) if key in related), {})
 
 
-def _unit(quantity: Json) -> str:
-    return str(quantity.get("code") or quantity.get("unit") or "")
+def _unit(quantity: Json, code: str) -> str:
+    found = str(quantity.get("code") or quantity.get("unit") or "")
+    if code in UNITS and found.casefold() != UNITS[code].casefold():
+        raise ValueError("a unit that the code does not have")
+    return found
 
 
 def _converted(value: Decimal | None, unit: str) -> Decimal | None:

@@ -216,6 +216,64 @@ async def test_a_page_that_is_not_kept_any_more_is_searched_anew(tmp_path: Path)
     assert [one.id for one in await changes(foreign, tmp_path, cursor)] == ["b"]
 
 
+@pytest.mark.parametrize("status", [500, 502, 200])
+async def test_a_page_that_is_never_answered_again_is_searched_anew(
+    status: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before: the page was asked for with each pull, and nothing new was told any more."""
+    monkeypatch.setattr("ddr.client.recorder.TRIES", 1)
+    foreign = Foreign(
+        {"Observation?p=2": lambda _: httpx.Response(status, text="gone"), "Observation?": bundle(chunk("b"))}
+    )
+    cursor = Cursor("", {}, f"{FHIR}/Observation?p=2")
+    assert [one.id for one in await changes(foreign, tmp_path, cursor)] == ["b"]
+
+
+async def test_a_recorder_that_is_away_is_asked_for_the_same_page_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ddr.client.recorder.TRIES", 1)
+    away = Foreign({"Observation?": lambda _: httpx.Response(502)})
+    with pytest.raises(Unreachable, match="502"):
+        await changes(away, tmp_path, Cursor("", {}, f"{FHIR}/Observation?p=2"))
+    assert away.asked[0] == "Observation?p=2"
+
+
+@pytest.mark.parametrize("status", [429, 503])
+async def test_who_is_told_to_wait_waits_as_long_as_its_patience(
+    status: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before: four times, and then the recorder was said not to answer."""
+    waited = list[float]()
+
+    async def sleep(seconds: float) -> None:
+        waited.append(seconds)
+
+    monkeypatch.setattr("ddr.client.recorder.asyncio", SimpleNamespace(sleep=sleep))
+    monkeypatch.setattr("ddr.client.recorder.random", SimpleNamespace(uniform=lambda *_: 0.5))
+    busy = [6]
+
+    def answer(_: httpx.Request) -> httpx.Response:
+        busy[0] -= 1
+        return httpx.Response(status, headers={"retry-after": "10"}) if busy[0] >= 0 else resource(bundle(chunk("a")))
+
+    assert [one.id for one in await changes(Foreign({"Observation?": answer}), tmp_path)] == ["a"]
+    assert waited == [10.5] * 6
+    busy[0] = 100
+    with pytest.raises(Throttled, match="come back in 10 s"):
+        await changes(Foreign({"Observation?": answer}), tmp_path)
+    assert len(waited) == 6 + 11, "120 seconds"
+
+
+@pytest.mark.parametrize("place", [0, 1])
+async def test_a_code_of_the_makers_may_come_first(place: int, tmp_path: Path) -> None:
+    """FHIR gives codings no order. Before: the first one was the code of a reading, whatever its system."""
+    codings = [{"system": "http://loinc.org", "code": "99504-3"}]
+    codings.insert(place, {"system": "urn:iso:std:iso:11073:10101", "code": "160212"})
+    found = await changes(Foreign({"Observation?": bundle(chunk("a", code={"coding": codings}))}), tmp_path)
+    assert {one.code for one in Series(found).readings(codes=["99504-3"])} == {"99504-3"}
+
+
 async def test_without_a_stamp_of_the_bundle_the_newest_resource_is_the_cursor(tmp_path: Path) -> None:
     (change,) = await changes(Foreign({"Observation?": bundle(chunk("a"))}), tmp_path)
     assert change.cursor is not None and change.cursor.since == "2026-11-20T11:59:00.000Z"

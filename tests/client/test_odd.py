@@ -39,6 +39,8 @@ ODD: list[Json] = [
     {"valueSampledData": None, "valueQuantity": {"value": float("nan")}},
     {"valueSampledData": None, "valueQuantity": {"value": 5, "comparator": ["<"]}},
     {"valueSampledData": "100 101"},
+    sampled(origin={"value": 0, "code": "mmol/L"}),  # must not be used (HDDT measurement-cgm.md)
+    {"valueSampledData": None, "valueQuantity": {"value": 5, "unit": "mmol/L"}},
     sampled(origin=None),
     sampled(period=None),
     sampled(period="soon"),
