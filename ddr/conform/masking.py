@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from urllib.parse import quote
 
 from ddr.conform.exchange import Exchange, Json
 
@@ -25,8 +26,10 @@ class Secrets:
         self._texts: set[str] = set()
 
     def learn(self, *texts: str) -> None:
-        """Never show these from now on."""
-        self._texts.update(text for text in texts if len(text) >= 8)
+        """Never show these from now on, nor as an address or JSON may have them."""
+        for text in texts:
+            if len(text) >= 8:
+                self._texts |= {text, quote(text, safe=""), text.replace("/", "\\/")}
 
     def mask(self, text: str) -> str:
         """`text` without secrets."""

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -452,6 +453,35 @@ def test_nobody_has_to_say_when_something_has_changed(meta: Json) -> None:
     assert of(recorder(one, mivs="continuous-glucose-measurement"), "meta-is-complete").verdict is FAILED
     declared = {"/fhir/metadata": statement("_lastUpdated")}
     assert of(recorder(one, more=declared), "meta-is-complete").verdict is FAILED
+
+
+@pytest.mark.parametrize(("days", "verdict"), [(0, PASSED), (0.01, FAILED), (300, FAILED)])
+def test_nothing_has_changed_in_the_future(days: float, verdict: Verdict) -> None:
+    """Who polls would go on from there, and miss what comes before. Before: passed."""
+    one = value("v", at(), meta={"lastUpdated": at(days)})
+    assert of(recorder(one), "meta-is-complete").verdict is verdict
+
+
+def test_the_total_is_that_of_all_pages() -> None:
+    """Before: the number of a page passed."""
+    known = [value(str(day), at(-day)) for day in range(20)]
+
+    def answer(total: Callable[[int], Json], request: httpx.Request) -> httpx.Response:
+        size, page = int(request.url.params.get("_count", 100)), int(request.url.params.get("page", 0))
+        shown = known[page * size : (page + 1) * size]
+        link = {"relation": "next", "url": str(request.url.copy_set_param("page", page + 1))}
+        entries = [{"resource": one} for one in shown]
+        body = {"resourceType": "Bundle", "type": "searchset", "entry": entries, **total(len(shown))}
+        body["link"] = [link] if (page + 1) * size < len(known) else []
+        return httpx.Response(200, headers=FHIR, content=json.dumps(body))
+
+    for total, verdict in (
+        (lambda _: {"total": 20}, PASSED),
+        (lambda _: {}, PASSED),
+        (lambda shown: {"total": shown}, FAILED),
+    ):
+        found = kit(partial(answer, total))
+        assert (result := of(found, "pages-lose-and-repeat-nothing")).verdict is verdict, result.text
 
 
 def test_what_grows_without_versions_may_differ_from_what_was_found() -> None:

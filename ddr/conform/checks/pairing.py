@@ -67,10 +67,11 @@ def token_answer_is_complete(kit: Kit) -> None:
 
 @check("AS-009", needs=PATIENT)
 def token_answer_is_not_cached(kit: Kit) -> None:
-    """The answer with tokens forbids caching (RFC 6749 section 5.1)."""
-    for one in _pairings(kit):
-        stored = one.answered.headers.get("cache-control", "").lower()
-        expect("no-store" in stored, "no-store is missing", one.answered)
+    """The answer with tokens, to a code and to a refresh, forbids caching (RFC 6749 section 5.1)."""
+    for view in kit.views:
+        for answer in (view.pairing.answered, view.renew()):
+            stored = answer.headers.get("cache-control", "").lower()
+            expect("no-store" in stored or answer.status != 200, "no-store is missing", answer)
 
 
 @check("SCO-002", "AS-020", needs=PATIENT)

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ddr.conform.check import Need, check
-from ddr.conform.exchange import Json
+from ddr.conform.exchange import Exchange, Json
 from ddr.conform.judging import Rule, judge
 from ddr.conform.kit import Kit
 from ddr.conform.laws import codes, observations, structure
 from ddr.conform.laws.naive import bounded, references
+from ddr.conform.laws.times import updated
 from ddr.conform.verdict import Failed, NoData, expect
 from ddr.conform.view import View, key_of
+from ddr.durations import MINUTE_MS
+from ddr.http_dates import http_date_ms
 
 PATIENT = (Need.PATIENT,)
 LUNG = frozenset({**codes.LUNG_RAW, **codes.LUNG_REFERENCE, **codes.LUNG_RELATIVE})
@@ -46,7 +49,7 @@ def no_modifier_extensions(kit: Kit) -> None:
 
 @check("RS-001", "RS-013", needs=PATIENT, searches=1)
 def meta_is_complete(kit: Kit) -> None:
-    """Every resource has meta.lastUpdated where it can be searched by it, and names its profile of HDDT."""
+    """Every resource has meta.lastUpdated, not of the future, where it can be searched by it, and names its profile."""
     for view in kit.views:
         for kind in ("Observation", "Device", "DeviceMetric"):
             found = view.listed(kind)
@@ -56,8 +59,15 @@ def meta_is_complete(kit: Kit) -> None:
                 meta = one.get("meta") or {}
                 shown = found.origin[key_of(one)]
                 expect("lastUpdated" in meta or not polled, f"{key_of(one)}: no meta.lastUpdated", shown)
+                late = "lastUpdated" in meta and updated(one) > _now(kit, shown) + MINUTE_MS
+                expect(not late, f"{key_of(one)}: meta.lastUpdated lies in the future", shown)
                 named = any("gematik.de/fhir/hddt/" in str(name) for name in meta.get("profile") or ())
                 expect(named or not meta.get("profile"), f"{key_of(one)}: no profile of HDDT", shown)
+
+
+def _now(kit: Kit, answer: Exchange) -> int:
+    """In milliseconds, by our clock or by that of who answers, whichever is later."""
+    return max(kit.now_ms(), http_date_ms(answer.headers.get("date")) or 0)
 
 
 @check("OBS-021", "RS-013", "BG-006", "BG-010", "LF-007", needs=PATIENT, searches=1)

@@ -181,6 +181,8 @@ def pages_lose_and_repeat_nothing(kit: Kit) -> None:
             raise Advised(NO_PAGES, *found.pages)
         ids = [str(one["id"]) for one in found.matches]
         expect(len(ids) == len(set(ids)), "a match is on two pages", *found.pages[:2])
+        total = found.pages[0].json.get("total", len(ids))
+        expect(total == len(ids), f"total is {total}, on all pages there are {len(ids)}", found.pages[0])
         lost = set(everything) - set(ids)
         expect(not lost, f"{view.name}: {len(lost)} matches are on no page", *found.pages[:2])
 

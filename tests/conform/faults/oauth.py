@@ -259,6 +259,12 @@ AUTHORIZATION = (
         pairs=True,
     ),
     Fault(
+        "refreshed-tokens-are-cached",
+        "the answer to a refresh may be cached",
+        heads(TOKEN, query=REFRESH, cache_control=None, pragma=None),
+        "token-answer-is-not-cached",
+    ),
+    Fault(
         "no-sub",
         "the answer with tokens has no sub",
         answers(TOKEN, without("sub")),
