@@ -6,7 +6,9 @@ import asyncio
 import base64
 import os
 import stat
+import threading
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -134,6 +136,20 @@ def test_in_development_it_is_kept_in_a_private_file(settings: Settings, tmp_pat
     assert key_encryption_key(development, make=False) == key and len(key.current) == 32
     (file,) = development.state_dir.iterdir()
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+def test_who_makes_it_at_once_under_one_process_id_has_the_same(settings: Settings, tmp_path: Path) -> None:
+    """As workers of two containers with one state directory."""
+    for number in range(20):
+        development, together = replace(settings, state_dir=tmp_path / f"{number}"), threading.Barrier(4)
+
+        def made(own: Settings = development, barrier: threading.Barrier = together) -> KeyRing:
+            barrier.wait(60)
+            return key_encryption_key(own, make=True)
+
+        with ThreadPoolExecutor(4) as threads:
+            found = {one.result().current for one in [threads.submit(made) for _ in range(4)]}
+        assert found == {key_encryption_key(development, make=False).current}
 
 
 @pytest.mark.parametrize("content", [b"", b"short", b"\xdc" * 32])

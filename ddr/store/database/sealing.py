@@ -105,9 +105,9 @@ def _kept(path: Path, make: bool) -> str:
 
 
 def _make(path: Path) -> None:
-    draft = path.with_name(f"{path.name}.{os.getpid()}")
+    draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}")  # no process id: containers have the same ones
     try:
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:
             append(descriptor, base64.b64encode(secrets.token_bytes(KEY_BYTES)))
         finally:
