@@ -153,8 +153,8 @@ def raw_value(value: Any, rules: Rules) -> int | Rejection:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return VALUE
     plausible = rules.plausible
-    if plausible is not None and not plausible.least <= value <= plausible.most:
-        return Rejection("implausible", plausible.refusal(value))
+    if plausible is not None and not plausible.usual(value) and (problem := plausible.problem(value)):
+        return Rejection("implausible", problem)
     scaled: float = value * 10**rules.decimals
     if rules.lowest is not None and scaled < rules.lowest - _ROUNDING:
         return LOW

@@ -408,8 +408,9 @@ async def test_an_upload_in_the_other_unit_is_refused_whole(cgm: Client, clock: 
     answer = await cgm.post(READINGS, json={"unit": "mg/dL", "readings": items(clock, 5, 6, 7)})
     assert (answer.status_code, answer.json()["code"], answer.json()["retry"]) == (422, "unit", False)
     assert "look like mmol/L" in answer.json()["detail"]
-    (one,) = (await send(cgm, items(clock, 6)))["items"]
-    assert (one["reason"], "mmol/L" in one["detail"]) == ("implausible", True)
+    for value in (6, 22.4):  # alone; 22.4 mmol/L as L would be told as below 40 mg/dL
+        (one,) = (await send(cgm, items(clock, value)))["items"]
+        assert (one["reason"], "mmol/L" in one["detail"]) == ("implausible", True)
 
 
 async def test_a_future_reading_passes_and_says_the_time(cgm: Client, clock: Clock) -> None:

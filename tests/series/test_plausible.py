@@ -30,7 +30,7 @@ def test_placeholders_and_error_codes_are_no_low_values(value: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "raw"), [(20, LOW), (39, LOW), (40, 40), (401, HIGH), (999, HIGH), (1000, HIGH), ("L", LOW)]
+    ("value", "raw"), [(20, LOW), (39, LOW), (39.6, LOW), (40, 40), (401, HIGH), (999, HIGH), (1000, HIGH), ("L", LOW)]
 )
 def test_what_a_sensor_can_measure_is_taken(value: Any, raw: int) -> None:
     assert raw_value(value, RULES) == raw
