@@ -220,11 +220,17 @@ async def _choices(core: Core, session: Session, asked: Asked, lang: str) -> lis
             devices=tuple(
                 dict.fromkeys(called(lang, row["device_name"]) for row in own if miv.valueset in measured_by(core, row))
             ),
-            since_ms=core.catalog.floor_ms(miv.valueset, now_ms),
+            since_ms=_oldest_ms(core, miv, now_ms),
             granted_until_ms=until.get(miv.valueset),
         )
         for miv in asked.mivs
     ]
+
+
+def _oldest_ms(core: Core, miv: Miv, now_ms: int) -> int:
+    """Where the oldest values begin that are shown: the chunk in which the history begins is shown whole."""
+    whole_ms = core.settings.chunk_span_seconds * 1000 if miv.continuous else 0
+    return core.catalog.floor_ms(miv.valueset, now_ms) - whole_ms
 
 
 async def _agreed(core: Core, patient_id: UUID, diga: Diga) -> dict[str, int]:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import httpx
 import pytest
 
+from ddr.fhir.instants import date_time
 from ddr.operations import housekeeping
 from tests.spec.backend import Backend, claims, granted, refused, unauthorized
 from tests.spec.conftest import received
 from tests.spec.patient_pages import pages_of
-from tests.spec.world import BG, BP, CGM, DAY, later
+from tests.spec.world import BG, BP, CGM, DAY, HOUR, Home, later
 from tests.support.recorder import Patient, Recorder, recorder
 
 
@@ -41,6 +44,40 @@ async def test_each_kind_of_data_is_decided_alone(backend: Backend, patient: Pat
     assert (await backend.fhir(tokens, "Observation?code=http://loinc.org|99504-3")).json().get("entry", [])[0][
         "search"
     ]["mode"] == "outcome"
+
+
+async def test_the_page_names_what_is_passed_on_of_a_device_and_how_far_back(ddr: Recorder) -> None:
+    """What a DiGA gets: Device and DeviceMetric, and the whole chunk in which the history begins."""
+    backend, home = Backend(ddr, await ddr.diga(CGM)), Home(ddr, await ddr.patient())
+    start_ms = ddr.clock() - 33 * DAY + HOUR
+    more = {"modelNumber": "7", "type": "700585005", "expirationDate": "2027-03-01"}
+    await home.device("cgm", startedAt=date_time(start_ms), **more)
+    await home.cgm("cgm", start_ms)
+    for number in range(6):
+        await home.readings("cgm", start_ms + number * DAY, [100] * 12)
+    pages = await pages_of(ddr, home.patient)
+    page = (await pages.get(backend.authorize_url(await backend.request_uri(CGM)))).text
+    tokens = await backend.pair(home.patient, CGM)
+    (device, *_), (metric, *_) = [
+        [entry["resource"] for entry in (await backend.fhir(tokens, kind)).json()["entry"]]
+        for kind in ("Device", "DeviceMetric")
+    ]
+    words = {"type": "kind", "deviceName": "name", "modelNumber": "model", "serialNumber": "serial number"}
+    words |= {"manufacturer": "manufacturer", "expirationDate": "expiry date", "status": "whether it still sends"}
+    assert device.keys() - {"resourceType", "id", "meta"} == words.keys() and "calibration" in metric
+    (told,) = re.findall(r"<bdi>Device cgm</bdi>, (.*)</dd>", page)
+    assert [word for word in (*words.values(), "calibration") if word not in told] == []
+    (since,) = re.findall(r"Readings since (\d+ \w+ \d+)", page)
+    chunks = (await backend.fhir(tokens, "Observation?_sort=date&_count=1")).json()
+    oldest = chunks["entry"][0]["resource"]["effectivePeriod"]["start"][:10]
+    assert datetime.strptime(since, "%d %B %Y").date().isoformat() <= oldest
+
+
+async def test_the_page_promises_no_end_that_the_recorder_does_not_know(backend: Backend, patient: Patient) -> None:
+    pages = await pages_of(backend.ddr, patient)
+    page = (await pages.get(backend.authorize_url(await backend.request_uri(CGM)))).text
+    (line,) = re.findall(r"<li>(If the prescription [^<]*(?:<bdi>[^<]*</bdi>)?[^<]*)</li>", page)
+    assert "has to end the connection" in line
 
 
 @pytest.mark.requirement("CON-003")

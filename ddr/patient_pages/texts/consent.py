@@ -45,12 +45,15 @@ TEXTS = {
     "granted_until": Words("Schon erlaubt bis {day}", "Already allowed until {day}"),
     "device": Words("Gerät", "Device"),
     "device_text": Words(
-        "{devices}, samt Name, Hersteller, Seriennummer und Ablaufdatum",
-        "{devices}, with name, manufacturer, serial number and expiry date",
+        "{devices}, samt Art, Name, Hersteller, Modell, Seriennummer, Ablaufdatum, Kalibrierung und ob es noch sendet",
+        "{devices}, with kind, name, manufacturer, model, serial number, expiry date, calibration and whether it "
+        "still sends",
     ),
     "no_device": Words(
-        "Noch keines verbunden. Später verbundene samt Name, Hersteller, Seriennummer und Ablaufdatum",
-        "None connected yet. Those connected later with name, manufacturer, serial number and expiry date",
+        "Noch keines verbunden. Später verbundene samt Art, Name, Hersteller, Modell, Seriennummer, Ablaufdatum, "
+        "Kalibrierung und ob sie noch senden",
+        "None connected yet. Those connected later with kind, name, manufacturer, model, serial number, expiry date, "
+        "calibration and whether they still send",
     ),
     "period": Words("Zeitraum", "Period"),
     "period_text": Words(
@@ -78,8 +81,8 @@ TEXTS = {
         "random code in place of your name.",
     ),
     "know_until": Words(
-        "Endet die Verordnung der App früher als gewählt, endet auch die Verbindung.",
-        "If the prescription of the app ends earlier than selected, the connection ends too.",
+        "Endet die Verordnung der App früher als gewählt, muss {diga} die Verbindung beenden.",
+        "If the prescription of the app ends earlier than selected, {diga} has to end the connection.",
     ),
     "know_withdraw": Words(
         "Sie können Ihre Zustimmung jederzeit hier unter „Verbindungen“ oder in {diga} widerrufen. Das wirkt sofort.",
