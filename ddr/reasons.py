@@ -18,7 +18,7 @@ def in_words(error: BaseException, named: bool = False) -> str:
     return f"{os.fsdecode(error.filename)}: {text}" if named and error.filename else text
 
 
-def printable(text: str) -> str:
+def printable(text: str, longest: int | None = LONGEST) -> str:
     """What somebody else wrote, for terminals and files: without control and half characters, and not endless."""
-    good = (char if char.isprintable() or char in "\n\t" else "\N{REPLACEMENT CHARACTER}" for char in text[:LONGEST])
+    good = (char if char.isprintable() or char in "\n\t" else "\N{REPLACEMENT CHARACTER}" for char in text[:longest])
     return "".join(good)

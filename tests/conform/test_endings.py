@@ -142,6 +142,28 @@ def test_a_deep_answer_and_broken_text_end_with_a_report() -> None:
         assert "\x1b" not in json.dumps(told(found, [result])["checks"])
 
 
+def test_a_token_that_a_verdict_names_is_masked_on_the_terminal_too(capsys: pytest.CaptureFixture[str]) -> None:
+    """A limit of requests (OPS-011) is told with the address that it met. Before: in the reports alone."""
+    limited = httpx.Response(429, headers={"retry-after": "5"})
+    found = kit(lambda request: limited if "access_token" in str(request.url) else answers(bundle())(request))
+    found.wire.secrets.learn("a-token-of-the-patient")
+    (result,) = run(found, [check(lambda one: one.views[0].get("Device?access_token=a-token-of-the-patient"))])
+    Terminal(Console(), 1).told(result)
+    assert result.verdict is Verdict.NOT_RUN and "access_token=***" in "".join(capsys.readouterr().out.split())
+
+
+def test_a_link_with_signs_for_the_terminal_is_shown_without_them(capsys: pytest.CaptureFixture[str]) -> None:
+    """Before: the commands that show a failure again had them, and a report as JUnit could not be read."""
+    link = f"{BASE}/Device?\x1b]0;mine\x07\ufffe"
+    found = kit(answers({**bundle(), "link": [{"relation": "next", "url": link}]}))
+    (result,) = run(found, [check(CHECKS["search-is-answered-with-a-searchset"].run)])
+    assert result.verdict is Verdict.FAILED
+    document = told(found, [result])
+    assert "mine" in json.dumps(document["checks"][0]["reproduce"])
+    Terminal(Console(), 1).end(document)
+    assert not set("\x1b\x07\ufffe") & set(capsys.readouterr().out)
+
+
 def test_a_recorder_that_is_lost_has_failed_and_ends_the_run() -> None:
     gone: list[bool] = []
 

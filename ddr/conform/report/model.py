@@ -94,7 +94,7 @@ def _result(run: Run, one: Result) -> Json:
         "words": one.check.words,
         "verdict": str(one.verdict),
         "remark": one.verdict is Verdict.FAILED and (one.advice or one.check.recommended) and not run.strict,
-        "text": run.kit.wire.secrets.mask(one.text),
+        "text": one.text,
         "seconds": round(one.seconds, 3),
         "requests": one.requests,
         "evidence": [run.kit.wire.secrets.shown(exchange) for exchange in one.shown],
@@ -106,7 +106,7 @@ def _reproduce(run: Run, one: Result) -> list[str]:
     """Commands that show the same again: the check alone, and the requests that are its evidence."""
     words = [word for word in run.command if word]
     commands = [shlex.join([*words, "--only", one.check.name])]
-    return commands + [_curl(run.kit, exchange) for exchange in one.shown]
+    return [printable(line, None) for line in (*commands, *(_curl(run.kit, exchange) for exchange in one.shown))]
 
 
 def _curl(kit: Kit, exchange: Exchange) -> str:
