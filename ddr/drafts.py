@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import IO
 
 OWN, ALL = 0o600, 0o666  # who may read it; of `ALL` the umask takes away
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # of a write, which is told no name
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # of a write, or a read, which are told no name
 
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """What is written in the block goes into `path`: an error for want of room bears its name."""
+    """What is written or read in the block is that of `path`: an error of its disk bears its name."""
     try:
         yield
     except OSError as error:

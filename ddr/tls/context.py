@@ -102,8 +102,10 @@ def check_usable(cert: Path, now: datetime) -> None:
     """
     try:
         fault = unusable(own(cert), now)
-    except (OSError, ValueError):
+    except ValueError:
         raise TlsError(f"server certificate {cert}: is not valid PEM") from None
+    except OSError as error:
+        raise TlsError(f"server certificate {cert}: {error.strerror or 'cannot be read'}") from None
     if fault:
         raise TlsError(f"server certificate {cert}: {fault}")
 

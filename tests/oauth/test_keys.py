@@ -27,7 +27,7 @@ from ddr.store.database.pool import connect
 from ddr.store.database.sealing import KeyRing, key_encryption_key, seal, unseal
 from tests.support.clock import Clock
 from tests.support.database import migrated_database
-from tests.support.full_disk import full_after
+from tests.support.full_disk import UNREADABLE, full_after
 
 KEY, OTHER = KeyRing(b"k" * 32), KeyRing(b"x" * 32)
 
@@ -159,6 +159,14 @@ def test_a_file_that_holds_no_key_is_named(settings: Settings, tmp_path: Path, c
     with pytest.raises(SettingsError, match=f"the file {file}: must be 32 bytes in base64"):
         key_encryption_key(replace(settings, state_dir=tmp_path), make=True)
     assert file.read_bytes() == content
+
+
+@pytest.mark.skipif(not UNREADABLE.exists(), reason="no file that fails when it is read")
+def test_a_file_that_its_disk_does_not_give_is_named(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "key-encryption.key").symlink_to(UNREADABLE)
+    with pytest.raises(OSError, match="Input/output error") as failed:
+        key_encryption_key(replace(settings, state_dir=tmp_path), make=True)
+    assert failed.value.filename == str(tmp_path / "key-encryption.key")
 
 
 def test_it_is_on_the_disk_before_it_has_its_name(

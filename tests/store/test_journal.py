@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from unittest.mock import patch
@@ -11,9 +12,9 @@ from unittest.mock import patch
 import pytest
 
 from ddr.appending import append
-from ddr.store.audit.journal import Entry, Journal, check, entries, files
+from ddr.store.audit.journal import Entry, Journal, check, entries, files, held, unreadable
 from ddr.store.database.errors import StoreError
-from tests.support.full_disk import full_after
+from tests.support.full_disk import UNREADABLE, full_after
 
 AT_MS = 1_790_000_000_000
 ONE, TWO, THREE = [{"event": "patient:pairing:ended", "at_ms": AT_MS + n, "pairing": f"{n}" * 64} for n in range(3)]
@@ -57,6 +58,16 @@ async def test_a_full_disk_is_none_to_start_on(tmp_path: Path) -> None:
         check(tmp_path)
     check(tmp_path)
     assert list(entries(tmp_path)) == [ONE]
+
+
+@pytest.mark.skipif(not UNREADABLE.exists(), reason="no file that fails when it is read")
+@pytest.mark.parametrize("read", [lambda folder: list(entries(folder)), held, unreadable])
+def test_a_file_that_its_disk_does_not_give_is_named(tmp_path: Path, read: Callable[[Path], object]) -> None:
+    file = tmp_path / "ends-host-2026-09.jsonl"
+    file.symlink_to(UNREADABLE)
+    with pytest.raises(OSError, match="Input/output error") as failed:
+        read(tmp_path)
+    assert failed.value.filename == str(file)
 
 
 async def test_who_typed_the_command_is_told_that_an_end_is_not_in_it(tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
-"""A disk that becomes full in the middle of a line: the kernel's own short write, by a limit on the size of files."""
+"""A disk that becomes full in the middle of a line: the kernel's own short write, by a limit on the size of files. And
+a file that its disk does not give."""
 
 from __future__ import annotations
 
@@ -6,6 +7,8 @@ import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+UNREADABLE = Path("/proc/self/mem")  # opens, and fails with EIO at its first byte
 
 
 @contextmanager

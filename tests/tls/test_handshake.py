@@ -281,6 +281,8 @@ def test_unusable_server_certificates_are_one_clear_line(world: World, tmp_path:
         public_context(world.server.key, world.server.cert)
     with pytest.raises(TlsError, match="not valid PEM"):
         public_context(Path(__file__), world.server.key)
+    with pytest.raises(TlsError, match=r"missing\.pem: No such file"):
+        check_usable(tmp_path / "missing.pem", datetime.now(UTC))
 
 
 def test_a_server_certificate_is_not_started_with_outside_of_its_time(world: World) -> None:

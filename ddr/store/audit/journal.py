@@ -27,6 +27,7 @@ from typing import Any
 import orjson
 
 from ddr.appending import append, keep_names
+from ddr.drafts import naming
 from ddr.reasons import in_words
 from ddr.store.database.errors import StoreError
 
@@ -114,7 +115,7 @@ def entries(folder: Path, known: Mapping[str, int] = _NOTHING) -> Iterator[Entry
 
 def unreadable(folder: Path) -> dict[Path, int]:
     """How many lines of a file hold what is no entry, of those files that have any."""
-    found = {path: [_on(line) for line in path.read_bytes().splitlines() if line] for path in files(folder)}
+    found = {path: [_on(line) for line in _content(path).splitlines() if line] for path in files(folder)}
     counts = {path: sum(not all(map(_is_entry, line)) for line in lines) for path, lines in found.items()}
     return {path: count for path, count in counts.items() if count}
 
@@ -125,14 +126,19 @@ def held(folder: Path) -> dict[str, int]:
 
 
 def _identity(path: Path) -> str:
-    with path.open("rb") as file:
+    with naming(path), path.open("rb") as file:
         return f"{path.name}:{hashlib.sha256(file.readline()).hexdigest()[:16]}"
 
 
 def _beyond(path: Path, size: int) -> bytes:
     """What was written after the file had this size, from the begin of a line on; all of a file that is smaller now."""
-    content = path.read_bytes()
+    content = _content(path)
     return content if size > len(content) else content[content.rfind(b"\n", 0, size) + 1 :]
+
+
+def _content(path: Path) -> bytes:
+    with naming(path):
+        return path.read_bytes()
 
 
 def _on(line: bytes) -> list[Any]:

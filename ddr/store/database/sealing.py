@@ -13,6 +13,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from ddr.appending import append, keep_names
+from ddr.drafts import naming
 from ddr.reasons import in_words
 from ddr.settings import Settings, SettingsError
 
@@ -101,7 +102,8 @@ def _kept(path: Path, make: bool) -> str:
             raise SettingsError(
                 f"setting key_encryption_key: empty, and the file {path} cannot be made: {in_words(error)}"
             ) from None
-    return path.read_text("utf-8-sig", "replace")
+    with naming(path):
+        return path.read_text("utf-8-sig", "replace")
 
 
 def _make(path: Path) -> None:
