@@ -16,6 +16,7 @@ import pytest
 from ddr.http.core import Core
 from ddr.store.authorization import access
 from ddr.store.authorization.standings import Standings
+from ddr.store.authorization.unpairing import Party, end
 from ddr.store.database.pool import Pool
 from tests.diga_api.conftest import Pair
 from tests.diga_api.world import CGM, MINUTE, Body
@@ -93,7 +94,15 @@ async def test_any_changes_leave_what_the_tables_say(core: Core, seed: int) -> N
             transaction = conn.transaction()
             await transaction.start()
             for _ in range(random.randint(1, 4)):
-                await change(conn, random, patient_id, pairings)
+                within = conn.transaction() if random.random() < 0.3 else None
+                if within is not None:
+                    await within.start()
+                if random.random() < 0.3:
+                    await conn.execute(f"SET CONSTRAINTS ALL {random.choice(('IMMEDIATE', 'DEFERRED'))}")
+                for _ in range(random.randint(1, 2)):
+                    await change(conn, random, patient_id, pairings)
+                if within is not None:
+                    await (within.rollback() if random.random() < 0.5 else within.commit())
             await (transaction.rollback() if random.random() < 0.1 else transaction.commit())
         assert await differing(core.pool, patient_id) == []
 
@@ -131,6 +140,65 @@ async def test_a_role_for_which_triggers_do_not_hold_withdraws_all_the_same(core
         await conn.execute("UPDATE consent SET withdrawn_ms = 9 WHERE patient_id = $1", patient_id)
     found = await core.pool.fetchval("SELECT grants FROM standing WHERE patient_id = $1", patient_id)
     assert list(found.values()) == [{}]
+
+
+async def test_a_logical_replication_brings_the_rows_itself(core: Core) -> None:
+    """It writes without a schema, one table after the other: a row that was made meanwhile would be in its way."""
+    patient_id = uuid4()
+    (pairing_no,) = await made(core.pool, patient_id, 1)
+    for statement in CHANGES[:2]:
+        await core.pool.execute(statement, patient_id, pairing_no, URLS[0], 5)
+    found = []
+    for missing in (False, True):
+        async with core.pool.acquire() as conn, conn.transaction():
+            if missing:
+                await conn.execute("DELETE FROM standing WHERE patient_id = $1", patient_id)
+            await conn.execute("SET LOCAL session_replication_role = replica; SET LOCAL search_path = ''")
+            await conn.execute(
+                "UPDATE public.consent SET until_ms = until_ms - 1 WHERE patient_id = $1 AND withdrawn_ms IS NULL",
+                patient_id,
+            )
+        found.append(
+            [
+                list(one["grants"].values())
+                for one in await core.pool.fetch("SELECT grants FROM standing WHERE patient_id = $1", patient_id)
+            ]
+        )
+    assert found == [[[{URLS[0]: 1004}]], []]
+
+
+async def test_all_that_a_transaction_ends_of_a_pairing_is_gathered_once(core: Core) -> None:
+    """Else the time of a withdrawal would grow with the square of what was given before, beyond all limits."""
+    patient_id = uuid4()
+    pairings = await made(core.pool, patient_id)
+    for pairing_no in pairings:
+        for statement in CHANGES[:2] * 5:
+            await core.pool.execute(statement, patient_id, pairing_no, URLS[0], 5)
+    async with core.pool.acquire() as conn, conn.transaction():
+        await conn.execute("SET LOCAL track_functions = 'pl'")
+        for pairing_no in pairings:
+            assert await end(conn, patient_id, pairing_no, Party.SYSTEM, "retired", 9)
+        await conn.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        calls = "SELECT calls FROM pg_stat_xact_user_functions WHERE funcname = 'gather_standing'"
+        assert await conn.fetchval(calls) == len(pairings)
+    assert await differing(core.pool, patient_id) == []
+
+
+async def test_who_deletes_a_pairing_waits_for_who_gathers_it_for_the_first_time(core: Core) -> None:
+    """Else what was gathered before would come back, of a pairing that has gone."""
+    patient_id = uuid4()
+    (pairing_no,) = await made(core.pool, patient_id, 1)
+    await core.pool.execute("DELETE FROM standing WHERE patient_id = $1", patient_id)
+    async with core.pool.acquire() as first, core.pool.acquire() as other:
+        transaction = first.transaction()
+        await transaction.start()
+        await first.execute("SELECT gather_standing($1, $2)", patient_id, pairing_no)
+        deleting = asyncio.ensure_future(other.execute("DELETE FROM pairing WHERE patient_id = $1", patient_id))
+        await asyncio.wait([deleting], timeout=0.2)
+        await transaction.commit()
+        await deleting
+    assert await differing(core.pool, patient_id) == []
+    assert await core.pool.fetchval("SELECT count(*) FROM standing WHERE patient_id = $1", patient_id) == 0
 
 
 async def test_who_gathers_later_sees_what_was_committed_while_it_waited(core: Core) -> None:

@@ -28,7 +28,7 @@ def held(pairing_id: str, grant_no: str, client_id: str, now_ms: str) -> str:
     return f"""(
    SELECT patient_id, pairing_no, pairing_id, client_id, held, openings
      FROM (SELECT *, grants -> {grant_no}::text AS held FROM standing WHERE pairing_id = {pairing_id} OFFSET 0) s
-    WHERE client_id = {client_id} AND ends_ms > {now_ms} AND held <> 'null')"""  # noqa: S608
+    WHERE client_id = {client_id} AND ends_ms > {now_ms} AND held IS NOT NULL)"""  # noqa: S608
 
 
 _PART = """

@@ -32,7 +32,7 @@ class Trigger(NamedTuple):
             return [f"CREATE TRIGGER {name} {self.events}{each} EXECUTE FUNCTION {self.function}"]
         return [
             f"CREATE CONSTRAINT TRIGGER {name} {self.events} DEFERRABLE INITIALLY DEFERRED FOR EACH ROW"
-            f" EXECUTE FUNCTION {self.function}",
+            f" WHEN (set_config('ddr.gathered', '', true) = '') EXECUTE FUNCTION {self.function}",
             f"ALTER TABLE {self.table} ENABLE ALWAYS TRIGGER {name}",
             "TRUNCATE standing",  # which nothing has kept right meanwhile
         ]

@@ -4,12 +4,12 @@
 CREATE TABLE standing (
     patient_id  uuid NOT NULL,
     pairing_no  bigint NOT NULL,
-    pairing_id  text NOT NULL,
-    client_id   text NOT NULL,
-    grants      jsonb NOT NULL,              -- grant_no -> {ValueSet canonical -> end in ms} of consents not withdrawn;
-                                             -- null: the grant or the pairing has ended
+    pairing_id  text,                        -- null, as client_id, only until the first look of gather_standing
+    client_id   text,
+    grants      jsonb NOT NULL DEFAULT '{}', -- grant_no -> {ValueSet canonical -> end in ms} of consents not withdrawn;
+                                             -- of no grant that has ended, or whose pairing has
     ends_ms     bigint,                      -- when the first of these consents ends
-    openings    jsonb NOT NULL,              -- kind -> columns of table opening
+    openings    jsonb NOT NULL DEFAULT '{}', -- kind -> columns of table opening
     PRIMARY KEY (patient_id, pairing_no)
 );
 CREATE UNIQUE INDEX standing_pairing_id ON standing (pairing_id);
@@ -22,12 +22,12 @@ CREATE FUNCTION standing_of(whose uuid, which bigint)
      CROSS JOIN LATERAL (
            SELECT coalesce(jsonb_object_agg(g.grant_no, c.consents), '{}') AS grants, min(c.ends_ms) AS ends_ms
              FROM token_grant g
-             LEFT JOIN LATERAL (
+            CROSS JOIN LATERAL (
                   SELECT coalesce(jsonb_object_agg(miv_url, until_ms), '{}') AS consents, min(until_ms) AS ends_ms
                     FROM (SELECT miv_url, max(until_ms) AS until_ms FROM consent
                            WHERE patient_id = whose AND consent_no = ANY (g.consent_nos) AND withdrawn_ms IS NULL
-                           GROUP BY miv_url) AS given) c ON g.revoked_ms IS NULL AND p.ended_ms IS NULL
-            WHERE g.patient_id = whose AND g.pairing_no = which) g
+                           GROUP BY miv_url) AS given) c
+            WHERE g.patient_id = whose AND g.pairing_no = which AND g.revoked_ms IS NULL AND p.ended_ms IS NULL) g
      CROSS JOIN LATERAL (
            SELECT coalesce(jsonb_object_agg(kind, jsonb_build_array(opened_ms, historic_days, older_ms,
                                                                     older_opened_ms, delay_ms)), '{}') AS openings
@@ -35,32 +35,53 @@ CREATE FUNCTION standing_of(whose uuid, which bigint)
      WHERE p.patient_id = whose AND p.pairing_no = which
 $$;
 
--- First the lock, then a look of its own: of two transactions the later one sees what both did.
-CREATE FUNCTION gather_standing(whose uuid, which bigint) RETURNS void LANGUAGE plpgsql AS $$
+-- First the lock, for which a row is made where there is none, then a look of its own: of two transactions the later one
+-- sees what both did. Without `making` what was not there is not there afterwards.
+CREATE FUNCTION gather_standing(whose uuid, which bigint, making boolean DEFAULT true) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    made boolean := false;
 BEGIN
     LOOP
         PERFORM FROM standing WHERE patient_id = whose AND pairing_no = which FOR UPDATE;
         EXIT WHEN FOUND;
-        INSERT INTO standing SELECT whose, which, n.* FROM standing_of(whose, which) n ON CONFLICT DO NOTHING;
-        IF FOUND OR NOT EXISTS (SELECT FROM standing_of(whose, which)) THEN
-            RETURN;
-        END IF;
+        INSERT INTO standing (patient_id, pairing_no) VALUES (whose, which)
+            ON CONFLICT (patient_id, pairing_no) DO NOTHING;
+        made := FOUND;
     END LOOP;
-    DELETE FROM standing WHERE patient_id = whose AND pairing_no = which
-       AND NOT EXISTS (SELECT FROM standing_of(whose, which));
+    IF made AND NOT making THEN
+        DELETE FROM standing WHERE patient_id = whose AND pairing_no = which;
+        RETURN;
+    END IF;
     UPDATE standing s
        SET (pairing_id, client_id, grants, ends_ms, openings) = (n.pairing_id, n.client_id, n.grants, n.ends_ms, n.openings)
       FROM standing_of(whose, which) n WHERE s.patient_id = whose AND s.pairing_no = which
        AND (s.pairing_id, s.client_id, s.grants, s.ends_ms, s.openings)
            IS DISTINCT FROM (n.pairing_id, n.client_id, n.grants, n.ends_ms, n.openings);
+    IF NOT FOUND THEN
+        DELETE FROM standing WHERE patient_id = whose AND pairing_no = which
+           AND NOT EXISTS (SELECT FROM standing_of(whose, which));
+    END IF;
 END $$;
 
-CREATE FUNCTION standing_gathered() RETURNS trigger LANGUAGE plpgsql AS $$
+-- Once for all that a transaction changes of a pairing: each gathering looks at all of its consents. Which were gathered
+-- since the last change stands in a setting of the transaction; each change empties it (WHEN, below). Of what a logical
+-- replication writes no row is made here: it brings the rows, too.
+CREATE FUNCTION standing_gathered() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+DECLARE
+    gathered CONSTANT text := coalesce(current_setting('ddr.gathered', true), '');
+    changed record;
+    named text;
 BEGIN
     IF TG_OP = 'DELETE' THEN
-        PERFORM gather_standing(OLD.patient_id, OLD.pairing_no);
+        changed := OLD;
     ELSE
-        PERFORM gather_standing(NEW.patient_id, NEW.pairing_no);
+        changed := NEW;
+    END IF;
+    named := format('%s/%s ', changed.patient_id, changed.pairing_no);
+    IF strpos(gathered, named) = 0 THEN
+        PERFORM gather_standing(changed.patient_id, changed.pairing_no,
+                                making => current_setting('session_replication_role') <> 'replica');
+        PERFORM set_config('ddr.gathered', gathered || named, true);
     END IF;
     RETURN NULL;
 END $$;
@@ -77,15 +98,20 @@ BEGIN
     END IF;
     IF NOT spread THEN
         CREATE CONSTRAINT TRIGGER standing_pairing AFTER INSERT OR DELETE OR UPDATE OF ended_ms ON pairing
-            DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION standing_gathered();
+            DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (set_config('ddr.gathered', '', true) = '')
+            EXECUTE FUNCTION standing_gathered();
         CREATE CONSTRAINT TRIGGER standing_directory AFTER INSERT OR DELETE ON pairing_directory
-            DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION standing_gathered();
+            DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (set_config('ddr.gathered', '', true) = '')
+            EXECUTE FUNCTION standing_gathered();
         CREATE CONSTRAINT TRIGGER standing_opening AFTER INSERT OR DELETE OR UPDATE ON opening
-            DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION standing_gathered();
+            DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (set_config('ddr.gathered', '', true) = '')
+            EXECUTE FUNCTION standing_gathered();
         CREATE CONSTRAINT TRIGGER standing_consent AFTER INSERT OR DELETE OR UPDATE OF until_ms, withdrawn_ms ON consent
-            DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION standing_gathered();
+            DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (set_config('ddr.gathered', '', true) = '')
+            EXECUTE FUNCTION standing_gathered();
         CREATE CONSTRAINT TRIGGER standing_grant AFTER INSERT OR DELETE OR UPDATE OF revoked_ms, consent_nos ON token_grant
-            DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION standing_gathered();
+            DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (set_config('ddr.gathered', '', true) = '')
+            EXECUTE FUNCTION standing_gathered();
         ALTER TABLE pairing ENABLE ALWAYS TRIGGER standing_pairing;
         ALTER TABLE pairing_directory ENABLE ALWAYS TRIGGER standing_directory;
         ALTER TABLE opening ENABLE ALWAYS TRIGGER standing_opening;
