@@ -8,10 +8,10 @@ from decimal import Decimal
 from typing import Any
 
 from ddr.imports.content import Content
-from ddr.imports.makers import METER, Maker, maker_of
+from ddr.imports.makers import METER, USUAL_LIMITS, Maker, maker_of
 from ddr.imports.model import CGM, GLUCOSE_METER, HIGH, LOW, ImportFile, Source, Value, of_one_person
 from ddr.imports.model import METER as METER_CODES
-from ddr.imports.numbers import implausible
+from ddr.imports.numbers import implausible, within_limits
 from ddr.imports.times import instants
 
 _KINDS = ("cbg", "smbg")
@@ -73,7 +73,8 @@ def _take(file: ImportFile, line: int, time_ms: int, one: dict[str, Any], conver
     amount = Decimal(str(one["value"]))
     if unit == "mg/dL" and one.get("units") != "mg/dL":
         amount = (amount * _FACTOR).quantize(Decimal(1))
-    value: Decimal | str = _beyond(one.get("annotations")) or amount
+    sign, limit = _beyond(one.get("annotations"))
+    value: Decimal | str = sign or amount
     if isinstance(value, Decimal) and (reason := implausible(value, unit)):
         file.reject(line, reason)
         return
@@ -82,6 +83,9 @@ def _take(file: ImportFile, line: int, time_ms: int, one: dict[str, Any], conver
         file.reject(line, "a single value must be a number")
         return
     source, maker = _source(str(device or ""), meter)
+    if reason := within_limits(limit, (maker.limits or USUAL_LIMITS)["mg/dL"]):
+        file.reject(line, reason)
+        return
     if maker.limits and not meter:
         file.limits.setdefault(source, maker.limits)
     file.values.append(Value(line, time_ms, (METER_CODES if meter else CGM)[unit], unit, value, source))
@@ -97,8 +101,10 @@ def _source(device: str, meter: bool) -> tuple[Source, Maker]:
     return Source(maker.manufacturer, (name or maker.name)[:100], serial, kind), maker
 
 
-def _beyond(annotations: Any) -> str | None:
+def _beyond(annotations: Any) -> tuple[str, str]:
+    """LOW or HIGH, and what the value is beyond, as in `<40`; both "" for a number. Thresholds are in mg/dL."""
     for one in annotations if isinstance(annotations, list) else ():
         if isinstance(one, dict) and one.get("code") == "bg/out-of-range":
-            return {"low": LOW, "high": HIGH}.get(str(one.get("value")))
-    return None
+            sign, comparator = {"low": (LOW, "<"), "high": (HIGH, ">")}.get(str(one.get("value")), ("", ""))
+            return sign, f"{comparator}{one['threshold']}" if sign and "threshold" in one else ""
+    return "", ""

@@ -323,6 +323,8 @@ def test_what_a_sensor_could_have_measured_is_not_beyond_its_limits(code: str) -
     file = read(("time;code;value;unit\n" + "".join(rows)).encode(), BERLIN)
     assert [value.value for value in file.values] == ["L", "L", "U"]
     assert [row.line for row in file.bad] == [2, 5] and "is not beyond what the sensor measures" in file.bad[0].reason
+    raised = read(samples.TIDEPOOL.replace('"threshold":40', '"threshold":50').encode(), BERLIN)
+    assert "<50 is not beyond" in raised.bad[0].reason
     exported = read(samples.EVERSENSE.replace("High", ">300").encode(), BERLIN)
     assert [row.line for row in exported.bad] == [4] and len(exported.values) == 1
 
