@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -64,8 +65,9 @@ class _Target:
         """What the server takes of an offer; None when it refuses."""
         with socket.create_connection((self.host, self.port), TIMEOUT_SECONDS) as connection:
             connection.sendall(client_hello(Offer(version, suites, groups, signatures), self.host))
+            until = time.monotonic() + TIMEOUT_SECONDS
             try:
-                chosen = read_choice(lambda count: _exactly(connection, count))
+                chosen = read_choice(lambda count: _exactly(connection, count, until))
             except (EOFError, ConnectionResetError):
                 return None
         return chosen if chosen and chosen.version == version else None
@@ -145,9 +147,13 @@ def _walk(names: Mapping[int, str], ask: Callable[[Sequence[int]], int | None]) 
     return found
 
 
-def _exactly(connection: socket.socket, count: int) -> bytes:
+def _exactly(connection: socket.socket, count: int, until: float) -> bytes:
+    """So many bytes. Raises EOFError, and TimeoutError when they are not there in time, though drops of them come."""
     data = b""
     while len(data) < count:
+        if (left := until - time.monotonic()) <= 0:
+            raise TimeoutError("timed out")
+        connection.settimeout(left)
         if not (more := connection.recv(count - len(data))):
             raise EOFError
         data += more

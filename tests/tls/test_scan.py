@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+import threading
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -55,6 +57,28 @@ async def test_what_is_beyond_the_profile_is_found(tmp_path: Path) -> None:
         "group x448",
     } <= set(found)
     assert not any(problem.startswith("protocol version") for problem in found)
+
+
+def test_a_listener_that_answers_in_drops_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before: each drop began the time anew, and the scan lasted for hours."""
+    monkeypatch.setattr("ddr.tls.scan.TIMEOUT_SECONDS", 0.3)
+    over = threading.Event()
+
+    def drop(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        with connection, suppress(OSError):
+            while not over.wait(0.02):
+                connection.sendall(b"\x16")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        dropping = threading.Thread(target=drop, args=(listener,))
+        dropping.start()
+        try:
+            with pytest.raises(ScanError, match="timed out"):
+                scan("127.0.0.1", listener.getsockname()[1])
+        finally:
+            over.set()
+            dropping.join()
 
 
 @pytest.mark.filterwarnings("ignore:ssl.TLSVersion.TLSv1:DeprecationWarning")
