@@ -1,0 +1,23 @@
+"""The date of the CapabilityStatement: that of its last change."""
+
+from __future__ import annotations
+
+import hashlib
+
+import orjson
+
+from ddr.diga_api.metadata import IN_FORCE, Metadata
+from ddr.http.core import Core
+
+# A digest of what the statement says of every recorder, and since when it does.
+DESCRIBED = {"2026-11-30": "2db78e8ca6f01815"}
+OWN = ("url", "date", "software", "description", "implementation")  # of one recorder, or of a release
+
+
+async def test_the_date_is_that_of_the_last_change_of_what_is_described(core: Core) -> None:
+    """FHIR R4 capabilitystatement-definitions.html#CapabilityStatement.date; a change needs another day here."""
+    statement = {name: part for name, part in Metadata(core)._statement.items() if name not in OWN}
+    text = orjson.dumps(statement, option=orjson.OPT_SORT_KEYS).decode()
+    for own in (core.settings.fhir_base, core.settings.public_base_url):
+        text = text.replace(own, "BASE")
+    assert {IN_FORCE: hashlib.sha256(text.encode()).hexdigest()[:16]} == DESCRIBED
