@@ -597,6 +597,26 @@ async def test_a_reference_value_from_next_year_on_takes_no_curve_away(core: Cor
     assert "<td>1. Januar 2027</td>" in page and "<td>22.11.2026, 00:00</td>" in page
 
 
+async def test_curves_of_one_kind_have_names_of_their_own(core: Core) -> None:
+    """Who goes from heading to heading heard "Lungenfunktion" three times; and found a menu without other days."""
+    patient, browser = await logged_in(core)
+    body, epoch_no = await sensor(core, patient)
+    await body.chunk(epoch_no, 0, MIDNIGHT, [104])
+    for code, unit in (("19935-6", "L/min"), ("20150-9", "L")):
+        for at_ms in (MIDNIGHT - DAY, MIDNIGHT):
+            content = {
+                "resourceType": "Observation",
+                "effectiveDateTime": date_time(at_ms),
+                "code": {"coding": [{"system": LOINC, "code": code}]},
+                "valueQuantity": {"value": 3, "unit": unit, "code": unit},
+            }
+            await body.measurement("lung-function-testing", code, at_ms, content=content)
+    page = (await browser.get("/me/data")).text
+    headings = [re.sub("<[^>]+>", "", name) for name in re.findall(r'<h2 id="trend-\d">(.+?)</h2>', page)]
+    assert sorted(headings) == ["Lungenfunktion (L)", "Lungenfunktion (L/min)"]
+    assert "Andere Tage" not in page
+
+
 async def test_a_single_value_is_told_as_one(core: Core) -> None:
     """A person who hears the page was told "1 Werte, niedrigster 104, höchster 104"."""
     patient, browser = await logged_in(core)
