@@ -30,6 +30,7 @@ from ddr.store.gateways import tokens
 from tests.support.database import fresh_database
 from tests.support.pooler import direct_only
 from tests.support.reached import on
+from tests.support.waiting import waiting
 
 DAY_MS = 86_400_000
 
@@ -198,6 +199,23 @@ async def test_concurrent_starts_apply_each_file_once(empty: asyncpg.Pool, tmp_p
     write(tmp_path, "0002_b.sql", "CREATE TABLE b (x int)")
     applied = await asyncio.gather(*(migrate(empty, tmp_path) for _ in range(3)))
     assert sorted(name for names in applied for name in names) == ["0001_a", "0002_b"]
+
+
+async def test_a_file_that_got_into_a_deadlock_with_who_writes_is_applied_again(
+    empty: asyncpg.Pool, tmp_path: Path
+) -> None:
+    """As the version before, which goes on meanwhile, writes the same tables in another order."""
+    write(tmp_path, "0001_tables.sql", "CREATE TABLE a (x int); CREATE TABLE b (x int)")
+    await migrate(empty, tmp_path)
+    write(tmp_path, "0002_both.sql", "ALTER TABLE a ADD COLUMN y int; ALTER TABLE b ADD COLUMN y int")
+    async with empty.acquire() as writer, writer.transaction():
+        await writer.execute("INSERT INTO b VALUES (1)")
+        migrating = asyncio.create_task(migrate(empty, tmp_path))
+        while not await waiting(empty):  # noqa: ASYNC110 - nothing tells
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.2)  # so that the migration has waited for longer and is the one to give way
+        await writer.execute("INSERT INTO a VALUES (1)")
+    assert await migrating == ["0002_both"]
 
 
 async def test_a_start_that_takes_long_says_what_it_waits_for(

@@ -130,24 +130,34 @@ async def _make_schema(connection: asyncpg.Connection, schema: str) -> None:
 
 
 async def _apply(connection: asyncpg.Connection, wanted: list[Migration]) -> list[str]:
-    """Apply what is missing, each in a transaction in which nobody else does.
+    """Apply what is missing, each in a transaction in which nobody else does, and once more after a deadlock.
 
     A lock of the transaction, not of the session, which a pooler would give to others; so are the limits.
     """
     applied: list[str] = []
     while True:
-        async with connection.transaction():
-            await connection.execute("SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0")
-            with _told_if_long():
-                await connection.execute(LOCK, Lock.MIGRATION, timeout=PATIENCE_SECONDS)
-            done = await _done(connection)
-            _check(done, wanted)
-            missing = next((migration for migration in wanted if migration.name not in done), None)
-            if missing is None:
-                await give_back(connection)
-                return applied
-            await _run(connection, missing)
-            applied.append(missing.name)
+        try:
+            name = await _apply_next(connection, wanted)
+        except asyncpg.DeadlockDetectedError:
+            continue  # with who goes on writing meanwhile (the version before): nothing of it is applied
+        if name is None:
+            return applied
+        applied.append(name)
+
+
+async def _apply_next(connection: asyncpg.Connection, wanted: list[Migration]) -> str | None:
+    async with connection.transaction():
+        await connection.execute("SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0")
+        with _told_if_long():
+            await connection.execute(LOCK, Lock.MIGRATION, timeout=PATIENCE_SECONDS)
+        done = await _done(connection)
+        _check(done, wanted)
+        missing = next((migration for migration in wanted if migration.name not in done), None)
+        if missing is None:
+            await give_back(connection)
+            return None
+        await _run(connection, missing)
+        return missing.name
 
 
 @contextmanager
@@ -206,5 +216,7 @@ async def _run(connection: asyncpg.Connection, migration: Migration) -> None:
             migration.name,
             migration.checksum,
         )
+    except asyncpg.DeadlockDetectedError:
+        raise
     except asyncpg.PostgresError as error:
         raise StoreError(f"migration {migration.name} failed: {said(error)}") from None
