@@ -30,9 +30,9 @@ class Batch:
 
 # No ON CONFLICT: its tentative row is one more record in the database's log.
 _ADD = "INSERT INTO request_log_fresh (run, batch_no, records) VALUES ($1, $2, $3)"
-_ADD_BOTH = f"""
-WITH added AS ({_ADD})
-INSERT INTO audit ({", ".join(NewEntry._fields)})
+_WITH_ENTRIES = f"WITH added AS ({_ADD}) INSERT INTO audit ({', '.join(NewEntry._fields)})"
+_ADD_WITH_ONE = f"{_WITH_ENTRIES} VALUES ($4, $5, $6, $7, $8, $9)"  # a fifth cheaper, and nearly always
+_ADD_WITH_SEVERAL = f"""{_WITH_ENTRIES}
 SELECT * FROM unnest($4::uuid[], $5::bigint[], $6::text[], $7::text[], $8::text[], $9::jsonb[])"""  # noqa: S608 - names of ours
 
 
@@ -42,8 +42,10 @@ async def add(conn: Connection, batch: Batch, entries: Sequence[NewEntry] = ()) 
     Raises asyncpg.UniqueViolationError when the batch is there already, stored by `add_late` while this was under way.
     """
     told = (batch.run, batch.batch_no, deflated(batch.records))
-    if entries:
-        await conn.execute(_ADD_BOTH, *told, *map(list, zip(*entries, strict=True)))
+    if len(entries) == 1:
+        await conn.execute(_ADD_WITH_ONE, *told, *entries[0])
+    elif entries:
+        await conn.execute(_ADD_WITH_SEVERAL, *told, *map(list, zip(*entries, strict=True)))
     else:
         await conn.execute(_ADD, *told)
 
