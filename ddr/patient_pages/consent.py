@@ -19,7 +19,7 @@ from ddr.http.pages import error_page, language, redirect_targets
 from ddr.miv.model import Miv
 from ddr.operations.pairing import answered, approve, refuse
 from ddr.patient_pages.arrival import PERSON, with_request
-from ddr.patient_pages.consent_text import agreed_to, shown
+from ddr.patient_pages.consent_text import agreed_to, period_text, shown
 from ddr.patient_pages.dates import day
 from ddr.patient_pages.names import measured_by, title
 from ddr.patient_pages.render import page
@@ -58,6 +58,7 @@ class Choice:
     title: str
     description: str
     devices: tuple[str, ...]
+    period_text: str
     since_ms: int
     granted_until_ms: int | None
 
@@ -220,6 +221,7 @@ async def _choices(core: Core, session: Session, asked: Asked, lang: str) -> lis
             devices=tuple(
                 dict.fromkeys(called(lang, row["device_name"]) for row in own if miv.valueset in measured_by(core, row))
             ),
+            period_text=period_text(miv),
             since_ms=_oldest_ms(core, miv, now_ms),
             granted_until_ms=until.get(miv.valueset),
         )

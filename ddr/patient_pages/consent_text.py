@@ -21,6 +21,12 @@ LEFT_OUT = "…"
 VERSION = hashlib.sha256(repr(sorted(consent.TEXTS.items())).encode()).hexdigest()[:12]
 
 
+def period_text(miv: Miv) -> str:
+    """The name of the text about the period: what others refer to is shown however old it is."""
+    referred_to = any(code.kind == "reference" for code in miv.codes)
+    return "consent.period_text_reference" if referred_to else "consent.period_text"
+
+
 def shown(diga: Diga, mivs: Iterable[Miv], lang: str, *, again: bool, role: str = "") -> Shown:
     """What the page says in `lang` when this DiGA asks for `mivs`; `again`: something is agreed to already.
 
@@ -39,7 +45,7 @@ def shown(diga: Diga, mivs: Iterable[Miv], lang: str, *, again: bool, role: str 
         lines += [
             f"- {title(miv, lang)}: {miv.description_de if lang == 'de' else miv.description}",
             f"  {text(lang, 'consent.device')}: {text(lang, 'consent.device_text', devices=LEFT_OUT)}",
-            f"  {text(lang, 'consent.period')}: {text(lang, 'consent.period_text', since=LEFT_OUT)}",
+            f"  {text(lang, 'consent.period')}: {text(lang, period_text(miv), since=LEFT_OUT)}",
         ]
     lines += [text(lang, f"consent.{name}", **names) for name in ("periods", "periods_hint", "know")]
     lines += [f"- {text(lang, f'consent.know_{name}', **names)}" for name in ("who", "until", "withdraw", "audit")]

@@ -15,7 +15,7 @@ from ddr.operations import housekeeping
 from tests.spec.backend import Backend, claims, granted, refused, unauthorized
 from tests.spec.conftest import received
 from tests.spec.patient_pages import pages_of
-from tests.spec.world import BG, BP, CGM, DAY, HOUR, Home, later
+from tests.spec.world import BG, BP, CGM, DAY, HOUR, LF, Home, later
 from tests.support.recorder import Patient, Recorder, recorder
 
 
@@ -71,6 +71,16 @@ async def test_the_page_names_what_is_passed_on_of_a_device_and_how_far_back(ddr
     chunks = (await backend.fhir(tokens, "Observation?_sort=date&_count=1")).json()
     oldest = chunks["entry"][0]["resource"]["effectivePeriod"]["start"][:10]
     assert datetime.strptime(since, "%d %B %Y").date().isoformat() <= oldest
+
+
+async def test_the_page_says_that_what_others_refer_to_is_passed_on_however_old(
+    ddr: Recorder, patient: Patient
+) -> None:
+    """LF-028: a reference value in force, and what a relative value was calculated from."""
+    backend, pages = Backend(ddr, await ddr.diga(LF, BP)), await pages_of(ddr, patient)
+    page = (await pages.get(backend.authorize_url(await backend.request_uri(LF, BP)))).text
+    periods = re.findall(r"<dd>(Readings since .*)</dd>", page)
+    assert [("reference value and older readings" in one) for one in periods] == [True, False]
 
 
 async def test_the_page_promises_no_end_that_the_recorder_does_not_know(backend: Backend, patient: Patient) -> None:

@@ -60,6 +60,12 @@ TEXTS = {
         "Messwerte seit dem {since} und alle neuen, solange Ihre Zustimmung gilt",
         "Readings since {since} and all new ones as long as your consent is valid",
     ),
+    "period_text_reference": Words(
+        "Messwerte seit dem {since} und alle neuen, solange Ihre Zustimmung gilt; dazu Ihr Referenzwert und ältere "
+        "Messwerte, auf die sich diese beziehen",
+        "Readings since {since} and all new ones as long as your consent is valid; also your reference value and older "
+        "readings that these refer to",
+    ),
     "periods": Words("Wie lange darf {diga} lesen?", "How long may {diga} read?"),
     "periods_hint": Words(
         "Eine App wird meist für 90 Tage verordnet. Danach kann {diga} Sie noch einmal fragen.",
