@@ -19,7 +19,7 @@ from ddr.conform.addresses import joined
 from ddr.conform.markup import Form, SelectorError, forms, matches
 from ddr.conform.target import Account, TargetError, text_of
 from ddr.conform.verdict import NotRun
-from ddr.conform.wire import received
+from ddr.conform.wire import in_time, received
 
 MAX_STEPS = 20
 OURS = """
@@ -123,9 +123,13 @@ def _sent(http: httpx.Client, method: str, url: str, body: list[tuple[str, str]]
     for name, value in body or ():
         fields.setdefault(name, []).append(value)
     given: dict[str, Any] = {"params": fields or None} if method == "GET" else {"data": fields}
-    try:
+
+    def ask() -> tuple[httpx.Response, bytes]:
         with http.stream(method, url, **given) as answer:
-            content = received(answer, time.monotonic())
+            return answer, received(answer, time.monotonic())
+
+    try:
+        answer, content = in_time(ask)
     except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
         raise NotRun(f"logging in: {type(error).__name__}: {error}") from None
     headers = [(name, value) for name, value in answer.headers.multi_items() if name != "content-encoding"]

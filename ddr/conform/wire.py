@@ -9,7 +9,10 @@ import re
 import ssl
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future, wait
 from pathlib import Path
+from threading import Thread
+from typing import TypeVar
 from urllib.parse import urlencode, urlsplit
 
 import httpx
@@ -28,6 +31,7 @@ TRIES = 4
 _SEARCH = re.compile(r"/Observation(/_search|/\$[a-z-]+)?$")
 SAFE = ("GET", "HEAD", "OPTIONS")
 Wrap = Callable[[httpx.BaseTransport, str], httpx.BaseTransport]
+T = TypeVar("T")
 
 
 class Writes(AssertionError):
@@ -46,6 +50,23 @@ def received(answer: httpx.Response, began: float) -> bytes:
         if len(found) > MOST_BYTES or time.monotonic() - began > MOST_SECONDS:
             raise Endless(f"the answer has more than {MOST_BYTES:,} bytes, or takes more than {MOST_SECONDS} s")
     return bytes(found)
+
+
+def in_time(work: Callable[[], T]) -> T:
+    """What `work` gives, a request with its answer: headers may come in drops, or after interim answers without end.
+    Raises Endless, and what `work` raises. Nothing stops a thread: one that has no end is left to itself."""
+    done: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            done.set_result(work())
+        except BaseException as error:
+            done.set_exception(error)
+
+    Thread(target=run, daemon=True).start()
+    if not wait([done], MOST_SECONDS).done:
+        raise Endless(f"the answer takes more than {MOST_SECONDS} s")
+    return done.result()
 
 
 class Wire:
@@ -100,10 +121,10 @@ class Wire:
         for _ in range(TRIES):
             exchange = self._exchange(method, url, identity, sent, content)
             self.exchanges.append(exchange)
-            wait = self._pause(exchange)
-            if not wait or self.patience is None:
+            pause = self._pause(exchange)
+            if not pause or self.patience is None:
                 break
-            self.patience.wait(wait, f"{exchange.told}, to be asked again")
+            self.patience.wait(pause, f"{exchange.told}, to be asked again")
         return exchange
 
     def _pause(self, exchange: Exchange) -> float:
@@ -126,10 +147,14 @@ class Wire:
     ) -> Exchange:
         number, name = len(self.exchanges) + 1, identity.client_id if identity else ""
         began = time.monotonic()
-        try:
+
+        def ask() -> tuple[httpx.Response, bytes]:
             body = content.encode("utf-8") if content or method == "POST" else None
             with self._client(identity).stream(method, url, headers=sent, content=body) as answer:
-                got = received(answer, began)
+                return answer, received(answer, began)
+
+        try:
+            answer, got = in_time(ask)
         except (httpx.HTTPError, httpx.InvalidURL, OSError, UnicodeEncodeError) as error:
             seconds, text = time.monotonic() - began, f"no answer: {type(error).__name__}: {error}"
             return Exchange(number, method, url, name, sent, content, 0, seconds=seconds, error=text)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from threading import Event
 from typing import Any
 from xml.etree import ElementTree
 
@@ -291,6 +292,25 @@ def test_an_answer_without_an_end_is_none(monkeypatch: pytest.MonkeyPatch) -> No
     wire = kit(lambda _: httpx.Response(200, content=endless())).wire
     told = wire.send("GET", BASE)
     assert told.status == 0 and told.error.startswith("no answer: Endless: the answer has more than 10,000 bytes")
+
+
+def test_an_answer_whose_headers_never_end_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In drops, or after interim answers without end: no time of a single read is over. Before: the run never ended."""
+    over = Event()
+
+    def drops(_: httpx.Request) -> httpx.Response:
+        over.wait()
+        raise httpx.ReadError("the end of the test")
+
+    monkeypatch.setattr("ddr.conform.wire.MOST_SECONDS", 0.05)
+    try:
+        found = kit(answers({}))
+        found.wire._clients.clear()
+        found.wire._wrap = lambda _transport, _client: httpx.MockTransport(drops)
+        told = found.wire.send("GET", BASE)
+        assert told.status == 0 and told.error == "no answer: Endless: the answer takes more than 0.05 s"
+    finally:
+        over.set()
 
 
 @pytest.mark.parametrize("link", ["http://recorder.example/fhir/Device?2", "https://other.example/fhir/Device?2"])
