@@ -8,11 +8,12 @@ import pytest
 from axe_playwright_python.async_playwright import Axe
 
 from ddr.http.watch import RAISE_MS, Trouble
+from ddr.operations.pairing import approve
 from ddr.store.outages import notices
 from ddr.store.outages.notices import Notice
 from tests.browser.conftest import Site, Window, shoot
 from tests.browser.test_pairing import CGM, PHONE, PRESSURE, log_in
-from tests.support.patients import add_device
+from tests.support.patients import PASSWORD, add_device, list_diga, push_request
 
 pytestmark = pytest.mark.browser
 
@@ -58,6 +59,24 @@ async def test_every_page_follows_the_rules(site: Site, window: Window) -> None:
     await page.locator("button[value=all]").click()
     await page.wait_for_url("**/me?withdrawn")
     await check(window, "axe-withdrawn")
+
+
+async def test_devices_and_apps_of_one_name_are_told_apart(site: Site, window: Window) -> None:
+    """A glucose sensor is worn for some days; the next one has its name."""
+    for serial in ("GS7-2206-0184", "GS7-2206-0185"):
+        await add_device(site.core, site.patient, "GlukoSense 7", CGM, serial)
+    for number in ("00001", "00002"):
+        diga = list_diga(site.core, number, manufacturer=f"Beispiel {number} GmbH")
+        kinds = [miv.valueset for miv in site.core.catalog.mivs]
+        assert await approve(site.core, await push_request(site.core, diga), site.patient.patient_id, kinds)
+    await window.page.goto(f"{site.base}/login")
+    await window.page.fill("input[name=username]", site.patient.username)
+    await window.page.fill("input[name=password]", PASSWORD)
+    await window.page.press("input[name=password]", "Enter")
+    await window.page.wait_for_url("**/me")
+    for path in ("/me", "/me/devices"):
+        await window.page.goto(site.base + path)
+        await check(window, f"axe-alike{path.replace('/', '-')}")
 
 
 @pytest.mark.parametrize("window", [LIGHT, DARK], ids=["light", "dark"], indirect=True)
