@@ -114,6 +114,15 @@ async def test_a_recorder_starts_a_killed_server_again(state: Path) -> None:
             assert pid(state) != killed
 
 
+@pytest.mark.parametrize("left", ["", "12\n"])
+async def test_what_a_start_that_was_killed_has_left_is_in_nobodys_way(state: Path, left: str) -> None:
+    with embedded(state):
+        pass
+    ((state / "postgres").resolve() / "data" / "postmaster.pid").write_text(left)
+    with embedded(state) as url:
+        assert await fetchval(url, "SELECT 1") == 1
+
+
 async def test_the_end_of_a_server_that_was_killed_before_is_no_fault(state: Path) -> None:
     with embedded(state) as url:
         os.kill(pid(state), signal.SIGKILL)

@@ -228,6 +228,8 @@ class _Server:
         if not pid_file.exists():
             return
         lines = pid_file.read_text("utf-8").splitlines()
+        if not lines:  # of a server that was killed, or a machine that was, as it began: none starts beside it
+            pid_file.unlink()
         if len(lines) > 4 and _answers(Path(lines[4]) / SOCKET):
             self._run("pg_ctl", "stop", "-D", self.data, "-m", "fast", "-w", "-t", WAIT_SECONDS, "-s")
 
