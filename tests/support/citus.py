@@ -62,7 +62,7 @@ async def spread_database(coordinator: str) -> AsyncIterator[str]:
         for node in nodes:
             await conn.execute("SELECT citus_add_node($1, $2)", *node)
         await conn.close()
-        async with await pool.connect(url, 1) as own:
+        async with await pool.connect(url, 2) as own:
             await migrate(own)
             await distribute(own, FUNCTIONS, SHARDS)
         yield url
