@@ -78,7 +78,14 @@ def outcome_of(answer: httpx.Response) -> tuple[str, str]:
     """Code and text of the first issue of an OperationOutcome, or what HTTP says."""
     try:
         issue = (content_of(answer).get("issue") or [{}])[0]
-        text = (issue.get("details") or {}).get("text") or issue.get("diagnostics") or answer.reason_phrase
+        text = (issue.get("details") or {}).get("text") or issue.get("diagnostics") or unsaid(answer)
         return str(issue.get("code", "error")), str(text)
     except (Unreachable, LookupError, AttributeError, TypeError):
-        return "error", answer.reason_phrase
+        return "error", unsaid(answer)
+
+
+def unsaid(answer: httpx.Response) -> str:
+    """What HTTP says, where no body does: of which address, without its query, and where a redirect would lead."""
+    where, target = answer.url.copy_with(query=None), answer.headers.get("location")
+    leads = f" leads to {target}, which is not followed" if answer.is_redirect and target else ""
+    return f"{answer.reason_phrase}: {where}{leads}"

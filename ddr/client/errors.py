@@ -63,6 +63,9 @@ class ScopeRefused(Refused):
 class NoAnswerToThisRequest(ClientError):
     """A redirect that does not belong to the pairing that was started: `state` or `iss` differ. Drop it."""
 
+    def __init__(self, what: str) -> None:
+        super().__init__(f"the address is not of the pairing that was started: {what}")
+
 
 class ConsentDenied(ClientError):
     """The patient has not agreed (access_denied)."""

@@ -12,6 +12,7 @@ from weakref import WeakKeyDictionary
 
 import httpx
 
+from ddr.client.answers import unsaid
 from ddr.client.errors import PairingEnded, Refused, Throttled, Unreachable, refused, throttled
 from ddr.http_dates import http_date_ms
 from ddr.reasons import in_words
@@ -140,4 +141,4 @@ def _read(answer: httpx.Response) -> Json:
         raise PairingEnded("the grant is not valid any more")
     if error in BUSY:
         raise Throttled(retry_seconds(answer))
-    raise refused(answer.status_code, error or "error", description or answer.reason_phrase)
+    raise refused(answer.status_code, error or "error", description or unsaid(answer))

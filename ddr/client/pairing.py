@@ -78,9 +78,9 @@ class Pairing:
         """
         found = _answered(callback_url)
         if not hmac.compare_digest(found.get("state", "").encode("utf-8", "replace"), started.state.encode()):
-            raise NoAnswerToThisRequest("state")
+            raise NoAnswerToThisRequest("its state is another")
         if not await self._is_of_the_issuer(found.get("iss")):
-            raise NoAnswerToThisRequest("iss")
+            raise NoAnswerToThisRequest("iss, which names the server, is missing or another")
         if error := found.get("error"):
             if error == "access_denied":
                 raise ConsentDenied(found.get("error_description", error))
@@ -158,7 +158,7 @@ def _answered(callback_url: str) -> dict[str, str]:
     try:
         return {name: values[0] for name, values in parse_qs(urlsplit(callback_url).query).items()}
     except ValueError:
-        raise NoAnswerToThisRequest("address") from None
+        raise NoAnswerToThisRequest("it is none") from None
 
 
 def _challenge(verifier: str) -> str:

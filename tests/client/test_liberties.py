@@ -372,6 +372,23 @@ async def test_what_is_no_page_of_a_search_is_no_empty_one(first: bool, tmp_path
         await changes(Foreign({"Observation?p=2": outcome, "Observation?": page}), tmp_path, known)
 
 
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (httpx.Response(404, text="<html>"), f"404 error: Not Found: {FHIR}/Observation"),
+        (
+            httpx.Response(302, headers={"location": "https://new.example/fhir"}),
+            f"302 error: Found: {FHIR}/Observation leads to https://new.example/fhir, which is not followed",
+        ),
+    ],
+)
+async def test_a_refusal_without_words_says_of_which_address(answer: httpx.Response, said: str, tmp_path: Path) -> None:
+    """Before: "404 error: Not Found", and nobody knew whether the issuer or the FHIR base was another."""
+    with pytest.raises(Refused) as refused:
+        await changes(Foreign({"Observation?": lambda _: answer}), tmp_path)
+    assert str(refused.value) == said
+
+
 async def test_links_to_others_are_not_followed(tmp_path: Path) -> None:
     foreign = Foreign({"Observation?": bundle(chunk("a"), following="https://evil.example/fhir/Observation?p=2")})
     with pytest.raises(Refused, match="another server"):
