@@ -17,6 +17,7 @@ from ddr.http.core import Core
 from ddr.store.authorization import access
 from ddr.store.authorization.standings import Standings
 from ddr.store.authorization.unpairing import Party, end
+from ddr.store.database.distribute import GATHERING, UNFIT_TRIGGERS
 from ddr.store.database.pool import Pool
 from tests.diga_api.conftest import Pair
 from tests.diga_api.world import CGM, MINUTE, Body
@@ -273,6 +274,37 @@ async def test_what_is_missing_is_gathered_and_what_is_wrong_is_told(
     assert [record.__dict__["count"] for record in caplog.records if record.message == "standing.wrong"] == [3]
     assert [await differing(pool, one) for one in patient_ids] == [[]] * 5
     assert await check(pool) == 0
+
+
+@pytest.mark.parametrize("trigger", GATHERING)
+async def test_nothing_stays_gathered_while_a_trigger_is_off(
+    core: Core, caplog: pytest.LogCaptureFixture, trigger: str
+) -> None:
+    """As a restore of data leaves it that was broken off. Else what is withdrawn then holds when its turn comes."""
+    patient_id, check = uuid4(), Standings().check
+    (pairing_no,) = await made(core.pool, patient_id, 1)
+    for statement in CHANGES[:2]:
+        await core.pool.execute(statement, patient_id, pairing_no, URLS[0], 5)
+    kept = "SELECT grants FROM standing WHERE patient_id = $1"
+    of_table = f"ALTER TABLE {UNFIT_TRIGGERS[trigger].table}"
+    await core.pool.execute(f"{of_table} DISABLE TRIGGER {trigger}")
+    for _ in range(2):
+        await check(core.pool)
+        assert await core.pool.fetchval(kept, patient_id) is None
+    assert "standing.not_kept" in caplog.messages
+    await core.pool.execute(f"{of_table} ENABLE ALWAYS TRIGGER {trigger}")
+    assert await check(core.pool) == 0
+    assert list((await core.pool.fetchval(kept, patient_id)).values()) == [{URLS[0]: 1005}]
+
+
+async def test_what_is_wrong_is_told_though_it_cannot_be_mended(core: Core, caplog: pytest.LogCaptureFixture) -> None:
+    patient_id = uuid4()
+    await made(core.pool, patient_id, 1)
+    await core.pool.execute("UPDATE standing SET client_id = '' WHERE patient_id = $1", patient_id)
+    locked = asyncpg.LockNotAvailableError
+    with patch.object(Pool, "execute", side_effect=locked), pytest.raises(locked):
+        await Standings().check(core.pool)
+    assert "standing.wrong" in caplog.messages
 
 
 async def test_all_pairings_are_compared_one_part_after_the_other(core: Core) -> None:

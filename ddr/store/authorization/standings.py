@@ -13,6 +13,7 @@ from uuid import UUID
 
 import asyncpg
 
+from ddr.store.database.distribute import GATHERING
 from ddr.store.database.spreading import is_spread
 
 STEP = 1000  # pairings that a statement compares
@@ -49,6 +50,10 @@ SELECT t.patient_id, t.pairing_no, s.patient_id IS NULL AS missing,
 
 _BEGIN = (UUID(int=0), 0)
 
+_ARE_KEPT = """
+SELECT count(*) = cardinality($1::text[]) FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
+ WHERE t.tgname = ANY ($1) AND t.tgenabled IN ('A', 'O') AND c.relnamespace = current_schema()::regnamespace"""
+
 
 class Standings:
     """The regular proof that each row says what its sources say; a worker goes on where it was."""
@@ -59,24 +64,28 @@ class Standings:
     async def check(self, pool: asyncpg.Pool, step: int = STEP) -> int:
         """Compare some more, after the last of them from the begin, and gather anew what differs; how many were wrong.
 
-        Rows that are missing are no fault, and are made without a pause.
+        Rows that are missing are no fault, and are made without a pause. While a trigger is off nothing stays gathered.
         """
         if is_spread(pool):
+            return 0
+        if not await pool.fetchval(_ARE_KEPT, list(GATHERING)):
+            await pool.execute("DELETE FROM standing")
+            log.error("standing.not_kept")
             return 0
         wrong = made = 0
         while True:
             rows = await pool.fetch(_PART, *self._after, step)
             self._after = (rows[-1]["patient_id"], rows[-1]["pairing_no"]) if len(rows) == step else _BEGIN
             differing = [row for row in rows if row["differs"]]
+            missing = len([row for row in differing if row["missing"]])
+            if found := len(differing) - missing:
+                log.error("standing.wrong", extra={"count": found})
             for row in differing:
                 await pool.execute("SELECT gather_standing($1, $2)", row["patient_id"], row["pairing_no"])
-            missing = len([row for row in differing if row["missing"]])
             made += missing
-            wrong += len(differing) - missing
+            wrong += found
             if not missing or self._after == _BEGIN:
                 break
         if made:
             log.info("standing.gathered", extra={"count": made})
-        if wrong:
-            log.error("standing.wrong", extra={"count": wrong})
         return wrong

@@ -61,6 +61,7 @@ UNFIT_TRIGGERS: Mapping[str, Trigger] = {
     "standing_consent": _gathering("consent", "INSERT OR DELETE OR UPDATE OF until_ms, withdrawn_ms"),
     "standing_grant": _gathering("token_grant", "INSERT OR DELETE OR UPDATE OF revoked_ms, consent_nos"),
 }
+GATHERING = tuple(name for name, trigger in UNFIT_TRIGGERS.items() if trigger.gathers)
 # Functions that statements use where a patient's rows are.
 FUNCTIONS = ("folded(text)", STAMP)
 
