@@ -277,7 +277,7 @@ SEARCHES = (
         "total counts what is hidden, too",
         answers(OBSERVATIONS, _count_hidden),
         "total-is-right",
-        ("hidden-observations-are-not-found",),
+        ("hidden-observations-are-not-found", "pages-lose-and-repeat-nothing"),
     ),
     Fault(
         "pages-lose",
