@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import nullcontext
 from typing import Any
 from uuid import UUID
@@ -22,6 +23,7 @@ from tests.support.citus import be_as_if_spread, one_server_only
 from tests.support.clock import Clock
 from tests.support.database import migrated_database
 from tests.support.proofs import records
+from tests.support.waiting import waiting
 
 DAY_MS = 86_400_000
 SHOWN = Shown("de", "1a2b3c", "Welche Daten darf Eins lesen?")
@@ -115,6 +117,25 @@ async def test_it_goes_with_the_patient(core: Core, diga: DigaBackend, patient_i
     assert len(await records(core.pool, patient_id)) == 2
     assert await delete_patient(core.pool, patient_id, core.clock())
     assert await records(core.pool, patient_id) == []
+
+
+async def test_a_restore_waits_for_who_changes_the_consents_of_a_pairing(
+    core: Core, diga: DigaBackend, patient_id: UUID
+) -> None:
+    """Else each of them may hold a consent that the other one wants: a withdrawal got into a deadlock."""
+    await approve(core, await diga.request_uri(), patient_id, diga.diga.valuesets)
+    async with core.pool.acquire() as holding, holding.transaction():
+        pairing_id = await holding.fetchval(
+            "SELECT pairing_id FROM pairing WHERE patient_id = $1 FOR UPDATE", patient_id
+        )
+        kinds, now_ms = diga.diga.valuesets, core.clock()
+        shortening = asyncio.create_task(
+            shorten_consents(core.pool, pairing_id, kinds, now_ms + DAY_MS, now_ms, (), (None, None))
+        )
+        while not await waiting(core.pool):
+            assert not shortening.done()
+            await asyncio.sleep(0.01)
+    assert await shortening
 
 
 @one_server_only

@@ -190,6 +190,10 @@ async def end_consent(
     return not later and await withdraw_by(pool, *named, valueset, by, reason, now_ms)
 
 
+# As whoever gives or ends several consents, which nobody locks in an order.
+_HOLD = "SELECT FROM pairing WHERE patient_id = $1 AND pairing_no = $2 FOR UPDATE"
+
+
 async def shorten_consents(
     pool: asyncpg.Pool,
     pairing_id: str,
@@ -209,6 +213,7 @@ async def shorten_consents(
     patient_id, pairing_no = row
     upto_ms = max(granted_ms, default=at_ms)
     async with pool.acquire() as conn, conn.transaction():  # with the proof, or not at all
+        await conn.execute(_HOLD, patient_id, pairing_no)
         shortened = await shorten(conn, patient_id, pairing_no, valuesets, until_ms, at_ms, by, upto_ms, granted_ms)
     return bool(shortened.kinds)
 
