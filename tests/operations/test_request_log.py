@@ -253,8 +253,10 @@ async def test_a_damaged_line_of_the_spool_keeps_no_other_waiting(own: asyncpg.P
     spool = Spool(tmp_path, run)
     spool.append(Batch(run, 1, b"1"))
     with only_file(tmp_path).open("ab") as file:
-        for damaged in (b"1", b'["", 2, "2"]', b"[1, 2, 3]", b'["%s", "", ""]' % str(run).encode(), b"\0\0\xff"):
+        for damaged in (b"1", b'["", 2, "2"]', b"[1, 2, 3]", b'["%s", 2]', b"\0\0\xff"):
             file.write(damaged + b"\n")
+        for number in (b'""', b"2.5", b"%d" % (1 << 63), b"1" * 30):
+            file.write(b'["%s", %s, "2"]\n' % (str(run).encode(), number))
     spool.append(Batch(run, 3, b"3"))
     spool.waiting()
     await RequestLog(own, tmp_path).recover()

@@ -105,6 +105,8 @@ def _batches(path: Path) -> Iterator[Batch]:
     for line in path.read_bytes().splitlines():
         try:
             run, batch_no, records = orjson.loads(line)
-            yield Batch(UUID(run), int(batch_no), records.encode())
+            batch = Batch(UUID(run), batch_no, records.encode())
         except (AttributeError, TypeError, ValueError):
             continue
+        if type(batch_no) is int and 0 < batch_no < 1 << 63:  # else the database refuses what is read with it
+            yield batch
