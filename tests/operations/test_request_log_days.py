@@ -85,6 +85,15 @@ async def test_rows_of_a_former_version_are_sealed_with_ours(log: Log) -> None:
     assert (sorted(told[:-1]), proof.faults, proof.entries) == (sorted(lines), [], 6)
 
 
+async def test_records_of_a_version_with_other_attributes_are_not_damaged(log: Log) -> None:
+    """Both versions serve and seal while one is replaced by the other."""
+    record = orjson.loads(some_lines(today(), 1)[0])
+    line = orjson.dumps({"more": 1, **{name: value for name, value in record.items() if name != "interface_id"}})
+    await seal_lines(log.pool, log.pen, log.settings, log.run, 1, [line], (today() + 1) * DAY_MS)
+    (told,), proof = await log.told()
+    assert (told[:-1], proof.faults) == ([line], [])
+
+
 DAMAGES = {
     "bytes of the middle": "overlay(records placing '\\x00ff00ff' from 40)",
     "its end": "substr(records, 1, length(records) - 20)",
