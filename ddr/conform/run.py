@@ -70,7 +70,7 @@ def _run(kit: Kit, one: Check) -> Result:
     if verdict in (Verdict.FAILED, Verdict.KIT_ERROR) and not shown:
         shown = tuple(made[-SHOWN:])
     seconds, advice = time.monotonic() - began, isinstance(end, Advised)
-    return Result(one, verdict, kit.wire.secrets.mask(printable(end.text)), shown, seconds, len(made), advice)
+    return Result(one, verdict, printable(kit.wire.secrets.mask(end.text)), shown, seconds, len(made), advice)
 
 
 def _ready(kit: Kit, one: Check) -> None:

@@ -31,6 +31,7 @@ from ddr.conform.target import Account, Identity, Target
 from ddr.conform.verdict import Failed, NotRun, Verdict
 from ddr.conform.view import View
 from ddr.conform.wire import Wire, Writes
+from ddr.reasons import LONGEST
 
 BASE, ISSUER = "https://recorder.example/fhir", "https://login.recorder.example"
 DIGA = Identity("urn:diga:bfarm:00001", "https://diga.example/cb", Path("a.pem"), Path("a.key"))
@@ -151,6 +152,17 @@ def test_a_token_that_a_verdict_names_is_masked_on_the_terminal_too(capsys: pyte
     (result,) = run(found, [check(lambda one: one.views[0].get("Device?access_token=a-token-of-the-patient"))])
     Terminal(Console(), 1).told(result)
     assert result.verdict is Verdict.NOT_RUN and "access_token=***" in "".join(capsys.readouterr().out.split())
+
+
+def test_a_token_is_masked_where_a_long_verdict_is_cut() -> None:
+    found = kit(answers({}))
+    found.wire.secrets.learn("a-token-of-the-patient")
+
+    def fail(_: Kit) -> None:
+        raise Failed("x" * (LONGEST - 15) + "a-token-of-the-patient")
+
+    (result,) = run(found, [check(fail)])
+    assert result.text == "x" * (LONGEST - 15) + "***"
 
 
 def test_a_link_with_signs_for_the_terminal_is_shown_without_them(capsys: pytest.CaptureFixture[str]) -> None:
