@@ -14,7 +14,7 @@ from ddr.oauth.errors import OAuthError, invalid_request
 
 MAX_FIELDS = 50
 MAX_LENGTH = 4096
-# What is read here. Others must be ignored, whatever they say (sections 3.1 and 3.2).
+# Whose values are read. Others must be ignored, whatever they say (sections 3.1 and 3.2).
 READ = frozenset(
     {
         "client_id",

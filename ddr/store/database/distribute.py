@@ -28,8 +28,7 @@ class Trigger(NamedTuple):
     def create(self, name: str) -> list[str]:
         """The statements that make it."""
         if not self.gathers:
-            each = "" if "FOR EACH" in self.events else " FOR EACH ROW"
-            return [f"CREATE TRIGGER {name} {self.events}{each} EXECUTE FUNCTION {self.function}"]
+            return [f"CREATE TRIGGER {name} {self.events} EXECUTE FUNCTION {self.function}"]
         return [
             f"CREATE CONSTRAINT TRIGGER {name} {self.events} DEFERRABLE INITIALLY DEFERRED FOR EACH ROW"
             f" WHEN (set_config('ddr.gathered', '', true) = '') EXECUTE FUNCTION {self.function}",
@@ -42,6 +41,10 @@ def _gathering(table: str, events: str) -> Trigger:
     return Trigger(table, f"AFTER {events} ON {table}", "standing_gathered()", gathers=True)
 
 
+def _recording(events: str) -> Trigger:
+    return Trigger("consent", f"AFTER {events} ON consent FOR EACH ROW", "consent_recorded()")
+
+
 def _keeping(table: str, function: str) -> Trigger:
     events = f"AFTER DELETE ON {table} REFERENCING OLD TABLE AS gone FOR EACH STATEMENT"
     return Trigger(table, events, function)
@@ -51,8 +54,8 @@ def _keeping(table: str, function: str) -> Trigger:
 # instead (ddr.store.authorization.consents); what they forbid nothing of the recorder does; what they gather is looked
 # up (ddr.store.authorization.standings).
 UNFIT_TRIGGERS: Mapping[str, Trigger] = {
-    "consent_given": Trigger("consent", "AFTER INSERT ON consent", "consent_recorded()"),
-    "consent_changed": Trigger("consent", "AFTER UPDATE OF until_ms, withdrawn_ms ON consent", "consent_recorded()"),
+    "consent_given": _recording("INSERT"),
+    "consent_changed": _recording("UPDATE OF until_ms, withdrawn_ms"),
     "consent_record_kept": _keeping("consent_record", "consent_record_keep()"),
     "research_consent_kept": _keeping("research_consent", "research_consent_keep()"),
     "standing_pairing": _gathering("pairing", "INSERT OR DELETE OR UPDATE OF ended_ms"),

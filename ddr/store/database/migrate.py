@@ -24,7 +24,7 @@ from ddr.store.database.pool import CACHED_STATEMENTS, connect
 from ddr.store.database.stamps import CLOCK
 
 FOLDER = Path(__file__).parent / "migrations"
-PATIENCE_SECONDS = 3600  # for the lock, and for one migration of a large database
+PATIENCE_SECONDS = 3600  # for the lock, and for each statement of a migration of a large database
 LONG_SECONDS = 5.0  # after which the log tells what a start waits for
 _NAME = re.compile(r"\d{4}_[a-z0-9_]+\.sql")
 _COMMENT = re.compile(r"--[^\n]*")
