@@ -232,7 +232,9 @@ class Settings:
     buffering_seconds: int = described("How long a device keeps unsent readings, if it does not say so itself.", DAY)
     # summaries of glucose values (docs/cgm-summary.md)
     time_zone: str = described("Time zone whose calendar days and times of day summaries use.", "Europe/Berlin")
-    summary_uncalibrated: bool = described("Readings of a sensor without calibration count in summaries, too.", False)
+    summary_uncalibrated: bool = described(
+        "Readings of a sensor without calibration count in summaries and exports for research, too.", False
+    )
     device_overlap: str = described(
         "When a device is registered that replaces another one: keep both active until the gateway ends the old one"
         " (keep), end the old one when the new one starts (end), or when the new one's sensor is calibrated, and show"
