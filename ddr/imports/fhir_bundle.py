@@ -31,6 +31,7 @@ Json = Mapping[str, Any]
 _DEAD = ("entered-in-error", "cancelled")
 _UNCALIBRATED = frozenset(("not-calibrated", "calibration-required"))  # DeviceMetric.calibration.state
 _LOINC = "http://loinc.org"
+_FAR = 20  # powers of ten
 
 
 class _Unfit(Exception):
@@ -178,7 +179,11 @@ def _sample(token: str) -> Decimal:
 
 
 def _amount(value: Any) -> Decimal:
-    return Decimal(str(value))
+    """Raises ValueError for a number that nobody measures: rounding one of a million zeros takes seconds."""
+    found = Decimal(str(value))
+    if not found.is_finite() or abs(found.adjusted()) > _FAR:
+        raise ValueError("number")
+    return found
 
 
 def _source(observation: Json, named: Mapping[str, Json], otherwise: str) -> Source:

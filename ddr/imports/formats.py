@@ -69,7 +69,13 @@ _BEGINNINGS = (
 
 def read(raw: bytes, zone: tzinfo, name: str | None = None) -> ImportFile:
     """The values of a file; `name` insists on a format. Raises ImportFileError with what the file seems to be."""
-    content = Content(raw)
+    try:
+        return _read(Content(raw), zone, name)
+    except RecursionError:
+        raise ImportFileError("the file is nested too deeply") from None
+
+
+def _read(content: Content, zone: tzinfo, name: str | None) -> ImportFile:
     if not content.text.strip():
         raise ImportFileError("the file is empty")
     found = next((key for key, one in FORMATS.items() if (name in (None, key)) and one.recognises(content)), None)

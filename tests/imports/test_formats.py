@@ -398,7 +398,8 @@ def test_damaged_files_are_read_or_refused_in_words(name: str, cut: float, noise
 
 
 _JSON_FORMS = {**{name: ALL[name] for name in ("tidepool", "nightscout", "open-mhealth")}, "fhir": samples.FHIR}
-_ODD: tuple[Any, ...] = (None, True, 5, -1e300, 1e300, "x", "", "²", "1" * 5000, [], {}, [None], {"": 1})
+_ODD: tuple[Any, ...] = (None, True, 5, -1e300, 1e300, "x", "", "²", "1" * 5000, [], {}, [None], {"": 1}, "deep")
+_DEEP = b"[" * 1000 + b"]" * 1000
 
 
 def _paths(value: Any, above: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
@@ -416,7 +417,7 @@ def test_odd_members_of_json_are_bad_rows_at_most(name: str) -> None:
             changed = orjson.loads(_JSON_FORMS[name])
             reduce(getitem, path[:-1], changed)[path[-1]] = odd
             with suppress(ImportFileError):
-                for value in read(orjson.dumps(changed), BERLIN).values:
+                for value in read(orjson.dumps(changed).replace(b'"deep"', _DEEP), BERLIN).values:
                     _sendable(value)
 
 
@@ -435,6 +436,8 @@ def _sendable(value: Value) -> None:
         ('"value": 101', '"value": 1e6', "cannot have been measured"),
         (' E L"', ' E L x"', "form that HDDT knows"),
         ('"period": ', '"period": -', "form that HDDT knows"),
+        ('"period": 300000', '"period": "1e999999"', "form that HDDT knows"),
+        ('"upperLimit": 400', '"upperLimit": 1e40', "form that HDDT knows"),
     ],
 )
 def test_an_observation_that_says_no_value_gives_none(before: str, after: str, reason: str) -> None:
