@@ -108,7 +108,9 @@ class View:
         self.access_token = str(tokens.get("access_token", ""))
         self.refresh_token = str(tokens.get("refresh_token") or getattr(self, "refresh_token", ""))
         lifetime = tokens.get("expires_in")
-        self._expires_at = time.monotonic() + (min(lifetime, LONGEST_SECONDS) if isinstance(lifetime, int) else 300)
+        self._expires_at = time.monotonic() + (
+            max(0, min(lifetime, LONGEST_SECONDS)) if isinstance(lifetime, int) else 300
+        )
 
     @property
     def sub(self) -> str:

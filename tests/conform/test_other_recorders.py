@@ -344,6 +344,7 @@ def test_a_redirect_that_leads_nowhere_is_the_recorders(location: str) -> None:
         ({"access_token": "ü"}, "access_token is no text of RFC 6749"),
         ({"access_token": "a", "refresh_token": "ü"}, "refresh_token is no text of RFC 6749"),
         ({"access_token": "a", "expires_in": 10**400}, ""),
+        ({"access_token": "a", "expires_in": -(10**400)}, ""),
     ],
 )
 def test_tokens_that_nobody_can_send_are_the_recorders(tokens: Json, said: str) -> None:
