@@ -92,7 +92,8 @@ class RecipeBrowser:
                 answer = _sent(http, method, url, body)
                 method, body = "GET", None
                 if answer.has_redirect_location:
-                    url = _address(url, answer.headers["location"])
+                    location = answer.headers["location"]
+                    url = location if location.startswith(redirect_uri) else _address(url, location)
                     if url.startswith(redirect_uri):
                         return url
                     continue

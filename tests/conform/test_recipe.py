@@ -100,6 +100,13 @@ def test_other_pages_than_the_recipes_end_the_check(pages: Mapping[str, httpx.Re
     assert str(ended.value) == said
 
 
+def test_an_app_may_be_led_back_to_by_a_scheme_of_its_own() -> None:
+    """RFC 8252 section 7.1: such an address has no host."""
+    back = "com.example.app:/back"
+    pages = {"/authorize": to(f"{back}?code=1")}
+    assert browser(pages, []).decide("https://recorder.example/authorize", back, WHO, []) == f"{back}?code=1"
+
+
 def test_a_page_without_an_end_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     """Before: the run never ended, and took all memory."""
 
