@@ -77,9 +77,9 @@ def doubtful(text: str, unit: str, converted: Callable[[Decimal], Decimal] = lam
 
 
 def beyond(text: str) -> str | None:
-    """LOW or HIGH when `text` is a word for it in a language of the exports, or begins with `<` or `>`."""
+    """LOW or HIGH when `text` is a word for it in a language of the exports, or a number behind `<` or `>`."""
     word = text.strip().casefold()
-    return _BY_WORD.get(word) or (_BY_WORD.get(word[0]) if word[:1] in ("<", ">") else None)
+    return _BY_WORD.get(word) or (_BY_WORD.get(word[0]) if word[:1] in ("<", ">") and single(word) else None)
 
 
 def within_limits(text: str, limits: tuple[Decimal, Decimal]) -> str | None:

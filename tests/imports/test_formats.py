@@ -319,10 +319,12 @@ def test_a_single_value_may_lie_below_or_above_what_a_meter_measures(text: str, 
 def test_what_a_sensor_could_have_measured_is_not_beyond_its_limits(code: str) -> None:
     """`<70` as L would be told to a DiGA as below 40."""
     unit, texts = ("mg/dL", "<70 <40 <30 >300 >400") if code == "99504-3" else ("mmol/L", "<3.9 <2.2 <2 >16,7 >22.2")
+    texts += f" <70{unit}"
     rows = [f"2026-11-20 0{hour}:00;{code};{text};{unit}\n" for hour, text in enumerate(texts.split())]
     file = read(("time;code;value;unit\n" + "".join(rows)).encode(), BERLIN)
     assert [value.value for value in file.values] == ["L", "L", "U"]
-    assert [row.line for row in file.bad] == [2, 5] and "is not beyond what the sensor measures" in file.bad[0].reason
+    assert [row.line for row in file.bad] == [2, 5, 7]
+    assert "is not beyond what the sensor measures" in file.bad[0].reason
     raised = read(samples.TIDEPOOL.replace('"threshold":40', '"threshold":50').encode(), BERLIN)
     assert "<50 is not beyond" in raised.bad[0].reason
     exported = read(samples.EVERSENSE.replace("High", ">300").encode(), BERLIN)
