@@ -168,7 +168,7 @@ async def test_a_request_is_a_span_with_its_steps_and_statements(ddr: Recorder, 
     assert (search.name, read.name) == ("Observation.search", "Observation.read")
     assert search.attributes is not None and search.attributes["http.response.status_code"] == 200
     steps = [span for span in found if span.parent is not None and span.parent.span_id == search.context.span_id]
-    assert {"connection", "with consent"} <= {span.name for span in steps}
+    assert {"connection", "with standing"} <= {span.name for span in steps}
     for span in steps:
         assert search.start_time and span.start_time and span.end_time and search.end_time
         assert search.start_time <= span.start_time <= span.end_time <= search.end_time + 1_000_000
