@@ -307,6 +307,18 @@ async def test_what_is_wrong_is_told_though_it_cannot_be_mended(core: Core, capl
     assert "standing.wrong" in caplog.messages
 
 
+async def test_what_is_missing_takes_no_whole_round(core: Core) -> None:
+    """After an upgrade others of a round have their turn, however many pairings there are; the next goes on."""
+    pool, standings = core.pool, Standings()
+    for _ in range(5):
+        await made(pool, uuid4(), 1)
+    await pool.execute("DELETE FROM standing")
+    there = await pool.fetchval("SELECT count(*) FROM pairing")
+    for round_no in range(1, there // 2 + 1):
+        assert await standings.check(pool, step=2, seconds=0) == 0
+        assert await pool.fetchval("SELECT count(*) FROM standing") == 2 * round_no
+
+
 async def test_all_pairings_are_compared_one_part_after_the_other(core: Core) -> None:
     for _ in range(3):
         await made(core.pool, uuid4(), 1)

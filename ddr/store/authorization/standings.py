@@ -9,6 +9,7 @@ patients are spread nothing is gathered.
 from __future__ import annotations
 
 import logging
+import time
 from uuid import UUID
 
 import asyncpg
@@ -17,6 +18,7 @@ from ddr.store.database.distribute import GATHERING
 from ddr.store.database.spreading import is_spread
 
 STEP = 1000  # pairings that a statement compares
+SECONDS = 20.0  # for rows that are missing, in a round of housekeeping: of a million pairings they take longer
 
 log = logging.getLogger(__name__)
 
@@ -55,16 +57,21 @@ SELECT count(*) = cardinality($1::text[]) FROM pg_trigger t JOIN pg_class c ON c
  WHERE t.tgname = ANY ($1) AND t.tgenabled IN ('A', 'O') AND c.relnamespace = current_schema()::regnamespace"""
 
 
+# A row that a crash takes again is missing, or wrong, as it was: its commit need not wait for the disk.
+_GATHER = "SELECT gather_standing($1, $2), set_config('synchronous_commit', 'off', true)"
+
+
 class Standings:
     """The regular proof that each row says what its sources say; a worker goes on where it was."""
 
     def __init__(self) -> None:
         self._after = _BEGIN
 
-    async def check(self, pool: asyncpg.Pool, step: int = STEP) -> int:
+    async def check(self, pool: asyncpg.Pool, step: int = STEP, seconds: float = SECONDS) -> int:
         """Compare some more, after the last of them from the begin, and gather anew what differs; how many were wrong.
 
-        Rows that are missing are no fault, and are made without a pause. While a trigger is off nothing stays gathered.
+        Rows that are missing are no fault, and are made without a pause, but not for longer than `seconds`. While a
+        trigger is off nothing stays gathered.
         """
         if is_spread(pool):
             return 0
@@ -73,6 +80,7 @@ class Standings:
             log.error("standing.not_kept")
             return 0
         wrong = made = 0
+        end = time.monotonic() + seconds
         while True:
             rows = await pool.fetch(_PART, *self._after, step)
             self._after = (rows[-1]["patient_id"], rows[-1]["pairing_no"]) if len(rows) == step else _BEGIN
@@ -81,10 +89,10 @@ class Standings:
             if found := len(differing) - missing:
                 log.error("standing.wrong", extra={"count": found})
             for row in differing:
-                await pool.execute("SELECT gather_standing($1, $2)", row["patient_id"], row["pairing_no"])
+                await pool.execute(_GATHER, row["patient_id"], row["pairing_no"])
             made += missing
             wrong += found
-            if not missing or self._after == _BEGIN:
+            if not missing or self._after == _BEGIN or time.monotonic() >= end:
                 break
         if made:
             log.info("standing.gathered", extra={"count": made})
