@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import codecs
 import csv
-import json
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from decimal import Decimal, InvalidOperation
 from functools import cached_property
 from typing import Any, NamedTuple
 
 import orjson
 
+from ddr.imports.json_digits import with_digits
 from ddr.imports.model import ImportFileError
 
 _MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
@@ -24,7 +23,6 @@ _MOST_COLUMNS = 300  # of a heading; sections of a file have some dozens
 _MOST_TITLES = 20_000  # in all that may be headings: each is compared with what every reader looks for
 _DECIMALS = 3  # of a number in a file; a longer one is a column of its own, but behind
 _SMALL = 2  # digits, as of mmol/L that were made of mg/dL and have decimals without end
-_LONG = 20  # digits from which an integer of JSON is a float, as in orjson
 _SHARED = 4096  # texts of the first rows, of which most are those of further ones
 _LETTERS = "äöüÄÖÜßéèàçñ"
 _RELATIVE = re.compile(r"%|percent|prozent|\b(?:pred|soll|z-?score|lln|of birth)|^ ?/ ?(?:[if]?vc\b|fev)")
@@ -77,7 +75,7 @@ class Content:
     @cached_property
     def exact_json(self) -> Any:
         """`json` with the digits of its decimals: 5.50 is not 5.5. Three times as slow."""
-        return None if self.json is None else json.loads(self.text, parse_float=_with_digits, parse_int=_whole)
+        return None if self.json is None else with_digits(self.text)
 
     @property
     def separator(self) -> str:
@@ -124,17 +122,6 @@ class Content:
                     break
                 found.append((at, _Titles(row.cells)))
         return found
-
-
-def _with_digits(text: str) -> Decimal | float:
-    try:
-        return Decimal(text)
-    except InvalidOperation:  # an exponent that no value has
-        return float(text)
-
-
-def _whole(text: str) -> int | float:
-    return int(text) if len(text) < _LONG else float(text)
 
 
 def _as_shown(cell: str) -> str:

@@ -318,17 +318,24 @@ def test_metadata_of_another_shape_are_the_recorders(metadata: Json, failing: st
     assert not [one for one in results.values() if one.verdict is Verdict.KIT_ERROR], results
 
 
+AUTHORIZE, PUSH = "authorization_endpoint", "pushed_authorization_request_endpoint"
+
+
+def before_its_page(request: httpx.Request) -> httpx.Response | None:
+    """What a recorder answers until a browser comes: metadata, and to what is pushed."""
+    if "well-known" in request.url.path:
+        return httpx.Response(200, json={name: f"{ISSUER}/{name}" for name in (AUTHORIZE, PUSH)})
+    if request.url.path == f"/{PUSH}":
+        return httpx.Response(201, json={"request_uri": "urn:a", "expires_in": 60})
+    return None
+
+
 @pytest.mark.parametrize("location", ["https://[x", "https://evil.example:abc/", "mailto:"])
 def test_a_redirect_that_leads_nowhere_is_the_recorders(location: str) -> None:
     """Before: a fault of the kit."""
-    names = ("authorization_endpoint", "pushed_authorization_request_endpoint")
 
     def answer(request: httpx.Request) -> httpx.Response:
-        if "well-known" in request.url.path:
-            return httpx.Response(200, json={name: f"{ISSUER}/{name}" for name in names})
-        if request.url.path == f"/{names[1]}":
-            return httpx.Response(201, json={"request_uri": "urn:a", "expires_in": 60})
-        return httpx.Response(303, headers={"location": location})
+        return before_its_page(request) or httpx.Response(303, headers={"location": location})
 
     found = kit(answer)
     found.target = replace(found.target, digas=(DIGA,))
@@ -800,14 +807,11 @@ def test_a_page_of_a_provider_of_identities_is_not_the_recorders(
     page: str, headers: dict[str, str], verdict: Verdict
 ) -> None:
     """Before: a failure of the recorder that leads to it."""
-    names = ("authorization_endpoint", "pushed_authorization_request_endpoint")
 
     def answer(request: httpx.Request) -> httpx.Response:
-        if "well-known" in request.url.path:
-            return httpx.Response(200, json={name: f"{ISSUER}/{name}" for name in names})
-        if request.url.path == f"/{names[1]}":
-            return httpx.Response(201, json={"request_uri": "urn:a", "expires_in": 60})
-        if request.url.path == f"/{names[0]}":
+        if found := before_its_page(request):
+            return found
+        if request.url.path == f"/{AUTHORIZE}":
             return httpx.Response(303, headers={"location": page})
         return httpx.Response(200, headers=headers)
 
