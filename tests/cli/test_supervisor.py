@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
 from ddr.cli.serving import lifeline, supervisor
@@ -36,6 +37,7 @@ class Worker:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self.told = list[Any]()
         self.every.append(self)
         self.ready, self.leaving, self.ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
@@ -50,7 +52,7 @@ class Worker:
         return not self.ended.is_set()
 
     def tell(self, line: bytes) -> None:
-        """Nothing to hear."""
+        self.told.append(orjson.loads(line))
 
     def die(self) -> None:
         self.ended.set()
@@ -120,6 +122,27 @@ async def reloading(
             worker.ready.set()
         own.reload()
         yield own, settings
+
+
+async def test_a_new_worker_knows_of_restarts_before_it_serves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a counter of `/metrics` goes back for a beat, which Prometheus takes for that many new restarts."""
+
+    class NoBeats(Pauses):
+        async def sleep(self, seconds: float, result: Any = None) -> Any:
+            await (self.over.wait() if seconds == BEAT_SECONDS else super().sleep(seconds))
+            return result
+
+    settings = Settings(server_cert=tmp_path / "no", server_key=tmp_path / "no", workers=2)
+    async with supervised(settings, NoBeats(), monkeypatch) as own:
+        await spawned(2)
+        for worker in Worker.every:
+            worker.ready.set()
+        Worker.every[0].die()
+        in_its_place = await spawned(3)
+        assert [one["restarts"] for one in in_its_place.told] == [1]
+        in_its_place.ready.set()
+        own.reload()
+        assert [one["restarts"] for one in (await spawned(4)).told] == [1]
 
 
 async def test_a_reload_while_a_dead_worker_is_not_replaced_yet(

@@ -78,7 +78,7 @@ class Supervisor:
                 for slot in self._slots:
                     group.create_task(self._keep(slot))
                 group.create_task(self._reload_when_asked())
-                group.create_task(self._tell_all())
+                group.create_task(self._keep_telling())
                 group.create_task(self._follow_files())
         finally:
             await self._end()
@@ -136,6 +136,7 @@ class Supervisor:
                     if slot.worker is worker:  # else it was exchanged meanwhile, and two would be in its place
                         slot.worker = await self._spawn(slot.number) or worker
                         self._restarts += slot.worker is not worker
+                        self._tell_all()  # before it serves: a counter of `/metrics` must not go back
 
     @staticmethod
     def _was_steady(worker: WorkerProcess) -> bool:
@@ -174,6 +175,7 @@ class Supervisor:
             if worker.settings is self._settings and worker.ready.is_set() and not worker.leaving.is_set():
                 continue
             successor = await self._spawn(slot.number)
+            self._tell_all()
             if successor is None or not await self._serves(successor):
                 if not self._reloading.is_set():
                     log.error("serve.reload_failed", extra={"worker": slot.number})
@@ -203,13 +205,16 @@ class Supervisor:
         with suppress(Exception):  # workers tell it, in `/status`, too
             await self._files.step()
 
-    async def _tell_all(self) -> None:
-        """Each worker learns the figures of all, for whoever asks it."""
+    async def _keep_telling(self) -> None:
         while await self._unless_stopped(asyncio.sleep(BEAT_SECONDS, result=True)) is not None:
-            workers = {str(slot.number): slot.worker.figures for slot in self._slots}
-            line = orjson.dumps({"workers": workers, "restarts": self._restarts}) + b"\n"
-            for worker in self._alive:
-                worker.tell(line)
+            self._tell_all()
+
+    def _tell_all(self) -> None:
+        """Each worker learns the figures of all, for whoever asks it."""
+        workers = {str(slot.number): slot.worker.figures for slot in self._slots}
+        line = orjson.dumps({"workers": workers, "restarts": self._restarts}) + b"\n"
+        for worker in self._alive:
+            worker.tell(line)
 
     async def _unless_stopped(self, awaited: Coroutine[Any, Any, T]) -> T | None:
         """The result of `awaited`, or None when `stop` was called first."""
