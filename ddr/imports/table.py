@@ -52,6 +52,7 @@ _COLUMNS = {
     "manufacturer": ("manufacturer", "hersteller"),
     "person": ("patient", "patient_id", "person", "subject", "user_id", "userid"),
     "shown": ("shown", "gezeigt"),
+    "exact": ("zeit (utc)",),
     "device_type": ("device_type", "geräteart"),
     "lower_limit": ("lower_limit", "untergrenze"),
     "upper_limit": ("upper_limit", "obergrenze"),
@@ -96,9 +97,9 @@ def read(content: Content, zone: tzinfo) -> ImportFile:
     of_one_person(table.cell(row, "person") for table in found for row in table.rows)
     rows, cut, left = [], [], 0
     for table in found:
-        texts = table.cells((*COLUMNS, *_TOLD, "shown"))
-        for row, (*told, shown) in zip(table.rows, texts, strict=True):
-            cells = Cells(row.line, *told)
+        texts = table.cells((*COLUMNS, *_TOLD, "shown", "exact"))
+        for row, (time, *told, shown, exact) in zip(table.rows, texts, strict=True):
+            cells = Cells(row.line, exact if exact.endswith("Z") else time, *told)
             if (amount := table.amount(row, "value")) != cells.value:
                 cut.append((row.line, f"no value: {amount}"))
             elif _left_out(cells, shown):

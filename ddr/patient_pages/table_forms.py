@@ -31,6 +31,7 @@ _COLUMNS = {
 }
 HEADING, GERMAN = tuple(_COLUMNS), tuple(_COLUMNS.values())
 TIME = HEADING.index("time")
+EXACT = "Zeit (UTC)"  # of the table for spreadsheets: programs that show a time to the minute also save it so
 NUMBERS = tuple(HEADING.index(name) for name in ("value", "lower_limit", "upper_limit"))
 NAMES = tuple(HEADING.index(name) for name in ("device", "manufacturer"))
 TEXTS = (*NAMES, *(HEADING.index(name) for name in ("code", "serial", "device_type")))
@@ -77,10 +78,10 @@ class Excel(Exact):
     file: str = "messwerte-excel.csv"
     mark: str = "\ufeff"
     separator: str = ";"
-    heading: Sequence[str] = GERMAN
+    heading: Sequence[str] = (*GERMAN, EXACT)
 
     def row(self, cells: Sequence[str]) -> Sequence[str]:
-        """Time, numbers, and names that an import gave, in German; and texts as what stays one."""
+        """Time, numbers, and names that an import gave, in German; texts as what stays one; then the exact time."""
         changed = list(cells)
         changed[TIME] = _german(cells[TIME])
         for at in NUMBERS:
@@ -90,7 +91,7 @@ class Excel(Exact):
         for at in TEXTS:
             changed[at] = _as_text(changed[at])
         changed[SHOWN] = ANSWERS[cells[SHOWN]]
-        return changed
+        return [*changed, _as_text(cells[TIME])]
 
 
 def _as_text(cell: str) -> str:

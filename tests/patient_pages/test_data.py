@@ -731,6 +731,20 @@ async def test_the_table_for_excel(core: Core) -> None:
     assert [str(value.value) for value in read(answer.content, ZoneInfo("Europe/Berlin")).values] == ["5.6", "7.8"]
 
 
+async def test_the_table_for_excel_has_the_times_of_the_other_one(core: Core) -> None:
+    """Also as a spreadsheet saves it: what an import knows from one table is there when it comes from the other."""
+    patient, browser = await logged_in(core)
+    body, epoch_no = await sensor(core, patient)
+    await body.chunk(epoch_no, 0, MIDNIGHT + 250, [100, 120])
+    await meter(body, MIDNIGHT + HOUR + 5_125, 112)
+    exact, excel = [(await browser.get(f"/me/{name}")).content for name in ("data.csv", "data-excel.csv")]
+    saved = re.sub(r"(22\.11\.2026 \d\d:\d\d):\d\d;", r"\1;", excel.decode())
+    times = [value.time_ms for value in read(exact, ZoneInfo("Europe/Berlin")).values]
+    assert len(times) == 3 and saved.encode() != excel
+    for content in (excel, saved.encode(), saved.replace('="2026', "2026").replace('Z";', "Z;").encode()):
+        assert [value.time_ms for value in read(content, ZoneInfo("Europe/Berlin")).values] == times
+
+
 async def test_the_table_for_excel_says_in_german_what_is_shown(core: Core) -> None:
     """A recorder that reads the table leaves out what was entered in error, in either language."""
     patient, browser = await logged_in(core)
