@@ -185,7 +185,7 @@ def _answer(response: httpx.Response) -> Answer:
     """What a recorder says. Raises CommandError for what something else does: a proxy, a page of another port."""
     try:
         body = response.json() if response.content else None
-    except ValueError:
+    except (ValueError, RecursionError):
         body = None
     if not (response.is_error or response.status_code == httpx.codes.NO_CONTENT or isinstance(body, dict)):
         raise CommandError(f"import: {NO_RECORDER}")

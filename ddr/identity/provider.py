@@ -149,7 +149,7 @@ class Provider:
             async with asyncio.timeout(LONGEST_SECONDS):
                 response = await self.http.send(request)
             content = response.json()
-        except (httpx.HTTPError, ssl.SSLError, TimeoutError, ValueError) as error:
+        except (httpx.HTTPError, ssl.SSLError, TimeoutError, ValueError, RecursionError) as error:
             raise ProviderUnavailable(f"no answer: {in_words(error)}") from None
         if response.status_code not in (200, *statuses) or not isinstance(content, dict):
             raise ProviderUnavailable(f"status {response.status_code}")

@@ -33,7 +33,7 @@ def represented(claim: Any) -> Iterator[Represented | str]:
     if isinstance(claim, str):
         try:
             claim = json.loads(claim)
-        except ValueError:
+        except (ValueError, RecursionError):
             claim = {}
     if claim is None:
         return

@@ -129,6 +129,8 @@ async def verified(provider: Provider, token: str, audience: str, now_ms: int) -
         json.dumps(claims, ensure_ascii=False).encode()
     except UnicodeEncodeError:  # half a character: such a text can be neither stored nor hashed
         raise LoginRefused("text") from None
+    except RecursionError:
+        raise LoginRefused("form") from None
     _check(claims, provider.issuer, audience, now_ms)
     return claims
 
@@ -139,6 +141,8 @@ def _signed(token: str, described: Description) -> Mapping[str, Any]:
         return jwt.decode(token, described.keys, registry=_REGISTRY).claims
     except (JoseError, ValueError, TypeError):
         raise LoginRefused("signature") from None
+    except RecursionError:
+        raise LoginRefused("form") from None
 
 
 def _kid(token: str) -> str | None:

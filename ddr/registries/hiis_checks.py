@@ -78,7 +78,7 @@ async def _document(http: httpx.AsyncClient, url: str, found: list[str]) -> Mapp
     try:
         response = await http.get(url, headers={"accept": "application/json, application/fhir+json"})
         content = response.json() if response.status_code == httpx.codes.OK else None
-    except (httpx.HTTPError, OSError, ValueError) as error:  # alerts of TLS 1.3 come as they are
+    except (httpx.HTTPError, OSError, ValueError, RecursionError) as error:  # alerts of TLS 1.3 come as they are
         found.append(f"{url}: cannot be read: {str(error) or type(error).__name__}")
         return None
     if not isinstance(content, Mapping):

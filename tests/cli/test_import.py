@@ -162,6 +162,7 @@ def test_a_busy_recorder_is_asked_again(header: str, seconds: float) -> None:
         httpx.Response(200, html="<p>Log in"),
         httpx.Response(200, text="{", headers={"content-type": "application/json"}),
         httpx.Response(200, json=[]),
+        httpx.Response(200, content=b"[" * 3000 + b"]" * 3000),
         httpx.Response(302, headers={"location": "https://elsewhere/"}),
     ],
 )

@@ -20,6 +20,7 @@ from joserfc.jwk import OKPKey
 
 from ddr.demo.certs import authority, server_certificate
 from ddr.identity.errors import LoginRefused, ProviderUnavailable
+from ddr.identity.logout import read_logout_token
 from ddr.identity.provider import AGAIN_MS, FRESH_MS, GOOD_MS, Description, Provider
 from ddr.identity.tokens import LEEWAY_MS, read_access_token, read_id_token
 from ddr.settings import Settings
@@ -149,6 +150,22 @@ async def test_signatures_of_others_refuse(provider: Provider, openid: OpenIdPro
     for token in forged:
         with pytest.raises(LoginRefused):
             await read_id_token(provider, token, "n", clock())
+
+
+async def test_claims_nested_without_end_refuse(provider: Provider, openid: OpenIdProvider, clock: Clock) -> None:
+    header, claims = (
+        urlsafe_b64encode(text).rstrip(b"=")
+        for text in (b'{"alg":"RS256","kid":"op-1","typ":"logout+jwt"}', b'{"x":' + b"[" * 3000 + b"]" * 3000 + b"}")
+    )
+    signature = urlsafe_b64encode(rs256(openid)(header + b"." + claims)).rstrip(b"=")
+    token = b".".join([header, claims, signature]).decode()
+    provider.access_token_type = "logout+jwt"
+    with pytest.raises(LoginRefused, match="form"):
+        await read_id_token(provider, token, "n", clock())
+    with pytest.raises(LoginRefused, match="form"):
+        await read_access_token(provider, token, clock())
+    with pytest.raises(LoginRefused, match="form"):
+        await read_logout_token(provider, token, clock())
 
 
 @pytest.mark.parametrize("changes", [{"sub": "a\ud800"}, {"sid": "\udfff"}])
@@ -303,6 +320,20 @@ async def test_an_address_that_is_none_is_no_answer(oidc_settings: Settings, clo
     transport = httpx.MockTransport(lambda _: httpx.Response(200, json=described))
     with pytest.raises(ProviderUnavailable, match="jwks_uri"):
         await Provider(oidc_settings, clock, transport).description()
+
+
+async def test_a_document_nested_without_end_is_no_answer(oidc_settings: Settings, clock: Clock) -> None:
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, content=b"[" * 3000 + b"]" * 3000))
+    with pytest.raises(ProviderUnavailable):
+        await Provider(oidc_settings, clock, transport).description()
+
+
+async def test_a_claim_of_whom_one_acts_for_nested_without_end_is_none(
+    provider: Provider, openid: OpenIdProvider, clock: Clock
+) -> None:
+    provider.represents_claim = "children"
+    token = id_token(openid, children="[" * 3000 + "]" * 3000)
+    assert (await read_id_token(provider, token, "n", clock())).represents == ("the claim is no array",)
 
 
 @pytest.mark.parametrize("auth_time", ["now", True, None, -1, float("inf"), float("nan")])

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
+import httpx
 import pytest
 
 from ddr.demo import certs
@@ -17,7 +18,7 @@ from ddr.miv.loader import load_catalog
 from ddr.miv.model import MivCatalog
 from ddr.registries.certificates import expires_ms
 from ddr.registries.hiis import HIIS_ID, differences, read_registration, registration, resources
-from ddr.registries.hiis_checks import certificate_problems
+from ddr.registries.hiis_checks import _document, certificate_problems
 from ddr.registries.hiis_vz import SOURCE, HiisVz
 from ddr.settings import Settings
 from ddr.store.registries import sources as store
@@ -164,3 +165,11 @@ def test_each_problem_of_a_certificate_is_told(folder: Path, authority: certs.Pa
     own = certs.client_certificate(folder, "self-signed")
     assert any("self-signed" in one for one in certificate_problems(own.cert, {"x"}, end_ms - 1))
     assert "cannot be read" in certificate_problems(folder / "none.pem", {"x"}, 0)[0]
+
+
+async def test_a_document_nested_without_end_cannot_be_read() -> None:
+    found: list[str] = []
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, content=b"[" * 3000 + b"]" * 3000))
+    async with httpx.AsyncClient(transport=transport) as http:
+        assert await _document(http, "https://recorder.example/status", found) is None
+    assert ["cannot be read" in problem for problem in found] == [True]
