@@ -182,13 +182,13 @@ class Gate:
         decision = _narrowed(decision, [miv.valueset for miv in candidate.mivs])
         if isinstance(decision, Refused):
             raise _refusal(decision, candidate.path)
-        due = set(counted) & set(decision.valuesets)
+        with_period = set(counted) & set(decision.valuesets)
         if counted:
-            decided = "claimed" if admission.claimed else "refused" if due else "free"
+            decided = "claimed" if admission.claimed else "refused" if with_period else "free"
             self._core.metrics.grace.labels(decided).inc()
-        if due and not admission.claimed:
+        if with_period and not admission.claimed:
             refused("grace-period")
-            raise throttled(self._wait_seconds(admission, due, facts.now_ms), self._longest(due))
+            raise throttled(self._wait_seconds(admission, with_period, facts.now_ms), self._longest(with_period))
         scopes = granted(claims.scope).within(decision.valuesets)
         openings = await self._openings(decision, scopes, admission)
         view = self._view(decision, openings, facts.now_ms)
