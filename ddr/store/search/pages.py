@@ -81,7 +81,8 @@ async def first_page(
         text, parameters = _first_text(view, names, search, count)
         asked = await _asked(pool, text, parameters, together=brief(search, count))
     found = _found(asked)
-    if not count or (first := found.matches[0] if found.matches else None) is None or first["rest_kinds"] is None:
+    first = found.matches[0] if found.matches else None
+    if first is None or first["rest_kinds"] is None:
         return found
     columns = first["rest_kinds"], first["rest_nos"], first["rest_ks"]
     if len(columns[0]) > FEW:
@@ -92,7 +93,8 @@ async def first_page(
 def first_asked(view: View, names: Names, search: Search, count: int) -> Said | None:
     """The statement of a first page that finds little, to be asked with something else; None for all others."""
     polls = any(item.name == "_lastUpdated" for item in search.filters)
-    if search.has or search.revincludes or not (0 < count <= FEW_MATCHES or (polls and count)):
+    finds_little = count > 0 and (polls or count <= FEW_MATCHES)
+    if search.has or search.revincludes or not finds_little:
         return None
     text, parameters = _first_text(view, names, search, count)
     return Said(text, parameters.values) if len(text) <= LONGEST_CACHED else None
@@ -151,10 +153,12 @@ def brief(search: Search, count: int) -> bool:
     polled = [item for item in search.filters if item.name == "_lastUpdated"]
     if search.resource_type != "Observation" or len(polled) < len(search.filters) or search.has or search.revincludes:
         return False
-    if not polled:
-        return 0 < count <= FEW_MATCHES and search.sort in _POLLS_SORT
+    if search.sort not in _POLLS_SORT:
+        return False
+    if not polled:  # nor any other filter
+        return 0 < count <= FEW_MATCHES
     prefixes = [value.prefix for item in polled for value in item.values if isinstance(value, DateValue)]
-    return count > 0 and search.sort in _POLLS_SORT and prefixes in _POLLS_PREFIXES
+    return count > 0 and prefixes in _POLLS_PREFIXES
 
 
 def _first(

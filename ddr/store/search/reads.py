@@ -18,10 +18,10 @@ from ddr.store.search.sources import NOW, PARAMETERS, View, chunk_of_key, source
 
 Row = Mapping[str, Any]
 
-_TABLES = {Kind.CHUNK: "observations", Kind.MEASUREMENT: "observations", Kind.METRIC: "metrics", Kind.DEVICE: "devices"}
+_OBSERVATIONS = (Kind.CHUNK, Kind.MEASUREMENT)
+_TABLES = {Kind.MEASUREMENT: "observations", Kind.METRIC: "metrics", Kind.DEVICE: "devices"}  # where a statement looks
 _TYPES = (*PARAMETERS, "bigint", "bigint")
 _TYPES_OF_CHUNK = (*PARAMETERS[:-1], "bigint", "bigint")
-_STATE = {"observations": "o.within, o.deleted"}
 
 _FORMER = {
     Kind.MEASUREMENT: """SELECT version, epoch_no, derived_from, content, status, updated_ms
@@ -59,9 +59,10 @@ async def read(
     """
     if asked:
         return asked[0]
-    if _TABLES[kind] == "observations" and kind not in view.observed:
+    statement = read_asked(view, kind, no, k)
+    if statement is None:
         return None
-    text, given = _statement(kind, view.observed), _parameters(view, kind, no, k)
+    text, given = statement.text, statement.arguments
     if is_spread(pool):
         rows = await fetch_of_patient(pool, text, *given)
     else:
@@ -70,8 +71,8 @@ async def read(
 
 
 def read_asked(view: View, kind: Kind, no: int, k: int) -> Said | None:
-    """The statement of a read, to be asked with something else; None when nothing is to be asked."""
-    if _TABLES[kind] == "observations" and kind not in view.observed:
+    """The statement of a read, to be asked with something else; None for an Observation of a kind that no MIV has."""
+    if kind in _OBSERVATIONS and kind not in view.observed:
         return None
     return Said(_statement(kind, view.observed), _parameters(view, kind, no, k))
 
@@ -87,13 +88,14 @@ def _statement(kind: Kind, observed: frozenset[Kind]) -> str:
     """What reads a resource of this kind in a view with these kinds of Observations."""
     if kind is Kind.CHUNK:
         return f"WITH {chunk_of_key()}{_CHUNK}"
-    table = _TABLES[kind]
-    if table == "observations":
+    single = kind is Kind.MEASUREMENT
+    if single:
         observed = frozenset({kind})
-    return f"""WITH {sources_of(observed, numbered=table == "observations")},
+    state = "o.within, o.deleted" if single else "true AS within, false AS deleted"  # only visible ones are there
+    return f"""WITH {sources_of(observed, numbered=single)},
 hit AS (
-  SELECT 1 AS ord, true AS matched, o.kind, o.no, o.k, {_STATE.get(table, "true AS within, false AS deleted")}
-    FROM {table} o WHERE o.kind = {kind:d} AND o.no = $10 AND o.k = $11
+  SELECT 1 AS ord, true AS matched, o.kind, o.no, o.k, {state}
+    FROM {_TABLES[kind]} o WHERE o.kind = {kind:d} AND o.no = $10 AND o.k = $11
 ),{lookups(observed)}
 SELECT hit.within, hit.deleted, {COLUMNS} FROM hit CROSS JOIN ({ROWS})"""
 
