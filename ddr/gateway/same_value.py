@@ -55,11 +55,11 @@ def deduplicated(new: Sequence[Row], revised: Sequence[Row], around: Iterable[Ro
     """
     stored = {row["measurement_no"]: row for row in (*around, *revised)}
     apps = _by_content(row for row in (*stored.values(), *new) if not _is_imported(row) and _is_valid(row))
-    imported = {value_in(row["measurement_key"]): row for row in stored.values() if _is_imported(row)}
+    imported = {told: row for row in stored.values() if _is_imported(row) for told in _told(row)}
     same_as: dict[str, Row] = {}
     for row in new:
         if _is_imported(row):
-            same = _of_app(row, apps) or imported.get(value_in(row["measurement_key"]))
+            same = _of_app(row, apps) or next((imported[told] for told in _told(row) if told in imported), None)
             if same is not None:
                 same_as[row["measurement_key"]] = same
     written = {row["measurement_key"] for row in (*new, *revised)}
@@ -94,6 +94,14 @@ def _of_app(row: Row, apps: Mapping[tuple[Any, ...], Sequence[Row]]) -> Row | No
         return None
     near = (app for app in apps.get(_content(row), ()) if abs(row["effective_ms"] - app["effective_ms"]) < MINUTE_MS)
     return next((app for app in near if _components(row) <= _components(app)), None)
+
+
+def _told(row: Row) -> tuple[Any, ...]:
+    """What two rows of imports have in common when they are one value: what their keys say, or device, instant and all
+    that was measured. Keys differ for one that a file says in other words, or an earlier version named otherwise."""
+    number = None if row["value"] is None else Decimal(row["value"])
+    measured = row["code"], row["unit"], row["comparator"], number, _components(row)
+    return value_in(row["measurement_key"]), (row["device_no"], row["effective_ms"], *measured)
 
 
 def _content(row: Row) -> tuple[Any, ...]:

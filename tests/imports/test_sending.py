@@ -495,6 +495,25 @@ async def test_a_number_that_another_file_writes_with_zeros_at_its_end_is_there(
     assert (await give(gateway, shorter, "b")).counts == {"there": 2}
 
 
+async def test_a_device_that_another_file_calls_otherwise_has_no_value_twice(gateway: httpx.AsyncClient) -> None:
+    """By its serial number it is the same; another number, instant or kind of value is another value."""
+    told = [
+        ("07:00:00Z,14743-9,5.5,mmol/L", "Contour"),
+        ("07:01:00Z,8480-6,121,mm[Hg]", "Cuff"),
+        ("07:01:00Z,8462-4,79,mm[Hg]", "Cuff"),
+    ]
+    table = "time,code,value,unit,device,serial\n" + "".join(
+        f"2026-11-19T{row},{name},{name[1]}1\n" for row, name in told
+    )
+    assert (await give(gateway, table)).counts == {"taken": 2}
+    renamed = table.replace("Contour,", "Contour Next,").replace("Cuff,", "Cuff X7,")
+    assert (await give(gateway, renamed, "b")).counts == {"there": 2}
+    for at, (old, new) in enumerate(
+        (("5.5", "5.6"), ("07:00:00", "07:00:01"), ("14743-9", "15074-8"), (",79,", ",80,"))
+    ):
+        assert (await give(gateway, renamed.replace(old, new), f"c{at}")).counts == {"taken": 1, "there": 1}
+
+
 async def test_numbers_and_times_go_in_as_the_file_has_them(gateway: httpx.AsyncClient) -> None:
     table = "time,code,value,unit\n2026-11-19T07:00:00Z,14743-9,5.50,mmol/L\n2026-11-19T07:00:00.250Z,20150-9,2.00,L\n"
     asked = []
