@@ -6,6 +6,7 @@ sends the browser back to the DiGA (CON-003).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
@@ -39,6 +40,7 @@ from ddr.store.patients.views import devices
 SHORTER_DAYS = (90, 30)
 NOTHING_CHOSEN = "consent.nothing_chosen_error"
 TEXT_CHANGED = "consent.changed_error"
+WHOLE = re.compile(r"[0-9]{1,15}")
 
 
 @dataclass(frozen=True)
@@ -191,6 +193,7 @@ async def _page(
     core, lang = core_of(request), language(request.scope)
     choices = await _choices(core, session, asked, lang)
     again = any(choice.granted_until_ms for choice in choices)
+    now_ms, ends = core.clock(), [day(lang, end) for choice in choices if (end := choice.granted_until_ms)]
     return page(
         request,
         visitor,
@@ -204,7 +207,8 @@ async def _page(
         text_digest=shown(asked.diga, asked.mivs, lang, again=again, role=session.role).digest.hex(),
         choices=choices,
         again=again,
-        periods=_periods(core, chosen_days, [day(lang, end) for c in choices if (end := c.granted_until_ms)], lang),
+        shown_ms=now_ms,
+        periods=_periods(core, now_ms, chosen_days, ends, lang),
         error=error and text(lang, error),
     )
 
@@ -245,8 +249,8 @@ async def _agreed(core: Core, patient_id: UUID, diga: Diga) -> dict[str, int]:
     }
 
 
-def _periods(core: Core, chosen: str = "", ends: Sequence[str] = (), lang: str = "de") -> list[Period]:
-    """How long a consent given now may last, the preset one first (CON-006, CON-007).
+def _periods(core: Core, from_ms: int, chosen: str = "", ends: Sequence[str] = (), lang: str = "de") -> list[Period]:
+    """How long a consent given at `from_ms` may last, the preset one first (CON-006, CON-007).
 
     `ends` are the days of the consents that it would replace: choosing is also choosing against them.
     """
@@ -254,7 +258,7 @@ def _periods(core: Core, chosen: str = "", ends: Sequence[str] = (), lang: str =
     offered = [*(days for days in SHORTER_DAYS if days < longest), longest]
     found = []
     for days in offered:
-        until_ms = core.clock() + days * DAY_MS
+        until_ms = from_ms + days * DAY_MS
         others = [end for end in dict.fromkeys(ends) if end != day(lang, until_ms)]
         instead = text(lang, "consent.or").join(others)
         found.append(Period(days, until_ms, str(days) == chosen, days == longest, instead))
@@ -262,18 +266,24 @@ def _periods(core: Core, chosen: str = "", ends: Sequence[str] = (), lang: str =
 
 
 def _until(core: Core, form: Form, ends: Sequence[int]) -> int:
-    """The end that the patient chose. Raises Refused.
+    """The end that the patient chose, as the page said it that was read: it may be after midnight. Raises Refused.
 
     Nobody who was not asked agrees to more than the shortest period, nor to less than what `ends` says was agreed to.
     """
-    chosen = form.one("days")
+    chosen, from_ms = form.one("days"), _read_ms(core, form)
     if not chosen:
-        periods = sorted(_periods(core), key=lambda period: period.days)
+        periods = sorted(_periods(core, from_ms), key=lambda period: period.days)
         return next((p.until_ms for p in periods if p.until_ms >= max(ends, default=0)), periods[-1].until_ms)
-    found = next((period for period in _periods(core, chosen) if period.chosen), None)
+    found = next((period for period in _periods(core, from_ms, chosen) if period.chosen), None)
     if found is None:
         raise Refused(400, "bad_request")
     return found.until_ms
+
+
+def _read_ms(core: Core, form: Form) -> int:
+    """When the page was shown that the form comes from, which is not before its request; else now."""
+    at, now_ms = form.one("shown"), core.clock()
+    return int(at) if WHOLE.fullmatch(at) and 0 <= now_ms - int(at) <= core.settings.par_seconds * 1000 else now_ms
 
 
 def _login(request_uri: str) -> Response:

@@ -5,12 +5,21 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
+import httpx
 import pytest
 
 from ddr.http.core import Core
+from ddr.patient_pages.dates import day
+from tests.patient_pages.browser import inputs
 from tests.patient_pages.test_consent import CGM, PRESSURE, consents, logged_in, scope
 from tests.support.clock import Clock
 from tests.support.patients import list_diga, push_request
+
+
+def hidden(page: httpx.Response) -> dict[str, str]:
+    """The fields of the page's form that a browser sends along, but its token and the request."""
+    fields = {str(one["name"]): str(one["value"]) for one in inputs(page.text) if one.get("type") == "hidden"}
+    return {name: value for name, value in fields.items() if name not in ("form_token", "request_uri")}
 
 
 def periods(html: str) -> list[tuple[str, bool]]:
@@ -135,6 +144,29 @@ async def test_the_patient_chooses_how_long(core: Core, days: str | None, until:
     await browser.post("/consent", page, **form, **({"days": days} if days else {}))
     (given,) = (await consents(core, patient)).values()
     assert given["until_ms"] == core.clock() + until * 86_400_000
+
+
+@pytest.mark.parametrize("days", ["365", None])
+async def test_the_end_that_was_read_holds_also_after_midnight(core: Core, clock: Clock, days: str | None) -> None:
+    clock.advance(13 * 3600 - 60)  # a minute before midnight in Berlin
+    patient, browser = await logged_in(core)
+    page = await browser.consent_page(request_uri := await push_request(core, list_diga(core)))
+    form = {**hidden(page), "request_uri": request_uri, "decision": "approve", "scope": scope(core, CGM)}
+    clock.advance(120)
+    await browser.post("/consent", page, **form, **({"days": days} if days else {}))
+    (given,) = (await consents(core, patient)).values()
+    assert f"(bis {day('de', given['until_ms'])})" in page.text
+
+
+@pytest.mark.parametrize("seconds", [-86_400, -601, 1, 10**14, None])
+async def test_a_page_that_was_not_shown_just_now_ends_nothing_otherwise(core: Core, seconds: int | None) -> None:
+    patient, browser = await logged_in(core)
+    page = await browser.consent_page(request_uri := await push_request(core, list_diga(core)))
+    shown = "²" if seconds is None else str(core.clock() + seconds * 1000)
+    form = {"request_uri": request_uri, "decision": "approve", "scope": scope(core, CGM), "shown": shown}
+    await browser.post("/consent", page, **form, days="90")
+    (given,) = (await consents(core, patient)).values()
+    assert given["until_ms"] == core.clock() + 90 * 86_400_000
 
 
 async def test_90_days_are_preset_and_a_choice_survives_a_mistake(core: Core) -> None:
