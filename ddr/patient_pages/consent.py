@@ -34,7 +34,7 @@ from ddr.store.authorization.consents import Shown
 from ddr.store.authorization.par import PushedRequest
 from ddr.store.database.digest import sha256
 from ddr.store.patients.sessions import Session
-from ddr.store.patients.views import devices
+from ddr.store.patients.views import Row, devices
 
 # A DiGA is prescribed for 90 days at a time: longer is not needed, shorter would end in the middle of a therapy.
 SHORTER_DAYS = (90, 30)
@@ -226,16 +226,20 @@ async def _choices(core: Core, session: Session, asked: Asked, lang: str) -> lis
                 dict.fromkeys(called(lang, row["device_name"]) for row in own if miv.valueset in measured_by(core, row))
             ),
             period_text=period_text(miv),
-            since_ms=_oldest_ms(core, miv, now_ms),
+            since_ms=_oldest_ms(core, miv, own, now_ms),
             granted_until_ms=until.get(miv.valueset),
         )
         for miv in asked.mivs
     ]
 
 
-def _oldest_ms(core: Core, miv: Miv, now_ms: int) -> int:
-    """Where the oldest values begin that are shown: the chunk in which the history begins is shown whole."""
-    whole_ms = core.settings.chunk_span_seconds * 1000 if miv.continuous else 0
+def _oldest_ms(core: Core, miv: Miv, own: Sequence[Row], now_ms: int) -> int:
+    """Where the oldest values begin that are shown: the chunk in which the history begins is shown whole.
+
+    Sensors keep the span of chunks with which they were registered.
+    """
+    spans = [core.settings.chunk_span_seconds * 1000, *(row["span_ms"] or 0 for row in own)]
+    whole_ms = max(spans) if miv.continuous else 0
     return core.catalog.floor_ms(miv.valueset, now_ms) - whole_ms
 
 

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
+from ddr.durations import DAY_MS
 from ddr.http.core import Core
+from ddr.patient_pages.dates import day
 from ddr.scopes.parse import granted
 from tests.diga_api.world import Body
 from tests.patient_pages.browser import Browser, answer, choices, inputs
@@ -323,6 +325,16 @@ async def test_a_device_without_sensors_is_named_for_what_it_measures(core: Core
     page = (await browser.consent_page(await push_request(core, list_diga(core), PRESSURE))).text
     assert "Altes Gerät" in page
     assert "Blutdruck" in (await browser.get("/me/devices")).text
+
+
+async def test_the_page_says_how_far_back_a_chunk_of_an_earlier_setting_reaches(core: Core) -> None:
+    """A chunk in which the history begins is shown whole."""
+    patient, browser = await logged_in(core)
+    body = Body(core, patient.patient_id)
+    await body.sensor(await body.device(), CGM, span_ms=7 * DAY_MS)
+    page = await browser.consent_page(await push_request(core, list_diga(core), CGM))
+    floor_ms = core.catalog.floor_ms(body.miv(CGM).valueset, core.clock())
+    assert f"seit dem {day('de', floor_ms - 7 * DAY_MS)}" in page.text
 
 
 async def test_consent_by_another_site_is_refused(core: Core) -> None:

@@ -54,16 +54,17 @@ async def last_read(pool: asyncpg.Pool, patient_id: UUID, pairing_no: int) -> in
 
 async def devices(pool: asyncpg.Pool, patient_id: UUID) -> list[Row]:
     """The patient's devices, newest first, each with `measures`: the ValueSet canonicals of what it has a sensor for or
-    has measured."""
+    has measured; and with `span_ms`, the longest chunk of its series, None without a series."""
     rows: list[Row] = await pool.fetch(
         """
         SELECT device_key, device_name, manufacturer, model_number, serial_number, type_code, expiration_date,
-            expiration_ms, started_ms, ended_ms, heard_ms, coalesce(m.measures, '{}') AS measures
+            expiration_ms, started_ms, ended_ms, heard_ms, coalesce(m.measures, '{}') AS measures, m.span_ms
         FROM device d LEFT JOIN (
-            SELECT device_no, array_agg(DISTINCT miv_url ORDER BY miv_url) AS measures FROM (
-                SELECT device_no, miv_url FROM sensor WHERE patient_id = $1
+            SELECT device_no, array_agg(DISTINCT miv_url ORDER BY miv_url) AS measures, max(span_ms) AS span_ms FROM (
+                SELECT device_no, miv_url, span_ms FROM sensor WHERE patient_id = $1
                 UNION ALL
-                SELECT device_no, miv_url FROM measurement WHERE patient_id = $1 AND deleted_ms IS NULL) AS measured
+                SELECT device_no, miv_url, NULL FROM measurement WHERE patient_id = $1 AND deleted_ms IS NULL
+            ) AS measured
             GROUP BY device_no) AS m ON m.device_no = d.device_no
         WHERE d.patient_id = $1 ORDER BY ended_ms IS NOT NULL, started_ms DESC, d.device_no DESC
         """,
