@@ -19,7 +19,7 @@ from ddr.settings_sources import load_settings
 from ddr.store.audit.journal import JOURNAL
 from ddr.store.database.clock import DatabaseClock
 from ddr.store.database.embedded import database
-from ddr.store.database.faults import said
+from ddr.store.database.faults import reason_of
 from ddr.store.database.limits import BACKGROUND
 from ddr.store.database.migrate import migrate_database
 from ddr.store.database.pool import Pool, open_pool
@@ -68,9 +68,9 @@ def database_faults_in_one_line() -> Iterator[None]:
     except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, ConnectionError) as error:
         if isinstance(error, asyncpg.DataError | ValueError):  # its text quotes the value
             raise CommandError("an argument has bytes that are no UTF-8") from None
-        raise CommandError(f"database: {said(error)}") from None
+        raise CommandError(f"database: {reason_of(error)}") from None
     except TimeoutError as error:
-        raise CommandError(f"database: {said(error) if str(error) else 'no answer in time'}") from None
+        raise CommandError(f"database: {reason_of(error) if str(error) else 'no answer in time'}") from None
 
 
 def now_ms() -> int:

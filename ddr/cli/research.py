@@ -24,7 +24,7 @@ from ddr.research.approval import ApprovalError, approval
 from ddr.series.days import local_day
 from ddr.settings import Settings
 from ddr.settings_sources import load_settings
-from ddr.store.database.faults import FAULTS, said
+from ddr.store.database.faults import FAULTS, reason_of
 from ddr.store.database.pool import Pool
 from ddr.store.database.rights import Moment
 from ddr.store.patients import research as store
@@ -104,8 +104,8 @@ async def _give(args: argparse.Namespace, settings: Settings, pool: Pool, export
             given = await store.note(pool, export_id, terms.approval, args.by.strip(), export.weeks, moment)
         except FAULTS as error:
             raise CommandError(
-                f"database: {said(error)}; whether the export was written down is not known: the same command finishes"
-                " it, or begins anew"
+                f"database: {reason_of(error)}; whether the export was written down is not known: the same command"
+                " finishes it, or begins anew"
             ) from None
         if not given:
             take_back(args.out, export_id)

@@ -10,7 +10,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from ddr.store.database.faults import said
+from ddr.store.database.faults import reason_of
 from ddr.store.database.pool import Pool
 from tests.cli.held_up import ACCOUNT, ended, export, held_up, own, own_settings, told
 from tests.cli.recorder import ddr
@@ -59,7 +59,7 @@ async def test_a_migration_that_fails_quotes_no_row(own: Pool) -> None:
     with pytest.raises(asyncpg.UniqueViolationError) as found:
         await own.execute(insert)
     assert "Geheim" in str(found.value)
-    assert said(found.value) == 'duplicate key value violates unique constraint "named_pkey"'
+    assert reason_of(found.value) == 'duplicate key value violates unique constraint "named_pkey"'
 
 
 async def test_an_end_that_the_journal_does_not_take(own: Pool, own_settings: dict[str, Any], tmp_path: Path) -> None:
@@ -89,4 +89,4 @@ async def test_a_connection_that_is_lost_within_a_transaction_is_said_so(own: Po
         with pytest.raises(asyncpg.InterfaceError) as lost:
             async with conn.transaction():
                 conn.terminate()
-    assert said(lost.value) == "the connection was lost"
+    assert reason_of(lost.value) == "the connection was lost"

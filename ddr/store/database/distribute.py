@@ -9,7 +9,7 @@ from typing import NamedTuple
 import asyncpg
 
 from ddr.store.database.errors import StoreError
-from ddr.store.database.faults import said
+from ddr.store.database.faults import reason_of
 from ddr.store.database.locks import TRY_LOCK, Lock
 from ddr.store.database.placing import PATIENT, PLACES, Place, Where
 from ddr.store.database.spreading import STAMP, STAMP_FUNCTION, is_spread, look
@@ -156,7 +156,7 @@ async def distribute(
             try:
                 await _put(conn, step, shards)
             except asyncpg.PostgresError as error:
-                raise StoreError(f"table {step.table} cannot be spread: {said(error)}") from None
+                raise StoreError(f"table {step.table} cannot be spread: {reason_of(error)}") from None
             told(step)
         await conn.execute(STAMP_FUNCTION)
         for function in FUNCTIONS:

@@ -80,7 +80,7 @@ FAULTS: tuple[type[BaseException], ...] = tuple(kind for kind, _ in _BY_TYPE)
 """For `except`, where work without a request is tried again later."""
 
 
-def said(error: BaseException) -> str:
+def reason_of(error: BaseException) -> str:
     """What is wrong in one line for operators, without what the database adds in detail: that quotes values of rows."""
     if isinstance(error, asyncpg.PostgresError) and error.args:
         return " ".join(str(error.args[0]).split())

@@ -17,7 +17,7 @@ from ddr.settings import Settings
 from ddr.store.database.binaries import OLDEST
 from ddr.store.database.distribute import give_back
 from ddr.store.database.errors import DatabaseLost, StoreError
-from ddr.store.database.faults import FAULTS, said
+from ddr.store.database.faults import FAULTS, reason_of
 from ddr.store.database.lineage import FILE, Lineage
 from ddr.store.database.locks import LOCK, Lock
 from ddr.store.database.pool import CACHED_STATEMENTS, connect
@@ -84,7 +84,7 @@ async def migrate(pool: asyncpg.Pool, folder: Path = FOLDER) -> list[str]:
                     raise DatabaseLost("the database went away while its schema was brought up to date") from None
                 raise
     except (asyncpg.PostgresError, *FAULTS) as error:
-        raise StoreError(f"the schema of the database cannot be brought up to date: {said(error)}") from None
+        raise StoreError(f"the schema of the database cannot be brought up to date: {reason_of(error)}") from None
 
 
 async def first_migration_ms(pool: asyncpg.Pool) -> int:
@@ -219,4 +219,4 @@ async def _run(connection: asyncpg.Connection, migration: Migration) -> None:
     except asyncpg.DeadlockDetectedError:
         raise
     except asyncpg.PostgresError as error:
-        raise StoreError(f"migration {migration.name} failed: {said(error)}") from None
+        raise StoreError(f"migration {migration.name} failed: {reason_of(error)}") from None

@@ -19,7 +19,7 @@ import asyncpg
 
 from ddr.store.database.distribute import NoEngine, has_engine, plan
 from ddr.store.database.errors import StoreError
-from ddr.store.database.faults import FAULTS, said
+from ddr.store.database.faults import FAULTS, reason_of
 from ddr.store.database.placing import PLACES, Where
 
 LONGEST_SECONDS = 10.0  # that a write of a patient may wait; the lock's limit of work without a request is no shorter
@@ -99,7 +99,7 @@ async def moves(conn: asyncpg.Connection | asyncpg.Pool) -> list[Move]:
     try:
         rows = await conn.fetch(_MOVES)
     except asyncpg.PostgresError as error:
-        raise StoreError(f"Citus has no plan: {said(error)}") from None
+        raise StoreError(f"Citus has no plan: {reason_of(error)}") from None
     return [Move(tuple(row["tables"]), row["shard"], row["bytes"], row["source"], row["target"]) for row in rows]
 
 
@@ -114,7 +114,7 @@ async def rebalance(pool: asyncpg.Pool, told: Callable[[str], None] = lambda lin
     try:
         job = await _running(pool) or (await pool.fetchval(_START) if planned else 0)
     except asyncpg.PostgresError as error:
-        raise StoreError(f"Citus moves nothing: {said(error)}") from None
+        raise StoreError(f"Citus moves nothing: {reason_of(error)}") from None
     if not job:
         return Moved(0, 0, 0.0, 0)
     watch = _Watch(pool, patients)
@@ -189,10 +189,10 @@ async def _follow(pool: asyncpg.Pool, job: int, watch: _Watch, told: Callable[[s
             # The engine asks all servers how far they are, and tries again what one of them was part of.
             unanswered += 1
             if unanswered >= LOOKS:
-                reason = said(error)
+                reason = reason_of(error)
                 raise StoreError(f"the engine does not say how far it is, and goes on by itself: {reason}") from None
             if unanswered == 1:
-                told(f"a server does not answer: {said(error)}")
+                told(f"a server does not answer: {reason_of(error)}")
             await asyncio.sleep(LOOK_SECONDS)
             continue
         details = json.loads(row["details"])
