@@ -56,16 +56,16 @@ def _certificate(args: argparse.Namespace) -> bytes:
 
 
 async def _add(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> int:
-    said = store.Said(args.name, expires_ms(args.der), args.owner, args.purpose)
-    if said.until_ms <= now_ms():
+    facts = store.Facts(args.name, expires_ms(args.der), args.owner, args.purpose)
+    if facts.until_ms <= now_ms():
         raise CommandError(f"certificate {args.file}: has expired")
     try:
-        await store.add(pool, args.der, said, now_ms())
+        await store.add(pool, args.der, facts, now_ms())
     except store.AlreadyKnown:
         raise CommandError("this certificate was registered before") from None
     except Enough:
         raise CommandError(f"{MOST} certificates have this name already; revoke the former one first") from None
-    print(f"{args.name}: sha256 {fingerprint(args.der)}, expires {shown_instant(said.until_ms)}")
+    print(f"{args.name}: sha256 {fingerprint(args.der)}, expires {shown_instant(facts.until_ms)}")
     return 0
 
 

@@ -16,7 +16,7 @@ from ddr.fhir.instants import date_time
 from ddr.gateway.app import create_gateway
 from ddr.http.core import Core
 from ddr.store.gateways import certificates as gateway_certificates
-from ddr.store.gateways.certificates import Said
+from ddr.store.gateways.certificates import Facts
 from tests.bench.bare import bare_updates
 from tests.bench.figure import Figure, Goal, spread_of
 from tests.gateway.conftest import CGM
@@ -60,7 +60,7 @@ async def run(core: Core) -> list[Figure]:
     """Two figures: every hour the bridge sends what the sensors of its patients measured in that hour."""
     clock = Clock(core.clock() // 1000 * 1000)
     core, certificate = replace(core, clock=clock, steer=clock), secrets.token_bytes(32)
-    await gateway_certificates.add(core.pool, certificate, Said(certificate.hex(), clock() + 86_400_000), clock())
+    await gateway_certificates.add(core.pool, certificate, Facts(certificate.hex(), clock() + 86_400_000), clock())
     bridge, start = Bridge(core, certificate), clock()
     accounts = await _registered(core, bridge, start)
     begun = PATIENTS / await _seconds(bridge, _body(accounts, start, 1), 1)

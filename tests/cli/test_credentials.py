@@ -22,7 +22,7 @@ from ddr.store.credentials.register import SOON_MS, Credential, Kind
 from ddr.store.database.digest import sha256
 from ddr.store.database.pool import open_pool
 from ddr.store.gateways import certificates
-from ddr.store.gateways.certificates import Said, let_in
+from ddr.store.gateways.certificates import Facts, let_in
 from tests.support.clock import Clock
 from tests.support.database import migrated_database
 
@@ -151,7 +151,7 @@ async def test_certificates_have_an_owner_a_use_and_a_warning_until_another_foll
 ) -> None:
     old, new = (client_certificate(tmp_path, name).der for name in ("old", "new"))
     until_ms = clock() + 30 * DAY_MS
-    await certificates.add(own.pool, old, Said("cloud", until_ms, "Team Cloud", "Werte senden"), clock())
+    await certificates.add(own.pool, old, Facts("cloud", until_ms, "Team Cloud", "Werte senden"), clock())
     assert await let_in(own.pool, old, clock())
     found = (await of(own, Kind.BRIDGE))[fingerprint(old)]
     assert (found.owner, found.complete, found.used_ms) == ("Team Cloud", True, clock() // 3_600_000 * 3_600_000)
@@ -163,7 +163,7 @@ async def test_certificates_have_an_owner_a_use_and_a_warning_until_another_foll
     assert (await host_figures(own))[ending] == 1
     assert told.cause.startswith("The certificate of a cloud bridge ends at 2026-12-")
     assert told.cause_de.startswith("Das Zertifikat einer Cloud-Bridge endet: 2026-12-") and told.functions == []
-    await certificates.add(own.pool, new, Said("cloud", until_ms + 365 * DAY_MS), clock())
+    await certificates.add(own.pool, new, Facts("cloud", until_ms + 365 * DAY_MS), clock())
     assert not [one for one in (await shared(own)).troubles if one.key == "credential-bridge"]
     figures = await host_figures(own)
     assert (figures[ending], figures["ddr_credentials_incomplete"]) == (0, 1)
@@ -174,7 +174,7 @@ async def test_certificates_have_an_owner_a_use_and_a_warning_until_another_foll
 
 async def test_certificates_of_before_the_register_get_their_end(own: Core, clock: Clock, tmp_path: Path) -> None:
     der = client_certificate(tmp_path, "old").der
-    await certificates.add(own.pool, der, Said("cloud", 0), clock())
+    await certificates.add(own.pool, der, Facts("cloud", 0), clock())
     for former in ("UPDATE credential SET until_ms = NULL", "DELETE FROM credential"):
         await own.pool.execute(former)
         await follow(own, clock())
@@ -185,7 +185,7 @@ async def test_certificates_of_before_the_register_get_their_end(own: Core, cloc
 async def test_many_at_once_are_two(own: Core, clock: Clock) -> None:
     async def add() -> bool:
         try:
-            await certificates.add(own.pool, secrets.token_bytes(64), Said("cloud", clock() + DAY_MS), clock())
+            await certificates.add(own.pool, secrets.token_bytes(64), Facts("cloud", clock() + DAY_MS), clock())
         except register.Enough:
             return False
         return True
@@ -208,7 +208,7 @@ async def test_what_cannot_be_is_one_line(
     own: Core, run: Run, clock: Clock, tmp_path: Path, arguments: tuple[str, ...]
 ) -> None:
     der = client_certificate(tmp_path, "x").der
-    await certificates.add(own.pool, der, Said("cloud", expires_ms(der)), clock())
+    await certificates.add(own.pool, der, Facts("cloud", expires_ms(der)), clock())
     await follow(own, clock())
     marks = {"mark": fingerprint(der), "token": sha256("old-token").hex()}
     status, _, error = await run("assign", *(word.format(**marks) for word in arguments))

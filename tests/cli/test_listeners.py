@@ -23,7 +23,7 @@ from ddr.http.jobs import Jobs
 from ddr.operations.status.checks import days_left
 from ddr.registries.certificates import expires_ms
 from ddr.store.gateways import certificates as gateway_certificates
-from ddr.store.gateways.certificates import Anchors, Said
+from ddr.store.gateways.certificates import Anchors, Facts
 from ddr.tls.context import TlsError
 from ddr.tls.peer import from_proxy
 from tests.support.trust import FakeTrust
@@ -151,7 +151,7 @@ async def test_a_newly_registered_bridge_gets_in(secured: Core, tmp_path: Path) 
     with pytest.raises((OSError, EOFError)):
         await ask(ports["gateway"], context)
     await gateway_certificates.add(
-        core.pool, pair.der, Said("bridge of the listeners", expires_ms(pair.der)), core.clock()
+        core.pool, pair.der, Facts("bridge of the listeners", expires_ms(pair.der)), core.clock()
     )
     await core.bridges.refresh(core.pool)
     async with asyncio.timeout(60):
@@ -169,7 +169,7 @@ async def test_a_newly_registered_bridge_gets_in(secured: Core, tmp_path: Path) 
 async def test_a_bridge_is_known_by_the_certificate_of_its_connection(secured: Core, tmp_path: Path) -> None:
     core, pair = replace(secured, bridges=Anchors()), client_certificate(tmp_path, "bridge")
     await gateway_certificates.add(
-        core.pool, pair.der, Said("bridge of a connection", expires_ms(pair.der)), core.clock()
+        core.pool, pair.der, Facts("bridge of a connection", expires_ms(pair.der)), core.clock()
     )
     await core.bridges.refresh(core.pool)
     listeners, ports = await started(core, {"gateway": create_gateway(core)})

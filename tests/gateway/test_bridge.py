@@ -29,7 +29,7 @@ from ddr.series import tail
 from ddr.series.packing import HIGH, LOW, encode_values
 from ddr.store.gateways import certificates as gateway_certificates
 from ddr.store.gateways import tokens as gateway_tokens
-from ddr.store.gateways.certificates import Said
+from ddr.store.gateways.certificates import Facts
 from ddr.store.patients import administration, identities
 from ddr.store.series import bulk, sensors
 from ddr.store.series.sensors import Remembered
@@ -58,7 +58,7 @@ def bridge_client(core: Core, der: bytes | None, **headers: str) -> Client:
 async def der(core: Core, tmp_path: Path) -> bytes:
     """A registered certificate."""
     der = client_certificate(tmp_path, "bridge").der
-    await gateway_certificates.add(core.pool, der, Said(fingerprint(der), expires_ms(der)), core.clock())
+    await gateway_certificates.add(core.pool, der, Facts(fingerprint(der), expires_ms(der)), core.clock())
     return der
 
 
@@ -323,7 +323,7 @@ async def test_writers_of_one_patient_leave_connections_to_others(
     """Whoever they are: two bridges that have the patient in several slices of their requests, and an app."""
     monkeypatch.setattr(bridge_readings, "SLICE", 1)
     second = client_certificate(tmp_path / "second", "bridge").der
-    await gateway_certificates.add(core.pool, second, Said(fingerprint(second), expires_ms(second)), core.clock())
+    await gateway_certificates.add(core.pool, second, Facts(fingerprint(second), expires_ms(second)), core.clock())
     one, other = await patients(core, 2)
     for patient in (one, other):
         await patient.send(items(clock(), 100))
@@ -383,7 +383,7 @@ async def test_a_revoked_certificate_is_refused_at_once_and_for_ever(core: Core,
     assert (await bridge.post(PATH, json={"patients": []})).status_code == 403
     assert not await gateway_certificates.revoke(core.pool, fingerprint(der), core.clock())
     with pytest.raises(gateway_certificates.AlreadyKnown):
-        await gateway_certificates.add(core.pool, der, Said("another name", expires_ms(der)), core.clock())
+        await gateway_certificates.add(core.pool, der, Facts("another name", expires_ms(der)), core.clock())
 
 
 async def test_a_certificate_opens_nothing_once_it_has_expired(bridge: Client, der: bytes, clock: Clock) -> None:

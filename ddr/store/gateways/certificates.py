@@ -30,7 +30,7 @@ class Ambiguous(Exception):
 
 
 @dataclass(frozen=True)
-class Said:
+class Facts:
     """What operators say of a certificate; `until_ms` is its own end."""
 
     name: str
@@ -39,18 +39,18 @@ class Said:
     purpose: str = ""
 
 
-async def add(pool: asyncpg.Pool, der: bytes, said: Said, now_ms: int) -> None:
+async def add(pool: asyncpg.Pool, der: bytes, facts: Facts, now_ms: int) -> None:
     """Register a certificate, recorded. Raises AlreadyKnown, and Enough beside two of the name."""
     digest = hashlib.sha256(der).digest()
     try:
         async with pool.acquire() as conn, conn.transaction():
             await register.add(
-                conn, Kind.BRIDGE, digest.hex(), said.name, said.owner, said.purpose, said.until_ms, now_ms
+                conn, Kind.BRIDGE, digest.hex(), facts.name, facts.owner, facts.purpose, facts.until_ms, now_ms
             )
             await conn.execute(
                 "INSERT INTO gateway_certificate (certificate_sha256, certificate, name, created_ms)"
                 " VALUES ($1, $2, $3, $4)",
-                digest, der, said.name, now_ms,
+                digest, der, facts.name, now_ms,
             )  # fmt: skip
             await record(conn, Event.GATEWAY_CERTIFICATE_ADDED, now_ms, detail={"sha256": digest.hex()})
     except asyncpg.UniqueViolationError:
