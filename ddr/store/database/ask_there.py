@@ -32,17 +32,17 @@ _ASKED = re.compile(rf"\b(FROM|JOIN|INTO|UPDATE)(\s+)({_TABLES})\b")
 
 
 class Shape(NamedTuple):
-    """Of a statement: what it is called, its text with the tables marked, the types of its parameters, and its columns
-    with their types."""
+    """Of a statement: the name that it is prepared under, its text with the tables marked, the types of its parameters,
+    and its columns with their types."""
 
-    called: str
-    said: str
+    name: str
+    text: str
     types: tuple[str, ...]
     columns: tuple[tuple[str, str], ...]
 
     @property
     def listed(self) -> str:
-        """The columns, as a function that returns any says them."""
+        """The columns as SQL, for a function that may return any."""
         return ", ".join(f'"{name}" {kind}' for name, kind in self.columns)
 
 
@@ -67,8 +67,8 @@ async def fetch_of_patient(conn: Connection, text: str, *arguments: Any) -> list
     types = ", ".join(shape.types)
     whose, rows = arguments[0], []
     if len(text) > LONG:
-        rows = await fetch_there(conn, whose, there, whose, shape.called, "", types, given)
-    return rows or await fetch_there(conn, whose, there, whose, shape.called, shape.said, types, given)
+        rows = await fetch_there(conn, whose, there, whose, shape.name, "", types, given)
+    return rows or await fetch_there(conn, whose, there, whose, shape.name, shape.text, types, given)
 
 
 async def shape_of(conn: Connection, text: str) -> Shape:
@@ -84,7 +84,7 @@ async def shape_of(conn: Connection, text: str) -> Shape:
     await conn.execute("SELECT 1")  # who only prepares leaves a session active, with locks, and its time running on
     if len(_SHAPES) >= _MOST:
         _SHAPES.clear()
-    _SHAPES[text] = found = Shape(called(text), marked(text), types, columns)
+    _SHAPES[text] = found = Shape(name_of(text), marked(text), types, columns)
     return found
 
 
@@ -93,8 +93,8 @@ def marked(text: str) -> str:
     return _ASKED.sub(r"\1\2/*\3*/\3", text)
 
 
-def called(text: str) -> str:
-    """What a statement is called where it is prepared; the part's number follows."""
+def name_of(text: str) -> str:
+    """The name that a statement is prepared under; the part's number follows."""
     return f"ddr_{sha256(text.encode()).hexdigest()[:24]}_"
 
 

@@ -16,7 +16,7 @@ from uuid import UUID
 import asyncpg
 import orjson
 
-from ddr.store.database.ask_there import Shape, as_text, called, shape_of
+from ddr.store.database.ask_there import Shape, as_text, name_of, shape_of
 from ddr.store.database.functions_there import EACH
 from ddr.store.database.pool import Connection
 from ddr.store.database.several import once_array
@@ -56,8 +56,8 @@ async def each_there(conn: Connection, whose: UUID, statements: Sequence[Said]) 
 
 async def _each(conn: Connection, whose: UUID, statements: Sequence[Said]) -> list[list[Row]]:
     shapes = [await shape_of(conn, said.text) for said in statements]
-    names = [f"{shape.called}each_" for shape in shapes]
-    together = called("".join(names))
+    names = [f"{shape.name}each_" for shape in shapes]
+    together = name_of("".join(names))
     given = [
         once_array(as_text(*one) for one in zip(said.arguments, shape.types, strict=True))
         for said, shape in zip(statements, shapes, strict=True)
@@ -80,9 +80,9 @@ _THERE = f"SELECT * FROM {EACH}($1, $2, $3, $4, $5, $6, $7)"  # noqa: S608 - a n
 
 def _telling(shape: Shape, packed: bool) -> str:
     if packed or not shape.columns:
-        return shape.said
+        return shape.text
     columns = ", ".join(f'said."{name}"::text' for name, _ in shape.columns)
-    return f"WITH said AS ({shape.said}) SELECT ARRAY[{columns}] FROM said"  # noqa: S608 - texts of ours
+    return f"WITH said AS ({shape.text}) SELECT ARRAY[{columns}] FROM said"  # noqa: S608 - texts of ours
 
 
 def _row(shape: Shape, texts: Sequence[str | None]) -> Row:
