@@ -59,9 +59,9 @@ async def _of_pack(pool: asyncpg.Pool, pack: Pack, wanted: Mapping[str, Any], af
         gathered: list[Entry] = []
         seen = 0
         async with pool.acquire() as conn, conn.transaction(isolation="repeatable_read", readonly=True):
-            said = await packs.words(conn, pack.month)
+            words = await packs.words(conn, pack.month)
             async for rows in packs.rows_of(conn, pack, wanted["pairing_id"]):
-                there, fitting = await aside(True, _fitting, rows, said, wanted, after_no)
+                there, fitting = await aside(True, _fitting, rows, words, wanted, after_no)
                 seen += there
                 gathered += fitting
                 if len(gathered) >= IN_MEMORY:
@@ -74,13 +74,13 @@ async def _of_pack(pool: asyncpg.Pool, pack: Pack, wanted: Mapping[str, Any], af
 
 
 def _fitting(
-    rows: Iterable[PackedRow], said: Mapping[int, Word], wanted: Mapping[str, Any], after_no: int
+    rows: Iterable[PackedRow], words: Mapping[int, Word], wanted: Mapping[str, Any], after_no: int
 ) -> tuple[int, list[Entry]]:
     """How many entries these rows hold, and those that are wanted."""
     there, fitting = 0, list[Entry]()
     for row in rows:
         try:
-            held = row.entries(said)
+            held = row.entries(words)
         except ValueError as error:
             raise DamagedTrail(f"a packed row of {packs.date_of(row.day)} {error}") from None
         there += len(held)

@@ -132,9 +132,9 @@ class _UsualLine(NamedTuple):
 
 def pack(lines: Sequence[bytes], learning: Learning) -> bytes:
     """The body of lines (one at least), which `unpack` can read with the words that were learnt."""
-    told = [_usual(line, learning) for line in lines]
-    regular = [one for one in told if one is not None]
-    columns = [[ODD if one is None else one.text for one in told]]
+    read = [_usual(line, learning) for line in lines]
+    regular = [one for one in read if one is not None]
+    columns = [[ODD if one is None else one.text for one in read]]
     if regular:
         columns += [
             [one.pairing for one in regular],
@@ -143,7 +143,7 @@ def pack(lines: Sequence[bytes], learning: Learning) -> bytes:
             [one.volume for one in regular],
             [0 if one.drawn else 1 for one in regular],
         ]
-    odd = [line for line, one in zip(lines, told, strict=True) if one is None]
+    odd = [line for line, one in zip(lines, read, strict=True) if one is None]
     given = [one.given.encode() for one in regular if not one.drawn]
     raw = len(lines).to_bytes(4, "big") + b"".join(map(planes, columns)) + b"\n".join([*odd, *given])
     return _closed(raw, b"".join(one.drawn for one in regular))
