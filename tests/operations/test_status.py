@@ -14,11 +14,14 @@ import asyncpg
 import httpx
 import pytest
 
+from ddr.http.asgi import Receive, Reply, Scope, Send, send_reply
 from ddr.http.core import Core
 from ddr.http.jobs import Jobs
+from ddr.http.watch import FEW
 from ddr.operations.figures import worker_figures
 from ddr.operations.inspection import daily, inspect
 from ddr.operations.status import board
+from ddr.operations.status.answers import observed, of_gateway
 from ddr.operations.status.app import create_status
 from ddr.operations.status.page import local_time
 from ddr.store.database.pool import open_pool
@@ -121,6 +124,27 @@ async def test_background_work_that_fails_is_told_whichever_worker_it_is_in(
     feed = (await get(core)).json()
     assert feed["background"] == {"seal": {"failures": 1, "failing": None}}
     assert feed["events"] == []
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "share"),
+    [("devices", 200, None), ("devices", 201, None), ("devices", 401, 1), ("none", 404, 1), ("openapi.json", 200, 1)],
+)
+async def test_what_anybody_is_told_does_not_hide_that_nothing_is_taken_in(
+    core: Core, path: str, status: int, share: int | None
+) -> None:
+    """A stranger's requests without a token counted as good answers, beside uploads that failed."""
+
+    async def gateway(scope: Scope, receive: Receive, send: Send) -> None:
+        await send_reply(scope, send, Reply(int(scope["query_string"])))
+
+    transport = httpx.ASGITransport(observed(gateway, core, of_gateway))
+    async with httpx.AsyncClient(transport=transport, base_url="http://gateway/gateway/v1") as client:
+        for _ in range(FEW):
+            await client.put("devices?500")
+            await client.get(f"{path}?{status}")
+            await client.get(f"{path}?{status}")
+    assert core.watch.failing(core.clock()) == ({} if share is None else {"ingestion": share})
 
 
 async def test_a_lost_database_is_told(core: Core) -> None:

@@ -11,7 +11,7 @@ from ddr.http.core import Core
 from ddr.operations.maintenance import BACKEND
 from ddr.operations.status.functions import DATA, INGESTION, SUMMARY
 
-FAILED = 500
+REFUSED, FAILED = 400, 500
 _CAUSE = HEADER.lower().encode()
 _NO_FAILURES = {Outage.PLANNED_MAINTENANCE.encode(), Outage.TEMPORARY_DISRUPTION.encode()}
 _SUMMARY = "/fhir/Observation/$hddt-cgm-summary"
@@ -45,7 +45,10 @@ def observed(app: ASGIApp, core: Core, function_of: Callable[[str], str | None])
 
 
 def _note(core: Core, function: str, start: MutableMapping[str, Any]) -> None:
-    """Maintenance and limits tell nothing about whether the function works."""
+    """Maintenance and limits tell nothing about whether the function works, nor does any refusal: whoever is let in
+    nowhere (401), or asks for what is not there (404), would hide by it that nobody else is served."""
+    if REFUSED <= start["status"] < FAILED:
+        return
     failed = start["status"] >= FAILED
     cause = next((value for name, value in start["headers"] if name.lower() == _CAUSE), b"") if failed else b""
     if cause not in _NO_FAILURES:
@@ -60,5 +63,5 @@ def of_diga(path: str) -> str | None:
 
 
 def of_gateway(path: str) -> str | None:
-    """The function of a path of the gateway listener."""
-    return INGESTION
+    """The function of a path of the gateway listener; its description is there for anybody, and takes nothing in."""
+    return None if path.endswith("/openapi.json") else INGESTION
