@@ -232,7 +232,7 @@ def _write(file: Path | None, text: Callable[[], str]) -> None:
 
 def _browser(args: argparse.Namespace, wire: Wire) -> Browser:
     if args.recipe:
-        return RecipeBrowser(recipe_file(args.recipe), wire.browser)
+        return RecipeBrowser(recipe_file(args.recipe), wire)
     if args.recorder.endswith(".json"):
-        return RecipeBrowser(read_recipe(OURS), wire.browser)
+        return RecipeBrowser(read_recipe(OURS), wire)
     return Person(lambda text: print(text, file=sys.stderr), input)

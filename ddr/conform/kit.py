@@ -190,6 +190,7 @@ class Kit:
 
     def leave(self) -> None:
         """End every pairing of this run, unless it is to be kept: also when the run was broken off."""
+        self.wire.slow = 0.0  # an end is asked for, however long the run has waited before
         for view in [] if self.keep else self.begun:
             with suppress(Ended):
                 revoke(self, view.identity, view.refresh_token)

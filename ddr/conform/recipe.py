@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 import tomllib
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from ddr.conform.addresses import joined
 from ddr.conform.markup import Form, SelectorError, forms, matches
 from ddr.conform.target import Account, TargetError, text_of
 from ddr.conform.verdict import NotRun
-from ddr.conform.wire import in_time, received
+from ddr.conform.wire import Wire, received
 
 MAX_STEPS = 20
 OURS = """
@@ -77,19 +77,19 @@ def _page(one: Mapping[str, Any]) -> Page:
 
 
 class RecipeBrowser:
-    """Follows a recipe over HTTP, with new cookies for each decision. `client` makes the browser."""
+    """Follows a recipe over HTTP, with new cookies for each decision. `wire` makes the browser."""
 
     automatic = True
 
-    def __init__(self, pages: tuple[Page, ...], client: Callable[[], httpx.Client]) -> None:
-        self._pages, self._client = pages, client
+    def __init__(self, pages: tuple[Page, ...], wire: Wire) -> None:
+        self._pages, self._wire = pages, wire
 
     def decide(self, url: str, redirect_uri: str, account: Account, approve: Collection[str] | None) -> str:
         """See ddr.conform.browser.Browser."""
-        with self._client() as http:
+        with self._wire.browser() as http:
             method, body = "GET", None
             for _ in range(MAX_STEPS):
-                answer = _sent(http, method, url, body)
+                answer = self._sent(http, method, url, body)
                 method, body = "GET", None
                 if answer.has_redirect_location:
                     location = answer.headers["location"]
@@ -104,6 +104,23 @@ class RecipeBrowser:
                 body = _filled(form, page, account, approve)
         raise NotRun(f"logging in: more than {MAX_STEPS} steps")
 
+    def _sent(self, http: httpx.Client, method: str, url: str, body: list[tuple[str, str]] | None) -> httpx.Response:
+        fields: dict[str, list[str]] = {}
+        for name, value in body or ():
+            fields.setdefault(name, []).append(value)
+        given: dict[str, Any] = {"params": fields or None} if method == "GET" else {"data": fields}
+
+        def ask() -> tuple[httpx.Response, bytes]:
+            with http.stream(method, url, **given) as answer:
+                return answer, received(answer, time.monotonic())
+
+        try:
+            answer, content = self._wire.in_time(ask)
+        except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
+            raise NotRun(f"logging in: {type(error).__name__}: {error}") from None
+        headers = [(name, value) for name, value in answer.headers.multi_items() if name != "content-encoding"]
+        return httpx.Response(answer.status_code, headers=headers, content=content)
+
     def _found(self, html: str, url: str) -> tuple[Form, Page]:
         for page in self._pages:
             for form in forms(html):
@@ -117,24 +134,6 @@ def _address(page: str, link: str) -> str:
     if found := joined(page, link):
         return found
     raise NotRun(f"logging in: {httpx.URL(page).path} leads to {link!r:.200}, which is no address")
-
-
-def _sent(http: httpx.Client, method: str, url: str, body: list[tuple[str, str]] | None) -> httpx.Response:
-    fields: dict[str, list[str]] = {}
-    for name, value in body or ():
-        fields.setdefault(name, []).append(value)
-    given: dict[str, Any] = {"params": fields or None} if method == "GET" else {"data": fields}
-
-    def ask() -> tuple[httpx.Response, bytes]:
-        with http.stream(method, url, **given) as answer:
-            return answer, received(answer, time.monotonic())
-
-    try:
-        answer, content = in_time(ask)
-    except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
-        raise NotRun(f"logging in: {type(error).__name__}: {error}") from None
-    headers = [(name, value) for name, value in answer.headers.multi_items() if name != "content-encoding"]
-    return httpx.Response(answer.status_code, headers=headers, content=content)
 
 
 def _filled(form: Form, page: Page, account: Account, approve: Collection[str] | None) -> list[tuple[str, str]]:

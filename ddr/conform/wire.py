@@ -26,6 +26,7 @@ from ddr.conform.verdict import NotRun
 
 TIMEOUT = httpx.Timeout(30, connect=10)
 MOST_BYTES, MOST_SECONDS = 64 * 1024 * 1024, 300  # of an answer
+SLOW, MOST_SLOW = 30, 600  # seconds: what takes longer counts as slow, and how much of it a run waits for in all
 BROWSER = "browser"
 TRIES = 4
 _SEARCH = re.compile(r"/Observation(/_search|/\$[a-z-]+)?$")
@@ -52,23 +53,6 @@ def received(answer: httpx.Response, began: float) -> bytes:
     return bytes(found)
 
 
-def in_time(work: Callable[[], T]) -> T:
-    """What `work` gives, a request with its answer: headers may come in drops, or after interim answers without end.
-    Raises Endless, and what `work` raises. Nothing stops a thread: one that has no end is left to itself."""
-    done: Future[T] = Future()
-
-    def run() -> None:
-        try:
-            done.set_result(work())
-        except BaseException as error:
-            done.set_exception(error)
-
-    Thread(target=run, daemon=True).start()
-    if not wait([done], MOST_SECONDS).done:
-        raise Endless(f"the answer takes more than {MOST_SECONDS} s")
-    return done.result()
-
-
 class Wire:
     """Sends requests with a DiGA's certificate, or with none. `wrap` lets tests come between (transport, client id)."""
 
@@ -79,6 +63,7 @@ class Wire:
         self._clients: dict[tuple[str, Path | None], httpx.Client] = {}
         self._open: set[str] = set()
         self.patience: Patience | None = None
+        self.slow = 0.0  # seconds that requests took which had no answer, or a late one
 
     def prepare(self) -> None:
         """Load every certificate, so that a bad one does not look like a fault of the recorder. Raises TargetError."""
@@ -127,6 +112,30 @@ class Wire:
             self.patience.wait(pause, f"{exchange.told}, to be asked again")
         return exchange
 
+    def in_time(self, work: Callable[[], T]) -> T:
+        """What `work` gives, a request with its answer: headers may come in drops, or after interim answers without
+        end. Raises Endless, and what `work` raises. Nothing stops a thread: one that has no end is left to itself."""
+        if self.slow >= MOST_SLOW:
+            raise Endless(f"for answers that did not come, or late, the run has waited {self.slow:.0f} s already")
+        done: Future[T] = Future()
+
+        def run() -> None:
+            try:
+                done.set_result(work())
+            except BaseException as error:
+                done.set_exception(error)
+
+        began, late = time.monotonic(), True
+        Thread(target=run, daemon=True).start()
+        try:
+            if not wait([done], MOST_SECONDS).done:
+                raise Endless(f"the answer takes more than {MOST_SECONDS} s")
+            found, late = done.result(), False
+            return found
+        finally:
+            seconds = time.monotonic() - began
+            self.slow += seconds if late or seconds > SLOW else 0
+
     def _pause(self, exchange: Exchange) -> float:
         """Seconds to wait where requests are limited, as they may be (OPS-011); 0 for none.
 
@@ -154,7 +163,7 @@ class Wire:
                 return answer, received(answer, began)
 
         try:
-            answer, got = in_time(ask)
+            answer, got = self.in_time(ask)
         except (httpx.HTTPError, httpx.InvalidURL, OSError, UnicodeEncodeError) as error:
             seconds, text = time.monotonic() - began, f"no answer: {type(error).__name__}: {error}"
             return Exchange(number, method, url, name, sent, content, 0, seconds=seconds, error=text)

@@ -325,6 +325,35 @@ def test_an_answer_whose_headers_never_end_is_none(monkeypatch: pytest.MonkeyPat
         over.set()
 
 
+def test_a_run_waits_for_silence_only_so_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where documents are answered and nothing else is. Before: each request was waited for, hundreds of them."""
+    over, waited = Event(), list[str]()
+
+    def silent(request: httpx.Request) -> httpx.Response:
+        if request.url.path.endswith("/Device"):
+            waited.append(str(request.url))
+            over.wait()
+            raise httpx.ReadError("the end of the test")
+        return answers(bundle())(request)
+
+    found = kit(silent)
+    monkeypatch.setattr("ddr.conform.wire.MOST_SECONDS", 0.5)
+    monkeypatch.setattr("ddr.conform.wire.MOST_SLOW", 1.2)
+    try:
+        asks = check(lambda one: [one.wire.send("GET", f"{BASE}/Device") for _ in range(2)])
+        results = run(found, [asks] * 5)
+    finally:
+        over.set()
+    assert 0 < len(waited) < 4
+    assert [one.verdict for one in results if one.verdict is not Verdict.PASSED][:2] == [
+        Verdict.FAILED,
+        Verdict.NOT_RUN,
+    ]
+    assert "s already" in told(found, results)["stopped"]
+    found.leave()
+    assert found.wire.send("GET", BASE).status == 200, "pairings are ended all the same"
+
+
 @pytest.mark.parametrize("link", ["http://recorder.example/fhir/Device?2", "https://other.example/fhir/Device?2"])
 def test_a_link_that_would_give_the_token_away_is_not_followed(link: str) -> None:
     asked: list[str] = []

@@ -11,8 +11,9 @@ import pytest
 
 from ddr.conform.earlier import Earlier, read_earlier
 from ddr.conform.recipe import OURS, RecipeBrowser, read_recipe, recipe_file
-from ddr.conform.target import Account, TargetError
+from ddr.conform.target import Account, Target, TargetError
 from ddr.conform.verdict import NotRun
+from ddr.conform.wire import Wire
 
 LOGIN = '<form action="/login" method="post"><input name="username"><input type="password" name="password"></form>'
 DECIDE = """<form action="/decide" method="post"><input type="hidden" name="csrf" value="c">
@@ -34,7 +35,13 @@ def browser(pages: Mapping[str, httpx.Response], told: list[httpx.Request]) -> R
             raise httpx.ConnectError("away")
         return found
 
-    return RecipeBrowser(read_recipe(OURS), lambda: httpx.Client(transport=httpx.MockTransport(answer)))
+    return RecipeBrowser(
+        read_recipe(OURS),
+        Wire(
+            Target("https://recorder.example/fhir", "https://login.recorder.example"),
+            lambda _transport, _client: httpx.MockTransport(answer),
+        ),
+    )
 
 
 def page(html: str) -> httpx.Response:

@@ -36,7 +36,7 @@ class Examined:
     def kit(self, wrap: Wrap | None = None, earlier: Earlier | None = None, data: bool = False) -> Kit:
         """A kit with the recorder's clock; `wrap` comes between (ddr.conform.wire); with the plug-in for `data`."""
         wire = Wire(self.target, wrap)
-        browser = RecipeBrowser(read_recipe(OURS), wire.browser)
+        browser = RecipeBrowser(read_recipe(OURS), wire)
         return Kit(
             self.target,
             wire,
