@@ -176,7 +176,7 @@ def _examine(args: argparse.Namespace, target: Target, checks: Sequence[Check]) 
     kit.source = _source(args.data, target, wire)
     terminal, started = Terminal(console, len(checks)), int(time.time() * 1000)
     terminated = signal(SIGTERM, default_int_handler)  # a build server that loses its patience gets the report, too
-    results = run_checks(kit, checks, terminal.told)
+    results = run_checks(kit, checks, terminal.tell)
     with suppress(KeyboardInterrupt):
         kit.leave()
     signal(SIGTERM, terminated)

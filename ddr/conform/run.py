@@ -32,8 +32,8 @@ class Result:
     advice: bool = False
 
 
-def run(kit: Kit, checks: Iterable[Check], told: Callable[[Result], None] = lambda _: None) -> list[Result]:
-    """All results, in order; `told` hears each at once.
+def run(kit: Kit, checks: Iterable[Check], tell: Callable[[Result], None] = lambda _: None) -> list[Result]:
+    """All results, in order; `tell` is called with each at once.
 
     Ctrl-C ends the run, and so does a recorder that answers no more: kit.stopped then says why, the check that met it
     has failed, and what was not looked at is not run.
@@ -44,7 +44,7 @@ def run(kit: Kit, checks: Iterable[Check], told: Callable[[Result], None] = lamb
         while waiting and not kit.stopped:
             results.append(_run(kit, waiting[0]))
             waiting.pop(0)
-            told(results[-1])
+            tell(results[-1])
     except KeyboardInterrupt:
         kit.stopped = INTERRUPTED
     return results + [Result(one, Verdict.NOT_RUN, kit.stopped, (), 0, 0) for one in waiting]

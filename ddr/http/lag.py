@@ -23,15 +23,15 @@ class Lag:
         self.total = 0.0  # of the lags above LONG_SECONDS
         self.count = 0  # of these
 
-    async def watch(self, told: Callable[[float], None] = lambda seconds: None) -> Never:
-        """Look, until cancelled; `told` gets each lag."""
+    async def watch(self, tell: Callable[[float], None] = lambda seconds: None) -> Never:
+        """Look, until cancelled; `tell` is called with each lag in seconds."""
         loop = asyncio.get_running_loop()
         while True:
             wanted, worked = loop.time() + EVERY_SECONDS, time.thread_time()
             await asyncio.sleep(EVERY_SECONDS)
             seconds = loop.time() - wanted
             self.note(seconds, time.thread_time() - worked)
-            told(seconds)
+            tell(seconds)
 
     def note(self, seconds: float, worked: float) -> None:
         """The loop came so much later than it should have, and its thread worked so long since it was asked to."""

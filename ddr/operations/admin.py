@@ -48,7 +48,7 @@ async def _ready(core: Core) -> Reply:
     checks = {"database": await core.pool.ready(), **{name: name not in old for name in (DIGA_VZ, ZTS)}}
     ready = checks["database"]
     told = {"status": "ready" if ready else "not ready", "checks": checks}
-    if states := core.pool.servers.standing.told():
+    if states := core.pool.servers.standing.report():
         told["database-hosts"] = states
     return json_reply(told, 200 if ready else 503)
 

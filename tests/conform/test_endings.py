@@ -150,7 +150,7 @@ def test_a_token_that_a_verdict_names_is_masked_on_the_terminal_too(capsys: pyte
     found = kit(lambda request: limited if "access_token" in str(request.url) else answers(bundle())(request))
     found.wire.secrets.learn("a-token-of-the-patient")
     (result,) = run(found, [check(lambda one: one.views[0].get("Device?access_token=a-token-of-the-patient"))])
-    Terminal(Console(), 1).told(result)
+    Terminal(Console(), 1).tell(result)
     assert result.verdict is Verdict.NOT_RUN and "access_token=***" in "".join(capsys.readouterr().out.split())
 
 

@@ -39,7 +39,7 @@ class Terminal:
     def __init__(self, console: Console, total: int) -> None:
         self._console, self._total, self._done = console, total, 0
 
-    def told(self, result: Result) -> None:
+    def tell(self, result: Result) -> None:
         """One check has ended."""
         self._done += 1
         about, name = result.check.requirement, result.check.name

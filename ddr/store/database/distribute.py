@@ -136,7 +136,7 @@ async def distribute(
     pool: asyncpg.Pool,
     functions: Mapping[str, str],
     shards: int = SHARDS,
-    told: Callable[[Step], None] = lambda step: None,
+    tell: Callable[[Step], None] = lambda step: None,
 ) -> int:
     """Put each table where it belongs, with what is in it; how many were put. Each is whole or not at all.
 
@@ -157,7 +157,7 @@ async def distribute(
                 await _put(conn, step, shards)
             except asyncpg.PostgresError as error:
                 raise StoreError(f"table {step.table} cannot be spread: {reason_of(error)}") from None
-            told(step)
+            tell(step)
         await conn.execute(STAMP_FUNCTION)
         for function in FUNCTIONS:
             await conn.execute("SELECT create_distributed_function($1::regprocedure)", function)

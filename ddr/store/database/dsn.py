@@ -65,7 +65,7 @@ def shown(url: str) -> str:
     return (match["hosts"] or "local socket") + (match["path"] or "")
 
 
-def told(url: str, text: str) -> bool:
+def repeats_secret(url: str, text: str) -> bool:
     """True when `text` repeats the user, the password or a parameter of `url`."""
     parts = urlsplit(url)
     user, _, password = parts.netloc.rpartition("@")[0].partition(":")

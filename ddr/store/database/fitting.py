@@ -36,10 +36,10 @@ _ASKED = f"SELECT {', '.join(f'current_setting({name!r})' for name in _UNFIT)}"
 
 
 class Fitting:
-    """What has been told of the servers of a URL; shared by all connections of a process."""
+    """Which settings the log has warned of, of the servers of a URL; shared by all connections of a process."""
 
     def __init__(self) -> None:
-        self._told: set[str] = set()
+        self._warned: set[str] = set()
 
     async def put_right(
         self, connection: asyncpg.Connection, own: bool, tells: bool, limits: Mapping[str, str]
@@ -55,6 +55,6 @@ class Fitting:
                 continue
             if own and fit:
                 await connection.execute(f"SET {name} = '{fit}'")
-            elif tells and name not in self._told:
-                self._told.add(name)
+            elif tells and name not in self._warned:
+                self._warned.add(name)
                 log.warning("database.setting_unfit", extra={"setting": name, "value": value})

@@ -12,7 +12,7 @@ import orjson
 
 from ddr.call import CONNECTION, spent
 from ddr.settings import Settings
-from ddr.store.database.dsn import check_url, told
+from ddr.store.database.dsn import check_url, repeats_secret
 from ddr.store.database.errors import DatabaseAway, StoreError
 from ddr.store.database.faults import FAULTS, PoolBusy, StaleServer
 from ddr.store.database.limits import BACKGROUND, REQUESTS, Limits, session_options
@@ -273,7 +273,7 @@ def _reason(url: str, error: BaseException) -> str:
         case asyncpg.DuplicatePreparedStatementError() | asyncpg.InvalidSQLStatementNameError():
             return f"a pooler mixes prepared statements: {POOLER}"
     text = " ".join(str(error).split())
-    return type(error).__name__ if not text or told(url, text) else text
+    return type(error).__name__ if not text or repeats_secret(url, text) else text
 
 
 def _encode(value: Any) -> bytes:

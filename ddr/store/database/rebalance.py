@@ -103,7 +103,7 @@ async def moves(conn: asyncpg.Connection | asyncpg.Pool) -> list[Move]:
     return [Move(tuple(row["tables"]), row["shard"], row["bytes"], row["source"], row["target"]) for row in rows]
 
 
-async def rebalance(pool: asyncpg.Pool, told: Callable[[str], None] = lambda line: None) -> Moved:
+async def rebalance(pool: asyncpg.Pool, tell: Callable[[str], None] = lambda line: None) -> Moved:
     """Move what `moves` says, or go on with what somebody began; recorders run meanwhile. The pool has two connections.
 
     Raises NoEngine, StoreError: what is in the way; a write that waited for LONGEST_SECONDS, then the move in hand is
@@ -120,7 +120,7 @@ async def rebalance(pool: asyncpg.Pool, told: Callable[[str], None] = lambda lin
     watch = _Watch(pool, patients)
     watching = asyncio.create_task(watch.run())
     try:
-        steps = await _follow(pool, job, watch, told)
+        steps = await _follow(pool, job, watch, tell)
     finally:
         watching.cancel()
         with suppress(asyncio.CancelledError):
@@ -178,7 +178,7 @@ async def _running(pool: asyncpg.Pool) -> int | None:
     return None if row is None or row["state"] in _OVER else row["job_id"]
 
 
-async def _follow(pool: asyncpg.Pool, job: int, watch: _Watch, told: Callable[[str], None]) -> int:
+async def _follow(pool: asyncpg.Pool, job: int, watch: _Watch, tell: Callable[[str], None]) -> int:
     """How many steps the engine took when the job is over. Raises StoreError."""
     shown, unanswered = "", 0
     while True:
@@ -192,7 +192,7 @@ async def _follow(pool: asyncpg.Pool, job: int, watch: _Watch, told: Callable[[s
                 reason = reason_of(error)
                 raise StoreError(f"the engine does not say how far it is, and goes on by itself: {reason}") from None
             if unanswered == 1:
-                told(f"a server does not answer: {reason_of(error)}")
+                tell(f"a server does not answer: {reason_of(error)}")
             await asyncio.sleep(LOOK_SECONDS)
             continue
         details = json.loads(row["details"])
@@ -201,7 +201,7 @@ async def _follow(pool: asyncpg.Pool, job: int, watch: _Watch, told: Callable[[s
         # the engine tries again what failed; why it did is told each time
         line += "".join(f"; tried again: {text}" for text in _messages(tasks))
         if line != shown:
-            told(line)
+            tell(line)
             shown = line
         if row["state"] in _OVER:
             break

@@ -49,7 +49,7 @@ class Replica:
         self._patience = settings.database_replica_milliseconds / 1000
         self._pool: Pool | None = None
         self._rests_until = 0.0  # by the event loop's clock
-        self._told: str | None = ""  # why it cannot be used, as the log says; None: it can
+        self._logged: str | None = ""  # why it cannot be used, as the log says; None: it can
         self.reads = 0  # that it was asked for and answered
         self.passed_over = 0  # that the primary answered in its place
         check_replica(settings)
@@ -113,9 +113,9 @@ class Replica:
 
     def _say(self, why: str | None) -> None:
         """Log whether the replica is used, and `why` not, when that has changed."""
-        if why == self._told:
+        if why == self._logged:
             return
-        self._told = why
+        self._logged = why
         if why is None:
             log.info("database.replica_in_use")
         else:

@@ -59,13 +59,13 @@ class Standing:
 
     def refuse(self, host: Host | None, reason: str) -> None:
         """Note that a server answers and must not be used."""
-        told = self.reasons.get(label(host))
+        before = self.reasons.get(label(host))
         self._changed(host, State.REFUSED)
         self.reasons[label(host)] = reason
-        if told != reason:
+        if before != reason:
             log.warning("database.host_refused", extra={"host": label(host), "reason": reason})
 
-    def told(self) -> dict[str, str]:
+    def report(self) -> dict[str, str]:
         """What an operator is told of each, if there are several or one is refused."""
         if not self._several and not self.reasons:
             return {}
