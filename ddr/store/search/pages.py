@@ -164,7 +164,10 @@ def brief(search: Search, count: int) -> bool:
 def _first(
     observed: frozenset[Kind], resource_type: str, where: str, order: str, limit: str, related: str, following: bool
 ) -> str:
-    """The statement of a first page; `following`: with what follows the page."""
+    """The statement of a first page; `following`: with what follows the page.
+
+    `match` has all that fits, numbered in its order, `page` the first of it, `others` the keys of the rest in one row.
+    """
     match = f"""
 match AS MATERIALIZED (
   SELECT row_number() OVER (ORDER BY {order}) AS ord, o.kind, o.no, o.k FROM {TABLES[resource_type]} o WHERE {where}
@@ -219,7 +222,10 @@ SELECT o.kind, o.no, o.k FROM {TABLES[include.source]} o
 
 
 def _text(observed: frozenset[Kind], parts: list[str], counted: str, related: str, following: bool = False) -> str:
-    """The statement that looks up all that is shown of a `page`; `total` is the count of `counted`."""
+    """The statement that looks up all that is shown of a `page`; `total` is the count of `counted`.
+
+    `related` has the keys of what is included, `hit` those of the page and these. There is a row for `total` at least.
+    """
     columns, rows = COLUMNS, f"({ROWS}) ON true"
     if following:  # beside the first match, what follows the page
         columns, rows = f"{columns}, others.*", f"{rows} LEFT JOIN others ON o.ord = 1"

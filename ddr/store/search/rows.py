@@ -55,6 +55,8 @@ _ABSENT = {
     Kind.MEASUREMENT: "\n  LEFT JOIN LATERAL (SELECT * FROM measurement WHERE patient_id = $1 AND false) m ON true",
 }
 
+# `found`: the keys of `hit`, with what their chunk or measurement says, and the numbers of their epoch and device.
+# `wearables`: the devices of all of them, each once.
 _LOOKUPS = f"""
 found AS MATERIALIZED (
   SELECT hit.ord, hit.matched, hit.kind, hit.no, hit.k, m.miv_url, m.code_system, m.code,
@@ -71,6 +73,7 @@ found AS MATERIALIZED (
    CROSS JOIN LATERAL (SELECT * FROM device d WHERE d.patient_id = $1 AND d.device_no = f.device_no LIMIT 1) d
 )"""
 
+# `epochs` and `sensors`: those of what was found, each once.
 _LOOKED_UP = """
 epochs AS MATERIALIZED (
   SELECT e.* FROM (SELECT DISTINCT epoch_no FROM found) f

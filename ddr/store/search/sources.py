@@ -78,7 +78,7 @@ class View:
         return sources_of(self.observed, numbered=False)
 
 
-# `at_ms`: the patient's present (ddr.store.database.stamps).
+# `moment`: the patient's present (ddr.store.database.stamps). `term`: the MIVs of the view, a row for each.
 TERM = """
 moment AS MATERIALIZED (SELECT coalesce((SELECT stamp_ms FROM patient WHERE patient_id = $1), $5::bigint) AS at_ms),
 term AS (SELECT * FROM unnest($2::text[], $3::bigint[], $4::bigint[], $6::bigint[], $7::bigint[], $8::bigint[])
@@ -87,6 +87,8 @@ NOW = "(SELECT at_ms FROM moment)"
 
 # When a series `e` (epoch) of `s` (sensor) under `term` became visible by the first of the expected chunks of which
 # nothing has arrived; null when it is by what is stored, which has its own stamp (ddr.store.devices.appearance).
+# `_NEXT` is where the first chunk that is not stored is expected to start, `_FIRST` the same of the first that does not
+# end before the historic period.
 _NEXT = "coalesce(e.tail_start_ms + s.span_ms, e.from_ms / 1000 * 1000)"
 _FIRST = f"({_NEXT} + s.span_ms * greatest(0, (term.floor_ms - {_NEXT}) / s.span_ms))"
 EXPECTED = f"""
@@ -101,7 +103,13 @@ DELAY = """coalesce((SELECT min(t.delay_ms) FROM sensor x JOIN term t USING (miv
                      WHERE x.patient_id = $1 AND x.device_no = d.device_no), (SELECT min(delay_ms) FROM term))"""
 _OPENED = "greatest({updated}, opened_ms, CASE WHEN {end} < older_ms THEN older_opened_ms END)"
 
-# The series of sensors that lie within the period. `newest_ms`: no chunk starts later.
+# `period`: the epochs to look at, those within the historic period or the one that is read.
+# `worn`: their sensors, each once, with what of its device ends a series.
+# `series`: each such epoch of a continuous sensor under its term, unless it is withheld (SER-018):
+#   `cut_ms` is the whole second in which the epoch ends, `end_ms` that from which on nothing is expected, null: never;
+#   `next_k` and `next_ms` are the number of the first chunk that is not stored, and where it is expected to start;
+#   `newest_ms`: no chunk of which nothing has arrived starts later;
+#   `expected_ms` as EXPECTED says, `first_ms` where that chunk starts.
 _SERIES = f"""
 period AS MATERIALIZED (
   SELECT e.* FROM epoch e WHERE e.patient_id = $1 AND {{chosen}}
@@ -134,11 +142,11 @@ _ENDS_WITHIN = f"{LAST} >= (SELECT min(floor_ms) FROM term) - {SHORTEST_MS}"
 _NUMBERED_WITHIN = f"c.k >= {first_k('s', 's', 's.floor_ms')}"
 
 # A chunk whose values a late event moved elsewhere stays as long as it would have with them: who knows it is told.
-_TOLD = "c.status = 'e' AND c.start_ms + s.span_ms > s.floor_ms"
+_GONE = "c.status = 'e' AND c.start_ms + s.span_ms > s.floor_ms"
 
 # One row per chunk: the stored ones, and after them the expected ones of which nothing has arrived (SER-014, SER-024),
 # from number `next_k` at `next_ms` on, none starting after `newest_ms`. `within`: it ends within the historic period.
-# What a sensor measured before it was calibrated may be withheld (SER-018, ddr.gateway.replacement).
+# `x` has both, `y` the last second of each, and `z` when it is final by time (ddr.series.status.settles).
 _CHUNKS = f"""
 chunks AS NOT MATERIALIZED (
   SELECT {Kind.CHUNK:d} AS kind, s.epoch_no AS no, c.k, s.miv_url, s.code_system, s.code, c.start_ms,
@@ -148,7 +156,7 @@ chunks AS NOT MATERIALIZED (
          {_OPENED.format(updated="c.updated_ms, CASE WHEN c.settled THEN c.settles_ms + 1 END", end="c.end_ms + 999")}
            AS updated_ms,
          NULL::numeric AS value, NULL AS unit, NULL AS comparator, NULL::bytea AS content,
-         '{{{{}}}}'::bigint[] AS derived_from, c.end_ms + 999 >= s.floor_ms OR ({_TOLD}) AS within, false AS deleted
+         '{{{{}}}}'::bigint[] AS derived_from, c.end_ms + 999 >= s.floor_ms OR ({_GONE}) AS within, false AS deleted
     FROM series s
     CROSS JOIN LATERAL (
       SELECT x.*, end_ms, settles_ms, x.status = 'p' AND settles_ms < {NOW} AS settled
@@ -176,8 +184,8 @@ chunks AS NOT MATERIALIZED (
     ) c
 )"""
 
-# A measurement that one within the period is derived from stays visible at any age, as does a period that is not over
-# (LF-028).
+# A measurement that one within the period is derived from (`sources`) stays visible at any age, as does a period that
+# is not over (LF-028).
 _MEASUREMENTS = f"""
 sources AS (
   SELECT unnest(m.derived_from) AS no FROM term
@@ -218,6 +226,7 @@ _NUMBERED = f"""
        WHERE m.patient_id = $1 AND m.measurement_no = $10 AND m.miv_url = term.miv_url"""
 
 # `seen`: the Observations that a search may return, and that make their Device and DeviceMetric visible (SCO-006).
+# `metrics` and `devices`: those, with what is searched of them. `expected` as _EXPECTED says.
 _ANCHORED = f"""
 seen AS NOT MATERIALIZED (SELECT * FROM observations WHERE within AND NOT deleted),
 expected AS MATERIALIZED ({{expected}}),

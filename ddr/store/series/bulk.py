@@ -21,8 +21,10 @@ from ddr.store.database.together import Way, ask
 from ddr.store.series.chunks import APPEND, HEARD_STEP_MS, append
 from ddr.store.series.sensors import Sensor
 
-# The rows of the patients come first (ddr.store.database.stamps). What another writer holds is left out, too: it would
-# keep the stamps of all the others waiting. The condition on a chunk is judged on its newest version.
+# `w`: what is to be appended, a row for each sensor. `locked`: the patients that nobody else is writing to; their rows
+# come first (ddr.store.database.stamps). `stamped`: their new stamps. `held`: those of `w` whose chunk is still what it
+# was. What another writer holds is left out, too: it would keep the stamps of all the others waiting. The condition on
+# a chunk is judged on its newest version.
 _APPEND = f"""
     WITH w AS MATERIALIZED (
         SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::integer[], $4::integer[], $5::integer[], $6::integer[],
