@@ -7,6 +7,7 @@ from uuid import UUID
 import pytest
 
 from ddr.http.core import Core
+from ddr.store.audit.trail import NOBODY
 from tests.oauth.backend import DigaBackend, events, stands
 from tests.support.clock import Clock
 
@@ -43,6 +44,25 @@ async def test_a_token_of_another_client_has_no_effect(
     content = await diga.pair(patient_id)
     assert (await other.revoke(content["refresh_token"])).status_code == 200
     assert await stands(core, content["access_token"])
+
+
+@pytest.mark.parametrize("name", ["refresh_token", "access_token"])
+async def test_the_entry_of_a_refused_revocation_names_whose_token_it_was(
+    core: Core, diga: DigaBackend, other: DigaBackend, patient_id: UUID, name: str
+) -> None:
+    """So that the patient and an auditor see what was tried; a token that names nothing has nobody."""
+    content = await diga.pair(patient_id)
+    for token in (content[name], "random"):
+        await other.revoke(token)
+    entries = await core.pool.fetch(
+        "SELECT patient_id, pairing_id, detail ->> 'reason' AS reason FROM audit"
+        " WHERE client_id = $1 AND event = 'diga:unpairing:refused' ORDER BY audit_no",
+        other.diga.client_id,
+    )
+    assert [tuple(one) for one in entries] == [
+        (patient_id, content["sub"], "token-not-of-this-client"),
+        (NOBODY, None, "token-not-of-this-client"),
+    ]
 
 
 async def test_other_pairings_of_the_patient_stay(
