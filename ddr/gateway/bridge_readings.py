@@ -13,7 +13,8 @@ from ddr.aside import LARGE_ITEMS, aside
 from ddr.gateway.bridges import LONGEST_ACCOUNT, patients_of, unknown_account
 from ddr.gateway.fields import Fields
 from ddr.gateway.problem import Problem, invalid, unavailable
-from ddr.gateway.readings import answered, ascending, continuous, load_series, read, store_readings
+from ddr.gateway.reading_answers import answered
+from ddr.gateway.readings import ascending, continuous, load_series, read, store_readings
 from ddr.http.core import Core
 from ddr.series.packing import Reading
 from ddr.series.reading import Rejection

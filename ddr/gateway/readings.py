@@ -13,20 +13,11 @@ from ddr.fhir.instants import date_time
 from ddr.gateway.fields import Fields
 from ddr.gateway.plausibility import of_unit
 from ddr.gateway.problem import Problem, conflict, invalid, not_found
+from ddr.gateway.reading_answers import answered
 from ddr.gateway.writing import writing
 from ddr.http.core import Core
-from ddr.series.packing import ERROR, HIGH, LOW, Reading
-from ddr.series.reading import (
-    AFTER_END,
-    BEFORE_START,
-    DELETED,
-    NO_LIMIT,
-    Rejection,
-    Rules,
-    future_at,
-    in_other_unit,
-    read_items,
-)
+from ddr.series.packing import Reading
+from ddr.series.reading import NO_LIMIT, Rejection, future_at, in_other_unit, read_items
 from ddr.store.gateways.uploads import UploadDeleted
 from ddr.store.series import sensors as series_sensors
 from ddr.store.series.bulk import append_together
@@ -37,34 +28,6 @@ from ddr.store.series.end import complete_until
 from ddr.store.series.giving_way import give_way
 from ddr.store.series.sensors import LimitsAdded, Sensor, SensorKey
 
-Item = dict[str, Any]
-
-AS_CORRECTION = '"correction": true'
-SHOWN: Item = {"status": "accepted", "shown": True}
-HIDDEN: Item = {
-    "status": "accepted",
-    "shown": False,
-    "reason": "superseded",
-    "detail": "another reading of the same sampling time is shown: it is nearer, or this one is an error",
-}
-CONFLICT: Item = {
-    "reason": "conflict",
-    "detail": f"other values are stored for this instant; to replace them send the right one with {AS_CORRECTION}",
-}
-SUPERSEDED: Item = {
-    "status": "duplicate",
-    "shown": False,
-    "reason": "superseded",
-    "detail": "a correction has replaced this value",
-}
-BEHIND: Item = {
-    "status": "accepted",
-    "shown": False,
-    "reason": "superseded",
-    "detail": f"a correction stands in its place; to replace that one send this value with {AS_CORRECTION}",
-}
-DUPLICATE: Item = {"status": "duplicate"}
-BEYOND = {LOW: "L", HIGH: "U"}
 NO_LIMITS = frozenset(NO_LIMIT.values())  # by a remembered sensor: it may have got its limits since
 
 
@@ -210,69 +173,6 @@ async def _by_itself(core: Core, key: SensorKey, write: Callable[[], Awaitable[O
 
 def _delay_ms(core: Core, sensor: Sensor) -> int:
     return core.catalog.delay_ms(sensor.miv_url)
-
-
-def answered(
-    core: Core, items: Sequence[Any], found: Sequence[Reading | Rejection], outcome: Outcome, sensor: Sensor
-) -> dict[str, Any]:
-    """The same as `answer_items`, counted."""
-    answer = answer_items(items, found, outcome, sensor)
-    core.metrics.answered("readings", answer["items"], "status")
-    if outcome.accepted:
-        miv = core.catalog.by_valueset(sensor.miv_url)
-        assert miv is not None  # its rules were applied
-        core.metrics.arrived(miv.name, core.clock() - max(outcome.accepted)[0])
-    return answer
-
-
-def answer_items(
-    items: Sequence[Any], found: Iterable[Reading | Rejection], outcome: Outcome, sensor: Sensor
-) -> dict[str, Any]:
-    """What became of each item; of equal readings in one upload the first counts, the others are duplicates."""
-    left = set(outcome.accepted)
-    answers = [_item(item, reading, left, outcome, sensor.rules) for item, reading in zip(items, found, strict=True)]
-    counts = {"accepted": 0, "duplicate": 0, "rejected": 0}
-    for answer in answers:
-        counts[answer["status"]] += 1
-    return {**counts, "items": answers}
-
-
-def _item(item: Any, reading: Reading | Rejection, left: set[Reading], outcome: Outcome, rules: Rules) -> Item:
-    """The answer to one item; an accepted reading is taken out of `left`."""
-    if isinstance(reading, Rejection):
-        return _rejected(reading)
-    if reading in left:
-        left.remove(reading)
-        return BEHIND if reading in outcome.superseded else _accepted(item, reading, outcome, rules)
-    if reading in outcome.deleted:
-        return _rejected(DELETED)
-    if reading in outcome.superseded:
-        return SUPERSEDED
-    if reading in outcome.early:
-        return _rejected(BEFORE_START)
-    return _rejected(AFTER_END) if reading in outcome.late else DUPLICATE
-
-
-def _accepted(item: Any, reading: Reading, outcome: Outcome, rules: Rules) -> Item:
-    answer = HIDDEN if reading in outcome.hidden else SHOWN
-    if reading in outcome.rivals:
-        answer = {**answer, **CONFLICT}
-    raw = reading[1]
-    if raw in BEYOND:  # said so, or a number outside the sensor's limits
-        return answer if isinstance(item["value"], str) else {**answer, "stored": BEYOND[raw]}
-    if rules.plausible is None or raw == ERROR:
-        return answer
-    warning = rules.plausible.warning(raw / 10**rules.decimals)
-    return {**answer, "warning": warning} if warning else answer
-
-
-def _rejected(rejection: Rejection) -> Item:
-    return {
-        "status": "rejected",
-        "reason": rejection.reason,
-        "detail": rejection.detail,
-        "retry": rejection.retry,
-    }
 
 
 async def post_complete(

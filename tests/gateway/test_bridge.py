@@ -20,7 +20,7 @@ import pytest
 from ddr.aside import LARGE_ITEMS
 from ddr.demo.certs import client_certificate
 from ddr.fhir.instants import date_time
-from ddr.gateway import bridge_readings, readings
+from ddr.gateway import bridge_readings, reading_answers, readings
 from ddr.gateway.app import create_gateway
 from ddr.http import writers
 from ddr.http.core import Core
@@ -212,7 +212,7 @@ async def test_many_small_parts_are_worked_on_beside_the_event_loop(
     for name, module, work in (
         ("read", bridge_readings, readings.read),
         ("planned", bulk, tail.extended),
-        ("answered", bridge_readings, readings.answered),
+        ("answered", bridge_readings, reading_answers.answered),
     ):
         monkeypatch.setattr(module, work.__name__, noted(name, work))
     for count, on_the_loop in ((LARGE_ITEMS // 3, True), (LARGE_ITEMS // 3 + 1, False)):

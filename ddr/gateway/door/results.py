@@ -11,7 +11,7 @@ from typing import Any
 from ddr.gateway.door.answers import Answer, OfValues, doubtful
 from ddr.gateway.door.observations import Observed
 from ddr.gateway.problem import Problem
-from ddr.gateway.readings import AS_CORRECTION
+from ddr.gateway.reading_answers import AS_CORRECTION
 
 
 def with_warnings(answer: Answer | Problem, item: Observed) -> Answer | Problem:
