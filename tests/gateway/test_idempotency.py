@@ -11,7 +11,7 @@ import pytest
 from ddr.gateway import idempotency
 from ddr.http.core import Core
 from ddr.store.gateways import requests as store
-from ddr.store.series.chunks import append
+from ddr.store.series.appending import append
 from tests.gateway.conftest import Client
 from tests.gateway.phd import METER, bundle, device
 from tests.gateway.test_admission import READINGS, body

@@ -22,7 +22,7 @@ def tail_of(recorder: Recorder) -> tuple[Tail | None, Chunk]:
 
 
 def applied(chunk: Chunk, tail: Tail, readings: list[Reading], now_ms: int) -> Chunk | None:
-    """What the statement of ddr.store.series.chunks.append does to the row."""
+    """What the statement of ddr.store.series.appending.append does to the row."""
     extension = extended(tail, readings, now_ms)
     if extension is None:
         return None

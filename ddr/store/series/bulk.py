@@ -1,8 +1,8 @@
 """Appending to the series of many sensors at once: the uploads of a cloud bridge, and those that come at one time.
 
-The same change as `ddr.store.series.chunks.append` makes for each sensor, under the same conditions, but one statement
-and one commit for all. It waits for no lock: a patient that somebody else is writing to is left out, so that two such
-statements cannot block each other, in whatever order they come by their rows.
+The same change as `append` (ddr.store.series.appending) makes for each sensor, under the same conditions, but one
+statement and one commit for all. It waits for no lock: a patient that somebody else is writing to is left out, so that
+two such statements cannot block each other, in whatever order they come by their rows.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ddr.store.database.pool import Connection
 from ddr.store.database.spreading import is_spread
 from ddr.store.database.stamps import moved, stamp
 from ddr.store.database.together import Way, ask
-from ddr.store.series.chunks import APPEND, HEARD_STEP_MS, append
+from ddr.store.series.appending import APPEND, HEARD_STEP_MS, append
 from ddr.store.series.sensors import Sensor
 
 # `w`: what is to be appended, a row for each sensor. `locked`: the patients that nobody else is writing to; their rows
@@ -65,7 +65,7 @@ async def append_all(
 ) -> list[Sensor | None]:
     """For each upload its sensor as it is when the ascending readings were appended; None: nothing was written.
 
-    The sensors must differ. `now_ms` and `steered_ms` as for ddr.store.series.chunks.append.
+    The sensors must differ. `now_ms` and `steered_ms` as for `append`.
     """
     if is_spread(pool):  # each patient on its server
         return [
@@ -118,7 +118,7 @@ def _planned(sensor: Sensor, readings: Sequence[Reading], now_ms: int) -> _Plan 
 
 
 async def _hear(sensors: Iterable[Sensor], pool: Connection, now_ms: int) -> None:
-    """Note signs of life of the devices (Device.status, DEV-014), as exactly as `ddr.store.series.chunks` does."""
+    """Note signs of life of the devices (Device.status, DEV-014), as exactly as for one append."""
     devices = {(one.patient_id, one.device_no) for one in sensors}
     if devices:
         await pool.execute(_HEAR, *map(list, zip(*devices, strict=True)), now_ms)
@@ -136,7 +136,7 @@ class _One(NamedTuple):
 async def append_together(
     pool: Connection, sensor: Sensor, readings: Sequence[Reading], now_ms: int, steered_ms: int | None = None
 ) -> Sensor | None:
-    """As ddr.store.series.chunks.append, but with those who come at the same time, by one statement and one commit."""
+    """As `append` for one sensor, but with those who come at the same time, by one statement and one commit."""
     return await ask(pool, _APPENDING, _One(sensor, readings, now_ms, steered_ms))
 
 

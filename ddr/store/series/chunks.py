@@ -1,14 +1,15 @@
-"""Writing readings of continuous sensors: one optimistic statement for the usual upload, a locked merge for all others.
+"""The stored chunks of continuous sensors: locked, read and written, and readings merged into them.
 
-Both answer only after the commit. Any number of workers may write to one sensor: an append takes effect only on the
-very chunk it was made for, and a merge locks the sensor, so that the result is as if one writer had done it all.
+Any number of workers may write to one sensor: an append (ddr.store.series.appending) takes effect only on the very
+chunk it was made for, and a merge locks the sensor, so that the result is as if one writer had done it all. Both answer
+only after the commit.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import astuple, dataclass, field, replace
+from dataclasses import astuple, dataclass, field
 from itertools import chain
 from uuid import UUID
 
@@ -19,51 +20,15 @@ from ddr.series.epoch import Chunk, Epoch
 from ddr.series.merge import Merge, merge
 from ddr.series.packing import Reading, decode
 from ddr.series.status import WITHDRAWN
-from ddr.series.tail import extended
-from ddr.store.database.each_there import Said, each_there
 from ddr.store.database.kept import kept
-from ddr.store.database.pool import Connection
-from ddr.store.database.spreading import is_spread
-from ddr.store.database.stamps import lock_patient, moved, stamp
+from ddr.store.database.stamps import lock_patient
 from ddr.store.devices.appearance import series_appeared
 from ddr.store.devices.devices import Row, heard
 from ddr.store.gateways.claims import Claims, claims_on, leave_out, note_rivals
 from ddr.store.gateways.uploads import note_upload, taken_back
+from ddr.store.series.appending import HEARD_STEP_MS
 from ddr.store.series.bounds import first_k
 from ddr.store.series.sensors import CHUNK_COLUMNS, Sensor, check_limits, chunk_of
-
-HEARD_STEP_MS = 60_000  # Device.heard_ms is exact to this; its users think in the minutes of Delay-From-Real-Time
-
-# The row of the patient is locked first, so that the stamps of a patient come in the order of commits.
-_STAMPED = f"stamped AS (UPDATE patient SET stamp_ms = {stamp('$13')} WHERE patient_id = $1 RETURNING stamp_ms)"  # noqa: S608
-
-# The length of vals tells apart what a version cannot: a reading that is stored but not shown leaves the version alone.
-# So does the time of the last change: a standby that was promoted without its last seconds counts the same versions
-# again, of other readings.
-# A chunk that was final by time before this stamp may have been shown so.
-_APPENDED = f"""
-    UPDATE chunk SET times = substring(times FROM 1 FOR $6) || $7, vals = vals || $8, last_ms = $9, filled = $10,
-                     status = $11, version = version + 1, updated_ms = {moved("updated_ms", "stamped.stamp_ms")}
-      FROM stamped
-     WHERE patient_id = $1 AND epoch_no = $2 AND k = $3 AND version = $4 AND octet_length(vals) = $5
-       AND updated_ms = $16 AND terms = $15 AND stamped.stamp_ms <= $14
-    RETURNING updated_ms, $12::bigint AS heard_ms"""  # noqa: S608
-
-APPEND = f"WITH {_STAMPED} {_APPENDED}"
-
-# A sign of life is not worth waiting for: another upload may hold the row of the device.
-_APPEND_AND_HEAR = f"""
-    WITH {_STAMPED}, appended AS ({_APPENDED}),
-         heard AS (UPDATE device SET heard_ms = $12 WHERE patient_id = $1 AND device_no IN (
-                       SELECT device_no FROM device WHERE patient_id = $1 AND device_no = $17 AND heard_ms < $12
-                          AND EXISTS (SELECT FROM appended) FOR NO KEY UPDATE SKIP LOCKED))
-    SELECT updated_ms FROM appended"""  # noqa: S608
-
-# As they are said where patients are spread (ddr.store.database.each_there).
-_THERE = {
-    APPEND: f"WITH {_STAMPED}, appended AS ({_APPENDED}) SELECT ARRAY[updated_ms::text] FROM appended",  # noqa: S608
-    _APPEND_AND_HEAR: _APPEND_AND_HEAR.replace("SELECT updated_ms FROM", "SELECT ARRAY[updated_ms::text] FROM"),
-}
 
 # Not the epochs: an epoch made while this waits would not be among those that a single statement saw when it began.
 _LOCK = "SELECT FROM sensor WHERE patient_id = $1 AND sensor_no = $2 FOR NO KEY UPDATE"
@@ -117,37 +82,6 @@ _WITHDRAWN = """
 _TERMS = "UPDATE chunk SET terms = terms + 1 WHERE patient_id = $1 AND epoch_no = ANY($2::bigint[]) AND status = 'p'"
 
 
-async def append(
-    pool: Connection, sensor: Sensor, readings: Sequence[Reading], now_ms: int, steered_ms: int | None = None
-) -> Sensor | None:
-    """Append ascending `readings` to the tail of `sensor` in one statement. Returns the sensor as it is then.
-
-    None when they do not all come after what is stored, or when the tail is not what it was: nothing was written then.
-    `now_ms` is the worker's clock, `steered_ms` as for ddr.store.database.stamps.lock_patient.
-    """
-    tail = sensor.tail
-    extension = extended(tail, readings, now_ms) if tail else None
-    if tail is None or extension is None:
-        return None
-    after, heard_ms = extension.after, sensor.heard_ms
-    arguments: tuple[object, ...] = (
-        sensor.patient_id, sensor.epoch_no, tail.k, tail.version, 2 * tail.count, extension.keep, extension.times,
-        extension.vals, after.last_ms, after.filled, extension.status, now_ms, steered_ms,
-        tail.epoch.settles(tail.start_ms), tail.terms, tail.updated_ms,
-    )  # fmt: skip
-    text = APPEND
-    if now_ms - heard_ms >= HEARD_STEP_MS:
-        text, heard_ms, arguments = _APPEND_AND_HEAR, now_ms, (*arguments, sensor.device_no)
-    if is_spread(pool):
-        (written,) = await each_there(pool, sensor.patient_id, [Said(_THERE[text], arguments, packed=True)])
-        updated_ms = int(written[0]["packed"][0]) if written else None
-    else:
-        updated_ms = await pool.fetchval(text, *arguments)
-    if updated_ms is None:
-        return None
-    return replace(sensor, tail=replace(after, updated_ms=updated_ms), heard_ms=heard_ms)
-
-
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What became of the readings of an upload; those in none of the sets were stored before."""
@@ -176,7 +110,7 @@ async def merge_readings(
 ) -> Outcome | None:
     """Put any ascending `readings` where they belong, in one transaction; None when the sensor is gone.
 
-    `delay_ms` is the Delay-From-Real-Time of the sensor's MIV; `now_ms` and `steered_ms` as for `append`.
+    `delay_ms` is the Delay-From-Real-Time of the sensor's MIV; `now_ms` and `steered_ms` as for an append.
     `then` is what else is to be done in the same transaction, with the lock of the patient.
     Raises UploadDeleted, and LimitsAdded when the readings have to be judged again.
     """

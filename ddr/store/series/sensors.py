@@ -2,7 +2,7 @@
 
 What is remembered may be outdated at any time: another worker may have written. Facts of a sensor never change once it
 is registered, but limits may be added, for which who holds the lock looks (check_limits); and a tail is only ever used
-by a statement that checks it (ddr.store.series.chunks.append).
+by a statement that checks it (ddr.store.series.appending.append).
 """
 
 from __future__ import annotations
