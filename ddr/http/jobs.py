@@ -41,11 +41,15 @@ class Jobs:
 
         `limited`: it has LIMIT_SECONDS each time; not for one that is made of others, each of which has them.
         """
+        self.states.setdefault(name, State())
         while True:
-            good = self.states.setdefault(name, State()).failing_since_ms is None
-            pause = every_seconds if good else min(every_seconds, AGAIN_SECONDS)
+            pause = min(every_seconds, AGAIN_SECONDS) if self.fails(name) else every_seconds
             await asyncio.sleep(pause * random.uniform(0.8, 1))  # noqa: S311 - jitter
             await self.attempt(name, step, limited)
+
+    def fails(self, name: str) -> bool:
+        """Whether this job failed the last time."""
+        return name in self.states and self.states[name].failing_since_ms is not None
 
     async def attempt(self, name: str, step: Step, limited: bool = True) -> bool:
         """Do `step` once; False when it failed, which is noted, and logged if it did not fail the last time."""

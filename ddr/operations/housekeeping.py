@@ -50,14 +50,15 @@ async def one_round(core: Core) -> None:
     """Everything that is due now, unless another worker is at it.
 
     Each step is a job of its own (`ddr.http.jobs`): one that fails or hangs, once or always, keeps no other from being
-    done, and those that come after it have the time of their own begin.
+    done, and those that come after it have the time of their own begin. What failed in this worker it does again, also
+    when it is another one's turn: until then it is told as failing.
     """
     core.strangers.flush()
     async with _alone(core.pool) as alone:
-        if alone:
-            for name in steps(core, core.clock()):
-                step = steps(core, core.clock())[name]  # anew, with the time of its own begin
-                await core.jobs.attempt(f"housekeeping-{name}", step)
+        for name in steps(core, core.clock()):
+            job = f"housekeeping-{name}"
+            if alone or core.jobs.fails(job):
+                await core.jobs.attempt(job, steps(core, core.clock())[name])  # anew, with the time of its own begin
 
 
 def steps(core: Core, now_ms: int) -> dict[str, Step]:

@@ -189,6 +189,31 @@ async def test_one_worker_at_a_time(own: Core) -> None:
     assert set((await reasons(own)).values()) == {"consent-ended"}
 
 
+async def test_what_failed_in_an_outage_is_done_again_in_the_turn_of_another_worker(
+    own: Core, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else this one tells it as failing for as long as others are faster."""
+    await pairing(own, 0)
+    of_today = housekeeping.steps
+
+    def steps(core: Core, now_ms: int) -> dict[str, Step]:
+        async def fail() -> None:
+            raise ConnectionError
+
+        return {**of_today(core, now_ms), "consents": fail}
+
+    series = 'ddr_background_failing_since_seconds{work="housekeeping-consents"}'
+    monkeypatch.setattr(housekeeping, "steps", steps)
+    await housekeeping.one_round(own)
+    assert worker_figures(own)[series]
+    assert await leases.take(own.pool, housekeeping.JOB, b"another")
+    monkeypatch.setattr(housekeeping, "steps", of_today)
+    await housekeeping.one_round(own)
+    assert worker_figures(own)[series] == 0
+    assert set((await reasons(own)).values()) == {"consent-ended"}
+    assert own.jobs.states["housekeeping-sessions"].runs == 1, "what had not failed"
+
+
 @pytest.mark.parametrize("until_ms", [-1, 3_600_000])
 async def test_the_turn_of_a_worker_that_died_ends(own: Core, monkeypatch: pytest.MonkeyPatch, until_ms: int) -> None:
     """In time, or at once when the clock was set back by an hour since it began."""
