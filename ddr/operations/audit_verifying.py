@@ -66,6 +66,7 @@ class _Walk:
         self._former = former  # the last seal that was judged
         self._upto_no = former.upto_no  # of the entries that were read the last one
         self._recorded_was_met = recorded in (None, former.head)
+        self._faults: list[str] = []  # a trail that lost a month has one for each minute of it
         self.found = Findings(head=former.head)
 
     async def whole(self) -> Findings:
@@ -79,10 +80,11 @@ class _Walk:
         if not self._recorded_was_met:
             self._faulty([f"the chain has no seal {self._recorded}"])
         self.found.unsealed = await hot.unsealed(self._pool)
+        self.found.faults = tuple(self._faults)
         return self.found
 
     def _faulty(self, faults: Iterable[str]) -> None:
-        self.found.faults = (*self.found.faults, *faults)
+        self._faults += faults
 
     def _go_on_to(self, seal: Seal) -> None:
         """Judge how the next seal is chained to the former one, and make it the former one."""

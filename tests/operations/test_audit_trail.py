@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import asyncpg
 import pytest
 
+from ddr.operations.audit_chain import GENESIS
 from ddr.operations.audit_trail import SLICE, seal
-from ddr.operations.audit_verifying import verify
+from ddr.operations.audit_verifying import _Walk, verify
 from ddr.store.audit.trail import Event, record
 
 NOW = 1_795_341_600_000
@@ -81,6 +83,21 @@ async def test_what_was_touched_is_found(trail: asyncpg.Pool, statement: str, fa
         await seal(trail, NOW)
     await tamper(trail, statement)
     assert any(fault in found for found in (await verify(trail)).faults)
+
+
+async def test_faults_that_were_found_make_no_later_seal_slower(trail: asyncpg.Pool) -> None:
+    """A trail that lost a year has a fault for each minute of it, and years of seals behind."""
+    walk = _Walk(trail, None, GENESIS, NOW)
+
+    def taken() -> float:
+        begun = time.process_time()
+        for _ in range(100):
+            walk._faulty(())
+        return time.process_time() - begun
+
+    few = min(taken() for _ in range(5))
+    walk._faulty(["the entries were changed"] * 300_000)
+    assert min(taken() for _ in range(5)) < 50 * few
 
 
 async def test_a_chain_that_was_made_anew_lacks_the_head_that_was_noted(trail: asyncpg.Pool) -> None:
