@@ -102,7 +102,8 @@ async def consents_as_spreadsheet(request: Request, _: Visitor, session: Session
 
 async def _consents(request: Request, session: Session, name: str) -> Response:
     core = await core_of(request).reading()
-    lines = record_copy.consent_lines(core, session.patient_id, language(request.scope))
+    acting = session.acting is not None
+    lines = record_copy.consent_lines(core, session.patient_id, language(request.scope), acting=acting)
     if name == CONSENTS_EXCEL:
         lines = for_excel(lines, record_copy.CONSENT_GERMAN, record_copy.consent_in_german)
     return await _answer(request, core, session, lines, CSV, name)

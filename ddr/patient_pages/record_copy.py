@@ -95,15 +95,16 @@ async def resources(core: Core, patient_id: UUID, lang: str, upto_no: int) -> As
         yield audit_event_resource(row, name, app=app, words=words(core, row, lang, text), observer=observer)
 
 
-async def consent_lines(core: Core, patient_id: UUID, lang: str) -> AsyncIterator[bytes]:
+async def consent_lines(core: Core, patient_id: UUID, lang: str, *, acting: bool = False) -> AsyncIterator[bytes]:
     """/me/consents.csv line by line (RFC 4180): consents with their pairing and the text that was agreed to, then what
-    else the pages tell of who may do what (`_other_lines`)."""
+    else the pages tell of who may do what (`_other_lines`). `acting`: a representative reads it, who is not told whom
+    the patient represents."""
     yield _written([ConsentLine._fields])
     async for row in export.consents(core.pool, patient_id):
         yield _written([_consent_line(core, row, lang)])
     for row in await research.of_patient(core.pool, patient_id):
         yield _written([_research_line(row, lang)])
-    async for line in _other_lines(core, patient_id, lang):
+    async for line in _other_lines(core, patient_id, lang, acting):
         yield _written([line])
 
 
@@ -144,7 +145,7 @@ def _research_line(row: Row, lang: str) -> ConsentLine:
     )
 
 
-async def _other_lines(core: Core, patient_id: UUID, lang: str) -> AsyncIterator[ConsentLine]:
+async def _other_lines(core: Core, patient_id: UUID, lang: str, acting: bool) -> AsyncIterator[ConsentLine]:
     """Apps that send, representations of and by this patient, exports for research; as the pages tell them."""
     for row in await tokens.apps(core.pool, patient_id, core.clock()):
         yield ConsentLine(
@@ -163,7 +164,7 @@ async def _other_lines(core: Core, patient_id: UUID, lang: str) -> AsyncIterator
             ended_because=reason(lang, row["end_reason"]) if row["ended_ms"] else "",
             given_as=row["relation"],
         )
-    for one in await open_of(core.pool, patient_id):
+    for one in [] if acting else await open_of(core.pool, patient_id):
         yield ConsentLine(
             app=one.terms.name,
             kind=text(lang, "representation.for_whom"),

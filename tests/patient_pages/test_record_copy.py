@@ -19,7 +19,7 @@ from ddr.durations import DAY_MS
 from ddr.fhir.instants import instant
 from ddr.http.core import Core
 from ddr.store.audit import patients as trail
-from ddr.store.authorization.representations import End, SetBy, end
+from ddr.store.authorization.representations import End, Relation, SetBy, end
 from ddr.store.gateways import tokens
 from ddr.store.patients import export
 from tests.fhir.validity import assert_no_empties
@@ -194,6 +194,18 @@ async def test_the_table_holds_whom_the_own_account_represents(core: Core) -> No
     await browser.act_for("=Mia")
     table = list(csv.DictReader(io.StringIO((await browser.get("/me/consents.csv")).text)))
     assert [row["kind"] for row in table] == ["Who represents"], "of the child it is the child's"
+
+
+async def test_a_representative_is_not_told_whom_the_patient_represents(core: Core) -> None:
+    """Rights are not handed on, and the name is for the pages of that login."""
+    mother, own = await logged_in(core, "en")
+    daughter, browser = await logged_in(core, "en")
+    await represent(core, mother, await new_patient(core, "represented-child"), "Mia")
+    await represent(core, daughter, mother, "Mama", Relation.CARER)
+    await browser.act_for("Mama")
+    for file in ("consents.csv", "consents-excel.csv"):
+        assert "Mia" in (await own.get(f"/me/{file}")).text
+        assert "Mia" not in (await browser.get(f"/me/{file}")).text
 
 
 async def test_nobody_else_gets_any_of_it(core: Core, told: tuple[Patient, Browser]) -> None:
