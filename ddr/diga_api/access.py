@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ddr.call import refused
+from ddr.diga_api.visible import mivs_of, openings_of, view_of
 from ddr.fhir.outcome import FhirError, not_known, throttled, unauthorized, unavailable
 from ddr.fhir.versions import Restore
 from ddr.http.asgi import Reply, Scope, header_values
@@ -30,13 +31,12 @@ from ddr.store.authorization.access import Admission, Ahead, Permit, admit
 from ddr.store.authorization.access import Request as AdmissionRequest
 from ddr.store.authorization.admissions import admit_together
 from ddr.store.authorization.grace import Claim
-from ddr.store.authorization.openings import TYPES, Opened, Served, due, open_up
+from ddr.store.authorization.openings import Opened
 from ddr.store.authorization.tokens import patient_of
 from ddr.store.database.each_there import Said
 from ddr.store.database.ids import Kind
 from ddr.store.database.spreading import is_spread
-from ddr.store.search.opening import OPEN, Opening
-from ddr.store.search.sources import Term, View
+from ddr.store.search.sources import View
 
 REGISTRY_RETRY_SECONDS = 300
 SEEN = 10_000  # pairings of which it is remembered what they could see last: a guess to ask by, never a decision
@@ -117,7 +117,7 @@ class Gate:
         if isinstance(decision, Refused):
             await self._record_refusal(diga, claims.pairing_id, decision.reason, now_ms)
             raise _refusal(decision, path)
-        return Candidate(facts, claims, self._mivs(decision.valuesets), path)
+        return Candidate(facts, claims, mivs_of(self._core.catalog, decision.valuesets), path)
 
     async def admit(
         self,
@@ -157,7 +157,7 @@ class Gate:
         """What the request may see if that is the same as last time, and the statement that it then asks."""
         if foresee is None or (last := self._seen.get(_who(candidate))) is None:
             return None
-        view = self._view(*last, candidate.facts.now_ms)
+        view = view_of(self._core.catalog, *last, candidate.facts.now_ms)
         statement = foresee(view)
         return None if statement is None else (view, Ahead(statement))
 
@@ -190,25 +190,13 @@ class Gate:
             refused("grace-period")
             raise throttled(self._wait_seconds(admission, with_period, facts.now_ms), self._longest(with_period))
         scopes = granted(claims.scope).within(decision.valuesets)
-        openings = await self._openings(decision, scopes, admission)
-        view = self._view(decision, openings, facts.now_ms)
+        openings = await openings_of(self._core, decision, scopes, admission)
+        view = view_of(self._core.catalog, decision, openings, facts.now_ms)
         if is_spread(self._core.pool):
             self._seen.put(_who(candidate), (decision, openings))
         return Access(
             view, scopes, claims.pairing_id, claims.client_id, claim, admission.restores, entry=admission.entry
         )
-
-    async def _openings(self, decision: Allowed, scopes: Scopes, admission: Admission) -> Mapping[str, Opened]:
-        """Since when this pairing sees what (by ValueSet, and Device and DeviceMetric); what is new is noted first."""
-        terms = self._core.catalog.terms
-        mivs = self._mivs(decision.valuesets)
-        seen = {one.valueset: Served(terms[one.valueset].historic_days, self._delay_ms(one)) for one in mivs}
-        seen |= {
-            kind: Served() for kind, sees in zip(TYPES, (scopes.device, scopes.device_metric), strict=True) if sees
-        }
-        if not due(admission.openings, seen):
-            return admission.openings
-        return await open_up(self._core.pool, decision.patient_id, admission.pairing_no, seen, self._core.steered_ms)
 
     async def forgive(self, access: Access) -> None:
         """The request failed after it was admitted: it does not count towards the Grace-Period."""
@@ -244,13 +232,6 @@ class Gate:
             raise InvalidToken("")
         return self._verifier.verify(token.strip(), now_ms)
 
-    def _mivs(self, valuesets: Collection[str]) -> tuple[Miv, ...]:
-        return tuple(miv for miv in self._core.catalog.mivs if miv.valueset in valuesets)
-
-    def _delay_ms(self, miv: Miv) -> int | None:
-        """The time after which a value that has not arrived is shown as missing; None of what has no series."""
-        return self._core.catalog.delay_ms(miv.valueset) if miv.continuous else None
-
     def _admission_request(
         self, candidate: Candidate, asked: Collection[str] | None, counted: Collection[str]
     ) -> AdmissionRequest:
@@ -278,21 +259,6 @@ class Gate:
             own_session=self._core.settings.database_statement_cache > 0,
         )
 
-    def _view(self, decision: Allowed, openings: Mapping[str, Opened], now_ms: int) -> View:
-        catalog = self._core.catalog
-        visible = [
-            Term(
-                miv.valueset,
-                miv.continuous,
-                catalog.floor_ms(miv.valueset, now_ms),
-                catalog.delay_ms(miv.valueset),
-                _opening(openings.get(miv.valueset)),
-            )
-            for miv in self._mivs(decision.valuesets)
-        ]
-        opened_ms = max((opened.newest_ms for opened in openings.values()), default=0)
-        return View(decision.patient_id, visible, now_ms, opened_ms)
-
     def _wait_seconds(self, admission: Admission, valuesets: Collection[str], now_ms: int) -> int:
         """Until the last of the periods ends; the whole period for one that began while we asked."""
         ends = [
@@ -315,12 +281,6 @@ class Gate:
 
 def _who(candidate: Candidate) -> tuple[object, ...]:
     return candidate.claims.pairing_id, candidate.claims.grant_id, tuple(miv.valueset for miv in candidate.mivs)
-
-
-def _opening(opened: Opened | None) -> Opening:
-    if opened is None or not opened.newest_ms:
-        return OPEN
-    return Opening(opened.opened_ms or 0, opened.older_ms, opened.older_opened_ms)
 
 
 def _best_case(claims: Claims) -> Standing:
