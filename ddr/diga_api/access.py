@@ -127,27 +127,29 @@ class Gate:
         *,
         counts: bool = True,
     ) -> Access:
-        """Ask the database; `asked` are the MIVs that are asked for, towards whose Grace-Periods the request `counts`.
-        None: it names no kinds of data and counts towards no period.
+        """Ask the database; `asked` are the MIVs that are asked for, None when the request names none.
+
+        It counts towards the Grace-Periods of these MIVs, if it `counts` at all: reads and further pages do not.
 
         Where patients are spread over servers, the statement of `foresee` is sent along, to save a round trip: made for
         what the pairing could see last. Its rows are used (`Access.fetched`) when it may see the same now.
 
         Raises FhirError 401, 404, or 429 when one of these periods still runs.
         """
-        grace = {url: self._core.catalog.terms[url].grace_seconds for url in (asked if counts and asked else ())}
-        counted = [url for url, seconds in grace.items() if seconds]  # 0 switches it off
-        request, foreseen = self._admission_request(candidate, asked, counted), self._foreseen(candidate, foresee)
-        if foreseen is None:
+        terms = self._core.catalog.terms
+        counted = [url for url in asked or () if counts and terms[url].grace_seconds]  # 0 switches it off
+        request = self._admission_request(candidate, asked, counted)
+        foreseen, ahead = self._foreseen(candidate, foresee) or (None, None)
+        if ahead is None:
             admission = await admit_together(self._core.pool, request, self._forsaken)
         else:
-            admission = await admit(self._core.pool, request, foreseen[1])
+            admission = await admit(self._core.pool, request, ahead)
         await audited(self._core.pool, admission.entry)
         claim = self._claim(admission, candidate.facts.now_ms)
         try:
             access = await self._allow(candidate, counted, admission, claim)
-            if foreseen is not None and access.view == foreseen[0]:
-                return replace(access, fetched=foreseen[1].rows)
+            if ahead is not None and access.view == foreseen:
+                return replace(access, fetched=ahead.rows)
             return access
         except BaseException:  # what fails before there is an answer does not count either
             await self._take_back(claim)
