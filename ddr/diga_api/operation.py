@@ -72,7 +72,7 @@ class Summarizer:
         rows = await continuous_chunks(self._core.pool, access.view.patient_id, term.valueset, from_ms, until_ms)
 
         def calculated() -> tuple[list[Part], Metrics | None]:
-            parts = list(counting(rows, from_ms, until_ms, self._core.settings.summary_uncalibrated))
+            parts = counting(rows, from_ms, until_ms, self._core.settings.summary_uncalibrated)
             return parts, metrics(parts, until_ms - from_ms, self._zone)
 
         parts, found = await aside(len(rows) > LARGE_CHUNKS, calculated)
