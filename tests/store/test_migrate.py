@@ -23,7 +23,7 @@ from ddr.store.audit.trail import Event, record
 from ddr.store.database import migrate as migrate_module
 from ddr.store.database.digest import sha256
 from ddr.store.database.errors import StoreError
-from ddr.store.database.migrate import migrate, migrations
+from ddr.store.database.migrate import MOST_DEADLOCKS, migrate, migrations
 from ddr.store.database.pool import connect
 from ddr.store.database.stamps import CLOCK
 from ddr.store.gateways import tokens
@@ -216,6 +216,19 @@ async def test_a_file_that_got_into_a_deadlock_with_who_writes_is_applied_again(
         await asyncio.sleep(0.2)  # so that the migration has waited for longer and is the one to give way
         await writer.execute("INSERT INTO a VALUES (1)")
     assert await migrating == ["0002_both"]
+
+
+async def test_a_file_that_gets_into_deadlocks_for_ever_fails_and_says_so(
+    empty: asyncpg.Pool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    sql = "DO $$ BEGIN RAISE EXCEPTION 'deadlock detected' USING ERRCODE = '40P01'; END $$"
+    write(tmp_path, "0001_never.sql", f"CREATE TABLE a (x int); {sql}")
+    async with asyncio.timeout(60):
+        with pytest.raises(StoreError, match="cannot be brought up to date: deadlock detected"):
+            await migrate(empty, tmp_path)
+    assert await empty.fetchval("SELECT to_regclass('a') IS NULL")
+    told = [vars(one)["times"] for one in caplog.records if one.message == "database.migration_deadlocked"]
+    assert told == list(range(1, MOST_DEADLOCKS + 1))
 
 
 async def test_a_start_that_takes_long_says_what_it_waits_for(

@@ -25,6 +25,7 @@ from ddr.store.database.stamps import CLOCK
 
 FOLDER = Path(__file__).parent / "migrations"
 PATIENCE_SECONDS = 3600  # for the lock, and for each statement of a migration of a large database
+MOST_DEADLOCKS = 10  # in a row, of a second each at least: who writes in another order does not stop
 LONG_SECONDS = 5.0  # after which the log tells what a start waits for
 _NAME = re.compile(r"\d{4}_[a-z0-9_]+\.sql")
 _COMMENT = re.compile(r"--[^\n]*")
@@ -130,19 +131,26 @@ async def _make_schema(connection: asyncpg.Connection, schema: str) -> None:
 
 
 async def _apply(connection: asyncpg.Connection, wanted: list[Migration]) -> list[str]:
-    """Apply what is missing, each in a transaction in which nobody else does, and once more after a deadlock.
+    """Apply what is missing, each in a transaction in which nobody else does, and once more after a deadlock: with who
+    goes on writing meanwhile (the version before), nothing of it is applied. Raises the last of MOST_DEADLOCKS.
 
     A lock of the transaction, not of the session, which a pooler would give to others; so are the limits.
     """
     applied: list[str] = []
+    deadlocks = 0
     while True:
         try:
             name = await _apply_next(connection, wanted)
         except asyncpg.DeadlockDetectedError:
-            continue  # with who goes on writing meanwhile (the version before): nothing of it is applied
+            deadlocks += 1
+            log.warning("database.migration_deadlocked", extra={"times": deadlocks})
+            if deadlocks == MOST_DEADLOCKS:
+                raise
+            continue
         if name is None:
             return applied
         applied.append(name)
+        deadlocks = 0
 
 
 async def _apply_next(connection: asyncpg.Connection, wanted: list[Migration]) -> str | None:
