@@ -166,6 +166,10 @@ def test_chunks_that_break_a_law_are_told() -> None:
     before_it = first.start - 3_600_000
     assert f"{first.key} has values of the future" in list(chunks.future([first], before_it))
     assert list(chunks.future([first], first.end + 1)) == []
+    full, later = replace(first, tokens=("100",) * 12, status="preliminary"), first.end + 86_400_000
+    assert [text.partition(" is ")[0] for text in chunks.unfinished([full, first], later)] == [first.key]
+    lacking = [replace(first, status="preliminary"), replace(full, tokens=full.tokens[:-1])]
+    assert list(chunks.unfinished(lacking, later)) == list(chunks.unfinished([full], first.end)) == []
 
 
 @pytest.mark.parametrize(

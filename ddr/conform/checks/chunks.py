@@ -98,6 +98,12 @@ def nothing_is_final_too_early(kit: Kit) -> None:
     _judge(kit, lambda found: chunks.future(found, kit.now_ms()))
 
 
+@check("SER-007", needs=PATIENT, searches=1)
+def full_chunks_are_final(kit: Kit) -> None:
+    """A chunk that has all its values, and ended hours ago, is not preliminary."""
+    _judge(kit, lambda found: chunks.unfinished(found, kit.now_ms()))
+
+
 @check("SER-017", needs=PATIENT, searches=1)
 def ended_sensors_have_no_open_chunk(kit: Kit) -> None:
     """The chunks of a Device that is inactive are not preliminary and running."""

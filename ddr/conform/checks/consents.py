@@ -5,14 +5,16 @@ They run after what reads data, since an attack on a code may end the grants tha
 
 from __future__ import annotations
 
-from ddr.conform.authorization import DEVICES, Pairing, code_form, consent, request, scopes_of, token
+from dataclasses import replace
+
+from ddr.conform.authorization import DEVICES, Pairing, address, code_form, consent, request, scopes_of, token
 from ddr.conform.check import Need, check
 from ddr.conform.exchange import Exchange
 from ddr.conform.kit import Kit
 from ddr.conform.laws.codes import VALUESETS
 from ddr.conform.laws.naive import has_code
 from ddr.conform.target import MIV
-from ddr.conform.verdict import NotApplicable, NotRun, expect
+from ddr.conform.verdict import Advised, NotApplicable, NotRun, expect
 from ddr.conform.view import View, key_of
 
 MORE = (Need.PATIENT, Need.CONSENTS)
@@ -142,3 +144,19 @@ def code_works_once(kit: Kit) -> None:
     again = token(kit, form, one.request.identity)
     same = again.status == 200 and again.json.get("refresh_token") == first.json.get("refresh_token")
     expect(again.status in (400, 401) or same, "a code is redeemed twice", first, again)
+
+
+@check("AS-009", needs=MORE)
+def request_uri_brings_one_code(kit: Kit) -> None:
+    """A request_uri that has brought a code should bring no other one (RFC 9126 section 7.3)."""
+    one, _ = _landed(kit)
+    asked = one.request
+    url = address(kit, asked.identity.client_id, str(one.pushed.json["request_uri"]))
+    try:
+        landed = kit.browser.decide(url, asked.identity.redirect_uri, one.account, asked.scopes)
+    except NotRun:  # refused on a page: the recipe leads no further
+        return
+    code = replace(one, landed=landed).callback.get("code", "")
+    kit.wire.secrets.learn(code)
+    if code:
+        raise Advised("a request_uri brings a second code", one.pushed)

@@ -13,6 +13,7 @@ from ddr.conform.laws.times import span
 
 _TOKEN = re.compile(r"E|L|U|-?\d{1,9}(\.\d+)?([eE][+-]?\d)?")
 SECOND = 1000
+LATE = 6 * 3_600_000  # ms in which a chunk that is full may become final
 ENDED = ("final", "amended", "corrected")
 
 
@@ -174,6 +175,15 @@ def future(chunks: Sequence[Chunk], now_ms: int) -> Iterator[str]:
             yield f"{one.key} has values of the future"
         if one.status in ENDED and one.end > late + one.step and one.sampled_until < one.end - one.step:
             yield f"{one.key} is {one.status}, and its period has not ended"
+
+
+def unfinished(chunks: Sequence[Chunk], now_ms: int) -> Iterator[str]:
+    """What is full is final. With gaps it may stay preliminary for as long as it will: HDDT says nothing of values that
+    are lost."""
+    for one in chunks:
+        full = one.step and "E" not in one.tokens and one.sampled_until + 1.5 * one.step > one.end
+        if full and one.status == "preliminary" and one.end + LATE < now_ms:
+            yield f"{one.key} is preliminary, though all its values are there and its end was hours ago"
 
 
 def kept(before: Sequence[str], now: Sequence[str]) -> bool:

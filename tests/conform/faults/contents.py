@@ -207,6 +207,12 @@ CONTENTS = (
         ),
     ),
     Fault(
+        "never-final",
+        "a chunk that is full stays preliminary",
+        each("Observation", _of(CGM, _with_status("final", with_(status="preliminary")))),
+        "full-chunks-are-final",
+    ),
+    Fault(
         "final-too-early",
         "a chunk is final while it runs",
         each("Observation", _of(CGM, _with_status("preliminary", with_(status="final")))),

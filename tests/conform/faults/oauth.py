@@ -55,6 +55,24 @@ def _twice(tamper: Tamper, request: httpx.Request) -> httpx.Response:
     return answer
 
 
+def _pushed_for_good(tamper: Tamper, request: httpx.Request) -> httpx.Response:
+    """A request_uri is good for one more login after it has brought a code."""
+    known: dict[str, tuple[Tamper, httpx.Request]] = tamper.memory.setdefault("pushed", {})
+    if asks(request, PAR):
+        answer = tamper.pass_on(request)
+        if answer.status_code == 201:
+            known[answer.json()["request_uri"]] = tamper, request
+        return answer
+    name = request.url.params.get("request_uri", "")
+    over: set[str] = tamper.memory.setdefault("over", set())
+    if asks(request, "/oauth/authorize$", "GET") and name in over:
+        way, before = known[name]
+        fresh = way.pass_on(before).json()["request_uri"]
+        return tamper.pass_on(httpx.Request("GET", request.url.copy_set_param("request_uri", fresh)))
+    over.add(name)
+    return tamper.pass_on(request)
+
+
 def _deaf(tamper: Tamper, request: httpx.Request) -> httpx.Response:
     """Revoking is answered 200, and nothing comes of it."""
     return answered(request, 200) if tamper.client_id and asks(request, REVOKE, "POST") else tamper.pass_on(request)
@@ -306,6 +324,13 @@ AUTHORIZATION = (
         "refreshing gives the same access token again",
         _one_access_token,
         "refresh-gives-new-tokens",
+    ),
+    Fault(
+        "request-uri-works-twice",
+        "a request_uri brings a second code",
+        _pushed_for_good,
+        "request-uri-brings-one-code",
+        pairs=True,
     ),
     Fault("refresh-token-works-twice", "a used refresh token brings other tokens", _twice, "refresh-token-works-once"),
     Fault(
