@@ -212,7 +212,9 @@ def cut_off(folder: Path) -> Path:
     return path
 
 
-async def test_what_a_dead_process_left_is_taken_over_once(own: asyncpg.Pool, tmp_path: Path) -> None:
+async def test_what_a_dead_process_left_is_taken_over_once(
+    own: asyncpg.Pool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     run = uuid.uuid4()
     spool = Spool(tmp_path, run)
     batches = [Batch(run, number, b"%d" % number) for number in (1, 2, 3)]
@@ -229,6 +231,7 @@ async def test_what_a_dead_process_left_is_taken_over_once(own: asyncpg.Pool, tm
     log = RequestLog(own, tmp_path)
     await log.recover()
     assert await stored(own) == [b"1", b"2", b"3"]
+    assert not caplog.records, "what a crash cut off was never answered"
     assert in_folder(tmp_path) == (0, None)
     with taken(path) as held:
         assert held is None  # gone
@@ -248,7 +251,9 @@ async def test_a_batch_that_a_full_disk_cut_off_costs_no_other(own: asyncpg.Pool
     assert in_folder(tmp_path) == (0, None)
 
 
-async def test_a_damaged_line_of_the_spool_keeps_no_other_waiting(own: asyncpg.Pool, tmp_path: Path) -> None:
+async def test_a_damaged_line_of_the_spool_is_told_and_keeps_no_other_waiting(
+    own: asyncpg.Pool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     run = uuid.uuid4()
     spool = Spool(tmp_path, run)
     spool.append(Batch(run, 1, b"1"))
@@ -258,9 +263,12 @@ async def test_a_damaged_line_of_the_spool_keeps_no_other_waiting(own: asyncpg.P
         for number in (b'""', b"2.5", b"%d" % (1 << 63), b"1" * 30):
             file.write(b'["%s", %s, "2"]\n' % (str(run).encode(), number))
     spool.append(Batch(run, 3, b"3"))
+    cut_off(tmp_path)
     spool.waiting()
     await RequestLog(own, tmp_path).recover()
     assert await stored(own) == [b"1", b"3"]
+    told = [(one.message, one.levelname, vars(one)["count"]) for one in caplog.records]
+    assert told == [("request_log.spool_damaged", "ERROR", 9)]
 
 
 async def test_without_database_and_disk_records_wait_in_memory(

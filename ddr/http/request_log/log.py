@@ -148,14 +148,16 @@ class RequestLog:
         for path in await asyncio.to_thread(self._spool.waiting):
             with ExitStack() as stack:
                 try:
-                    batches = stack.enter_context(taken(path))
+                    content = stack.enter_context(taken(path))
                 except OSError as error:  # the disk's; the others need not wait for it
                     unread = error
                     continue
-                if batches is None:
+                if content is None:
                     continue
-                for at in range(0, len(batches), AT_ONCE):
-                    await store.add_late(self._pool, batches[at : at + AT_ONCE])
+                for at in range(0, len(content.batches), AT_ONCE):
+                    await store.add_late(self._pool, content.batches[at : at + AT_ONCE])
+                if content.damaged:
+                    log.error("request_log.spool_damaged", extra={"count": content.damaged})
                 path.unlink(missing_ok=True)
         while self._kept:
             await store.add_late(self._pool, [self._kept[0]])

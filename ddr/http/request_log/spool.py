@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 from uuid import UUID
 
 import orjson
@@ -78,9 +79,16 @@ def in_folder(folder: Path) -> tuple[int, float | None]:
     return sum(one.st_size for one in found), min((one.st_mtime for one in found), default=None)
 
 
+class Content(NamedTuple):
+    """The batches of a file, and how many of its lines a disk has damaged: what they had was answered."""
+
+    batches: list[Batch]
+    damaged: int
+
+
 @contextmanager
-def taken(path: Path) -> Iterator[list[Batch] | None]:
-    """The batches of a file while nobody else has it; None when somebody has, or it is gone."""
+def taken(path: Path) -> Iterator[Content | None]:
+    """What a file holds while nobody else has it; None when somebody has, or it is gone."""
     try:
         descriptor = os.open(path, os.O_RDWR)
     except FileNotFoundError:
@@ -92,21 +100,26 @@ def taken(path: Path) -> Iterator[list[Batch] | None]:
         os.close(descriptor)
 
 
-def _alone_with(descriptor: int, path: Path) -> list[Batch] | None:
+def _alone_with(descriptor: int, path: Path) -> Content | None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return list(_batches(path))
+        return _read(path.read_bytes())
     except (BlockingIOError, FileNotFoundError):  # whoever had it may have stored and removed it since it was opened
         return None
 
 
-def _batches(path: Path) -> Iterator[Batch]:
-    """A line that a crash cut off was never answered. One that a disk has damaged keeps no other waiting."""
-    for line in path.read_bytes().splitlines():
-        try:
-            run, batch_no, records = orjson.loads(line)
-            batch = Batch(UUID(run), batch_no, records.encode())
-        except (AttributeError, TypeError, ValueError):
-            continue
-        if type(batch_no) is int and 0 < batch_no < 1 << 63:  # else the database refuses what is read with it
-            yield batch
+def _read(content: bytes) -> Content:
+    """A line that a crash cut off, the last one, was never answered. A damaged one keeps no other waiting."""
+    lines = content.split(b"\n")[:-1]
+    batches = [batch for line in lines if (batch := _batch(line)) is not None]
+    return Content(batches, len(lines) - len(batches))
+
+
+def _batch(line: bytes) -> Batch | None:
+    try:
+        run, batch_no, records = orjson.loads(line)
+        batch = Batch(UUID(run), batch_no, records.encode())
+    except (AttributeError, TypeError, ValueError):
+        return None
+    # else the database refuses what is read with it
+    return batch if type(batch_no) is int and 0 < batch_no < 1 << 63 else None
