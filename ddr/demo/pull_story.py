@@ -27,7 +27,7 @@ INCLUDES = {"_include": "Observation:device", "_include:iterate": "DeviceMetric:
 async def pull_glucose(stack: DemoStack, show: Show, pairing: Pairing, sent: Sent, trace: Trace | None) -> Pairing:
     """Pull all glucose of the first patient with metrics and devices, and compare it with what the gateway sent."""
     show.chapter(f"{pairing.diga.name} pulls {pairing.patient.username}'s glucose")
-    pairing, found = await search_patiently(stack, pairing, CGM, {"code": CGM_CODES, **INCLUDES})
+    pairing, found = await search_patiently(stack, pairing, {"code": CGM_CODES, **INCLUDES})
     (metric,) = sent.device.sensors.values()
     chunks = chunks_of(found, sent.device.body["serialNumber"])
     period_ms = metric["samplingPeriodMs"]
@@ -71,7 +71,7 @@ async def pull_all(stack: DemoStack, show: Show, pairings: Sequence[Pairing]) ->
     for pairing in pairings:
         current = pairing
         for name in pairing.mivs:
-            current, found = await search_patiently(stack, current, name, {"code": codes(stack, name), **INCLUDES})
+            current, found = await search_patiently(stack, current, {"code": codes(stack, name), **INCLUDES})
             observations = [one for one in found if one["resourceType"] == "Observation"]
             count = f"{len(observations):,}"
             rows.append((pairing.diga.name, pairing.patient.username, name, count, example(observations)))
@@ -83,7 +83,7 @@ async def pull_all(stack: DemoStack, show: Show, pairings: Sequence[Pairing]) ->
 
 
 async def search_patiently(
-    stack: DemoStack, pairing: Pairing, miv: str, parameters: dict[str, str]
+    stack: DemoStack, pairing: Pairing, parameters: dict[str, str]
 ) -> tuple[Pairing, list[Json]]:
     """All that a search finds. Where a grace period of an interrupted former run goes on, pair afresh first."""
     client = await stack.diga(pairing.diga)
