@@ -7,10 +7,11 @@ from pathlib import Path
 import asyncpg
 
 from ddr.store.database.distribute import UNFIT_TRIGGERS, plan
-from ddr.store.database.placing import PATIENT, PLACES, Where, named_by, spread
+from ddr.store.database.placing import PATIENT, PLACES, Where, spread
 from ddr.store.database.spreading import look
 from tests.cli.recorder import ddr, settings_for
 from tests.support.citus import one_server_only
+from tests.support.discipline import PLACED
 
 
 async def test_each_table_has_a_place(pool: asyncpg.Pool) -> None:
@@ -32,7 +33,7 @@ async def test_tables_with_a_patient_are_asked_by_patient_or_are_directories(poo
               AND c.relnamespace = 'public'::regnamespace""",
         PATIENT,
     )
-    assert {row["relname"] for row in rows} == named_by().keys()
+    assert {row["relname"] for row in rows} == PLACED.keys()
     for row in rows:
         place = PLACES[row["relname"]]
         assert place.by == (row["key"] if place.where is Where.KEY else PATIENT), row["relname"]

@@ -138,11 +138,6 @@ PLACES: Mapping[str, Place] = {
 }
 
 
-def named_by() -> dict[str, str]:
-    """By which column statements on a request name each table; tables that are not named so are left out."""
-    return {table: place.by for table, place in PLACES.items() if place.by is not None}
-
-
 def spread() -> dict[str, str]:
     """The tables whose rows are on different servers, by the column that says where."""
     spread_by = (Where.PATIENT, Where.KEY)
