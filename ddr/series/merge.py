@@ -20,12 +20,15 @@ NONE: Mapping[int, Sequence[int]] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class Merge:
-    """`changed`: chunks to write; `tail`: the last chunk; new readings that are not in `accepted` were known before."""
+    """`changed`: chunks to write; `tail`: the last chunk. The sets are of an upload, and empty where there was none.
+
+    New readings that are not in `accepted` were known before.
+    """
 
     changed: list[Chunk]
     tail: Chunk | None
-    accepted: set[Reading]
-    hidden: set[Reading]  # accepted, but another reading of the same slot is shown
+    accepted: set[Reading] = field(default_factory=set)
+    hidden: set[Reading] = field(default_factory=set)  # accepted, but another reading of the same slot is shown
     rivals: set[Reading] = field(default_factory=set)  # readings, known ones too, that share their instant
     left_out: set[Reading] = field(default_factory=set)  # of the rivals, known ones too, those that are not kept
 
@@ -52,7 +55,7 @@ def merge(
     known = {reading for chunk in opened for reading in chunk.readings(epoch.grid.period_ms)}
     accepted = set(new) - known
     if not accepted and not cover_ms:
-        return Merge([], _last_live(stored), accepted, set())
+        return Merge([], _last_live(stored))
     readings = sorted(known | accepted)
     left_out = set(surplus(readings, accepted, came))
     if left_out:

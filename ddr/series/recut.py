@@ -34,7 +34,7 @@ def recut(
     live = trimmed([revised(epoch, former, known.get(part.k), part, now_ms) for part in parts], former, now_ms)
     gone = without_place(shown, k + len(parts), former, now_ms)
     changed = [chunk for chunk in live + gone if chunk != known.get(chunk.k)]
-    return Merge(changed, live[-1] if live else anchor, set(), set())
+    return Merge(changed, live[-1] if live else anchor)
 
 
 def _anchor(epoch: Epoch, stored: Sequence[Chunk], readings: Sequence[Reading]) -> Chunk | None:

@@ -43,7 +43,7 @@ def resettled(epoch: Epoch, former: Epoch, stored: Sequence[Chunk], now_ms: int)
     while kept and kept[-1].k not in known and _is_shown_anyway(kept[-1], epoch, shown, now_ms):
         kept.pop()
     changed = [chunk for chunk in [*kept, *gone] if chunk != known.get(chunk.k)]
-    return Merge(changed, kept[-1] if kept else None, set(), set())
+    return Merge(changed, kept[-1] if kept else None)
 
 
 def restated(epoch: Epoch, stored: Sequence[Chunk], now_ms: int, rules: Rules) -> Merge:
@@ -61,7 +61,7 @@ def restated(epoch: Epoch, stored: Sequence[Chunk], now_ms: int, rules: Rules) -
     kept = trimmed(kept, epoch, now_ms)
     known = {chunk.k: chunk for chunk in stored}
     changed = [chunk for chunk in kept if chunk != known.get(chunk.k)]
-    return Merge(changed, kept[-1] if kept else None, set(), set())
+    return Merge(changed, kept[-1] if kept else None)
 
 
 def _is_shown_anyway(chunk: Chunk, epoch: Epoch, shown: Mapping[int, Chunk], now_ms: int) -> bool:
