@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from itertools import pairwise
@@ -34,7 +34,7 @@ _MONTHS = {
     for name in names.split()
 }
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MILLISECOND = timedelta(milliseconds=1)
+_MILLISECOND, _HOUR = timedelta(milliseconds=1), timedelta(hours=1)
 
 
 def instants(
@@ -102,15 +102,26 @@ def _match(text: str) -> re.Match[str] | None:
 def _days_first(matches: Iterable[re.Match[str] | None]) -> Callable[[re.Match[str]], bool]:
     """Whether in a time the day comes before the month.
 
-    It does unless the column shows that months come first: a second number above 12, or hours of a.m. and p.m. Two
-    exports in one file may write in two ways, each in its own order.
+    It does unless the column shows that months come first: a second number above 12, neighbours at midnight that are
+    months apart otherwise, or else hours of a.m. and p.m. Two exports in one file may write in two ways, each in its
+    own order.
     """
-    days, months = set[tuple[str, bool]](), set[tuple[str, bool]]()
+    days, months, halves = set[tuple[str, bool]](), set[tuple[str, bool]](), set[tuple[str, bool]]()
+    nights, before = Counter[tuple[str, bool]](), None
     for match in filter(None, matches):
         if match.re is _NUMERIC and 12 < int(match["a"]) < 100:
             days.add(_way(match))
-        elif match["ap"] or (match.re is _NUMERIC and len(match["a"]) < 4 and int(match["b"]) > 12):
+        elif match.re is _NUMERIC and len(match["a"]) < 4 and int(match["b"]) > 12:
             months.add(_way(match))
+        elif match["ap"]:
+            halves.add(_way(match))
+        if before is not None and before.group("a", "b") != match.group("a", "b") and _way(before) == _way(match):
+            nights[_way(match)] += _night(before, match)
+        before = match if match.re is _NUMERIC else None
+    for way in nights.keys() - days - months:
+        if nights[way]:
+            (days if nights[way] > 0 else months).add(way)
+    months |= halves - days
     otherwise = bool(days) or not months
 
     def first(match: re.Match[str]) -> bool:
@@ -118,6 +129,16 @@ def _days_first(matches: Iterable[re.Match[str] | None]) -> Callable[[re.Match[s
         return way in days or (otherwise and way not in months)
 
     return first
+
+
+def _night(before: re.Match[str], match: re.Match[str]) -> int:
+    """1 when two neighbours are less than an hour apart with days first only, -1 with months first only, else 0."""
+    near = []
+    for order in (True, False):
+        times = [_moment(one, lambda _, order=order: order) for one in (before, match)]  # type: ignore[misc]
+        first, second = [None if one is None else one.replace(tzinfo=None) for one in times]
+        near.append(first is not None and second is not None and abs(second - first) < _HOUR)
+    return near[0] - near[1]
 
 
 def _way(match: re.Match[str]) -> tuple[str, bool]:

@@ -48,6 +48,15 @@ def test_the_column_tells_whether_days_come_first() -> None:
     assert read("04-03-2026 08:30 AM")[0] == "2026-04-03T06:30:00"
 
 
+@pytest.mark.parametrize("falling", [False, True])
+@pytest.mark.parametrize("form", ["%m/%d/%Y %H:%M", "%m-%d-%y %I:%M %p", "%d-%m-%Y %I:%M %p", "%d/%m/%Y %H:%M"])
+def test_neighbours_at_midnight_tell_it_where_no_day_is_above_the_twelfth(form: str, falling: bool) -> None:
+    """Before: such days of June were the sixth of each month, or those of a.m. and p.m. in days first."""
+    texts = [f"{datetime(2026, 6, 9, 21) + timedelta(minutes=15 * step):{form}}" for step in range(4 * 4)]
+    found = read(*(reversed(texts) if falling else texts))
+    assert (min(map(str, found)), max(map(str, found))) == ("2026-06-09T19:00:00", "2026-06-09T22:45:00")
+
+
 @pytest.mark.parametrize(
     "text", ["", "x", "2026-13-45 08:00", "31.02.2026 08:00", "2026-04-03 25:00", "12", "2026-04-03", "3. Apr 2026"]
 )
