@@ -16,6 +16,7 @@ from typing import Any
 
 import httpx
 
+from ddr.drafts import OWN, draft
 from ddr.settings import Settings
 
 START_SECONDS = 60
@@ -54,7 +55,8 @@ def write_settings(file: Path, settings: Settings) -> None:
     lines = [f"{name} = {_toml(value)}" for name, value in changed.items()]
     for name, terms in settings.miv.items():
         lines += [f'[miv."{name}"]', *(f"{key} = {value}" for key, value in vars(terms).items())]
-    file.write_text("\n".join(lines) + "\n", "utf-8")
+    with draft(file, OWN) as out:  # secrets may be among them
+        out.write(("\n".join(lines) + "\n").encode())
 
 
 def _toml(value: Any) -> str:

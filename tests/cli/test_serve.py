@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import ssl
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +17,7 @@ import pytest
 
 from ddr import __version__
 from tests import conformance
-from tests.cli.recorder import Recorder, ddr, settings_for
+from tests.cli.recorder import Recorder, command, ddr, environment, settings_for
 from tests.support.processes import alive
 
 
@@ -92,6 +93,17 @@ def test_a_second_recorder_on_the_same_state_is_refused(recorder: Recorder, tmp_
 def test_other_commands_share_the_database(recorder: Recorder) -> None:
     done = ddr("db", "migrate", settings=recorder.settings)
     assert done.stdout == "the schema is up to date\n"
+
+
+def test_the_log_of_the_database_names_no_account(recorder: Recorder) -> None:
+    add = command("patient", "add", "--username", "zoe.zimmer", "--password-stdin")
+    for status in (0, 1):
+        done = subprocess.run(
+            add, input="correct horse\n", env=environment(recorder.settings), text=True, capture_output=True
+        )
+        assert done.returncode == status
+    assert done.stderr == "ddr: patient 'zoe.zimmer': username is taken\n"
+    assert "zoe.zimmer" not in (recorder.settings["state_dir"] / "postgres" / "log").read_text("utf-8")
 
 
 def test_a_crashed_worker_is_replaced(recorder: Recorder) -> None:

@@ -94,7 +94,7 @@ def test_demo_json_describes_the_scene(replayed: tuple[Path, list[subprocess.Com
     assert all({"client_id", "redirect_uri"} <= set(diga) for diga in described["digas"])
     patients: list[dict[str, Any]] = described["patients"]
     assert len(patients) >= 2 and all(set(one) == {"username", "password", "gateway_token"} for one in patients)
-    assert (state / "demo.json").stat().st_mode & 0o077 == 0
+    assert [(state / name).stat().st_mode & 0o077 for name in ("demo.json", "serve.toml")] == [0, 0]
 
 
 def test_it_serves_on_until_it_is_ended(tmp_path: Path) -> None:

@@ -36,23 +36,23 @@ async def create_patient(pool: asyncpg.Pool, username: str, password: str, now_m
     if not 8 <= len(password) <= LONGEST:
         raise AccountError(f"password must have 8 to {LONGEST} characters")
     password_hash = await _in_thread(_HASHER.hash, normal(password))
-    try:
-        return await _insert(pool, username, password_hash, now_ms)
-    except asyncpg.UniqueViolationError:
-        raise AccountError("username is taken") from None
+    return await _insert(pool, username, password_hash, now_ms)
 
 
 async def _insert(pool: asyncpg.Pool, username: str, password_hash: str, now_ms: int) -> UUID:
     patient_id = uuid4()
     async with pool.acquire() as connection, connection.transaction():
         await connection.execute("INSERT INTO patient (patient_id, created_ms) VALUES ($1, $2)", patient_id, now_ms)
-        await connection.execute(
-            "INSERT INTO account (username, patient_id, password_hash, created_ms) VALUES ($1, $2, $3, $4)",
+        added = await connection.execute(  # a conflict would put the name into the database's log
+            "INSERT INTO account (username, patient_id, password_hash, created_ms) VALUES ($1, $2, $3, $4)"
+            " ON CONFLICT DO NOTHING",
             username,
             patient_id,
             password_hash,
             now_ms,
         )
+        if added == "INSERT 0 0":
+            raise AccountError("username is taken")
     return patient_id
 
 
