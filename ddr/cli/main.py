@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import errno
 import os
+import resource
 import signal
 import sys
 from collections.abc import Callable, Collection, Sequence
@@ -33,6 +34,7 @@ OPERATOR_ERRORS = (CommandError, MivError, SettingsError, StoreError, TlsError)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one subcommand; returns the exit status: 0 done, 1 not done, 2 misused."""
     open_streams()
+    _leave_no_cores()
     with taking_back() as came:
         try:
             status = _taken(reported(lambda: _run(sys.argv[1:] if arguments is None else arguments), came))
@@ -43,6 +45,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if came and status == INTERRUPTED:
         die(came[0])
     return status
+
+
+def _leave_no_cores() -> None:
+    """A crash of this process, or of a child, puts no image of its memory on a disk: keys, passwords and readings are
+    in it. Whoever needs one sets the limit of the running process (prlimit)."""
+    _, most = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, most))
 
 
 def _taken(status: int) -> int:

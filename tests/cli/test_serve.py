@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import signal
 import ssl
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,8 +32,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def recorder(folder: Path) -> Iterator[Recorder]:
-    """Two workers on an embedded database."""
+    """Two workers on an embedded database, started where a crash leaves a core file."""
+    limit, most = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (most, most))
     recorder = Recorder(settings_for(folder, workers=2))
+    resource.setrlimit(resource.RLIMIT_CORE, (limit, most))
     yield recorder
     if recorder.process.poll() is None:
         recorder.stop()
@@ -104,6 +109,12 @@ def test_the_log_of_the_database_names_no_account(recorder: Recorder) -> None:
         assert done.returncode == status
     assert done.stderr == "ddr: patient 'zoe.zimmer': username is taken\n"
     assert "zoe.zimmer" not in (recorder.settings["state_dir"] / "postgres" / "log").read_text("utf-8")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nobody is told the limits of another process")
+def test_no_crash_leaves_an_image_of_the_memory(recorder: Recorder) -> None:
+    for pid in (recorder.process.pid, *recorder.workers()):
+        assert resource.prlimit(pid, resource.RLIMIT_CORE)[0] == 0
 
 
 def test_a_crashed_worker_is_replaced(recorder: Recorder) -> None:
