@@ -12,7 +12,7 @@ import orjson
 from ddr.cli.arguments import in_order, number
 from ddr.cli.errors import CommandError
 from ddr.cli.operator import instant_argument, reading, shown_instant, with_database
-from ddr.fhir.instants import instant
+from ddr.fhir.instants import told_instant
 from ddr.operations.audit_reading import DamagedTrail, entries
 from ddr.operations.audit_verifying import Findings, verify
 from ddr.settings import Settings
@@ -98,7 +98,7 @@ async def _print(pool: Pool, wanted: Mapping[str, Any]) -> None:
     async for entry in entries(pool, wanted):
         line = {
             "no": entry.audit_no,
-            "at": instant(entry.at_ms),
+            "at": told_instant(entry.at_ms),
             "event": entry.event,
             "client_id": entry.client_id,
             "pairing_id": entry.pairing_id,

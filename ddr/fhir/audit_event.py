@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ddr.fhir.instants import instant
+from ddr.fhir.instants import told_instant
 
 TYPES = "http://terminology.hl7.org/CodeSystem/audit-event-type"
 READ, EXECUTE = "R", "E"
@@ -25,7 +25,7 @@ def audit_event_resource(row: Mapping[str, Any], name: str, *, app: str, words: 
         "type": {"system": TYPES, "code": "rest" if source == "diga" else "object"},
         "subtype": [{"code": row["event"]}],
         "action": READ if read else EXECUTE,
-        "recorded": instant(row["at_ms"]),
+        "recorded": told_instant(row["at_ms"]),
         "outcome": REFUSED if action.endswith(("refused", "failed", "replayed", "reused")) else SUCCESS,
         "outcomeDesc": words,
         "agent": [{"who": _who(_acting(source, row["detail"]), row["client_id"], app), "requestor": True}],

@@ -7,7 +7,7 @@ from calendar import isleap, monthrange
 from datetime import UTC, date, datetime
 from functools import lru_cache
 
-from ddr.durations import DAY_MS, MINUTE_MS
+from ddr.durations import BEGIN_MS, DAY_MS, END_MS, MINUTE_MS
 from ddr.series.instants import instant_ms
 
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
@@ -22,6 +22,11 @@ _DATE_TIME = re.compile(
 def instant(ms: int) -> str:
     """A FHIR instant with milliseconds, as used in meta.lastUpdated: "2026-11-22T10:00:00.000Z"."""
     return f"{_seconds(ms // 1000)}.{ms % 1000:03d}Z"
+
+
+def told_instant(ms: int) -> str:
+    """The same of what a clock told, however wrong it was: the nearest one that has a date."""
+    return instant(min(max(ms, BEGIN_MS), END_MS - 1))
 
 
 def date_time(ms: int) -> str:

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from ddr.fhir.audit_event import audit_event_resource
 from ddr.fhir.consent import consent_resource, research_consent_resource, role_of
-from ddr.fhir.instants import instant
+from ddr.fhir.instants import instant, told_instant
 from ddr.http.core import Core
 from ddr.patient_pages.access import words
 from ddr.patient_pages.dates import day
@@ -198,7 +198,7 @@ async def access_lines(core: Core, patient_id: UUID, lang: str, upto_no: int) ->
     yield _written([ACCESS_HEADING])
     async for row in trail.upto(core.pool, patient_id, upto_no):
         app, said = app_name(core, row["client_id"]), words(core, row, lang, text)
-        yield _written([(instant(row["at_ms"]), app, row["client_id"] or "", row["event"], said)])
+        yield _written([(told_instant(row["at_ms"]), app, row["client_id"] or "", row["event"], said)])
 
 
 def _agreed_text(row: Row) -> dict[str, str]:

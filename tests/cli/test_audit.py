@@ -135,3 +135,13 @@ async def test_an_export_says_what_it_was_asked_for_and_is_dropped(
 
 def shown(day: int) -> str:
     return instant(day * DAY_MS)
+
+
+async def test_a_time_without_a_date_is_exported_as_the_nearest_one(
+    trail: asyncpg.Pool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for at_ms in (-(2**63), 2**63 - 1):
+        await record(trail, Event.DATA_READ, at_ms)
+    assert await run("audit", "export") == 0
+    told = [json.loads(line)["at"] for line in capsys.readouterr().out.splitlines()]
+    assert told == ["0001-01-01T00:00:00.000Z", "9999-12-31T23:59:59.999Z"]

@@ -21,6 +21,8 @@ from tests.support.day import today
 from tests.support.full_disk import full_after
 from tests.support.touched import touched
 
+YEAR_0, YEAR_300000 = -62_150_000_000_000, 9_405_000_000_000_000
+
 
 def tomorrow_ms() -> int:
     """Of the day after the test, when this one may be packed."""
@@ -63,6 +65,23 @@ async def test_what_is_packed_is_handed_out_and_shown_as_before(trail: asyncpg.P
     assert await verify(trail) == seen
     assert (seen.faults, seen.seals, seen.entries, seen.unsealed) == ((), 6, 360, 1)
     assert await pack_all(trail) == 0
+
+
+@pytest.mark.parametrize("at_ms", [YEAR_0, YEAR_300000, -(2**63), 2**63 - 1])
+@pytest.mark.parametrize("count", [0, 20])
+async def test_an_entry_of_a_clock_gone_mad_keeps_its_time_and_spoils_no_other(
+    trail: asyncpg.Pool, at_ms: int, count: int
+) -> None:
+    """Alone under its seal, and among others."""
+    who = people(3)
+    await write_day(trail, today() - 1, who, count)
+    await record(trail, Event.DATA_READ, at_ms, patient_id=who[1].patient_id)
+    await seal(trail, today() * DAY_MS - 1)
+    before, seen = await told(trail, who), await verify(trail)
+    assert await pack_all(trail) == 1
+    assert (await packs.numbered(trail, 1)).day == today() - 1
+    assert await told(trail, who) == before
+    assert await verify(trail) == seen and seen.faults == ()
 
 
 async def test_many_entries_are_exported_in_order_with_little_memory(

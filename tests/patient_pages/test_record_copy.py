@@ -19,6 +19,7 @@ from ddr.durations import DAY_MS
 from ddr.fhir.instants import instant
 from ddr.http.core import Core
 from ddr.store.audit import patients as trail
+from ddr.store.audit.trail import Event, record
 from ddr.store.authorization.representations import End, Relation, SetBy, end
 from ddr.store.gateways import tokens
 from ddr.store.patients import export
@@ -206,6 +207,20 @@ async def test_a_representative_is_not_told_whom_the_patient_represents(core: Co
     for file in ("consents.csv", "consents-excel.csv"):
         assert "Mia" in (await own.get(f"/me/{file}")).text
         assert "Mia" not in (await browser.get(f"/me/{file}")).text
+
+
+async def test_a_time_without_a_date_is_shown_as_the_nearest_one(core: Core) -> None:
+    patient, browser = await logged_in(core, "en")
+    for at_ms in (-(2**63), 2**63 - 1):
+        await record(core.pool, Event.FILE_TAKEN, at_ms, patient_id=patient.patient_id)
+    assert "31 December 9999" in (await browser.get("/me/access")).text
+    bundle = orjson.loads((await browser.get("/me/data.json")).content)
+    recorded = [
+        one["recorded"][:10] for one in of(bundle, "AuditEvent") if one["subtype"][0]["code"] == Event.FILE_TAKEN
+    ]
+    assert recorded == ["0001-01-01", "9999-12-31"]
+    table = (await browser.get("/me/accesses.csv")).text
+    assert "0001-01-01T" in table and "9999-12-31T" in table
 
 
 async def test_nobody_else_gets_any_of_it(core: Core, told: tuple[Patient, Browser]) -> None:

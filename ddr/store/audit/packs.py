@@ -10,8 +10,7 @@ from uuid import UUID
 
 import asyncpg
 
-from ddr.durations import END_MS
-from ddr.store.audit.entries import Entry, read_json
+from ddr.store.audit.entries import LAST, Entry, read_json
 from ddr.store.audit.packing import Packed, pairing_bytes, pairing_text, unpack
 from ddr.store.database.pool import Connection
 
@@ -68,7 +67,7 @@ class PackedRow(NamedTuple):
         for audit_no, at_ms, word_no in unpacked:
             if (word := words.get(word_no)) is None:
                 raise ValueError("refers to a word that is missing")
-            if not 0 <= at_ms < END_MS:
+            if not -LAST - 1 <= at_ms <= LAST:  # a time without a date was told by a clock, and is the entry's own
                 raise ValueError("is damaged")
             event, client_id, detail = word
             found.append(Entry(audit_no, patient_id, at_ms, event, client_id, pairing_id, detail))

@@ -16,8 +16,9 @@ Row = Mapping[str, Any]
 _NEW = ("seal_no", "upto_no", "entries", "last_ms", "sealed_ms", "digest", "chain", "form")
 _SEAL = f"{', '.join(_NEW)}, purged_ms"
 
-_SEEN = "least(last_ms, sealed_ms)"  # a time that is later than the seal itself is wrong, and the seal's own counts
-_DAY = f"{_SEEN} / 86400000"
+# A time that is later than the seal itself, or from before 1970, is wrong, and the seal's own counts.
+_SEEN = "CASE WHEN last_ms BETWEEN 0 AND sealed_ms THEN last_ms ELSE sealed_ms END"
+_DAY = f"({_SEEN}) / 86400000"
 
 PATIENCE_SECONDS = 60.0
 LOOK_SECONDS = 0.05
