@@ -59,15 +59,23 @@ def test_gaps_are_what_is_not_there(numbers: set[int]) -> None:
     assert {n for a, b in ranges(numbers) for n in range(a, b + 1)} == numbers
 
 
-@given(st.lists(st.lists(st.tuples(st.integers(1, 40), st.integers(0, 9)), max_size=4), max_size=6), st.booleans())
-def test_batches_that_are_missing_are_those_between_others(seals: list[list[tuple[int, int]]], whole: bool) -> None:
-    """In whatever order they were sealed, and when one was sealed twice."""
+@given(
+    st.lists(st.lists(st.tuples(st.integers(1, 40), st.integers(0, 9)), max_size=4), max_size=6),
+    st.booleans(),
+    st.sets(st.integers(1, 60)),
+)
+def test_batches_that_are_missing_are_those_between_others(
+    seals: list[list[tuple[int, int]]], whole: bool, waiting: set[int]
+) -> None:
+    """In whatever order they were sealed, and when one was sealed twice. What waits for its seal is there."""
     batches, there = Batches(), set[int]()
     for seal in seals:
         batches.add({"run": [[first, first + more] for first, more in seal]})
         there |= {number for first, more in seal for number in range(first, first + more + 1)}
-    gaps = ranges({*range(1 if whole else min(there, default=1), max(there, default=0))} - there)
-    assert batches.missing(whole) == [f"records of worker run are missing (batch {a} to {b})" for a, b in gaps]
+    gaps = ranges({*range(1 if whole else min(there, default=1), max(there, default=0))} - there - waiting)
+    assert batches.missing(whole, {"run": waiting}) == [
+        f"records of worker run are missing (batch {a} to {b})" for a, b in gaps
+    ]
 
 
 def test_however_many_batches_there_are_they_are_not_counted_one_by_one() -> None:
@@ -75,7 +83,7 @@ def test_however_many_batches_there_are_they_are_not_counted_one_by_one() -> Non
     batches, many = Batches(), 10**15
     for runs in ({"a": [[1, many]]}, {"a": [[many + 1, many + 2], [many + 4, many + 4]]}, {"b": "c"}, {"b": [None]}):
         batches.add(runs)  # type: ignore[arg-type]
-    assert batches.missing(known_from_start=True) == [
+    assert batches.missing(known_from_start=True, waiting={}) == [
         f"records of worker a are missing (batch {many + 3} to {many + 3})"
     ]
 

@@ -76,6 +76,23 @@ async def test_what_comes_after_it_is_sealed_is_sealed_once(log: Log) -> None:
     assert (sorted(told[:-1]), proof.faults) == (sorted(lines), [])
 
 
+async def test_what_is_stored_late_and_waits_for_its_seal_is_not_missing(log: Log) -> None:
+    """After an outage records come from a file behind those that were sealed meanwhile."""
+    run, lines = uuid4(), some_lines(today(), 4)
+    for number in (1, 4):
+        await add(log.pool, Batch(run, number, lines[number - 1]))
+    await sealing.seal(log.pool, log.pen, log.settings, today() * DAY_MS)
+    await add_late(log.pool, [Batch(run, 2, lines[1])])
+    proof = await verify_chain(log.pool)
+    assert proof.faults == [f"records of worker {str(run)[:8]} are missing (batch 3 to 3)"]
+    assert proof.unsealed == 1
+    await add_late(log.pool, [Batch(run, 3, lines[2])])
+    assert (await verify_chain(log.pool)).faults == []
+    await sealing.seal(log.pool, log.pen, log.settings, today() * DAY_MS)
+    proof = await verify_chain(log.pool)
+    assert (proof.faults, proof.entries, proof.unsealed) == ([], 4, 0)
+
+
 async def test_rows_of_a_former_version_are_sealed_with_ours(log: Log) -> None:
     lines = some_lines(today(), 6)
     former = "INSERT INTO request_log_fresh (run, batch_no, records) VALUES ($1, 1, $2)"

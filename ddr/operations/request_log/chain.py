@@ -153,15 +153,18 @@ class Batches:
                     else:
                         spans.append((int(first), int(last)))
 
-    def missing(self, known_from_start: bool) -> list[str]:
-        """Batches that are in no seal although later ones of the same worker are.
+    def missing(self, known_from_start: bool, waiting: Mapping[str, Iterable[int]]) -> list[str]:
+        """Batches that are in no seal although later ones of the same worker are, and do not wait for one either:
+        those that are stored late, from a file, do (`waiting`, by worker).
 
         Without `known_from_start` the first ones of a worker may lie under seals that are not kept any more.
         """
         found = []
         for run, spans in sorted(self._spans.items()):
             upto = 0 if known_from_start else min(spans, default=(1, 0))[0] - 1
-            for first, last in sorted(spans):
+            newest = max((last for _, last in spans), default=0)
+            late = [(number, number) for number in waiting.get(run, ()) if upto < number < newest]
+            for first, last in sorted([*spans, *late]):
                 if first > upto + 1:
                     found.append(f"records of worker {run[:8]} are missing (batch {upto + 1} to {first - 1})")
                 upto = max(upto, last)

@@ -71,8 +71,9 @@ async def findings(conn: Connection, recorded: str | None = None) -> Findings:
         former, found.head, seen = (seal.seal_no, seal.chain), seal.head, seen or seal.head == recorded
     if not seen:
         found.faults.append(f"the chain has no seal {recorded}")
-    found.faults += batches.missing(known_from_start=dropped is None)
-    found.unsealed = await store.unsealed(conn)
+    waiting = await store.unsealed(conn)
+    found.faults += batches.missing(known_from_start=dropped is None, waiting=waiting)
+    found.unsealed = sum(map(len, waiting.values()))
     return found
 
 

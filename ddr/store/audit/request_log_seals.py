@@ -278,7 +278,6 @@ async def add_policy(conn: Connection, policy_no: int, since_ms: int, policy: Ma
     )
 
 
-async def unsealed(conn: Connection) -> int:
-    """Rows that are not sealed yet."""
-    count: int = await conn.fetchval("SELECT count(*) FROM request_log_fresh")
-    return count
+async def unsealed(conn: Connection) -> dict[str, list[int]]:
+    """The numbers of the rows that are not sealed yet, by worker."""
+    return dict(await conn.fetch("SELECT run::text, array_agg(batch_no) FROM request_log_fresh GROUP BY run"))
