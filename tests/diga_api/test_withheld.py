@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
+from unittest.mock import AsyncMock, patch
 
 import asyncpg
 import orjson
@@ -141,3 +141,43 @@ async def test_a_database_that_goes_away_after_the_admission_is_told_as_any_othe
     await core.grace_claims.flush(core.pool)
     assert (await diga.get("Observation")).status_code == 200
     assert (await diga.get("Observation")).status_code == 429
+
+
+@pytest.mark.parametrize(
+    ("statement", "path"),
+    [
+        ("ddr.diga_api.search.first_page", "Observation"),
+        ("ddr.diga_api.read.read", "Device/{device}"),
+        ("ddr.diga_api.operation.continuous_chunks", "Observation/$hddt-cgm-summary"),
+    ],
+)
+@pytest.mark.parametrize("failure", [ConnectionError, ZeroDivisionError])
+async def test_who_was_admitted_and_got_no_data_has_read_nothing(
+    body: Body, pair: Pair, statement: str, path: str, failure: type[Exception]
+) -> None:
+    device = body.core.ids.device(await body.device())
+    diga = await pair(CGM)
+    with patch(statement, AsyncMock(side_effect=failure)):
+        answer = await diga.get(path.format(device=device))
+    assert answer.status_code == (503 if failure is ConnectionError else 500)
+    ((event, detail),) = await events(diga)
+    assert (event, detail["reason"], "valuesets" in detail) == (Event.DATA_REFUSED, "unanswered", False)
+    assert (await diga.get(path.format(device=device))).status_code in (200, 404)
+    assert [event for event, _ in await events(diga)] == [Event.DATA_REFUSED, Event.DATA_READ]
+
+
+async def test_whoever_hangs_up_before_the_answer_has_read_nothing(body: Body, pair: Pair) -> None:
+    diga, asked = await pair(CGM), asyncio.Event()
+
+    async def slow(*of: object) -> None:
+        asked.set()
+        await asyncio.sleep(60)
+
+    with patch("ddr.diga_api.search.first_page", slow):
+        request = asyncio.create_task(diga.get("Observation"))
+        await asked.wait()
+        request.cancel()
+        await asyncio.wait([request])
+    await body.core.request_log.close()
+    ((event, detail),) = await events(diga)
+    assert (event, detail["reason"]) == (Event.DATA_REFUSED, "unanswered")

@@ -21,6 +21,7 @@ from ddr.store.database.faults import UNAVAILABLE
 
 GONE = ("client-gone", "The connection ended before the answer")
 CUT = ("answer-cut", "The answer was cut off")
+FAILED = 500  # and what is above: answers without data
 OVERLOADED = 503  # of the answers of those who are told to come again
 WITHHELD = 503, ("transient", UNAVAILABLE.detail)
 LARGEST_ERROR = 20_000  # bytes of an answer that is read for its error
@@ -130,7 +131,7 @@ class _Logged:
         finally:
             if not self._written:
                 self._exchange.error = GONE if self._status is None else CUT
-                self._core.request_log.note(self._line(), self._entries)
+                self._core.request_log.note(self._line(), self._true_entries())
 
     async def _counting(self) -> MutableMapping[str, Any]:
         message = await self._receive()
@@ -159,10 +160,16 @@ class _Logged:
         """Make the record durable. Raises Withheld when the entries of the audit trail cannot be."""
         self._written = True
         refused = self._status == OVERLOADED
-        stored = await self._core.request_log.write(self._line(), refused, self._entries, self._withheld)
+        stored = await self._core.request_log.write(self._line(), refused, self._true_entries(), self._withheld)
         if not stored:
             self._start = None
             raise Withheld
+
+    def _true_entries(self) -> list[NewEntry]:
+        """Whoever was admitted and then got no answer, or an error of ours, has read nothing."""
+        if self._status is not None and self._status < FAILED:
+            return self._entries
+        return [entry.unanswered() for entry in self._entries]
 
     def _withheld(self) -> bytes:
         self._status, self._exchange.error = WITHHELD

@@ -42,7 +42,8 @@ def reason(lang: str, tag: str | None) -> str:
     return REASONS.get(tag or "", UNKNOWN).said(lang)
 
 
-# Of the trail (ddr.scopes.decision.Reason, and what the admission says): whether it is everyday or strange.
+# Of the trail (ddr.scopes.decision.Reason, what the admission says, ddr.store.audit.trail.UNANSWERED): whether it is
+# everyday or strange.
 REFUSALS = {
     "grace-period": Words(
         "Sie hatte kurz vorher schon gefragt und muss bis zur nächsten Anfrage warten.",
@@ -67,6 +68,10 @@ REFUSALS = {
     ),
     "token-foreign": Words(
         "Sie hat den Zugangsschlüssel einer anderen App benutzt.", "It used the access key of another app."
+    ),
+    "unanswered": Words(
+        "Sie durfte lesen, bekam aber wegen einer Störung keine Antwort.",
+        "It was allowed to read, but got no answer because of a fault.",
     ),
 }
 

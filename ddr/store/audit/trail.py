@@ -101,6 +101,7 @@ ENDS = frozenset(
         Event.RESEARCH_WITHDRAWN,
     }
 )
+UNANSWERED = "unanswered"  # the `reason` of what was allowed and then failed
 _BY_PATIENT = "patient:"  # what a representative may do in the patient's place
 
 
@@ -113,6 +114,13 @@ class NewEntry(NamedTuple):
     client_id: str | None
     pairing_id: str | None
     detail: Mapping[str, Any]
+
+    def unanswered(self) -> NewEntry:
+        """The same of a request that was allowed, and got nothing: the database went away, or its client did."""
+        if self.event != Event.DATA_READ:
+            return self
+        detail = {name: value for name, value in self.detail.items() if name != "valuesets"}
+        return self._replace(event=str(Event.DATA_REFUSED), detail={**detail, "reason": UNANSWERED})
 
 
 async def add(conn: asyncpg.Connection | asyncpg.Pool, entry: NewEntry) -> None:
