@@ -10,15 +10,7 @@ from urllib.parse import parse_qsl
 from ddr.call import refused_unless_told
 from ddr.fhir.bounds import TooMuch
 from ddr.fhir.negotiation import Format, check_content_type, error_format, negotiate, wants_pretty
-from ddr.fhir.outcome import (
-    FhirError,
-    body_too_large,
-    body_too_slow,
-    echo,
-    malformed,
-    too_much,
-    unsupported_encoding,
-)
+from ddr.fhir.outcome import FhirError, body_refused, echo, malformed, too_much
 from ddr.fhir.representation import parse, render
 from ddr.fhir.search.grammar import REPRESENTATION
 from ddr.fhir.search.parsing import MOST_VALUES, flat_json
@@ -114,13 +106,7 @@ async def _body(scope: Scope, receive: Receive, limit: int) -> bytes:
     try:
         return await read_body(scope, receive, limit)
     except BodyError as error:
-        raise _refused(error, limit) from None
-
-
-def _refused(error: BodyError, limit: int) -> FhirError:
-    encoding = unsupported_encoding(str(error), dict(error.headers))
-    by_status = {408: body_too_slow(str(error)), 413: body_too_large(limit), 415: encoding}
-    return by_status.get(error.status) or malformed(str(error))
+        raise body_refused(error.status, str(error), dict(error.headers), limit) from None
 
 
 def _form(body: bytes) -> Pairs:

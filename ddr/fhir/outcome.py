@@ -213,6 +213,19 @@ def unsupported_encoding(diagnostics: str, headers: Mapping[str, str]) -> FhirEr
     return FhirError(415, "not-supported", diagnostics, headers=dict(headers))
 
 
+def body_refused(status: int, diagnostics: str, headers: Mapping[str, str], limit: int) -> FhirError:
+    """408, 413, 415, else 400: a request body that could not be read (ddr.http.body), with its limit in bytes."""
+    match status:
+        case 408:
+            return body_too_slow(diagnostics)
+        case 413:
+            return body_too_large(limit)
+        case 415:
+            return unsupported_encoding(diagnostics, headers)
+        case _:
+            return malformed(diagnostics)
+
+
 # --- 429, 500, 503 ---------------------------------------------------------------------------------------------------
 
 

@@ -10,7 +10,7 @@ from uuid import UUID
 from ddr.aside import LARGE_BYTES, aside
 from ddr.collector import in_hand
 from ddr.fhir.negotiation import Format, check_content_type, error_format, negotiate
-from ddr.fhir.outcome import FhirError, body_too_large, body_too_slow, malformed, unavailable, unsupported_encoding
+from ddr.fhir.outcome import FhirError, body_refused, unavailable
 from ddr.fhir.representation import parse, render
 from ddr.gateway.door.answers import Answer, Json, issue, outcome, refused, response_bundle
 from ddr.gateway.door.entries import Entry, read_bundle
@@ -93,13 +93,7 @@ async def _body(core: Core, request: Request) -> tuple[bytes, Format]:
     try:
         return await request.read(), fmt
     except BodyError as error:
-        if error.status == HTTPStatus.REQUEST_TIMEOUT:
-            raise body_too_slow(str(error)) from None
-        if error.status == HTTPStatus.UNSUPPORTED_MEDIA_TYPE:
-            raise unsupported_encoding(str(error), dict(error.headers)) from None
-        raise (
-            body_too_large(limit) if error.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE else malformed(str(error))
-        ) from None
+        raise body_refused(error.status, str(error), dict(error.headers), limit) from None
 
 
 async def _take(core: Core, patient_id: UUID, bundle: Json) -> Json:
