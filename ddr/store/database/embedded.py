@@ -209,17 +209,8 @@ class _Server:
         """Create the data directory, first under another name: an interrupted initdb leaves nothing usable."""
         fresh = self.home / "data.new"
         shutil.rmtree(fresh, ignore_errors=True)
-        options = (
-            "-U",
-            "ddr",
-            "-E",
-            "UTF8",
-            "--no-locale",
-            "--auth-local=trust",
-            "--auth-host=reject",
-            "--data-checksums",
-        )
-        self._run("initdb", "-D", fresh, *options)
+        access = ("-U", "ddr", "--auth-local=trust", "--auth-host=reject")
+        self._run("initdb", "-D", fresh, *access, "-E", "UTF8", "--no-locale", "--data-checksums")
         fresh.rename(self.data)
 
     def _stop_leftover(self) -> None:

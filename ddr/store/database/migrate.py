@@ -196,9 +196,7 @@ def migrate_database(settings: Settings) -> list[str]:
 
 async def _done(connection: asyncpg.Connection) -> dict[str, str]:
     """The checksums of what is applied, by name; the table of them is made first where there is none."""
-    if await connection.fetchval(
-        "SELECT to_regclass('schema_migration') IS NULL"
-    ):  # else no right to make it is needed
+    if await connection.fetchval("SELECT to_regclass('schema_migration') IS NULL"):  # else no right to it is needed
         await connection.execute(
             "CREATE TABLE schema_migration (name text PRIMARY KEY, checksum text NOT NULL, applied_ms bigint NOT NULL)"
         )

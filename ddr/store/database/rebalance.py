@@ -61,9 +61,8 @@ _SOMEBODY = """
 SELECT result FROM run_command_on_shards('patient', $$SELECT patient_id FROM %s LIMIT 1$$)
  WHERE success AND result <> '' AND shardid = ANY ($1::bigint[])"""
 _SHARDS = "SELECT shardid FROM get_rebalance_table_shards_plan() WHERE table_name = 'patient'::regclass"
-_START = (
-    "SELECT citus_rebalance_start(shard_transfer_mode => 'auto')"  # never the mode that lets writes wait for a copy
-)
+# Never the mode that lets writes wait for a copy.
+_START = "SELECT citus_rebalance_start(shard_transfer_mode => 'auto')"
 _STATUS = "SELECT job_id, state::text AS state, details::text AS details FROM citus_rebalance_status()"
 _STOP = "SELECT citus_rebalance_stop()"
 # What an upload begins with; it changes nothing.
