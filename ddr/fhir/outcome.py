@@ -240,9 +240,9 @@ def throttled(retry_seconds: int, grace_seconds: int) -> FhirError:
     return FhirError(429, "throttled", text, headers=headers)
 
 
-def internal_error(reason: str = "Internal error of the Device Data Recorder") -> FhirError:
-    """500: a failure on our side; `reason` must not hold anything of the patient or of the program."""
-    return FhirError(500, "exception", reason)
+def internal_error() -> FhirError:
+    """500: a failure on our side; nothing of the patient or of the program is said."""
+    return FhirError(500, "exception", "Internal error of the Device Data Recorder")
 
 
 def overloaded(retry_seconds: int) -> FhirError:

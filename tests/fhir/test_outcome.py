@@ -47,7 +47,7 @@ DIAGNOSTICS = [
     ),
     (outcome.unsupported_media_type(), 415, "not-supported", f"Content-Type not supported. {FORMATS}"),
     (outcome.throttled(30, 900), 429, "throttled", "Rate limit exceeded. Please retry after the specified time."),
-    (outcome.internal_error("Disk full"), 500, "exception", "Disk full"),
+    (outcome.internal_error(), 500, "exception", "Internal error of the Device Data Recorder"),
     (outcome.unauthorized("The access token expired"), 401, "login", "The access token expired"),
     (outcome.unauthorized(), 401, "login", "An access token is required"),
     (outcome.body_too_large(10), 413, "too-long", "The request body is larger than 10 bytes"),
