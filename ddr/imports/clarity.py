@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from datetime import tzinfo
 
 from ddr.imports.content import Content, Table, tables
-from ddr.imports.glucose import Reading, glucose_file
+from ddr.imports.glucose import Reading, glucose_file, is_other
 from ddr.imports.makers import DEXCOM
 from ddr.imports.model import ImportFile, Sources
 from ddr.imports.numbers import glucose_unit
@@ -56,6 +56,6 @@ def _events(table: Table) -> set[str]:
     kinds = Counter(
         table.cell(row, "event").casefold()
         for row in table.rows
-        if table.cell(row, "value") and table.cell(row, "event")
+        if table.cell(row, "value") and table.cell(row, "event") and not is_other(table.cell(row, "event"))
     )
     return _EGV if not kinds or _EGV & kinds.keys() else {kinds.most_common(1)[0][0]}

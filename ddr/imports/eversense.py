@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import tzinfo
 
 from ddr.imports.content import Content, Table, tables
-from ddr.imports.glucose import Reading, glucose_file
+from ddr.imports.glucose import Reading, glucose_file, is_other
 from ddr.imports.makers import SENSEONICS
 from ddr.imports.model import ImportFile, Sources
 from ddr.imports.numbers import glucose_unit
@@ -16,6 +16,7 @@ _COLUMNS = {
     "date": ("date$", "datum$"),
     "clock": ("time$", "uhrzeit$", "zeit$"),
     "value": ("sensor glucose", "glucose", "sensorglukose", "glukose", "gewebeglukose"),
+    "event": ("event type", "ereignistyp", "type$", "typ$"),
     "serial": ("transmitter serial", "transmitter-seriennummer", "transmitter", "serial number", "seriennummer"),
 }
 _NAMES = ("eversense", "senseonics")
@@ -36,7 +37,7 @@ def read(content: Content, zone: tzinfo) -> ImportFile:
         unit = glucose_unit(table.title("value"))
         for row in table.rows:
             text = table.amount(row, "value")
-            if not text:
+            if not text or is_other(table.cell(row, "event")):
                 skipped += 1
                 continue
             source = sources(SENSEONICS.manufacturer, SENSEONICS.name, table.cell(row, "serial"), SENSEONICS.type)

@@ -12,6 +12,8 @@ from ddr.imports.model import CGM, METER, ImportFile, Source, Value
 from ddr.imports.numbers import beyond, doubtful, implausible, number, single, within_limits
 from ddr.imports.times import instants
 
+_OTHER = ("calib", "kalib", "alert", "alarm", "warn")  # how kinds of rows begin whose number is of something else
+
 
 @dataclass(frozen=True, slots=True)
 class Reading:
@@ -25,6 +27,11 @@ class Reading:
     maker: Maker
     meter: bool = False
     tick: int | None = None  # seconds of the device's own clock
+
+
+def is_other(kind: str) -> bool:
+    """True for a kind of row that has a number, but no value of the sensor: a calibration, the limit of an alert."""
+    return kind.casefold().startswith(_OTHER)
 
 
 def glucose_file(name: str, readings: Sequence[Reading], zone: tzinfo, skipped: int) -> ImportFile:

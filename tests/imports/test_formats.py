@@ -126,6 +126,17 @@ def test_glooko_eversense_and_tables_of_single_values() -> None:
     assert values(samples.SPIROMETRY) == [(0, "19935-6", "412", ""), (0, "20150-9", "3.05", "")]
 
 
+def test_calibrations_and_limits_of_alerts_are_no_values() -> None:
+    """HDDT retrieving-data.md: what another device measured to calibrate a sensor is no part of its chunks."""
+    others = samples.CLARITY.replace(",EGV,", ",Calibration,")
+    with pytest.raises(ImportFileError, match="no values"):
+        taken(others)
+    head = "Eversense\nDate/Time,Event Type,Glucose (mg/dL),Transmitter\n"
+    rows = [f"2026-11-20 08:0{at},{kind},{100 + at},T\n" for at, kind in enumerate(("Glucose", "Calibration", "Alert"))]
+    file = taken(head + "".join(rows))
+    assert ([str(value.value) for value in file.values], file.skipped) == (["100"], 2)
+
+
 def test_swapped_pressures_are_a_bad_row() -> None:
     file = read(samples.OMRON.encode(), BERLIN)
     assert [_told(value)[2] for value in file.values] == ["121/79"]
