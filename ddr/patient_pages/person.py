@@ -5,10 +5,14 @@ The names on this page are those that the account knows. Nothing of it goes to a
 
 from __future__ import annotations
 
+from collections import Counter
+from functools import partial
+
 from starlette.requests import Request
 from starlette.responses import Response
 
 from ddr.patient_pages.arrival import onward, with_request
+from ddr.patient_pages.dates import ZONE
 from ddr.patient_pages.login import waiting_diga
 from ddr.patient_pages.render import page
 from ddr.patient_pages.visitor import (
@@ -21,6 +25,7 @@ from ddr.patient_pages.visitor import (
     see_other,
     set_cookie,
 )
+from ddr.series.days import midnight
 from ddr.store.audit.trail import Event, record
 from ddr.store.authorization.representations import Representation, choices
 from ddr.store.patients.sessions import MYSELF, Session, turn_to
@@ -31,6 +36,8 @@ async def show(request: Request, visitor: Visitor, session: Session) -> Response
     core, request_uri = core_of(request), request.query_params.get("request_uri", "")
     if not session.represents:
         return see_other(onward(request_uri))
+    people = await choices(core.pool, session.login_id, moment(core))
+    names = Counter(one.terms.name for one in people)
     return page(
         request,
         visitor,
@@ -39,7 +46,9 @@ async def show(request: Request, visitor: Visitor, session: Session) -> Response
         diga=await waiting_diga(core, request_uri),
         request_uri=request_uri,
         myself=MYSELF,
-        people=await choices(core.pool, session.login_id, moment(core)),
+        people=people,
+        alike={name for name, count in names.items() if count > 1},
+        midnight=partial(midnight, zone=ZONE),
     )
 
 

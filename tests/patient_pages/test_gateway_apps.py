@@ -16,6 +16,7 @@ from ddr.store.patients import administration, identities
 from tests.patient_pages.browser import Browser, inputs
 from tests.patient_pages.test_consent import logged_in
 from tests.patient_pages.test_provider_login import Traveller
+from tests.support.clock import Clock
 from tests.support.openid import AUDIENCE, CLIENT_ID, OpenIdProvider
 from tests.support.patients import new_patient
 from tests.support.waiting import waiting
@@ -64,6 +65,16 @@ async def test_connect_see_and_disconnect(core: Core) -> None:
     trail = (await browser.get("/me/access")).text
     assert "Sie haben eine App verbunden" in trail and "Sie haben eine App getrennt" in trail
     assert patient.username not in token
+
+
+async def test_apps_of_one_name_are_told_apart_by_when_they_were_connected(core: Core, clock: Clock) -> None:
+    """The phone that was lost, and the new one of the same day."""
+    _, browser = await logged_in(core)
+    for _ in range(2):
+        await connected(core, browser, "GlucoSensor")
+        clock.advance(120)
+    page = (await browser.get("/me/devices")).text
+    assert re.findall(r"22\. November 2026, (11:0\d) Uhr", page) == ["11:00", "11:02"]
 
 
 @pytest.mark.parametrize("overlap_ms", [60_000, 0])

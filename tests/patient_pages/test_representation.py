@@ -99,6 +99,20 @@ async def test_without_representation_nothing_is_added(core: Core, mother: Patie
     assert "/me/person" not in (await browser.consent_page(request_uri)).text
 
 
+async def test_people_of_one_name_are_told_apart(core: Core, mother: Patient, mia: Patient) -> None:
+    """A child by its birthday; of a grown-up none is known."""
+    other, third = await new_patient(core), await new_patient(core)
+    await represent(core, mother, mia, born=date(2019, 3, 5))
+    await represent(core, mother, third, "Ole", born=date(2020, 4, 6))
+    browser = await Browser(core).logged_in(mother)
+    page = (await browser.get("/me/person")).text
+    assert "geboren" not in page and "seit" not in page
+    await represent(core, mother, other, relation=Relation.CARER)
+    page = (await browser.get("/me/person")).text
+    assert "geboren am 5. März 2019" in page and "seit 22. November 2026" in page
+    assert "6. April" not in page
+
+
 @one_server_only
 async def test_no_page_takes_a_statement_more(core: Core, mother: Patient, mia: Patient) -> None:
     """That a right is in force is asked by the statement that loads the session."""

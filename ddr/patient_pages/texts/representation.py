@@ -84,6 +84,7 @@ TEXTS = {
     "by_whom": Words("Wer vertritt", "Who represents"),
     "nobody": Words("Zurzeit vertritt hier niemand.", "At the moment nobody represents here."),
     "for_whom": Words("Wen dieses Konto vertritt", "Whom this account represents"),
+    "born": Words("geboren am {day}", "born on {day}"),
     "since": Words("seit {day}", "since {day}"),
     "until": Words("bis {day}", "until {day}"),
     "ended_on": Words("beendet am {day}", "ended on {day}"),
