@@ -57,6 +57,7 @@ def write_package(
     return root
 
 
+@pytest.mark.requirement("OPS-012", "OBS-039")
 def test_the_four_mivs_with_their_limits() -> None:
     catalog = load_catalog(PACKAGES, {})
     limits = {m.name: (m.min_historic_days, m.max_grace_seconds, m.vendor_holdup_seconds) for m in catalog.mivs}
@@ -173,9 +174,9 @@ def test_a_valueset_that_includes_itself_is_refused() -> None:
 @pytest.mark.parametrize(
     ("chosen", "message"),
     [
-        (MivSettings(901, 30, 900), "grace period"),
+        pytest.param(MivSettings(901, 30, 900), "grace period", marks=pytest.mark.requirement("OPS-012")),
         (MivSettings(-1, 30, 900), "grace period"),
-        (MivSettings(900, 29, 900), "historic data period"),
+        pytest.param(MivSettings(900, 29, 900), "historic data period", marks=pytest.mark.requirement("OBS-039")),
         (MivSettings(900, 30, 0), "delay"),
     ],
 )

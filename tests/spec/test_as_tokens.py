@@ -230,10 +230,12 @@ async def test_revocation_always_answers_200(backend: Backend, other: Backend, p
     granted(await other.refresh(foreign))
 
 
-@pytest.mark.requirement("AS-031")
-async def test_an_access_token_can_be_revoked_too(backend: Backend, patient: Patient) -> None:
+@pytest.mark.requirement("AS-029", "AS-031")
+@pytest.mark.parametrize("hint", ["access_token", "refresh_token", "something"])
+async def test_an_access_token_can_be_revoked_too(backend: Backend, patient: Patient, hint: str) -> None:
+    """A hint that is wrong only makes the search longer (RFC 7009 section 2.1)."""
     tokens = await backend.pair(patient, CGM)
-    response = await backend.revoke(tokens["access_token"], token_type_hint="access_token")
+    response = await backend.revoke(tokens["access_token"], token_type_hint=hint)
     assert (response.status_code, response.content) == (200, b"")
     unauthorized(await backend.fhir(tokens))
 

@@ -112,13 +112,15 @@ async def test_unauthorised_access(backend: Backend, patient: Patient, capsys: p
     other = await ddr.diga(CGM)
     await backend.fhir({"access_token": "random"})
     await backend.fhir(tokens, http=other.http)
+    await backend.fhir(await backend.pair(patient, BP), "Observation/$hddt-cgm-summary")
     await backend.revoke(tokens["refresh_token"])
     await backend.fhir(tokens)
     refusals = [
         *await trail(ddr, capsys, *of(backend), "--event", "diga:data:refused"),
         *await trail(ddr, capsys, "--client-id", other.entry.client_id, "--event", "diga:data:refused"),
     ]
-    assert {entry["detail"]["reason"] for entry in refusals} == {"token-invalid", "token-foreign", "not-permitted"}
+    reasons = {"token-invalid", "token-foreign", "scope-missing", "not-permitted"}
+    assert {entry["detail"]["reason"] for entry in refusals} == reasons
 
 
 @pytest.mark.requirement("AUD-007")

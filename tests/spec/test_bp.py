@@ -17,12 +17,13 @@ Json = dict[str, Any]
 
 @pytest.fixture(scope="module")
 async def home(ddr: Recorder) -> Home:
-    """A patient with a cuff and three measurements: without mean, with mean, and partly failed."""
+    """A patient with a cuff and four measurements: without mean, with mean, partly failed, and failed."""
     home = Home(ddr, await ddr.patient())
     await home.device("cuff", type="70665002")
     await home.pressure("two", ddr.clock() - HOUR)
     await panel(home, "three", value(SYSTOLIC, 120), value(DIASTOLIC, 80), value(MEAN, 93))
     await panel(home, "failed", value(SYSTOLIC, 131), {"code": DIASTOLIC, "dataAbsentReason": "error"})
+    await panel(home, "nothing", *({"code": code, "dataAbsentReason": "error"} for code in (SYSTOLIC, DIASTOLIC)))
     return home
 
 
@@ -62,7 +63,7 @@ def components(observation: Json) -> dict[str, Json]:
 
 
 @pytest.mark.requirement("BP-002", "BP-003", "BP-009", "BP-023", "BP-025")
-@pytest.mark.parametrize("key", ["two", "three", "failed"])
+@pytest.mark.parametrize("key", ["two", "three", "failed", "nothing"])
 async def test_code_and_category(home: Home, reader: Reader, key: str) -> None:
     observation = await read(home, reader, key)
     assert [(c["system"], c["code"]) for c in observation["code"]["coding"]] == [(LOINC, "85354-9")]

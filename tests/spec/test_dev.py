@@ -104,7 +104,7 @@ async def test_status_follows_the_connection_without_a_new_version(ddr: Recorder
     assert again == before
 
 
-@pytest.mark.requirement("DEV-015", "DEV-021", "DEV-013")
+@pytest.mark.requirement("DEV-015", "DEV-021", "DEV-012", "DEV-013")
 async def test_a_device_is_inactive_after_its_wear_time(ddr: Recorder, worn: Scene) -> None:
     path = f"Device/{worn.home.ids['cgm']}"
     before = await worn.reader.read(path)
@@ -145,10 +145,13 @@ async def test_a_serial_number_is_left_out_only_on_purpose(ddr: Recorder) -> Non
     for unwanted in (body, {**body, "serialNumber": ""}):
         assert (await home.patient.gateway.put("devices/meter", json=unwanted)).status_code == 422
     await home.device("meter", serialNumber=None)
-    await home.glucose("bg", ddr.clock())
+    await home.glucose("bg", ddr.clock() - MINUTE)
     reader = await paired(ddr, home.patient, BG)
     (device,) = await devices(reader)
     assert "serialNumber" not in device
+    await home.device("meter", serialNumber="A-1", endedAt=home.ago(0))
+    (device,) = await devices(reader)
+    assert (device["status"], device["serialNumber"]) == ("inactive", "A-1")
 
 
 @pytest.mark.requirement("DEV-022", "DEV-023", "DEV-039")

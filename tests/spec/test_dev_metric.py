@@ -5,7 +5,23 @@ from __future__ import annotations
 import pytest
 
 from ddr.fhir.instants import date_time
-from tests.spec.world import BG, CGM, DAY, HOUR, LF, MINUTE, Home, Json, Reader, Scene, entries, later, paired, refused
+from tests.spec.world import (
+    BG,
+    CGM,
+    DAY,
+    HOUR,
+    LF,
+    MINUTE,
+    Home,
+    Json,
+    Reader,
+    Scene,
+    entries,
+    furnished,
+    later,
+    paired,
+    refused,
+)
 from tests.support.recorder import Recorder
 
 UCUM = "http://unitsofmeasure.org"
@@ -36,9 +52,14 @@ async def strips(ddr: Recorder) -> Scene:
 
 
 @pytest.mark.requirement("DEV-025", "DEV-036")
-async def test_search_parameters(scene: Scene) -> None:
+async def test_search_parameters(ddr: Recorder) -> None:
+    scene = await furnished(ddr)
+    with later(ddr, MINUTE):
+        await scene.home.strips()
     ids, reader = scene.home.ids, scene.reader
-    (metric,) = await metrics(reader)
+    found = {one["id"]: one for one in await metrics(reader)}
+    assert found.keys() == {ids["metric"], ids["strips-metric"]}
+    metric, newer = found[ids["metric"]], found[ids["strips-metric"]]
     coding = metric["type"]["coding"][0]
     for query in (
         f"source=Device/{ids['cgm']}",
@@ -46,12 +67,13 @@ async def test_search_parameters(scene: Scene) -> None:
         f"_id={ids['metric']}",
         f"type={coding['code']}",
         f"type={coding['system']}|{coding['code']}",
-        "_sort=-_lastUpdated&_count=1",
+        "_sort=_lastUpdated&_count=1",
     ):
         assert await metrics(reader, query) == [metric]
+    assert await metrics(reader, "_sort=-_lastUpdated&_count=1") == [newer]
     assert await metrics(reader, f"source=Device/{ids['meter']}") == []
     bundle = await reader.search("DeviceMetric?_include=DeviceMetric:source")
-    assert [device["id"] for device in entries(bundle, "include")] == [ids["cgm"]]
+    assert {device["id"] for device in entries(bundle, "include")} == {ids["cgm"], ids["strips"]}
 
 
 @pytest.mark.requirement("DEV-027", "DEV-030", "DEV-031", "DEV-032", "DEV-037")

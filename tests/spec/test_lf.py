@@ -195,8 +195,17 @@ async def test_relative_values_share_their_reference_value(home: Home, reader: R
 @pytest.mark.requirement("LF-017", "LF-026")
 async def test_a_relative_value_comes_from_one_reading_and_its_reference_value(home: Home) -> None:
     members = {"device": "spirometer", "effective": home.ago(HOUR), "value": 80, "unit": "%"}
+    again = {"device": "spirometer", "effective": home.ago(2 * HOUR), "value": 3.2, "unit": "L"}
+    await home.measure("fev1-again", code="20150-9", **again)
     wrong = (["fev1"], ["fev1", "fev1"], ["fev1", "reference", "best"], ["pef", "reference"], ["fev1", "best"])
-    for sources in (*wrong, ["pef", "fev1"], ["best", "reference"], ["fev1", "nowhere"], ["share", "reference"]):
+    for sources in (
+        *wrong,
+        ["fev1", "fev1-again"],
+        ["pef", "fev1"],
+        ["best", "reference"],
+        ["fev1", "nowhere"],
+        ["share", "reference"],
+    ):
         assert await home.unfit(code="20152-5", derivedFrom=sources, **members) == "derivedFrom"
     assert await home.unfit(code="20152-5", **members) == "derivedFrom"
     # Both of one quantity, but not that of the relative value's code.

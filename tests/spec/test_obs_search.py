@@ -11,6 +11,7 @@ from tests.spec.world import (
     BG,
     CGM,
     HOUR,
+    LF,
     MINUTE,
     Home,
     Reader,
@@ -38,8 +39,21 @@ def canonical(reader: Reader, miv: str) -> str:
     return next(each.valueset for each in reader.ddr.core.catalog.mivs if each.name == miv)
 
 
+@pytest.mark.requirement("OBS-006")
+async def test_without_a_code_all_granted_kinds_are_found(ddr: Recorder, scene: Scene) -> None:
+    glucose, lung = {"2339-0", "15074-8"}, {"19935-6", "20150-9", "20149-1", "20152-5"}
+    everything = entries(await scene.reader.search("Observation?_count=100"))
+    assert {code_of(one) for one in everything} == {*glucose, *lung, "85354-9", "99504-3"}
+    reader = await paired(ddr, scene.home.patient, BG, LF)
+    two = entries(await reader.search("Observation?_count=100"))
+    assert {code_of(one) for one in two} == glucose | lung
+    assert {one["id"] for one in two} == {one["id"] for one in everything if code_of(one) in glucose | lung}
+
+
 @pytest.mark.requirement("OBS-007", "OBS-011")
 async def test_codes_match_exactly(scene: Scene) -> None:
+    for query in ("code=2339-0", f"code={LOINC}|2339-0"):
+        assert await found(scene, query) == {"bg-old", "bg-new"}
     for query in ("code=2339", "code=http://snomed.info/sct|2339-0", "code=|2339-0", "code=2339-0%20"):
         assert await found(scene, query) == set()
     assert len(await found(scene, f"code={LOINC}|")) == 9  # keys; the two chunks share one

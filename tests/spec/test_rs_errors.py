@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.spec.world import BG, DAY, Home, Reader, Scene, later, paired, refused, searchset
+from tests.spec.world import BG, DAY, Home, Reader, Scene, furnished, later, paired, refused, searchset
 from tests.support.recorder import Recorder
 
 TYPES = ("Observation", "Device", "DeviceMetric")
@@ -69,6 +69,42 @@ async def test_a_bad_token_is_told_why(scene: Scene) -> None:
         assert response.status_code == 401
         expected = f'Bearer error="invalid_token", error_description="{text}"'
         assert response.headers["www-authenticate"] == expected
+
+
+@pytest.mark.requirement("RS-020")
+async def test_refusals_have_the_texts_of_the_table(scene: Scene) -> None:
+    reader, read = scene.reader, f"Observation/{scene.home.ids['bp']}"
+    formats = "Supported formats: application/fhir+json, application/fhir+xml"
+    version = "FHIR version not supported. This server supports FHIR R4 (version 4.0.1)"
+    for path, text in {
+        "Observation?date=x": "Invalid date/time format or date range: x",
+        "Observation?_include=Observation:foo": "Invalid _include parameter value: Observation:foo",
+        "Observation?_revinclude=Observation:foo": "Invalid _revinclude parameter value: Observation:foo",
+    }.items():
+        refused(await reader.get(path), 400, diagnostics=text)
+    unknown = refused(await reader.get("Observation?foo=1"), 400)["diagnostics"]
+    assert unknown.partition(". ")[0] == "Unknown search parameter foo"
+    refused(await reader.get("Observation/x"), 404, diagnostics="Resource Observation/x is not known")
+    missing = f"Version 9 is not valid for resource {read}."
+    refused(await reader.get(f"{read}/_history/9"), 404, diagnostics=missing)
+    for accept, text in {
+        "text/turtle": f"Requested format not supported. {formats}",
+        "application/fhir+json; fhirVersion=5.0": version,
+    }.items():
+        refused(await reader.get(read, accept=accept), 406, "not-supported", text)
+    posted = await reader.post("Device/_search", content=b"", headers={"content-type": "text/turtle"})
+    refused(posted, 415, "not-supported", f"Content-Type not supported. {formats}")
+
+
+@pytest.mark.requirement("RS-027")
+async def test_what_may_not_be_read_is_as_if_it_were_not_there(ddr: Recorder, scene: Scene) -> None:
+    reader, other = await paired(ddr, scene.home.patient, BG), await furnished(ddr)
+    (chunk, *_), ids = await scene.reader.ids("Observation?code=99504-3"), scene.home.ids
+    observations = ("x", "0" * 32, ids["bp"], chunk, other.home.ids["bg-new"])
+    others = f"Device/{ids['cuff']}", f"DeviceMetric/{ids['metric']}", f"Device/{other.home.ids['meter']}"
+    for path in (*(f"Observation/{each}" for each in observations), *others):
+        issue = refused(await reader.get(path), 404, diagnostics=f"Resource {path} is not known")
+        assert issue.keys() == {"severity", "code", "diagnostics"}
 
 
 @pytest.mark.requirement("RS-029", "OBS-034", "RS-020", "RS-053")

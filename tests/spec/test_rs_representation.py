@@ -11,12 +11,21 @@ import pytest
 from fhir.resources.R4B import get_fhir_model_class
 
 from ddr.demo.tls import client_context
-from tests.spec.world import Json, Reader, Scene, entries, refused, searchset
+from tests.spec.world import Json, Reader, Scene, entries, link, refused, searchset
 from tests.support.recorder import Recorder
 
 TYPES = ("Observation", "Device", "DeviceMetric")
 PROFILE = "https://gematik.de/fhir/hddt/StructureDefinition/hddt-"
 PROFILES = {"Device": "personal-health-device", "DeviceMetric": "sensor-type-and-calibration-status"}
+INCLUDES = {
+    "Observation": {"Observation:device", "Observation:derived-from", "DeviceMetric:source"},
+    "DeviceMetric": {"DeviceMetric:source"},
+}
+REVINCLUDES = {
+    "Observation": {"Observation:derived-from"},
+    "Device": {"Observation:device", "DeviceMetric:source"},
+    "DeviceMetric": {"Observation:device"},
+}
 WRONG_VERSION = "FHIR version not supported. This server supports FHIR R4 (version 4.0.1)"
 
 # Elements beyond those that the profiles demand, as docs/conformance/decisions.toml lists them (RS-016).
@@ -74,7 +83,7 @@ async def test_metadata_needs_no_token_on_the_diga_listener(ddr: Recorder, scene
     assert response.json() == (await ddr.public.get("/fhir/metadata")).json()
 
 
-@pytest.mark.requirement("RS-006", "RS-012", "RS-037", "OBS-019", "DEV-007", "DEV-040")
+@pytest.mark.requirement("RS-006", "RS-012", "RS-024", "RS-037", "OBS-019", "DEV-007", "DEV-040")
 async def test_metadata_declares_what_the_server_does(scene: Scene) -> None:
     """Whatever is declared works, and whatever FHIR R4 has beyond it is refused."""
     rest = (await statement(scene.reader))["rest"][0]
@@ -86,7 +95,8 @@ async def test_metadata_declares_what_the_server_does(scene: Scene) -> None:
         for parameter in resource["searchParam"]:
             value = {"date": "2026", "quantity": "5", "composite": "8480-6$gt1"}.get(parameter["type"], "x")
             await scene.reader.search(f"{kind}?{parameter['name']}={value}")
-        for name in ("Include", "RevInclude"):
+        for name, all_paths in (("Include", INCLUDES), ("RevInclude", REVINCLUDES)):
+            assert set(resource.get(f"search{name}", ())) == all_paths.get(kind, set())
             for value in resource.get(f"search{name}", ()):
                 await scene.reader.search(f"{kind}?_{name.lower()}={value}")
         for name, value in subset.items():
@@ -99,13 +109,27 @@ async def test_metadata_declares_what_the_server_does(scene: Scene) -> None:
     refused(await scene.reader.get("Device?_include=Device:definition"), 400)
 
 
-@pytest.mark.requirement("RS-006")
+@pytest.mark.requirement("RS-007")
+async def test_every_call_is_answered_in_both_formats(scene: Scene) -> None:
+    reads = [f"{one['resourceType']}/{one['id']}" for one in await everything(scene.reader)]
+    versions = [f"{read}/_history/1" for read in reads[:1] + reads[-1:]]
+    further = link(await scene.reader.search("Observation?_count=1"), "next")
+    assert further
+    for path in ("metadata", *TYPES, *reads, *versions, further, "Observation/$hddt-cgm-summary"):
+        for accept, beginning in (("application/fhir+json", "{"), ("application/fhir+xml", "<")):
+            response = await scene.reader.get(path, accept=accept)
+            told = response.status_code, response.headers["content-type"].partition(";")[0], response.text[:1]
+            assert told == (200, accept, beginning), path
+
+
+@pytest.mark.requirement("RS-006", "RS-044")
 async def test_metadata_declares_profiles_and_operations_of_the_mivs(scene: Scene) -> None:
     observation = (await statement(scene.reader))["rest"][0]["resource"][0]
     seen = {profile for resource in entries(await scene.reader.search("Observation")) for profile in meta(resource)}
     assert seen <= set(observation["supportedProfile"])
     (operation,) = observation["operation"]
     assert operation["name"] == "hddt-cgm-summary"
+    assert f"{PROFILE}cgm-summary" in operation["documentation"]
     assert (await scene.reader.get(f"Observation/${operation['name']}")).status_code == 200
 
 

@@ -29,6 +29,14 @@ from tests.support.recorder import Recorder
 TYPES = ("Observation", "Device", "DeviceMetric")
 
 
+@pytest.fixture(scope="module")
+async def two_metrics(ddr: Recorder) -> Scene:
+    """A scene with more than one resource of every type; leave the data as it is."""
+    scene = await furnished(ddr)
+    await scene.home.strips()
+    return scene
+
+
 @pytest.mark.requirement("RS-046")
 async def test_flat_json_is_tolerated_but_not_announced(scene: Scene) -> None:
     query = {"code": "2339-0,85354-9", "date": "gt2025", "_include": "Observation:device", "_sort": "-date"}
@@ -39,8 +47,10 @@ async def test_flat_json_is_tolerated_but_not_announced(scene: Scene) -> None:
 
 @pytest.mark.requirement("RS-035", "DEV-036")
 @pytest.mark.parametrize("kind", TYPES)
-async def test_id_include_sort_and_count_on_every_type(scene: Scene, kind: str) -> None:
+async def test_id_include_sort_and_count_on_every_type(two_metrics: Scene, kind: str) -> None:
+    scene = two_metrics
     found = await scene.reader.ids(kind)
+    assert len(found) > 1
     assert await scene.reader.ids(f"{kind}?_id={found[-1]}") == [found[-1]]
     assert set(await scene.reader.ids(f"{kind}?_id={found[0]},{found[-1]},unknown")) == {found[0], found[-1]}
     ascending = await scene.reader.ids(f"{kind}?_sort=_id")

@@ -169,7 +169,7 @@ async def test_what_the_patient_grants_is_told_and_holds(ddr: Recorder, scene: S
     assert await seen(widened) == (CODES[BP], {scene.home.ids["cuff"]})
 
 
-@pytest.mark.requirement("SCO-008", "SCO-015")
+@pytest.mark.requirement("RS-027", "SCO-008", "SCO-015")
 async def test_devices_have_scopes_of_their_own(scene: Scene) -> None:
     ids = scene.home.ids
     every = " ".join(SCOPE + miv for miv in ALL_MIVS)
@@ -187,7 +187,7 @@ async def test_devices_have_scopes_of_their_own(scene: Scene) -> None:
                 if kind in kinds:
                     assert response.status_code == 200
                 else:
-                    refused(response, 404)
+                    refused(response, 404, diagnostics=f"Resource {path.partition('/_history')[0]} is not known")
         bundle = await reader.search(query)
         assert len(entries(bundle)) == 10
         assert {resource["resourceType"] for resource in entries(bundle, "include")} == kinds

@@ -83,12 +83,13 @@ async def test_a_calibrating_measurement_is_no_part_of_the_series(ddr: Recorder)
 
 
 @pytest.mark.requirement("SER-016")
-async def test_the_time_of_each_value_follows_from_start_and_period(ddr: Recorder) -> None:
+@pytest.mark.parametrize("drift_ms", [40, -40])
+async def test_the_time_of_each_value_follows_from_start_and_period(ddr: Recorder, drift_ms: int) -> None:
     sensor = await worn(ddr)
     home, first_ms = sensor.home, sensor.start_ms + 7 * SECOND
     with later(ddr, DAY + HOUR):
-        # A sensor whose clock is slow by 0.04 seconds per reading.
-        sent = {first_ms + number * (PERIOD + 40): value for number, value in enumerate(ramp(SLOTS + 5))}
+        # A sensor whose clock is slow, or fast, by 0.04 seconds per reading.
+        sent = {first_ms + number * (PERIOD + drift_ms): value for number, value in enumerate(ramp(SLOTS + 5))}
         readings = [{"time": date_time(at), "value": value} for at, value in sent.items()]
         body = {"unit": "mg/dL", "readings": readings}
         answer = await home.patient.gateway.post("devices/cgm/sensors/s/readings", json=body)

@@ -95,6 +95,13 @@ class Home:
         components = [{"code": code, "value": value, "unit": "mm[Hg]"} for code, value in pairs]
         return await self.measure(key, code="85354-9", device="cuff", effective=date_time(at_ms), components=components)
 
+    async def strips(self) -> None:
+        """A meter "strips" that has to be calibrated, with a value: the second DeviceMetric of a furnished home."""
+        now_ms = self.ddr.clock()
+        await self.device("strips", type="337414009")
+        self.ids["strips-metric"] = await self.sensor("strips", "2339-0", "mg/dL", calibration={"state": "calibrated"})
+        await self.glucose("bg-strips", now_ms - 2 * HOUR, device="strips", sensor="s")
+
     async def erase(self, key: str) -> None:
         """Delete a measurement that was sent by mistake."""
         response = await self.patient.gateway.delete(f"measurements/{key}")

@@ -32,7 +32,7 @@ def no_token_no_data(kit: Kit) -> None:
         _unauthorized(door.asked(view, f"Basic {basic}"), f"{door.told} with another scheme")
 
 
-@check("RS-022", needs=PATIENT)
+@check("RS-022", "RS-020", needs=PATIENT)
 def bad_tokens_are_refused(kit: Kit) -> None:
     """What is no token, an unsigned JWT and an altered token get 401 with error="invalid_token"."""
     view = kit.views[0]

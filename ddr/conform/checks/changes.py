@@ -162,7 +162,7 @@ def _is_other(old: Json | None, one: Json) -> bool:
     return old is not None and "valueSampledData" not in one and digest(old) != digest(one)
 
 
-@check("RS-029", needs=DATA, searches=2)
+@check("RS-029", "RS-020", needs=DATA, searches=2)
 def deleted_is_gone(kit: Kit) -> None:
     """What was deleted is found no more, and a read of it gets 410 "Resource was deleted"."""
     view = _singles(kit)

@@ -12,7 +12,7 @@ PATIENT = (Need.PATIENT,)
 TYPES = ("Observation", "Device", "DeviceMetric")
 
 
-@check("RS-024", needs=PATIENT)
+@check("RS-024", "RS-020", needs=PATIENT)
 def unknown_parameters_are_refused(kit: Kit) -> None:
     """An unknown parameter gets 400 and is named: "Unknown search parameter …"."""
     form = "application/x-www-form-urlencoded"
@@ -32,7 +32,7 @@ def lenient_changes_nothing(kit: Kit) -> None:
         expect_refused(answer, 400)
 
 
-@check("RS-025", needs=PATIENT)
+@check("RS-025", "RS-020", needs=PATIENT)
 def malformed_dates_are_refused(kit: Kit) -> None:
     """A date that is none gets 400: wrong form, wrong prefix, days that do not exist.
 
@@ -50,13 +50,13 @@ def malformed_dates_are_refused(kit: Kit) -> None:
         expect_refused(kit.views[0].get(f"Observation?date={text}"), 400)
 
 
-@check("RS-025", needs=PATIENT)
+@check("RS-025", "RS-020", needs=PATIENT)
 def reversed_ranges_are_refused(kit: Kit) -> None:
     """A range that ends before it begins gets 400."""
     expect_refused(kit.views[0].get("Observation?date=ge2025-03-01&date=le2025-02-01"), 400)
 
 
-@check("RS-026", needs=PATIENT)
+@check("RS-026", "RS-020", needs=PATIENT)
 def unknown_includes_are_refused(kit: Kit) -> None:
     """An `_include` or `_revinclude` that does not exist gets 400."""
     for text in (
@@ -77,7 +77,7 @@ def malformed_controls_are_refused(kit: Kit) -> None:
         expect(answer.issue, "no OperationOutcome", answer)
 
 
-@check("RS-027", needs=PATIENT)
+@check("RS-027", "RS-020", needs=PATIENT)
 def unknown_ids_are_404(kit: Kit) -> None:
     """A read of an id that does not exist gets 404 and "Resource … is not known"."""
     for kind in TYPES:
@@ -86,7 +86,7 @@ def unknown_ids_are_404(kit: Kit) -> None:
             expect_refused(kit.views[0].get(key), 404, said)
 
 
-@check("RS-028", needs=PATIENT)
+@check("RS-028", "RS-020", needs=PATIENT)
 def unknown_versions_are_404(kit: Kit) -> None:
     """A version that does not exist gets 404 and "Version … is not valid for resource …"."""
     declared = [

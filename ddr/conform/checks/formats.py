@@ -123,7 +123,7 @@ def _unsupported(answer: Exchange, status: int, begins: str) -> None:
     expect(named, f"diagnostics do not name {JSON} and {XML}", answer)
 
 
-@check("RS-008", needs=PATIENT)
+@check("RS-008", "RS-020", needs=PATIENT)
 def other_formats_are_refused(kit: Kit) -> None:
     """An Accept that is not supported gets 406 with the prescribed OperationOutcome: searches, reads, metadata."""
     view = kit.views[0]
@@ -136,7 +136,7 @@ def other_formats_are_refused(kit: Kit) -> None:
         _unsupported(answer, 406, "Requested format not supported")
 
 
-@check("RS-009", needs=PATIENT)
+@check("RS-009", "RS-020", needs=PATIENT)
 def other_bodies_are_refused(kit: Kit) -> None:
     """A Content-Type that is not supported gets 415 with the prescribed OperationOutcome, for each type."""
     for kind in TYPES:
@@ -144,7 +144,7 @@ def other_bodies_are_refused(kit: Kit) -> None:
         _unsupported(answer, 415, "Content-Type not supported")
 
 
-@check("RS-010", needs=PATIENT)
+@check("RS-010", "RS-020", needs=PATIENT)
 def fhir_version_is_understood(kit: Kit) -> None:
     """fhirVersion=4.0 in Accept is served; another version gets 406 with the prescribed OperationOutcome."""
     view = kit.views[0]

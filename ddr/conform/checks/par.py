@@ -61,7 +61,7 @@ def par_needs_every_parameter(kit: Kit) -> None:
         _refused(_push(kit, **{name: ""}), f"a request with an empty {name}")
 
 
-@check("AS-015", "AS-044", needs=CERTIFICATE)
+@check("AS-015", "AS-010", "AS-044", needs=CERTIFICATE)
 def plain_pkce_is_refused(kit: Kit) -> None:
     """code_challenge_method plain, or another than S256, is refused, though the client authenticates."""
     _refused(_push(kit, code_challenge_method="plain"), "code_challenge_method plain")
@@ -119,7 +119,14 @@ def _scopes(kit: Kit, own: str, scopes: Iterable[str]) -> None:
 def malformed_scopes_are_refused(kit: Kit) -> None:
     """Scopes in another form than HDDT's, or with another ValueSet URL by a character, are refused."""
     own = _own_scope(kit)
-    urls = (own + "/", own + "|1.0.1", own + "there-is-none", own.replace("https:", "http:"), own + "&a=b")
+    urls = (
+        own[:-1] + own[-1].upper(),
+        own + "/",
+        own + "|1.0.1",
+        own + "there-is-none",
+        own.replace("https:", "http:"),
+        own + "&a=b",
+    )
     _scopes(kit, own, (*urls, own.replace("https://", "https://www."), own.upper(), own + " x"))
     others = (own.replace("code:in", "code"), own.replace("patient/", "system/"), own.replace("patient/", "user/"))
     _scopes(kit, own, (*others, own.replace(".rs?", ".r?"), "patient/Observation.rs", "patient/Observation.read"))
