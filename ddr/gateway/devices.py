@@ -136,9 +136,9 @@ def _check_same(stored: Row, wanted: Row) -> None:
     A serial number, and what the device replaces, may be added later; what it replaces need not be said again.
     """
     for column, member in _IDENTITY.items():
-        known, said = stored[column], wanted[column]
-        unsaid = column == "replaces_key" and said is None
-        if known is not None and known != said and not unsaid:
+        known, given = stored[column], wanted[column]
+        left_out = column == "replaces_key" and given is None
+        if known is not None and known != given and not left_out:
             raise conflict(f"This key names a device whose {member} is {known}; register a new device under a new key")
 
 

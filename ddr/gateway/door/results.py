@@ -32,14 +32,17 @@ def answers_of(observed: Sequence[Observed], items: Sequence[dict[str, Any]]) ->
 
 def readings_answer(items: Sequence[dict[str, Any]]) -> Answer | Problem:
     """What became of an Observation with these answers to its readings: 201 when something is new, 422 when nothing
-    was taken. Those that are stored and not shown, or stand beside others of their instant, are told."""
-    places = defaultdict[tuple[str, str], list[int]](list)
-    unusual = defaultdict[str, list[int]](list)
-    beyond = defaultdict[str, list[int]](list)
-    beside = defaultdict[tuple[str, str], list[int]](list)
+    was taken. Those that are stored and not shown, or stand beside others of their instant, are told.
+
+    Values with the same to say are told of together, by their places in the sequence from 1.
+    """
+    refused = defaultdict[tuple[str, str], list[int]](list)  # by reason and detail
+    unusual = defaultdict[str, list[int]](list)  # by the warning
+    beyond = defaultdict[str, list[int]](list)  # by L or U
+    beside = defaultdict[tuple[str, str], list[int]](list)  # by reason and detail
     for place, item in enumerate(items, 1):
         if item["status"] == "rejected":
-            places[item["reason"], item["detail"]].append(place)
+            refused[item["reason"], item["detail"]].append(place)
             continue
         if "reason" in item:
             beside[item["reason"], item["detail"].replace(AS_CORRECTION, "the status corrected")].append(place)
@@ -47,17 +50,18 @@ def readings_answer(items: Sequence[dict[str, Any]]) -> Answer | Problem:
             unusual[item["warning"]].append(place)
         elif "stored" in item:
             beyond[item["stored"]].append(place)
-    rejected = [OfValues(422, reason, detail, values=_values(at)) for (reason, detail), at in places.items()]
+    rejected = [OfValues(422, reason, detail, values=_values(at)) for (reason, detail), at in refused.items()]
     counts = Counter(item["status"] for item in items)
-    if len(rejected) == 1 and counts["rejected"] == len(items):
+    nothing_taken = counts["rejected"] == len(items)
+    if nothing_taken and len(rejected) == 1:
         return rejected[0]
-    told = ", ".join(f"{counts[name]} {name}" for name in ("accepted", "duplicate", "rejected"))
-    taken = 201 if counts["accepted"] else 200
     passed_over = [OfValues(200, "implausible", detail, values=_values(at)) for detail, at in unusual.items()]
     kept = "beyond the limit of the sensor, so the number is kept as"
     passed_over += [OfValues(200, "range", f"{kept} {word}", values=_values(at)) for word, at in beyond.items()]
     passed_over += [OfValues(200, reason, detail, values=_values(at)) for (reason, detail), at in beside.items()]
-    return Answer(422 if counts["rejected"] == len(items) else taken, None, None, told, rejected, passed_over)
+    status = 422 if nothing_taken else 201 if counts["accepted"] else 200
+    remark = ", ".join(f"{counts[name]} {name}" for name in ("accepted", "duplicate", "rejected"))
+    return Answer(status, remark=remark, rejected=rejected, passed_over=passed_over)
 
 
 def _values(places: Sequence[int]) -> str:
