@@ -58,7 +58,7 @@ async def findings(conn: Connection, recorded: str | None = None) -> Findings:
     policies = {row["policy_no"] for row in await store.policies(conn)}
     dropped = await store.newest_dropped(conn)
     former = (dropped["seal_no"], dropped["chain"]) if dropped else (0, START)
-    found, batches, seen = Findings(), Batches(), recorded is None
+    found, batches, recorded_was_met = Findings(), Batches(), recorded is None
     if dropped:
         found.faults += _dropped(dropped, keys, await present_ms(conn))
     async for seal, words in seals(conn):
@@ -66,10 +66,13 @@ async def findings(conn: Connection, recorded: str | None = None) -> Findings:
         found.faults += _signature(seal.signature, seal.seal_no, seal.chain, keys, found.keys)
         if seal.policy_no not in policies:
             found.faults.append(f"seal {seal.seal_no} names policy {seal.policy_no}, which is missing")
-        found.seals, found.entries = found.seals + 1, found.entries + seal.entries
+        found.seals += 1
+        found.entries += seal.entries
+        found.head = seal.head
         batches.add(seal.runs)
-        former, found.head, seen = (seal.seal_no, seal.chain), seal.head, seen or seal.head == recorded
-    if not seen:
+        recorded_was_met = recorded_was_met or seal.head == recorded
+        former = seal.seal_no, seal.chain
+    if not recorded_was_met:
         found.faults.append(f"the chain has no seal {recorded}")
     waiting = await store.unsealed(conn)
     found.faults += batches.missing(known_from_start=dropped is None, waiting=waiting)
