@@ -55,18 +55,19 @@ async def each_there(conn: Connection, whose: UUID, statements: Sequence[Said]) 
 
 
 async def _each(conn: Connection, whose: UUID, statements: Sequence[Said]) -> list[list[Row]]:
-    shapes = [await shape_of(conn, said.text) for said in statements]
+    shapes = [await shape_of(conn, statement.text) for statement in statements]
     names = [f"{shape.name}each_" for shape in shapes]
     together = name_of("".join(names))
     given = [
-        once_array(as_text(*one) for one in zip(said.arguments, shape.types, strict=True))
-        for said, shape in zip(statements, shapes, strict=True)
+        once_array(as_text(*one) for one in zip(statement.arguments, shape.types, strict=True))
+        for statement, shape in zip(statements, shapes, strict=True)
     ]
-    tells = [bool(shape.columns) + said.packed for said, shape in zip(statements, shapes, strict=True)]
+    # 0: it tells nothing; 1: rows, which are made texts of; 2: texts, of which the last may say that nothing follows
+    tells = [2 if one.packed else int(bool(shape.columns)) for one, shape in zip(statements, shapes, strict=True)]
     rows = await fetch_there(conn, whose, _THERE, whose, together, names, [], [], given, tells)
     if rows and rows[0]["of_item"] == 0:
         kinds = [", ".join(shape.types) for shape in shapes]
-        texts = [_telling(shape, said.packed) for said, shape in zip(statements, shapes, strict=True)]
+        texts = [_telling(shape, one.packed) for one, shape in zip(statements, shapes, strict=True)]
         rows = await fetch_there(conn, whose, _THERE, whose, together, names, texts, kinds, given, tells)
     found: list[list[Row]] = [[] for _ in statements]
     for row in rows:
@@ -79,6 +80,7 @@ _THERE = f"SELECT * FROM {EACH}($1, $2, $3, $4, $5, $6, $7)"  # noqa: S608 - a n
 
 
 def _telling(shape: Shape, packed: bool) -> str:
+    """The statement as it is prepared: what it finds it gives as arrays of texts."""
     if packed or not shape.columns:
         return shape.text
     columns = ", ".join(f'said."{name}"::text' for name, _ in shape.columns)
