@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import tzinfo
+from itertools import pairwise
 
 from ddr.imports.content import Content, Row, Table, tables
 from ddr.imports.glucose import Reading, glucose_file
 from ddr.imports.makers import MEDTRONIC, METER
-from ddr.imports.model import GLUCOSE_METER, ImportFile, Source
+from ddr.imports.model import GLUCOSE_METER, ImportFile, Source, of_one_person
 from ddr.imports.numbers import glucose_unit
 
 _COLUMNS = {
@@ -19,6 +20,7 @@ _COLUMNS = {
     "meter": ("bg reading", "messwert des blutzuckermessgeräts", "bz-messwert"),
 }
 _RULE = "-------"
+_NAMES = (("last name", "first name"), ("nachname", "vorname"))  # above those of the person
 
 
 def recognises(content: Content) -> bool:
@@ -29,6 +31,8 @@ def recognises(content: Content) -> bool:
 def read(content: Content, zone: tzinfo) -> ImportFile:
     """The sensor's values and those of a meter, in local time of `zone`."""
     readings, skipped = [], 0
+    named = (below for above, below in pairwise(content.rows) if _titles(above) in _NAMES)
+    of_one_person(_titles(row) for row in named)
     for table in _tables(content):
         serial = _serial(content.rows, table.rows)
         sensor = Source(MEDTRONIC.manufacturer, MEDTRONIC.name, serial, MEDTRONIC.type)
@@ -49,6 +53,10 @@ def read(content: Content, zone: tzinfo) -> ImportFile:
 
 def _tables(content: Content) -> Iterator[Table]:
     return tables(content, _COLUMNS, lambda found: {"index", "date", "clock"} <= found.keys() and "value" in found)
+
+
+def _titles(row: Row) -> tuple[str, ...]:
+    return tuple(map(str.casefold, row.cells[:2]))
 
 
 def _serial(rows: Sequence[Row], below: Sequence[Row]) -> str:

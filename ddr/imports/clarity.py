@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Iterator
 from datetime import tzinfo
 
-from ddr.imports.content import Content, Table, tables
+from ddr.imports.content import Content, Row, Table, tables
 from ddr.imports.glucose import Reading, glucose_file, is_other
 from ddr.imports.makers import DEXCOM
-from ddr.imports.model import ImportFile, Sources
+from ddr.imports.model import ImportFile, Sources, of_one_person
 from ddr.imports.numbers import glucose_unit
 
 _COLUMNS = {
@@ -18,8 +18,10 @@ _COLUMNS = {
     "value": ("glucose value", "glukosewert", "glucosewert"),
     "ticks": ("transmitter time", "transmitterzeit", "transmitter-zeit", "sender-zeit"),
     "serial": ("transmitter id", "transmitter-id", "sender-id"),
+    "patient": ("patient info", "patienteninfo"),
     "phone": ("source device id", "quellgerät-id", "quellgeräte-id", "id des quellgeräts"),
 }
+_NAMES = (("firstname", "vorname"), ("lastname", "nachname"))  # kinds of rows
 _DIGITS = 13  # more are no seconds
 _EGV = {"egv", "ggw", "estimated glucose value", "geschätzter glukosewert", "geschätzte glukosewerte"}
 
@@ -32,11 +34,14 @@ def recognises(content: Content) -> bool:
 def read(content: Content, zone: tzinfo) -> ImportFile:
     """The estimated glucose values, in local time of `zone`; what else a row may be is skipped."""
     readings, skipped = [], 0
-    sources = Sources()
-    for table in _tables(content):
+    sources, found = Sources(), list(_tables(content))
+    about = [(_kind(table, row), told) for table in found for row in table.rows if (told := table.cell(row, "patient"))]
+    for names in _NAMES:
+        of_one_person(told.casefold() for kind, told in about if kind in names)
+    for table in found:
         unit, events = glucose_unit(table.title("value")), _events(table)
         for row in table.rows:
-            if table.cell(row, "event").casefold() not in events:
+            if _kind(table, row) not in events:
                 skipped += 1
                 continue
             source = sources(DEXCOM.manufacturer, DEXCOM.name, table.cell(row, "serial"), DEXCOM.type)
@@ -45,6 +50,10 @@ def read(content: Content, zone: tzinfo) -> ImportFile:
             text = table.amount(row, "value")
             readings.append(Reading(row.line, table.moment(row), text, unit, source, DEXCOM, tick=tick))
     return glucose_file("clarity", readings, zone, skipped)
+
+
+def _kind(table: Table, row: Row) -> str:
+    return table.cell(row, "event").casefold()
 
 
 def _tables(content: Content) -> Iterator[Table]:

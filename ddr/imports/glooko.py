@@ -8,7 +8,7 @@ from datetime import tzinfo
 from ddr.imports.content import Content, Table, tables
 from ddr.imports.glucose import Reading, glucose_file
 from ddr.imports.makers import METER, maker_of
-from ddr.imports.model import GLUCOSE_METER, ImportFile, Sources
+from ddr.imports.model import GLUCOSE_METER, ImportFile, Sources, of_one_person
 from ddr.imports.numbers import glucose_unit
 
 _COLUMNS = {
@@ -18,6 +18,7 @@ _COLUMNS = {
     "manual": ("manual reading", "manuelles lesen", "manuelle ablesung"),
     "serial": ("serial number", "seriennummer"),
 }
+_NAME = "name:"  # before that of the person, in the line above the headings
 
 
 def recognises(content: Content) -> bool:
@@ -28,6 +29,8 @@ def recognises(content: Content) -> bool:
 def read(content: Content, zone: tzinfo) -> ImportFile:
     """The values, in local time of `zone`."""
     readings, skipped = [], 0
+    beginnings = (row.cells[0].casefold() for row in content.rows)
+    of_one_person(text.partition(",")[0] for text in beginnings if text.startswith(_NAME))
     sources = Sources()
     for table in _tables(content):
         meter = "value" not in table

@@ -188,6 +188,9 @@ def test_nightscout_with_times_as_texts() -> None:
         '{"type":"smbg","value":5.6,"units":"mmol/L","time":"2026-11-20T08:00:00Z","userId":"b"}]',
         '[{"header":{"user_id":"a"},"body":{"blood_glucose":{"unit":"mg/dL","value":99}}},'
         '{"header":{"user_id":"b"},"body":{"blood_glucose":{"unit":"mg/dL","value":98}}}]',
+        samples.CLARITY + samples.CLARITY.replace("Erika", "Max"),
+        samples.CARELINK + samples.CARELINK.replace("Mia", "Max"),
+        samples.GLOOKO + samples.GLOOKO.replace("Mia", "Max"),
         '{"resourceType":"Bundle","entry":[{"resource":{"resourceType":"Observation","subject":{"reference":"Patient/a"}}},'
         '{"resource":{"resourceType":"Observation","subject":{"reference":"Patient/b"}}}]}',
     ],
@@ -195,6 +198,14 @@ def test_nightscout_with_times_as_texts() -> None:
 def test_a_file_of_several_persons_is_refused(text: str) -> None:
     with pytest.raises(SeveralPersons, match="several persons"):
         taken(text)
+
+
+@pytest.mark.parametrize("text", [samples.CLARITY, samples.CARELINK, samples.GLOOKO])
+def test_two_files_of_one_person_in_one_are_taken(text: str) -> None:
+    later = (
+        text.replace("2026-11-20", "2026-11-21").replace("2026/11/20", "2026/11/21").replace("20.11.2026", "21.11.2026")
+    )
+    assert len(taken(text + later.replace("Erika", "ERIKA")).values) == 2 * len(taken(text).values)
 
 
 @pytest.mark.parametrize("good", [0, MOST_BAD + 1])
