@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from uuid import UUID
 
 import asyncpg
 
 from ddr.demo.cast import username
 from ddr.http.clock import now_ms
+from ddr.store.database.digest import sha256
 from ddr.store.gateways import tokens as gateway_tokens
 from ddr.store.patients.accounts import create_patient
 
@@ -32,13 +34,13 @@ async def accounts(pool: asyncpg.Pool, state_dir: Path, count: int) -> list[Acco
     """The first `count` patients; missing ones are created. Raises AccountError when a name is taken."""
     file = state_dir / "accounts.json"
     kept = {item["username"]: Account(**item) for item in json.loads(file.read_text("utf-8"))} if file.exists() else {}
-    stored = {row["username"] for row in await pool.fetch("SELECT username FROM account")}
+    stored = dict(await pool.fetch("SELECT username, patient_id FROM account"))
     known = {name: account for name, account in kept.items() if name in stored}
     limit = asyncio.Semaphore(AT_ONCE)
 
     async def one_of(name: str) -> Account:
         async with limit:
-            return known.get(name) or await account(pool, name)
+            return await connected(pool, stored[name], known[name]) if name in known else await account(pool, name)
 
     wanted = await asyncio.gather(*(one_of(username(index)) for index in range(count)))
     everybody = {**known, **{one.username: one for one in wanted}}
@@ -51,6 +53,14 @@ async def account(pool: asyncpg.Pool, name: str) -> Account:
     password = secrets.token_urlsafe(9)
     patient_id = await create_patient(pool, name, password, now_ms())
     return Account(name, password, await gateway_tokens.create(pool, patient_id, now_ms(), name=APP))
+
+
+async def connected(pool: asyncpg.Pool, patient_id: UUID, known: Account) -> Account:
+    """The same, with another token when that of a former run is over: after a year, or by the page "My devices"."""
+    holder = await gateway_tokens.find(pool, sha256(known.gateway_token), now_ms())
+    if holder is not None and holder.good:
+        return known
+    return replace(known, gateway_token=await gateway_tokens.create(pool, patient_id, now_ms(), name=APP))
 
 
 def write_private(file: Path, text: str) -> None:
