@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import asyncpg
 
@@ -45,18 +45,10 @@ async def correct_readings(
         if upload_key is not None:
             await note_upload(conn, patient_id, sensor_no, upload_key, readings, stamp_ms)
         gone = await taken_back(conn, patient_id, sensor_no, readings[0][0], readings[-1][0])
-        grids = [Grid.of(row) for row in rows]
-        new: set[Reading] = set()
-        for reading in readings:
-            if reading in gone:
-                outcome.deleted.add(reading)
-            elif any(grid.holds(reading[0]) for grid in grids):
-                new.add(reading)
-            else:
-                (outcome.early if reading[0] < grids[0].from_ms else outcome.late).add(reading)
-        if not new:
+        ordered = _storable(readings, gone, [Grid.of(row) for row in rows], outcome)
+        if not ordered:
             return outcome
-        ordered, values = sorted(new), dict(new)
+        new, values = set(ordered), dict(ordered)
         known = await readings_between(conn, sensor, min(values), max(values))
         before = {reading for reading in known if values.get(reading[0], reading[1]) != reading[1]}
         outcome.accepted.update(new - known)
@@ -67,5 +59,22 @@ async def correct_readings(
             await leave_out(conn, patient_id, sensor_no, [time for time, _ in part], ())
         await recut_series(conn, pieces_at(rows, values), stamp_ms, delay_ms, before, new)
         if sensor.beside_import:
-            await give_way(conn, sensor, sorted(new), stamp_ms, delay_ms)
+            await give_way(conn, sensor, ordered, stamp_ms, delay_ms)
     return outcome
+
+
+def _storable(
+    readings: Sequence[Reading], gone: Collection[Reading], grids: Sequence[Grid], outcome: Outcome
+) -> list[Reading]:
+    """Those of ascending `readings` that lie within an epoch and were not taken back; into `outcome` the others."""
+    storable = []
+    for reading in readings:
+        if reading in gone:
+            outcome.deleted.add(reading)
+        elif any(grid.holds(reading[0]) for grid in grids):
+            storable.append(reading)
+        elif reading[0] < grids[0].from_ms:
+            outcome.early.add(reading)
+        else:
+            outcome.late.add(reading)
+    return storable
