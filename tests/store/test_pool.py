@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,11 @@ import pytest
 from ddr.settings import Settings
 from ddr.store.database import probe
 from ddr.store.database.errors import DatabaseAway, StoreError
+from ddr.store.database.faults import FAULTS
 from ddr.store.database.pool import Pool, connect, open_pool
 from ddr.store.database.servers import ServerConnection
 from tests.support.pooler import direct_only
+from tests.support.postgres import own_server
 
 PID = "SELECT pg_backend_pid()"
 
@@ -119,6 +123,27 @@ async def test_a_connection_that_is_doubted_is_not_used_again(one: Pool) -> None
     async with one.acquire():
         await one.expire_connections()
     assert await one.fetchval(PID) not in (before, between)
+
+
+@direct_only
+async def test_nobody_waits_for_the_goodbye_of_a_server_that_is_doubted(settings: Settings, tmp_path: Path) -> None:
+    """It hangs: the goodbye would take until a limit, and end with an error that nobody looks at."""
+    with own_server(tmp_path / "server") as server:
+        own = replace(settings, database_url=server.url, state_dir=tmp_path)
+        async with await open_pool(own, size=3) as pool:
+            held, *free = [await pool.acquire() for _ in range(3)]
+            for connection in free:
+                await pool.release(connection)
+            server.pause()
+            pool.servers.doubts += 1
+            begun = time.monotonic()
+            with pytest.raises(FAULTS):
+                await pool.acquire(timeout=0.1)
+            await pool.release(held)
+            assert time.monotonic() - begun < 1
+            assert not [task for task in asyncio.all_tasks() if "close" in str(task.get_coro())]
+            server.resume()
+            assert await pool.fetchval("SELECT 1") == 1
 
 
 @direct_only

@@ -128,19 +128,30 @@ class Pool(asyncpg.Pool):  # type: ignore[misc]
 
     async def release(self, connection: Any, *, timeout: float | None = None) -> None:  # noqa: ASYNC109
         """As asyncpg's, but without a task, a timer and turns of the event loop where there is nothing to wait for."""
-        raw = connection._con
+        raw, holder = connection._con, connection._holder
         if raw is not None and not raw.is_closed():  # else it was lost, and is back already
+            if holder._pool is self and holder._generation != self._generation:
+                raw.terminate()  # its server may not even hear a goodbye
+                return
             self._returned = asyncio.get_running_loop().time()
             if isinstance(sys.exception(), CUT):
                 await asyncio.shield(self._end(connection, raw, timeout))
                 return
-            if self._as_it_was(holder := connection._holder, raw):
+            if self._as_it_was(holder, raw):
                 raw._on_release()
                 holder._timeout = None
                 holder._release()
                 holder._setup_inactive_callback()
                 return
         await super().release(connection, timeout=timeout)
+
+    async def expire_connections(self) -> None:
+        """As asyncpg's, but what is free is given up without a goodbye, for whose answer a task would wait: its server
+        hangs."""
+        await super().expire_connections()
+        for holder in self._holders:
+            if holder._in_use is None:
+                holder.terminate()
 
     async def _end(self, connection: Any, raw: Any, timeout: float | None) -> None:  # noqa: ASYNC109
         """Give back what was cut in the middle of something.
@@ -160,7 +171,6 @@ class Pool(asyncpg.Pool):  # type: ignore[misc]
         protocol = raw._protocol
         return (
             holder._pool is self
-            and holder._generation == self._generation
             and protocol.queries_count < holder._max_queries
             and raw._top_xact is None
             and not protocol.is_in_transaction()
