@@ -6,6 +6,7 @@ import os
 
 NO_THREAD = "can't start new thread"  # as Python says in a RuntimeError that the machine or the container gives none
 LONGEST = 4000  # characters of somebody else's text
+QUOTED = ": bytearray("  # h11 ends so with what was no HTTP of an answer, in which there may be tokens
 
 
 def in_words(error: BaseException, named: bool = False) -> str:
@@ -13,7 +14,7 @@ def in_words(error: BaseException, named: bool = False) -> str:
     if isinstance(error, UnicodeDecodeError):
         return "is no text in UTF-8"
     if not isinstance(error, OSError) or error.errno is None:
-        return " ".join(str(error).split()) or type(error).__name__
+        return " ".join(str(error).partition(QUOTED)[0].split()) or type(error).__name__
     text = error.strerror or os.strerror(error.errno)
     return f"{os.fsdecode(error.filename)}: {text}" if named and error.filename else text
 

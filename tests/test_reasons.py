@@ -20,6 +20,7 @@ from ddr.reasons import in_words
         (OSError("All connection attempts failed"), "All connection attempts failed", "All connection attempts failed"),
         (ValueError("two\nlines"), "two lines", "two lines"),
         (KeyError(), "KeyError", "KeyError"),
+        (ValueError("illegal header line: bytearray(b'x: token')"), "illegal header line", "illegal header line"),
     ],
 )
 def test_no_numbers_of_the_system(error: Exception, text: str, named: str) -> None:

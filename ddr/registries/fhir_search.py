@@ -14,6 +14,7 @@ import orjson
 from ddr import __version__
 from ddr.aside import LARGE_BYTES, aside
 from ddr.proxies import client_arguments
+from ddr.reasons import in_words
 from ddr.registries.errors import RegistryFault
 from ddr.registries.tokens import Tokens
 from ddr.settings import Settings
@@ -89,7 +90,7 @@ async def fetch(
             body = None if response.status_code == 304 else await _limited_body(response, limit)
             return response.headers.get("etag", ""), body
     except httpx.HTTPError as error:
-        raise RegistryFault(f"cannot be reached: {str(error) or type(error).__name__}") from None
+        raise RegistryFault(f"cannot be reached: {in_words(error)}") from None
 
 
 def _not_from_a_cache(response: httpx.Response) -> None:

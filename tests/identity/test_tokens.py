@@ -314,6 +314,29 @@ async def test_a_provider_whose_certificate_is_not_trusted_is_away_for_that_reas
     assert "certificate verify failed" in vars(caplog.records[0])["fault"]
 
 
+async def test_an_answer_that_is_no_http_is_not_quoted(
+    oidc_settings: Settings, clock: Clock, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A proxy that puts an answer together and goes on calling it chunked, for instance: there are tokens in it."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b'HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n{"id_token": "eyJhbGciOi"}\r\n')
+        await writer.drain()
+        writer.close()
+
+    ca = authority(tmp_path)
+    own = server_certificate(tmp_path, ca)
+    server = await asyncio.start_server(answer, "127.0.0.1", 0, ssl=public_context(own.cert, own.key))
+    issuer = f"https://localhost:{server.sockets[0].getsockname()[1]}"
+    provider = Provider(replace(oidc_settings, oidc_issuer=issuer, oidc_ca=str(ca.cert)), clock)
+    async with server:
+        with pytest.raises(ProviderUnavailable):
+            await provider.description()
+    await provider.close()
+    assert vars(caplog.records[0])["fault"] == "no answer: illegal chunk header"
+
+
 @pytest.mark.parametrize("jwks_uri", ["https://[", "https://x:99999/", "http://konto.example/keys", None])
 async def test_an_address_that_is_none_is_no_answer(oidc_settings: Settings, clock: Clock, jwks_uri: object) -> None:
     described = {"issuer": oidc_settings.oidc_issuer, "jwks_uri": jwks_uri}
