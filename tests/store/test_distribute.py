@@ -181,4 +181,25 @@ async def test_back_on_one_server_the_triggers_are_there_again(database_url: str
         assert len(before) == len(subject.UNFIT_TRIGGERS)
 
 
+@pytest.mark.parametrize("left", ["ENABLE TRIGGER ALL", "DISABLE TRIGGER ALL"])
+async def test_what_a_restore_of_data_alone_does_to_triggers_is_mended_and_told(
+    database_url: str, caplog: pytest.LogCaptureFixture, left: str
+) -> None:
+    """`pg_restore --disable-triggers` ends with the one statement for each table, and broken off with the other."""
+    async with migrated_database(database_url) as url, await connect(url, 1) as pool:
+        before = await pool.fetch(_DEFINED, list(subject.GATHERING))
+        for table in {subject.UNFIT_TRIGGERS[name].table for name in subject.GATHERING}:
+            await pool.execute(f"ALTER TABLE {table} DISABLE TRIGGER ALL")
+            await pool.execute(f"ALTER TABLE {table} {left}")
+        assert await pool.fetch(_DEFINED, list(subject.GATHERING)) != before
+        await pool.execute("INSERT INTO standing (patient_id, pairing_no) VALUES (gen_random_uuid(), 1)")
+        assert await migrate(pool) == []
+        assert await pool.fetch(_DEFINED, list(subject.GATHERING)) == before
+        assert not await pool.fetch("SELECT FROM standing"), "nobody knows what was passed over"
+        told = {vars(one)["trigger"] for one in caplog.records if one.message == "database.trigger_enabled"}
+        assert told == {*subject.GATHERING}
+        caplog.clear()
+        assert await migrate(pool) == [] and not caplog.records
+
+
 _DEFINED = "SELECT pg_get_triggerdef(oid), tgenabled FROM pg_trigger WHERE tgname = ANY ($1) ORDER BY tgname"

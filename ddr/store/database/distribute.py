@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -15,6 +16,8 @@ from ddr.store.database.placing import PATIENT, PLACES, Place, Where
 from ddr.store.database.spreading import STAMP, STAMP_FUNCTION, is_spread, look
 
 SHARDS = 32  # as Citus has it by default
+
+log = logging.getLogger(__name__)
 
 
 class Trigger(NamedTuple):
@@ -32,6 +35,12 @@ class Trigger(NamedTuple):
         return [
             f"CREATE CONSTRAINT TRIGGER {name} {self.events} DEFERRABLE INITIALLY DEFERRED FOR EACH ROW"
             f" WHEN (set_config('ddr.gathered', '', true) = '') EXECUTE FUNCTION {self.function}",
+            *self.keep(name),
+        ]
+
+    def keep(self, name: str) -> list[str]:
+        """The statements by which one that gathers is there for every role again."""
+        return [
             f"ALTER TABLE {self.table} ENABLE ALWAYS TRIGGER {name}",
             "TRUNCATE standing",  # which nothing has kept right meanwhile
         ]
@@ -197,18 +206,25 @@ async def _put(conn: asyncpg.Connection, step: Step, shards: int) -> None:
 
 
 async def give_back(conn: asyncpg.Connection) -> None:
-    """What a distribution took of triggers, to an installation that came back to one server by a dump and a restore."""
-    if not is_spread(conn) and not await look(conn):  # it may have been spread while a lock was waited for
-        tables, _, functions, _ = zip(*UNFIT_TRIGGERS.values(), strict=True)
-        for row in await conn.fetch(_GONE, list(UNFIT_TRIGGERS), tables, functions):
-            for statement in UNFIT_TRIGGERS[row["name"]].create(row["name"]):
-                await conn.execute(statement)
+    """What a distribution took of triggers, to an installation that came back to one server by a dump and a restore;
+    and to one whose data was restored without triggers that these are there for every role."""
+    if is_spread(conn) or await look(conn):  # it may have been spread while a lock was waited for
+        return
+    tables, _, functions, gather = zip(*UNFIT_TRIGGERS.values(), strict=True)
+    for name, gone in await conn.fetch(_LACKING, list(UNFIT_TRIGGERS), tables, functions, gather):
+        if not gone:
+            log.warning("database.trigger_enabled", extra={"trigger": name})
+        trigger = UNFIT_TRIGGERS[name]
+        for statement in trigger.create(name) if gone else trigger.keep(name):
+            await conn.execute(statement)
 
 
-_GONE = """
-SELECT name FROM unnest($1::text[], $2::text[], $3::text[]) AS t (name, kept, function)
- WHERE to_regprocedure(function) IS NOT NULL
-   AND NOT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = to_regclass(kept) AND tgname = name)"""
+# What is not there, and what gathers and is not always there: `pg_restore --disable-triggers` leaves it so.
+_LACKING = """
+SELECT name, tgname IS NULL AS gone
+  FROM unnest($1::text[], $2::text[], $3::text[], $4::boolean[]) AS t (name, kept, function, gathers)
+  LEFT JOIN pg_trigger ON tgrelid = to_regclass(kept) AND tgname = name
+ WHERE to_regprocedure(function) IS NOT NULL AND (tgname IS NULL OR gathers AND tgenabled <> 'A')"""
 _HAS_TRIGGER = "SELECT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = $1::regclass AND tgname = $2)"
 
 
