@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from ddr.cli.main import main
+from ddr.conform.laws import bsi
 from ddr.demo.accounts import Account
 from ddr.demo.browser_user import Page
 from ddr.demo.cast import ATEMDRUCK, GLUKOBUCH, CastDiga
@@ -136,12 +137,17 @@ async def test_a_retired_diga_is_unpaired(stack: DemoStack) -> None:
 
 @pytest.mark.requirement("TLS-002")
 async def test_the_listeners_keep_to_the_profile(stack: DemoStack) -> None:
-    """By the scanner that `ddr check tls` is; tests/tls compares it with openssl and sslyze."""
+    """By the scanner that `ddr check tls` is; tests/tls compares it with openssl and sslyze.
+
+    It judges by the profile that the server is given, so the kit's own table of what BSI recommends judges, too.
+    """
     ports = (stack.settings.diga_port, stack.settings.public_port, stack.settings.gateway_port)
     for port in ports:
         findings = await asyncio.to_thread(scan, "localhost", port)
         assert findings.versions == ("TLS 1.2", "TLS 1.3")
         assert problems(findings) == []
+        for beyond in (bsi.versions, bsi.suites, bsi.groups, bsi.signatures):
+            assert beyond(findings, 2026) == []
 
 
 async def test_the_tls_report(stack: DemoStack, capsys: pytest.CaptureFixture[str]) -> None:
