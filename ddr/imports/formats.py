@@ -56,6 +56,7 @@ SEEMS = {
     "old-workbook": "this is an old Excel workbook; save it as CSV",
     "compressed": "this file is compressed; unpack it first",
     "web-page": "this is a web page, maybe of a log-in that had run out; download the file again",
+    "several-forms": "this file has values of several forms, one below the other; please divide it, one form a file",
 }
 _BEGINNINGS = (
     (b"%pdf-", "pdf"),
@@ -83,9 +84,26 @@ def _read(content: Content, zone: tzinfo, name: str | None) -> ImportFile:
         raise _unknown(content, name)
     file = FORMATS[found].read(content, zone)
     file.leave_wrong_clocks()
+    if name is None and _goes_on_otherwise(content, zone, found, file):
+        raise OtherKind("several-forms", SEEMS["several-forms"])
     if not file.values and not file.bad:
         raise ImportFileError("there are no values in this file")
     return file
+
+
+def _goes_on_otherwise(content: Content, zone: tzinfo, found: str, file: ImportFile) -> bool:
+    """True when rows of which the form that was found takes none are values of another form."""
+    lines = {value.line for value in file.values}
+    others = (_lines(content, zone, one) for key, one in FORMATS.items() if key != found and one.recognises(content))
+    return any(other and lines.isdisjoint(other) for other in others)
+
+
+def _lines(content: Content, zone: tzinfo, form: Format) -> set[int]:
+    """Where the values of this form stand; none in a file that is refused as such."""
+    try:
+        return {value.line for value in form.read(content, zone).values}
+    except ImportFileError:
+        return set()
 
 
 def _unknown(content: Content, name: str | None) -> ImportFileError:

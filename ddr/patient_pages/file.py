@@ -309,4 +309,5 @@ _OTHERS = {
     "old-workbook": "file.other_workbook",
     "compressed": "file.other_compressed",
     "web-page": "file.other_web_page",
+    "several-forms": "file.other_several_forms",
 }

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import csv
 import gc
+import io
 import tracemalloc
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import reduce
+from itertools import permutations
 from operator import getitem
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -29,6 +32,7 @@ from ddr.imports.model import (
     ImportFile,
     ImportFileError,
     MostlyBad,
+    OtherKind,
     SeveralPersons,
     Value,
 )
@@ -198,6 +202,24 @@ def test_nightscout_with_times_as_texts() -> None:
 def test_a_file_of_several_persons_is_refused(text: str) -> None:
     with pytest.raises(SeveralPersons, match="several persons"):
         taken(text)
+
+
+def _with_semicolons(text: str) -> str:
+    """As a spreadsheet writes it that has another file in the same sheet."""
+    written, separator = io.StringIO(), ";" if ";" in text else ","
+    csv.writer(written, delimiter=";").writerows(csv.reader(io.StringIO(text), delimiter=separator))
+    return written.getvalue()
+
+
+@pytest.mark.parametrize(
+    "names", [*permutations(("clarity", "libreview", "carelink", "glooko", "blood-pressure", "spirometry", "table"), 2)]
+)
+def test_several_forms_one_below_the_other_are_refused(names: tuple[str, str]) -> None:
+    """Of the one that is found second nothing was taken, without a word."""
+    both = "".join(_with_semicolons(ALL[name]) for name in names)
+    with pytest.raises(OtherKind, match="several forms"):
+        taken(both)
+    assert read(both.encode(), BERLIN, names[0]).values
 
 
 @pytest.mark.parametrize("text", [samples.CLARITY, samples.CARELINK, samples.GLOOKO])

@@ -91,6 +91,11 @@ TEXTS = {
         "This is a web page, maybe because the sign-in in the other app had run out. Please download the file there "
         "once more.",
     ),
+    "other_several_forms": Words(
+        "In dieser Datei stehen Messwerte aus mehreren Apps untereinander. Bitte geben Sie die Datei jeder App "
+        "einzeln.",
+        "This file has readings of several apps, one below the other. Please give the file of each app by itself.",
+    ),
     "refused": Words(
         "Nicht alle Werte konnten übernommen werden. Bitte lesen Sie die Datei später noch einmal ein. War es die "
         "falsche, können Sie unter „Geräte“ zurücknehmen, was schon übernommen wurde.",
