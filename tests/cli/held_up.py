@@ -34,7 +34,8 @@ def own_settings(own: Pool, tmp_path: Path) -> dict[str, Any]:
     return {"database_url": own.servers.url, "allow_builtin_accounts": True, "state_dir": tmp_path / "state"}
 
 
-async def told(*arguments: str, settings: dict[str, Any]) -> tuple[int, str, str]:
+async def run(*arguments: str, settings: dict[str, Any]) -> tuple[int, str, str]:
+    """Exit status, output, and what is said beside the log."""
     done = await asyncio.to_thread(ddr, *arguments, settings=settings)
     return done.returncode, done.stdout, beside(done.stderr)
 

@@ -12,7 +12,7 @@ import pytest
 
 from ddr.store.database.faults import reason_of
 from ddr.store.database.pool import Pool
-from tests.cli.held_up import ACCOUNT, ended, export, held_up, own, own_settings, told
+from tests.cli.held_up import ACCOUNT, ended, export, held_up, own, own_settings, run
 from tests.cli.recorder import ddr
 
 __all__ = ["own", "own_settings"]
@@ -48,7 +48,7 @@ async def test_a_database_that_takes_no_writes(
     """A standby, or a primary that an administrator has closed."""
     name = await own.fetchval("SELECT current_database()")
     await own.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
-    status, out, error = await told(*arguments, settings=own_settings)
+    status, out, error = await run(*arguments, settings=own_settings)
     assert (status, out, error.count("\n")) == (1, "", 1), error
     assert "read-only transaction" in error and "Geheim" not in error
 
@@ -79,7 +79,7 @@ async def test_an_end_that_the_journal_does_not_take(own: Pool, own_settings: di
 
 
 async def test_a_database_on_which_no_recorder_has_started(own: Pool, own_settings: dict[str, Any]) -> None:
-    status, out, error = await told("logs", "policy", settings=own_settings)
+    status, out, error = await run("logs", "policy", settings=own_settings)
     assert (status, out, error.count("\n")) == (1, "", 1) and error.startswith("ddr: no recorder has started on this")
 
 

@@ -91,7 +91,7 @@ class Put:
         taken = await measurements.take_measurements(core, patient_id, bodies, [item.others for item in self.items])
         return [_told(core, one) for one in taken]
 
-    def told(self, model: Model, answer: Any, now_ms: int) -> None:
+    def tell(self, model: Model, answer: Any, now_ms: int) -> None:
         """The same to the model."""
         model.put(self.items, now_ms - READINGS_DAYS * DAY, answer)
 
@@ -114,7 +114,7 @@ class Delete:
             return problem.code
         return None
 
-    def told(self, model: Model, answer: Any, now_ms: int) -> None:
+    def tell(self, model: Model, answer: Any, now_ms: int) -> None:
         """The same to the model."""
         model.delete(self.key, answer)
 
@@ -131,7 +131,7 @@ class Forget:
         """Nothing to tell."""
         await forget_readings(core.pool, [patient_id], core.clock() - (READINGS_DAYS + 1) * DAY)
 
-    def told(self, model: Model, answer: Any, now_ms: int) -> None:
+    def tell(self, model: Model, answer: Any, now_ms: int) -> None:
         """The same to the model."""
         model.forget(now_ms - (READINGS_DAYS + 1) * DAY)
 
@@ -261,7 +261,7 @@ class MeasurementMachine(RuleBasedStateMachine):
             model = deepcopy(before)
             try:
                 for at in order:
-                    wanted[at].told(model, answers[at], self.clock())
+                    wanted[at].tell(model, answers[at], self.clock())
             except Differs as difference:
                 differences.append(str(difference))
                 continue

@@ -16,7 +16,7 @@ from ddr.operations.audit_trail import purge, seal
 from ddr.operations.audit_verifying import verify
 from ddr.store.audit import days, packs, patients, seals
 from ddr.store.audit.trail import Event, record
-from tests.support.audit import ALL, DAY_MS, HOUR_MS, Person, pack_all, people, told, write_day
+from tests.support.audit import ALL, DAY_MS, HOUR_MS, Person, as_shown, pack_all, people, write_day
 from tests.support.day import today
 from tests.support.full_disk import full_after
 from tests.support.touched import touched
@@ -54,14 +54,14 @@ async def test_what_is_packed_is_handed_out_and_shown_as_before(trail: asyncpg.P
         {"pairing_id": who[2].pairings[0]},
         {"from_ms": (today() - 2) * DAY_MS + HOUR_MS, "until_ms": (today() - 1) * DAY_MS + HOUR_MS},
     ]
-    before = [await told(trail, who, **wanted) for wanted in filters]
+    before = [await as_shown(trail, who, **wanted) for wanted in filters]
     assert [len(part) for part in before[0]] == [361] * 3
     seen = await verify(trail)
     assert await pack_all(trail) == 3
     days_left = {row["name"] for row in await trail.fetch("SELECT name FROM audit_day")}
     assert len(days_left) == 4, "the tables of days that are packed are gone"
     assert await trail.fetchval("SELECT count(*) FROM audit") == 1
-    assert [await told(trail, who, **wanted) for wanted in filters] == before
+    assert [await as_shown(trail, who, **wanted) for wanted in filters] == before
     assert await verify(trail) == seen
     assert (seen.faults, seen.seals, seen.entries, seen.unsealed) == ((), 6, 360, 1)
     assert await pack_all(trail) == 0
@@ -77,10 +77,10 @@ async def test_an_entry_of_a_clock_gone_mad_keeps_its_time_and_spoils_no_other(
     await write_day(trail, today() - 1, who, count)
     await record(trail, Event.DATA_READ, at_ms, patient_id=who[1].patient_id)
     await seal(trail, today() * DAY_MS - 1)
-    before, seen = await told(trail, who), await verify(trail)
+    before, seen = await as_shown(trail, who), await verify(trail)
     assert await pack_all(trail) == 1
     assert (await packs.numbered(trail, 1)).day == today() - 1
-    assert await told(trail, who) == before
+    assert await as_shown(trail, who) == before
     assert await verify(trail) == seen and seen.faults == ()
 
 
@@ -116,7 +116,7 @@ async def test_packing_goes_on_where_it_stopped_while_others_write(
     monkeypatch.setattr(audit_packing, "SHARD", 10)
     who = people(8)
     await write_day(trail, today() - 1, who, 100)
-    before, finished, rounds = await told(trail, who), 0, 0
+    before, finished, rounds = await as_shown(trail, who), 0, 0
     real = packs.note
 
     async def note(*arguments: Any) -> bool:
@@ -128,13 +128,13 @@ async def test_packing_goes_on_where_it_stopped_while_others_write(
 
     monkeypatch.setattr(packs, "note", note)
     while not finished:
-        assert await told(trail, who) == before
+        assert await as_shown(trail, who) == before
         try:
             finished = await pack_some(trail, tomorrow_ms(), seconds=0.001)
         except ConnectionError:
             continue
     assert rounds >= 10
-    assert await told(trail, who) == before
+    assert await as_shown(trail, who) == before
     assert (await verify(trail)).faults == ()
 
 
@@ -144,7 +144,7 @@ async def test_packing_goes_on_where_other_shards_were_made(
     """A large day has larger shards; whatever was packed of it by smaller ones, the rest is. Each has its time."""
     who, limits = people(8), list[str]()
     await write_day(trail, today() - 1, who, 100)
-    before, real = await told(trail, who), packs.note
+    before, real = await as_shown(trail, who), packs.note
 
     async def note(conn: asyncpg.Connection, *arguments: Any) -> bool:
         limits.append(await conn.fetchval("SHOW statement_timeout"))
@@ -157,7 +157,7 @@ async def test_packing_goes_on_where_other_shards_were_made(
     monkeypatch.setattr(audit_packing, "MOST_SHARDS", 3)
     assert await pack_all(trail) == 1
     assert limits == [f"{packs.LONG_SECONDS}s"] * len(limits) and len(limits) in (7, 8)
-    assert await told(trail, who) == before
+    assert await as_shown(trail, who) == before
     assert (await verify(trail)).faults == ()
 
 
@@ -323,7 +323,7 @@ async def test_months_go_when_all_in_them_is_old_enough(trail: asyncpg.Pool) -> 
     assert await trail.fetchval(tables) == 2
     findings = await verify(trail)
     assert (findings.faults, findings.seals, findings.entries, findings.purged_seals) == ((), 6, 10, 4)
-    assert len((await told(trail, who))[0]) == 10
+    assert len((await as_shown(trail, who))[0]) == 10
 
 
 async def test_nothing_goes_before_thirty_days_whatever_is_set(trail: asyncpg.Pool) -> None:
@@ -352,12 +352,12 @@ async def test_entries_find_a_place_when_their_day_has_no_table(trail: asyncpg.P
         await trail.execute(far, who[1].patient_id, (today() - 1) * DAY_MS, hour)
     await trail.execute("SELECT audit_open(DATE '1970-01-01')")  # is refused in silence: there are entries of that day
     await record(trail, Event.DATA_READ, (today() - 1) * DAY_MS, patient_id=who[1].patient_id)
-    before = await told(trail, who)
+    before = await as_shown(trail, who)
     assert [len(part) for part in before] == [4, 4, 4]
     await seal(trail, (today() - 1) * DAY_MS)
     assert await pack_all(trail) == 1
     assert await trail.fetchval("SELECT count(*) FROM audit_rest") == 0
-    assert await told(trail, who) == before
+    assert await as_shown(trail, who) == before
     assert (await verify(trail)).faults == ()
 
 

@@ -72,8 +72,8 @@ async def test_what_comes_after_it_is_sealed_is_sealed_once(log: Log) -> None:
     await add(log.pool, other)
     assert await sealing.seal(log.pool, log.pen, log.settings, (today() + 1) * DAY_MS) == 1
     assert await log.pool.fetch("SELECT FROM request_log_fresh") == []
-    (told,), proof = await log.told()
-    assert (sorted(told[:-1]), proof.faults) == (sorted(lines), [])
+    (handed_out,), proof = await log.exported()
+    assert (sorted(handed_out[:-1]), proof.faults) == (sorted(lines), [])
 
 
 async def test_what_is_stored_late_and_waits_for_its_seal_is_not_missing(log: Log) -> None:
@@ -98,8 +98,8 @@ async def test_rows_of_a_former_version_are_sealed_with_ours(log: Log) -> None:
     former = "INSERT INTO request_log_fresh (run, batch_no, records) VALUES ($1, 1, $2)"
     await log.pool.execute(former, log.run, b"\n".join(lines[:3]))
     await seal_lines(log.pool, log.pen, log.settings, log.run, 2, lines[3:], (today() + 1) * DAY_MS)
-    (told,), proof = await log.told()
-    assert (sorted(told[:-1]), proof.faults, proof.entries) == (sorted(lines), [], 6)
+    (handed_out,), proof = await log.exported()
+    assert (sorted(handed_out[:-1]), proof.faults, proof.entries) == (sorted(lines), [], 6)
 
 
 async def test_records_of_a_version_with_other_attributes_are_not_damaged(log: Log) -> None:
@@ -107,8 +107,8 @@ async def test_records_of_a_version_with_other_attributes_are_not_damaged(log: L
     record = orjson.loads(some_lines(today(), 1)[0])
     line = orjson.dumps({"more": 1, **{name: value for name, value in record.items() if name != "interface_id"}})
     await seal_lines(log.pool, log.pen, log.settings, log.run, 1, [line], (today() + 1) * DAY_MS)
-    (told,), proof = await log.told()
-    assert (told[:-1], proof.faults) == ([line], [])
+    (handed_out,), proof = await log.exported()
+    assert (handed_out[:-1], proof.faults) == ([line], [])
 
 
 DAMAGES = {
@@ -134,11 +134,11 @@ async def test_a_damaged_row_is_sealed_as_it_is_and_holds_up_no_other(
     for pack in (False, True):
         assert await sealing.seal(log.pool, log.pen, log.settings, (today() - 1) * DAY_MS) == (not pack)
         assert await pack_some(log.pool, tomorrow_ms() - DAY_MS if pack else 0) == pack
-        (told,), proof = await log.told()
-        (held,) = [one for one in map(orjson.loads, told[:-1]) if one["error_code"] == "record-damaged"]
+        (handed_out,), proof = await log.exported()
+        (held,) = [one for one in map(orjson.loads, handed_out[:-1]) if one["error_code"] == "record-damaged"]
         assert b64decode(held["stored"]) == stored
         assert held["transaction_id"] == f"{log.run}-2"
-        assert {*lines[:3], *lines[6:]} < {*told}
+        assert {*lines[:3], *lines[6:]} < {*handed_out}
         assert proof.faults == ["1 of the records under seal 1 were damaged before they were sealed"]
     assert [vars(one)["count"] for one in caplog.records if one.msg == "request_log.damaged"] == [1]
 
@@ -158,13 +158,13 @@ async def test_what_is_packed_is_handed_out_and_proven_as_before(log: Log) -> No
     for day in (today() - 3, today() - 2, today() - 1, today()):
         await log.write(day, 60, 1, 40)
     filters = [Filters(), *some_filters(15)]
-    file, (before, proof) = await log.export(filters[1]), await log.told(*filters)
+    file, (before, proof) = await log.export(filters[1]), await log.exported(*filters)
     assert (proof.faults, proof.seals, proof.entries) == ([], 12, 404)
     assert len({len(lines) for lines in before}) > 5
     assert await pack_some(log.pool, today() * DAY_MS + LATE_MS - 1) == 2, "yesterday may still get seals"
     assert await pack_some(log.pool, today() * DAY_MS + LATE_MS) == 1
     assert await log.forms() == {IN_COLUMNS: 9, IN_LINES: 3}
-    assert await log.told(*filters) == (before, proof)
+    assert await log.exported(*filters) == (before, proof)
     assert (await verify_file(log.pool, file)).faults == []
     assert (await verify_file(log.pool, file, "1:other")).faults == ["the chain has no seal 1:other"]
     changed = file.replace(b'"status":', b'"status":1', 1)
@@ -178,7 +178,7 @@ async def test_packing_goes_on_where_it_stopped_while_others_write_and_read(
 ) -> None:
     monkeypatch.setattr(packs, "STEP", 2)
     await log.write(today() - 1, *[7] * 15)
-    before, rounds, finished = (await log.told())[0][0][:-1], 0, 0
+    before, rounds, finished = (await log.exported())[0][0][:-1], 0, 0
     real = packs.add
 
     async def add(*arguments: Any) -> bool:
@@ -197,7 +197,7 @@ async def test_packing_goes_on_where_it_stopped_while_others_write_and_read(
         except ConnectionError:
             continue
         finally:
-            found, proof = await log.told()
+            found, proof = await log.exported()
             assert (found[0][: len(before)], proof.faults) == (before, [])
     assert rounds > 8
     assert (await log.forms())[IN_COLUMNS] == 15
@@ -207,11 +207,11 @@ async def test_two_that_pack_the_same_day_do_it_once(log: Log, monkeypatch: pyte
     """One that was thought dead goes on: its numbers of words would be others."""
     monkeypatch.setattr(packs, "STEP", 1)
     await log.write(today() - 1, *[9] * 8)
-    before = await log.told()
+    before = await log.exported()
     done = [0, 0]
     while sum(done) == 0:
         done = await asyncio.gather(*(pack_some(log.pool, tomorrow_ms() - DAY_MS) for _ in range(2)))
-    assert await log.told() == before
+    assert await log.exported() == before
     assert await log.forms() == {IN_COLUMNS: 8}
 
 
@@ -223,9 +223,9 @@ async def test_seals_that_come_when_the_day_is_packed_change_nothing(log: Log) -
     learning = Learning([])
     seals = [packed(row, learning) for row in await packs.unpacked(log.pool, day)]
     assert await pack_some(log.pool, tomorrow_ms() - DAY_MS) == 1
-    before = await log.told()
+    before = await log.exported()
     assert await packs.add(log.pool, seals, learning.learnt()) is False
-    assert await log.told() == before
+    assert await log.exported() == before
 
 
 async def test_a_day_that_somebody_reads_or_that_gets_a_late_seal_is_finished_later(
@@ -243,7 +243,7 @@ async def test_a_day_that_somebody_reads_or_that_gets_a_late_seal_is_finished_la
     await log.write(today() - 1, 2)
     assert await log.forms() == {IN_COLUMNS: 3, IN_LINES: 1}
     assert (await verify_chain(log.pool)).entries == 15
-    assert (await log.told())[1].faults == []
+    assert (await log.exported())[1].faults == []
 
 
 async def test_of_many_batches_that_come_late_those_that_are_not_sealed_are_stored_in_one_look(log: Log) -> None:
@@ -286,10 +286,10 @@ async def test_a_filtered_export_of_packed_days_makes_few_lines_of_others(
     """The same bytes as by looking at every line."""
     for day in (today() - 2, today() - 1):
         await log.write(day, *[2] * 40)
-    everything = (await log.told())[0][0][:-1]
+    everything = (await log.exported())[0][0][:-1]
     wanted = orjson.loads(next(line for line in everything if b'":' in line and b'": ' not in line))
     filters = Filters(transaction=wanted["transaction_id"])
-    before = await log.told(filters)
+    before = await log.exported(filters)
     assert await pack_some(log.pool, tomorrow_ms() - DAY_MS) == 2
     read: list[int] = []
     real = Seal.lines
@@ -302,7 +302,7 @@ async def test_a_filtered_export_of_packed_days_makes_few_lines_of_others(
     file = await log.export(filters)
     assert 0 < len(read) < 40, "of 80"
     monkeypatch.undo()
-    assert await log.told(filters) == before
+    assert await log.exported(filters) == before
     assert file.splitlines()[:-1] == [
         line for line in everything if orjson.loads(line)["transaction_id"] == wanted["transaction_id"]
     ]
@@ -367,7 +367,7 @@ async def test_a_clock_that_is_behind_breaks_no_chain(log: Log, ahead_ms: int) -
     for number, now_ms in enumerate(clocks):
         lines = some_lines(today(), 2)
         await seal_lines(log.pool, log.pen, log.settings, log.run, number + 1, lines, now_ms)
-    ((*lines, _),), found = await log.told()
+    ((*lines, _),), found = await log.exported()
     assert (len(lines), found.faults) == (8, [])
     days = [row["day"] for row in await log.pool.fetch("SELECT day FROM request_log_seal ORDER BY seal_no")]
     assert days == sorted(days) or ahead_ms > DAY_MS
@@ -416,7 +416,7 @@ async def test_a_half_packed_day_whose_words_are_damaged_is_packed_anew_and_hold
     monkeypatch.setattr(packs, "STEP", 1)
     for day in (today() - 2, today() - 1):
         await log.write(day, *[9] * 5)
-    before, named = await log.told(), as_date(today() - 2).isoformat()
+    before, named = await log.exported(), as_date(today() - 2).isoformat()
     for _ in range(2):
         assert await pack_some(log.pool, tomorrow_ms() - DAY_MS, 0.001) == 0
     assert not await packs.begin_anew(log.pool, as_date(today() - 1)), "was not begun"
@@ -424,10 +424,10 @@ async def test_a_half_packed_day_whose_words_are_damaged_is_packed_anew_and_hold
     async with log.pool.acquire() as backup, backup.transaction():
         await backup.execute("LOCK TABLE request_log_word IN ACCESS SHARE MODE")
         assert await pack_some(log.pool, tomorrow_ms() - DAY_MS) == 0
-        assert await log.told() == before
+        assert await log.exported() == before
     assert [await pack_some(log.pool, tomorrow_ms() - DAY_MS) for _ in range(2)] == [0, 2]
     assert [vars(one)["day"] for one in caplog.records if one.msg == "request_log.words_damaged"] == [named] * 2
-    assert (await log.told(), await log.forms()) == (before, {IN_COLUMNS: 10})
+    assert (await log.exported(), await log.forms()) == (before, {IN_COLUMNS: 10})
     await log.tamper(damage)
     assert not await packs.begin_anew(log.pool, as_date(today() - 2)), "only its words tell what the seals hold"
 

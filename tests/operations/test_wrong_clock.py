@@ -22,7 +22,7 @@ from ddr.store.audit import packs, patients
 from ddr.store.audit.packs import Pack
 from ddr.store.audit.seals import Run
 from ddr.store.database import clock
-from tests.support.audit import DAY_MS, HOUR_MS, pack_all, people, told, write_day
+from tests.support.audit import DAY_MS, HOUR_MS, as_shown, pack_all, people, write_day
 from tests.support.day import today
 from tests.support.request_log import Log, Pen, as_date
 
@@ -181,13 +181,13 @@ async def test_the_trail_is_packed_shown_and_dropped_around_days_of_a_wrong_cloc
         assert [await pack_all(pool), await pack_all(pool)] == [1, 0], "nobody knows yet when those were made"
     for day in (today() - 99, today() - 98, today() - 60, today() - 1):
         await write_day(pool, day, who, 20)
-    before, whole = await told(pool, who), await verify(pool)
+    before, whole = await as_shown(pool, who), await verify(pool)
     assert [len(part) for part in before] == [140] * 3
     assert await pack_all(pool) == 4
     assert await pool.fetchval("SELECT count(*) FROM audit") == (40 if off == 3 else 0), "made ahead in any case"
     names = [row["name"] for row in await pool.fetch("SELECT name FROM audit_day")]
     assert len([name for name in names if name > f"audit_{as_date(today() + 5):%Y%m%d}"]) == 0
-    assert await told(pool, who) == before
+    assert await as_shown(pool, who) == before
     assert await verify(pool) == whole
     await pool.execute("INSERT INTO clock_gap VALUES ($1, $2)", (today() - 90) * DAY_MS, today() * DAY_MS)
     assert await purge(pool, 30, today() * DAY_MS) == 0, "the gap does not count"
@@ -196,7 +196,7 @@ async def test_the_trail_is_packed_shown_and_dropped_around_days_of_a_wrong_cloc
     assert gone == 120
     found = await verify(pool)
     assert (found.faults, found.head, found.entries) == ((), whole.head, 140 - gone)
-    assert (await told(pool, who))[0] == before[0][gone:]
+    assert (await as_shown(pool, who))[0] == before[0][gone:]
 
 
 async def test_a_patient_finds_each_entry_once_where_a_clock_jumped_before_there_were_tables(

@@ -70,7 +70,7 @@ async def pack_all(pool: asyncpg.Pool) -> int:
     return await pack_some(pool, (today() + 1) * DAY_MS + HOUR_MS, seconds=60)
 
 
-async def told(pool: asyncpg.Pool, who: list[Person], **wanted: object) -> tuple[list[Any], ...]:
+async def as_shown(pool: asyncpg.Pool, who: list[Person], **wanted: object) -> tuple[list[Any], ...]:
     """The export, and what each patient sees, page by page and in the copy."""
     exported = [tuple(entry) async for entry in entries(pool, {**ALL, **wanted})]
     pages, copies = [], []

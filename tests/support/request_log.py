@@ -119,7 +119,7 @@ class Log:
     async def export(self, filters: Filters = Filters()) -> bytes:  # noqa: B008 - is immutable
         return b"".join([line async for line in export(self.pool, self.pool, self.pen, filters, today() * DAY_MS)])
 
-    async def told(self, *filters: Filters) -> tuple[list[list[bytes]], Findings]:
+    async def exported(self, *filters: Filters) -> tuple[list[list[bytes]], Findings]:
         """Lines and manifests of these exports, but for the signature; and what a proof says."""
         found = []
         for one in filters or (Filters(),):
