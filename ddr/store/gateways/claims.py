@@ -87,8 +87,8 @@ _PUT = """
 
 
 @dataclass
-class Claims:
-    """What is known of the instants of an upload."""
+class Noted:
+    """What is noted of the instants of an upload's readings."""
 
     replaced: set[Reading] = field(default_factory=set)  # of its readings those in whose place another one stands
     overruled: set[Reading] = field(default_factory=set)  # new ones of instants for which a correction stands
@@ -156,9 +156,9 @@ async def leave_out(
         await conn.execute(_LEAVE_OUT, patient_id, sensor_no, list(times), whose, raws, *span)
 
 
-async def claims_on(conn: asyncpg.Connection, patient_id: UUID, sensor_no: int, readings: Sequence[Reading]) -> Claims:
+async def noted_on(conn: asyncpg.Connection, patient_id: UUID, sensor_no: int, readings: Sequence[Reading]) -> Noted:
     """What is noted of the instants of `readings`, which ascend."""
-    found, standing, replaced = Claims(), dict[int, int](), set[Reading]()
+    found, standing, replaced = Noted(), dict[int, int](), set[Reading]()
     for row in await conn.fetch(_CLAIMS, patient_id, sensor_no, readings[0][0], readings[-1][0]):
         time, raw = row["time_ms"], row["raw"]
         if row["replaced_ms"] is not None:

@@ -24,7 +24,7 @@ from ddr.store.database.kept import kept
 from ddr.store.database.stamps import lock_patient
 from ddr.store.devices.appearance import series_appeared
 from ddr.store.devices.devices import Row, heard
-from ddr.store.gateways.claims import Claims, claims_on, leave_out, note_rivals
+from ddr.store.gateways.claims import Noted, leave_out, note_rivals, noted_on
 from ddr.store.gateways.uploads import note_upload, taken_back
 from ddr.store.series.appending import HEARD_STEP_MS
 from ddr.store.series.bounds import first_k
@@ -114,7 +114,7 @@ async def merge_readings(
     `then` is what else is to be done in the same transaction, with the lock of the patient.
     Raises UploadDeleted, and LimitsAdded when the readings have to be judged again.
     """
-    outcome, claims, large = Outcome(), Claims(), len(readings) > LARGE_ITEMS
+    outcome, noted, large = Outcome(), Noted(), len(readings) > LARGE_ITEMS
     if now_ms - sensor.heard_ms >= HEARD_STEP_MS:
         await heard(pool, sensor.patient_id, [sensor.device_no], now_ms)
     if upload_key is None and await _all_stored(pool, sensor, readings):
@@ -131,13 +131,13 @@ async def merge_readings(
         if upload_key is not None:
             await note_upload(conn, sensor.patient_id, sensor.sensor_no, upload_key, readings, stamp_ms)
         if readings:
-            claims = await _apply_former_acts(conn, sensor, readings, stamp_ms, outcome)
+            noted = await _apply_former_acts(conn, sensor, readings, stamp_ms, outcome)
         apart = outcome.deleted | outcome.superseded
         counting = [reading for reading in readings if reading not in apart] if apart else readings
         for (epoch_no, epoch), part in await aside(large, _routed, epochs, counting, outcome):
             stored = await last_chunks(conn, sensor.patient_id, epoch_no, epoch, part[0][0])
             merged = await aside(
-                large or len(stored) > LARGE_CHUNKS, merge, epoch, stored, part, stamp_ms, came=claims.came
+                large or len(stored) > LARGE_CHUNKS, merge, epoch, stored, part, stamp_ms, came=noted.came
             )
             await write(conn, sensor.patient_id, epoch_no, epoch, merged)
             outcome.accepted.update(merged.accepted)
@@ -151,7 +151,7 @@ async def merge_readings(
 
 async def _apply_former_acts(
     conn: asyncpg.Connection, sensor: Sensor, readings: Sequence[Reading], stamp_ms: int, outcome: Outcome
-) -> Claims:
+) -> Noted:
     """Put into `outcome` the readings that were taken back, and those in whose place a correction stands.
 
     Returns what is noted of their instants.
@@ -159,13 +159,13 @@ async def _apply_former_acts(
     patient_id, sensor_no = sensor.patient_id, sensor.sensor_no
     gone = await taken_back(conn, patient_id, sensor_no, readings[0][0], readings[-1][0])
     outcome.deleted.update(gone.intersection(readings))
-    claims = await claims_on(conn, patient_id, sensor_no, readings)
-    overruled = claims.overruled - gone
+    noted = await noted_on(conn, patient_id, sensor_no, readings)
+    overruled = noted.overruled - gone
     await note_rivals(conn, patient_id, sensor_no, sorted(overruled), stamp_ms, overruled=True)
     await leave_out(conn, patient_id, sensor_no, {time for time, _ in overruled}, ())
     outcome.accepted.update(overruled)
-    outcome.superseded.update(overruled, claims.replaced - gone)
-    return claims
+    outcome.superseded.update(overruled, noted.replaced - gone)
+    return noted
 
 
 async def _note_rivals(conn: asyncpg.Connection, sensor: Sensor, merged: Merge, stamp_ms: int) -> None:
