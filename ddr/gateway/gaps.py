@@ -45,11 +45,11 @@ async def _gaps(
     from_ms = max(row["started_ms"], since_ms)
     until_ms = min(now, row["ended_ms"] or now)
     stored = await readings_between(core.pool, sensor, from_ms, until_ms)
-    found = await aside(len(stored) > LARGE_ITEMS, _told, stored, from_ms, until_ms, row["period_ms"])
+    found = await aside(len(stored) > LARGE_ITEMS, _listed, stored, from_ms, until_ms, row["period_ms"])
     return 200, {"from": at(from_ms), "gaps": found}
 
 
-def _told(stored: Iterable[Reading], from_ms: int, until_ms: int, period_ms: int) -> list[dict[str, str | None]]:
+def _listed(stored: Iterable[Reading], from_ms: int, until_ms: int, period_ms: int) -> list[dict[str, str | None]]:
     times = {time for time, _ in stored if from_ms <= time < until_ms}
     return [{"from": at(first), "until": at(last)} for first, last in gaps(times, from_ms, until_ms, period_ms)]
 

@@ -92,8 +92,8 @@ async def _claimed(core: Core, key: store.Key, digest: bytes, mark: bytes) -> Re
             content_type = (known["content_type"] or JSON) if known["answer"] else None
             return Reply(known["status"], known["answer"], content_type, NO_STORE)
         if loop.time() > until:
-            told = "The request with this Idempotency-Key is still being worked on"
-            raise Problem(409, "in-use", told, headers=(("retry-after", RETRY_SECONDS),))
+            detail = "The request with this Idempotency-Key is still being worked on"
+            raise Problem(409, "in-use", detail, headers=(("retry-after", RETRY_SECONDS),))
         await asyncio.sleep(LOOK_SECONDS)
 
 

@@ -42,7 +42,7 @@ async def post_measurements(core: Core, patient_id: UUID, body: Any) -> tuple[in
     if len(items) > core.settings.gateway_max_items:
         raise Problem(413, "too-many-items", f"measurements has more than {core.settings.gateway_max_items} items")
     taken = await take_measurements(core, patient_id, items)
-    return 200, await aside(len(items) > LARGE_MEASUREMENTS, _told, items, taken)
+    return 200, await aside(len(items) > LARGE_MEASUREMENTS, _answered, items, taken)
 
 
 async def take_measurements(
@@ -130,7 +130,8 @@ def _refuse_repeated_keys(parsed: list[Upload | Problem]) -> None:
                 seen[upload.key] = upload
 
 
-def _told(items: Sequence[Any], taken: Sequence[Answer | Problem]) -> dict[str, Any]:
+def _answered(items: Sequence[Any], taken: Sequence[Answer | Problem]) -> dict[str, Any]:
+    """How many of the items were created, updated, left as they were or rejected, and what became of each."""
     answers = [_answer_item(item, answer) for item, answer in zip(items, taken, strict=True)]
     counts = Counter(answer["result"] for answer in answers)
     return {name: counts[name] for name in ("created", "updated", "unchanged", "rejected")} | {"items": answers}

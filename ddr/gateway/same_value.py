@@ -55,11 +55,11 @@ def deduplicated(new: Sequence[Row], revised: Sequence[Row], around: Iterable[Ro
     """
     stored = {row["measurement_no"]: row for row in (*around, *revised)}
     apps = _by_content(row for row in (*stored.values(), *new) if not _is_imported(row) and _is_valid(row))
-    imported = {told: row for row in stored.values() if _is_imported(row) for told in _told(row)}
+    imported = {mark: row for row in stored.values() if _is_imported(row) for mark in _marks(row)}
     same_as: dict[str, Row] = {}
     for row in new:
         if _is_imported(row):
-            same = _of_app(row, apps) or next((imported[told] for told in _told(row) if told in imported), None)
+            same = _of_app(row, apps) or next((imported[mark] for mark in _marks(row) if mark in imported), None)
             if same is not None:
                 same_as[row["measurement_key"]] = same
     written = {row["measurement_key"] for row in (*new, *revised)}
@@ -96,7 +96,7 @@ def _of_app(row: Row, apps: Mapping[tuple[Any, ...], Sequence[Row]]) -> Row | No
     return next((app for app in near if _components(row) <= _components(app)), None)
 
 
-def _told(row: Row) -> tuple[Any, ...]:
+def _marks(row: Row) -> tuple[Any, ...]:
     """What two rows of imports have in common when they are one value: what their keys say, or device, instant and all
     that was measured. Keys differ for one that a file says in other words, or an earlier version named otherwise."""
     number = None if row["value"] is None else Decimal(row["value"])

@@ -46,8 +46,8 @@ class Directory:
         else:
             found = await self._own_target(text)
         if found is None:
-            told = "leads to no entry that was taken, or to several, and to no device known here"
-            raise invalid("device", told, "unknown-device")
+            detail = "leads to no entry that was taken, or to several, and to no device known here"
+            raise invalid("device", detail, "unknown-device")
         return found
 
     async def measurement(self, text: str) -> str:
@@ -60,8 +60,8 @@ class Directory:
             known = kind is Kind.MEASUREMENT
             found = await known_ids.measurement_key(self.core.pool, self.patient_id, number) if known else None
         if found is None:
-            told = "leads to no entry that was taken, or to several, and to no measurement"
-            raise invalid("derivedFrom", told, "unknown-measurement")
+            detail = "leads to no entry that was taken, or to several, and to no measurement"
+            raise invalid("derivedFrom", detail, "unknown-measurement")
         return found
 
     async def _own_target(self, text: str) -> Target | None:
