@@ -122,7 +122,7 @@ page AS (
     JOIN {TABLES[search.resource_type]} o ON (o.kind, o.no, o.k) = (r.kind, r.no, r.k)
    WHERE {until} IS NULL OR o.updated_ms <= {until}
 )"""
-    text = _text(view.observed, [view.sources(), page], "page", _related(search))
+    text = _text(view.observed, [sources_of(view.observed, numbered=False), page], "page", _related(search))
     return _found(await _asked(pool, text, parameters))
 
 

@@ -55,7 +55,7 @@ async def read(
     """The resource with this key, or None when the view does not hold it.
 
     An Observation is found beyond the historic period and when deleted, too: `within` and `deleted` tell.
-    `asked`: what `read_asked` has found already.
+    `asked`: what the statement of `read_asked` has found already; when that is nothing, it is asked again.
     """
     if asked:
         return asked[0]

@@ -73,10 +73,6 @@ class View:
         """When the Observations of this MIV became visible."""
         return next((term.opening for term in self.terms if term.valueset == valueset), OPEN)
 
-    def sources(self) -> str:
-        """The common table expressions moment, term, observations, seen, metrics, devices and more of what is seen."""
-        return sources_of(self.observed, numbered=False)
-
 
 # `moment`: the patient's present (ddr.store.database.stamps). `term`: the MIVs of the view, a row for each.
 TERM = """
@@ -275,8 +271,9 @@ def chunk_of_key() -> str:
 
 @cache
 def sources_of(observed: frozenset[Kind], numbered: bool) -> str:
-    """What `View.sources` gives, of these kinds of Observations.
+    """The common table expressions moment, term, observations, seen, metrics and devices, and what they are made of.
 
+    `observed`: the kinds of Observations that the MIVs of the view have.
     `numbered`: of single values only that with the number $10, at any age; what else is visible, and since when Devices
     are, is not told then.
     """
