@@ -227,7 +227,11 @@ def _show(path: Path, file: ImportFile) -> None:
 def _tell(path: Path, file: ImportFile, report: Report) -> bool:
     """A table of what became of the rows of the file; True when something was taken or is there."""
     table = Table("values", "count", title=_plain(f"{path.name}: {file.format}"))
-    names = {"taken": "taken", "hidden": "taken, but another value of the same time is shown", "there": "already there"}
+    names = {
+        "hidden": "taken, but another value of the same time is shown",
+        "there": "already there",
+        "taken back": "taken back, but for what another file has, too",
+    }
     for reason, count in report.counts.most_common():
         if count:
             table.add_row(_plain(names.get(reason, reason)), str(count))

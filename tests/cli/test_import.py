@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections import Counter
 from pathlib import Path
 
 import httpx
@@ -178,6 +179,15 @@ def test_an_error_without_a_body_of_ours_keeps_its_status() -> None:
 def test_rows_with_one_fault_are_told_together() -> None:
     told = [(2, "no time"), (3, "no time"), (4, "no time"), (7, "no value"), (9, "no time")]
     assert importer._lines(told) == ["lines 2–4: no time", "line 7: no value", "line 9: no time"]
+
+
+def test_values_of_a_series_that_another_file_has_are_not_told_to_be_gone(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A recorder does not say how many stay when it takes an upload back."""
+    walk_with(Report(Counter({"taken back": 400})), [], monkeypatch)
+    assert main(["import", "--undo", "--token", "x", "export.csv"]) == 0
+    assert "taken back, but for what another file has, too" in capsys.readouterr().out
 
 
 OF_A_DEVICE = {"key": "d", "startedAt": "2026-11-20T08:00:00Z"}
