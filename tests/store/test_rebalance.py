@@ -25,8 +25,8 @@ from tests.support.engine import stand_in
 pytestmark = one_server_only
 WHO = UUID(int=7)
 PART = [
-    Move(("patient", "device"), 102, 3_000_000, "db2:5432", "db4:5432"),
-    Move(("account",), 300, 8192, "db3:5432", "db4:5432"),
+    Move(("patient", "device"), 3_000_000, "db2:5432", "db4:5432"),
+    Move(("account",), 8192, "db3:5432", "db4:5432"),
 ]
 
 

@@ -72,10 +72,9 @@ _OVER = {"finished", "failed", "cancelled"}
 
 @dataclass(frozen=True)
 class Move:
-    """A part of these tables, which lie together, from one server to another; `shard` is the first one's number."""
+    """A part of these tables, which lie together, from one server to another."""
 
     tables: tuple[str, ...]
-    shard: int
     bytes: int
     source: str
     target: str
@@ -99,7 +98,7 @@ async def moves(conn: asyncpg.Connection | asyncpg.Pool) -> list[Move]:
         rows = await conn.fetch(_MOVES)
     except asyncpg.PostgresError as error:
         raise StoreError(f"Citus has no plan: {reason_of(error)}") from None
-    return [Move(tuple(row["tables"]), row["shard"], row["bytes"], row["source"], row["target"]) for row in rows]
+    return [Move(tuple(row["tables"]), row["bytes"], row["source"], row["target"]) for row in rows]
 
 
 async def rebalance(pool: asyncpg.Pool, tell: Callable[[str], None] = lambda line: None) -> Moved:
