@@ -97,7 +97,7 @@ async def test_a_revocation_holds_with_the_next_request_on_every_worker(stack: D
     assert await statuses(stack, GLUKOBUCH, tokens) == {401}
 
 
-@pytest.mark.requirement("CON-014", "AS-028")
+@pytest.mark.requirement("CON-014", "AS-028", "TLS-011")
 async def test_a_retired_diga_is_unpaired(stack: DemoStack) -> None:
     """Its pairings end, and its patients read why; the other DiGA is untouched."""
     patient = stack.patients[1]
