@@ -113,6 +113,15 @@ async def test_the_device(home: Home, reader: Reader) -> None:
     assert "device" not in await reader.read(f"Observation/{home.ids['best']}")
 
 
+@pytest.mark.requirement("LF-009")
+async def test_a_sensor_without_calibration_is_no_metric(home: Home, reader: Reader) -> None:
+    device = await home.device("plain")
+    await home.sensor("plain", "19935-6", "L/min")
+    members = {"code": "19935-6", "value": 590, "unit": "L/min", "device": "plain", "sensor": "s"}
+    found = await home.measure("plain-pef", effective=home.ago(HOUR), **members)
+    assert (await reader.read(f"Observation/{found}"))["device"] == {"reference": f"Device/{device}"}
+
+
 @pytest.mark.requirement("LF-008")
 async def test_a_calibrated_spirometer_is_a_metric(home: Home, reader: Reader) -> None:
     await home.device("laboratory")
