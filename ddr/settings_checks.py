@@ -195,8 +195,8 @@ def _check_login(settings: Settings) -> None:
 
 def _check_operator(settings: Settings) -> None:
     for name in ("operator_imprint_url", "operator_privacy_url", "otlp_endpoint"):
-        if getattr(settings, name) and not re.fullmatch(r"https?://[^\s/]\S*", getattr(settings, name)):
-            raise SettingsError(f"setting {name}: must be a web address, https://…")
+        if getattr(settings, name) and not re.fullmatch(r"https?://[^\s/?#@]+([/?#]\S*)?", getattr(settings, name)):
+            raise SettingsError(f"setting {name}: must be a web address, https://…, without user and password")
     contact = settings.operator_contact
     if contact and not re.fullmatch(r"https://\S+|[^\s@:/]+@[^\s@:/]+", contact):
         raise SettingsError("setting operator_contact: must be a mail address or a web address, https://…")

@@ -113,6 +113,7 @@ def test_terms_of_a_miv_come_from_the_file(tmp_path: Path) -> None:
         ("PRODUCT_NAME", "Gluco\x0bRecorder", "product_name: has a control character"),  # no XML could tell it
         ("OPERATOR_NAME", "M\udcfcller GmbH", "operator_name: is no text in UTF-8"),  # of a terminal in Latin-1
         ("OTLP_ENDPOINT", "127.0.0.1:4318", "otlp_endpoint: must be a web address"),
+        ("OTLP_ENDPOINT", "https://user:password@traces/", "otlp_endpoint: must be a web address"),
         ("REGISTRY_REFRESH_SECONDS", "14400", "registry_refresh_seconds: must be below registry_max_age_seconds"),
         ("ZTS_REFRESH_SECONDS", "86400", "zts_refresh_seconds: must be below zts_max_age_seconds"),
         ("DIGA_PORT", "70000", "diga_port: is no port number"),
