@@ -116,6 +116,7 @@ async def broken_pairing(core: Core) -> AsyncIterator[None]:
     await core.pool.execute("DROP FUNCTION fail CASCADE")
 
 
+@pytest.mark.requirement("AUD-001")
 @pytest.mark.usefixtures("broken_pairing")
 async def test_a_failure_is_told_in_the_words_of_the_specification(
     core: Core, diga: DigaBackend, patient_id: UUID

@@ -273,7 +273,7 @@ async def test_stale_registry_data_is_not_trusted(backend: Backend, patient: Pat
     assert await good(backend, tokens)
 
 
-@pytest.mark.requirement("CON-004", "AS-034")
+@pytest.mark.requirement("CON-004", "AS-034", "SCO-007")
 async def test_a_refresh_may_narrow_but_not_widen(backend: Backend, patient: Patient) -> None:
     tokens, ddr = await backend.pair(patient, CGM, BP, approve=[CGM]), backend.ddr
     for wider in (ddr.scopes(CGM, BP), ddr.scopes(BP), ddr.scopes(BG)):

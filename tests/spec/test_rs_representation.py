@@ -199,6 +199,7 @@ async def test_only_https_and_an_issuer_without_path(ddr: Recorder) -> None:
                 await client.get(base.replace("https://", "http://"))
 
 
+@pytest.mark.requirement("RS-049")
 @pytest.mark.parametrize("listener", ["public", "diga"])
 async def test_the_metadata_of_the_authorization_server_as_hddt_writes_its_address(
     ddr: Recorder, scene: Scene, listener: str
