@@ -102,6 +102,7 @@ async def test_what_is_withdrawn_stays_so_when_the_end_takes_the_place_of_the_ex
         assert await sensor.reader.read(f"Observation/{empty['id']}") == gone
 
 
+@pytest.mark.requirement("SER-024")
 async def test_nothing_is_missing_after_a_device_that_expires_as_a_chunk_ends(ddr: Recorder) -> None:
     """HDDT's own example expires 14 days after its start: by a second, a whole day was expected after that."""
     sensor = await worn(ddr)
