@@ -259,12 +259,13 @@ async def test_rotation_ends_with_consent(backend: Backend, patient: Patient) ->
         clock.ms = begin
 
 
-@pytest.mark.requirement("AS-032", "AS-033")
+@pytest.mark.requirement("AS-032", "AS-033", "REG-008")
 async def test_stale_registry_data_is_not_trusted(backend: Backend, patient: Patient) -> None:
-    tokens = await backend.pair(patient, CGM)
+    tokens, address = await backend.pair(patient, CGM), backend.authorize_url(await backend.request_uri(CGM))
     backend.ddr.trust.is_stale = True
     try:
         responses: list[httpx.Response] = [await backend.push(CGM), await backend.refresh(tokens)]
+        responses.append(await backend.ddr.public.get(address))
     finally:
         backend.ddr.trust.is_stale = False
     for response in responses:

@@ -131,7 +131,7 @@ def malformed_scopes_are_refused(kit: Kit) -> None:
     others = (own.replace("code:in", "code"), own.replace("patient/", "system/"), own.replace("patient/", "user/"))
     _scopes(kit, own, (*others, own.replace(".rs?", ".r?"), "patient/Observation.rs", "patient/Observation.read"))
     strangers = ("patient/*.rs", "patient/Patient.rs", "user/Observation.rs", "launch/patient", "openid")
-    _scopes(kit, own, (*strangers, "offline_access"))
+    _scopes(kit, own, (*strangers, "offline_access", "patient/Device.r"))
 
 
 def _own_scope(kit: Kit) -> str:
