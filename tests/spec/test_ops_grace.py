@@ -11,7 +11,7 @@ import asyncpg
 import pytest
 
 from ddr.demo.tls import client_context
-from ddr.diga_api import access, search
+from ddr.diga_api import search, visible
 from ddr.settings import Settings
 from ddr.store.authorization import grace
 from ddr.store.database.pool import open_pool
@@ -135,8 +135,8 @@ async def test_what_fails_between_the_claim_and_the_search_charges_nothing(
         raise ConnectionError("away")
 
     with monkeypatch.context() as patch:
-        patch.setattr(access, "due", lambda *_: True)
-        patch.setattr(access, "open_up", fail)
+        patch.setattr(visible, "due", lambda *_: True)
+        patch.setattr(visible, "open_up", fail)
         assert await status(reader) == 503
     assert await status(reader) == 200
 
