@@ -215,6 +215,16 @@ async def test_every_trigger_that_a_restore_left_off_is_on_again(
         assert {vars(one)["trigger"] for one in caplog.records} == {row["tgname"] for row in before}
 
 
+async def test_who_does_not_own_the_tables_starts_with_triggers_as_they_are(database_url: str) -> None:
+    """A role that may only use them could not put any on, and was served before."""
+    async with migrated_database(database_url) as url, await connect(url, 1) as pool, pool.acquire() as conn:
+        turn = conn.transaction()
+        await turn.start()
+        await conn.execute("ALTER TABLE pairing DISABLE TRIGGER ALL; CREATE ROLE ddr_test_user; SET ROLE ddr_test_user")
+        await subject.give_back(conn)
+        await turn.rollback()
+
+
 _EVERY = """
 SELECT tgrelid::regclass::text AS kept, tgname, tgenabled FROM pg_trigger
  WHERE NOT tgisinternal ORDER BY kept, tgname"""

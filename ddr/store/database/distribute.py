@@ -206,8 +206,8 @@ async def _put(conn: asyncpg.Connection, step: Step, shards: int) -> None:
 
 
 async def give_back(conn: asyncpg.Connection) -> None:
-    """What a distribution took of triggers, to an installation that came back to one server by a dump and a restore;
-    and to one whose data was restored without triggers that all of them are on, and for every role where they were."""
+    """Give an installation that came back to one server, by dump and restore, the triggers that a distribution took;
+    and put on what a restore of data without triggers left off, and those that gather for every role."""
     if is_spread(conn) or await look(conn):  # it may have been spread while a lock was waited for
         return
     tables, _, functions, gather = zip(*UNFIT_TRIGGERS.values(), strict=True)
@@ -222,16 +222,20 @@ async def give_back(conn: asyncpg.Connection) -> None:
         await conn.execute(f"ALTER TABLE {table} ENABLE TRIGGER {name}")
 
 
-# What is not there, and what gathers and is not always there: `pg_restore --disable-triggers` leaves it so.
+# What is not there, and what gathers and is not always there: `pg_restore --disable-triggers` leaves it so. A role that
+# only uses the tables of another one can start, and could not put triggers on.
 _LACKING = """
 SELECT name, tgname IS NULL AS gone
   FROM unnest($1::text[], $2::text[], $3::text[], $4::boolean[]) AS t (name, kept, function, gathers)
-  LEFT JOIN pg_trigger ON tgrelid = to_regclass(kept) AND tgname = name
- WHERE to_regprocedure(function) IS NOT NULL AND (tgname IS NULL OR gathers AND tgenabled <> 'A')"""
+  LEFT JOIN pg_class c ON c.oid = to_regclass(kept)
+  LEFT JOIN pg_trigger ON tgrelid = c.oid AND tgname = name
+ WHERE to_regprocedure(function) IS NOT NULL
+   AND (tgname IS NULL OR gathers AND tgenabled <> 'A' AND pg_has_role(relowner, 'USAGE'))"""
 # Triggers of ours; those of the engine and of constraints are none's but the superuser's.
 _OFF = """
 SELECT tgrelid::regclass::text, quote_ident(tgname) FROM pg_trigger JOIN pg_class c ON c.oid = tgrelid
- WHERE tgenabled = 'D' AND NOT tgisinternal AND relnamespace = current_schema()::regnamespace ORDER BY 1, 2"""
+ WHERE tgenabled = 'D' AND NOT tgisinternal AND relnamespace = current_schema()::regnamespace
+   AND pg_has_role(relowner, 'USAGE') ORDER BY 1, 2"""
 _HAS_TRIGGER = "SELECT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = $1::regclass AND tgname = $2)"
 
 
