@@ -67,7 +67,7 @@ class PackedRow(NamedTuple):
         for audit_no, at_ms, word_no in unpacked:
             if (word := words.get(word_no)) is None:
                 raise ValueError("refers to a word that is missing")
-            if not -LAST - 1 <= at_ms <= LAST:  # a time without a date was told by a clock, and is the entry's own
+            if not -LAST - 1 <= at_ms <= LAST:  # a time without a date is no damage: a clock has told it
                 raise ValueError("is damaged")
             event, client_id, detail = word
             found.append(Entry(audit_no, patient_id, at_ms, event, client_id, pairing_id, detail))

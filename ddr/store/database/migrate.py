@@ -67,7 +67,7 @@ def migrations(folder: Path = FOLDER) -> list[Migration]:
 async def migrate(pool: asyncpg.Pool, folder: Path = FOLDER) -> list[str]:
     """Apply what is missing and return the names applied. Safe to run from several processes at once.
 
-    An installation that comes back from several servers gets its triggers, too.
+    An installation that comes back from several servers, or from a restore without triggers, gets its triggers, too.
 
     Raises StoreError when an applied file was changed, is unknown to this version, or fails, and for a database that
     cannot be used: too old, not in UTF-8, read-only, or without the right to make tables. Raises DatabaseLost when the
@@ -131,8 +131,8 @@ async def _make_schema(connection: asyncpg.Connection, schema: str) -> None:
 
 
 async def _apply(connection: asyncpg.Connection, wanted: list[Migration]) -> list[str]:
-    """Apply what is missing, each in a transaction in which nobody else does, and once more after a deadlock: with who
-    goes on writing meanwhile (the version before), nothing of it is applied. Raises the last of MOST_DEADLOCKS.
+    """Apply what is missing, each in a transaction in which nobody else does; once more after a deadlock with who goes
+    on writing meanwhile (the version before), as nothing of it is applied then. Raises the last of MOST_DEADLOCKS.
 
     A lock of the transaction, not of the session, which a pooler would give to others; so are the limits.
     """
@@ -196,7 +196,7 @@ def migrate_database(settings: Settings) -> list[str]:
 
 async def _done(connection: asyncpg.Connection) -> dict[str, str]:
     """The checksums of what is applied, by name; the table of them is made first where there is none."""
-    if await connection.fetchval("SELECT to_regclass('schema_migration') IS NULL"):  # else no right to it is needed
+    if await connection.fetchval("SELECT to_regclass('schema_migration') IS NULL"):  # else no right to do so is needed
         await connection.execute(
             "CREATE TABLE schema_migration (name text PRIMARY KEY, checksum text NOT NULL, applied_ms bigint NOT NULL)"
         )
