@@ -97,7 +97,8 @@ def check(*requirements: str, needs: tuple[Need, ...] = (), searches: int = 0) -
 
 
 def all_checks() -> list[Check]:
-    """Every check, in the order in which they run."""
-    for module in MODULES:
-        import_module(f"ddr.conform.checks.{module}")
-    return list(_FOUND.values())
+    """Every check, in the order in which they run, whichever module was imported first."""
+    modules = [f"ddr.conform.checks.{name}" for name in MODULES]
+    for module in modules:
+        import_module(module)
+    return sorted(_FOUND.values(), key=lambda one: modules.index(one.run.__module__))
