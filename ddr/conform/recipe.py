@@ -20,6 +20,7 @@ from ddr.conform.markup import Form, SelectorError, forms, matches
 from ddr.conform.target import Account, TargetError, text_of
 from ddr.conform.verdict import NotRun
 from ddr.conform.wire import Wire, received
+from ddr.reasons import in_words
 
 MAX_STEPS = 20
 OURS = """
@@ -117,7 +118,7 @@ class RecipeBrowser:
         try:
             answer, content = self._wire.in_time(ask)
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
-            raise NotRun(f"logging in: {type(error).__name__}: {error}") from None
+            raise NotRun(f"logging in: {type(error).__name__}: {in_words(error)}") from None
         headers = [(name, value) for name, value in answer.headers.multi_items() if name != "content-encoding"]
         return httpx.Response(answer.status_code, headers=headers, content=content)
 

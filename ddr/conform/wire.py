@@ -23,6 +23,7 @@ from ddr.conform.masking import Secrets
 from ddr.conform.pacing import SOON, Patience
 from ddr.conform.target import Identity, Target, TargetError
 from ddr.conform.verdict import NotRun
+from ddr.reasons import in_words
 
 TIMEOUT = httpx.Timeout(30, connect=10)
 MOST_BYTES, MOST_SECONDS = 64 * 1024 * 1024, 300  # of an answer
@@ -116,7 +117,7 @@ class Wire:
         """What `work` gives, a request with its answer: headers may come in drops, or after interim answers without
         end. Raises Endless, and what `work` raises. Nothing stops a thread: one that has no end is left to itself."""
         if self.slow >= MOST_SLOW:
-            raise Endless(f"for answers that did not come, or late, the run has waited {self.slow:.0f} s already")
+            raise Endless(f"for answers that did not come, or came late, the run has waited {self.slow:.0f} s already")
         done: Future[T] = Future()
 
         def run() -> None:
@@ -165,7 +166,7 @@ class Wire:
         try:
             answer, got = self.in_time(ask)
         except (httpx.HTTPError, httpx.InvalidURL, OSError, UnicodeEncodeError) as error:
-            seconds, text = time.monotonic() - began, f"no answer: {type(error).__name__}: {error}"
+            seconds, text = time.monotonic() - began, f"no answer: {type(error).__name__}: {in_words(error)}"
             return Exchange(number, method, url, name, sent, content, 0, seconds=seconds, error=text)
         found = {key.lower(): value for key, value in answer.headers.items()}
         seconds = time.monotonic() - began

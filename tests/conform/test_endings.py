@@ -306,6 +306,15 @@ def test_an_answer_without_an_end_is_none(monkeypatch: pytest.MonkeyPatch) -> No
     assert told.status == 0 and told.error.startswith("no answer: Endless: the answer has more than 10,000 bytes")
 
 
+def test_an_answer_that_is_no_http_is_not_quoted() -> None:
+    """There may be tokens in it, of which nobody knows yet that they are to be masked."""
+
+    def broken(_: httpx.Request) -> httpx.Response:
+        raise httpx.RemoteProtocolError("illegal chunk header: bytearray(b'access_token=eyJ')")
+
+    assert kit(broken).wire.send("GET", BASE).error == "no answer: RemoteProtocolError: illegal chunk header"
+
+
 def test_an_answer_whose_headers_never_end_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     """In drops, or after interim answers without end: no time of a single read is over. Before: the run never ended."""
     over = Event()
@@ -350,6 +359,7 @@ def test_a_run_waits_for_silence_only_so_long(monkeypatch: pytest.MonkeyPatch) -
         Verdict.NOT_RUN,
     ]
     assert "s already" in told(found, results)["stopped"]
+    monkeypatch.setattr("ddr.conform.wire.MOST_SECONDS", 60)
     found.leave()
     assert found.wire.send("GET", BASE).status == 200, "pairings are ended all the same"
 
