@@ -31,8 +31,8 @@ def recognises(content: Content) -> bool:
 def read(content: Content, zone: tzinfo) -> ImportFile:
     """The sensor's values and those of a meter, in local time of `zone`."""
     readings, skipped = [], 0
-    named = (below for above, below in pairwise(content.rows) if _titles(above) in _NAMES)
-    of_one_person(_titles(row) for row in named)
+    named = (below for above, below in pairwise(content.rows) if _first_two(above) in _NAMES)
+    of_one_person(_first_two(row) for row in named)
     for table in _tables(content):
         serial = _serial(content.rows, table.rows)
         sensor = Source(MEDTRONIC.manufacturer, MEDTRONIC.name, serial, MEDTRONIC.type)
@@ -55,7 +55,7 @@ def _tables(content: Content) -> Iterator[Table]:
     return tables(content, _COLUMNS, lambda found: {"index", "date", "clock"} <= found.keys() and "value" in found)
 
 
-def _titles(row: Row) -> tuple[str, ...]:
+def _first_two(row: Row) -> tuple[str, ...]:
     return tuple(map(str.casefold, row.cells[:2]))
 
 

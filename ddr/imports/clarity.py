@@ -63,8 +63,6 @@ def _tables(content: Content) -> Iterator[Table]:
 def _events(table: Table) -> set[str]:
     """The words for an EGV; of a language that we do not know, the kind of row that has most of the values."""
     kinds = Counter(
-        table.cell(row, "event").casefold()
-        for row in table.rows
-        if table.cell(row, "value") and table.cell(row, "event") and not is_other(table.cell(row, "event"))
+        kind for row in table.rows if table.cell(row, "value") and (kind := _kind(table, row)) and not is_other(kind)
     )
     return _EGV if not kinds or _EGV & kinds.keys() else {kinds.most_common(1)[0][0]}

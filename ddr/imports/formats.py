@@ -94,14 +94,14 @@ def _read(content: Content, zone: tzinfo, name: str | None) -> ImportFile:
 def _goes_on_otherwise(content: Content, zone: tzinfo, found: str, file: ImportFile) -> bool:
     """True when rows of which the form that was found takes none are values of another form."""
     lines = {value.line for value in file.values}
-    others = (_lines(content, zone, one) for key, one in FORMATS.items() if key != found and one.recognises(content))
+    others = (_lines(content, zone, one) for key, one in FORMATS.items() if key != found)
     return any(other and lines.isdisjoint(other) for other in others)
 
 
 def _lines(content: Content, zone: tzinfo, form: Format) -> set[int]:
-    """Where the values of this form stand; none in a file that is refused as such."""
+    """Where the values of this form stand; none in a file that has not this form, or is refused as such."""
     try:
-        return {value.line for value in form.read(content, zone).values}
+        return {value.line for value in form.read(content, zone).values} if form.recognises(content) else set()
     except ImportFileError:
         return set()
 

@@ -133,12 +133,12 @@ def _days_first(matches: Iterable[re.Match[str] | None]) -> Callable[[re.Match[s
 
 def _night(before: re.Match[str], match: re.Match[str]) -> int:
     """1 when two neighbours are less than an hour apart with days first only, -1 with months first only, else 0."""
-    near = []
-    for order in (True, False):
-        times = [_moment(one, lambda _, order=order: order) for one in (before, match)]  # type: ignore[misc]
-        first, second = [None if one is None else one.replace(tzinfo=None) for one in times]
-        near.append(first is not None and second is not None and abs(second - first) < _HOUR)
-    return near[0] - near[1]
+    return _near(before, match, True) - _near(before, match, False)
+
+
+def _near(before: re.Match[str], match: re.Match[str], days_first: bool) -> bool:
+    times = [time.replace(tzinfo=None) for one in (before, match) if (time := _moment(one, lambda _: days_first))]
+    return len(times) == 2 and abs(times[1] - times[0]) < _HOUR
 
 
 def _way(match: re.Match[str]) -> tuple[str, bool]:

@@ -222,6 +222,10 @@ def test_several_forms_one_below_the_other_are_refused(names: tuple[str, str]) -
     assert read(both.encode(), BERLIN, names[0]).values
 
 
+def test_a_line_in_brackets_above_an_export_makes_no_json_of_it() -> None:
+    assert values("[Export]\n" + samples.CLARITY) == values(samples.CLARITY)
+
+
 @pytest.mark.parametrize("text", [samples.CLARITY, samples.CARELINK, samples.GLOOKO])
 def test_two_files_of_one_person_in_one_are_taken(text: str) -> None:
     later = (
