@@ -56,7 +56,7 @@ SEEMS = {
     "old-workbook": "this is an old Excel workbook; save it as CSV",
     "compressed": "this file is compressed; unpack it first",
     "web-page": "this is a web page, maybe of a log-in that had run out; download the file again",
-    "several-forms": "this file has values of several forms, one below the other; please divide it, one form a file",
+    "several-forms": "this file has values of several forms; please divide it, or name the one that is to be taken",
 }
 _BEGINNINGS = (
     (b"%pdf-", "pdf"),

@@ -222,6 +222,14 @@ def test_several_forms_one_below_the_other_are_refused(names: tuple[str, str]) -
     assert read(both.encode(), BERLIN, names[0]).values
 
 
+def test_a_diary_with_rows_of_two_forms_is_taken_by_the_name_of_each() -> None:
+    diary = "Datum;Systolisch;Diastolisch;PEF (L/min)\n20.11.2026 08:00;121;79;\n20.11.2026 08:10;;;412\n"
+    with pytest.raises(OtherKind, match="several forms"):
+        taken(diary)
+    told = [read(diary.encode(), BERLIN, name).values for name in ("blood-pressure", "spirometry")]
+    assert [[_told(value)[2] for value in found] for found in told] == [["121/79"], ["412"]]
+
+
 def test_a_line_in_brackets_above_an_export_makes_no_json_of_it() -> None:
     assert values("[Export]\n" + samples.CLARITY) == values(samples.CLARITY)
 

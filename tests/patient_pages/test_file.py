@@ -139,7 +139,7 @@ async def test_what_is_no_file_is_said(core: Core) -> None:
         (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "old-workbook", "Das ist eine Excel-Mappe"),
         (b"\x1f\x8b\x08\0", "compressed", "Bitte entpacken Sie sie zuerst"),
         (b"<!DOCTYPE html><title>Log in</title>", "web-page", "Das ist eine Webseite"),
-        ((samples.CLARITY + samples.LIBREVIEW).encode(), "several-forms", "aus mehreren Apps untereinander"),
+        ((samples.CLARITY + samples.LIBREVIEW).encode(), "several-forms", "Messwerte aus mehreren Apps"),
     ],
 )
 async def test_what_to_do_with_another_kind_of_file_is_said(core: Core, content: bytes, kind: str, said: str) -> None:

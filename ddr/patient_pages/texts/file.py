@@ -92,9 +92,9 @@ TEXTS = {
         "once more.",
     ),
     "other_several_forms": Words(
-        "In dieser Datei stehen Messwerte aus mehreren Apps untereinander. Bitte geben Sie die Datei jeder App "
-        "einzeln.",
-        "This file has readings of several apps, one below the other. Please give the file of each app by itself.",
+        "In dieser Datei stehen Messwerte aus mehreren Apps, oder mehrerer Arten. Bitte geben Sie jede in einer "
+        "eigenen Datei.",
+        "This file has readings of several apps, or of several kinds. Please give each of them in a file of its own.",
     ),
     "refused": Words(
         "Nicht alle Werte konnten übernommen werden. Bitte lesen Sie die Datei später noch einmal ein. War es die "
