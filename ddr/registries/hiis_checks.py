@@ -17,6 +17,7 @@ import httpx
 
 from ddr.miv.model import MivCatalog
 from ddr.proxies import client_arguments
+from ddr.reasons import in_words
 from ddr.settings import Settings
 from ddr.tls.server_certificate import RENEW_BEFORE, covers, names_of, own
 
@@ -70,7 +71,7 @@ async def _unreachable(url: str, context: ssl.SSLContext) -> list[str]:
     except ssl.SSLError as error:
         return [] if "CERTIFICATE_REQUIRED" in str(error) or "HANDSHAKE_FAILURE" in str(error) else [f"{url}: {error}"]
     except (OSError, TimeoutError) as error:
-        return [f"{url}: cannot be reached: {str(error) or type(error).__name__}"]
+        return [f"{url}: cannot be reached: {in_words(error)}"]
     return []
 
 
@@ -79,7 +80,7 @@ async def _document(http: httpx.AsyncClient, url: str, found: list[str]) -> Mapp
         response = await http.get(url, headers={"accept": "application/json, application/fhir+json"})
         content = response.json() if response.status_code == httpx.codes.OK else None
     except (httpx.HTTPError, OSError, ValueError, RecursionError) as error:  # alerts of TLS 1.3 come as they are
-        found.append(f"{url}: cannot be read: {str(error) or type(error).__name__}")
+        found.append(f"{url}: cannot be read: {in_words(error)}")
         return None
     if not isinstance(content, Mapping):
         found.append(f"{url}: answered HTTP {response.status_code}, no JSON object")

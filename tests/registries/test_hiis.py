@@ -167,6 +167,16 @@ def test_each_problem_of_a_certificate_is_told(folder: Path, authority: certs.Pa
     assert "cannot be read" in certificate_problems(folder / "none.pem", {"x"}, 0)[0]
 
 
+async def test_an_answer_that_is_no_http_is_not_quoted() -> None:
+    def broken(_: httpx.Request) -> httpx.Response:
+        raise httpx.RemoteProtocolError("illegal status line: bytearray(b'of somebody else')")
+
+    found: list[str] = []
+    async with httpx.AsyncClient(transport=httpx.MockTransport(broken)) as http:
+        assert await _document(http, "https://recorder.example/status", found) is None
+    assert found == ["https://recorder.example/status: cannot be read: illegal status line"]
+
+
 async def test_a_document_nested_without_end_cannot_be_read() -> None:
     found: list[str] = []
     transport = httpx.MockTransport(lambda _: httpx.Response(200, content=b"[" * 3000 + b"]" * 3000))
