@@ -99,9 +99,8 @@ def _of_app(row: Row, apps: Mapping[tuple[Any, ...], Sequence[Row]]) -> Row | No
 def _marks(row: Row) -> tuple[Any, ...]:
     """What two rows of imports have in common when they are one value: what their keys say, or device, instant and all
     that was measured. Keys differ for one that a file says in other words, or an earlier version named otherwise."""
-    number = None if row["value"] is None else Decimal(row["value"])
-    measured = row["code"], row["unit"], row["comparator"], number, _components(row)
-    return value_in(row["measurement_key"]), (row["device_no"], row["effective_ms"], *measured)
+    at = row["device_no"], row["effective_ms"]
+    return value_in(row["measurement_key"]), (*at, row["code"], _content(row), _components(row))
 
 
 def _content(row: Row) -> tuple[Any, ...]:
