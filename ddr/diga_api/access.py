@@ -33,15 +33,15 @@ from ddr.store.authorization.admissions import admit_together
 from ddr.store.authorization.grace import Claim
 from ddr.store.authorization.openings import Opened
 from ddr.store.authorization.tokens import patient_of
-from ddr.store.database.each_there import Said
+from ddr.store.database.each_there import Statement
 from ddr.store.database.ids import Kind
 from ddr.store.database.spreading import is_spread
-from ddr.store.search.sources import View
+from ddr.store.search.view import View
 
 REGISTRY_RETRY_SECONDS = 300
 SEEN = 10_000  # pairings of which it is remembered what they could see last: a guess to ask by, never a decision
 
-Foresee = Callable[[View], Said | None]
+Foresee = Callable[[View], Statement | None]
 """The statement that an interaction will ask of what a DiGA may see; None when it will ask nothing."""
 
 # Texts for a token that is good in itself; RS-022 has those for tokens that are not.
@@ -59,7 +59,7 @@ class Candidate:
     """A request that nothing but the database can still refuse."""
 
     facts: Facts
-    claims: Claims
+    token: Claims
     mivs: tuple[Miv, ...]  # permitted by token and registry
     path: str
 
@@ -96,28 +96,28 @@ class Gate:
         now_ms = self._core.clock()
         diga = presented(self._core, scope)
         try:
-            claims = self._verified(scope, now_ms)
+            token = self._verified(scope, now_ms)
         except InvalidToken as error:
             refused("token-invalid")
             await self._record_refusal(diga, None, "token-invalid", now_ms)
             raise unauthorized(error.description or None) from None
-        if diga is not None and diga.client_id == claims.client_id:
-            concerns(claims.pairing_id)
+        if diga is not None and diga.client_id == token.client_id:
+            concerns(token.pairing_id)
         facts = Facts(
             diga=diga,
             registry_stale=self._core.registry.stale(now_ms),
-            token_client_id=claims.client_id,
-            token_scope=claims.scope,
-            standing=_best_case(claims),
+            token_client_id=token.client_id,
+            token_scope=token.scope,
+            standing=_best_case(token),
             resource_type=resource_type,
             interaction=interaction,
             now_ms=now_ms,
         )
         decision = _narrowed(decide(facts), None if only is None else (only,))
         if isinstance(decision, Refused):
-            await self._record_refusal(diga, claims.pairing_id, decision.reason, now_ms)
+            await self._record_refusal(diga, token.pairing_id, decision.reason, now_ms)
             raise _refusal(decision, path)
-        return Candidate(facts, claims, mivs_of(self._core.catalog, decision.valuesets), path)
+        return Candidate(facts, token, mivs_of(self._core.catalog, decision.valuesets), path)
 
     async def admit(
         self,
@@ -179,7 +179,7 @@ class Gate:
     async def _allow(
         self, candidate: Candidate, counted: Collection[str], admission: Admission, claim: Claim | None
     ) -> Access:
-        facts, claims = candidate.facts, candidate.claims
+        facts, token = candidate.facts, candidate.token
         decision = decide(replace(facts, standing=admission.standing))
         decision = _narrowed(decision, [miv.valueset for miv in candidate.mivs])
         if isinstance(decision, Refused):
@@ -191,14 +191,12 @@ class Gate:
         if with_period and not admission.claimed:
             refused("grace-period")
             raise throttled(self._wait_seconds(admission, with_period, facts.now_ms), self._longest(with_period))
-        scopes = granted(claims.scope).within(decision.valuesets)
+        scopes = granted(token.scope).within(decision.valuesets)
         openings = await openings_of(self._core, decision, scopes, admission)
         view = view_of(self._core.catalog, decision, openings, facts.now_ms)
         if is_spread(self._core.pool):
             self._seen.put(_who(candidate), (decision, openings))
-        return Access(
-            view, scopes, claims.pairing_id, claims.client_id, claim, admission.restores, entry=admission.entry
-        )
+        return Access(view, scopes, token.pairing_id, token.client_id, claim, admission.restores, entry=admission.entry)
 
     async def forgive(self, access: Access) -> None:
         """The request failed after it was admitted: it does not count towards the Grace-Period."""
@@ -237,8 +235,8 @@ class Gate:
     def _admission_request(
         self, candidate: Candidate, asked: Collection[str] | None, counted: Collection[str]
     ) -> AdmissionRequest:
-        facts, claims = candidate.facts, candidate.claims
-        decoded = self._core.ids.decode(claims.grant_id)
+        facts, token = candidate.facts, candidate.token
+        decoded = self._core.ids.decode(token.grant_id)
         terms = self._core.catalog.terms
         permits = [
             Permit(
@@ -251,9 +249,9 @@ class Gate:
         detail = {"interaction": facts.interaction, "type": facts.resource_type}
         grant_no = decoded[1] if decoded is not None and decoded[0] is Kind.GRANT else 0
         return AdmissionRequest(
-            claims.pairing_id,
+            token.pairing_id,
             grant_no,
-            claims.client_id,
+            token.client_id,
             permits,
             detail,
             facts.now_ms,
@@ -282,13 +280,13 @@ class Gate:
 
 
 def _who(candidate: Candidate) -> tuple[object, ...]:
-    return candidate.claims.pairing_id, candidate.claims.grant_id, tuple(miv.valueset for miv in candidate.mivs)
+    return candidate.token.pairing_id, candidate.token.grant_id, tuple(miv.valueset for miv in candidate.mivs)
 
 
-def _best_case(claims: Claims) -> Standing:
+def _best_case(token: Claims) -> Standing:
     """The best that the database could say; what is refused even so needs no look at it."""
-    consents = dict.fromkeys(granted(claims.scope).valuesets, 2**63)
-    return Standing(NOBODY, claims.client_id, False, consents)
+    consents = dict.fromkeys(granted(token.scope).valuesets, 2**63)
+    return Standing(NOBODY, token.client_id, False, consents)
 
 
 def _narrowed(decision: Allowed | Refused, valuesets: Collection[str] | None) -> Allowed | Refused:

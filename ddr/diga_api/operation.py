@@ -20,8 +20,8 @@ from ddr.http.core import Core
 from ddr.scopes.decision import Interaction
 from ddr.series.metrics import Metrics, metrics
 from ddr.series.selection import Part, counting
-from ddr.store.search.sources import Term
 from ddr.store.search.summary import continuous_chunks
+from ddr.store.search.view import Term
 
 PATH = "$" + OPERATION
 NO_MATCH = "No CGM summary observations found for the given effective period."

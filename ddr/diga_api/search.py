@@ -235,7 +235,7 @@ def _second(search: Search, found: Found, count: int, expires_ms: int, asked: Se
 
 
 def _holder(candidate: Candidate) -> str:
-    return candidate.claims.pairing_id + candidate.claims.client_id
+    return candidate.token.pairing_id + candidate.token.client_id
 
 
 def _url(base: str, search: Search, pairs: Pairs) -> str:

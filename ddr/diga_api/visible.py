@@ -14,7 +14,7 @@ from ddr.scopes.parse import Scopes
 from ddr.store.authorization.access import Admission
 from ddr.store.authorization.openings import TYPES, Opened, Served, due, open_up
 from ddr.store.search.opening import OPEN, Opening
-from ddr.store.search.sources import Term, View
+from ddr.store.search.view import Term, View
 
 
 def mivs_of(catalog: MivCatalog, valuesets: Collection[str]) -> tuple[Miv, ...]:

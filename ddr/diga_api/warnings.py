@@ -8,7 +8,7 @@ from typing import Any
 from ddr.fhir.outcome import code_not_in_valueset, outside_historic_range
 from ddr.fhir.search.query import DateValue, Search, TokenValue
 from ddr.miv.model import Miv
-from ddr.store.search.sources import Term
+from ddr.store.search.view import Term
 
 # Prefixes whose matches may reach beyond the searched date.
 _OPEN = {"gt", "ge", "sa", "ne"}

@@ -20,7 +20,7 @@ from ddr.gateway.writing import writing
 from ddr.http.core import Core
 from ddr.settings import DAY
 from ddr.store.audit.acting import check_right
-from ddr.store.database.each_there import Said, each_there
+from ddr.store.database.each_there import Statement, each_there
 from ddr.store.database.spreading import is_spread
 from ddr.store.database.stamps import LOCK_PATIENT
 from ddr.store.devices import devices as device_store
@@ -74,10 +74,10 @@ async def _store_there(core: Core, patient_id: UUID, uploads: Sequence[Upload]) 
     keys = list({key for upload in uploads for key in (upload.key, *upload.other_keys)})
     mivs = list({upload.miv.valueset for upload in uploads})
     looks = (
-        Said(LOCK_PATIENT, (patient_id, core.steered_ms)),
-        Said(device_store.SOURCES, (patient_id, _device_keys(uploads))),
-        Said(store.BY_KEYS, (patient_id, keys)),
-        Said(store.AROUND, (patient_id, mivs, *minutes_around([upload.effective_ms for upload in uploads]))),
+        Statement(LOCK_PATIENT, (patient_id, core.steered_ms)),
+        Statement(device_store.SOURCES, (patient_id, _device_keys(uploads))),
+        Statement(store.BY_KEYS, (patient_id, keys)),
+        Statement(store.AROUND, (patient_id, mivs, *minutes_around([upload.effective_ms for upload in uploads]))),
     )
     async with core.writers.one(patient_id), core.pool.acquire() as conn, conn.transaction():
         locked, devices, stored, around = await each_there(conn, patient_id, looks)
@@ -91,7 +91,7 @@ async def _store_there(core: Core, patient_id: UUID, uploads: Sequence[Upload]) 
         writes = (
             *appearing(patient_id, [*rows.new, *rows.revised], _floors(core, now_ms), now_ms),
             *store.inserting(patient_id, rows.new, numbers, now_ms),
-            Said(device_store.HEARD, (patient_id, sources.device_nos(), now_ms)),
+            Statement(device_store.HEARD, (patient_id, sources.device_nos(), now_ms)),
         )
         await each_there(conn, patient_id, writes)
         await store.revise(conn, patient_id, [*rows.revised, *rows.giving_way], now_ms)

@@ -14,10 +14,10 @@ import pytest
 
 from ddr.http.core import Core
 from ddr.oauth.keys import Keys
-from ddr.store.database.each_there import Said
+from ddr.store.database.each_there import Statement
 from ddr.store.database.pool import open_pool
 from ddr.store.database.sealing import key_encryption_key
-from ddr.store.search.sources import View
+from ddr.store.search.view import View
 from tests.diga_api.conftest import Pair
 from tests.diga_api.world import CGM, GLUCOSE, PRESSURE, Backend, Body
 from tests.support.citus import be_as_if_spread, one_server_only
@@ -131,8 +131,10 @@ async def test_who_is_refused_asks_nothing(body: Body, pair: Pair, clock: Clock,
     status, change = REFUSALS[why]
     diga = await pair(CGM)
 
-    def writes(view: View, *_: object) -> Said:
-        return Said("UPDATE pairing SET created_ms = 5 WHERE patient_id = $1 RETURNING 1::bigint", (view.patient_id,))
+    def writes(view: View, *_: object) -> Statement:
+        return Statement(
+            "UPDATE pairing SET created_ms = 5 WHERE patient_id = $1 RETURNING 1::bigint", (view.patient_id,)
+        )
 
     assert (await diga.get(POLLS[0])).status_code == 200
     if change is not None:

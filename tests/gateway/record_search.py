@@ -19,7 +19,7 @@ from ddr.store.database.ids import Kind
 from ddr.store.search.conditions import Names
 from ddr.store.search.pages import Row, first_page
 from ddr.store.search.reads import read
-from ddr.store.search.sources import Term, View
+from ddr.store.search.view import Term, View
 from tests.diga_api.naive import Range, compare, date_range
 
 Query = Sequence[tuple[str, str, int | str]]

@@ -31,7 +31,7 @@ from ddr.store.patients.retention import forget_readings
 from ddr.store.search.conditions import Names
 from ddr.store.search.pages import Row, first_page
 from ddr.store.search.reads import former_version, read
-from ddr.store.search.sources import Term, View
+from ddr.store.search.view import Term, View
 from tests.diga_api.naive import FAR, Range, compare, date_range
 from tests.gateway.conftest import METER
 from tests.gateway.measurement_model import CODES, DAY, ERROR, Differs, Item, Measurement, Model

@@ -12,7 +12,7 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from ddr.store.database.each_there import Said, each_there
+from ddr.store.database.each_there import Statement, each_there
 from ddr.store.database.functions_there import FUNCTIONS, KEPT
 from ddr.store.database.stamps import LOCK_PATIENT
 from tests.support.citus import one_server_only
@@ -21,10 +21,10 @@ from tests.support.pooler import direct_only
 
 pytestmark = [one_server_only, direct_only]
 WHO = UUID(int=7)
-LOCK = Said(LOCK_PATIENT, (WHO, 8))
-STAMP = Said("SELECT stamp_ms FROM patient WHERE patient_id = $1", (WHO,))
-WRITE = Said("UPDATE patient SET stamp_ms = $2 WHERE patient_id = $1 RETURNING stamp_ms", (WHO, 9))
-TYPES = Said(
+LOCK = Statement(LOCK_PATIENT, (WHO, 8))
+STAMP = Statement("SELECT stamp_ms FROM patient WHERE patient_id = $1", (WHO,))
+WRITE = Statement("UPDATE patient SET stamp_ms = $2 WHERE patient_id = $1 RETURNING stamp_ms", (WHO, 9))
+TYPES = Statement(
     """SELECT $2::text AS said, $3::numeric AS number, $4::boolean AS yes, $5::bytea AS bytes, $6::bigint[] AS numbers,
               $7::jsonb AS found, $8::integer AS small, p.patient_id FROM patient p WHERE p.patient_id = $1""",
     (WHO, "it's \\ {a} $1", Decimal("1.500"), False, b"\x00'", [1, None], {"a": ["b"]}, 3),
@@ -48,14 +48,14 @@ async def pool(database_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
         yield pool
 
 
-async def asked(pool: asyncpg.Pool, *statements: Said) -> list[list[dict[str, object]]]:
+async def asked(pool: asyncpg.Pool, *statements: Statement) -> list[list[dict[str, object]]]:
     async with pool.acquire() as conn, conn.transaction():
         return [[dict(row) for row in rows] for rows in await each_there(conn, WHO, statements)]
 
 
 async def test_each_sees_what_those_before_it_did_and_on_the_part(pool: asyncpg.Pool) -> None:
-    add = Said("UPDATE patient SET stamp_ms = stamp_ms + $2 WHERE patient_id = $1", (WHO, 2))
-    told = Said(
+    add = Statement("UPDATE patient SET stamp_ms = stamp_ms + $2 WHERE patient_id = $1", (WHO, 2))
+    told = Statement(
         """WITH p AS (UPDATE patient SET stamp_ms = $2 WHERE patient_id = $1 RETURNING stamp_ms)
            SELECT ARRAY[stamp_ms::text, NULL] FROM p""",
         (WHO, 77),
@@ -86,8 +86,8 @@ async def test_rows_are_what_the_statement_itself_finds(pool: asyncpg.Pool) -> N
     plain = [dict(row) for row in await pool.fetch(TYPES.text, *TYPES.arguments)]
     assert plain[0]["number"] == Decimal("1.500") and plain[0]["numbers"] == [1, None]
     assert await asked(pool, TYPES) == [plain]
-    nothing = Said(TYPES.text, (WHO, *[None] * 7))
-    assert await asked(pool, nothing, Said(TYPES.text, (UUID(int=8), *TYPES.arguments[1:]))) == [
+    nothing = Statement(TYPES.text, (WHO, *[None] * 7))
+    assert await asked(pool, nothing, Statement(TYPES.text, (UUID(int=8), *TYPES.arguments[1:]))) == [
         [{**dict.fromkeys(plain[0]), "patient_id": WHO}], [],
     ]  # fmt: skip
 
@@ -106,14 +106,16 @@ async def test_they_are_prepared_once_and_again_when_one_is_lost(pool: asyncpg.P
 async def test_what_is_prepared_has_an_end(pool: asyncpg.Pool) -> None:
     for number in range(KEPT // 20_000 + 3):
         text = f"SELECT {number} AS number FROM patient WHERE patient_id = $1 /* {'x' * 20_000} */"
-        assert await asked(pool, STAMP, Said(text, (WHO,))) == [[{"stamp_ms": 5}], [{"number": number}]]
+        assert await asked(pool, STAMP, Statement(text, (WHO,))) == [[{"stamp_ms": 5}], [{"number": number}]]
         assert await pool.fetchval(LENGTH) <= KEPT + 100, "and the few characters around them"
 
 
 async def test_what_fails_is_told_and_nothing_is_done(pool: asyncpg.Pool) -> None:
     for _ in range(2):
         with pytest.raises(asyncpg.DivisionByZeroError):
-            await asked(pool, LOCK, Said("SELECT 1 / ($2::bigint) AS n FROM patient WHERE patient_id = $1", (WHO, 0)))
+            await asked(
+                pool, LOCK, Statement("SELECT 1 / ($2::bigint) AS n FROM patient WHERE patient_id = $1", (WHO, 0))
+            )
         assert await asked(pool, STAMP) == [[{"stamp_ms": 5}]]
 
 

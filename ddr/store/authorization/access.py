@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -17,7 +17,7 @@ from ddr.store.authorization.openings import Opened, of_json
 from ddr.store.authorization.restore import RESTORES
 from ddr.store.authorization.standings import held
 from ddr.store.authorization.tokens import find_pairing
-from ddr.store.database.each_there import Said, each_there
+from ddr.store.database.each_there import Statement, each_there
 from ddr.store.database.functions_there import STOP
 from ddr.store.database.pool import Connection
 from ddr.store.database.spreading import is_spread
@@ -152,21 +152,27 @@ _CLAIMED = f""", touched AS (
      AND EXISTS (SELECT FROM touched t WHERE (g.answered ->> t.miv_url)::bigint > $4)
 )"""
 
-# What is told of a pair, by name.
-_TOLD = {name: name for name in ("client_id", "ended", "consents", "answered", "openings")}
-_TOLD |= {"claimed": "{claimed}", "restores": RESTORES}
+
+def _told(claimed: str) -> Mapping[str, str]:
+    """What is told of a pair: SQL by name."""
+    columns = ("client_id", "ended", "consents", "answered", "openings")
+    return {**{name: name for name in columns}, "claimed": claimed, "restores": RESTORES}
+
 
 # Nothing waits for the disk by itself where the entry of the audit trail, which must be there, comes after it.
-_FOUND = f"""
-SELECT patient_id, pairing_no, {", ".join(f"{sql} AS {name}" for name, sql in _TOLD.items())},
+def _found(claimed: str, _goes: str) -> str:
+    return f"""
+SELECT patient_id, pairing_no, {", ".join(f"{sql} AS {name}" for name, sql in _told(claimed).items())},
        set_config('synchronous_commit', 'off', true)
   FROM pair"""
 
+
 # The same where patients are spread. The audit trail is on another server than this, so this waits for its own disk.
 # Of who is refused nothing more is asked.
-_FOUND_THERE = f"""
-SELECT ARRAY[jsonb_build_object({", ".join(f"'{name}', {sql}" for name, sql in _TOLD.items())})::text,
-             CASE WHEN consents ?| $5 AND {{goes}} THEN 'go' ELSE '{STOP}' END]
+def _found_there(claimed: str, goes: str) -> str:
+    return f"""
+SELECT ARRAY[jsonb_build_object({", ".join(f"'{name}', {sql}" for name, sql in _told(claimed).items())})::text,
+             CASE WHEN consents ?| $5 AND {goes} THEN 'go' ELSE '{STOP}' END]
   FROM pair"""
 
 
@@ -182,32 +188,29 @@ def _known(patient: str, pairing: str) -> str:
 
 
 # What a statement could write costs also when it writes nothing: only who claims pays for claims.
-def _looking(pair: str, found: str) -> str:
-    return _basis(pair) + _visited(unless="true") + found.format(claimed="'{}'::text[]", goes="true")
+def _looking(pair: str, found: Callable[[str, str], str]) -> str:
+    return _basis(pair) + _visited(unless="true") + found("'{}'::text[]", "true")
 
 
-def _claiming(pair: str, found: str) -> str:
+def _claiming(pair: str, found: Callable[[str, str], str]) -> str:
     claimed = "coalesce((SELECT array_agg(miv_url) FROM touched WHERE EXISTS (SELECT FROM claimed)), '{}')"
-    return (
-        _basis(pair)
-        + _CLAIMED
-        + found.format(claimed=claimed, goes="(NOT EXISTS (SELECT FROM touched) OR EXISTS (SELECT FROM claimed))")
-    )
+    goes = "(NOT EXISTS (SELECT FROM touched) OR EXISTS (SELECT FROM claimed))"
+    return _basis(pair) + _CLAIMED + found(claimed, goes)
 
 
-ADMIT = _looking(_GATHERED, _FOUND)
-ADMIT_AND_CLAIM = _claiming(_GATHERED, _FOUND)
-_ADMIT_OF_TABLES = _looking(_OF_TABLES, _FOUND)
-_ADMIT_AND_CLAIM_OF_TABLES = _claiming(_OF_TABLES, _FOUND)
-_ADMIT_THERE = _looking(_known("$7", "$8"), _FOUND_THERE)
-_ADMIT_AND_CLAIM_THERE = _claiming(_known("$11", "$12"), _FOUND_THERE)
+ADMIT = _looking(_GATHERED, _found)
+ADMIT_AND_CLAIM = _claiming(_GATHERED, _found)
+_ADMIT_OF_TABLES = _looking(_OF_TABLES, _found)
+_ADMIT_AND_CLAIM_OF_TABLES = _claiming(_OF_TABLES, _found)
+_ADMIT_THERE = _looking(_known("$7", "$8"), _found_there)
+_ADMIT_AND_CLAIM_THERE = _claiming(_known("$11", "$12"), _found_there)
 
 
 @dataclass(eq=False)
 class Ahead:
     """What is asked with the admission, after it and unless it refuses; `rows` when it was asked and found any."""
 
-    said: Said
+    statement: Statement
     rows: list[Mapping[str, Any]] | None = None
 
 
@@ -248,8 +251,8 @@ async def _admit_there(conn: Connection, request: Request, arguments: list[Any],
     if (pairing := await find_pairing(conn, request.pairing_id)) is None:
         return admission_of(request, None)
     whose, text = pairing.patient_id, _ADMIT_AND_CLAIM_THERE if request.counted else _ADMIT_THERE
-    said = Said(text, (*arguments, whose, pairing.pairing_no), packed=True)
-    rows, *more = await each_there(conn, whose, [said] if ahead is None else [said, ahead.said])
+    statement = Statement(text, (*arguments, whose, pairing.pairing_no), packed=True)
+    rows, *more = await each_there(conn, whose, [statement] if ahead is None else [statement, ahead.statement])
     if ahead is not None:
         ahead.rows = more[0] or None
     row = orjson.loads(rows[0]["packed"][0]) if rows else None

@@ -48,11 +48,13 @@ WITH asked AS MATERIALIZED (
 )"""
 
 
-_FOUND = f"""
-SELECT p.ord, p.patient_id, p.pairing_no, p.client_id, p.ended, p.consents, p.openings, {{claimed}} AS claimed,
-       {{answered}} AS answered, {{alone}} AS alone, (SELECT {RESTORES}) AS restores,
+def _found(claimed: str, answered: str, alone: str) -> str:
+    return f"""
+SELECT p.ord, p.patient_id, p.pairing_no, p.client_id, p.ended, p.consents, p.openings, {claimed} AS claimed,
+       {answered} AS answered, {alone} AS alone, (SELECT {RESTORES}) AS restores,
        (SELECT set_config('synchronous_commit', 'off', true))
   FROM pair p"""
+
 
 _VISITED = f""", held AS MATERIALIZED (
   SELECT patient_id, pairing_no, now_ms
@@ -95,7 +97,7 @@ _CLAIMED = f""", touched AS MATERIALIZED (
 _ADMIT_ALL = (
     _basis("", "", "")
     + _VISITED
-    + _FOUND.format(
+    + _found(
         claimed="'{}'::text[]",
         answered="p.answered",
         alone=f"p.seen AND {grace.unnoted('p.now_ms')} AND NOT EXISTS (SELECT FROM held h"
@@ -107,7 +109,7 @@ _ADMIT_ALL_AND_CLAIM = (
         ", counted, lengths", ", $7::text[], $8::text[]", ", counted::text[] AS counted, lengths::bigint[] AS lengths"
     )
     + _CLAIMED
-    + _FOUND.format(
+    + _found(
         claimed="CASE WHEN c.ord IS NOT NULL THEN j.mine ELSE '{}' END",
         answered="coalesce(j.answered, p.answered)",
         alone="p.seen AND (j.ord IS NULL OR j.doubtful OR (j.free AND c.ord IS NULL))",

@@ -10,7 +10,7 @@ import asyncpg
 
 from ddr.store.authorization.standings import held
 from ddr.store.authorization.tokens import FIND_FAMILY, OF_PATIENT, Family, family_of, find_pairing
-from ddr.store.database.each_there import Said, each_there
+from ddr.store.database.each_there import Statement, each_there
 from ddr.store.database.pool import Connection
 from ddr.store.database.several import array
 from ddr.store.database.spreading import is_spread
@@ -105,7 +105,7 @@ async def _rotate_one(conn: Connection, asked: Rotate) -> Family | None:
         if pairing is None:
             return None
         arguments = pairing.patient_id, *asked[1:], asked.pairing_id
-        (rows,) = await each_there(conn, pairing.patient_id, [Said(_ROTATE_THERE, arguments)])
+        (rows,) = await each_there(conn, pairing.patient_id, [Statement(_ROTATE_THERE, arguments)])
     else:
         rows = await conn.fetch(_ROTATE, *asked) or await conn.fetch(_ROTATE_OF_TABLES, *asked)
     return family_of(rows[0]) if rows else None

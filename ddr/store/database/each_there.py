@@ -27,7 +27,7 @@ Row = Mapping[str, Any]
 AGAIN_SECONDS = (0.0, 0.05, 0.5)  # until a moved patient is asked for again: servers learn of a move one after another
 
 
-class Said(NamedTuple):
+class Statement(NamedTuple):
     """A statement as it is said on one server, and its arguments.
 
     It names tables of the patient, or that are on all servers, after FROM, JOIN, INTO or UPDATE. What writes within a
@@ -40,7 +40,7 @@ class Said(NamedTuple):
     packed: bool = False
 
 
-async def each_there(conn: Connection, whose: UUID, statements: Sequence[Said]) -> list[list[Row]]:
+async def each_there(conn: Connection, whose: UUID, statements: Sequence[Statement]) -> list[list[Row]]:
     """What each of the statements finds, of a patient that is spread: all of them are done, or none.
 
     Raises SerializationError in a transaction when the patient was moved to another server just now.
@@ -54,7 +54,7 @@ async def each_there(conn: Connection, whose: UUID, statements: Sequence[Said]) 
     return await _each(conn, whose, statements)
 
 
-async def _each(conn: Connection, whose: UUID, statements: Sequence[Said]) -> list[list[Row]]:
+async def _each(conn: Connection, whose: UUID, statements: Sequence[Statement]) -> list[list[Row]]:
     shapes = [await shape_of(conn, statement.text) for statement in statements]
     names = [f"{shape.name}each_" for shape in shapes]
     together = name_of("".join(names))

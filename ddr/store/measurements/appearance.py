@@ -11,7 +11,7 @@ from uuid import UUID
 
 import asyncpg
 
-from ddr.store.database.each_there import Said
+from ddr.store.database.each_there import Statement
 from ddr.store.database.stamps import moved
 from ddr.store.measurements.measurements import BRIEF_MS, END, LASTING
 
@@ -80,7 +80,7 @@ _SOURCES = f"""
                                  WHERE {_DERIVING} AND m.measurement_no = ANY (x.derived_from) OFFSET 0)))"""  # noqa: S608
 
 
-def appearing(patient_id: UUID, rows: Sequence[Row], floors: Mapping[str, int], now_ms: int) -> list[Said]:
+def appearing(patient_id: UUID, rows: Sequence[Row], floors: Mapping[str, int], now_ms: int) -> list[Statement]:
     """The statements that stamp what these measurements, stored next, will be the only visible ones to refer to.
 
     `floors` says from when on measurements of a MIV are visible (its Historic-Data-Period), in ms.
@@ -95,10 +95,10 @@ def appearing(patient_id: UUID, rows: Sequence[Row], floors: Mapping[str, int], 
     }
     if not targets:
         return []
-    found = [Said(_TARGETS, (patient_id, *_columns(targets), now_ms))]
+    found = [Statement(_TARGETS, (patient_id, *_columns(targets), now_ms))]
     sources = {(source, floor) for _, _, _, floor, source in targets if source is not None}
     if sources:
-        found.append(Said(_SOURCES, (patient_id, *_columns(sources), now_ms)))
+        found.append(Statement(_SOURCES, (patient_id, *_columns(sources), now_ms)))
     return found
 
 

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import asyncpg
 
-from ddr.store.database.each_there import Said
+from ddr.store.database.each_there import Statement
 from ddr.store.database.stamps import moved
 
 Row = Mapping[str, Any]
@@ -70,10 +70,10 @@ async def insert(conn: asyncpg.Connection, patient_id: UUID, rows: Sequence[Row]
     return numbers
 
 
-def inserting(patient_id: UUID, rows: Sequence[Row], numbers: Sequence[int], now_ms: int) -> list[Said]:
+def inserting(patient_id: UUID, rows: Sequence[Row], numbers: Sequence[int], now_ms: int) -> list[Statement]:
     """The statements that do the same with numbers from `next_numbers`."""
     return [
-        Said(_INSERT_AS, (patient_id, now_ms, *_content(row), *_identity(row), number))
+        Statement(_INSERT_AS, (patient_id, now_ms, *_content(row), *_identity(row), number))
         for row, number in zip(rows, numbers, strict=True)
     ]
 

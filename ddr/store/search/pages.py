@@ -11,7 +11,7 @@ import asyncpg
 
 from ddr.fhir.search.query import DateValue, Include, Search, Sort
 from ddr.store.database.ask_there import fetch_of_patient
-from ddr.store.database.each_there import Said
+from ddr.store.database.each_there import Statement
 from ddr.store.database.ids import Kind
 from ddr.store.database.prepared import LONGEST_CACHED
 from ddr.store.database.several import fetch_together
@@ -20,7 +20,8 @@ from ddr.store.database.sweeping import delete_due
 from ddr.store.search.comparisons import Parameters
 from ddr.store.search.conditions import POINTERS, TABLES, Conditions, Names
 from ddr.store.search.rows import COLUMNS, ROWS, lookups
-from ddr.store.search.sources import PARAMETERS, View, sources_of
+from ddr.store.search.sources import sources_of
+from ddr.store.search.view import PARAMETERS, View
 
 Row = Mapping[str, Any]
 Keys = Sequence[tuple[int, int, int]]  # kind, no, k
@@ -90,14 +91,14 @@ async def first_page(
     return replace(found, rest=tuple(zip(*columns, strict=True)))
 
 
-def first_asked(view: View, names: Names, search: Search, count: int) -> Said | None:
+def first_asked(view: View, names: Names, search: Search, count: int) -> Statement | None:
     """The statement of a first page that finds little, to be asked with something else; None for all others."""
     polls = any(item.name == "_lastUpdated" for item in search.filters)
     finds_little = count > 0 and (polls or count <= FEW_MATCHES)
     if search.has or search.revincludes or not finds_little:
         return None
     text, parameters = _first_text(view, names, search, count)
-    return Said(text, parameters.values) if len(text) <= LONGEST_CACHED else None
+    return Statement(text, parameters.values) if len(text) <= LONGEST_CACHED else None
 
 
 def _first_text(view: View, names: Names, search: Search, count: int) -> tuple[str, Parameters]:

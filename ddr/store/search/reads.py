@@ -9,12 +9,14 @@ from typing import Any
 import asyncpg
 
 from ddr.store.database.ask_there import fetch_of_patient
-from ddr.store.database.each_there import Said
+from ddr.store.database.each_there import Statement
 from ddr.store.database.ids import Kind
 from ddr.store.database.several import fetch_together
 from ddr.store.database.spreading import is_spread
+from ddr.store.search.chunks import chunk_of_key
 from ddr.store.search.rows import COLUMNS, ROWS, lookups
-from ddr.store.search.sources import NOW, PARAMETERS, View, chunk_of_key, sources_of
+from ddr.store.search.sources import sources_of
+from ddr.store.search.view import NOW, PARAMETERS, View
 
 Row = Mapping[str, Any]
 
@@ -70,11 +72,11 @@ async def read(
     return rows[0] if rows else None
 
 
-def read_asked(view: View, kind: Kind, no: int, k: int) -> Said | None:
+def read_asked(view: View, kind: Kind, no: int, k: int) -> Statement | None:
     """The statement of a read, to be asked with something else; None for an Observation of a kind that no MIV has."""
     if kind in _OBSERVATIONS and kind not in view.observed:
         return None
-    return Said(_statement(kind, view.observed), _parameters(view, kind, no, k))
+    return Statement(_statement(kind, view.observed), _parameters(view, kind, no, k))
 
 
 def _parameters(view: View, kind: Kind, no: int, k: int) -> list[Any]:

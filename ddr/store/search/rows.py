@@ -12,7 +12,9 @@ from __future__ import annotations
 from functools import cache
 
 from ddr.store.database.ids import Kind
-from ddr.store.search.sources import APPEARED, DELAY, NOW
+from ddr.store.search.chunks import APPEARED
+from ddr.store.search.sources import DELAY
+from ddr.store.search.view import NOW
 
 COLUMNS = f"""
        {NOW} AS at_ms, o.ord, o.matched, o.kind, o.no, o.k,

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from ddr.series.packing import Reading
 from ddr.series.tail import extended
-from ddr.store.database.each_there import Said, each_there
+from ddr.store.database.each_there import Statement, each_there
 from ddr.store.database.pool import Connection
 from ddr.store.database.spreading import is_spread
 from ddr.store.database.stamps import moved, stamp
@@ -72,7 +72,7 @@ async def append(
     if now_ms - heard_ms >= HEARD_STEP_MS:
         text, heard_ms, arguments = _APPEND_AND_HEAR, now_ms, (*arguments, sensor.device_no)
     if is_spread(pool):
-        (written,) = await each_there(pool, sensor.patient_id, [Said(_THERE[text], arguments, packed=True)])
+        (written,) = await each_there(pool, sensor.patient_id, [Statement(_THERE[text], arguments, packed=True)])
         updated_ms = int(written[0]["packed"][0]) if written else None
     else:
         updated_ms = await pool.fetchval(text, *arguments)
