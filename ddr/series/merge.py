@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from types import MappingProxyType
@@ -36,7 +36,7 @@ class Merge:
 def merge(
     epoch: Epoch,
     stored: Sequence[Chunk],
-    new: Iterable[Reading],
+    new: Collection[Reading],
     now_ms: int,
     cover_ms: int = 0,
     came: Mapping[int, Sequence[int]] = NONE,
@@ -49,8 +49,7 @@ def merge(
     is withdrawn where its place moves beyond the end of the series, or the expiry of its device.
     `came` as for ddr.series.rivals.surplus.
     """
-    new = list(new)
-    k, expected_ms, opened = _opened(epoch, stored, min(new)[0] if new else None)
+    k, expected_ms, opened = _opened(epoch, stored, new)
     before = {chunk.k: chunk for chunk in opened}
     known = {reading for chunk in opened for reading in chunk.readings(epoch.grid.period_ms)}
     accepted = set(new) - known
@@ -60,22 +59,17 @@ def merge(
     left_out = set(surplus(readings, accepted, came))
     if left_out:
         readings = [reading for reading in readings if reading not in left_out]
-    hidden, rivals = accepted & left_out, set(left_out)
     shown = [*stored, *epoch.placeholders(now_ms)]
     cover_ms = max(cover_ms, epoch.overdue_before(now_ms))  # what is shown from now on is new, and so it is stored
-    after: list[Chunk] = []
-    for part in live_parts(epoch, before, readings, k, expected_ms, last_number(shown), cover_ms):
-        after.append(revised(epoch, epoch, before.get(part.k), part, now_ms))
-        if after[-1].filled < len(part.readings):  # several readings in one slot
-            chosen = winners(part.readings, part.start_ms, epoch.grid.period_ms).values()
-            hidden.update(accepted.intersection(part.readings).difference(chosen))
-            rivals.update(_rivals(part.readings))
-    end_k = k + len(after)
+    parts = list(live_parts(epoch, before, readings, k, expected_ms, last_number(shown), cover_ms))
+    chunks = [revised(epoch, epoch, before.get(part.k), part, now_ms) for part in parts]
+    unseen, rivals = _crowding(parts, chunks, epoch.grid.period_ms)
+    end_k = k + len(parts)
     gone = without_place(shown, end_k, epoch, now_ms)
-    after = trimmed(after, epoch, now_ms)
-    tail = after[-1] if after else _last_live(chunk for chunk in stored if chunk.k < end_k)
-    changed = [chunk for chunk in after + gone if chunk is not before.get(chunk.k)]
-    return Merge(changed, tail, accepted, hidden, rivals, left_out)
+    live = trimmed(chunks, epoch, now_ms)
+    tail = live[-1] if live else _last_live(chunk for chunk in stored if chunk.k < end_k)
+    changed = [chunk for chunk in live + gone if chunk is not before.get(chunk.k)]
+    return Merge(changed, tail, accepted, accepted & (unseen | left_out), rivals | left_out, left_out)
 
 
 def last_number(chunks: Iterable[Chunk]) -> int:
@@ -86,6 +80,18 @@ def last_number(chunks: Iterable[Chunk]) -> int:
 def _last_live(chunks: Iterable[Chunk]) -> Chunk | None:
     live = [chunk for chunk in chunks if chunk.status != WITHDRAWN]
     return live[-1] if live else None
+
+
+def _crowding(parts: Sequence[Cut], chunks: Sequence[Chunk], period_ms: int) -> tuple[set[Reading], set[Reading]]:
+    """Of what is stored in `chunks`, cut as `parts`: what another reading of its slot hides, and the rivals."""
+    unseen: set[Reading] = set()
+    rivals: set[Reading] = set()
+    for part, chunk in zip(parts, chunks, strict=True):
+        if chunk.filled < len(part.readings):  # several readings in one slot
+            unseen.update(part.readings)
+            unseen.difference_update(winners(part.readings, part.start_ms, period_ms).values())
+            rivals.update(_rivals(part.readings))
+    return unseen, rivals
 
 
 def _rivals(readings: Sequence[Reading]) -> Iterator[Reading]:
@@ -149,22 +155,22 @@ def trimmed(chunks: list[Chunk], former: Epoch, now_ms: int) -> list[Chunk]:
     return chunks
 
 
-def _opened(epoch: Epoch, stored: Sequence[Chunk], first_ms: int | None) -> tuple[int, int, Sequence[Chunk]]:
+def _opened(epoch: Epoch, stored: Sequence[Chunk], new: Collection[Reading]) -> tuple[int, int, Sequence[Chunk]]:
     """Number and expected start of the first chunk to cut again, and the stored ones from there on."""
     if stored and stored[0].k > 0 and stored[0].status == WITHDRAWN:  # the live ones before it are gone
         return *epoch.next_start(), stored
-    if stored and (stored[0].k > 0 or _precedes(epoch, stored[0], first_ms)):
+    if stored and (stored[0].k > 0 or _precedes(epoch, stored[0], new)):
         return stored[0].k + 1, stored[0].start_ms + epoch.grid.span_ms, stored[1:]
     return 0, epoch.grid.first_start, stored
 
 
-def _precedes(epoch: Epoch, chunk: Chunk, first_ms: int | None) -> bool:
+def _precedes(epoch: Epoch, chunk: Chunk, new: Collection[Reading]) -> bool:
     """True when the first chunk, number 0, ends before the first new reading."""
-    if chunk.status == WITHDRAWN or first_ms is None:
+    if chunk.status == WITHDRAWN or not new:
         return False
     # without a reading it would take one up to its last slot's end (ddr.series.chain)
     bound = epoch.grid.bound(chunk.start_ms) if chunk.times else chunk.start_ms + epoch.grid.span_ms
-    return bound <= first_ms
+    return bound <= min(new)[0]
 
 
 def revised(epoch: Epoch, former: Epoch, before: Chunk | None, part: Cut, now_ms: int) -> Chunk:
