@@ -94,8 +94,8 @@ def steps(core: Core, now_ms: int) -> dict[str, Step]:
             log.info("request_log.dropped", extra={"count": count})
 
     async def forget_ends() -> None:
-        await restore.keep_mark(pool, settings.journal_folder, now_ms)
         before_ms = await clock.counted(pool, now_ms - settings.journal_days * DAY_MS)
+        await restore.keep_mark(pool, settings.journal_folder, now_ms, before_ms)
         await asyncio.to_thread(journal.forget, settings.journal_folder, before_ms)
 
     async def delete_rest() -> None:

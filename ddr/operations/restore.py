@@ -22,7 +22,7 @@ import asyncpg
 from ddr.durations import HOUR_MS
 from ddr.store.audit import patients as trail
 from ddr.store.audit.acting import ACTING, Acting, acted
-from ddr.store.audit.journal import Entry, entries, held
+from ddr.store.audit.journal import Entry, entries, held, month
 from ddr.store.audit.trail import NOBODY, Event
 from ddr.store.authorization import representations, research
 from ddr.store.authorization import restore as store
@@ -81,9 +81,9 @@ class Replays:
             self._server = found
 
 
-async def keep_mark(pool: asyncpg.Pool, folder: Path, now_ms: int) -> None:
-    """Note now and then that the database knows everything that was written down a while ago."""
-    await store.mark_later(pool, await asyncio.to_thread(held, folder), now_ms, LATE_MS)
+async def keep_mark(pool: asyncpg.Pool, folder: Path, now_ms: int, before_ms: int) -> None:
+    """Note now and then that the database knows what was written down a while ago; files of before `before_ms` go."""
+    await store.mark_later(pool, await asyncio.to_thread(held, folder), now_ms, LATE_MS, month(before_ms))
 
 
 async def _redone(pool: asyncpg.Pool, entry: Entry, now_ms: int) -> bool:

@@ -87,9 +87,9 @@ async def test_a_start_replays_from_the_mark_of_the_backup_on(own_url: str, tmp_
             entry = {"event": "patient:gateway:disconnected", "at_ms": now_ms + days * day_ms}
             await journal.JOURNAL.note({**entry, "app": sha256(token).hex()})
             if days == 0:
-                await keep_mark(pool, folder, now_ms)
-                await keep_mark(pool, folder, now_ms + LATE_MS + 1)
-    await keep_mark(pool, folder, now_ms)  # it never goes back
+                await keep_mark(pool, folder, now_ms, 0)
+                await keep_mark(pool, folder, now_ms + LATE_MS + 1, 0)
+    await keep_mark(pool, folder, now_ms, 0)  # it never goes back
     await prepare(_loaded(settings_for(tmp_path, database_url=own_url)))
     ended = await pool.fetch("SELECT token_sha256 FROM gateway_token WHERE revoked_ms IS NOT NULL")
     assert {row["token_sha256"] for row in ended} == {sha256(token) for token in made[1:]}

@@ -16,6 +16,7 @@ import pytest
 from ddr.cli.main import main
 from ddr.http.core import Core
 from ddr.oauth.keys import Keys
+from ddr.operations.housekeeping import steps
 from ddr.operations.pairing import approve
 from ddr.operations.restore import Replays, catch_up, keep_mark, replay
 from ddr.store.audit import journal
@@ -198,7 +199,7 @@ async def test_what_was_withdrawn_while_the_clock_was_set_back_stays_withdrawn(w
     await unpairing.unpair(pool, whole.patient_id, await world.pairing_no(whole), Party.PATIENT, "left", clock())
     assert await research.give(pool, partly.patient_id, Shown("de", "1", "Forschung"), clock())
     for _ in range(3):
-        await keep_mark(pool, world.journal, clock())
+        await keep_mark(pool, world.journal, clock(), 0)
         clock.advance(2 * HOUR_MS / 1000)
     await world.back_up()
     clock.advance(-24 * HOUR_MS / 1000)
@@ -297,13 +298,13 @@ async def test_a_start_reads_what_the_database_does_not_know(world: World, clock
     async def unread() -> int:
         return len(list(journal.entries(world.journal, await restore.marked(pool))))
 
-    await keep_mark(pool, world.journal, clock())
+    await keep_mark(pool, world.journal, clock(), 0)
     assert await unread() == 2, "what was under way may not be in the database"
     clock.advance(hour / 2)
-    await keep_mark(pool, world.journal, clock())
+    await keep_mark(pool, world.journal, clock(), 0)
     assert await unread() == 2
     clock.advance(hour)
-    await keep_mark(pool, world.journal, clock())
+    await keep_mark(pool, world.journal, clock(), 0)
     assert await unread() == 0
     whole = path.read_bytes()
     path.write_bytes(whole + whole.splitlines(keepends=True)[0])
@@ -313,6 +314,31 @@ async def test_a_start_reads_what_the_database_does_not_know(world: World, clock
     assert await unread() == 1, "a file that was cut off"
     path.write_bytes(second + first + first + first)
     assert await unread() == 4, "a file of another host of this name"
+
+
+async def test_nothing_is_kept_of_files_that_housekeeping_deleted(world: World, clock: Clock) -> None:
+    """Of a file that another host still has, a start reads all."""
+    core = replace(world.core, settings=replace(world.core.settings, journal_dir=str(world.journal)))
+    pair = await world.pair()
+    await unpairing.unpair(core.pool, pair.patient_id, await world.pairing_no(pair), Party.PATIENT, "left", clock())
+    (path,) = journal.files(world.journal)
+    content = path.read_bytes()
+
+    async def known_after(days: float) -> dict[str, int]:
+        for _ in range(2):
+            clock.advance((days * DAY_MS + HOUR_MS + 1) / 1000)
+            await steps(core, clock())["journal"]()
+            days = 0
+        return await restore.marked(core.pool)
+
+    there = journal.held(world.journal)
+    assert await known_after(0) == there
+    assert await known_after(core.settings.journal_days) == there, "it has days of a month that is not over yet"
+    assert await known_after(31) == {}
+    assert journal.files(world.journal) == []
+    path.write_bytes(content)
+    assert len(list(journal.entries(world.journal, await restore.marked(core.pool)))) == 1
+    assert await catch_up(core.pool, world.journal, clock()) == {}, "it has ended"
 
 
 async def test_what_a_representative_withdrew_is_withdrawn_again_in_this_role(world: World, clock: Clock) -> None:

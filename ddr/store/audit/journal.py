@@ -172,7 +172,7 @@ def files(folder: Path) -> list[Path]:
 
 def forget(folder: Path, before_ms: int) -> int:
     """Delete the files of months that ended before `before_ms`; how many."""
-    last = _month(before_ms)
+    last = month(before_ms)
     old = [path for path in files(folder) if path.stem[-7:] < last]
     for path in old:
         path.unlink(missing_ok=True)
@@ -185,7 +185,7 @@ def _append(folder: Path, at_ms: int, line: bytes) -> None:
     if not folder.exists():
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         _give(folder)
-    path = folder / f"{PREFIX}{host}-{_month(at_ms)}{SUFFIX}"
+    path = folder / f"{PREFIX}{host}-{month(at_ms)}{SUFFIX}"
     fresh = not path.exists()
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     try:
@@ -206,5 +206,6 @@ def _give(path: Path) -> None:
         os.chown(path, owner.st_uid, owner.st_gid)
 
 
-def _month(at_ms: int) -> str:
+def month(at_ms: int) -> str:
+    """The month of an instant as a file's name ends with it: `2026-11`."""
     return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m")

@@ -73,22 +73,27 @@ async def mark(conn: Connection, known: Mapping[str, int]) -> None:
     )
 
 
-async def mark_later(conn: Connection, seen: Mapping[str, int], now_ms: int, late_ms: int) -> None:
+async def mark_later(conn: Connection, seen: Mapping[str, int], now_ms: int, late_ms: int, first_month: str) -> None:
     """Note what the files hold now, unless that was done less than `late_ms` ago; what was noted then is known now.
 
+    Of files of months before `first_month` nothing is known any more: one that is still there is read as a whole.
     The version before this one marks by time, in `at_ms`.
     """
     await conn.execute(
         """
         INSERT INTO journal_mark AS m (at_ms, seen, seen_ms) VALUES ($2::bigint - $3, $1, $2)
         ON CONFLICT (one) DO UPDATE SET at_ms = greatest(m.at_ms, excluded.at_ms),
-            known = CASE WHEN m.seen_ms <= $2 THEN m.known || m.seen ELSE m.known END,
+            known = (SELECT coalesce(jsonb_object_agg(file, size), '{}')
+                       FROM jsonb_each(CASE WHEN m.seen_ms <= $2 THEN m.known || m.seen ELSE m.known END)
+                         AS held (file, size)
+                      WHERE right(split_part(file, '.jsonl:', 1), 7) >= $4),
             seen = excluded.seen, seen_ms = excluded.seen_ms
          WHERE m.seen_ms IS NULL OR m.seen_ms NOT BETWEEN $2::bigint - $3 AND $2
         """,
         dict(seen),
         now_ms,
         late_ms,
+        first_month,
     )
 
 
