@@ -43,7 +43,7 @@ class Inspection:
     events: tuple[Mapping[str, Any], ...]
 
 
-async def inspect(pool: asyncpg.Pool, from_ms: int, until_ms: int) -> Inspection:
+async def inspect(pool: asyncpg.Pool | asyncpg.Connection, from_ms: int, until_ms: int) -> Inspection:
     """The inspection of this time."""
     states = await store.history(pool, from_ms, until_ms)
     changes = [change for row in states for change in _changes(row, states, from_ms, until_ms)]
@@ -59,13 +59,15 @@ async def inspect(pool: asyncpg.Pool, from_ms: int, until_ms: int) -> Inspection
 
 async def daily(pool: asyncpg.Pool, now_ms: int) -> None:
     """Write the inspection of the time since the last one to the log, when that is a day ago."""
-    last = await store.events(pool, 0, now_ms + 1, REPORT)
-    from_ms = last[-1]["at_ms"] if last else now_ms - DAY_MS
-    if last and now_ms - from_ms < DAY_MS:
-        return
-    found = await inspect(pool, from_ms, now_ms)
-    figures = {"changes": len(found.changes), "events": len(found.events), "from_ms": from_ms}
-    await store.record_event(pool, OWN, now_ms, REPORT, figures)
+    async with pool.acquire() as conn, conn.transaction():
+        await store.alone(conn)
+        last = await store.events(conn, 0, now_ms + 1, REPORT)
+        from_ms = last[-1]["at_ms"] if last else now_ms - DAY_MS
+        if last and now_ms - from_ms < DAY_MS:
+            return
+        found = await inspect(conn, from_ms, now_ms)
+        figures = {"changes": len(found.changes), "events": len(found.events), "from_ms": from_ms}
+        await store.record_event(conn, OWN, now_ms, REPORT, figures)
     log.info("registry.report", extra=figures | {"sources": {name: _state(one) for name, one in found.sources.items()}})
 
 

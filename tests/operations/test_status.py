@@ -177,6 +177,11 @@ async def test_the_report_is_written_once_a_day(sources: asyncpg.Pool, clock: Cl
     assert len(await store.events(sources, 0, clock() + 1, "report")) == 2
 
 
+async def test_workers_that_write_the_report_at_once_write_one(sources: asyncpg.Pool, clock: Clock) -> None:
+    await asyncio.gather(*(daily(sources, clock()) for _ in range(4)))
+    assert len(await store.events(sources, 0, clock() + 1, "report")) == 1
+
+
 async def test_the_page_is_in_the_operators_frame(core: Core, sources: asyncpg.Pool) -> None:
     told = replace(
         core.settings,

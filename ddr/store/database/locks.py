@@ -15,6 +15,7 @@ class Lock(IntEnum):
     AUDIT = 0x4444_5204
     SCHEMA = 0x4444_5205
     OUTAGES = 0x4444_5210
+    INSPECTION = 0x4444_5211
 
 
 # The key of a lock $1, the same as that of SQL's function lock_key (migration 0103). Recorders in several schemas of a

@@ -8,6 +8,8 @@ from typing import Any
 
 import asyncpg
 
+from ddr.store.database.locks import LOCK, Lock
+
 SET_BACK_MS = 150_000  # a reading takes less: one that is stored from further ahead is of a clock that was set back
 
 
@@ -163,6 +165,11 @@ async def save_fault(
         now_ms,
         next_ms,
     )
+
+
+async def alone(connection: asyncpg.Connection) -> None:
+    """Within a transaction: be the only one that writes the report."""
+    await connection.execute(LOCK, Lock.INSPECTION)
 
 
 async def record_event(
