@@ -195,6 +195,9 @@ async def test_the_composite_ties_code_and_value_to_one_component(searched: tupl
     assert await matching(searched, independent) == {"mixed", "high"}
     assert await matching(searched, f"component-code-value-quantity={LOINC}|{SYSTOLIC}$gt130") == {"high"}
     assert await matching(searched, f"component-code-value-quantity={LOINC}|{MEAN}$gt130") == {"mixed"}
+    in_units = f"component-code-value-quantity={LOINC}|{SYSTOLIC}$gt"
+    assert await matching(searched, f"{in_units}13|{UCUM}|cm[Hg]") == {"high"}
+    assert await matching(searched, f"{in_units}13|{UCUM}|kPa") == set()
 
 
 @pytest.mark.requirement("BP-024")

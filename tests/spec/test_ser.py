@@ -8,7 +8,7 @@ import pytest
 
 from ddr.fhir.instants import date_time, parse_instant
 from tests.spec.series import DELAY, PERIOD, SECOND, SLOTS, chunks, empty, length, period, ramp, values, worn
-from tests.spec.world import BG, CGM, DAY, HOUR, Home, later, paired
+from tests.spec.world import BG, CGM, DAY, HOUR, Home, Json, later, paired
 from tests.support.recorder import Recorder
 
 
@@ -48,6 +48,20 @@ async def test_a_running_chunk_is_preliminary_and_has_what_there_is(ddr: Recorde
         assert not empty(chunk)
     with later(ddr, 23 * HOUR):  # the connection is lost: nothing comes any more
         assert await sensor.chunks() == [chunk]
+
+
+@pytest.mark.requirement("SER-005", "SER-019")
+@pytest.mark.parametrize("members", [{}, {"note": "Upper arm", "method": {"text": "Enzymatic"}}, {"limits": None}])
+async def test_a_chunk_with_any_value_gives_no_reason_for_what_it_lacks(ddr: Recorder, members: Json) -> None:
+    sensor = await worn(ddr, **members)
+    shown = []
+    with later(ddr, 4 * HOUR):
+        for slot, value in ((0, 100), (1, 101), (9, "E"), (20, 102)):
+            await sensor.send(slot, [value])
+            (chunk,) = await sensor.chunks()
+            shown.append((chunk, values(chunk)))
+    assert [len(data) for _, data in shown] == [1, 2, 10, 21]
+    assert not any("dataAbsentReason" in chunk for chunk, _ in shown)
 
 
 @pytest.mark.requirement("SER-006", "SER-007")

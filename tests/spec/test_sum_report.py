@@ -8,6 +8,7 @@ import pytest
 
 from ddr.fhir.instants import date_time, parse_instant
 from tests.fhir.validity import assert_valid
+from tests.spec.series import worn
 from tests.spec.summary import (
     HDDT,
     HL7,
@@ -25,7 +26,7 @@ from tests.spec.summary import (
     text,
     worn_for_a_month,
 )
-from tests.spec.world import BG, CGM, DAY, Home, Json, Reader, paired
+from tests.spec.world import BG, CGM, DAY, HOUR, Home, Json, Reader, later, paired
 from tests.support.recorder import Recorder
 
 
@@ -127,6 +128,11 @@ async def test_nothing_to_report(ddr: Recorder, reader: Reader) -> None:
     assert outcome(await asked(stranger)) == expected
     assert outcome(await asked(reader, effectivePeriodStart="2020-01-01", effectivePeriodEnd="2020-02-01")) == expected
     assert outcome(await asked(reader, effectivePeriodStart="2040-01-01")) == expected
+    failing = await worn(ddr)
+    with later(ddr, HOUR):
+        await failing.send(0, ["E", "E"])
+        for one in (stranger, failing.reader):
+            assert outcome(await asked(one, related=True)) == expected
 
 
 @pytest.mark.requirement("SUM-015", "SUM-027")
