@@ -21,7 +21,7 @@ from ddr.series.reading import Rejection
 from ddr.store.database.faults import BUSY, FAULTS, fault_of
 from ddr.store.series import sensors as series_sensors
 from ddr.store.series.bulk import append_all
-from ddr.store.series.chunks import Outcome
+from ddr.store.series.merging import Outcome
 from ddr.store.series.sensors import LimitsAdded, Sensor, SensorKey
 
 MOST_PARTS = 5_000

@@ -8,7 +8,7 @@ from typing import Any
 from ddr.http.core import Core
 from ddr.series.packing import ERROR, HIGH, LOW, Reading
 from ddr.series.reading import AFTER_END, BEFORE_START, DELETED, Rejection, Rules
-from ddr.store.series.chunks import Outcome
+from ddr.store.series.merging import Outcome
 from ddr.store.series.sensors import Sensor
 
 Item = dict[str, Any]

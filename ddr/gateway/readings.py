@@ -21,11 +21,10 @@ from ddr.series.reading import NO_LIMIT, Rejection, future_at, in_other_unit, re
 from ddr.store.gateways.uploads import UploadDeleted
 from ddr.store.series import sensors as series_sensors
 from ddr.store.series.bulk import append_together
-from ddr.store.series.chunks import Outcome, merge_readings
 from ddr.store.series.correction import correct_readings
 from ddr.store.series.deletion import delete_upload as take_back
 from ddr.store.series.end import complete_until
-from ddr.store.series.giving_way import give_way
+from ddr.store.series.merging import Outcome, merge_readings
 from ddr.store.series.sensors import LimitsAdded, Sensor, SensorKey
 
 NO_LIMITS = frozenset(NO_LIMIT.values())  # by a remembered sensor: it may have got its limits since
@@ -124,7 +123,6 @@ async def store_readings(
         _delay_ms(core, sensor),
         upload_key=upload_key,
         steered_ms=core.steered_ms,
-        then=give_way if sensor.beside_import else None,
     )
     return await _by_itself(core, key, merge)
 

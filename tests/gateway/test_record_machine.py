@@ -64,7 +64,7 @@ def crashing(writes: int) -> Iterator[None]:
         if left < 0:
             raise Crash
 
-    with patch("ddr.store.series.chunks.write", failing), patch("ddr.store.series.recut.write", failing):
+    with patch("ddr.store.series.merging.write", failing), patch("ddr.store.series.recut.write", failing):
         yield
 
 

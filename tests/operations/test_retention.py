@@ -26,8 +26,9 @@ from ddr.store.database.limits import Limits
 from ddr.store.database.pool import open_pool
 from ddr.store.database.stamps import lock_patient
 from ddr.store.patients.retention import forget_pairings, forget_readings
-from ddr.store.series.chunks import merge_readings, readings_between
+from ddr.store.series.chunks import readings_between
 from ddr.store.series.deletion import delete_upload
+from ddr.store.series.merging import merge_readings
 from ddr.store.series.start import move_start
 from tests.store.continuous import DAY, DELAY, HOUR, START, register
 from tests.support.clock import Clock

@@ -11,7 +11,7 @@ from ddr.series.epoch import Chunk
 from ddr.series.packing import Reading
 from ddr.store.series import sensors as series_sensors
 from ddr.store.series.appending import append
-from ddr.store.series.chunks import Outcome, merge_readings
+from ddr.store.series.merging import Outcome, merge_readings
 from ddr.store.series.sensors import CHUNK_COLUMNS, Sensor, chunk_of
 
 MINUTE, HOUR = 60_000, 3_600_000

@@ -15,7 +15,8 @@ from ddr.store.database.migrate import migrate
 from ddr.store.database.pool import connect
 from ddr.store.series.appending import HEARD_STEP_MS, append
 from ddr.store.series.bulk import append_all, append_together
-from ddr.store.series.chunks import merge_readings, readings_between
+from ddr.store.series.chunks import readings_between
+from ddr.store.series.merging import merge_readings
 from ddr.store.series.sensors import Remembered, Sensor, load
 from tests.series.model import drifting
 from tests.store.continuous import DAY, DELAY, HOUR, MINUTE, START, Stored, register

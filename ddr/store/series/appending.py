@@ -1,6 +1,6 @@
 """Appending readings to the end of a series: one statement that takes effect on the very chunk it was made for, or not.
 
-It is what nearly every upload comes to; what is not new, or not at the end, is merged (ddr.store.series.chunks).
+It is what nearly every upload comes to; what is not new, or not at the end, is merged (ddr.store.series.merging).
 """
 
 from __future__ import annotations

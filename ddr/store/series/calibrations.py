@@ -115,7 +115,7 @@ async def apply_events(
 ) -> None:
     """Make the epochs of a calibrated sensor those of its stored events, and cut again what was stored.
 
-    `delay_ms` as for ddr.store.series.chunks.merge_readings, `floor_ms` as for ddr.store.series.anew.begins_anew.
+    `delay_ms` as for ddr.store.series.merging.merge_readings, `floor_ms` as for ddr.store.series.anew.begins_anew.
     """
     rows = await lock_epoch_rows(conn, patient_id, sensor_no)
     events = await events_of(conn, patient_id, sensor_no)

@@ -12,8 +12,9 @@ from ddr.store.database.stamps import lock_patient
 from ddr.store.devices.devices import heard
 from ddr.store.gateways.claims import leave_out, note_rivals, stand
 from ddr.store.gateways.uploads import note_upload, taken_back
-from ddr.store.series.chunks import Outcome, lock_epoch_rows, readings_between
+from ddr.store.series.chunks import lock_epoch_rows, readings_between
 from ddr.store.series.giving_way import give_way
+from ddr.store.series.merging import Outcome
 from ddr.store.series.recut import pieces_at, recut_series
 from ddr.store.series.sensors import Sensor, check_limits
 
@@ -28,7 +29,7 @@ async def correct_readings(
     delay_ms: int,
     upload_key: str | None = None,
 ) -> Outcome | None:
-    """As ddr.store.series.chunks.merge_readings, but what is stored with other values for these instants is replaced.
+    """As ddr.store.series.merging.merge_readings, but what is stored with other values for these instants is replaced.
 
     `readings` ascend and have one value for an instant. A chunk that was final is amended. Raises the same.
     """
