@@ -73,7 +73,7 @@ def test_batches_that_are_missing_are_those_between_others(
         batches.add({"run": [[first, first + more] for first, more in seal]})
         there |= {number for first, more in seal for number in range(first, first + more + 1)}
     gaps = ranges({*range(1 if whole else min(there, default=1), max(there, default=0))} - there - waiting)
-    assert batches.missing(whole, {"run": waiting}) == [
+    assert batches.missing(whole, {"run": ranges(waiting)}) == [
         f"records of worker run are missing (batch {a} to {b})" for a, b in gaps
     ]
 

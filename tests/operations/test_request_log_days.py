@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import tracemalloc
 from base64 import b64decode
 from dataclasses import replace
 from typing import Any
@@ -91,6 +92,24 @@ async def test_what_is_stored_late_and_waits_for_its_seal_is_not_missing(log: Lo
     await sealing.seal(log.pool, log.pen, log.settings, today() * DAY_MS)
     proof = await verify_chain(log.pool)
     assert (proof.faults, proof.entries, proof.unsealed) == ([], 4, 0)
+
+
+async def test_rows_that_wait_for_a_seal_are_not_held_one_by_one(log: Log) -> None:
+    """After days without housekeeping there are millions."""
+    peaks = []
+    for first, last in ((1, 1000), (1001, 50_000)):
+        await log.pool.execute(
+            "INSERT INTO request_log_fresh (run, batch_no, records) SELECT $1, n, ''"
+            " FROM generate_series($2::integer, $3) n",
+            log.run,
+            first,
+            last,
+        )
+        tracemalloc.start()
+        assert (await verify_chain(log.pool)).unsealed == last
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 2 * peaks[0]
 
 
 async def test_rows_of_a_former_version_are_sealed_with_ours(log: Log) -> None:

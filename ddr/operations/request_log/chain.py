@@ -153,9 +153,9 @@ class Batches:
                     else:
                         spans.append((int(first), int(last)))
 
-    def missing(self, known_from_start: bool, waiting: Mapping[str, Iterable[int]]) -> list[str]:
+    def missing(self, known_from_start: bool, waiting: Runs) -> list[str]:
         """Batches that are in no seal although later ones of the same worker are, and do not wait for one either:
-        those that are stored late, from a file, do (`waiting`, by worker).
+        those that are stored late, from a file, do (`waiting`, as spans).
 
         Without `known_from_start` the first ones of a worker may lie under seals that are not kept any more.
         """
@@ -163,7 +163,7 @@ class Batches:
         for run, spans in sorted(self._spans.items()):
             upto = 0 if known_from_start else min(spans, default=(1, 0))[0] - 1
             newest = max((last for _, last in spans), default=0)
-            late = [(number, number) for number in waiting.get(run, ()) if upto < number < newest]
+            late = [(first, last) for first, last in waiting.get(run, ()) if last > upto and first < newest]
             for first, last in sorted([*spans, *late]):
                 if first > upto + 1:
                     found.append(f"records of worker {run[:8]} are missing (batch {upto + 1} to {first - 1})")

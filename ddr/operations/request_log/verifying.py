@@ -76,7 +76,7 @@ async def findings(conn: Connection, recorded: str | None = None) -> Findings:
         found.faults.append(f"the chain has no seal {recorded}")
     waiting = await store.unsealed(conn)
     found.faults += batches.missing(known_from_start=dropped is None, waiting=waiting)
-    found.unsealed = sum(map(len, waiting.values()))
+    found.unsealed = sum(last - first + 1 for spans in waiting.values() for first, last in spans)
     return found
 
 

@@ -278,6 +278,17 @@ async def add_policy(conn: Connection, policy_no: int, since_ms: int, policy: Ma
     )
 
 
-async def unsealed(conn: Connection) -> dict[str, list[int]]:
-    """The numbers of the rows that are not sealed yet, by worker."""
-    return dict(await conn.fetch("SELECT run::text, array_agg(batch_no) FROM request_log_fresh GROUP BY run"))
+# Numbers in a row have the same distance from their places: of a worker that is waited for millions are few spans.
+_UNSEALED = """
+SELECT run::text, array_agg(ARRAY[first, last] ORDER BY first) FROM (
+  SELECT run, min(batch_no) AS first, max(batch_no) AS last FROM (
+    SELECT run, batch_no, batch_no - row_number() OVER (PARTITION BY run ORDER BY batch_no) AS span
+      FROM request_log_fresh) AS numbered
+   GROUP BY run, span) AS spans
+ GROUP BY run
+"""
+
+
+async def unsealed(conn: Connection) -> dict[str, list[list[int]]]:
+    """The numbers of the rows that are not sealed yet, as spans with both ends, by worker."""
+    return dict(await conn.fetch(_UNSEALED))
