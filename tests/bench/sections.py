@@ -14,6 +14,7 @@ from tests.bench import (
     cost,
     gateway,
     growth,
+    history,
     overload,
     pages,
     polling,
@@ -78,7 +79,11 @@ async def _audit(folder: Path, options: Options) -> list[Figure]:
     return await on_recorder(folder, lambda running: audit.run(running, folder, options.rounds, options.seconds))
 
 
-SECTIONS |= {"growth": _growth, "wal": _wal, "cost": _cost, "audit": _audit}
+async def _history(folder: Path, options: Options) -> list[Figure]:
+    return await on_recorder(folder, lambda running: history.run(running, folder, options.rounds, options.seconds))
+
+
+SECTIONS |= {"growth": _growth, "history": _history, "wal": _wal, "cost": _cost, "audit": _audit}
 
 
 def options_of(arguments: Sequence[str]) -> Options:

@@ -11,7 +11,7 @@ import pytest
 
 from ddr.dossier.reports import performance
 from ddr.http.asgi import Receive, Reply, Scope, Send, send_reply
-from tests.bench import audit, pages, workers
+from tests.bench import audit, history, pages, workers
 from tests.bench.__main__ import main
 from tests.bench.figure import Figure, Goal, against
 from tests.bench.inside import ask
@@ -108,6 +108,13 @@ def test_a_year_of_the_trail_is_measured_against_a_day() -> None:
         "audit_page_days",
         "audit_page_old",
     }
+
+
+def test_a_long_historic_period_is_measured_against_a_month() -> None:
+    rounds = {f"{name}@{days}": seen(100, database_us=days * 10) for name in history.ASKED for days in history.DAYS}
+    found = {one.name: one for one in history.figures(rounds)}
+    assert found["history_poll_365"].ratio == 1 and found["history_poll_365_database"].ratio == 365 / 30
+    assert len(found) == 2 * len(history.ASKED) * (len(history.DAYS) - 1)
 
 
 async def test_the_longest_turn_of_the_event_loop_is_told_once() -> None:
