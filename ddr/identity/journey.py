@@ -92,7 +92,7 @@ async def _redeem(provider: Provider, endpoint: str, code: str, verifier: str, b
         "code_verifier": verifier,
         **({} if provider.client_secret else {"client_id": provider.client_id}),
     }
-    request = provider.http.build_request("POST", endpoint, data=form, headers={"accept": "application/json"})
+    request = provider.http.build_request("POST", endpoint, data=form)
     if provider.client_secret:
         account = httpx.BasicAuth(quote(provider.client_id, safe=""), quote(provider.client_secret, safe=""))
         request = next(account.auth_flow(request))

@@ -7,9 +7,11 @@ provider cannot be reached, what was read before stays good for a day, so that g
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import ssl
 from collections.abc import Callable, Mapping
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,6 +20,7 @@ import httpx
 from joserfc.errors import JoseError
 from joserfc.jwk import Key, KeySet, import_key
 
+from ddr.answers import ACCEPTED, BodyRefused, limited_body
 from ddr.durations import HOUR_MS
 from ddr.identity.errors import ProviderUnavailable
 from ddr.proxies import client_arguments
@@ -26,6 +29,7 @@ from ddr.settings import Settings
 
 TIMEOUT = httpx.Timeout(10)
 LONGEST_SECONDS = 20  # of a whole answer, however slowly it comes
+LARGEST_BYTES = 2**20  # of an answer, unpacked; tokens and key sets have some thousands
 PATIENCE_SECONDS = 2  # for a new answer, while the former one is good
 FRESH_MS = HOUR_MS
 GOOD_MS = 24 * FRESH_MS
@@ -59,7 +63,11 @@ class Provider:
         self.access_token_type = settings.oidc_access_token_type
         self.represents_claim = settings.oidc_represents_claim
         self.http = httpx.AsyncClient(
-            verify=_trust(settings.oidc_ca), timeout=TIMEOUT, transport=transport, **client_arguments(self.issuer)
+            headers={"accept": "application/json", "accept-encoding": ACCEPTED},
+            verify=_trust(settings.oidc_ca),
+            timeout=TIMEOUT,
+            transport=transport,
+            **client_arguments(self.issuer),
         )
         self._clock = clock
         self._known: Description | None = None
@@ -141,14 +149,18 @@ class Provider:
 
     async def get_json(self, url: str) -> Mapping[str, Any]:
         """The JSON object at `url`. Raises ProviderUnavailable."""
-        return await self.json_of(self.http.build_request("GET", url, headers={"accept": "application/json"}))
+        return await self.json_of(self.http.build_request("GET", url))
 
     async def json_of(self, request: httpx.Request, *statuses: int) -> Mapping[str, Any]:
         """The JSON object that answers `request` with 200 or one of `statuses`. Raises ProviderUnavailable."""
         try:
-            async with asyncio.timeout(LONGEST_SECONDS):
-                response = await self.http.send(request)
-            content = response.json()
+            async with (
+                asyncio.timeout(LONGEST_SECONDS),
+                aclosing(await self.http.send(request, stream=True)) as response,
+            ):
+                content = json.loads(await limited_body(response, LARGEST_BYTES))
+        except BodyRefused as refused:
+            raise ProviderUnavailable(f"no answer: it {refused}") from None
         except (httpx.HTTPError, ssl.SSLError, TimeoutError, ValueError, RecursionError) as error:
             raise ProviderUnavailable(f"no answer: {in_words(error)}") from None
         if response.status_code not in (200, *statuses) or not isinstance(content, dict):
@@ -159,14 +171,12 @@ class Provider:
 def _address(found: Mapping[str, Any], name: str) -> str:
     """An endpoint; only https is asked."""
     address = found.get(name)
-    try:
-        parts = urlsplit(address) if isinstance(address, str) else None
-        good = parts is not None and parts.scheme == "https" and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        good = False
-    if not isinstance(address, str) or not good:
-        raise ProviderUnavailable(name)
-    return address
+    with suppress(httpx.InvalidURL, ValueError):
+        if isinstance(address, str) and httpx.URL(address).host:
+            parts = urlsplit(address)
+            if parts.scheme == "https" and parts.port != 0:
+                return address
+    raise ProviderUnavailable(name)
 
 
 def _signing_key(jwk: Any) -> Key | None:

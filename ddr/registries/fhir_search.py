@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ssl
-import zlib
 from collections.abc import Mapping, MutableMapping
 from typing import Any
 from urllib.parse import urljoin, urlsplit
@@ -12,6 +11,7 @@ import httpx
 import orjson
 
 from ddr import __version__
+from ddr.answers import ACCEPTED, BodyRefused, limited_body
 from ddr.aside import LARGE_BYTES, aside
 from ddr.proxies import client_arguments
 from ddr.reasons import in_words
@@ -25,7 +25,6 @@ PAGE_SIZE = 200
 MAX_PAGE_BYTES = 16 * 1024 * 1024
 MAX_PAGES = 500
 MAX_BYTES = 64 * 1024 * 1024  # of all pages: what is read of them takes ten times as much
-GZIP = 16 + zlib.MAX_WBITS
 MAX_AGE_SECONDS = 3600  # of an answer from a cache on the way
 TIMEOUT = httpx.Timeout(20, connect=10)
 
@@ -40,7 +39,7 @@ def http_client(settings: Settings, *, token: bool = True) -> httpx.AsyncClient:
         context.load_verify_locations(settings.registry_ca)
     headers = {
         "accept": "application/fhir+json, */*;q=0.5",
-        "accept-encoding": "gzip",
+        "accept-encoding": ACCEPTED,
         "cache-control": "no-cache",
         "user-agent": f"ddr/{__version__}",
     }
@@ -87,10 +86,12 @@ async def fetch(
             if response.status_code != 200 and not (tag and response.status_code == 304):
                 raise RegistryFault(f"answered HTTP {response.status_code}", response.status_code)
             _not_from_a_cache(response)
-            body = None if response.status_code == 304 else await _limited_body(response, limit)
+            body = None if response.status_code == 304 else await limited_body(response, limit)
             return response.headers.get("etag", ""), body
     except httpx.HTTPError as error:
         raise RegistryFault(f"cannot be reached: {in_words(error)}") from None
+    except BodyRefused as error:
+        raise RegistryFault(f"the answer {error}") from None
 
 
 def _not_from_a_cache(response: httpx.Response) -> None:
@@ -137,25 +138,6 @@ def _bundle(body: bytes) -> dict[str, Any]:
     if not isinstance(bundle, dict) or bundle.get("resourceType") != "Bundle" or bundle.get("type") != "searchset":
         raise RegistryFault("the answer is not a searchset Bundle")
     return bundle
-
-
-async def _limited_body(response: httpx.Response, limit: int) -> bytes:
-    """The body, unpacked by us: httpx unpacks each piece as a whole, and what was packed several times as often."""
-    encoding = response.headers.get("content-encoding", "").strip().lower()
-    if encoding not in ("", "identity", "gzip", "x-gzip"):
-        raise RegistryFault("the answer is encoded otherwise than was asked for")
-    packed = zlib.decompressobj(GZIP) if encoding.endswith("gzip") else None
-    body = bytearray()
-    async for piece in response.aiter_raw():
-        try:
-            body += packed.decompress(piece, limit + 1 - len(body)) if packed else piece
-        except zlib.error:
-            raise RegistryFault("the answer is not gzip") from None
-        if len(body) > limit:
-            raise RegistryFault(f"an answer is larger than {limit} bytes")
-    if packed and not packed.eof:
-        raise RegistryFault("the answer is cut off")
-    return bytes(body)
 
 
 def _matches(bundle: Mapping[str, Any]) -> list[dict[str, Any]]:

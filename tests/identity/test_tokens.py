@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import hmac
 import json
+import tracemalloc
 from base64 import urlsafe_b64encode
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
@@ -21,7 +23,7 @@ from joserfc.jwk import OKPKey
 from ddr.demo.certs import authority, server_certificate
 from ddr.identity.errors import LoginRefused, ProviderUnavailable
 from ddr.identity.logout import read_logout_token
-from ddr.identity.provider import AGAIN_MS, FRESH_MS, GOOD_MS, Description, Provider
+from ddr.identity.provider import AGAIN_MS, FRESH_MS, GOOD_MS, LARGEST_BYTES, Description, Provider
 from ddr.identity.tokens import LEEWAY_MS, read_access_token, read_id_token
 from ddr.settings import Settings
 from ddr.tls.context import public_context
@@ -33,6 +35,16 @@ def id_token(openid: OpenIdProvider, **changes: Any) -> str:
     """An ID token for us with these claims; None leaves one out."""
     claims = {**openid.claims("anna"), "aud": CLIENT_ID, "nonce": "n", "preferred_username": "anna", **changes}
     return openid.sign({name: value for name, value in claims.items() if value is not None})
+
+
+def raw(body: bytes, encoding: str = "identity") -> httpx.Response:
+    """An answer of the provider's whose body is yet to be read."""
+    return httpx.Response(200, headers={"content-encoding": encoding}, stream=httpx.ByteStream(body))
+
+
+def document(content: dict[str, Any]) -> httpx.Response:
+    """What the provider publishes."""
+    return raw(json.dumps(content).encode())
 
 
 def by_hand(header: dict[str, Any], claims: dict[str, Any], sign: Callable[[bytes], bytes]) -> str:
@@ -246,7 +258,7 @@ async def test_keys_stay_good_while_the_provider_publishes_none(
 
     async def answered(request: httpx.Request) -> httpx.Response:
         if spoilt and request.url.path == "/keys":
-            return httpx.Response(200, json=answer)
+            return document(answer)
         return await httpx.ASGITransport(openid.app()).handle_async_request(request)
 
     provider = Provider(oidc_settings, clock, httpx.MockTransport(answered))
@@ -300,6 +312,34 @@ async def test_an_answer_that_comes_drop_by_drop_is_none(
     assert [(one.message, vars(one)["fault"]) for one in caplog.records] == [away]
 
 
+@pytest.mark.parametrize(
+    ("body", "encoding", "fault"),
+    [
+        (b" " * (LARGEST_BYTES + 1), "identity", f"is larger than {LARGEST_BYTES} bytes"),
+        (gzip.compress(b" " * 200_000_000), "gzip", f"is larger than {LARGEST_BYTES} bytes"),
+        (gzip.compress(gzip.compress(b"{}")), "gzip, gzip", "is encoded otherwise than was asked for"),
+    ],
+    ids=["plain", "packed", "packed-twice"],
+)
+async def test_an_answer_is_read_no_further_than_memory_allows(
+    oidc_settings: Settings,
+    clock: Clock,
+    caplog: pytest.LogCaptureFixture,
+    body: bytes,
+    encoding: str,
+    fault: str,
+) -> None:
+    """One megabyte that unpacked to one gigabyte held a worker up until it was killed, and refused its DiGA."""
+    provider = Provider(oidc_settings, clock, httpx.MockTransport(lambda _: raw(body, encoding)))
+    tracemalloc.start()
+    with pytest.raises(ProviderUnavailable):
+        await provider.description()
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 6 * LARGEST_BYTES
+    assert vars(caplog.records[0])["fault"] == f"no answer: it {fault}"
+
+
 async def test_a_provider_whose_certificate_is_not_trusted_is_away_for_that_reason(
     oidc_settings: Settings, clock: Clock, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -337,16 +377,22 @@ async def test_an_answer_that_is_no_http_is_not_quoted(
     assert vars(caplog.records[0])["fault"] == "no answer: illegal chunk header"
 
 
-@pytest.mark.parametrize("jwks_uri", ["https://[", "https://x:99999/", "http://konto.example/keys", None])
+@pytest.mark.parametrize(
+    "jwks_uri",
+    [
+        *("https://[", "https://[v1.x]/", "https://x:99999/", "https://xn--/", "https://ä..b/", "https://x/\r\n"),
+        *("https://x/\ud800", "https:///keys", "http://konto.example/keys", f"https://x/{'y' * 70_000}", None),
+    ],
+)
 async def test_an_address_that_is_none_is_no_answer(oidc_settings: Settings, clock: Clock, jwks_uri: object) -> None:
     described = {"issuer": oidc_settings.oidc_issuer, "jwks_uri": jwks_uri}
-    transport = httpx.MockTransport(lambda _: httpx.Response(200, json=described))
+    transport = httpx.MockTransport(lambda _: document(described))
     with pytest.raises(ProviderUnavailable, match="jwks_uri"):
         await Provider(oidc_settings, clock, transport).description()
 
 
 async def test_a_document_nested_without_end_is_no_answer(oidc_settings: Settings, clock: Clock) -> None:
-    transport = httpx.MockTransport(lambda _: httpx.Response(200, content=b"[" * 3000 + b"]" * 3000))
+    transport = httpx.MockTransport(lambda _: raw(b"[" * 3000 + b"]" * 3000))
     with pytest.raises(ProviderUnavailable):
         await Provider(oidc_settings, clock, transport).description()
 
