@@ -83,6 +83,9 @@ async def test_a_sensor_with_calibration_is_a_metric_any_other_a_device(ddr: Rec
     assert found == set(expected.values())
     metrics = [await reader.read(reference) for reference in found if reference.startswith("DeviceMetric/")]
     assert {metric["calibration"][0]["state"] for metric in metrics} == {"calibrated", "calibration-required"}
+    with later(ddr, 2 * DAY):  # of which nothing has come
+        empty = [chunk for chunk in await chunks(reader) if "valueSampledData" not in chunk]
+    assert {chunk["device"]["reference"] for chunk in empty} == set(expected.values())
 
 
 @pytest.mark.requirement("CGM-008", "CGM-009")

@@ -197,6 +197,15 @@ async def test_pairing_ids_tell_nothing(ddr: Recorder, backend: Backend) -> None
     assert len(ddr.core.secrets["pairing-ids"]) >= 32
 
 
+@pytest.mark.requirement("CON-011", "CON-010")
+async def test_pairing_ids_have_no_part_in_common(ddr: Recorder, backend: Backend, patient: Patient) -> None:
+    """Nor one with the patient's number inside: a beginning would tell that two DiGA have the same patient."""
+    others = [Backend(ddr, await ddr.diga(CGM)) for _ in range(2)]
+    ids = [(await each.pair(patient, CGM))["sub"] for each in (backend, *others)]
+    parts = [{text[at : at + 8] for at in range(len(text) - 7)} for text in (*ids, patient.patient_id.hex)]
+    assert not any(one & other for number, one in enumerate(parts) for other in parts[:number])
+
+
 @pytest.mark.requirement("CON-012", "CON-019")
 async def test_a_further_kind_of_data_joins_the_pairing(backend: Backend, patient: Patient) -> None:
     """Same Pairing ID; the first tokens stay good and stay limited to their scopes."""

@@ -97,6 +97,9 @@ async def test_status_follows_the_connection_without_a_new_version(ddr: Recorder
     with later(ddr, 16 * MINUTE):
         silent = await worn.reader.read(path)
         assert await devices(worn.reader, "status=unknown") == [silent]
+        # known by its version or not: it is told
+        known = await worn.reader.get(path, **{"if-none-match": f'W/"{before["meta"]["versionId"]}"'})
+        assert (known.status_code, known.json()) == (200, silent)
         await worn.home.readings("cgm", ddr.clock() - 5 * MINUTE, [101])
         again = await worn.reader.read(path)
     assert silent == {**before, "status": "unknown"}

@@ -94,7 +94,7 @@ async def test_a_calibration_needs_its_one_state(ddr: Recorder) -> None:
         assert response.status_code == 422
 
 
-@pytest.mark.requirement("DEV-032")
+@pytest.mark.requirement("DEV-031", "DEV-032")
 async def test_a_sensor_that_needs_no_calibration_has_none(ddr: Recorder) -> None:
     home = Home(ddr, await ddr.patient())
     await home.device("cgm")
@@ -152,7 +152,7 @@ async def test_a_new_calibration_in_the_same_state_is_a_new_version(ddr: Recorde
     refused(await strips.reader.get(f"{path}/_history/3"), 404)
 
 
-@pytest.mark.requirement("DEV-029", "DEV-034", "DEV-009")
+@pytest.mark.requirement("DEV-029", "DEV-034", "DEV-009", "RS-042")
 async def test_the_displayed_unit_may_change(ddr: Recorder, scene: Scene) -> None:
     """The unit that the patient sees is UCUM; the values keep theirs, the DeviceMetric its id."""
     home = Home(ddr, await ddr.patient())

@@ -156,7 +156,7 @@ async def test_every_observation_is_complete(scene: Scene) -> None:
             assert isinstance(quantity["value"], int | float)
 
 
-@pytest.mark.requirement("OBS-023", "OBS-026", "DEV-030", "DEV-041")
+@pytest.mark.requirement("OBS-022", "OBS-023", "OBS-026", "DEV-030", "DEV-041")
 @pytest.mark.parametrize(
     ("code", "value", "unit", "state"),
     [
@@ -181,7 +181,7 @@ async def test_sensors_that_are_calibrated_show_their_state(
     assert (await reader.read(f"DeviceMetric/{metric}"))["calibration"][0]["state"] == state
 
 
-@pytest.mark.requirement("OBS-026", "DEV-041")
+@pytest.mark.requirement("OBS-022", "OBS-026", "DEV-041")
 @pytest.mark.parametrize("state", ["not-calibrated", "calibrated"])
 async def test_continuous_data_shows_its_state(ddr: Recorder, state: str) -> None:
     home = Home(ddr, await ddr.patient())

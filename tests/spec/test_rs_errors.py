@@ -107,6 +107,16 @@ async def test_what_may_not_be_read_is_as_if_it_were_not_there(ddr: Recorder, sc
         assert issue.keys() == {"severity", "code", "diagnostics"}
 
 
+@pytest.mark.requirement("RS-025")
+@pytest.mark.parametrize("name", ["Observation?date", *(f"{kind}?_lastUpdated" for kind in TYPES)])
+async def test_a_range_that_ends_before_it_begins_is_refused(scene: Scene, name: str) -> None:
+    parameter = name.partition("?")[2]
+    for first, last in (("ge2025-03-01", "le2025-02-01"), ("gt2025-03-01", "lt2025-02-01"), ("sa2025-03", "eb2025-02")):
+        response = await scene.reader.get(f"{name}={first}&{parameter}={last}")
+        issue = refused(response, 400, "processing")
+        assert issue["diagnostics"].startswith("Invalid date/time format or date range")
+
+
 @pytest.mark.requirement("RS-029", "OBS-034", "RS-020", "RS-053")
 async def test_deleted_resources_are_gone(ddr: Recorder) -> None:
     home = await Home(ddr, await ddr.patient()).furnish()

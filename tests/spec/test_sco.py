@@ -11,6 +11,7 @@ import pytest
 
 from ddr.demo.diga_client import DigaRefused
 from ddr.fhir.instants import date_time
+from tests.spec.summary import SUMMARY
 from tests.spec.world import (
     BG,
     BP,
@@ -240,8 +241,13 @@ async def test_a_withdrawn_miv_closes_at_once(ddr: Recorder) -> None:
     assert all(code_of(resource) == "99504-3" for resource in entries(following))
     refused(await reader.get(f"Device/{home.ids['meter']}"), 404)
     assert await reader.ids("Observation?code=2339-0") == []
+    ddr.trust.digas[entry.client_id] = replace(
+        entry, valuesets=frozenset(each for each in entry.valuesets if BG in each)
+    )
+    refused(await reader.get(SUMMARY), 404)
+    assert await reader.ids("Observation?code=99504-3") == []
     ddr.trust.digas[entry.client_id] = replace(entry, valuesets=frozenset())
-    for kind in TYPES:
+    for kind in (*TYPES, SUMMARY):
         refused(await reader.get(kind), 404)
 
 

@@ -151,6 +151,20 @@ async def test_bad_parameters(reader: Reader, parameter: Json, code: str) -> Non
     assert outcome(response) == (400, "error", "invalid", code)
 
 
+@pytest.mark.requirement("SUM-015")
+@pytest.mark.parametrize(
+    ("query", "code"),
+    [
+        ("foo=bar", "MSG_PARAM_UNKNOWN"),
+        ("effectivePeriodStart=01.08.2025", "MSG_PARAM_INVALID"),
+        ("effectivePeriodEnd=2025-13-01", "MSG_PARAM_INVALID"),
+        ("related=perhaps", "MSG_PARAM_INVALID"),
+    ],
+)
+async def test_bad_parameters_of_a_query(reader: Reader, query: str, code: str) -> None:
+    assert outcome(await reader.get(f"{SUMMARY}?{query}")) == (400, "error", "invalid", code)
+
+
 @pytest.mark.requirement("SUM-015", "SUM-027")
 async def test_bad_bodies_and_periods(reader: Reader) -> None:
     malformed = (400, "error", "invalid", "MSG_BAD_SYNTAX")

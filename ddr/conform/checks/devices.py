@@ -101,7 +101,7 @@ def metric_types_are_of_iso_11073(kit: Kit) -> None:
     judge(kit, "DeviceMetric", rule)
 
 
-@check("DEV-029", needs=PATIENT)
+@check("DEV-029", "RS-042", needs=PATIENT)
 def metrics_have_ucum_units(kit: Kit) -> None:
     """DeviceMetric.unit, if present, is a code of UCUM; codes of other systems may stand beside it."""
 

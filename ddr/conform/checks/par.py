@@ -75,7 +75,7 @@ def malformed_challenge_is_refused(kit: Kit) -> None:
         _refused(_push(kit, code_challenge=challenge), f"the code_challenge {challenge[:10]!r}")
 
 
-@check("AS-018", "AS-011", needs=CERTIFICATE)
+@check("AS-018", "AS-011", "AS-009", needs=CERTIFICATE)
 def redirect_uri_must_be_exact(kit: Kit) -> None:
     """A redirect_uri that differs from the registered one in anything is refused."""
     own = kit.diga.redirect_uri
@@ -146,7 +146,8 @@ def writing_scopes_are_refused(kit: Kit) -> None:
     """Scopes that would allow more than reading and searching are refused."""
     own = _own_scope(kit)
     for rights in ("cruds", "crus", "rsu", "*", "write", "d"):
-        _scopes(kit, own, (own.replace(".rs?", f".{rights}?"), f"patient/Device.{rights}"))
+        others = (f"patient/Device.{rights}", f"patient/DeviceMetric.{rights}")
+        _scopes(kit, own, (own.replace(".rs?", f".{rights}?"), *others))
 
 
 @check("AS-012", needs=CERTIFICATE)

@@ -234,7 +234,7 @@ def includes_bring_nothing_else(kit: Kit) -> None:
         expect(not plain.included, "included without _include", plain.pages[0])
 
 
-@check("RS-034", "OBS-001", needs=PATIENT, searches=3)
+@check("RS-034", "OBS-001", "DEV-001", "DEV-024", needs=PATIENT, searches=3)
 def post_search_equals_get(kit: Kit) -> None:
     """POST _search finds the same as GET."""
     for view in kit.views:
