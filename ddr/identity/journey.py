@@ -6,20 +6,27 @@ OpenID Connect Core 1.0 section 3.1, RP-Initiated Logout 1.0, RFC 7636, RFC 9207
 from __future__ import annotations
 
 import hashlib
+import hmac
 import logging
 import secrets
-from base64 import urlsafe_b64encode
+from base64 import b64decode, urlsafe_b64encode
 from collections.abc import Mapping
 from urllib.parse import quote, urlencode
 
 import httpx
+import orjson
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from ddr.identity.errors import LoginRefused, ProviderUnavailable
 from ddr.identity.provider import Provider
 from ddr.identity.tokens import Identity, read_id_token
-from ddr.store.patients.journeys import Journey
+from ddr.store.database.digest import sha256
+from ddr.store.patients.journeys import LONGEST_MS, Journey
 
 CALLBACK = "/login/callback"
+SECRET = "login-journeys"  # noqa: S105 - the name of one
+_SALT = 12  # bytes, as AES-GCM wants them
 SCOPE = "openid profile"  # of the profile only preferred_username is read, and kept in the session only
 TOKEN_ERRORS = (
     "invalid_request",
@@ -34,10 +41,38 @@ CLOCKS_MS = 10_000  # how far the clocks of provider and recorder may differ whe
 log = logging.getLogger(__name__)
 
 
-def set_out(request_uri: str, confirms: bool, now_ms: int) -> Journey:
-    """A new journey; `request_uri` is of the DiGA that waits behind the login, or empty."""
-    state, nonce, verifier = (secrets.token_urlsafe(32) for _ in range(3))
+def set_out(secret: bytes, cookie: str, request_uri: str, confirms: bool, now_ms: int) -> Journey:
+    """A new journey of the browser with this cookie; `request_uri` is of the DiGA that waits for the login, or empty.
+
+    Its `state` holds the rest, sealed, so that nobody but the recorder can read or make one.
+    """
+    nonce, verifier = (secrets.token_urlsafe(32) for _ in range(2))
+    content = orjson.dumps([_digest(cookie), nonce, verifier, request_uri, confirms, now_ms])
+    salt = secrets.token_bytes(_SALT)
+    state = urlsafe_b64encode(salt + AESGCM(secret).encrypt(salt, content, None)).rstrip(b"=").decode()
     return Journey(state, nonce, verifier, request_uri, confirms, now_ms)
+
+
+def on_the_way(secret: bytes, cookie: str, state: str, now_ms: int) -> tuple[Journey | None, str]:
+    """The journey with this state, None when it is too old, of another browser, or none; and whose request waits.
+
+    A browser has another cookie when it comes back if somebody has logged in or out in another tab; its DiGA still
+    waits.
+    """
+    try:
+        sealed = b64decode(state + "=" * (-len(state) % 4), altchars=b"-_", validate=True)
+        content = orjson.loads(AESGCM(secret).decrypt(sealed[:_SALT], sealed[_SALT:], None))
+    except (InvalidTag, ValueError):
+        return None, ""
+    of_browser, *rest = content
+    journey = Journey(state, *rest)
+    if journey.started_ms <= now_ms - LONGEST_MS:
+        return None, ""
+    return (journey if hmac.compare_digest(of_browser, _digest(cookie)) else None), journey.request_uri
+
+
+def _digest(cookie: str) -> str:
+    return sha256(cookie).hex()
 
 
 async def way_out(provider: Provider, journey: Journey, base_url: str, language: str, *, asks: bool = False) -> str:

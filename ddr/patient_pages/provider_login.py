@@ -17,7 +17,7 @@ from ddr.fhir.outages import HEADER, Outage
 from ddr.http.core import Core
 from ddr.http.pages import RETRY_SECONDS, error_page, language
 from ddr.identity.errors import LoginRefused, ProviderUnavailable
-from ddr.identity.journey import set_out, way_back, way_out
+from ddr.identity.journey import SECRET, on_the_way, set_out, way_back, way_out
 from ddr.identity.provider import Provider
 from ddr.identity.tokens import Identity
 from ddr.patient_pages.arrival import first_page
@@ -62,13 +62,14 @@ async def callback(request: Request) -> Response:
     visitor, core = await identify(request), core_of(request)
     answer = dict(request.query_params)
     state = answer.get("state", "")
-    journey = await journeys.end(core.pool, visitor.cookie, state, core.clock())
-    if journey is None:  # its DiGA still waits: whoever logs in once more goes on with that
-        waiting = await journeys.request_behind(core.pool, state, core.clock())
-        return _page(request, visitor, waiting, 400, error="login.lost")
+    journey, waiting = on_the_way(core.secrets[SECRET], visitor.cookie, state, core.clock())
+    if journey is None or await journeys.is_used(core.pool, journey):
+        return _lost(request, visitor, waiting)
     provider = _provider(core)
     try:
         identity = await way_back(provider, journey, answer, core.settings.public_base_url, core.clock())
+        if not await journeys.use_up(core.pool, journey):
+            return _lost(request, visitor, waiting)
         session = await _session(core, provider, visitor, identity, journey)
         cookie = await _begin(core, provider, visitor, session, identity)
     except LoginRefused as refusal:
@@ -95,10 +96,9 @@ async def _depart(
     request: Request, visitor: Visitor, request_uri: str, *, confirms: bool = False, asks: bool = False
 ) -> Response:
     core = core_of(request)
-    journey = set_out(request_uri, confirms, core.clock())
+    journey = set_out(core.secrets[SECRET], visitor.cookie, request_uri, confirms, core.clock())
     base_url, lang = core.settings.public_base_url, language(request.scope)
     location = await way_out(_provider(core), journey, base_url, lang, asks=asks)
-    await journeys.begin(core.pool, visitor.cookie, journey)
     response = see_other(location)
     if visitor.is_new:
         set_cookie(response, visitor.cookie)
@@ -133,6 +133,11 @@ async def _begin(core: Core, provider: Provider, visitor: Visitor, session: Sess
         await close_session(core.pool, cookie)
         raise LoginRefused("ended meanwhile")
     return cookie
+
+
+def _lost(request: Request, visitor: Visitor, waiting: str) -> Response:
+    """Its DiGA still waits: whoever logs in once more goes on with that."""
+    return _page(request, visitor, waiting, 400, error="login.lost")
 
 
 def _page(

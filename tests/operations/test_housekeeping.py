@@ -85,7 +85,7 @@ async def test_what_was_kept_for_minutes_goes_although_nobody_comes_by(own: Core
     patient_id, pool = uuid.uuid4(), own.pool
     await pool.execute("INSERT INTO patient (patient_id, created_ms) VALUES ($1, 0)", patient_id)
     await sessions.open_session(pool, Session(patient_id, "anna"), clock())
-    await journeys.begin(pool, "cookie", Journey("state", "nonce", "verifier", "", False, clock()))
+    await journeys.use_up(pool, Journey("state", "nonce", "verifier", "", False, clock()))
     await login_attempts.count_attempt(pool, "anna", "", "192.0.2.1", clock())
     await pool.execute(
         "INSERT INTO search_rest (patient_id, expires_ms, kinds, nos, ks) VALUES ($1, $2, '{}', '{}', '{}')",

@@ -6,6 +6,7 @@ import logging
 import re
 from dataclasses import replace
 from html import unescape
+from typing import Any
 from unittest.mock import AsyncMock
 from urllib.parse import parse_qs, urlencode, urlsplit
 
@@ -13,8 +14,9 @@ import httpx
 import pytest
 
 from ddr.http.core import Core
+from ddr.identity import journey
 from ddr.identity.errors import ProviderUnavailable
-from ddr.store.patients import identities
+from ddr.store.patients import identities, journeys
 from ddr.store.patients.administration import disable
 from ddr.store.patients.journeys import LONGEST_MS
 from tests.patient_pages.browser import Browser
@@ -185,6 +187,51 @@ async def test_a_callback_counts_once(traveller: Traveller) -> None:
     callback = await traveller.prove(await traveller.ask())
     assert (await traveller.here.get(callback)).status_code == 303
     assert (await traveller.here.get(callback)).status_code == 400
+
+
+async def test_nothing_is_stored_until_somebody_has_logged_in(oidc_core: Core, traveller: Traveller) -> None:
+    """A stranger asks for the login as often as it likes, and comes back with what the provider never gave."""
+    await oidc_core.pool.execute("DELETE FROM login_journey")
+    rows = "SELECT count(*) FROM login_journey"
+    for _ in range(3):
+        state = parameters(await traveller.ask())["state"]
+        answer = {"code": "guessed", "state": state, "iss": traveller.provider.issuer}
+        assert (await traveller.here.get(f"/login/callback?{urlencode(answer)}")).status_code == 400
+    assert await oidc_core.pool.fetchval(rows) == 0
+    assert (await traveller.login()).status_code == 303
+    assert await oidc_core.pool.fetchval(rows) == 1
+
+
+async def test_a_callback_counts_once_although_the_provider_takes_its_code_twice(
+    traveller: Traveller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = await traveller.ask()
+    callback, cookies = await traveller.prove(address), dict(traveller.here.http.cookies)
+    given: list[str] = []
+
+    async def once(*args: Any) -> str:
+        given.append(given[0] if given else await redeem(*args))
+        return given[0]
+
+    redeem = journey._redeem
+    monkeypatch.setattr(journey, "_redeem", once)
+    assert (await traveller.here.get(callback)).status_code == 303
+    traveller.here.http.cookies = httpx.Cookies(cookies)
+    assert (await traveller.here.get(callback)).status_code == 400
+    assert len(given) == 1
+    with monkeypatch.context() as at_once:  # both had looked before one of them was done
+        at_once.setattr(journeys, "is_used", AsyncMock(return_value=False))
+        assert (await traveller.here.get(callback)).status_code == 400
+    assert len(given) == 2
+
+
+async def test_a_state_that_was_touched_is_none(traveller: Traveller) -> None:
+    callback = await traveller.prove(await traveller.ask())
+    state = parameters(callback)["state"]
+    for touched in (state[:-1], state + "A", state[::-1], "A" + state[1:], state[:20]):
+        if touched != state:
+            assert (await traveller.here.get(callback.replace(state, touched))).status_code == 400
+    assert (await traveller.here.get(callback)).status_code == 303
 
 
 async def test_the_callback_of_another_browser_leads_nowhere(oidc_core: Core, openid: OpenIdProvider) -> None:

@@ -9,7 +9,7 @@ import asyncpg
 from ddr.store.database.sealing import KeyRing, opened, seal, unseal
 from ddr.store.database.stamps import CLOCK
 
-NAMES = ("resource-ids", "page-links", "pairing-ids", "refresh-tokens", "known-browsers")
+NAMES = ("resource-ids", "page-links", "pairing-ids", "refresh-tokens", "known-browsers", "login-journeys")
 LENGTH = 32
 _MAKE = f"INSERT INTO secret (name, sealed, created_ms) VALUES ($1, $2, {CLOCK}) ON CONFLICT DO NOTHING"  # noqa: S608
 _KEEP = "UPDATE secret SET sealed = $2, value = NULL WHERE name = $1"
@@ -64,7 +64,7 @@ async def _seal_open_ones(pool: asyncpg.Pool, keys: KeyRing) -> None:
         sealed = seal(keys, row["value"], _label(row["name"]))
         await pool.execute(f"{_KEEP} AND value IS NOT NULL", row["name"], sealed)
     if rows:
-        await pool.execute("VACUUM FULL secret")  # five rows; else the file keeps what they held before
+        await pool.execute("VACUUM FULL secret")  # a few rows; else the file keeps what they held before
 
 
 def _label(name: str) -> str:

@@ -1,4 +1,8 @@
-"""Browsers that were sent to the OpenID provider and are expected back: each may return once, within minutes."""
+"""Browsers that were sent to the OpenID provider and are expected back: each may return once, within minutes.
+
+What a browser takes along is sealed in the `state` that the provider gives back (ddr.identity.journey), so that nothing
+is stored for whoever only sets out.
+"""
 
 from __future__ import annotations
 
@@ -24,54 +28,27 @@ class Journey:
     started_ms: int
 
 
-async def begin(pool: asyncpg.Pool, cookie: str, journey: Journey) -> None:
-    """Keep a journey until its browser, known by the cookie, comes back from the login."""
-    await pool.execute(
+async def is_used(pool: asyncpg.Pool, journey: Journey) -> bool:
+    """Whether somebody has logged in by this journey."""
+    found: bool = await pool.fetchval(
+        "SELECT EXISTS (SELECT FROM login_journey WHERE state_sha256 = $1)", sha256(journey.state)
+    )
+    return found
+
+
+async def use_up(pool: asyncpg.Pool, journey: Journey) -> bool:
+    """Somebody logs in by this journey, to whom the provider has given a token. False when it is used up already."""
+    status: str = await pool.execute(
         """
-        INSERT INTO login_journey
-            (state_sha256, cookie_sha256, nonce, verifier, request_uri, confirms, started_ms)
-        VALUES ($1, $2, $3, $4, $5, $6, $7)
+        INSERT INTO login_journey (state_sha256, cookie_sha256, nonce, verifier, request_uri, confirms, started_ms)
+        VALUES ($1, '', '', '', '', false, $2) ON CONFLICT DO NOTHING
         """,
         sha256(journey.state),
-        sha256(cookie),
-        journey.nonce,
-        journey.verifier,
-        journey.request_uri,
-        journey.confirms,
         journey.started_ms,
     )
-
-
-async def end(pool: asyncpg.Pool, cookie: str, state: str, now_ms: int) -> Journey | None:
-    """The journey with this state, used up; None when it is unknown, too old, or of another browser.
-
-    No browser is expected any more then. What it was for stays known: the answer may be lost, or asked for twice.
-    """
-    row = await pool.fetchrow(
-        """
-        UPDATE login_journey SET cookie_sha256 = '' WHERE state_sha256 = $1 AND cookie_sha256 = $2 AND started_ms > $3
-        RETURNING nonce, verifier, request_uri, confirms, started_ms
-        """,
-        sha256(state),
-        sha256(cookie),
-        now_ms - LONGEST_MS,
-    )
-    return row and Journey(state, **row)
-
-
-async def request_behind(pool: asyncpg.Pool, state: str, now_ms: int) -> str:
-    """The request_uri of the journey with this state, used up or of another browser; "" when there is none.
-
-    A browser has another cookie when it comes back if somebody has logged in or out in another tab.
-    """
-    found: str | None = await pool.fetchval(
-        "SELECT request_uri FROM login_journey WHERE state_sha256 = $1 AND started_ms > $2",
-        sha256(state),
-        now_ms - LONGEST_MS,
-    )
-    return found or ""
+    return status == "INSERT 0 1"
 
 
 async def sweep(pool: asyncpg.Pool, now_ms: int) -> None:
-    """Forget the browsers that did not return."""
+    """Forget the journeys that are too old to be used by anybody."""
     await delete_due(pool, "login_journey", "started_ms", now_ms - LONGEST_MS + 1)
