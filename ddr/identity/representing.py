@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
-from typing import Any
+from typing import Any, TypeGuard
 
 MOST = 50
 LONGEST_SUBJECT = 255  # OpenID Connect Core 1.0 section 2
@@ -49,7 +49,7 @@ def _entry(entry: Any) -> Represented | str:
     if not isinstance(entry, dict):
         return "an entry is no object"
     subject = entry.get("sub")
-    if not isinstance(subject, str) or not 0 < len(subject) <= LONGEST_SUBJECT or not subject.isprintable():
+    if not is_subject(subject):
         return "an entry has no sub"
     relation, name = entry.get("relation"), entry.get("name")
     if not isinstance(relation, str) or not isinstance(name, str):
@@ -59,6 +59,11 @@ def _entry(entry: Any) -> Represented | str:
     except ValueError:
         return "an entry has a day that is none"
     return Represented(subject, relation, name, *days)
+
+
+def is_subject(value: Any) -> TypeGuard[str]:
+    """True for what can name a user; of control characters, which go to operators' terminals, there are none in it."""
+    return isinstance(value, str) and 0 < len(value) <= LONGEST_SUBJECT and value.isprintable()
 
 
 def _day(text: Any) -> date | None:

@@ -18,7 +18,7 @@ from joserfc.jws import extract_compact as parts_of
 
 from ddr.identity.errors import LoginRefused
 from ddr.identity.provider import Description, Provider
-from ddr.identity.representing import LONGEST_SUBJECT, Represented, represented
+from ddr.identity.representing import Represented, is_subject, represented
 
 ALGORITHMS = ["ES256", "ES384", "ES512", "PS256", "PS384", "PS512", "RS256", "RS384", "RS512", "Ed25519", "EdDSA"]
 LEEWAY_MS = 60_000  # how far the provider's clock may be from ours
@@ -177,7 +177,7 @@ def _check(claims: Mapping[str, Any], issuer: str, audience: str, now_ms: int) -
 def subject_of(claims: Mapping[str, Any]) -> str:
     """Whom the claims are about. Raises LoginRefused."""
     subject = claims.get("sub")
-    if not isinstance(subject, str) or not 0 < len(subject) <= LONGEST_SUBJECT or "\x00" in subject:
+    if not is_subject(subject):
         raise LoginRefused("sub")
     return subject
 

@@ -106,6 +106,7 @@ async def test_several_audiences_need_the_authorized_party(
         ("sub", {"sub": ""}),
         ("sub", {"sub": "x" * 256}),
         ("sub", {"sub": "a\x00b"}),
+        ("sub", {"sub": "anna\x1b[2J"}),  # ddr patient prints it to a terminal
         ("sub", {"sub": 7}),
     ],
 )
