@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import ssl
+from collections.abc import Iterator
 from ipaddress import ip_network
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -53,114 +54,163 @@ _NOT_OF_ADDRESSES = re.compile(r"[^\x21-\x7e]|[@\\]")
 
 def check(settings: Settings) -> Settings:
     """`settings` unchanged, or SettingsError when a value makes no sense or breaks a limit of the specification."""
-    for name, value in vars(settings).items():
-        if isinstance(value, int) and value < _LEAST.get(name, 0):
-            raise SettingsError(f"setting {name}: must be at least {_LEAST.get(name, 0)}")
-        if name.endswith("_port") and value > 65_535:
-            raise SettingsError(f"setting {name}: is no port number")
-    for name in ("diga_base_url", "public_base_url", "gateway_base_url"):
-        if not _is_origin(getattr(settings, name)):
-            raise SettingsError(
-                f"setting {name}: must be https://host or https://host:port, without a slash at its end"
-            )
-    for name in _REGISTRIES:
-        if not _is_base(getattr(settings, name)):
-            raise SettingsError(f"setting {name}: must be https://host, with a path or without")
-    for name in ("registry_ca", "oidc_ca"):
-        _check_authority(name, getattr(settings, name))
-    if not all(token.isascii() and token.isprintable() for token in settings.registry_token.split()):
-        raise SettingsError("setting registry_token: has a character that no token has (RFC 6750 section 2.1)")
-    for registry in ("registry", "zts"):
-        if getattr(settings, f"{registry}_refresh_seconds") >= getattr(settings, f"{registry}_max_age_seconds"):
-            raise SettingsError(f"setting {registry}_refresh_seconds: must be below {registry}_max_age_seconds")
-    if not _SCHEMA.fullmatch(settings.database_schema):
-        raise SettingsError(
-            "setting database_schema: must be of lower-case letters, digits and _, 63 at most, and not begin with a"
-            " digit, pg_ or information_schema"
-        )
-    _check_overlap(settings)
-    _check_proxies(settings)
-    if settings.registry_max_age_seconds > 4 * 3600:
-        raise SettingsError(
-            "setting registry_max_age_seconds: DiGA-VZ data must not be trusted longer than 14400 s (HDDT caching)"
-        )
-    if settings.zts_max_age_seconds > DAY:
-        raise SettingsError(
-            "setting zts_max_age_seconds: MIV ValueSets must not be relied on longer than 86400 s (HDDT caching)"
-        )
-    if settings.refresh_token_seconds != REFRESH_TOKEN_SECONDS and not settings.allow_builtin_accounts:
-        raise SettingsError(
-            f"setting refresh_token_seconds: must be {REFRESH_TOKEN_SECONDS} (HDDT pairing: 30 days); others are for"
-            " demonstration and tests only"
-        )
-    if not _is_time_zone(settings.time_zone):
-        raise SettingsError(f"setting time_zone: {settings.time_zone!r} is not in the IANA time zone database")
-    if settings.consent_days > 365:
-        raise SettingsError("setting consent_days: consent must not exceed one year")
-    if not 5 <= settings.par_seconds < 600:
-        raise SettingsError(
-            "setting par_seconds: must be from 5 to 599 (RFC 9126 section 2.2, FAPI 2.0 section 5.3.2.2)"
-        )
-    if settings.code_seconds > CODE_SECONDS:
-        raise SettingsError(f"setting code_seconds: must be {CODE_SECONDS} at most (RFC 6749 section 4.1.2)")
-    if settings.audit_days < 30:
-        raise SettingsError("setting audit_days: the audit trail must be kept 30 days at least (HDDT transparency)")
-    if settings.ended_pairings_days and settings.ended_pairings_days < max(PROOF_DAYS, settings.audit_days):
-        raise SettingsError(
-            f"setting ended_pairings_days: must be 0, or at least {PROOF_DAYS} (§ 195 BGB) and audit_days: the proof of"
-            " a consent is needed for as long as somebody may ask for it"
-        )
-    if settings.research_least < 5:
-        raise SettingsError("setting research_least: must be 5 at least, else people stand out (docs/research.md)")
-    if settings.request_log_days < 30:
-        raise SettingsError("setting request_log_days: the request log must be kept 30 days at least (HDDT operation)")
-    _check_login(settings)
-    _check_operator(settings)
-    _check_most(settings)  # after limits that say more
+    for faults in (
+        _at_least, _addresses, _registries, _schema, _overlap, _proxies, _limits, _login, _operator,
+        _at_most,  # after limits that say more
+    ):  # fmt: skip
+        for fault in faults(settings):  # the first one: those after it may make no sense
+            raise SettingsError(f"setting {fault}")
     return settings
 
 
-def _check_most(settings: Settings) -> None:
-    terms = {f"miv.{miv}.{name}": value for miv, own in settings.miv.items() for name, value in vars(own).items()}
-    for name, value in {**vars(settings), **terms}.items():
-        most = next((most for ending, most in _MOST.items() if name.endswith(ending)), LARGEST)
-        if isinstance(value, int) and value > most:
-            raise SettingsError(f"setting {name}: must be at most {most}")
+def _at_least(settings: Settings) -> Iterator[str]:
+    for name, value in vars(settings).items():
+        if isinstance(value, int) and value < _LEAST.get(name, 0):
+            yield f"{name}: must be at least {_LEAST.get(name, 0)}"
+        if name.endswith("_port") and value > 65_535:
+            yield f"{name}: is no port number"
 
 
-def _check_overlap(settings: Settings) -> None:
-    if settings.device_overlap not in OVERLAPS:
-        raise SettingsError(f"setting device_overlap: must be one of {', '.join(OVERLAPS)}")
-    try:
-        by_type = overlaps(settings.device_overlap_types)
-    except ValueError:
-        by_type = {"": ""}
-    if not (by_type.keys() <= DEVICE_TYPES.keys() and set(by_type.values()) <= set(OVERLAPS)):
-        raise SettingsError("setting device_overlap_types: must be pairs like 700585005=end, of known device types")
+def _addresses(settings: Settings) -> Iterator[str]:
+    for name in ("diga_base_url", "public_base_url", "gateway_base_url"):
+        if not _is_origin(getattr(settings, name)):
+            yield f"{name}: must be https://host or https://host:port, without a slash at its end"
+    for name in _REGISTRIES:
+        if not _is_base(getattr(settings, name)):
+            yield f"{name}: must be https://host, with a path or without"
+    for name in ("registry_ca", "oidc_ca"):
+        yield from _authority(name, getattr(settings, name))
 
 
-def _check_proxies(settings: Settings) -> None:
-    for name in ("trusted_proxies", "proxy_protocol_from"):
-        try:
-            for part in getattr(settings, name).split():
-                ip_network(part)
-        except ValueError as error:
-            raise SettingsError(f"setting {name}: {error}") from None
-    for name in ("client_cert_header", "client_address_header"):
-        if not _HEADER.fullmatch(getattr(settings, name)):
-            raise SettingsError(f"setting {name}: must be the name of a header, as in X-Forwarded-For")
-    for name, what in (("client_cert_header", "certificate"), ("client_address_header", "address")):
-        if getattr(settings, name) and not settings.trusted_proxies.split():
-            raise SettingsError(f"setting {name}: needs trusted_proxies, else anybody could name any {what}")
-
-
-def _check_authority(name: str, file: str) -> None:
+def _authority(name: str, file: str) -> Iterator[str]:
     """Without this check a slip of the pen shows when the registries are too old: then all DiGA are refused; or in a
     worker that cannot start."""
     if not file:
         return  # the system's authorities, of which a start need not read all
     if fault := authority_fault(file):
-        raise SettingsError(f"setting {name}: {file}: {fault}")
+        yield f"{name}: {file}: {fault}"
+
+
+def _registries(settings: Settings) -> Iterator[str]:
+    if not all(token.isascii() and token.isprintable() for token in settings.registry_token.split()):
+        yield "registry_token: has a character that no token has (RFC 6750 section 2.1)"
+    for registry in ("registry", "zts"):
+        if getattr(settings, f"{registry}_refresh_seconds") >= getattr(settings, f"{registry}_max_age_seconds"):
+            yield f"{registry}_refresh_seconds: must be below {registry}_max_age_seconds"
+
+
+def _schema(settings: Settings) -> Iterator[str]:
+    if not _SCHEMA.fullmatch(settings.database_schema):
+        yield (
+            "database_schema: must be of lower-case letters, digits and _, 63 at most, and not begin with a"
+            " digit, pg_ or information_schema"
+        )
+
+
+def _overlap(settings: Settings) -> Iterator[str]:
+    if settings.device_overlap not in OVERLAPS:
+        yield f"device_overlap: must be one of {', '.join(OVERLAPS)}"
+    try:
+        by_type = overlaps(settings.device_overlap_types)
+    except ValueError:
+        by_type = {"": ""}
+    if not (by_type.keys() <= DEVICE_TYPES.keys() and set(by_type.values()) <= set(OVERLAPS)):
+        yield "device_overlap_types: must be pairs like 700585005=end, of known device types"
+
+
+def _proxies(settings: Settings) -> Iterator[str]:
+    for name in ("trusted_proxies", "proxy_protocol_from"):
+        try:
+            for part in getattr(settings, name).split():
+                ip_network(part)
+        except ValueError as error:
+            yield f"{name}: {error}"
+    for name in ("client_cert_header", "client_address_header"):
+        if not _HEADER.fullmatch(getattr(settings, name)):
+            yield f"{name}: must be the name of a header, as in X-Forwarded-For"
+    for name, what in (("client_cert_header", "certificate"), ("client_address_header", "address")):
+        if getattr(settings, name) and not settings.trusted_proxies.split():
+            yield f"{name}: needs trusted_proxies, else anybody could name any {what}"
+
+
+def _limits(settings: Settings) -> Iterator[str]:
+    """The limits of HDDT, of OAuth 2.0 and of the law."""
+    if settings.registry_max_age_seconds > 4 * 3600:
+        yield "registry_max_age_seconds: DiGA-VZ data must not be trusted longer than 14400 s (HDDT caching)"
+    if settings.zts_max_age_seconds > DAY:
+        yield "zts_max_age_seconds: MIV ValueSets must not be relied on longer than 86400 s (HDDT caching)"
+    if settings.refresh_token_seconds != REFRESH_TOKEN_SECONDS and not settings.allow_builtin_accounts:
+        yield (
+            f"refresh_token_seconds: must be {REFRESH_TOKEN_SECONDS} (HDDT pairing: 30 days); others are for"
+            " demonstration and tests only"
+        )
+    if not _is_time_zone(settings.time_zone):
+        yield f"time_zone: {settings.time_zone!r} is not in the IANA time zone database"
+    if settings.consent_days > 365:
+        yield "consent_days: consent must not exceed one year"
+    if not 5 <= settings.par_seconds < 600:
+        yield "par_seconds: must be from 5 to 599 (RFC 9126 section 2.2, FAPI 2.0 section 5.3.2.2)"
+    if settings.code_seconds > CODE_SECONDS:
+        yield f"code_seconds: must be {CODE_SECONDS} at most (RFC 6749 section 4.1.2)"
+    if settings.audit_days < 30:
+        yield "audit_days: the audit trail must be kept 30 days at least (HDDT transparency)"
+    if settings.ended_pairings_days and settings.ended_pairings_days < max(PROOF_DAYS, settings.audit_days):
+        yield (
+            f"ended_pairings_days: must be 0, or at least {PROOF_DAYS} (§ 195 BGB) and audit_days: the proof of"
+            " a consent is needed for as long as somebody may ask for it"
+        )
+    if settings.research_least < 5:
+        yield "research_least: must be 5 at least, else people stand out (docs/research.md)"
+    if settings.request_log_days < 30:
+        yield "request_log_days: the request log must be kept 30 days at least (HDDT operation)"
+
+
+def _login(settings: Settings) -> Iterator[str]:
+    match settings.patient_login:
+        case "builtin" if not settings.allow_builtin_accounts:
+            yield (
+                "patient_login: built-in accounts are for demonstration only; set allow_builtin_accounts or use oidc"
+            )
+        case "builtin":
+            return
+        case "oidc" if not (settings.oidc_issuer.startswith("https://") and settings.oidc_client_id):
+            yield "patient_login: oidc needs oidc_issuer (https://…) and oidc_client_id"
+        case "oidc" if not _is_base(settings.oidc_issuer):
+            yield "oidc_issuer: must be https://host, with a path or without"
+        case "oidc" if settings.oidc_audience == settings.oidc_client_id:
+            yield "oidc_audience: must differ from oidc_client_id, which is that of ID tokens"
+        case "oidc":
+            return
+        case other:
+            yield f"patient_login: {other!r} is neither builtin nor oidc"
+
+
+def _operator(settings: Settings) -> Iterator[str]:
+    for name in ("operator_imprint_url", "operator_privacy_url", "otlp_endpoint"):
+        if getattr(settings, name) and not re.fullmatch(r"https?://[^\s/?#@]+([/?#]\S*)?", getattr(settings, name)):
+            yield f"{name}: must be a web address, https://…, without user and password"
+    contact = settings.operator_contact
+    if contact and not re.fullmatch(r"https://\S+|[^\s@:/]+@[^\s@:/]+", contact):
+        yield "operator_contact: must be a mail address or a web address, https://…"
+    if settings.operator_colour and not _is_dark(settings.operator_colour):
+        yield (
+            "operator_colour: must be #rrggbb and so dark that white text on it, and text of this colour on its"
+            " own tint, have a contrast of 4.5 (WCAG)"
+        )
+    logo = Path(settings.operator_logo)
+    if settings.operator_logo:
+        if logo.suffix not in (".svg", ".png"):
+            yield "operator_logo: must be a file .svg or .png"
+        if not logo.is_file() or not 0 < logo.stat().st_size <= 200_000 or not os.access(logo, os.R_OK):
+            yield "operator_logo: there is no such file of 200 kB at most that can be read"
+
+
+def _at_most(settings: Settings) -> Iterator[str]:
+    terms = {f"miv.{miv}.{name}": value for miv, own in settings.miv.items() for name, value in vars(own).items()}
+    for name, value in {**vars(settings), **terms}.items():
+        most = next((most for ending, most in _MOST.items() if name.endswith(ending)), LARGEST)
+        if isinstance(value, int) and value > most:
+            yield f"{name}: must be at most {most}"
 
 
 def authority_fault(file: str) -> str | None:
@@ -170,47 +220,6 @@ def authority_fault(file: str) -> str | None:
     except OSError as error:
         return "has no certificate in PEM" if isinstance(error, ssl.SSLError) else in_words(error)
     return None
-
-
-def _check_login(settings: Settings) -> None:
-    match settings.patient_login:
-        case "builtin" if not settings.allow_builtin_accounts:
-            raise SettingsError(
-                "setting patient_login: built-in accounts are for demonstration only;"
-                " set allow_builtin_accounts or use oidc"
-            )
-        case "builtin":
-            return
-        case "oidc" if not (settings.oidc_issuer.startswith("https://") and settings.oidc_client_id):
-            raise SettingsError("setting patient_login: oidc needs oidc_issuer (https://…) and oidc_client_id")
-        case "oidc" if not _is_base(settings.oidc_issuer):
-            raise SettingsError("setting oidc_issuer: must be https://host, with a path or without")
-        case "oidc" if settings.oidc_audience == settings.oidc_client_id:
-            raise SettingsError("setting oidc_audience: must differ from oidc_client_id, which is that of ID tokens")
-        case "oidc":
-            return
-        case other:
-            raise SettingsError(f"setting patient_login: {other!r} is neither builtin nor oidc")
-
-
-def _check_operator(settings: Settings) -> None:
-    for name in ("operator_imprint_url", "operator_privacy_url", "otlp_endpoint"):
-        if getattr(settings, name) and not re.fullmatch(r"https?://[^\s/?#@]+([/?#]\S*)?", getattr(settings, name)):
-            raise SettingsError(f"setting {name}: must be a web address, https://…, without user and password")
-    contact = settings.operator_contact
-    if contact and not re.fullmatch(r"https://\S+|[^\s@:/]+@[^\s@:/]+", contact):
-        raise SettingsError("setting operator_contact: must be a mail address or a web address, https://…")
-    if settings.operator_colour and not _is_dark(settings.operator_colour):
-        raise SettingsError(
-            "setting operator_colour: must be #rrggbb and so dark that white text on it, and text of this colour on its"
-            " own tint, have a contrast of 4.5 (WCAG)"
-        )
-    logo = Path(settings.operator_logo)
-    if settings.operator_logo:
-        if logo.suffix not in (".svg", ".png"):
-            raise SettingsError("setting operator_logo: must be a file .svg or .png")
-        if not logo.is_file() or not 0 < logo.stat().st_size <= 200_000 or not os.access(logo, os.R_OK):
-            raise SettingsError("setting operator_logo: there is no such file of 200 kB at most that can be read")
 
 
 def tint(colour: str) -> str:
