@@ -162,9 +162,13 @@ async def test_status_follows_the_gateway(ddr: Recorder, home: Home, reader: Rea
 
 @pytest.mark.requirement("BG-003")
 async def test_the_offset_of_the_time_is_kept(home: Home, reader: Reader) -> None:
-    local = date_time(home.ddr.clock() - HOUR).replace("Z", "+01:00")
-    found = await home.measure("local", **{**an_hour_ago(home), "effective": local}, value=101, unit="mg/dL")
-    assert (await reader.read(f"Observation/{found}"))["effectiveDateTime"] == local
+    for key, end in (("local", "+01:00"), ("exact", ".250+01:00")):
+        local = date_time(home.ddr.clock() - HOUR).replace("Z", end)
+        found = await home.measure(key, **{**an_hour_ago(home), "effective": local}, value=101, unit="mg/dL")
+        shown = await reader.read(f"Observation/{found}")
+        assert {name: text for name, text in shown.items() if name.startswith("effective")} == {
+            "effectiveDateTime": local
+        }
 
 
 async def observations(reader: Reader) -> list[dict[str, Any]]:

@@ -142,6 +142,10 @@ async def test_the_device(home: Home, reader: Reader) -> None:
     metric = await home.sensor("calibrated", "85354-9", MMHG, calibration={"state": "calibrated"})
     await panel(home, "metric", *values, device="calibrated", sensor="s")
     assert (await read(home, reader, "metric"))["device"] == {"reference": f"DeviceMetric/{metric}"}
+    await home.device("uncalibrated")
+    await home.sensor("uncalibrated", "85354-9", MMHG)
+    await panel(home, "no-metric", *values, device="uncalibrated", sensor="s")
+    assert (await read(home, reader, "no-metric"))["device"] == {"reference": f"Device/{home.ids['uncalibrated']}"}
 
 
 @pytest.mark.requirement("BP-013", "BP-020")

@@ -57,13 +57,14 @@ async def test_foreign_codes_and_units_are_refused(ddr: Recorder) -> None:
     assert [(item["status"], item["reason"]) for item in answer["items"]] == [("rejected", "unit")]
 
 
-@pytest.mark.requirement("CGM-006")
+@pytest.mark.requirement("CGM-006", "CGM-003")
 async def test_a_chunk_without_value_has_a_reason(ddr: Recorder) -> None:
     sensor = await worn(ddr)
     with later(ddr, HOUR):
         (chunk,) = await sensor.chunks()
         assert not [name for name in chunk if name.startswith("value")]
         assert [coding["code"] for coding in chunk["dataAbsentReason"]["coding"]] == ["temp-unknown"]
+        assert set(chunk["effectivePeriod"]) == {"start", "end"}
         await sensor.send(0, ramp(2))
         (chunk,) = await sensor.chunks()
         assert "dataAbsentReason" not in chunk

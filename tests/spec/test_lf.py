@@ -172,7 +172,7 @@ async def test_the_method_of_a_reference_value(home: Home, reader: Reader) -> No
     assert (await reader.read(f"Observation/{found}"))["method"] == {"text": "As told by the physician"}
 
 
-@pytest.mark.requirement("LF-012", "LF-014", "LF-015")
+@pytest.mark.requirement("LF-012", "LF-013", "LF-014", "LF-015")
 async def test_other_methods_are_refused(home: Home) -> None:
     value = {"code": "83368-1", "value": 640, "unit": "L/min", "effective": {"start": home.ago(DAY)}}
     known = {"system": METHODS, "code": "GLI-2022"}
@@ -180,7 +180,7 @@ async def test_other_methods_are_refused(home: Home) -> None:
     for codings in (
         [known, known],
         [{"system": LOINC, "code": "GLI-2022"}],
-        [{"system": METHODS, "code": "ECSC-1993"}],
+        *([{"system": METHODS, "code": code}] for code in ("ECSC-1993", "GLI-2017", "gli-2022")),
     ):
         assert await home.unfit(**value, method={"coding": codings}) == "method.coding"
     other = {"coding": [{"system": METHODS, "code": "other"}]}

@@ -69,7 +69,7 @@ async def test_device_data_has_one_way_out(ddr: Recorder, scene: Scene) -> None:
     token = {"authorization": f"Bearer {scene.reader.tokens.access_token}"}
     for path in ("fhir/Observation", "Observation", "gateway/v1/Observation", "fhir/metadata"):
         response = await scene.home.patient.gateway.get(f"{ddr.settings.gateway_base_url}/{path}", headers=token)
-        assert response.status_code in (401, 404)
+        assert response.status_code == 404
         public = await ddr.public.get(f"/{path}", headers=token)
         assert public.status_code == (200 if path == "fhir/metadata" else 404)
     own = await scene.reader.diga.http.get(f"{ddr.settings.diga_base_url}/gateway/v1/devices", headers=token)

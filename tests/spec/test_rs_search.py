@@ -133,6 +133,20 @@ async def hourly(ddr: Recorder) -> Scene:
 
 
 @pytest.mark.requirement("RS-038")
+async def test_a_large_result_has_pages_though_nobody_asked_for_them(ddr: Recorder) -> None:
+    home = Home(ddr, await ddr.patient())
+    await home.device("meter")
+    same = {"code": "2339-0", "unit": "mg/dL", "device": "meter"}
+    count = ddr.settings.search_default_count + 10
+    values = [{**same, "key": f"m{at}", "value": 100, "effective": home.ago(at * MINUTE)} for at in range(1, count + 1)]
+    response = await home.patient.gateway.post("measurements", json={"measurements": values})
+    assert response.json()["created"] == count
+    found = [entries(bundle) for bundle in await (await paired(ddr, home.patient, BG)).pages("Observation")]
+    assert [len(page) for page in found] == [count - 10, 10]
+    assert len({one["id"] for page in found for one in page}) == count
+
+
+@pytest.mark.requirement("RS-038")
 async def test_pages_survive_new_and_changed_data(ddr: Recorder) -> None:
     """What the first page found is what all pages show, once each, whatever arrives meanwhile."""
     many = await hourly(ddr)

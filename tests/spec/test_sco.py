@@ -88,6 +88,16 @@ async def test_a_token_for_one_miv_opens_nothing_else(ddr: Recorder, scene: Scen
         refused(await reader.post("Observation/$hddt-cgm-summary"), 404)
 
 
+@pytest.mark.requirement("SCO-001", "SCO-007")
+async def test_a_report_has_its_devices_under_their_scope_only(scene: Scene) -> None:
+    for more, devices in ((" patient/DeviceMetric.rs", set()), (" patient/Device.rs", {scene.home.ids["cgm"]})):
+        reader = with_scope(scene.reader, f"{SCOPE}{CGM}{more}")
+        response = await reader.get(f"{SUMMARY}?related=true")
+        assert response.status_code == 200
+        found = [entry["resource"] for entry in response.json()["entry"]]
+        assert {one["id"] for one in found if one["resourceType"] != "Observation"} == devices
+
+
 @pytest.mark.requirement("SCO-002", "SCO-007")
 async def test_scopes_have_the_prescribed_form(scene: Scene) -> None:
     tokens = scene.reader.tokens

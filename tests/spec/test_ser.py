@@ -160,7 +160,7 @@ async def test_lost_data_is_final_after_the_buffering_time(ddr: Recorder) -> Non
         assert chunk["id"] in [each["id"] for each in changed]
 
 
-@pytest.mark.requirement("SER-007", "SER-022")
+@pytest.mark.requirement("SER-003", "SER-007", "SER-022")
 async def test_the_gateway_may_say_that_it_has_sent_everything(ddr: Recorder) -> None:
     sensor = await worn(ddr)
     with later(ddr, DAY + HOUR):
@@ -169,6 +169,7 @@ async def test_the_gateway_may_say_that_it_has_sent_everything(ddr: Recorder) ->
         await sensor.home.patient.gateway.post(path, json={"until": date_time(sensor.start_ms + DAY)})
         (chunk, *_) = await sensor.chunks()
         assert (chunk["status"], values(chunk).count("E")) == ("final", SLOTS - 10)
+        assert length(chunk) == DAY
 
 
 @pytest.mark.requirement("SER-014", "SER-015", "SER-024", "SER-025")
@@ -188,6 +189,22 @@ async def test_a_chunk_of_which_nothing_has_come(ddr: Recorder) -> None:
         filled = await sensor.reader.read(f"Observation/{found[1]['id']}")
         assert not empty(filled)
         assert values(filled) == ["E"] * 20 + [str(value) for value in ramp(3)]
+
+
+@pytest.mark.requirement("SER-014", "RS-040")
+async def test_a_gap_has_each_of_its_chunks(ddr: Recorder) -> None:
+    sensor = await worn(ddr, bufferingSeconds=5 * DAY // SECOND)  # for so long something may come
+    with later(ddr, 3 * DAY + HOUR):
+        assert [empty(chunk) for chunk in await sensor.chunks()] == [True] * 4
+        await sensor.send(3 * SLOTS, ramp(5))
+        found = await sensor.chunks()
+        assert [empty(chunk) for chunk in found] == [True, True, True, False]
+        gap = f"date=ge{date_time(sensor.start_ms)}&date=lt{date_time(sensor.start_ms + 3 * DAY - SECOND)}"
+        assert await sensor.chunks(gap) == found[:3]
+    with later(ddr, 5 * DAY):  # stored or expected: each can be read
+        found = await sensor.chunks()
+        assert [empty(chunk) for chunk in found] == [True, True, True, False, True]
+        assert [await sensor.reader.read(f"Observation/{chunk['id']}") for chunk in found] == found
 
 
 @pytest.mark.requirement("SER-006", "SER-014", "SER-024")

@@ -110,6 +110,7 @@ async def test_a_calibration_without_change_of_state_ends_nothing(ddr: Recorder)
         assert old["calibration"] == first["calibration"]
 
 
+@pytest.mark.requirement("CGM-006")
 async def test_a_late_change_is_told_of_a_chunk_that_reached_into_the_history(ddr: Recorder) -> None:
     history_ms = ddr.core.catalog.terms[ddr.core.catalog.by_name(CGM).valueset].historic_days * DAY  # type: ignore[union-attr]
     start_ms = ddr.clock() - history_ms - 36 * HOUR
@@ -125,6 +126,7 @@ async def test_a_late_change_is_told_of_a_chunk_that_reached_into_the_history(dd
     changed = await sensor.chunks(f"_lastUpdated=gt{before['meta']['lastUpdated']}")
     (now,) = [chunk for chunk in changed if chunk["id"] == known["id"]]
     assert now["status"] == "entered-in-error" and "valueSampledData" not in now
+    assert [coding["code"] for coding in now["dataAbsentReason"]["coding"]] == ["error"]
     assert await sensor.reader.read(f"Observation/{known['id']}") == now
     assert now in await sensor.chunks()
     with later(ddr, 12 * HOUR + MINUTE):  # it would have left the history as it was, too

@@ -78,9 +78,11 @@ async def test_another_sensor_is_another_device_and_needs_no_pairing(ddr: Record
 @pytest.mark.requirement("SER-011")
 async def test_a_key_never_becomes_another_device(ddr: Recorder) -> None:
     sensor = await worn(ddr)
-    body = {"serialNumber": "ANOTHER", "name": "Device cgm", "manufacturer": "Muster Medizintechnik AG"}
-    response = await sensor.home.patient.gateway.put("devices/cgm", json=body)
-    assert response.status_code == 409
+    same = {"serialNumber": "SN-cgm", "name": "Device cgm", "manufacturer": "Muster Medizintechnik AG"}
+    for change in ({"serialNumber": "ANOTHER"}, {"manufacturer": "Another AG"}):
+        response = await sensor.home.patient.gateway.put("devices/cgm", json={**same, **change})
+        assert response.status_code == 409
+    assert (await sensor.home.patient.gateway.put("devices/cgm", json=same)).status_code == 200
 
 
 @pytest.mark.requirement("SER-018")

@@ -64,7 +64,7 @@ async def test_the_report_is_a_bundle_of_eight_observations_and_devices(reader: 
     assert all("valueQuantity" in one for code, one in found.items() if code not in (PANEL, RANGES))
 
 
-@pytest.mark.requirement("SUM-011", "SUM-023")
+@pytest.mark.requirement("SUM-010", "SUM-011", "SUM-023")
 async def test_what_is_not_defined_is_sent_without_a_value(ddr: Recorder) -> None:
     home = Home(ddr, await ddr.patient())
     await home.device("cgm", startedAt=home.ago(DAY))
