@@ -99,8 +99,9 @@ def instant_argument(text: str) -> int:
     """The begin of a FHIR dateTime in milliseconds, as a type for argparse; in UTC it must have a year, too."""
     try:
         ms = parse_date_time(text)[0]
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is {error}") from None
+    except ValueError:
+        asked = "no day like 2027-07-12 and no time with seconds and zone like 2027-07-12T22:00:00+02:00"
+        raise argparse.ArgumentTypeError(f"{text!r} is {asked}") from None
     try:
         date_time(ms)
     except (ValueError, OverflowError):
