@@ -6,6 +6,10 @@ import os
 
 NO_THREAD = "can't start new thread"  # as Python says in a RuntimeError that the machine or the container gives none
 LONGEST = 4000  # characters of somebody else's text
+NO_CIPHERS = "LIBRARY_HAS_NO_CIPHERS"  # as OpenSSL says it
+NO_CIPHERS_TOLD = (
+    "OpenSSL has no ciphers; its configuration (OPENSSL_CONF, or the system's) leaves out the default provider"
+)
 QUOTED = ": bytearray("  # h11 ends so with what was no HTTP of an answer, in which there may be tokens
 
 
@@ -13,10 +17,17 @@ def in_words(error: BaseException, named: bool = False) -> str:
     """One line for people; `named`: with the file that it is about, when the sentence around does not name it."""
     if isinstance(error, UnicodeDecodeError):
         return "is no text in UTF-8"
+    if no_ciphers(error):
+        return NO_CIPHERS_TOLD
     if not isinstance(error, OSError) or error.errno is None:
         return " ".join(str(error).partition(QUOTED)[0].split()) or type(error).__name__
     text = error.strerror or os.strerror(error.errno)
     return f"{os.fsdecode(error.filename)}: {text}" if named and error.filename else text
+
+
+def no_ciphers(error: BaseException) -> bool:
+    """Whether OpenSSL can do nothing on this machine, whatever file it was to read."""
+    return getattr(error, "reason", None) == NO_CIPHERS
 
 
 def printable(text: str, longest: int | None = LONGEST) -> str:

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 from ddr.fhir.device_types import DEVICE_TYPES
 from ddr.proxies import is_loopback
-from ddr.reasons import in_words
+from ddr.reasons import in_words, no_ciphers
 from ddr.settings import DAY, OVERLAPS, Settings, SettingsError, overlaps
 
 PROOF_DAYS = 1096
@@ -218,7 +218,8 @@ def authority_fault(file: str) -> str | None:
     try:
         ssl.create_default_context(cafile=file)
     except OSError as error:
-        return "has no certificate in PEM" if isinstance(error, ssl.SSLError) else in_words(error)
+        unread = isinstance(error, ssl.SSLError) and not no_ciphers(error)
+        return "has no certificate in PEM" if unread else in_words(error)
     return None
 
 

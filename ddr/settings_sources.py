@@ -132,7 +132,14 @@ def load_settings(environ: Mapping[str, str] | None = None, **overrides: Any) ->
     hints = get_type_hints(Settings)
     values = {name: _convert(name, hints[name], value) for name, value in raw.items()}
     values |= {name: _from_file(name, values[name]) for name in SECRETS & values.keys()}
-    return check(replace(Settings(), miv=miv, **values))
+    try:
+        return check(replace(Settings(), miv=miv, **values))
+    except SettingsError as error:
+        if values or miv:
+            raise
+        raise SettingsError(
+            f"{error}. No setting is given: DDR_SETTINGS names no file, no DDR_* variable has one"
+        ) from None
 
 
 def admin_port(environ: Mapping[str, str] | None = None) -> int:

@@ -47,6 +47,20 @@ def test_wrong_settings() -> None:
     assert "demonstration only" in complaint("serve")
 
 
+def test_a_command_to_which_nothing_is_set_says_so() -> None:
+    assert "DDR_SETTINGS names no file" in complaint("audit", "verify")
+    assert "DDR_SETTINGS" not in complaint("audit", "verify", workers=2)
+
+
+def test_openssl_without_ciphers_is_no_fault_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = ("openssl_conf = all", "[all]", "providers = some", "[some]", "base = one", "[one]", "activate = 1")
+    (tmp_path / "openssl.cnf").write_text("\n".join(lines) + "\n")
+    own = settings_for(tmp_path)
+    monkeypatch.setenv("OPENSSL_CONF", str(tmp_path / "openssl.cnf"))
+    assert "OpenSSL has no ciphers" in complaint("serve", **own)
+    assert "OpenSSL has no ciphers" in complaint("serve", **own, registry_ca=own["server_cert"])
+
+
 @pytest.mark.parametrize("command", [("serve",), ("db", "migrate")])
 def test_no_database_is_made_that_nobody_asked_for(tmp_path: Path, command: tuple[str, ...]) -> None:
     line = complaint(*command, **settings_for(tmp_path, embedded=False))
