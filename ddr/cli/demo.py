@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import errno
 import os
 import signal
 from collections.abc import Mapping
@@ -104,7 +105,9 @@ def run(args: argparse.Namespace) -> int:
     try:
         asyncio.run(_perform(args, show))
     except FAULTS as error:
-        raise CommandError(in_words(error, named=True)) from error
+        told = in_words(error, named=True)
+        hint = "; --ports auto takes free ones" if told.endswith(os.strerror(errno.EADDRINUSE)) else ""
+        raise CommandError(told + hint) from error
     except asyncio.CancelledError:
         return 130
     return 1 if show.failures else 0

@@ -21,6 +21,7 @@ from ddr.settings import Settings
 
 START_SECONDS = 60
 STOP_SECONDS = 40
+LOOPBACK = "127.0.0.1"
 MOST_KEPT = 200  # a process has few descriptors, and few recorders at a time
 LISTENERS = ("diga_port", "public_port", "gateway_port", "admin_port")
 
@@ -40,7 +41,10 @@ def free_ports(count: int) -> list[int]:
     sockets = [socket.socket() for _ in range(count)]
     for one in sockets:
         one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        one.bind(("127.0.0.1", 0))
+        try:
+            one.bind((LOOPBACK, 0))
+        except OSError as error:  # a machine that speaks IPv6 only
+            raise OSError(error.errno, error.strerror, LOOPBACK) from None
     ports = [one.getsockname()[1] for one in sockets]
     _kept.extend(sockets)
     while len(_kept) > (MOST_KEPT if sys.platform == "linux" else 0):

@@ -7,6 +7,7 @@ import os
 import random
 import re
 import signal
+import socket
 import ssl
 import subprocess
 import sys
@@ -16,6 +17,8 @@ from typing import Any
 
 import httpx
 import pytest
+
+from ddr.demo.recorder import free_ports
 
 pytestmark = pytest.mark.slow
 
@@ -95,6 +98,14 @@ def test_demo_json_describes_the_scene(replayed: tuple[Path, list[subprocess.Com
     patients: list[dict[str, Any]] = described["patients"]
     assert len(patients) >= 2 and all(set(one) == {"username", "password", "gateway_token"} for one in patients)
     assert [(state / name).stat().st_mode & 0o077 for name in ("demo.json", "serve.toml")] == [0, 0]
+
+
+def test_a_port_that_is_taken_is_told_with_the_way_round(tmp_path: Path) -> None:
+    (base,) = free_ports(1)
+    with socket.create_server(("127.0.0.1", base)):
+        done = demo(tmp_path, "--ports", "default", "--port-base", str(base))
+    assert done.returncode == 1
+    assert done.stderr.strip().endswith(f":{base}: Address already in use; --ports auto takes free ones")
 
 
 def test_it_serves_on_until_it_is_ended(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from ddr.demo.recorder import MOST_KEPT, free_ports
+from ddr.reasons import in_words
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere they are free, and no more")
@@ -22,6 +23,13 @@ def test_a_port_is_for_whoever_asks_for_it_and_for_nobody_who_takes_any() -> Non
     for _ in range(2):  # a recorder may be started again
         with socket.create_server(("127.0.0.1", port)), socket.create_connection(("127.0.0.1", port)):
             pass
+
+
+def test_a_machine_without_the_loopback_address_is_told_which_one_it_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ddr.demo.recorder.LOOPBACK", "192.0.2.1")
+    with pytest.raises(OSError) as lacking:
+        free_ports(1)
+    assert in_words(lacking.value, named=True) == "192.0.2.1: Cannot assign requested address"
 
 
 def test_they_do_not_take_all_descriptors() -> None:
