@@ -166,19 +166,31 @@ def main() -> None:
     parser.add_argument("--outbox", default="outbox.sqlite", type=Path)
     options = parser.parse_args()
     os.environ.setdefault("NO_PROXY", "localhost,127.0.0.1")  # a company's proxy does not know your machine
+    try:
+        carry_out(options)
+    except httpx.HTTPStatusError as error:
+        raise SystemExit(f"{error.request.url.path}: {error.response.status_code} {error.response.text}") from None
+    except (OSError, UnicodeDecodeError, sqlite3.Error) as error:
+        raise SystemExit(f"{options.csv}, {options.ca} or {options.outbox}: {error}") from None
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+
+
+def carry_out(options: argparse.Namespace) -> None:
+    """Read, keep and send."""
     outbox = Outbox(options.outbox)
     with open(options.csv, newline="") as file:
-        rows = [(row["time"], row["value"]) for row in csv.DictReader(file)]
+        table = csv.DictReader(file)
+        if not {"time", "value"} <= set(table.fieldnames or ()):
+            raise SystemExit(f"{options.csv}: needs the columns time and value, with a comma between them")
+        rows = [(row["time"], row["value"]) for row in table]
     for measured_at, value in rows:
         outbox.add(measured_at, value)
     headers = {"authorization": f"Bearer {options.token}"}
     tls = ssl.create_default_context(cafile=options.ca)
     with httpx.Client(base_url=options.base, headers=headers, verify=tls, timeout=30) as client:
         first = min((at for at, _ in rows), key=instant, default=datetime.now(UTC).isoformat(timespec="seconds"))
-        try:
-            print(f"{sync(client, outbox, first)} readings stored{outbox.apart()}")
-        except httpx.HTTPStatusError as error:
-            raise SystemExit(f"{error.request.url.path}: {error.response.status_code} {error.response.text}") from None
+        print(f"{sync(client, outbox, first)} readings stored{outbox.apart()}")
 
 
 if __name__ == "__main__":

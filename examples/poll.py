@@ -23,6 +23,8 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlencode
 from urllib.request import Request, urlopen
 
+NEEDED = ("FHIR", "ISSUER", "CA", "CERT", "KEY", "CLIENT_ID")
+
 
 def seconds_to_wait(retry_after: str) -> float:
     """Retry-After has seconds or a date (RFC 9110 section 10.2.3); a minute where it has neither."""
@@ -162,7 +164,19 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=0, help="end after so many rounds; 0: never")
     arguments = parser.parse_args()
     os.environ.setdefault("NO_PROXY", "localhost,127.0.0.1")  # a company's proxy does not know your machine
-    recorder, done = Recorder(os.environ, arguments.state), 0
+    if lacking := [name for name in NEEDED if not os.environ.get(name)]:
+        sys.exit(f"not in the environment: {', '.join(lacking)}")
+    try:
+        poll(Recorder(os.environ, arguments.state), arguments.interval, arguments.rounds)
+    except OSError as error:  # a file, or a certificate that is not believed
+        sys.exit(f"{', '.join(os.environ[name] for name in NEEDED[1:5])} and {arguments.state}: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def poll(recorder: Recorder, interval: float, rounds: int) -> None:
+    """`rounds` searches, or endlessly many."""
+    done = 0
     known: dict[tuple[str, str], str] = {}
     while True:
         received = list(recorder.changes())
@@ -171,9 +185,9 @@ def main() -> None:
         known |= new
         print(f"{len(received)} resources received, {len(changed)} of them new or changed", flush=True)
         done += 1
-        if done == arguments.rounds:
+        if done == rounds:
             return
-        time.sleep(arguments.interval)
+        time.sleep(interval)
 
 
 if __name__ == "__main__":

@@ -155,6 +155,27 @@ def test_its_authority_is_named_in_a_way_that_stays(tmp_path: Path, monkeypatch:
     example.main()
 
 
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ("csv", "needs the columns time and value"),
+        ("absent", "No such file or directory"),
+        ("ca", "NO_CERTIFICATE"),
+        ("outbox", "file is not a database"),
+    ],
+)
+def test_a_wrong_file_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong: str, told: str) -> None:
+    (tmp_path / "day.csv").write_text("time,value\n")
+    (wrong_one := tmp_path / "wrong").write_text("zeit;wert\n" * 100)
+    files = {"csv": tmp_path / "day.csv", "ca": authority(tmp_path).cert, "outbox": tmp_path / "outbox.sqlite"}
+    files |= {"csv": tmp_path / "absent.csv"} if wrong == "absent" else {wrong: wrong_one}
+    given = [word for name, file in files.items() for word in (f"--{name}", str(file))]
+    monkeypatch.setattr("sys.argv", ["gateway_client.py", "--base", "https://recorder", "--token", "t", *given])
+    with pytest.raises(SystemExit) as ended:
+        example.main()
+    assert told in str(ended.value) and "\n" not in str(ended.value)
+
+
 def test_what_may_pass_waits_with_the_time_of_the_right_clock(tmp_path: Path) -> None:
     outbox = example.Outbox(tmp_path / "outbox.sqlite")
     outbox.add("2026-11-28T10:00:00+01:00", "123")

@@ -166,3 +166,15 @@ def test_a_certificate_that_is_refused_is_not_tried_again(certificate: str, monk
     monkeypatch.setattr(POLL["time"], "sleep", lambda _: None)
     with pytest.raises(type(outcome)):
         recorder.ask("https://i")
+
+
+@pytest.mark.parametrize(("lacking", "told"), [("CA", "not in the environment: CA"), ("", "No such file or directory")])
+def test_what_is_set_wrongly_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lacking: str, told: str
+) -> None:
+    for name in ("FHIR", "ISSUER", "CA", "CERT", "KEY", "CLIENT_ID"):
+        monkeypatch.setenv(name, "" if name == lacking else str(tmp_path / name))
+    monkeypatch.setattr("sys.argv", ["poll.py", str(tmp_path / "state.json")])
+    with pytest.raises(SystemExit) as ended:
+        POLL["main"]()
+    assert told in str(ended.value) and "\n" not in str(ended.value)

@@ -133,6 +133,7 @@ async def followed(text: str, work: Path, environment: dict[str, str], folder: P
         *("bash", "-euxo", "pipefail", "-c", text),
         cwd=work,
         env=environment,
+        umask=0o077,  # of a hardened machine
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
@@ -153,6 +154,7 @@ async def judged(told: str, cluster: Cluster, folder: Path) -> None:
     assert "each DiGA may go on once" in told and "the window is closed" in told
     assert "signing keys and" in told and "are sealed by key_encryption_key alone" in told
     assert "the file is complete and unchanged" in told and "Release 1.1" in told
+    assert (folder / "opt/ddr/bin/ddr").stat().st_mode & 0o777 == 0o755, "the recorder's account can run it"
     assert "\n503\n" in told and "Traceback" not in told + (folder / "log").read_text()
     connection = await asyncpg.connect(f"postgresql://postgres@/ddr?host={cluster.run_dir}")
     try:
