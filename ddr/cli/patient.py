@@ -7,17 +7,15 @@ What cannot be taken back is only described unless `--yes` is given.
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 import asyncpg
 
-from ddr.cli import patient_proxy
+from ddr.cli import patient_proxy, typed
 from ddr.cli.account import ACCOUNT, Action, the_patient
 from ddr.cli.errors import CommandError
 from ddr.cli.operator import now_ms, shown_instant, with_database
 from ddr.cli.patient_copy import write_copy
-from ddr.reasons import in_words
 from ddr.settings import Settings
 from ddr.store.authorization import pairings
 from ddr.store.authorization.unpairing import Party, unpair
@@ -83,16 +81,11 @@ def _on_account(
 def run(args: argparse.Namespace) -> int:
     """Do what was asked for; status 1 when it could not be done."""
     if args.action == "add":
-        args.password = _password()  # before there is an event loop, which would not hear Ctrl-C meanwhile
+        args.password = typed.line("the password")
+    elif args.action == "proxy":
+        patient_proxy.complete(args)
     with_database(lambda settings, pool: _ACTIONS[args.action](args, settings, pool))
     return 0
-
-
-def _password() -> str:
-    try:
-        return sys.stdin.readline().rstrip("\r\n")
-    except UnicodeDecodeError as error:
-        raise CommandError(f"the password {in_words(error)}") from None
 
 
 async def _add(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> None:

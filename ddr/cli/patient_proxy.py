@@ -8,13 +8,14 @@ from zoneinfo import ZoneInfo
 
 import asyncpg
 
+from ddr.cli import typed
 from ddr.cli.account import ACCOUNT, Action, the_patient
 from ddr.cli.arguments import day
 from ddr.cli.errors import CommandError
 from ddr.cli.operator import now_ms, shown_instant
 from ddr.settings import Settings
 from ddr.store.authorization import representations
-from ddr.store.authorization.representations import End, Relation, SetBy
+from ddr.store.authorization.representations import UNTIL_MAJORITY, End, Relation, SetBy
 from ddr.store.database.rights import Moment
 from ddr.store.patients import administration, identities
 
@@ -29,7 +30,11 @@ def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         parser.add_argument("representative", metavar="REPRESENTATIVE", help=f"who acts: {ACCOUNT}")
         parser.add_argument("patient", metavar="PATIENT", help=f"for whom: {ACCOUNT}")
     add.add_argument("--relation", choices=[one.value for one in Relation], required=True)
-    add.add_argument("--name", required=True, help="what the representative's pages call the patient; no DiGA sees it")
+    add.add_argument(
+        "--name",
+        help="what the representative's pages call the patient; no DiGA sees it (default: a line of standard input, and"
+        " a second one with the birthday where that is needed)",
+    )
     add.add_argument("--born", type=day, metavar="DATE", help="the patient's birthday; needed for parent and guardian")
     add.add_argument("--since", type=day, metavar="DATE", help="first day (default: at once)")
     add.add_argument("--until", type=day, metavar="DATE", help="last day (default: none but majority)")
@@ -38,6 +43,18 @@ def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         action="store_true",
         help="PATIENT is a subject of the OpenID provider that was never here: make it known",
     )
+
+
+def complete(args: argparse.Namespace) -> None:
+    """Read what `add` was not told of the patient's person. Raises CommandError."""
+    if args.proxy_action != "add" or args.name is not None:
+        return
+    args.name = typed.line("the name")
+    if args.born is None and args.relation in UNTIL_MAJORITY:
+        try:
+            args.born = day(typed.line("the birthday"))
+        except argparse.ArgumentTypeError:
+            raise CommandError("the birthday is no date like 2015-03-01") from None
 
 
 async def act(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -55,6 +56,45 @@ async def test_adds_lists_and_ends(core: Core, run: Run, pair: tuple[Patient, Pa
     assert (status, error.count("\n")) == (1, 1)
     _, out, _ = await run("list", mia.username)
     assert "relation-ended" in out and "Mia" not in out.replace(mia.username, "")
+
+
+async def test_name_and_birthday_need_not_be_arguments(
+    core: Core, run: Run, pair: tuple[Patient, Patient], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A terminal is asked for them; a file has them as lines, and a carer's has one."""
+    mother, mia = pair
+
+    async def added(relation: str, text: str, terminal: bool) -> str:
+        """The question that was asked."""
+        monkeypatch.setattr("sys.stdin", file := io.StringIO(text))
+        monkeypatch.setattr(file, "isatty", lambda: terminal)
+        status, _, error = await run("add", mother.username, mia.username, "--relation", relation)
+        assert (status, file.read()) == (0, "the rest")
+        (right,) = await open_of(core.pool, mother.patient_id)
+        born = "2021-03-01" if relation == "parent" else "None"
+        assert (right.terms.name, str(right.terms.born)) == ("Mia", born)
+        assert (await run("end", mother.username, mia.username))[0] == 0
+        return error
+
+    assert await added("parent", "Mia\n2021-03-01\nthe rest", terminal=False) == ""
+    assert await added("parent", "Mia\n2021-03-01\nthe rest", terminal=True) == "the name: the birthday: "
+    assert await added("carer", "Mia\nthe rest", terminal=False) == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("", "the birthday is no date like 2015-03-01"),
+        ("Mia\n1. 3. 2021", "the birthday is no date like 2015-03-01"),
+        ("\n2021-03-01\n", "1 to 80 printable characters"),
+    ],
+)
+async def test_what_is_no_name_or_birthday_is_not_repeated(
+    run: Run, pair: tuple[Patient, Patient], monkeypatch: pytest.MonkeyPatch, text: str, complaint: str
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(text))
+    status, out, error = await run("add", pair[0].username, pair[1].username, "--relation", "parent")
+    assert (status, out, error.count("\n"), complaint in error, "2021" in error) == (1, "", 1, True, False)
 
 
 @pytest.mark.parametrize(
