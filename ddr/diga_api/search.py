@@ -29,8 +29,10 @@ from ddr.http.core import Core
 from ddr.miv.model import MivCatalog, MivCode, MivComponent
 from ddr.scopes.parse import Scopes
 from ddr.store.search.conditions import Names, Units
-from ddr.store.search.pages import Found, first_asked, first_page, later_page
+from ddr.store.search.pages import Found, first_asked, first_page, keep, later_page
 
+LONGEST_LINK = 1_500  # characters of a link to the next page, which holds what follows; most are never followed
+MOST_LINKED = 2_000  # keys of which it is tried whether they are short enough
 SMALL_ENTRIES = 8  # that take less than a millisecond
 LARGE_ENTRIES = 100  # that are written aside
 
@@ -79,11 +81,21 @@ class Searcher:
         settings, now_ms = self._core.settings, access.view.now_ms
         search = _within(search, access.scopes)
         count = self._count(search)
-        expires_ms = now_ms + settings.page_link_seconds * 1000
-        found = await first_page(self._core.pool, access.view, self._names, search, count, expires_ms, access.fetched)
-        following = _second(search, found, count, expires_ms, asked)
+        found = await first_page(self._core.pool, access.view, self._names, search, count, access.fetched)
+        following = None
+        if found.rest:
+            page = _second(search, found, count, now_ms + settings.page_link_seconds * 1000, asked)
+            following = await self._link(access, page)
         total = found.total if search.total else None
         return await self._reply(access, request, search, found, total, found.at_ms, following)
+
+    async def _link(self, access: Access, page: Page) -> str:
+        """The text of a link to `page`, whose list is stored when it is too long for it."""
+        holder = access.pairing_id + access.client_id
+        if len(page.keys) <= MOST_LINKED and len(link := self._links.seal(page, holder)) <= LONGEST_LINK:
+            return link
+        rest_no = await keep(self._core.pool, access.view.patient_id, page.keys, page.expires_ms)
+        return self._links.seal(replace(page, rest_no=rest_no, keys=()), holder)
 
     def _count(self, search: Search) -> int:
         settings = self._core.settings
@@ -107,7 +119,9 @@ class Searcher:
         access = await self._gate.admit(candidate, page.asked, counts=False)
         request = replace(request, parameters=[*links, *request.representation()])  # the link self has these
         found = await later_page(self._core.pool, access.view, page.search, page.rest)
-        return await self._reply(access, request, page.search, found, page.total, page.at_ms, page.next())
+        further = page.next()
+        following = None if further is None else self._links.seal(further, _holder(candidate))
+        return await self._reply(access, request, page.search, found, page.total, page.at_ms, following)
 
     async def _reply(
         self,
@@ -117,15 +131,14 @@ class Searcher:
         found: Found,
         total: int | None,
         at_ms: int,
-        following: Page | None,
+        following: str | None,
     ) -> Reply:
         """The searchset of one page. `total` counts the matches of all pages, `at_ms` is Bundle.meta.lastUpdated, and
-        `following` the page that the link next leads to."""
+        `following` what names the next page in its link."""
         base = self._core.settings.fhir_base
         links = {"self": _url(base, search, [*self._used(request, search), *request.representation()])}
         if following is not None:
-            token = self._links.seal(following, access.pairing_id + access.client_id)
-            links["next"] = _url(base, search, [(PARAMETER, token), *request.representation()])
+            links["next"] = _url(base, search, [(PARAMETER, following), *request.representation()])
         mivs = [miv for miv in self._core.catalog.mivs if miv.valueset in access.scopes.valuesets]
         frame = _Frame(links, total, instant(at_ms), warnings(search, mivs, access.view.terms))
         fmt, pretty = request.check_representation()
@@ -212,13 +225,11 @@ def _asked(candidate: Candidate, search: Search) -> list[str] | None:
     ]
 
 
-def _second(search: Search, found: Found, count: int, expires_ms: int, asked: Sequence[str] | None) -> Page | None:
-    """The page after the first one, which has `count` matches; None when there is nothing more."""
-    if found.rest_no is None and not found.rest:
-        return None
+def _second(search: Search, found: Found, count: int, expires_ms: int, asked: Sequence[str] | None) -> Page:
+    """The page after the first one, which has `count` matches."""
     return Page(
         resource_type=search.resource_type,
-        rest_no=found.rest_no,
+        rest_no=None,
         offset=0,
         count=count,
         length=found.total - count,

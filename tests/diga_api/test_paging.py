@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from ddr.diga_api import search
 from ddr.http.core import Core
-from ddr.store.search import pages as store
 from tests.diga_api.conftest import Pair
 from tests.diga_api.world import CGM, DAY, GLUCOSE, MINUTE, Backend, Body, ids
 from tests.support.clock import Clock
@@ -19,7 +19,7 @@ from tests.support.touched import touched
 def rest(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the list of what follows is kept."""
     if request.param == "stored":
-        monkeypatch.setattr(store, "FEW", 0)
+        monkeypatch.setattr(search, "LONGEST_LINK", 0)
 
 
 def following(bundle: dict[str, Any]) -> str | None:
@@ -185,8 +185,11 @@ async def test_a_link_outlives_a_chunk(body: Body, pair: Pair, clock: Clock) -> 
 
 
 @pytest.mark.parametrize("rest", ["in the link"], indirect=True)
-async def test_a_search_for_the_newest_chunk_stores_nothing(body: Body, pair: Pair) -> None:
-    await body.cgm(30)
+@pytest.mark.parametrize("days", [30, 400])
+async def test_a_search_for_the_newest_chunk_stores_nothing(body: Body, pair: Pair, days: int) -> None:
+    terms, valueset = body.core.catalog.terms, body.miv(CGM).valueset
+    terms[valueset] = replace(terms[valueset], historic_days=days)
+    _, _, chunks = await body.cgm(days)
     diga = await pair(CGM)
     async with touched(body.core.pool, "search_rest") as work:
         bundle = await diga.bundle("Observation?_sort=-date&_count=1")
@@ -195,3 +198,6 @@ async def test_a_search_for_the_newest_chunk_stores_nothing(body: Body, pair: Pa
     assert link is not None
     assert len(link) < 700
     assert len(ids(await diga.bundle(link))) == 1
+    await diga.rest()
+    found = await pages(diga, "Observation?_sort=-date&_count=50")
+    assert [logical_id for page in found for logical_id in ids(page)] == chunks[::-1]

@@ -56,7 +56,7 @@ class Reader:
         pairs = [(name, prefix + searched(name, one)) for name, prefix, one in query]
         pairs += [("_sort", "date"), ("_count", str(MOST))]
         search = parse_search("Observation", pairs, self._core.clock(), self._core.settings.fhir_base)
-        page = await first_page(self._core.pool, self._view, Names(self._core.ids, {}), search, MOST, 0)
+        page = await first_page(self._core.pool, self._view, Names(self._core.ids, {}), search, MOST)
         assert page.total == len(page.matches) and not page.rest
         return {(row["no"], row["k"]): self._seen(row) for row in page.matches}, page.at_ms
 
@@ -64,7 +64,7 @@ class Reader:
         """The Devices or DeviceMetrics that changed after this; the connection of a Device is no version of it."""
         pairs = [("_lastUpdated", f"gt{instant(max(0, changed_after_ms))}")] if changed_after_ms >= 0 else []
         search = parse_search(TYPES[kind], pairs, self._core.clock(), self._core.settings.fhir_base)
-        page = await first_page(self._core.pool, self._view, Names(self._core.ids, {}), search, MOST, 0)
+        page = await first_page(self._core.pool, self._view, Names(self._core.ids, {}), search, MOST)
         if kind is Kind.METRIC:
             return {row["no"]: device_metric_resource(row, self._core.ids) for row in page.matches}
         return {row["no"]: device_resource(row, self._core.ids, "active") for row in page.matches}

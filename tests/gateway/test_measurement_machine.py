@@ -170,7 +170,7 @@ class Reader:
     async def found(self, pairs: Sequence[tuple[str, str]], kind: Kind) -> tuple[dict[int, Any], int]:
         """The resources that a search finds, by number, and as of when."""
         search = parse_search(TYPES[kind], [*pairs, ("_count", "1000")], self._core.clock(), self._base)
-        page = await first_page(self._core.pool, self._view, Names(self._core.ids, {}), search, 1000, 0)
+        page = await first_page(self._core.pool, self._view, Names(self._core.ids, {}), search, 1000)
         assert page.total == len(page.matches)
         return {row["no"]: self._resource(row, kind) for row in page.matches}, page.at_ms
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 
@@ -31,19 +32,16 @@ FEW_MATCHES = 20  # of a search without `_lastUpdated` that shares its statement
 FEW_SEARCHES = 4  # that share one: who waits for all of them must not wait long
 _POLLS_SORT = ((), (Sort("date", False),), (Sort("date", True),))
 _POLLS_PREFIXES = (["gt"], ["ge"], ["gt", "lt"], ["gt", "le"], ["ge", "lt"], ["ge", "le"])
-FEW = 200  # keys that a link to the next page holds itself: most of them are never followed, and nothing is written
 
 
 @dataclass(frozen=True)
 class Found:
-    """One page. `total` counts the matches of all pages; `rest` lists those after the first page when they are few,
-    else `rest_no` names the stored list.
+    """One page. `total` counts the matches of all pages; `rest` lists those after the first page.
 
     `at_ms` is the newest stamp that could be shown: what the patient's data become later has a newer one.
     """
 
     total: int
-    rest_no: int | None
     matches: list[Row]
     related: list[Row]
     at_ms: int
@@ -70,10 +68,9 @@ async def first_page(
     names: Names,
     search: Search,
     count: int,
-    expires_ms: int,
     asked: Sequence[Row] | None = None,
 ) -> Found:
-    """The first `count` matches and what is to be included with them; a long rest is kept until `expires_ms`.
+    """The first `count` matches and what is to be included with them.
 
     With `count` 0 only `total` is found. Who asks for few things, and at the same time as others, shares a statement.
     `asked`: what `first_asked` has found already.
@@ -85,10 +82,13 @@ async def first_page(
     first = found.matches[0] if found.matches else None
     if first is None or first["rest_kinds"] is None:
         return found
-    columns = first["rest_kinds"], first["rest_nos"], first["rest_ks"]
-    if len(columns[0]) > FEW:
-        return replace(found, rest_no=await pool.fetchval(_KEEP, view.patient_id, expires_ms, *columns))
-    return replace(found, rest=tuple(zip(*columns, strict=True)))
+    return replace(found, rest=tuple(zip(first["rest_kinds"], first["rest_nos"], first["rest_ks"], strict=True)))
+
+
+async def keep(pool: asyncpg.Pool, patient_id: UUID, keys: Keys, expires_ms: int) -> int:
+    """Store a rest that is too long for a link until `expires_ms`; the number that names it in `RestPage`."""
+    number: int = await pool.fetchval(_KEEP, patient_id, expires_ms, *map(list, zip(*keys, strict=True)))
+    return number
 
 
 def first_asked(view: View, names: Names, search: Search, count: int) -> Statement | None:
@@ -191,7 +191,7 @@ others AS MATERIALIZED (
 )"""
 
 
-# Long rests are rare: a statement that may write costs more than one that only reads, also where it does not.
+# Stored rests are rare: a statement that may write costs more than one that only reads, also where it does not.
 _KEEP = """
 INSERT INTO search_rest (patient_id, expires_ms, kinds, nos, ks) VALUES ($1, $2, $3, $4, $5) RETURNING rest_no"""
 
@@ -253,4 +253,4 @@ async def _asked(
 def _found(rows: Sequence[Row]) -> Found:
     matches = [row for row in rows if row["matched"]]
     related = [row for row in rows if row["matched"] is False]
-    return Found(rows[0]["total"], None, matches, related, rows[0]["at_ms"])
+    return Found(rows[0]["total"], matches, related, rows[0]["at_ms"])
