@@ -19,6 +19,8 @@ from ddr.store.audit.trail import Event, record
 from tests.support.audit import ALL, DAY_MS, HOUR_MS, Person, as_shown, pack_all, people, write_day
 from tests.support.day import today
 from tests.support.full_disk import full_after
+from tests.support.request_log import as_date
+from tests.support.skew import fetched, in_passing
 from tests.support.touched import touched
 
 YEAR_0, YEAR_300000 = -62_150_000_000_000, 9_405_000_000_000_000
@@ -359,6 +361,19 @@ async def test_entries_find_a_place_when_their_day_has_no_table(trail: asyncpg.P
     assert await trail.fetchval("SELECT count(*) FROM audit_rest") == 0
     assert await as_shown(trail, who) == before
     assert (await verify(trail)).faults == ()
+
+
+async def test_a_day_whose_entries_have_a_place_is_not_looked_for_in_all_of_them(trail: asyncpg.Pool) -> None:
+    """Without housekeeping for a month they are many, and who looks through them holds up everybody who adds one."""
+    many, day = 1000, today() + 400
+    put = "INSERT INTO audit (patient_id, at_ms, event, hour) SELECT $1, 0, 'x', $2 + n FROM generate_series(1, $3) n"
+    await trail.execute(put, people(1)[0].patient_id, day * 24 - many, many)
+    async with in_passing(trail) as conn:
+        await conn.execute("SELECT audit_open($1)", as_date(day))
+        assert await fetched(conn, "audit_rest") <= many / 10
+    async with in_passing(trail) as conn:
+        await conn.execute("SELECT audit_open($1)", as_date(day + 1))
+        assert await conn.fetchval("SELECT to_regclass($1)", f"audit_{as_date(day + 1):%Y%m%d}") is not None
 
 
 async def test_a_table_that_a_backup_holds_is_dropped_later(trail: asyncpg.Pool) -> None:
