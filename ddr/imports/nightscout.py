@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from datetime import UTC, tzinfo
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeGuard
 
 from ddr.imports.content import Content
 from ddr.imports.makers import METER, maker_of
@@ -39,7 +39,7 @@ def read(content: Content, zone: tzinfo) -> ImportFile:
 
 def _is_above(raw: Any) -> bool:
     """True for a number above what Dexcom's receivers write: this sensor measures further, and 401 is a value."""
-    return isinstance(raw, int | float) and not isinstance(raw, bool) and raw > _HIGH
+    return _is_number(raw) and raw > _HIGH
 
 
 def _entries(content: Content) -> list[Any]:
@@ -50,35 +50,45 @@ def _entries(content: Content) -> list[Any]:
 
 
 def _take(file: ImportFile, number: int, entry: dict[str, Any], kind: str, beyond: Collection[str]) -> None:
-    time_ms, raw = entry.get("date", entry.get("mills")), entry[kind]
+    time_ms, raw = _time_ms(entry), _number(entry[kind])
     if time_ms is None:
-        (time_ms,) = instants([str(entry.get("dateString") or entry.get("sysTime") or "")], [""], UTC)
-    if not isinstance(time_ms, int | float) or isinstance(time_ms, bool) or not 0 < time_ms < 10**14:
         file.reject(number, "no date in milliseconds")
-        return
-    if isinstance(raw, str) and raw.isascii() and raw.isdigit() and len(raw) < _DIGITS:
-        raw = int(raw)
-    if not isinstance(raw, int | float) or isinstance(raw, bool):
+    elif raw is None:
         file.reject(number, f"{kind} is no number")
-        return
-    if kind == "mbg":
+    elif kind == "mbg":
         source = Source(METER.manufacturer, METER.name, "", GLUCOSE_METER)
-        _add(file, number, int(time_ms), METER_CODES[_UNIT], Decimal(str(raw)), source)
-        return
-    device = str(entry.get("device") or "")
-    maker = maker_of(device)
-    source = Source(maker.manufacturer, (device or maker.name)[:100], "", maker.type)
-    value: Decimal | str = Decimal(str(raw))
-    if raw < _LOW:  # numbers below are codes of the receiver: no signal, warming up
+        _add(file, number, time_ms, METER_CODES[_UNIT], Decimal(str(raw)), source)
+    elif raw < _LOW:  # numbers below are codes of the receiver: no signal, warming up
         file.reject(number, f"sgv {raw} is a code, not a value")
-        return
-    if raw == _LOW:
-        value = LOW
-    elif raw == _HIGH and (maker.limits[_UNIT][1] == _HIGH - 1 if maker.limits else device not in beyond):
-        value = HIGH
-    if maker.limits:
-        file.limit(source, maker.limits)
-    _add(file, number, int(time_ms), CGM[_UNIT], value, source)
+    else:
+        device = str(entry.get("device") or "")
+        maker = maker_of(device)
+        source = Source(maker.manufacturer, (device or maker.name)[:100], "", maker.type)
+        value: Decimal | str = Decimal(str(raw))
+        if raw == _LOW:
+            value = LOW
+        elif raw == _HIGH and (maker.limits[_UNIT][1] == _HIGH - 1 if maker.limits else device not in beyond):
+            value = HIGH
+        if maker.limits:
+            file.limit(source, maker.limits)
+        _add(file, number, time_ms, CGM[_UNIT], value, source)
+
+
+def _time_ms(entry: dict[str, Any]) -> int | None:
+    found = entry.get("date", entry.get("mills"))
+    if found is None:
+        (found,) = instants([str(entry.get("dateString") or entry.get("sysTime") or "")], [""], UTC)
+    return int(found) if _is_number(found) and 0 < found < 10**14 else None
+
+
+def _number(raw: Any) -> int | float | None:
+    if isinstance(raw, str) and raw.isascii() and raw.isdigit() and len(raw) < _DIGITS:
+        return int(raw)
+    return raw if _is_number(raw) else None
+
+
+def _is_number(raw: Any) -> TypeGuard[int | float]:
+    return isinstance(raw, (int, float)) and not isinstance(raw, bool)
 
 
 def _add(file: ImportFile, number: int, time_ms: int, code: str, value: Decimal | str, source: Source) -> None:
