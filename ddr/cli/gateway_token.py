@@ -50,7 +50,7 @@ async def act(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) 
 
 
 async def _list(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> None:
-    for row in await tokens.apps(pool, await the_patient(pool, args.account), now_ms()):
+    for row in await tokens.apps(pool, await the_patient(pool, settings, args.account), now_ms()):
         used = f"last used {shown_instant(row['used_ms'])}" if row["used_ms"] is not None else "never used"
         connected = f", connected by {somebody('en', row['role'])}" if row["role"] else ""
         print(
@@ -63,7 +63,7 @@ async def _add(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool)
     days = settings.gateway_token_days if args.days is None else args.days
     if len(args.name) > LONGEST_NAME or not args.name.isprintable():
         raise CommandError(f"--name must have at most {LONGEST_NAME} printable characters")
-    patient_id = await the_patient(pool, args.account)
+    patient_id = await the_patient(pool, settings, args.account)
     try:
         print(await apps.issue(pool, patient_id, args.name, days, now_ms()))
     except tokens.TooManyTokens:
@@ -72,7 +72,7 @@ async def _add(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool)
 
 async def _renew(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> None:
     seconds = settings.gateway_token_overlap_seconds if args.overlap_seconds is None else args.overlap_seconds
-    patient_id = await the_patient(pool, args.account)
+    patient_id = await the_patient(pool, settings, args.account)
     newest = await tokens.newest(pool, patient_id, args.app, now_ms())
     if newest is None:
         raise _no_such_app(args.app)
@@ -88,7 +88,7 @@ async def _renew(args: argparse.Namespace, settings: Settings, pool: asyncpg.Poo
 
 
 async def _revoke(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> None:
-    patient_id = await the_patient(pool, args.account)
+    patient_id = await the_patient(pool, settings, args.account)
     count = await apps.disconnect(
         pool, patient_id, None if args.all else args.app, Event.GATEWAY_TOKEN_REVOKED, now_ms()
     )

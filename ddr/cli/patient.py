@@ -121,14 +121,14 @@ def _shown(row: Row) -> str:
 
 
 async def _pairings(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> None:
-    for pairing in await pairings.alive(pool, await the_patient(pool, args.account), now_ms()):
+    for pairing in await pairings.alive(pool, await the_patient(pool, settings, args.account), now_ms()):
         print(f"{pairing.client_id}: Pairing ID {pairing.pairing_id}, since {shown_instant(pairing.created_ms)}")
         for consent in pairing.consents:
             print(f"  {consent.valueset} until {shown_instant(consent.until_ms)}")
 
 
 async def _unpair(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> None:
-    patient_id = await the_patient(pool, args.account)
+    patient_id = await the_patient(pool, settings, args.account)
     wanted = [
         pairing
         for pairing in await pairings.alive(pool, patient_id, now_ms())
@@ -147,7 +147,7 @@ async def _unpair(args: argparse.Namespace, settings: Settings, pool: asyncpg.Po
 
 
 async def _disable(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> None:
-    patient_id = await the_patient(pool, args.account)
+    patient_id = await the_patient(pool, settings, args.account)
     (row,) = await administration.described(pool, [patient_id], now_ms())
     if row["disabled_ms"]:
         raise CommandError(f"the account has been disabled since {shown_instant(row['disabled_ms'])}")
@@ -159,19 +159,19 @@ async def _disable(args: argparse.Namespace, settings: Settings, pool: asyncpg.P
 
 
 async def _enable(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> None:
-    if not await administration.enable(pool, await the_patient(pool, args.account)):
+    if not await administration.enable(pool, await the_patient(pool, settings, args.account)):
         raise CommandError("the account is not disabled")
     print("enabled; the patient connects DiGA anew")
 
 
 async def _export(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> None:
-    patient_id = await the_patient(pool, args.account)
+    patient_id = await the_patient(pool, settings, args.account)
     async for name, size in write_copy(settings, pool, patient_id, args.to, args.language):
         print(f"{args.to / name}: {size} bytes")
 
 
 async def _delete(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> None:
-    patient_id = await the_patient(pool, args.account)
+    patient_id = await the_patient(pool, settings, args.account)
     (row,) = await administration.described(pool, [patient_id], now_ms())
     if not args.yes:
         print(f"would delete all readings and every other row of {_shown(row)}")

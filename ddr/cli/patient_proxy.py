@@ -69,7 +69,7 @@ async def _add(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool)
         terms = representations.said(args.relation, args.name, **days, moment=moment, zone=zone)
     except ValueError as error:
         raise CommandError(str(error)) from None
-    representative = await the_patient(pool, args.representative)
+    representative = await the_patient(pool, settings, args.representative)
     patient = await _represented(args, settings, pool)
     if representative == patient:
         raise CommandError("nobody represents themselves")
@@ -81,17 +81,17 @@ async def _add(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool)
 
 async def _represented(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> UUID:
     """The patient; one who was never here is made known when that was asked for. Raises CommandError."""
-    if not args.new or await administration.by_account(pool, args.patient):
-        return await the_patient(pool, args.patient)
-    if settings.patient_login != "oidc":
+    if args.new and settings.patient_login == "oidc":
+        patient_id = await identities.patient_of(pool, settings.oidc_issuer, args.patient, now_ms())
+        if patient_id is not None:  # as it is of whose account is disabled
+            return patient_id
+    elif args.new and not await administration.by_account(pool, args.patient):
         raise CommandError("--new is for subjects of an OpenID provider; else: ddr patient add")
-    patient_id = await identities.patient_of(pool, settings.oidc_issuer, args.patient, now_ms())
-    assert patient_id is not None  # it is new, so that nobody can have disabled it
-    return patient_id
+    return await the_patient(pool, settings, args.patient)
 
 
 async def _list(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> None:
-    patient_id = await the_patient(pool, args.account)
+    patient_id = await the_patient(pool, settings, args.account)
     for one in await representations.open_of(pool, patient_id):
         terms, born = one.terms, f", born {one.terms.born}" if one.terms.born else ""
         until = f"until {shown_instant(terms.until_ms)}" if terms.until_ms else "without end"
@@ -114,7 +114,10 @@ async def _accounts(pool: asyncpg.Pool, patient_id: UUID) -> str:
 
 
 async def _end(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> None:
-    representative, patient = await the_patient(pool, args.representative), await the_patient(pool, args.patient)
+    representative, patient = (
+        await the_patient(pool, settings, args.representative),
+        await the_patient(pool, settings, args.patient),
+    )
     async with pool.acquire() as conn, conn.transaction():
         for one in await representations.open_of(conn, representative):
             if one.patient_id == patient and await representations.end(

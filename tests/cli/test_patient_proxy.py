@@ -137,3 +137,21 @@ async def test_a_child_that_was_never_here(
     assert (await run("add", *said, "--new"))[0] == 0
     (right,) = await open_of(core.pool, mother.patient_id)
     assert right.patient_id == await identities.find(core.pool, "https://konto.example", subject)
+
+
+async def test_of_two_providers_that_of_the_settings_is_meant(
+    core: Core, run: Run, pair: tuple[Patient, Patient], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that has moved to another address may name its users as before; nobody could be disabled or deleted then."""
+    former, issuer, subject = "https://former.example", "https://konto.example", f"moved-{pair[1].username}"
+    before = await identities.patient_of(core.pool, former, subject, core.clock())
+    monkeypatch.setenv("DDR_PATIENT_LOGIN", "oidc")
+    monkeypatch.setenv("DDR_OIDC_ISSUER", issuer)
+    monkeypatch.setenv("DDR_OIDC_CLIENT_ID", "ddr")
+    said = ("--relation", "carer", "--name", "Papa")
+    assert (await run("add", pair[0].username, subject, *said, "--new"))[0] == 0
+    (right,) = await open_of(core.pool, pair[0].patient_id)
+    assert right.patient_id == await identities.find(core.pool, issuer, subject) != before
+    assert "represented by" in (await run("list", subject))[1]
+    monkeypatch.setenv("DDR_OIDC_ISSUER", former)
+    assert await run("list", subject) == (0, "", "")
