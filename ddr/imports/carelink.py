@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from datetime import tzinfo
 from itertools import pairwise
 
-from ddr.imports.content import Content, Row, Table, tables
+from ddr.imports.columns import Table, tables
+from ddr.imports.content import Content, Row
 from ddr.imports.glucose import Reading, glucose_file
 from ddr.imports.makers import MEDTRONIC, METER
 from ddr.imports.model import GLUCOSE_METER, ImportFile, Source, of_one_person

@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Iterator
 from datetime import tzinfo
 
-from ddr.imports.content import Content, Row, Table, tables
+from ddr.imports.columns import Table, tables
+from ddr.imports.content import Content, Row
 from ddr.imports.glucose import Reading, glucose_file, is_other
 from ddr.imports.makers import DEXCOM
 from ddr.imports.model import ImportFile, Sources, of_one_person

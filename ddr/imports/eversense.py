@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import tzinfo
 
-from ddr.imports.content import Content, Table, tables
+from ddr.imports.columns import Table, tables
+from ddr.imports.content import Content
 from ddr.imports.glucose import Reading, glucose_file, is_other
 from ddr.imports.makers import SENSEONICS
 from ddr.imports.model import ImportFile, Sources

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import tzinfo
 
-from ddr.imports.content import Content, Table, tables
+from ddr.imports.columns import Table, tables
+from ddr.imports.content import Content
 from ddr.imports.glucose import Reading, glucose_file
 from ddr.imports.makers import METER, maker_of
 from ddr.imports.model import GLUCOSE_METER, ImportFile, Sources, of_one_person

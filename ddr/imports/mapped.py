@@ -21,7 +21,8 @@ from datetime import tzinfo
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from ddr.imports.content import ENDS, Content, Row, cut_in_two
+from ddr.imports.columns import ENDS, cut_in_two
+from ddr.imports.content import Content, Row
 from ddr.imports.model import ImportFile, ImportFileError
 from ddr.imports.table import Cells, read_cells
 

@@ -9,7 +9,8 @@ from contextlib import suppress
 from datetime import tzinfo
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from ddr.imports.content import ENDS, NUMBERED, Content, Row, Table, tables
+from ddr.imports.columns import ENDS, NUMBERED, Table, tables
+from ddr.imports.content import Content, Row
 from ddr.imports.makers import METER, UNNAMED
 from ddr.imports.model import CUFF, DIASTOLIC, MEAN, MMHG, PANEL, SYSTOLIC, ImportFile, Source, Value
 from ddr.imports.numbers import implausible, number

@@ -9,7 +9,8 @@ from decimal import Decimal
 from functools import partial
 from typing import NamedTuple
 
-from ddr.imports.content import ENDS, NUMBERED, Content, Row, Table, tables
+from ddr.imports.columns import ENDS, NUMBERED, Table, tables
+from ddr.imports.content import Content, Row
 from ddr.imports.makers import NOT_STATED, UNNAMED
 from ddr.imports.model import FEV1, PEAK_FLOW_METER, PEF, SPIROMETER, ImportFile, Source, Value
 from ddr.imports.numbers import doubtful, implausible, number

@@ -13,7 +13,8 @@ from datetime import tzinfo
 from decimal import Decimal
 from typing import NamedTuple
 
-from ddr.imports.content import Content, Table, tables
+from ddr.imports.columns import Table, tables
+from ddr.imports.content import Content
 from ddr.imports.makers import GERMAN, UNNAMED, USUAL_LIMITS, Limits, Maker, maker_of
 from ddr.imports.model import (
     BLOOD,
