@@ -87,6 +87,15 @@ async def test_an_exchanged_device_is_a_new_device(ddr: Recorder, worn: Scene) -
     assert len({*ids, *metrics}) == 4
 
 
+@pytest.mark.requirement("DEV-011")
+@pytest.mark.parametrize("identity", [{"serialNumber": "SN-other"}, {"manufacturer": "Another AG"}])
+async def test_no_other_device_takes_the_id_of_a_known_one(ddr: Recorder, worn: Scene, identity: Json) -> None:
+    (known,) = await devices(worn.reader)
+    body = {"serialNumber": "SN-cgm", "manufacturer": "Muster Medizintechnik AG", "name": "x", **identity}
+    assert (await worn.home.patient.gateway.put("devices/cgm", json=body)).status_code == 409
+    assert await devices(worn.reader) == [known]
+
+
 @pytest.mark.requirement("DEV-012", "DEV-013", "DEV-014", "DEV-017")
 async def test_status_follows_the_connection_without_a_new_version(ddr: Recorder, worn: Scene) -> None:
     path = f"Device/{worn.home.ids['cgm']}"
@@ -162,7 +171,13 @@ async def test_definitions_point_into_the_hiis_vz(ddr: Recorder, scene: Scene) -
     found = {device["id"]: device for device in await devices(scene.reader)}
     assert found[scene.home.ids["cgm"]]["definition"] == {"reference": HIIS + "cgm-001"}
     assert "definition" not in found[scene.home.ids["meter"]]
-    for unwanted in ("DeviceDefinition/cgm-001", "https://else.example/DeviceDefinition/1"):
+    for unwanted in (
+        "DeviceDefinition/cgm-001",
+        "https://else.example/DeviceDefinition/1",
+        HIIS.replace("bfarm.de", "bfarm.example") + "cgm-001",
+        HIIS.replace("hiis.", "") + "cgm-001",
+        "https://else.example/DeviceDefinition/hiis.bfarm.de",
+    ):
         body = {"serialNumber": "1", "name": "x", "manufacturer": "y", "definition": unwanted}
         assert (await scene.home.patient.gateway.put("devices/x", json=body)).status_code == 422
 

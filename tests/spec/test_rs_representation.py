@@ -11,7 +11,8 @@ import pytest
 from fhir.resources.R4B import get_fhir_model_class
 
 from ddr.demo.tls import client_context
-from tests.spec.world import Json, Reader, Scene, entries, link, refused, searchset
+from ddr.fhir.instants import date_time
+from tests.spec.world import CGM, HOUR, Home, Json, Reader, Scene, entries, later, link, paired, refused, searchset
 from tests.support.recorder import Recorder
 
 TYPES = ("Observation", "Device", "DeviceMetric")
@@ -26,6 +27,7 @@ REVINCLUDES = {
     "Device": {"Observation:device", "DeviceMetric:source"},
     "DeviceMetric": {"Observation:device"},
 }
+EACH_MINUTE = {"repeat": {"frequency": 1, "period": 1, "periodUnit": "min"}}
 WRONG_VERSION = "FHIR version not supported. This server supports FHIR R4 (version 4.0.1)"
 
 # Elements beyond those that the profiles demand, as docs/conformance/decisions.toml lists them (RS-016).
@@ -165,6 +167,31 @@ async def test_resources_are_r4_under_hddt_profiles(scene: Scene) -> None:
         get_fhir_model_class(resource["resourceType"]).model_validate(resource)
         own = PROFILES.get(resource["resourceType"])
         assert meta(resource) == [PROFILE + own] if own else all(each.startswith(PROFILE) for each in meta(resource))
+
+
+@pytest.mark.requirement("RS-013", "RS-017")
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"calibration": {"state": "calibrated"}},
+        {"calibration": {"state": "not-calibrated", "type": "offset"}, "metric": {"operationalStatus": "standby"}},
+        {"metric": {"type": {"coding": [{"system": "urn:iso:std:iso:11073:10101", "code": "160212"}]}}},
+        {"metric": {"category": "calculation", "measurementPeriod": EACH_MINUTE}, "displayUnit": "mmol/L"},
+    ],
+)
+async def test_whatever_an_app_says_of_a_sensor_the_mandatory_elements_are_there(ddr: Recorder, said: Json) -> None:
+    home, started_ms = Home(ddr, await ddr.patient()), ddr.clock()
+    await home.device("cgm", startedAt=home.ago(0))
+    calibration = {"state": "calibrated", "type": "two-point", "time": date_time(started_ms)}
+    metric = await home.cgm("cgm", started_ms, None, **{"calibration": calibration, **said})
+    with later(ddr, HOUR):
+        await home.readings("cgm", started_ms, [100] * 12)
+        found = await (await paired(ddr, home.patient, CGM)).read(f"DeviceMetric/{metric}")
+    get_fhir_model_class("DeviceMetric").model_validate(found)
+    assert found["type"]["coding"][0]["code"] == "160212"
+    assert found["category"] == said.get("metric", {}).get("category", "measurement")
+    assert found["source"] == {"reference": f"Device/{home.ids['cgm']}"}
+    assert found["calibration"][0]["state"] == said.get("calibration", calibration)["state"]
 
 
 @pytest.mark.requirement("RS-014", "RS-015")
