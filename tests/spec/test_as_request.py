@@ -128,10 +128,11 @@ async def _log_in(browser: httpx.AsyncClient, login: httpx.Response, username: s
 @pytest.mark.requirement("AS-017", "AS-009")
 async def test_approval_brings_code_state_and_issuer(backend: Backend) -> None:
     patient = await backend.ddr.patient()
-    request_uri = await backend.request_uri(CGM, state="a state,")
+    state = "a state, &code=x#+%20"
+    request_uri = await backend.request_uri(CGM, state=state)
     found = await backend.decide(patient, request_uri, [CGM])
     assert found.keys() == {"code", "state", "iss"}
-    assert (found["state"], found["iss"]) == ("a state,", backend.ddr.settings.public_base_url)
+    assert (found["state"], found["iss"]) == (state, backend.ddr.settings.public_base_url)
 
 
 @pytest.mark.requirement("AS-017", "AS-040")

@@ -169,6 +169,10 @@ async def test_the_displayed_unit_may_change(ddr: Recorder, scene: Scene) -> Non
         (chunk,) = entries(await reader.search("Observation"))
     assert [(coding["system"], coding["code"]) for coding in after["unit"]["coding"]] == [(UCUM, "mmol/L")]
     assert chunk["valueSampledData"]["origin"]["code"] == "mg/dL"
+    registered = {"code": "99504-3", "unit": "mg/dL", "samplingPeriodMs": 5 * MINUTE}
+    for unit in ("mg%", "mmol/l", "Millimol"):
+        refusal = await home.patient.gateway.put("devices/cgm/sensors/s", json={**registered, "displayUnit": unit})
+        assert (refusal.status_code, refusal.json()["field"]) == (422, "displayUnit")
     assert after["id"] == before["id"]
     assert await reader.read(f"DeviceMetric/{metric}/_history/1") == before
 

@@ -84,7 +84,7 @@ async def desk(
     yield Desk(alone, one, other, tokens.pairing_id, tmp_path, capsys)
 
 
-@pytest.mark.requirement("OPS-023")
+@pytest.mark.requirement("OPS-022", "OPS-023")
 async def test_filters(desk: Desk) -> None:
     everything = await desk.records()
     assert len(everything) > 10

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.spec.world import BG, DAY, Home, Reader, Scene, furnished, later, paired, refused, searchset
+from tests.spec.world import BG, DAY, Home, Reader, Scene, entries, furnished, later, paired, refused, searchset
 from tests.support.recorder import Recorder
 
 TYPES = ("Observation", "Device", "DeviceMetric")
@@ -189,6 +189,33 @@ async def test_a_search_by_post_is_no_resource_to_read(scene: Scene, kind: str) 
     response = await scene.reader.get(f"{kind}/_search")
     refused(response, 405, "not-supported")
     assert response.headers["allow"] == "POST"
+
+
+@pytest.mark.requirement("RS-034")
+@pytest.mark.parametrize(
+    ("kind", "query", "form"),
+    [
+        ("Observation", "code=2339-0", "_sort=date"),
+        ("Device", "type=337414009", "status=active"),
+        ("DeviceMetric", "type=150020", "_sort=_id"),
+    ],
+)
+async def test_a_posted_search_goes_by_its_query_and_its_body(scene: Scene, kind: str, query: str, form: str) -> None:
+    """FHIR R4 http.html#search: parameters in both count alike."""
+    headers = {"content-type": "application/x-www-form-urlencoded"}
+    posted = searchset(await scene.reader.post(f"{kind}/_search?{query}", content=form.encode(), headers=headers))
+    wanted = await scene.reader.ids(f"{kind}?{query}&{form}")
+    assert [found["id"] for found in entries(posted)] == wanted
+    assert len(wanted) < len(await scene.reader.ids(f"{kind}?{form}"))
+
+
+@pytest.mark.requirement("RS-009")
+@pytest.mark.parametrize("mime", ["text/turtle", "application/pdf"])
+@pytest.mark.parametrize("path", [*(f"{kind}/_search" for kind in TYPES), "Observation/$hddt-cgm-summary"])
+async def test_bodies_of_other_types_are_refused(scene: Scene, path: str, mime: str) -> None:
+    response = await scene.reader.post(path, content=b"code=2339-0", headers={"content-type": mime})
+    supported = "Supported formats: application/fhir+json, application/fhir+xml"
+    refused(response, 415, "not-supported", f"Content-Type not supported. {supported}")
 
 
 @pytest.mark.requirement("RS-009", "RS-046")
