@@ -48,6 +48,7 @@ async def _chosen(browser: Browser, written: str) -> str:
     return html.unescape((await browser.get(answer.headers["location"])).text)
 
 
+@pytest.mark.requirement("AUD-005")
 async def test_a_day_leads_to_what_happened_up_to_its_end(browser: Browser, own_pool: asyncpg.Pool) -> None:
     """Days are those of the patients' clocks; of each of two months the page begins where a naive look begins."""
     patient_id = await own_pool.fetchval("SELECT patient_id FROM account")

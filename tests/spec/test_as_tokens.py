@@ -274,6 +274,19 @@ async def test_stale_registry_data_is_not_trusted(backend: Backend, patient: Pat
     assert await good(backend, tokens)
 
 
+@pytest.mark.requirement("CON-004")
+async def test_a_refresh_brings_no_type_that_was_not_asked_for(backend: Backend, patient: Patient) -> None:
+    only, *types = backend.ddr.scopes(CGM)
+    decided = await backend.decide(patient, await backend.request_uri(CGM, scope=only), [CGM])
+    tokens = granted(await backend.exchange(decided["code"]))
+    for wider in types:
+        refused(await backend.refresh(tokens, scope=f"{only} {wider}"), 400, "invalid_scope")
+    again = granted(await backend.refresh(tokens))
+    assert again["scope"] == tokens["scope"] == only
+    for kind in ("Device", "DeviceMetric"):
+        assert (await backend.fhir(again, kind)).status_code == 404
+
+
 @pytest.mark.requirement("CON-004", "AS-034", "SCO-007")
 async def test_a_refresh_may_narrow_but_not_widen(backend: Backend, patient: Patient) -> None:
     tokens, ddr = await backend.pair(patient, CGM, BP, approve=[CGM]), backend.ddr

@@ -63,7 +63,7 @@ async def pef(home: Home, key: str, ago: int) -> str:
     return await home.measure(key, device="spirometer", effective=home.ago(ago), **members)
 
 
-@pytest.mark.requirement("LF-002", "LF-003", "LF-005", "LF-006", "LF-010", "LF-016")
+@pytest.mark.requirement("LF-002", "LF-003", "LF-005", "LF-006", "LF-010", "LF-016", "OBS-010")
 @pytest.mark.parametrize("key", EXPECTED)
 async def test_profile_code_and_unit(home: Home, reader: Reader, key: str) -> None:
     profile, system, code, unit = EXPECTED[key]
@@ -74,6 +74,7 @@ async def test_profile_code_and_unit(home: Home, reader: Reader, key: str) -> No
     assert (quantity["system"], quantity["code"]) == (UCUM, unit)
     assert quantity["value"] > 0
     assert home.ids[key] in await reader.ids("Observation")
+    assert home.ids[key] in await reader.ids(f"Observation?code={system}|{code}")
 
 
 @pytest.mark.requirement("LF-003", "LF-006", "LF-010", "LF-016")

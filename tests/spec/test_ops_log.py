@@ -168,6 +168,11 @@ async def test_the_authorization_server_is_recorded(ddr: Recorder) -> None:
     assert kinds["consent"]["pairing_id"] == tokens.pairing_id
     assert kinds["oauth/token"]["pairing_id"] == tokens.pairing_id
     assert {record["event_type"] for record in mine} == {"Authorization"}
+    refreshed = await diga.client.refresh(tokens)
+    await diga.client.revoke(refreshed)
+    later = [record for record in await records(ddr) if record["client_id"] == diga.entry.client_id]
+    ends = [record for record in later if record["partner_id"].endswith(("oauth/token", "oauth/revoke"))]
+    assert [record["pairing_id"] for record in ends] == [tokens.pairing_id] * 3  # the code, the refresh, the end
     form = {"client_id": diga.entry.client_id, "grant_type": "refresh_token", "refresh_token": "nonsense"}
     answer = await diga.http.post(f"{ddr.settings.diga_base_url}/oauth/token", data=form)
     record = await of(ddr, answer)

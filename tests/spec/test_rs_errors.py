@@ -128,6 +128,18 @@ async def test_deleted_resources_are_gone(ddr: Recorder) -> None:
     assert home.ids["bg-new"] not in await reader.ids("Observation")
 
 
+@pytest.mark.requirement("RS-028")
+async def test_no_kind_of_resource_has_a_version_that_never_was(scene: Scene) -> None:
+    ids = scene.home.ids
+    (chunk, *_) = await scene.reader.ids("Observation?code=99504-3")
+    values = [f"Observation/{one}" for one in (chunk, ids["bg-new"], ids["bp"], ids["relative"], ids["reference"])]
+    for resource in (*values, f"Device/{ids['meter']}", f"DeviceMetric/{ids['metric']}"):
+        assert (await scene.reader.get(f"{resource}/_history/1")).status_code == 200
+        for version in ("999", "0", "first"):
+            said = f"Version {version} is not valid for resource {resource}."
+            refused(await scene.reader.get(f"{resource}/_history/{version}"), 404, diagnostics=said)
+
+
 @pytest.mark.requirement("RS-030", "RS-019", "RS-020", "RS-053")
 @pytest.mark.parametrize(
     ("path", "place"),
@@ -135,6 +147,8 @@ async def test_deleted_resources_are_gone(ddr: Recorder) -> None:
         ("Observation", "search.first_page"),
         ("Device/{id}", "read.read"),
         ("Device?_count=1", "access.admit_together"),
+        ("Device/{id}/_history/1", "read.read"),
+        ("Observation/$hddt-cgm-summary", "operation.continuous_chunks"),
         ("Device", "app.head_of"),  # before the room can answer: what goes around it does
     ],
 )
