@@ -129,7 +129,8 @@ async def test_one_call_one_entry(backend: Backend, patient: Patient, capsys: py
     await Home(backend.ddr, patient).furnish()
     tokens = await backend.pair(patient, CGM, BP)
     (first, *_) = (await backend.fhir(tokens, "DeviceMetric")).json()["entry"]
-    paths = ["Observation", "Device", f"DeviceMetric/{first['resource']['id']}", "Observation/$hddt-cgm-summary"]
+    metric = f"DeviceMetric/{first['resource']['id']}"
+    paths = ["Observation", "Device", metric, "Observation/$hddt-cgm-summary", f"{metric}/_history/1"]
     for path in paths:
         assert (await backend.fhir(tokens, path)).status_code == 200, path
     entries = await trail(backend.ddr, capsys, "--pairing-id", tokens["sub"], "--event", "diga:data:read")
@@ -140,6 +141,7 @@ async def test_one_call_one_entry(backend: Backend, patient: Patient, capsys: py
         ("search", "Device"),
         ("read", "DeviceMetric"),
         ("operation", "Observation"),
+        ("vread", "DeviceMetric"),
     ]
     cgm, bp = (backend.ddr.core.catalog.by_name(name) for name in (CGM, BP))
     assert cgm is not None and bp is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import re
 from dataclasses import replace
 from datetime import datetime
@@ -183,18 +184,21 @@ async def test_pairing_ids_differ_by_patient_and_by_diga(ddr: Recorder, backend:
 @pytest.mark.requirement("CON-011", "CON-013")
 async def test_pairing_ids_tell_nothing(ddr: Recorder, backend: Backend) -> None:
     """256 bits of a keyed hash: each has 64 hex digits, and samples differ in about half of their bits."""
-    samples = []
+    samples, secret, client = [], ddr.core.secrets["pairing-ids"], backend.diga.entry.client_id.encode()
     for _ in range(6):
         patient = await ddr.patient()
         tokens = await backend.pair(patient, CGM)
         samples.append(int(tokens["sub"], 16))
         assert len(tokens["sub"]) == 64
         assert patient.patient_id.hex not in tokens["sub"]
+        salt = await ddr.core.pool.fetchval("SELECT salt FROM pairing WHERE patient_id = $1", patient.patient_id)
+        attributes = b"\0".join((client, patient.patient_id.bytes, salt))
+        assert tokens["sub"] == hmac.digest(secret, attributes, "sha256").hex()
     distances = [(a ^ b).bit_count() for number, a in enumerate(samples) for b in samples[:number]]
     assert all(80 < distance < 176 for distance in distances)
     salts = await ddr.core.pool.fetch("SELECT salt FROM pairing WHERE client_id = $1", backend.diga.entry.client_id)
     assert len({row["salt"] for row in salts}) == len(salts) and all(len(row["salt"]) >= 16 for row in salts)
-    assert len(ddr.core.secrets["pairing-ids"]) >= 32
+    assert len(secret) >= 32
 
 
 @pytest.mark.requirement("CON-011", "CON-010")

@@ -253,8 +253,15 @@ async def test_numbers_and_references_follow_their_data_types(ddr: Recorder, sce
     reader = await paired(ddr, home.patient, BG)
     assert await reader.ids("Observation?value-quantity=1e2||mg/dL&_sort=date") == [home.ids["g2"], home.ids["g1"]]
     for searched, found in {
-        "ne1e2": (0, 3, 4), "gt104": (3, 4), "ge104": (2, 3, 4), "lt95": (0,), "le95": (0, 1),
-        "sa104": (3, 4), "eb95": (0,), "ap1e2": (0, 1, 2, 3), "ne140": (0, 1, 2, 3),
+        "ne1e2": (0, 3, 4),
+        "gt104": (3, 4),
+        "ge104": (2, 3, 4),
+        "lt95": (0,),
+        "le95": (0, 1),
+        "sa104": (3, 4),
+        "eb95": (0,),
+        "ap1e2": (0, 1, 2, 3),
+        "ne140": (0, 1, 2, 3),
     }.items():
         assert set(await reader.ids(f"Observation?value-quantity={searched}")) == {home.ids[f"g{one}"] for one in found}
     for form in ("140", "140.0", "1.40e2"):
