@@ -223,6 +223,23 @@ async def test_what_was_sent_is_there(ddr: Recorder, scene: Scene) -> None:
     await home.erase("just-now")
 
 
+@pytest.mark.requirement("OBS-028")
+async def test_no_single_value_is_left_out(ddr: Recorder) -> None:
+    """Failed measurements, those beyond the range of their device, and whatever status they have."""
+    home, now_ms = Home(ddr, await ddr.patient()), ddr.clock()
+    await home.device("meter")
+    failed: Json = {"value": None, "unit": None, "dataAbsentReason": "error"}
+    await home.glucose("failed", now_ms, **failed)
+    await home.glucose("same-time", now_ms, **failed)
+    await home.glucose("low", now_ms - MINUTE, 20, comparator="<")
+    for status in ("preliminary", "final", "amended", "corrected", "entered-in-error"):
+        await home.glucose(status, now_ms - HOUR, status=status)
+    reader = await paired(ddr, home.patient, BG)
+    sent = {home.ids[key] for key in home.ids.keys() - {"meter"}}
+    for query in ("", "code=2339-0", f"date=ge{home.ago(2 * HOUR)}"):
+        assert set(await reader.ids(f"Observation?{query}")) == sent
+
+
 @pytest.mark.requirement("OBS-030")
 async def test_data_of_foreign_devices_is_shared(ddr: Recorder) -> None:
     """An rtCGM of another maker, coupled to an own pump: its data comes with its own Device."""

@@ -252,7 +252,7 @@ async def test_numbers_and_references_follow_their_data_types(ddr: Recorder, sce
         await home.glucose(f"g{number}", ddr.clock() - number * MINUTE, value)
     reader = await paired(ddr, home.patient, BG)
     assert await reader.ids("Observation?value-quantity=1e2||mg/dL&_sort=date") == [home.ids["g2"], home.ids["g1"]]
-    for searched, found in {
+    for searched, numbers in {
         "ne1e2": (0, 3, 4),
         "gt104": (3, 4),
         "ge104": (2, 3, 4),
@@ -263,7 +263,9 @@ async def test_numbers_and_references_follow_their_data_types(ddr: Recorder, sce
         "ap1e2": (0, 1, 2, 3),
         "ne140": (0, 1, 2, 3),
     }.items():
-        assert set(await reader.ids(f"Observation?value-quantity={searched}")) == {home.ids[f"g{one}"] for one in found}
+        assert set(await reader.ids(f"Observation?value-quantity={searched}")) == {
+            home.ids[f"g{one}"] for one in numbers
+        }
     for form in ("140", "140.0", "1.40e2"):
         assert await reader.ids(f"Observation?value-quantity={form}") == [home.ids["g4"]]
     whole, base = scene.reader, ddr.settings.fhir_base
@@ -278,7 +280,7 @@ async def test_numbers_and_references_follow_their_data_types(ddr: Recorder, sce
         assert await whole.ids(query.format("https://elsewhere.example/fhir/")) == []
 
 
-@pytest.mark.requirement("RS-051")
+@pytest.mark.requirement("RS-050", "RS-051")
 async def test_what_finds_the_running_chunk(ddr: Recorder, scene: Scene) -> None:
     now = date_time(ddr.clock()).replace("+", "%2B")
     running = "code=99504-3"

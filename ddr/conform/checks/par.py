@@ -63,9 +63,10 @@ def par_needs_every_parameter(kit: Kit) -> None:
 
 @check("AS-015", "AS-010", "AS-044", needs=CERTIFICATE)
 def plain_pkce_is_refused(kit: Kit) -> None:
-    """code_challenge_method plain, or another than S256, is refused, though the client authenticates."""
+    """code_challenge_method plain, another than S256, or no PKCE at all is refused, though the client authenticates."""
     _refused(_push(kit, code_challenge_method="plain"), "code_challenge_method plain")
     _refused(_push(kit, code_challenge_method="S512"), "code_challenge_method S512")
+    _refused(_push(kit, code_challenge=None, code_challenge_method=None), "a request without PKCE")
 
 
 @check("AS-015", needs=CERTIFICATE)
