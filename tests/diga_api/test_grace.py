@@ -78,6 +78,19 @@ async def test_only_observation_searches_count(body: Body, pair: Pair) -> None:
         assert await status(diga, path) == 200
 
 
+@pytest.mark.requirement("OPS-028")
+@pytest.mark.parametrize("asked", ["", "code=99504-3&"])
+async def test_further_pages_do_not_count(body: Body, pair: Pair, asked: str) -> None:
+    """Of a search for one of two kinds, either: its link says what was asked for."""
+    _, _, chunks = await body.cgm()
+    diga = await pair(CGM, GLUCOSE)
+    bundle = await diga.bundle(f"Observation?{asked}_count=1")
+    for _ in chunks[1:]:
+        (url,) = [one["url"] for one in bundle["link"] if one["relation"] == "next"]
+        bundle = await diga.bundle(url.removeprefix(diga.core.settings.fhir_base + "/"))
+    assert await status(diga) == 429
+
+
 async def test_observations_do_not_come_round_by_revinclude(body: Body, pair: Pair) -> None:
     await body.cgm()
     diga = await pair(CGM)

@@ -36,6 +36,7 @@ def test_the_holidays_of_all_germany() -> None:
     ]
 
 
+@pytest.mark.requirement("OPS-003")
 @pytest.mark.parametrize(
     ("announced", "first"),
     [

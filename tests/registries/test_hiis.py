@@ -156,6 +156,7 @@ def test_a_fit_certificate_has_no_problems(folder: Path, authority: certs.Pair, 
     assert certificate_problems(server.cert, {"localhost"}, now_ms) == []
 
 
+@pytest.mark.requirement("TLS-004")
 def test_each_problem_of_a_certificate_is_told(folder: Path, authority: certs.Pair) -> None:
     server = certs.server_certificate(folder, authority)
     end_ms = expires_ms(server.der)

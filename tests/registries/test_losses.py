@@ -10,7 +10,10 @@ from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
+from starlette.requests import Request
+from starlette.responses import Response
 
+from ddr.demo.registry_faults import faulty
 from ddr.demo.registry_state import ListedDiga, RegistryState
 from ddr.registries.diga_vz import SOURCE, DigaVz, carry_out
 from ddr.registries.losses import Evidence, judged
@@ -98,6 +101,33 @@ async def test_one_reading_that_lacks_a_diga_ends_nothing(
     assert await alive(pool, patient_id), "what was counted before it came back does not count"
     await again(vz, clock)
     assert not await alive(pool, patient_id), "asked twice, the registry does not know it"
+
+
+@pytest.mark.requirement("CON-014")
+@pytest.mark.parametrize("status", [404, 410])
+async def test_a_diga_that_the_registry_says_it_does_not_know_is_unpaired(
+    vz: DigaVz,
+    state: RegistryState,
+    pool: asyncpg.Pool,
+    clock: Clock,
+    pair: Pair,
+    monkeypatch: pytest.MonkeyPatch,
+    status: int,
+) -> None:
+    """By a status of HTTP instead of an empty answer."""
+
+    async def answered(state: RegistryState, part: Any, request: Request) -> Response | None:
+        asked = "identifier" in request.query_params
+        return Response(status_code=status) if asked else await faulty(state, part, request)
+
+    monkeypatch.setattr("ddr.demo.registry.faulty", answered)
+    patients = [await pair(ONE), await pair(TWO)]
+    await vz.start()
+    state.digas.pop(0)
+    await again(vz, clock)
+    assert [await alive(pool, one) for one in patients] == [True, True]
+    await again(vz, clock)
+    assert [await alive(pool, one) for one in patients] == [False, True]
 
 
 @pytest.mark.requirement("CON-014")

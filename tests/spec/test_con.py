@@ -115,7 +115,7 @@ async def test_the_patient_withdraws_on_the_web(backend: Backend, patient: Patie
     assert await consents(backend.ddr, patient) == {}
 
 
-@pytest.mark.requirement("CON-005", "CON-004")
+@pytest.mark.requirement("CON-005", "CON-004", "AS-020")
 async def test_one_kind_of_data_is_withdrawn_alone(backend: Backend, patient: Patient) -> None:
     ddr, tokens = backend.ddr, await backend.pair(patient, CGM, BP)
     miv = ddr.core.catalog.by_name(CGM)

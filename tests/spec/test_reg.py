@@ -77,7 +77,7 @@ async def kept_alive(listed: Listed, tokens: Tokens) -> Tokens:
     return await listed.client.refresh(tokens)
 
 
-@requirement("REG-002")
+@requirement("REG-002", "TLS-004")
 async def test_the_registration_is_what_the_servers_say(world: Registered) -> None:
     core = world.ddr.core
     built = resources(core.settings, core.catalog)

@@ -144,6 +144,22 @@ async def test_a_device_needs_an_authorised_observation(ddr: Recorder) -> None:
     refused(await reader.get(f"Device/{home.ids['both']}"), 404)
 
 
+@pytest.mark.requirement("SCO-006")
+async def test_a_state_in_which_nothing_was_measured_is_not_shown(ddr: Recorder) -> None:
+    home = Home(ddr, await ddr.patient())
+    await home.device("meter")
+    shown = await home.sensor("meter", "2339-0", "mg/dL", calibration={"state": "calibrated", "time": home.ago(DAY)})
+    await home.glucose("bg", ddr.clock() - 2 * HOUR, sensor="s")
+    path = "devices/meter/sensors/s/calibrations"
+    event = {"time": home.ago(HOUR), "state": "calibration-required"}
+    assert (await home.patient.gateway.post(path, json={"calibrations": [event]})).json()["accepted"] == 1
+    metrics = [one["metricId"] for one in (await home.patient.gateway.get(path)).json()["calibrations"]]
+    assert metrics[0] == shown != metrics[1]
+    reader = await paired(ddr, home.patient, BG)
+    assert await reader.ids("DeviceMetric") == [shown]
+    refused(await reader.get(f"DeviceMetric/{metrics[1]}"), 404)
+
+
 @pytest.mark.requirement("SCO-007", "SCO-001")
 @pytest.mark.parametrize(
     "scope",
