@@ -16,7 +16,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ddr.http.core import Core
-from ddr.http.pages import error_page, language
+from ddr.http.language import language
+from ddr.http.pages import error_page
 from ddr.patient_pages.dates import UNREADABLE, ZONE, day, written_day
 from ddr.patient_pages.names import app_name, titles_of
 from ddr.patient_pages.render import marked, page

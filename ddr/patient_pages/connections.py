@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from ddr.durations import DAY_MS
 from ddr.http.core import Core
-from ddr.http.pages import language
+from ddr.http.language import language
 from ddr.patient_pages.names import app_name, title_of
 from ddr.patient_pages.render import page
 from ddr.patient_pages.texts import text

@@ -16,7 +16,8 @@ from starlette.responses import Response
 
 from ddr.durations import DAY_MS
 from ddr.http.core import Core
-from ddr.http.pages import error_page, language, redirect_targets
+from ddr.http.language import language
+from ddr.http.pages import error_page, redirect_targets
 from ddr.miv.model import Miv
 from ddr.operations.pairing import answered, approve, refuse
 from ddr.patient_pages.arrival import PERSON, with_request

@@ -14,7 +14,8 @@ from starlette.responses import Response
 from ddr.aside import aside
 from ddr.fhir.cgm_summary import OPERATION
 from ddr.http.core import Core
-from ddr.http.pages import error_page, language
+from ddr.http.language import language
+from ddr.http.pages import error_page
 from ddr.patient_pages.dates import UNREADABLE, ZONE, day, written_day
 from ddr.patient_pages.glucose_view import DAYS, PERIODS, day_of, one_day, weeks_until
 from ddr.patient_pages.numbers import rounded

@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from ddr.http.address import client_network
 from ddr.http.core import Core
-from ddr.http.pages import language
+from ddr.http.language import language
 from ddr.patient_pages import known_browser
 from ddr.patient_pages.render import page
 from ddr.patient_pages.texts import text

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ddr.http.core import Core
-from ddr.http.pages import language
+from ddr.http.language import language
 from ddr.patient_pages.dates import given_day
 from ddr.patient_pages.gateway_apps import apps_of, at_provider
 from ddr.patient_pages.names import measured_by, title_of

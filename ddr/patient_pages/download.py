@@ -23,7 +23,8 @@ from ddr.fhir.observation_measurement import measurement_resource
 from ddr.fhir.representation import render
 from ddr.fhir.versions import version_number
 from ddr.http.core import Core
-from ddr.http.pages import language, page_headers
+from ddr.http.language import language
+from ddr.http.pages import page_headers
 from ddr.miv.model import MivCode
 from ddr.patient_pages import record_copy
 from ddr.patient_pages.names import title_of

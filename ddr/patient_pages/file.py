@@ -20,7 +20,7 @@ from starlette.types import Message
 
 from ddr.http.body import BodyError, read_body
 from ddr.http.core import Core
-from ddr.http.pages import language
+from ddr.http.language import language
 from ddr.imports.calls import Answer, Call, Refused, Report, Steps
 from ddr.imports.formats import FORMATS, read
 from ddr.imports.model import ImportFile, ImportFileError, MostlyBad, OtherKind, SeveralPersons, Source

@@ -15,7 +15,8 @@ from starlette.responses import Response
 from ddr.call import refused_unless_told
 from ddr.fhir.outages import HEADER, Outage
 from ddr.http.core import Core
-from ddr.http.pages import RETRY_SECONDS, error_page, language
+from ddr.http.language import language
+from ddr.http.pages import RETRY_SECONDS, error_page
 from ddr.identity.errors import LoginRefused, ProviderUnavailable
 from ddr.identity.journey import SECRET, on_the_way, set_out, way_back, way_out
 from ddr.identity.provider import Provider

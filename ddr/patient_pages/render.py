@@ -13,8 +13,9 @@ from markupsafe import Markup, escape
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
+from ddr.http.language import language, other_language, remember_language
 from ddr.http.operator import Operator
-from ddr.http.pages import STYLESHEET, language, operator_links, other_language, page_headers, remember_language
+from ddr.http.pages import STYLESHEET, operator_links, page_headers
 from ddr.http.templates import templates
 from ddr.patient_pages.dates import day, moment, short_moments, time_of_day, told_time, told_times
 from ddr.patient_pages.numbers import counted

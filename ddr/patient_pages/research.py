@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ddr.http.core import Core
-from ddr.http.pages import language
+from ddr.http.language import language
 from ddr.patient_pages.consent import TEXT_CHANGED
 from ddr.patient_pages.dates import ZONE, day
 from ddr.patient_pages.names import titles_of

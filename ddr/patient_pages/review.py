@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ddr.http.core import Core
-from ddr.http.pages import language
+from ddr.http.language import language
 from ddr.patient_pages.arrival import onward
 from ddr.patient_pages.names import app_name
 from ddr.patient_pages.render import page

@@ -16,7 +16,8 @@ from ddr.http.asgi import cookie as cookie_of
 from ddr.http.asgi import media_type
 from ddr.http.body import BodyError, read_body
 from ddr.http.core import Core
-from ddr.http.pages import error_page, page_headers, remember_language
+from ddr.http.language import remember_language
+from ddr.http.pages import error_page, page_headers
 from ddr.store.audit.acting import ACTING, RightOver
 from ddr.store.database.rights import Moment
 from ddr.store.patients.sessions import Session, close_session, load_session, new_cookie, open_session

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from ddr.http.pages import PROBLEMS, error_page, language, redirect_targets
+from ddr.http.language import language
+from ddr.http.pages import PROBLEMS, error_page, redirect_targets
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ from string import Formatter
 import pytest
 
 import ddr.patient_pages
-from ddr.http.pages import PROBLEMS, Words
+from ddr.http.language import Words
+from ddr.http.pages import PROBLEMS
 from ddr.patient_pages import research_text
 from ddr.patient_pages.dates import day, moment, short_moment
 from ddr.patient_pages.texts import TEXTS

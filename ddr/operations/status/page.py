@@ -9,16 +9,9 @@ from zoneinfo import ZoneInfo
 
 from ddr.http.asgi import Reply, Scope
 from ddr.http.core import Core
+from ddr.http.language import LANGUAGE_COOKIE, chosen_language, language, other_language
 from ddr.http.operator import Operator
-from ddr.http.pages import (
-    LANGUAGE_COOKIE,
-    STYLESHEET,
-    chosen_language,
-    language,
-    operator_links,
-    other_language,
-    page_headers,
-)
+from ddr.http.pages import STYLESHEET, operator_links, page_headers
 from ddr.http.templates import templates
 from ddr.operations.status.board import Board
 from ddr.operations.status.feed import document

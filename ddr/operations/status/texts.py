@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ddr.http.pages import Words
+from ddr.http.language import Words
 
 DATA_OF = Words("Gerätedaten lesen", "Reading device data")
 TEXTS = {

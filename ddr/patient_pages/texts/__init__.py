@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ddr.http.pages import Words
+from ddr.http.language import Words
 from ddr.patient_pages.texts import (
     access,
     connections,

@@ -1,6 +1,6 @@
 """The page with the audit trail; the keys of the events are their tags (ddr/store/audit/trail.py)."""
 
-from ddr.http.pages import Words
+from ddr.http.language import Words
 
 TEXTS = {
     "title": Words("Zugriffe auf meine Daten", "Accesses to my data"),

@@ -1,6 +1,6 @@
 """What single values are called, where the kind of data alone does not tell."""
 
-from ddr.http.pages import Words
+from ddr.http.language import Words
 
 CODES = {
     "8480-6": Words("Systolisch", "Systolic"),

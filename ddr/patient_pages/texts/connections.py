@@ -1,6 +1,6 @@
 """The page with the patient's connections."""
 
-from ddr.http.pages import Words
+from ddr.http.language import Words
 
 TEXTS = {
     "title": Words("Meine Verbindungen", "My connections"),

@@ -1,6 +1,6 @@
 """The consent page."""
 
-from ddr.http.pages import Words
+from ddr.http.language import Words
 
 TEXTS = {
     "title": Words("Darf {diga} Ihre Daten lesen?", "May {diga} read your data?"),

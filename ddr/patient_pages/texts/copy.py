@@ -1,6 +1,6 @@
 """What the patient's copy tells about consents and pairings."""
 
-from ddr.http.pages import Words
+from ddr.http.language import Words
 
 TEXTS = {
     "connected": Words("Mit {app} verbunden seit {day}.", "Connected to {app} since {day}."),

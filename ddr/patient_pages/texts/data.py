@@ -1,6 +1,6 @@
 """The page with the patient's values."""
 
-from ddr.http.pages import Words
+from ddr.http.language import Words
 
 TEXTS = {
     "title": Words("Meine Messwerte", "My readings"),

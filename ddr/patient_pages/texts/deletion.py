@@ -1,6 +1,6 @@
 """The page on which patients delete their data."""
 
-from ddr.http.pages import Words
+from ddr.http.language import Words
 
 TEXTS = {
     "title": Words("Meine Daten löschen", "Delete my data"),

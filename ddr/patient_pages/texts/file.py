@@ -1,6 +1,6 @@
 """The pages about a file with values from elsewhere."""
 
-from ddr.http.pages import Words
+from ddr.http.language import Words
 
 TEXTS = {
     "title": Words("Datei einlesen", "Read a file"),

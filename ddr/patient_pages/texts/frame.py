@@ -1,6 +1,6 @@
 """What every page says around its content."""
 
-from ddr.http.pages import Words
+from ddr.http.language import Words
 
 TEXTS = {
     "site": Words("Meine Gerätedaten", "My device data"),

@@ -1,6 +1,6 @@
 """The apps that send readings, on the page with the patient's devices."""
 
-from ddr.http.pages import Words
+from ddr.http.language import Words
 
 TEXTS = {
     "title": Words("Apps, die Messwerte senden", "Apps that send readings"),

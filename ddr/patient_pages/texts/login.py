@@ -1,6 +1,6 @@
 """The login page."""
 
-from ddr.http.pages import Words
+from ddr.http.language import Words
 
 TEXTS = {
     "title": Words("Anmelden", "Sign in"),

@@ -1,6 +1,6 @@
 """Why a connection ended, and why a DiGA was refused data."""
 
-from ddr.http.pages import Words
+from ddr.http.language import Words
 
 REASONS = {
     "consent-withdrawn": Words("Sie haben Ihre Zustimmung widerrufen.", "You withdrew your consent."),

@@ -1,6 +1,6 @@
 """Pages for those who act for somebody else, and for those for whom somebody acts."""
 
-from ddr.http.pages import Words
+from ddr.http.language import Words
 
 ROLES = {
     "parent": Words("Elternteil", "parent"),

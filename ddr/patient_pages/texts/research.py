@@ -1,6 +1,6 @@
 """The page about research with readings, and the consent to it (docs/research.md)."""
 
-from ddr.http.pages import Words
+from ddr.http.language import Words
 
 TEXTS = {
     "link": Words("Forschung", "Research"),

@@ -1,0 +1,63 @@
+"""The language of the pages for patients: texts in both, and which one a browser is answered in."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+from urllib.parse import parse_qsl
+
+from starlette.responses import Response
+
+from ddr.http.asgi import Scope, cookie, header
+
+LANGUAGE_COOKIE = "__Host-language"
+LANGUAGES = {"de": "Deutsch", "en": "English"}
+
+
+class Words(NamedTuple):
+    """One text in both languages."""
+
+    de: str
+    en: str
+
+    def said(self, lang: str) -> str:
+        """It in `lang`, "de" or "en"."""
+        return self.en if lang == "en" else self.de
+
+
+def chosen_language(scope: Scope) -> str | None:
+    """The language that the switch of the page says: `lang` of the query, as the link does; None without one."""
+    query = parse_qsl(scope.get("query_string", b"").decode("latin-1"))
+    return next((value for name, value in query if name == "lang" and value in LANGUAGES), None)
+
+
+def other_language(lang: str) -> str:
+    """The one that a page in this one is there in, too."""
+    return "de" if lang == "en" else "en"
+
+
+def remember_language(scope: Scope, response: Response) -> None:
+    """Let the browser keep the language that was chosen just now, if one was."""
+    if chosen := chosen_language(scope):
+        response.set_cookie(LANGUAGE_COOKIE, chosen, 31_536_000, path="/", secure=True, httponly=True, samesite="lax")
+
+
+def language(scope: Scope) -> str:
+    """'de' or 'en': as chosen now, as chosen before, else as the browser prefers (RFC 9110 section 12.5.4)."""
+    for chosen in (chosen_language(scope), cookie(scope, LANGUAGE_COOKIE)):
+        if chosen in LANGUAGES:
+            return chosen
+    weights = dict.fromkeys(LANGUAGES, 0.0)
+    for part in (header(scope, "accept-language") or "").lower().split(","):
+        tag, _, parameter = part.strip().partition(";")
+        primary = tag.partition("-")[0].strip()
+        if primary in weights:
+            weights[primary] = max(weights[primary], _quality(parameter))
+    return "en" if weights["en"] > weights["de"] else "de"
+
+
+def _quality(parameter: str) -> float:
+    name, _, value = parameter.strip().partition("=")
+    try:
+        return float(value) if name.strip() == "q" else 1.0
+    except ValueError:
+        return 0.0
