@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from urllib.parse import urlencode
 
+from ddr.conform.found import Found
 from ddr.conform.laws.naive import Case
 from ddr.conform.verdict import Failed, NotRun
-from ddr.conform.view import Circle, Found, View
+from ddr.conform.view import Circle, View
 
 NO_PAGES = "_count ends the search: there are no further pages, which HDDT recommends"
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ddr.conform.exchange import Exchange
+from ddr.conform.found import key_of
 from ddr.conform.target import Identity
-from ddr.conform.view import View, key_of
+from ddr.conform.view import View
 
 TYPES = ("Observation", "Device", "DeviceMetric")
 FHIR = "application/fhir+json"

@@ -8,10 +8,10 @@ from collections import Counter
 from collections.abc import Callable
 
 from ddr.conform.exchange import Exchange, Json
+from ddr.conform.found import key_of
 from ddr.conform.kit import Kit
 from ddr.conform.laws.leaves import Leaves, json_leaves, xml_leaves
 from ddr.conform.verdict import Failed, NoData, expect
-from ddr.conform.view import key_of
 
 Rule = Callable[[Json], str]  # what is wrong with a resource; empty when nothing is
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ from ddr.client.oauth import seconds_told
 from ddr.conform.authorization import OBSERVATION, Pairing, refresh_form, token
 from ddr.conform.blame import blamed
 from ddr.conform.exchange import Exchange, Json
+from ddr.conform.found import Found, matches
 from ddr.conform.laws.naive import references
 from ddr.conform.laws.times import effective, written
 from ddr.conform.pacing import Pace
@@ -34,63 +34,6 @@ class Elsewhere(NotRun):
 
 class Circle(NotRun):
     """A page's link leads back to a page that was read: there is no end."""
-
-
-@dataclass
-class Found:
-    """What a search brought over all pages: matches in order, what was included, and which answer brought what.
-
-    `most` is as many as the recorder gives at once, when it gives a limited number without pages; else 0.
-    """
-
-    matches: list[Json] = field(default_factory=list)
-    included: dict[str, Json] = field(default_factory=dict)
-    outcomes: list[Json] = field(default_factory=list)
-    pages: list[Exchange] = field(default_factory=list)
-    origin: dict[str, Exchange] = field(default_factory=dict)
-    most: int = 0
-
-    def take(self, answer: Exchange) -> None:
-        """The entries of one page."""
-        self.pages.append(answer)
-        self._take(answer)
-
-    def add(self, answer: Exchange) -> list[Json]:
-        """The entries of another search: the matches that it brings beyond those that are there."""
-        known, before = {key_of(one) for one in self.matches}, len(self.matches)
-        self._take(answer)
-        new = [one for one in self.matches[before:] if key_of(one) not in known]
-        self.matches[before:] = new
-        return new
-
-    def _take(self, answer: Exchange) -> None:
-        for entry in answer.json.get("entry") or ():
-            resource, kind = entry.get("resource") or {}, mode(entry)
-            key = key_of(resource)
-            self.origin.setdefault(key, answer)
-            if kind == "include":
-                self.included[key] = resource
-            elif kind == "outcome":
-                self.outcomes.append(resource)
-            else:
-                self.matches.append(resource)
-
-
-def mode(entry: Json) -> str:
-    """Why an entry is in a searchset: match, include or outcome. FHIR leaves it to the server to say `match`."""
-    if (entry.get("resource") or {}).get("resourceType") == "OperationOutcome":
-        return "outcome"
-    return str((entry.get("search") or {}).get("mode", "match"))
-
-
-def matches(answer: Exchange) -> list[Json]:
-    """What one page of a search has found."""
-    return [entry["resource"] for entry in answer.json.get("entry") or () if mode(entry) == "match"]
-
-
-def key_of(resource: Json) -> str:
-    """`<Type>/<id>`."""
-    return f"{resource.get('resourceType')}/{resource.get('id')}"
 
 
 class View:

@@ -16,9 +16,9 @@ import pytest
 
 from ddr.conform.check import Check, all_checks
 from ddr.conform.earlier import Earlier, remembered
+from ddr.conform.found import key_of
 from ddr.conform.kit import Kit
 from ddr.conform.run import Result
-from ddr.conform.view import key_of
 from ddr.store.outages import notices
 from ddr.store.outages.notices import Notice
 from tests.conform.conftest import failed, with_pairings

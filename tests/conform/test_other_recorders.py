@@ -17,13 +17,14 @@ import pytest
 
 from ddr.conform.authorization import OBSERVATION, address, push, token
 from ddr.conform.earlier import Earlier, remembered
+from ddr.conform.found import Found
 from ddr.conform.kit import Kit
 from ddr.conform.report import model
 from ddr.conform.report.model import Run
 from ddr.conform.run import Result, run
 from ddr.conform.target import MIV, Account, Target
 from ddr.conform.verdict import Verdict
-from ddr.conform.view import Elsewhere, Found
+from ddr.conform.view import Elsewhere
 from tests.conform.test_endings import CHECKS, DIGA, FHIR, ISSUER, check, kit
 
 Json = dict[str, Any]

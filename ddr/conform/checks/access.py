@@ -8,9 +8,10 @@ import json
 from ddr.conform.check import Need, check
 from ddr.conform.doors import Door, doors
 from ddr.conform.exchange import Exchange
+from ddr.conform.found import key_of
 from ddr.conform.kit import Kit
 from ddr.conform.verdict import NotApplicable, NotRun, expect
-from ddr.conform.view import View, key_of
+from ddr.conform.view import View
 
 PATIENT = (Need.PATIENT,)
 TYPES = ("Observation", "Device", "DeviceMetric")

@@ -10,12 +10,13 @@ from ddr.conform.check import Need, check
 from ddr.conform.data import Data
 from ddr.conform.earlier import digest
 from ddr.conform.exchange import Json
+from ddr.conform.found import Found, key_of
 from ddr.conform.judging import expect_refused
 from ddr.conform.kit import Kit
 from ddr.conform.laws.chunks import ENDED, SECOND, Chunk, series
 from ddr.conform.laws.times import milliseconds
 from ddr.conform.verdict import Failed, NoData, NotApplicable, expect
-from ddr.conform.view import Found, View, key_of
+from ddr.conform.view import View
 
 DATA = (Need.PATIENT, Need.DATA)
 HOLDUP = 60  # seconds after which single measurements are served (HDDT mivs.md)

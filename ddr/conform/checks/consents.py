@@ -10,12 +10,13 @@ from dataclasses import replace
 from ddr.conform.authorization import DEVICES, Pairing, address, code_form, consent, request, scopes_of, token
 from ddr.conform.check import Need, check
 from ddr.conform.exchange import Exchange
+from ddr.conform.found import key_of
 from ddr.conform.kit import Kit
 from ddr.conform.laws.codes import VALUESETS
 from ddr.conform.laws.naive import has_code
 from ddr.conform.target import MIV
 from ddr.conform.verdict import Advised, NotApplicable, NotRun, expect
-from ddr.conform.view import View, key_of
+from ddr.conform.view import View
 
 MORE = (Need.PATIENT, Need.CONSENTS)
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from ddr.conform.check import Need, check
 from ddr.conform.exchange import Json
+from ddr.conform.found import key_of
 from ddr.conform.judging import judge
 from ddr.conform.kit import Kit
 from ddr.conform.laws import codes
 from ddr.conform.laws.chunks import series
 from ddr.conform.laws.naive import codings, references
 from ddr.conform.verdict import Failed, NeedsPerson, NoData, expect
-from ddr.conform.view import key_of
 
 PATIENT = (Need.PATIENT,)
 

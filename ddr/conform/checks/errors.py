@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from ddr.conform.check import Need, check
+from ddr.conform.found import key_of
 from ddr.conform.judging import expect_refused
 from ddr.conform.kit import Kit
 from ddr.conform.verdict import NotApplicable, expect
-from ddr.conform.view import key_of
 
 PATIENT = (Need.PATIENT,)
 TYPES = ("Observation", "Device", "DeviceMetric")

@@ -10,11 +10,12 @@ from urllib.parse import quote
 
 from ddr.conform.check import Need, check
 from ddr.conform.exchange import Exchange
+from ddr.conform.found import key_of
 from ddr.conform.judging import expect_refused, is_said, same_leaves
 from ddr.conform.kit import Kit
 from ddr.conform.laws.leaves import Leaves, json_leaves
 from ddr.conform.verdict import Failed, NotApplicable, expect
-from ddr.conform.view import INCLUDES, View, key_of
+from ddr.conform.view import INCLUDES, View
 
 PATIENT = (Need.PATIENT,)
 TYPES = ("Observation", "Device", "DeviceMetric")

@@ -9,13 +9,14 @@ from urllib.parse import urlencode
 from ddr.conform.agree import agree, literal, query
 from ddr.conform.check import Need, check
 from ddr.conform.exchange import Exchange, Json
+from ddr.conform.found import key_of, matches
 from ddr.conform.judging import login_name
 from ddr.conform.kit import Kit
 from ddr.conform.laws.codes import RANGES, SUMMARY, VALUESETS
 from ddr.conform.laws.naive import Case, codings, has_code, references
 from ddr.conform.target import MIV
 from ddr.conform.verdict import Advised, NoData, NotApplicable, NotRun, expect
-from ddr.conform.view import View, key_of, matches
+from ddr.conform.view import View
 
 PATIENT = (Need.PATIENT,)
 TWO = (Need.PATIENT, Need.TWO_DIGA)

@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 
 from ddr.client.oauth import seconds_told
 from ddr.conform.check import Need, check
+from ddr.conform.found import key_of, matches
 from ddr.conform.judging import expect_refused
 from ddr.conform.kit import Kit
 from ddr.conform.laws.chunks import series
@@ -17,7 +18,7 @@ from ddr.conform.laws.times import effective, is_instant, milliseconds, span, wr
 from ddr.conform.pacing import SOON
 from ddr.conform.target import MIV, limits
 from ddr.conform.verdict import Advised, NeedsPerson, NoData, NotApplicable, NotRun, expect
-from ddr.conform.view import View, key_of, matches
+from ddr.conform.view import View
 from ddr.durations import DAY_MS
 
 PATIENT = (Need.PATIENT,)

@@ -6,13 +6,14 @@ from collections.abc import Iterable
 
 from ddr.conform.check import Need, check
 from ddr.conform.exchange import Exchange, Json
+from ddr.conform.found import key_of
 from ddr.conform.judging import Rule, judge
 from ddr.conform.kit import Kit
 from ddr.conform.laws import codes, observations, structure
 from ddr.conform.laws.naive import bounded, references
 from ddr.conform.laws.times import updated
 from ddr.conform.verdict import Failed, NoData, expect
-from ddr.conform.view import View, key_of
+from ddr.conform.view import View
 from ddr.durations import MINUTE_MS
 from ddr.http_dates import http_date_ms
 

@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterator
 from ddr.conform.agree import NO_PAGES, agree, answered, literal, query, unpaged
 from ddr.conform.check import Need, check
 from ddr.conform.exchange import Exchange, Json
+from ddr.conform.found import matches
 from ddr.conform.kit import Kit
 from ddr.conform.laws.naive import Case, codings, near, references, starts
 from ddr.conform.verdict import Advised, NoData, NotApplicable, expect
-from ddr.conform.view import View, matches
+from ddr.conform.view import View
 
 PATIENT = (Need.PATIENT,)
 DEVICE, METRIC = "Device", "DeviceMetric"

@@ -10,12 +10,13 @@ from ddr.client.errors import Refused
 from ddr.conform.agree import NO_PAGES, answered, unpaged
 from ddr.conform.check import Need, check
 from ddr.conform.exchange import Exchange, Json
+from ddr.conform.found import key_of, matches, mode
 from ddr.conform.kit import Kit
 from ddr.conform.laws.naive import has_code, references
 from ddr.conform.laws.observations import code
 from ddr.conform.laws.times import effective, milliseconds, updated
 from ddr.conform.verdict import Advised, Failed, NoData, NotApplicable, NotRun, expect
-from ddr.conform.view import Circle, Elsewhere, View, key_of, matches, mode
+from ddr.conform.view import Circle, Elsewhere, View
 
 PATIENT = (Need.PATIENT,)
 TYPES = ("Observation", "Device", "DeviceMetric")

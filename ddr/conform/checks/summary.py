@@ -10,6 +10,7 @@ from decimal import Decimal
 
 from ddr.conform.check import Need, check
 from ddr.conform.exchange import Exchange, Json
+from ddr.conform.found import key_of
 from ddr.conform.judging import is_said, same_leaves
 from ddr.conform.kit import Kit
 from ddr.conform.laws import codes, summary
@@ -18,7 +19,7 @@ from ddr.conform.laws.leaves import Leaves
 from ddr.conform.laws.naive import codings
 from ddr.conform.laws.times import span
 from ddr.conform.verdict import Failed, NoData, NotApplicable, expect
-from ddr.conform.view import View, key_of
+from ddr.conform.view import View
 from ddr.durations import DAY_MS
 
 PATIENT = (Need.PATIENT,)

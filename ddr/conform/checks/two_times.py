@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from ddr.conform.check import Need, check
 from ddr.conform.earlier import digest
 from ddr.conform.exchange import Json
+from ddr.conform.found import key_of
 from ddr.conform.kit import Kit
 from ddr.conform.laws.chunks import kept
 from ddr.conform.laws.times import milliseconds, span
 from ddr.conform.verdict import NotApplicable, expect
-from ddr.conform.view import View, key_of
+from ddr.conform.view import View
 from ddr.durations import DAY_MS
 
 EARLIER = (Need.PATIENT, Need.EARLIER)
