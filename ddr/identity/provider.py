@@ -13,6 +13,7 @@ import ssl
 from collections.abc import Callable, Mapping
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -64,6 +65,7 @@ class Provider:
         self.represents_claim = settings.oidc_represents_claim
         self.http = httpx.AsyncClient(
             headers={"accept": "application/json", "accept-encoding": ACCEPTED},
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),  # none goes to another patient's login
             verify=_trust(settings.oidc_ca),
             timeout=TIMEOUT,
             transport=transport,

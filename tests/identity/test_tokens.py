@@ -392,6 +392,20 @@ async def test_an_address_that_is_none_is_no_answer(oidc_settings: Settings, clo
         await Provider(oidc_settings, clock, transport).description()
 
 
+async def test_no_cookie_of_the_provider_is_kept(oidc_settings: Settings, clock: Clock) -> None:
+    """One patient's went along with the next one's code; of those with new names each time there was no end."""
+    sent = list[str | None]()
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        sent.append(request.headers.get("cookie"))
+        return httpx.Response(200, headers={"set-cookie": f"n{len(sent)}=x; Path=/"}, stream=httpx.ByteStream(b"{}"))
+
+    provider = Provider(oidc_settings, clock, httpx.MockTransport(answer))
+    for _ in range(2):
+        await provider.get_json(provider.issuer)
+    assert sent == [None, None]
+
+
 async def test_a_document_nested_without_end_is_no_answer(oidc_settings: Settings, clock: Clock) -> None:
     transport = httpx.MockTransport(lambda _: raw(b"[" * 3000 + b"]" * 3000))
     with pytest.raises(ProviderUnavailable):
