@@ -94,6 +94,20 @@ async def test_what_is_stored_late_and_waits_for_its_seal_is_not_missing(log: Lo
     assert (proof.faults, proof.entries, proof.unsealed) == ([], 4, 0)
 
 
+async def test_no_plan_goes_through_all_days_for_each_of_them(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After nine years they are 3,000, and each minute it is asked for the newest seal."""
+    plans = []
+    for first, last in ((0, 20), (20, 120)):
+        for days in range(first, last):
+            await log.pool.execute("SELECT request_log_open($1)", as_date(today() - days))
+        found = []
+        async with log.pool.acquire() as conn:
+            for name in ("_NUMBERS", "_NEWEST"):
+                found += await conn.fetch(f"EXPLAIN {getattr(store, name)}")
+        plans.append(len(found))
+    assert plans[0] == plans[1]
+
+
 async def test_rows_that_wait_for_a_seal_are_not_held_one_by_one(log: Log) -> None:
     """After days without housekeeping there are millions."""
     peaks = []

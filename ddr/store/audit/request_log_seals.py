@@ -49,25 +49,17 @@ class End(NamedTuple):
     sealed_ms: int
 
 
-# Of each day that is there its first and last number, by its key.
-_NUMBERS = """
-SELECT there.day, first, last FROM (
-  SELECT request_log_day(c.relname) AS day
-    FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
-   WHERE i.inhparent = 'request_log_seal'::regclass AND c.relkind = 'r') AS there
- CROSS JOIN LATERAL (
-  SELECT min(seal_no) AS first, max(seal_no) AS last FROM request_log_seal s WHERE s.day = there.day) AS numbers
- WHERE first IS NOT NULL ORDER BY first
-"""
+# Of each day that has seals its first and last number; migration 0115.
+_NUMBERS = "SELECT day, first, last FROM request_log_numbers() WHERE first IS NOT NULL ORDER BY first"
 
 # By number, not by day: a clock may have been wrong.
-_END = f"""
+_NEWEST = "SELECT day, last FROM request_log_numbers() ORDER BY last DESC NULLS LAST LIMIT 1"
+_END = """
 SELECT seal_no, chain, sealed_ms FROM (
-  SELECT s.seal_no, s.chain, s.sealed_ms
-    FROM ({_NUMBERS}) AS days JOIN request_log_seal s ON s.day = days.day AND s.seal_no = days.last
+  SELECT seal_no, chain, sealed_ms FROM request_log_seal WHERE day = $1 AND seal_no = $2
   UNION ALL (SELECT seal_no, chain, sealed_ms FROM request_log_dropped ORDER BY seal_no DESC LIMIT 1)) AS newest
  ORDER BY seal_no DESC LIMIT 1
-"""  # noqa: S608 - names of ours
+"""
 
 
 async def lock(conn: asyncpg.Connection) -> None:
@@ -124,7 +116,7 @@ def _batch(row: Row) -> Batch:
 
 async def end(conn: Connection) -> End:
     """The newest seal, kept or not."""
-    row = await conn.fetchrow(_END)
+    row = await conn.fetchrow(_END, *(await conn.fetchrow(_NEWEST) or (None, None)))
     return End(**row) if row else End(0, b"", 0)
 
 
