@@ -135,6 +135,20 @@ async def test_approval_brings_code_state_and_issuer(backend: Backend) -> None:
     assert (found["state"], found["iss"]) == (state, backend.ddr.settings.public_base_url)
 
 
+@pytest.mark.requirement("AS-017")
+@pytest.mark.parametrize("approve", [[CGM], None])
+async def test_an_answer_keeps_the_query_of_the_registered_redirect_uri(
+    backend: Backend, approve: list[str] | None
+) -> None:
+    entry = replace(backend.diga.entry, redirect_uri="https://diga.example/back?tenant=1")
+    backend.ddr.trust.digas[entry.client_id] = entry
+    backend = replace(backend, diga=replace(backend.diga, entry=entry))
+    patient = await backend.ddr.patient()
+    found = await backend.decide(patient, await backend.request_uri(CGM, state="s"), approve)
+    assert found.keys() == {"tenant", "error" if approve is None else "code", "state", "iss"}
+    assert (found["tenant"], found["state"]) == ("1", "s")
+
+
 @pytest.mark.requirement("AS-017", "AS-040")
 async def test_refusal_brings_no_code(backend: Backend) -> None:
     patient = await backend.ddr.patient()

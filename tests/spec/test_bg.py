@@ -103,6 +103,9 @@ async def test_lo_and_hi_are_values_with_comparator(
         "code": "mg/dL",
     }
     assert "dataAbsentReason" not in observation
+    given = {**an_hour_ago(home), "value": limit, "unit": "mg/dL"}
+    for other in ("<=", ">=", "ad", "=", name):
+        assert await home.unfit(**given, comparator=other) == "comparator"
     # what is above 600 starts after it and does not end before it, and the other way round below 20
     before, after = (f"Observation?value-quantity={prefix}{limit}||mg/dL" for prefix in ("eb", "sa"))
     assert (found in await reader.ids(before), found in await reader.ids(after)) == (name == "LO", name == "HI")

@@ -100,7 +100,8 @@ def _undated(leaves: Leaves) -> Leaves:
 def format_parameter(kit: Kit) -> None:
     """`_format` asks for JSON or XML, whatever Accept says."""
     view = kit.views[0]
-    for text, wanted in (("xml", XML), ("json", JSON), (quote(XML), XML), (quote(JSON), JSON)):
+    names = {"xml": XML, "text/xml": XML, "application/xml": XML, "json": JSON, "application/json": JSON}
+    for text, wanted in (*names.items(), (quote(XML), XML), (quote(JSON), JSON)):
         answer = view.get(f"Device?_format={text}", accept=JSON if wanted == XML else XML)
         expect(answer.status == 200, f"_format={text} is not answered with 200", answer)
         expect(answer.media_type == wanted, f"_format={text} is answered as {answer.media_type}", answer)

@@ -66,7 +66,7 @@ def subject_is_refused(kit: Kit) -> None:
         _named_patient_is_refused(kit.views[0], "Observation", name)
 
 
-@check("DEV-005", "DEV-004", needs=PATIENT)
+@check("DEV-005", "DEV-004", "OBS-033", needs=PATIENT)
 def patient_is_refused(kit: Kit) -> None:
     """A search of devices with `patient` is refused with 400, or the parameter ignored, in any form."""
     for kind in ("Device", "DeviceMetric"):

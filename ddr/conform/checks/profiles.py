@@ -95,7 +95,7 @@ def values_have_the_right_type(kit: Kit) -> None:
     _judge(kit, observations.one_value)
 
 
-@check("OBS-022", "BG-007", "LF-008", "BP-011", "CGM-007", needs=PATIENT, searches=1)
+@check("OBS-022", "OBS-024", "BG-007", "LF-008", "BP-011", "CGM-007", needs=PATIENT, searches=1)
 def observations_name_their_device(kit: Kit) -> None:
     """Every Observation refers to one Device or one DeviceMetric."""
     _judge(kit, observations.device_reference)
