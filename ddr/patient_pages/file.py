@@ -7,9 +7,6 @@ from __future__ import annotations
 
 import hashlib
 from asyncio import to_thread
-from collections.abc import Sequence
-from dataclasses import dataclass
-from heapq import nsmallest
 from http import HTTPStatus
 from uuid import UUID
 
@@ -20,18 +17,13 @@ from starlette.types import Message
 
 from ddr.http.body import BodyError, read_body
 from ddr.http.core import Core
-from ddr.http.language import language
 from ddr.imports.calls import Answer, Call, Refused, Report, Steps
-from ddr.imports.formats import FORMATS, read
-from ddr.imports.model import ImportFile, ImportFileError, MostlyBad, OtherKind, SeveralPersons, Source
+from ddr.imports.formats import read
+from ddr.imports.model import ImportFile, ImportFileError, MostlyBad, OtherKind, SeveralPersons
 from ddr.imports.sending import sending
 from ddr.imports.taking_back import taking_back
-from ddr.miv.model import LOINC
 from ddr.patient_pages.dates import ZONE
-from ddr.patient_pages.names import title_of
-from ddr.patient_pages.render import page
-from ddr.patient_pages.texts import text
-from ddr.patient_pages.texts.devices import called
+from ddr.patient_pages.file_page import OTHERS, refused, shown, unreadable
 from ddr.patient_pages.visitor import FORM_BYTES, FormRefused, Visitor, check_token, core_of, read_form, see_other
 from ddr.store.audit.trail import Event, record
 from ddr.store.patients import files
@@ -39,19 +31,6 @@ from ddr.store.patients.sessions import Session
 
 FILE_BYTES = 5_000_000
 PIECE = 65_536  # bytes that are parsed before others have their turn
-LISTED = 20  # devices, and bad rows, shown one by one
-
-
-@dataclass(frozen=True)
-class Part:
-    """What a file has of one device and kind of data."""
-
-    device: str
-    serial: str
-    kind: str
-    count: int
-    first_ms: int
-    last_ms: int
 
 
 async def show(request: Request, visitor: Visitor, session: Session) -> Response:
@@ -66,8 +45,8 @@ async def show(request: Request, visitor: Visitor, session: Session) -> Response
     try:
         file = await to_thread(read, waiting.content, ZONE)
     except ImportFileError:
-        return await _unreadable(request, visitor)
-    return await _page(request, visitor, file=file, digest=waiting.digest, taken_ms=waiting.taken_ms)
+        return unreadable(request, visitor)
+    return await shown(request, visitor, file, waiting.digest, taken_ms=waiting.taken_ms)
 
 
 async def give(request: Request, visitor: Visitor, session: Session) -> Response:
@@ -75,18 +54,18 @@ async def give(request: Request, visitor: Visitor, session: Session) -> Response
 
     It is shown at its own address: the way back to the answer of a form is a page of the browser's about an error.
     """
-    core, lang = core_of(request), language(request.scope)
+    core = core_of(request)
     raw = await _given(request, visitor)
     try:
         await to_thread(read, raw, ZONE)
     except SeveralPersons:
-        return await _page(request, visitor, error=text(lang, "file.several"))
+        return refused(request, visitor, "file.several")
     except MostlyBad:
-        return await _page(request, visitor, error=text(lang, "file.mostly_bad"))
+        return refused(request, visitor, "file.mostly_bad")
     except OtherKind as other:
-        return await _page(request, visitor, error=text(lang, _OTHERS[other.kind]))
+        return refused(request, visitor, OTHERS[other.kind])
     except ImportFileError:
-        return await _unreadable(request, visitor)
+        return unreadable(request, visitor)
     digest = hashlib.sha256(ZONE.key.encode() + b"\n" + raw).hexdigest()
     await files.keep(core.pool, session.patient_id, digest, raw, core.clock())
     return see_other(request.url.path)
@@ -99,11 +78,11 @@ async def take(request: Request, visitor: Visitor, session: Session) -> Response
         file, digest = await _chosen(core, request, visitor, session)
         report = await _walk(core, session.patient_id, sending(file, digest), Event.FILE_TAKEN, digest)
     except ImportFileError:
-        return await _unreadable(request, visitor)
+        return unreadable(request, visitor)
     except Refused:
-        return await _page(request, visitor, error=text(language(request.scope), "file.refused"))
+        return refused(request, visitor, "file.refused")
     await files.taken(core.pool, session.patient_id, digest, core.clock())
-    return await _page(request, visitor, file=file, digest=digest, report=report)
+    return await shown(request, visitor, file, digest, report=report)
 
 
 async def take_back(request: Request, visitor: Visitor, session: Session) -> Response:
@@ -113,9 +92,9 @@ async def take_back(request: Request, visitor: Visitor, session: Session) -> Res
         file, digest = await _chosen(core, request, visitor, session)
         await _walk(core, session.patient_id, taking_back(file, digest), Event.FILE_TAKEN_BACK, digest)
     except ImportFileError:
-        return await _unreadable(request, visitor)
+        return unreadable(request, visitor)
     except Refused:
-        return await _page(request, visitor, error=text(language(request.scope), "file.not_back"))
+        return refused(request, visitor, "file.not_back")
     await files.taken(core.pool, session.patient_id, digest, None)
     return see_other("/me/devices?file-taken-back")
 
@@ -202,112 +181,3 @@ def _next(steps: Steps, answer: Answer | None) -> tuple[Call, bytes | None] | Re
         report: Report = end.value
         return report
     return call, call.content
-
-
-async def _unreadable(request: Request, visitor: Visitor) -> Response:
-    """Not by this version: which files there are is said."""
-    lang = language(request.scope)
-    return await _page(request, visitor, error=text(lang, "file.unreadable", known=_format_names(lang)))
-
-
-async def _page(
-    request: Request,
-    visitor: Visitor,
-    file: ImportFile | None = None,
-    digest: str = "",
-    report: Report | None = None,
-    error: str = "",
-    taken_ms: int | None = None,
-) -> Response:
-    core, lang = core_of(request), language(request.scope)
-    found = await to_thread(_parts, core, file, lang) if file else []
-    bad = await to_thread(_bad, file, report)
-    return page(
-        request,
-        visitor,
-        "file.html",
-        status=422 if error else 200,
-        title=_format(file.format, lang) if file else "",
-        parts=found[:LISTED],
-        more_parts=max(0, len(found) - LISTED),
-        bad=[(line, text(lang, _reason(reason))) for line, reason in bad],
-        more=max(0, _bad_count(file, report) - LISTED),
-        skipped=file.skipped if file else 0,
-        digest=digest,
-        report=report,
-        taken_ms=taken_ms,
-        error=error,
-    )
-
-
-def _parts(core: Core, file: ImportFile, lang: str) -> Sequence[Part]:
-    """By device and kind of data; a file may have as many devices as rows."""
-    found: dict[tuple[Source, str], list[int]] = {}
-    for value in file.values:
-        found.setdefault((value.source, value.code), []).append(value.time_ms)
-    return [
-        Part(called(lang, source.name), source.serial, _kind(core, code, lang), len(times), min(times), max(times))
-        for (source, code), times in sorted(found.items())
-    ]
-
-
-def _kind(core: Core, code: str, lang: str) -> str:
-    miv = core.catalog.code(LOINC, code)
-    return title_of(core, miv[0].valueset, lang) if miv else code
-
-
-def _bad_count(file: ImportFile | None, report: Report | None) -> int:
-    return (len(file.bad) if file else 0) + (len(report.refusals) if report else 0)
-
-
-def _bad(file: ImportFile | None, report: Report | None) -> list[tuple[int, str]]:
-    """Line and reason of the first bad rows; every row of a file may be bad."""
-    rows = [*(file.bad if file else ()), *(report.refusals if report else ())]
-    return nsmallest(LISTED, ((row.line, row.reason) for row in rows))
-
-
-_REASONS = {
-    "no time": "file.reason_time",
-    "no value": "file.reason_value",
-    "other-unit": "file.reason_unit",
-    "unit": "file.reason_other_unit",
-    "future": "file.reason_future",
-    "before-start": "file.reason_start",
-    "too-old": "file.reason_old",
-}
-
-
-def _reason(found: str) -> str:
-    """The text for what a reader or the gateway API says of a row."""
-    if "cannot have been measured" in found or found in ("range", "implausible"):
-        return "file.reason_measured"
-    return next((name for beginning, name in _REASONS.items() if found.startswith(beginning)), "file.reason_other")
-
-
-def _format_names(lang: str) -> str:
-    """All formats that are read, for people."""
-    return "; ".join(_format(name, lang) for name in FORMATS)
-
-
-_FORMATS = {
-    "fhir": "file.format_fhir",
-    "nightscout": "file.format_nightscout",
-    "table": "file.format_table",
-    "blood-pressure": "file.format_pressure",
-    "spirometry": "file.format_spirometry",
-}  # those whose titles are more than names
-
-
-def _format(name: str, lang: str) -> str:
-    """What a format is called."""
-    return text(lang, _FORMATS[name]) if name in _FORMATS else FORMATS[name].title
-
-
-_OTHERS = {
-    "pdf": "file.other_pdf",
-    "workbook-or-zip": "file.other_workbook_or_zip",
-    "old-workbook": "file.other_workbook",
-    "compressed": "file.other_compressed",
-    "web-page": "file.other_web_page",
-    "several-forms": "file.other_several_forms",
-}
