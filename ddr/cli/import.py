@@ -42,6 +42,7 @@ VARIABLE = "DDR_GATEWAY_TOKEN"
 NAMES = ("auto", *FORMATS)
 LISTED = 20  # bad rows shown one by one
 TRIES = 5
+UNTRUSTED = "CERTIFICATE_VERIFY_FAILED"  # as OpenSSL says it
 JSON = {"content-type": "application/json"}
 NO_RECORDER = "what answers at the setting gateway_base_url is no gateway API of a recorder"
 
@@ -170,6 +171,8 @@ def _ask(client: httpx.Client, call: Call, wait: Callable[[float], None] | None 
             response = client.request(call.method, call.path, content=call.content, headers=JSON)
         except (httpx.RequestError, ssl.SSLError) as error:  # alerts of TLS 1.3 come as they are
             problem = in_words(error)
+            if UNTRUSTED in problem:  # certificates do not mend themselves
+                raise CommandError(f"import: {problem}; --ca names the file of an authority") from None
         else:
             if response.status_code not in (429, 502, 503, 504) or not left:
                 return _answer(response)

@@ -172,6 +172,17 @@ def test_what_is_no_recorder_is_one_line(answer: httpx.Response) -> None:
         asked(answer)
 
 
+def test_a_certificate_that_nobody_vouches_for_is_not_asked_again() -> None:
+    def refuse(request: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError("[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: self-signed certificate")
+
+    with (
+        httpx.Client(base_url="https://recorder", transport=httpx.MockTransport(refuse)) as client,
+        pytest.raises(CommandError, match="self-signed certificate; --ca names the file of an authority"),
+    ):
+        importer._ask(client, Call("GET", "devices"), lambda seconds: pytest.fail("it waits"))
+
+
 def test_an_error_without_a_body_of_ours_keeps_its_status() -> None:
     assert asked(httpx.Response(404, html="<p>no"))[0] == Answer(404, None)
 
