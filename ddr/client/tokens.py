@@ -112,8 +112,8 @@ class FileTokens:
             one.unlink(missing_ok=True)
 
     async def pairings(self) -> list[str]:
-        """See PairingStore."""
-        return sorted(unquote(file.stem) for file in self._folder.glob("*.json"))
+        """See PairingStore. Raises OSError: of a folder that cannot be read `glob` would say that it is empty."""
+        return sorted(unquote(file.stem) for file in self._folder.iterdir() if file.suffix == ".json")
 
     @asynccontextmanager
     async def alone(self, pairing_id: str) -> AsyncIterator[None]:

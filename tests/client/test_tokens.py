@@ -33,6 +33,15 @@ async def test_nothing_is_left_of_a_pairing_that_has_ended(kind: str, tmp_path: 
     assert files(tmp_path) == ([] if kind == "files" else ["tokens.sqlite"])
 
 
+async def test_a_folder_that_cannot_be_read_is_not_an_empty_one(tmp_path: Path) -> None:
+    store = FileTokens(tmp_path / "tokens")
+    assert await store.pairings() == []
+    (tmp_path / "tokens").rmdir()
+    (tmp_path / "tokens").touch()  # in place of missing rights, which root does not miss
+    with pytest.raises(NotADirectoryError):
+        await store.pairings()
+
+
 async def test_a_draft_that_a_crash_has_left_goes_with_the_grant(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
