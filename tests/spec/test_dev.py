@@ -150,7 +150,7 @@ async def test_name_type_of_name_and_serial_number_are_filled(scene: Scene) -> N
     assert all({"deviceName", "serialNumber", "status"} <= device.keys() for device in found.values())
 
 
-@pytest.mark.requirement("DEV-020")
+@pytest.mark.requirement("DEV-020", "DEV-042")
 async def test_a_serial_number_is_left_out_only_on_purpose(ddr: Recorder) -> None:
     home = Home(ddr, await ddr.patient())
     body = {"name": "Meter", "manufacturer": "Muster AG"}

@@ -177,6 +177,24 @@ async def test_the_displayed_unit_may_change(ddr: Recorder, scene: Scene) -> Non
     assert await reader.read(f"DeviceMetric/{metric}/_history/1") == before
 
 
+@pytest.mark.requirement("DEV-034")
+@pytest.mark.parametrize("kind", ["gain", "two-point"])
+async def test_a_calibration_that_leaves_the_state_as_it_is_leaves_the_id(
+    ddr: Recorder, strips: Scene, kind: str
+) -> None:
+    (before,) = await metrics(strips.reader)
+    event = {"state": "calibrated", "type": kind, "time": date_time(ddr.clock() - MINUTE)}
+    path = "devices/meter/sensors/s/calibrations"
+    assert (await strips.home.patient.gateway.post(path, json={"calibrations": [event]})).status_code == 200
+    await strips.home.glucose("after", ddr.clock(), sensor="s")
+    (after,) = await metrics(strips.reader)
+    assert after["id"] == before["id"]
+    assert after["calibration"] == [event]
+    assert (await strips.reader.read(f"Observation/{strips.home.ids['after']}"))["device"]["reference"].endswith(
+        after["id"]
+    )
+
+
 @pytest.mark.requirement("DEV-034", "DEV-012")
 async def test_new_data_makes_no_new_version(ddr: Recorder, strips: Scene) -> None:
     paths = [f"DeviceMetric/{strips.home.ids['metric']}", f"Device/{strips.home.ids['meter']}"]
