@@ -64,63 +64,19 @@ async def one_round(core: Core) -> None:
 def steps(core: Core, now_ms: int) -> dict[str, Step]:
     """What there is to do, by name, in the order in which it is done: the clock, ends, the trail, then deleting."""
     pool, settings = core.pool, core.settings
-
-    async def look_at_clock() -> None:
-        moved_ms = await clock.look(pool)
-        if moved_ms > 0:
-            log.warning("clock.leapt", extra={"seconds": moved_ms // 1000})
-        elif moved_ms < 0:
-            log.warning("clock.set_back", extra={"seconds": -moved_ms // 1000})
-
-    async def unpair_all() -> None:
-        if settings.retired and (count := await unpair_everyone(pool, "recorder-retired", now_ms)):
-            log.info("housekeeping.unpaired", extra={"count": count})
-
-    async def end_consents() -> None:
-        if count := await unpair_expired(pool, now_ms):
-            log.info("housekeeping.consents_ended", extra={"count": count})
-
-    async def end_representations() -> None:
-        moment = Moment.at(now_ms, settings)
-        if count := await representations.end_due(pool, moment):
-            log.info("housekeeping.representations_ended", extra={"count": count})
-
-    async def purge_trail() -> None:
-        if count := await audit_trail.purge(pool, settings.audit_days, now_ms):
-            log.info("audit.purged", extra={"count": count})
-
-    async def drop_requests() -> None:
-        if count := await sealing.drop(pool, settings.request_log_days, now_ms):
-            log.info("request_log.dropped", extra={"count": count})
-
-    async def forget_ends() -> None:
-        before_ms = await clock.counted(pool, now_ms - settings.journal_days * DAY_MS)
-        await restore.keep_mark(pool, settings.journal_folder, now_ms, before_ms)
-        await asyncio.to_thread(journal.forget, settings.journal_folder, before_ms)
-
-    async def delete_rest() -> None:
-        if count := await erasure.delete_rest(pool, now_ms):
-            log.info("housekeeping.late_rows_deleted", extra={"count": count})
-
-    async def forget_outages() -> None:
-        await outages.purge(pool, await retention.outages_since_ms(pool, settings, now_ms))
-
-    async def as_the_trail(forget: Callable[[asyncpg.Pool, int], Awaitable[object]]) -> None:
-        await forget(pool, await clock.counted(pool, now_ms - settings.audit_days * DAY_MS))
-
     return {
-        "clock": look_at_clock,
-        "retirement": unpair_all,
-        "consents": end_consents,
+        "clock": lambda: _look_at_clock(core),
+        "retirement": lambda: _unpair_all(core, now_ms),
+        "consents": lambda: _end_consents(core, now_ms),
         "standings": lambda: core.standings.check(pool),
-        "representations": end_representations,
+        "representations": lambda: _end_representations(core, now_ms),
         "credentials": lambda: credentials.follow(core, now_ms),
         "audit-days": lambda: days.open_days(pool),
         "audit-seal": lambda: audit_trail.seal(pool, now_ms),
-        "audit-purge": purge_trail,
+        "audit-purge": lambda: _purge_trail(core, now_ms),
         "request-log-days": lambda: request_log_seals.open_days(pool),
         "request-log-seal": lambda: sealing.seal(pool, core.signer, settings, now_ms),
-        "request-log-drop": drop_requests,
+        "request-log-drop": lambda: _drop_requests(core, now_ms),
         "inspection": lambda: inspection.daily(pool, now_ms),
         "search-pages": lambda: search.sweep(pool, now_ms),
         "login-attempts": lambda: login_attempts.sweep(pool, now_ms),
@@ -131,17 +87,71 @@ def steps(core: Core, now_ms: int) -> dict[str, Step]:
         "tokens": lambda: tokens.sweep(pool, now_ms),
         "gateway-requests": lambda: gateway_requests.sweep(pool, now_ms),
         "gateway-codes": lambda: gateway_apps.sweep_codes(pool, now_ms),
-        "gateway-tokens": lambda: as_the_trail(gateway_tokens.sweep),
+        "gateway-tokens": lambda: _as_the_trail(core, now_ms, gateway_tokens.sweep),
         "patient-files": lambda: files.sweep(pool, now_ms),
-        "erased-patients": delete_rest,
-        "journal": forget_ends,
+        "erased-patients": lambda: _delete_rest(core, now_ms),
+        "journal": lambda: _forget_ends(core, now_ms),
         "readings": lambda: retention.forget_readings(core, now_ms),
         "ended-pairings": lambda: retention.forget_pairings(core, now_ms),
-        "outages": forget_outages,
-        "registry-events": lambda: as_the_trail(registry.purge),
+        "outages": lambda: _forget_outages(core, now_ms),
+        "registry-events": lambda: _as_the_trail(core, now_ms, registry.purge),
         "audit-pack": lambda: audit_packing.pack_some(pool, now_ms),
         "request-log-pack": lambda: request_log_days.pack_some(pool, now_ms),
     }
+
+
+async def _look_at_clock(core: Core) -> None:
+    moved_ms = await clock.look(core.pool)
+    if moved_ms > 0:
+        log.warning("clock.leapt", extra={"seconds": moved_ms // 1000})
+    elif moved_ms < 0:
+        log.warning("clock.set_back", extra={"seconds": -moved_ms // 1000})
+
+
+async def _unpair_all(core: Core, now_ms: int) -> None:
+    if core.settings.retired and (count := await unpair_everyone(core.pool, "recorder-retired", now_ms)):
+        log.info("housekeeping.unpaired", extra={"count": count})
+
+
+async def _end_consents(core: Core, now_ms: int) -> None:
+    if count := await unpair_expired(core.pool, now_ms):
+        log.info("housekeeping.consents_ended", extra={"count": count})
+
+
+async def _end_representations(core: Core, now_ms: int) -> None:
+    moment = Moment.at(now_ms, core.settings)
+    if count := await representations.end_due(core.pool, moment):
+        log.info("housekeeping.representations_ended", extra={"count": count})
+
+
+async def _purge_trail(core: Core, now_ms: int) -> None:
+    if count := await audit_trail.purge(core.pool, core.settings.audit_days, now_ms):
+        log.info("audit.purged", extra={"count": count})
+
+
+async def _drop_requests(core: Core, now_ms: int) -> None:
+    if count := await sealing.drop(core.pool, core.settings.request_log_days, now_ms):
+        log.info("request_log.dropped", extra={"count": count})
+
+
+async def _forget_ends(core: Core, now_ms: int) -> None:
+    before_ms = await clock.counted(core.pool, now_ms - core.settings.journal_days * DAY_MS)
+    await restore.keep_mark(core.pool, core.settings.journal_folder, now_ms, before_ms)
+    await asyncio.to_thread(journal.forget, core.settings.journal_folder, before_ms)
+
+
+async def _delete_rest(core: Core, now_ms: int) -> None:
+    if count := await erasure.delete_rest(core.pool, now_ms):
+        log.info("housekeeping.late_rows_deleted", extra={"count": count})
+
+
+async def _forget_outages(core: Core, now_ms: int) -> None:
+    await outages.purge(core.pool, await retention.outages_since_ms(core.pool, core.settings, now_ms))
+
+
+async def _as_the_trail(core: Core, now_ms: int, forget: Callable[[asyncpg.Pool, int], Awaitable[object]]) -> None:
+    """Forget what is older than the trail is kept."""
+    await forget(core.pool, await clock.counted(core.pool, now_ms - core.settings.audit_days * DAY_MS))
 
 
 @asynccontextmanager
