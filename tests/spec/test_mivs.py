@@ -7,7 +7,8 @@ import time
 import pytest
 
 from ddr.demo.diga_client import DigaRefused
-from tests.spec.world import BG, BP, CGM, LF, MINUTE, Home, paired
+from tests.spec.series import values
+from tests.spec.world import BG, BP, CGM, LF, MINUTE, Home, entries, paired
 from tests.support.recorder import Recorder
 
 CANONICAL = "https://gematik.de/fhir/hddt/ValueSet/hddt-miv-"
@@ -59,5 +60,6 @@ async def test_data_is_served_as_soon_as_it_was_taken(ddr: Recorder, miv: str) -
     reader = await paired(ddr, home.patient, miv)
     sent = time.monotonic()
     await observed(home, miv, ddr.clock() - 15 * MINUTE)
-    assert await reader.ids("Observation")
+    found = entries(await reader.search("Observation"))
     assert time.monotonic() - sent < 60
+    assert [values(one) for one in found] == [["101", "102", "103"]] if miv == CGM else found
