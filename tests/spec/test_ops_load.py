@@ -23,6 +23,7 @@ from tests.support.received import received
 from tests.support.recorder import ALL_MIVS, Recorder, recorder
 
 PER_SECOND = 50  # of HDDT's operational requirements
+SECONDS = 3  # a server that does fewer falls behind by more than a second
 ROUNDS = 5  # of which the best counts: the machine may be busy with other tests
 CROWD = 30
 HURRY_SECONDS = 5.0  # for being told on a busy machine; otherwise it is PATIENCE
@@ -69,7 +70,7 @@ async def test_fifty_requests_a_second_are_all_answered_within_a_second(ddr: Rec
 
     seen = []
     for _ in range(ROUNDS):
-        answers = await asyncio.gather(*map(timed, range(PER_SECOND)))
+        answers = await asyncio.gather(*map(timed, range(PER_SECOND * SECONDS)))
         seen.append(({status for status, _ in answers}, max(seconds for _, seconds in answers)))
         if seen[-1][0] == {200} and seen[-1][1] <= 1.0:
             return

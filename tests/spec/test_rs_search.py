@@ -41,6 +41,8 @@ async def two_metrics(ddr: Recorder) -> Scene:
 async def test_flat_json_is_tolerated_but_not_announced(scene: Scene) -> None:
     query = {"code": "2339-0,85354-9", "date": "gt2025", "_include": "Observation:device", "_sort": "-date"}
     by_json = searchset(await scene.reader.post("Observation/_search", json=query))
+    by_form = searchset(await scene.reader.post("Observation/_search", data=query))
+    assert by_json["entry"] == by_form["entry"]
     assert by_json["entry"] == (await scene.reader.search(f"Observation?{urlencode(query)}"))["entry"]
     assert "application/json" not in (await scene.reader.get("metadata")).json()["format"]
 
