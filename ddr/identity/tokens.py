@@ -22,7 +22,7 @@ from ddr.identity.representing import Represented, is_subject, represented
 
 ALGORITHMS = ["ES256", "ES384", "ES512", "PS256", "PS384", "PS512", "RS256", "RS384", "RS512", "Ed25519", "EdDSA"]
 LEEWAY_MS = 60_000  # how far the provider's clock may be from ours
-LONGEST = 16_384  # characters
+LONGEST = 16_384  # characters, of what anybody may send; a list of represented patients makes an ID token longer
 ACCESS_TOKEN = "at+jwt"  # noqa: S105 - a type; RFC 9068 section 2.1
 ID_TOKEN_MARKS = {"nonce", "at_hash", "c_hash", "s_hash"}  # OpenID Connect Core 1.0 sections 2 and 3.3.2.11
 # The name that providers still use (RFC 8037); the key says which curve it is, and the library warns of the name alone.
@@ -101,8 +101,10 @@ def _may_be_id_token(claims: Mapping[str, Any], provider: Provider) -> bool:
 def type_of(token: str) -> str:
     """The media type that the header names, without `application/`, which may be left out (RFC 7515 section 4.1.9).
 
-    Raises LoginRefused when it is no token at all.
+    Raises LoginRefused when it is no token at all, or too long for one that came from outside.
     """
+    if len(token) > LONGEST:
+        raise LoginRefused("length")
     typ = _header(token).get("typ")
     return _plain_type(typ) if isinstance(typ, str) else ""
 
@@ -152,8 +154,6 @@ def _kid(token: str) -> str | None:
 
 
 def _header(token: str) -> Mapping[str, Any]:
-    if len(token) > LONGEST:
-        raise LoginRefused("length")
     try:
         header = parts_of(token.encode(), registry=_REGISTRY).headers()
     except (JoseError, ValueError, TypeError, AttributeError, RecursionError):

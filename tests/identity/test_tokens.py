@@ -24,7 +24,7 @@ from ddr.demo.certs import authority, server_certificate
 from ddr.identity.errors import LoginRefused, ProviderUnavailable
 from ddr.identity.logout import read_logout_token
 from ddr.identity.provider import AGAIN_MS, FRESH_MS, GOOD_MS, LARGEST_BYTES, Description, Provider
-from ddr.identity.tokens import LEEWAY_MS, read_access_token, read_id_token
+from ddr.identity.tokens import LEEWAY_MS, LONGEST, read_access_token, read_id_token
 from ddr.settings import Settings
 from ddr.tls.context import public_context
 from tests.support.clock import Clock
@@ -450,6 +450,15 @@ async def test_an_access_token_says_that_it_is_one(
 ) -> None:
     claims = {**openid.claims("anna"), "aud": AUDIENCE}
     assert await read_access_token(provider, openid.sign(claims, typ=typ), clock()) == claims["sub"]
+
+
+async def test_what_comes_from_outside_is_not_longer_than_it_may_be(
+    provider: Provider, openid: OpenIdProvider, clock: Clock
+) -> None:
+    with pytest.raises(LoginRefused, match="length"):
+        await read_access_token(provider, openid.access_token("anna", more="x" * LONGEST), clock())
+    with pytest.raises(LoginRefused, match="length"):
+        await read_logout_token(provider, openid.logout_token("anna", more="x" * LONGEST), clock())
 
 
 @pytest.mark.parametrize("header", [{}, {"typ": "JWT"}, {"typ": ""}, {"typ": "dpop+jwt"}])

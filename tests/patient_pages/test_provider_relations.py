@@ -190,6 +190,15 @@ async def test_what_cannot_be_gives_no_right_and_is_told(
     assert subject("bad") not in caplog.text and "Mia" not in str(told[0].__dict__)
 
 
+async def test_a_list_that_is_too_long_counts_as_far_as_it_may(
+    oidc_core: Core, traveller: Traveller, says: Says
+) -> None:
+    """A home has more people than that; its carers could not log in at all."""
+    says([child(f"of-a-home-{number}") for number in range(3 * MOST)])
+    assert (await traveller.login(user="home-carer")).headers["location"] == "/me/person"
+    assert len(await rights(oidc_core, "home-carer")) == MOST
+
+
 async def test_nobody_represents_themselves(oidc_core: Core, traveller: Traveller, says: Says) -> None:
     says([child("self-mother")])
     assert (await traveller.login(user="self-mother")).headers["location"] == "/me"
