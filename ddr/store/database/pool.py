@@ -278,6 +278,8 @@ def _reason(url: str, error: BaseException) -> str:
             return "a parameter behind the ? of the URL has a value that is not known"
         case FileNotFoundError() | PermissionError() if "sslrootcert=" in url or "sslcert=" in url:
             return f"a file that the URL names behind its ?: {error.strerror}"
+        case FileNotFoundError() | ConnectionRefusedError():  # of a socket in the file system, or a port
+            return "no server listens there"
         case asyncpg.ProtocolViolationError() if PARAMETER in str(error):
             return f"a pooler refuses settings of a session: {POOLER}"
         case asyncpg.DuplicatePreparedStatementError() | asyncpg.InvalidSQLStatementNameError():
