@@ -178,21 +178,9 @@ async def _running(pool: asyncpg.Pool) -> int | None:
 
 async def _follow(pool: asyncpg.Pool, job: int, watch: _Watch, tell: Callable[[str], None]) -> int:
     """How many steps the engine took when the job is over. Raises StoreError."""
-    shown, unanswered = "", 0
+    shown = ""
     while True:
-        try:
-            row = await pool.fetchrow(_STATUS)
-            unanswered = 0
-        except FAULTS as error:
-            # The engine asks all servers how far they are, and tries again what one of them was part of.
-            unanswered += 1
-            if unanswered >= LOOKS:
-                reason = reason_of(error)
-                raise StoreError(f"the engine does not say how far it is, and goes on by itself: {reason}") from None
-            if unanswered == 1:
-                tell(f"a server does not answer: {reason_of(error)}")
-            await asyncio.sleep(LOOK_SECONDS)
-            continue
+        row = await _status(pool, tell)
         details = json.loads(row["details"])
         counts, tasks = details["task_state_counts"], details["tasks"]
         line = f"{counts.get('done', 0)} of {sum(counts.values())} steps are done"
@@ -216,6 +204,25 @@ async def _follow(pool: asyncpg.Pool, job: int, watch: _Watch, tell: Callable[[s
         )
     done: int = counts.get("done", 0)
     return done
+
+
+async def _status(pool: asyncpg.Pool, tell: Callable[[str], None]) -> asyncpg.Record:
+    """How far the engine is, which asks all servers and tries again what one of them was part of: so is it asked again.
+
+    Raises StoreError when it does not say it for long.
+    """
+    unanswered = 0
+    while True:
+        try:
+            return await pool.fetchrow(_STATUS)
+        except FAULTS as error:
+            unanswered += 1
+            if unanswered >= LOOKS:
+                reason = reason_of(error)
+                raise StoreError(f"the engine does not say how far it is, and goes on by itself: {reason}") from None
+            if unanswered == 1:
+                tell(f"a server does not answer: {reason_of(error)}")
+            await asyncio.sleep(LOOK_SECONDS)
 
 
 def _messages(tasks: Iterable[dict[str, str]]) -> list[str]:
