@@ -107,6 +107,7 @@ def test_how_a_notice_counts(notice: Notice, planned: int, down: int) -> None:
     assert (result.planned_ms, result.down_ms) == (planned * HOUR, down * HOUR)
 
 
+@pytest.mark.requirement("OPS-001")
 @pytest.mark.parametrize(
     ("members", "planned", "down"),
     [
