@@ -144,6 +144,20 @@ class RequestLog:
         if not (self._away or self._kept) and time.monotonic() < self._looked + LOOK_SECONDS:
             return
         self._looked = time.monotonic()
+        unread = await self._store_spooled()
+        while self._kept:
+            await store.add_late(self._pool, [self._kept[0]])
+            self._kept.popleft()
+        if self._away:
+            await self._pool.fetchval("SELECT 1")
+            self._away = False
+            log.info("request_log.stored_again")
+        if unread is not None:
+            self._looked = -LOOK_SECONDS  # the next time, too: a fault that stays is told once, and not as mended
+            raise unread
+
+    async def _store_spooled(self) -> OSError | None:
+        """Store what is in files, and remove these. Returns the fault of one that cannot be read. Raises FAULTS."""
         unread: OSError | None = None
         for path in await asyncio.to_thread(self._spool.waiting):
             with ExitStack() as stack:
@@ -159,16 +173,7 @@ class RequestLog:
                 if content.damaged:
                     log.error("request_log.spool_damaged", extra={"count": content.damaged})
                 path.unlink(missing_ok=True)
-        while self._kept:
-            await store.add_late(self._pool, [self._kept[0]])
-            self._kept.popleft()
-        if self._away:
-            await self._pool.fetchval("SELECT 1")
-            self._away = False
-            log.info("request_log.stored_again")
-        if unread is not None:
-            self._looked = -LOOK_SECONDS  # the next time, too: a fault that stays is told once, and not as mended
-            raise unread
+        return unread
 
     async def close(self) -> None:
         """Until everything that was noted is durable."""
