@@ -35,6 +35,7 @@ PATIENCE_SECONDS = 2  # for a new answer, while the former one is good
 FRESH_MS = HOUR_MS
 GOOD_MS = 24 * FRESH_MS
 AGAIN_MS = 60 * 1000  # a token with an unknown key makes the keys be read again, but not more often than this
+LOGOUT = "end_session_endpoint"  # the one endpoint that a provider need not have
 
 log = logging.getLogger(__name__)
 
@@ -137,7 +138,7 @@ class Provider:
         return Description(
             authorization_endpoint=_address(found, "authorization_endpoint"),
             token_endpoint=_address(found, "token_endpoint"),
-            end_session_endpoint=_address(found, "end_session_endpoint") if "end_session_endpoint" in found else None,
+            end_session_endpoint=_address(found, LOGOUT) if found.get(LOGOUT) is not None else None,
             names_itself=found.get("authorization_response_iss_parameter_supported") is True,
             keys=KeySet(keys),
             read_ms=self._clock(),

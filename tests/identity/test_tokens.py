@@ -392,6 +392,20 @@ async def test_an_address_that_is_none_is_no_answer(oidc_settings: Settings, clo
         await Provider(oidc_settings, clock, transport).description()
 
 
+async def test_a_provider_may_say_that_it_has_no_logout(
+    oidc_settings: Settings, openid: OpenIdProvider, clock: Clock
+) -> None:
+    """With null; nobody could log in."""
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        response = await httpx.ASGITransport(openid.app()).handle_async_request(request)
+        content = json.loads(await response.aread())
+        return document({**content, "end_session_endpoint": None} if "issuer" in content else content)
+
+    provider = Provider(oidc_settings, clock, httpx.MockTransport(answer))
+    assert (await provider.description()).end_session_endpoint is None
+
+
 async def test_no_cookie_of_the_provider_is_kept(oidc_settings: Settings, clock: Clock) -> None:
     """One patient's went along with the next one's code; of those with new names each time there was no end."""
     sent = list[str | None]()
