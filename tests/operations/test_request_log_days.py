@@ -187,6 +187,7 @@ async def test_a_seal_holds_so_many_bytes_of_lines_however_small_they_are_stored
     assert (await verify_chain(log.pool)).entries == 6
 
 
+@pytest.mark.requirement("OPS-023", "OPS-024")
 async def test_what_is_packed_is_handed_out_and_proven_as_before(log: Log) -> None:
     for day in (today() - 3, today() - 2, today() - 1, today()):
         await log.write(day, 60, 1, 40)
