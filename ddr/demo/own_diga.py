@@ -6,12 +6,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from ddr.demo.registry_file import certificate
 from ddr.demo.registry_state import ListedDiga
 from ddr.miv.model import MivCatalog
 from ddr.reasons import in_words
+from ddr.registries.wording import redirect_problem
 
 _CLIENT_ID = re.compile(r"urn:diga:bfarm:([0-9]{5})")
 
@@ -59,6 +59,6 @@ def own_diga(words: Sequence[str]) -> OwnDiga:
     client_id, cert, redirect, *mivs = words
     if not _CLIENT_ID.fullmatch(client_id):
         raise OwnDigaError(f"--diga: {client_id!r} is no client id: urn:diga:bfarm: and five digits")
-    if not urlsplit(redirect).scheme:
-        raise OwnDigaError(f"--diga: {redirect!r} is no absolute redirect URI")
+    if problem := redirect_problem(redirect):  # for which the recorder would refuse the DiGA
+        raise OwnDigaError(f"--diga: {redirect!r}: {problem}")
     return OwnDiga(client_id, Path(cert).absolute(), redirect, tuple(mivs))

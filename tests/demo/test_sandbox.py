@@ -58,7 +58,8 @@ async def test_pairings_outlive_a_restart_with_its_story(tmp_path: Path) -> None
     [
         (["urn:diga:bfarm:00777", "x.pem"], "needs CLIENT_ID CERT.pem REDIRECT"),
         (["00777", "x.pem", "https://x.example"], "urn:diga:bfarm: and five digits"),
-        (["urn:diga:bfarm:00777", "x.pem", "/cb"], "no absolute redirect URI"),
+        (["urn:diga:bfarm:00777", "x.pem", "/cb"], "neither https nor"),
+        (["urn:diga:bfarm:00777", "x.pem", "http://localhost:3000/cb"], "is http, which only 127.0.0.1"),
     ],
 )
 def test_an_own_diga_that_makes_no_sense(words: list[str], complaint: str) -> None:
