@@ -63,13 +63,13 @@ def merge(
     cover_ms = max(cover_ms, epoch.overdue_before(now_ms))  # what is shown from now on is new, and so it is stored
     parts = list(live_parts(epoch, before, readings, k, expected_ms, last_number(shown), cover_ms))
     chunks = [revised(epoch, epoch, before.get(part.k), part, now_ms) for part in parts]
-    unseen, rivals = _crowding(parts, chunks, epoch.grid.period_ms)
+    hidden, rivals = _crowding(parts, chunks, accepted, epoch.grid.period_ms)
     end_k = k + len(parts)
     gone = without_place(shown, end_k, epoch, now_ms)
     live = trimmed(chunks, epoch, now_ms)
     tail = live[-1] if live else _last_live(chunk for chunk in stored if chunk.k < end_k)
     changed = [chunk for chunk in live + gone if chunk is not before.get(chunk.k)]
-    return Merge(changed, tail, accepted, accepted & (unseen | left_out), rivals | left_out, left_out)
+    return Merge(changed, tail, accepted, hidden | (accepted & left_out), rivals | left_out, left_out)
 
 
 def last_number(chunks: Iterable[Chunk]) -> int:
@@ -82,16 +82,18 @@ def _last_live(chunks: Iterable[Chunk]) -> Chunk | None:
     return live[-1] if live else None
 
 
-def _crowding(parts: Sequence[Cut], chunks: Sequence[Chunk], period_ms: int) -> tuple[set[Reading], set[Reading]]:
-    """Of what is stored in `chunks`, cut as `parts`: what another reading of its slot hides, and the rivals."""
-    unseen: set[Reading] = set()
+def _crowding(
+    parts: Sequence[Cut], chunks: Sequence[Chunk], accepted: set[Reading], period_ms: int
+) -> tuple[set[Reading], set[Reading]]:
+    """Of what is stored in `chunks`, cut as `parts`: what is `accepted` and hidden in its slot, and the rivals."""
+    hidden: set[Reading] = set()
     rivals: set[Reading] = set()
     for part, chunk in zip(parts, chunks, strict=True):
         if chunk.filled < len(part.readings):  # several readings in one slot
-            unseen.update(part.readings)
-            unseen.difference_update(winners(part.readings, part.start_ms, period_ms).values())
+            chosen = winners(part.readings, part.start_ms, period_ms).values()
+            hidden.update(accepted.intersection(part.readings).difference(chosen))
             rivals.update(_rivals(part.readings))
-    return unseen, rivals
+    return hidden, rivals
 
 
 def _rivals(readings: Sequence[Reading]) -> Iterator[Reading]:
