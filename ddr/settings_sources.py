@@ -57,7 +57,7 @@ SECRETS = frozenset(
 # What is left out has a default that says something; an empty text in its place is a variable that was never set.
 _DEFAULTS = {field.name: str(field.default) for field in fields(Settings) if isinstance(field.default, str | Path)}
 
-# Names of files may have any bytes; what is shown to anybody, or sent, may not.
+# Names of files may have any bytes but 0; what is shown to anybody, or sent, may not.
 _FILES = {"journal_dir", "oidc_ca", "operator_logo", "registry_ca"} | {
     field.name for field in fields(Settings) if isinstance(field.default, Path)
 }
@@ -84,7 +84,7 @@ def _text(name: str, raw: Any) -> str:
     if not isinstance(raw, str | Path):
         raise SettingsError(f"setting {name}: must be one text, in quotation marks")
     text = str(raw).strip()
-    if name not in _FILES | SECRETS and _CONTROLS.search(text):
+    if "\0" in text or (name not in _FILES | SECRETS and _CONTROLS.search(text)):
         raise SettingsError(f"setting {name}: has a control character")
     if name not in _FILES and text != text.encode("utf-8", "ignore").decode("utf-8"):
         raise SettingsError(f"setting {name}: is no text in UTF-8")

@@ -111,6 +111,8 @@ def test_terms_of_a_miv_come_from_the_file(tmp_path: Path) -> None:
         ("CLIENT_ADDRESS_HEADER", "X-Forwarded-For:", "client_address_header: must be the name of a header"),
         ("OPERATOR_IMPRINT_URL", "https://", "operator_imprint_url: must be a web address"),
         ("PRODUCT_NAME", "Gluco\x0bRecorder", "product_name: has a control character"),  # no XML could tell it
+        ("REGISTRY_CA", "ca\0.pem", "registry_ca: has a control character"),
+        ("KEY_ENCRYPTION_KEY", "file:key\0", "key_encryption_key: has a control character"),
         ("OPERATOR_NAME", "M\udcfcller GmbH", "operator_name: is no text in UTF-8"),  # of a terminal in Latin-1
         ("OTLP_ENDPOINT", "127.0.0.1:4318", "otlp_endpoint: must be a web address"),
         ("OTLP_ENDPOINT", "https://user:password@traces/", "otlp_endpoint: must be a web address"),
@@ -124,7 +126,7 @@ def test_terms_of_a_miv_come_from_the_file(tmp_path: Path) -> None:
         ("PAR_SECONDS", "600", "par_seconds: must be from 5 to 599"),
         ("CODE_SECONDS", "601", "code_seconds: must be 600 at most"),
         ("REGISTRY_TOKEN", "\ufeff5d1c", "registry_token: has a character that no token has"),  # of some editors
-        ("REGISTRY_TOKEN", "5d1c\n5d1\x00", "registry_token: has a character that no token has"),
+        ("REGISTRY_TOKEN", "5d1c\n5d1\x01", "registry_token: has a character that no token has"),
         ("TIME_ZONE", "Europe/Mainz", "time_zone: 'Europe/Mainz' is not in the IANA time zone database"),
         ("TIME_ZONE", "../etc/passwd", "time_zone: '../etc/passwd' is not"),
         ("TIME_ZONE", "Europe", "time_zone: 'Europe' is not"),
