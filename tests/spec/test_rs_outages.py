@@ -37,7 +37,7 @@ async def narrow(
         yield running
 
 
-@pytest.mark.requirement("RS-020", "RS-053", "OPS-004", "OPS-006", "OPS-027")
+@pytest.mark.requirement("RS-020", "RS-053", "OPS-004", "OPS-006", "OPS-015", "OPS-027")
 @pytest.mark.parametrize("path", ["Observation", "Device/x", "DeviceMetric", "Observation/$hddt-cgm-summary"])
 async def test_planned_maintenance(closed: Recorder, path: str) -> None:
     diga = await closed.diga()

@@ -159,6 +159,12 @@ async def test_fhir_version_in_the_content_type(scene: Scene) -> None:
     searchset(await scene.reader.get("Device", **{"content-type": "application/fhir+json; fhirVersion=4.0"}))
 
 
+@pytest.mark.requirement("RS-011")
+async def test_a_format_whose_plus_is_not_escaped_is_understood(scene: Scene) -> None:
+    response = await scene.reader.get("Device?_format=application/fhir+xml")
+    assert (response.status_code, response.headers["content-type"][:20]) == (200, "application/fhir+xml")
+
+
 @pytest.mark.requirement("RS-012")
 async def test_pretty(scene: Scene) -> None:
     json = await scene.reader.get("Device")
