@@ -102,6 +102,7 @@ async def test_what_is_no_name_or_birthday_is_not_repeated(
     [
         (("--relation", "parent", "--name", "Mia"), "the birthday of the child is needed"),
         (("--relation", "parent", "--name", "Mia", "--born", "1990-01-01"), "is of age"),
+        (("--relation", "parent", "--name", "Mia", "--born", "2090-01-01"), "birthday is in the future"),
         (("--relation", "carer", "--name", "\x07"), "1 to 80 printable characters"),
         (("--relation", "carer", "--name", "M", "--until", "2020-01-01"), "must be in the future"),
         (("--relation", "carer", "--name", "M", "--new"), ""),

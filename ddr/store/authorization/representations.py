@@ -84,6 +84,8 @@ def said(
     until = None if until == date.max else until
     if not all(day is None or FIRST_YEAR <= day.year < date.max.year for day in (born, since, until)):
         raise ValueError("a day is out of range")
+    if born is not None and midnight(born, zone) > moment.now_ms:  # a mistyped year would give a right for decades
+        raise ValueError("the birthday is in the future")
     if relation not in tuple(Relation):
         raise ValueError(f"the relation must be one of {', '.join(Relation)}")
     terms = Terms(
