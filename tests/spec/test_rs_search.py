@@ -206,6 +206,15 @@ async def test_reads_follow_fhir(scene: Scene, kind: str) -> None:
 
 
 @pytest.mark.requirement("RS-039")
+@pytest.mark.parametrize("kind", TYPES)
+async def test_pages_of_every_type_lead_on_to_all_there_is(two_metrics: Scene, kind: str) -> None:
+    """FHIR R4 http.html#paging."""
+    pages = await two_metrics.reader.pages(f"{kind}?_count=1")
+    assert [one["id"] for page in pages for one in entries(page)] == await two_metrics.reader.ids(kind)
+    assert len(pages) > 1
+
+
+@pytest.mark.requirement("RS-039")
 async def test_repeated_parameters_are_joined_by_and(scene: Scene) -> None:
     assert await scene.reader.ids("Observation?code=2339-0&code=15074-8") == []
     assert len(await scene.reader.ids("Observation?code=2339-0&code=2339-0,15074-8")) == 2
