@@ -138,10 +138,10 @@ async def test_approval_brings_code_state_and_issuer(backend: Backend) -> None:
 @pytest.mark.requirement("AS-017")
 @pytest.mark.parametrize("approve", [[CGM], None])
 async def test_an_answer_keeps_the_query_of_the_registered_redirect_uri(
-    backend: Backend, approve: list[str] | None
+    backend: Backend, approve: list[str] | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     entry = replace(backend.diga.entry, redirect_uri="https://diga.example/back?tenant=1")
-    backend.ddr.trust.digas[entry.client_id] = entry
+    monkeypatch.setitem(backend.ddr.trust.digas, entry.client_id, entry)
     backend = replace(backend, diga=replace(backend.diga, entry=entry))
     patient = await backend.ddr.patient()
     found = await backend.decide(patient, await backend.request_uri(CGM, state="s"), approve)
