@@ -85,7 +85,7 @@ async def test_a_recorder_goes_on_while_everything_is_sealed_anew(
         done = ddr("keys", "rotate-encryption", settings=settings)
         assert (done.returncode, done.stdout) == (
             0,
-            "1 signing keys and 5 secrets are sealed by key_encryption_key alone\n",
+            "1 signing keys and 6 secrets are sealed by key_encryption_key alone\n",
         )
         after = await sealed(own_url)
         assert after.keys() == before.keys() and not [name for name in after if after[name] == before[name]]

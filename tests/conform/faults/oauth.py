@@ -162,6 +162,7 @@ AUTHORIZATION = (
         "PAR is accepted without a code_challenge",
         accepted(PAR, PUSHED, 201, r"^(?=.*client_id=)(?!.*code_challenge=)"),
         "par-needs-every-parameter",
+        also=("plain-pkce-is-refused",),
     ),
     Fault(
         "empty-state-accepted",
