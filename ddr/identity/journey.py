@@ -49,7 +49,7 @@ def set_out(secret: bytes, cookie: str, request_uri: str, confirms: bool, now_ms
     nonce, verifier = (secrets.token_urlsafe(32) for _ in range(2))
     content = orjson.dumps([_digest(cookie), nonce, verifier, request_uri, confirms, now_ms])
     salt = secrets.token_bytes(_SALT)
-    state = urlsafe_b64encode(salt + AESGCM(secret).encrypt(salt, content, None)).rstrip(b"=").decode()
+    state = _text(salt + AESGCM(secret).encrypt(salt, content, None))
     return Journey(state, nonce, verifier, request_uri, confirms, now_ms)
 
 
@@ -66,7 +66,7 @@ def on_the_way(secret: bytes, cookie: str, state: str, now_ms: int) -> tuple[Jou
         return None, ""
     of_browser, *rest = content
     journey = Journey(state, *rest)
-    if journey.started_ms <= now_ms - LONGEST_MS:
+    if journey.started_ms <= now_ms - LONGEST_MS or state != _text(sealed):  # another spelling would count once more
         return None, ""
     return (journey if hmac.compare_digest(of_browser, _digest(cookie)) else None), journey.request_uri
 
@@ -75,12 +75,16 @@ def _digest(cookie: str) -> str:
     return sha256(cookie).hex()
 
 
+def _text(data: bytes) -> str:
+    return urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
 async def way_out(provider: Provider, journey: Journey, base_url: str, language: str, *, asks: bool = False) -> str:
     """The address at the provider where the patient logs in. Raises ProviderUnavailable.
 
     `asks`: whoever is remembered there shall be asked all the same.
     """
-    challenge = urlsafe_b64encode(hashlib.sha256(journey.verifier.encode()).digest()).rstrip(b"=").decode()
+    challenge = _text(hashlib.sha256(journey.verifier.encode()).digest())
     parameters = {
         "response_type": "code",
         "client_id": provider.client_id,

@@ -228,7 +228,7 @@ async def test_a_callback_counts_once_although_the_provider_takes_its_code_twice
 async def test_a_state_that_was_touched_is_none(traveller: Traveller) -> None:
     callback = await traveller.prove(await traveller.ask())
     state = parameters(callback)["state"]
-    for touched in (state[:-1], state + "A", state[::-1], "A" + state[1:], state[:20]):
+    for touched in (state[:-1], state + "A", state[::-1], "A" + state[1:], state[:20], state + "="):
         if touched != state:
             assert (await traveller.here.get(callback.replace(state, touched))).status_code == 400
     assert (await traveller.here.get(callback)).status_code == 303
