@@ -17,7 +17,7 @@ from joserfc.jws import JWSRegistry
 from joserfc.jws import extract_compact as parts_of
 
 from ddr.identity.errors import LoginRefused
-from ddr.identity.provider import Description, Provider
+from ddr.identity.provider import LARGEST_BYTES, Description, Provider
 from ddr.identity.representing import Represented, is_subject, represented
 
 ALGORITHMS = ["ES256", "ES384", "ES512", "PS256", "PS384", "PS512", "RS256", "RS384", "RS512", "Ed25519", "EdDSA"]
@@ -28,8 +28,10 @@ ID_TOKEN_MARKS = {"nonce", "at_hash", "c_hash", "s_hash"}  # OpenID Connect Core
 # The name that providers still use (RFC 8037); the key says which curve it is, and the library warns of the name alone.
 warnings.filterwarnings("ignore", "EdDSA is deprecated", SecurityWarning)
 _REGISTRY = JWSRegistry(algorithms=ALGORITHMS, strict_check_header=False)  # unknown header members are no fault
-# The library's own limit is 512: a provider that names its certificate in the header (x5c) would let nobody log in.
+# By the library's own limits nobody could log in at a provider that names its certificate in the header (x5c), and no
+# one who represents a thousand people.
 _REGISTRY.max_header_length = _REGISTRY.max_signature_length = LONGEST
+_REGISTRY.max_payload_length = LARGEST_BYTES
 
 
 @dataclass(frozen=True)
