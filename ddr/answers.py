@@ -25,6 +25,8 @@ async def limited_body(response: httpx.Response, limit: int) -> bytes:
     packed = zlib.decompressobj(GZIP) if encoding.endswith("gzip") else None
     body = bytearray()
     async for piece in response.aiter_raw():
+        if packed and packed.eof:
+            continue  # `packed` would keep what comes behind the end, however much that is
         try:
             body += packed.decompress(piece, limit + 1 - len(body)) if packed else piece
         except zlib.error:
