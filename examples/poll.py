@@ -169,7 +169,7 @@ def main() -> None:
     try:
         poll(Recorder(os.environ, arguments.state), arguments.interval, arguments.rounds)
     except OSError as error:  # a file, or a certificate that is not believed
-        sys.exit(f"{', '.join(os.environ[name] for name in NEEDED[1:5])} and {arguments.state}: {error}")
+        sys.exit(f"{', '.join(os.environ[name] for name in NEEDED[:5])} and {arguments.state}: {error}")
     except KeyboardInterrupt:
         sys.exit(130)
 

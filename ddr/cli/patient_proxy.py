@@ -83,7 +83,7 @@ async def _represented(args: argparse.Namespace, settings: Settings, pool: async
     """The patient; one who was never here is made known when that was asked for. Raises CommandError."""
     if args.new and settings.patient_login == "oidc":
         patient_id = await identities.patient_of(pool, settings.oidc_issuer, args.patient, now_ms())
-        if patient_id is not None:  # as it is of whose account is disabled
+        if patient_id is not None:  # else the account is disabled
             return patient_id
     elif args.new and not await administration.by_account(pool, args.patient):
         raise CommandError("--new is for subjects of an OpenID provider; else: ddr patient add")
