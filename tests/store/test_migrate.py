@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import secrets
 import time
 from collections.abc import AsyncIterator
@@ -51,6 +52,12 @@ async def test_the_real_schema_is_applied_once(empty: asyncpg.Pool) -> None:
     assert await migrate(empty) == [migration.name for migration in migrations()]
     assert await migrate(empty) == []
     assert await empty.fetchval("SELECT count(*) FROM patient") == 0
+
+
+def test_a_migration_comes_after_those_that_it_takes_up() -> None:
+    """One that is numbered before them is undone by them in a new database."""
+    named = {one.name: re.findall(r"migration (\d{4})", one.sql) for one in migrations()}
+    assert [name for name, numbers in named.items() if any(number >= name[:4] for number in numbers)] == []
 
 
 async def test_each_statement_of_a_file_is_said_by_itself(empty: asyncpg.Pool, tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ class End(NamedTuple):
     sealed_ms: int
 
 
-# Of each day that has seals its first and last number; migration 0115.
+# Of each day that has seals its first and last number; migration 0134.
 _NUMBERS = "SELECT day, first, last FROM request_log_numbers() WHERE first IS NOT NULL ORDER BY first"
 
 # By number, not by day: a clock may have been wrong.
