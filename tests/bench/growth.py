@@ -70,17 +70,17 @@ async def run(running: Recorder, folder: Path, sizes: Sequence[int], rounds: int
     return figures
 
 
-def compared(name: str, text: str, many: Seen, few: Seen) -> list[Figure]:
-    """Median and processor time of the database, which are to stay as they are."""
+def compared(name: str, text: str, many: Seen, few: Seen, goal: Goal = FLAT) -> list[Figure]:
+    """Median and processor time of the database, which are to stay as they are unless another `goal` is given."""
     return [
-        against(name, f"{text}, median", "ms", many.p50_ms, few.p50_ms, FLAT),
+        against(name, f"{text}, median", "ms", many.p50_ms, few.p50_ms, goal),
         against(
             f"{name}_database",
             f"{text}, CPU of the database",
             "us",
             many.database_us,
             [one or median(few.database_us) or 1 for one in few.database_us],
-            FLAT,
+            goal,
         ),
     ]
 

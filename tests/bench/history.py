@@ -8,8 +8,8 @@ from functools import partial
 from pathlib import Path
 
 from ddr.miv.model import MivTerms
-from tests.bench.figure import NONE, Figure, against
-from tests.bench.growth import CLIENTS, WORK, processes_of
+from tests.bench.figure import NONE, Figure
+from tests.bench.growth import CLIENTS, WORK, compared, processes_of
 from tests.bench.population import YEARS, population
 from tests.bench.turns import Done, Seen, Step, driven, driven_in_turns
 from tests.support.recorder import Recorder
@@ -37,18 +37,8 @@ def figures(seen: Mapping[str, Seen]) -> list[Figure]:
     for name in ASKED:
         month = seen[f"{name}@{DAYS[0]}"]
         for days in DAYS[1:]:
-            long, text = seen[f"{name}@{days}"], f"{WORK[name][0]}: {days} days to see against {DAYS[0]}"
-            found += [
-                against(f"history_{name}_{days}", f"{text}, median", "ms", long.p50_ms, month.p50_ms, NONE),
-                against(
-                    f"history_{name}_{days}_database",
-                    f"{text}, CPU of the database",
-                    "us",
-                    long.database_us,
-                    month.database_us,
-                    NONE,
-                ),
-            ]
+            text = f"{WORK[name][0]}: {days} days to see against {DAYS[0]}"
+            found += compared(f"history_{name}_{days}", text, seen[f"{name}@{days}"], month, NONE)
     return found
 
 

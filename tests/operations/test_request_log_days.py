@@ -94,7 +94,7 @@ async def test_what_is_stored_late_and_waits_for_its_seal_is_not_missing(log: Lo
     assert (proof.faults, proof.entries, proof.unsealed) == ([], 4, 0)
 
 
-async def test_no_plan_goes_through_all_days_for_each_of_them(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_no_plan_goes_through_all_days_for_each_of_them(log: Log) -> None:
     """After nine years they are 3,000, and each minute it is asked for the newest seal."""
     plans = []
     for first, last in ((0, 20), (20, 120)):
