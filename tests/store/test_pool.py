@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import socket
 import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from ddr.demo.recorder import free_ports
 from ddr.settings import Settings
 from ddr.store.database import probe
 from ddr.store.database.errors import DatabaseAway, StoreError
@@ -39,6 +41,14 @@ async def test_a_free_connection_costs_no_turn_of_the_event_loop(one: Pool) -> N
         async with one.acquire() as connection:
             assert not connection.is_closed()
     assert not turns
+
+
+async def test_a_name_is_told_that_has_a_server_at_none_of_its_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `localhost`, which mostly has one of either version of IP."""
+    found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port)) for port in free_ports(2)]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+    with pytest.raises(DatabaseAway, match=r"cannot connect: no server listens there$"):
+        await connect("postgresql://ddr@both/ddr", 1)
 
 
 async def test_who_waits_has_it_in_order_of_coming(one: Pool) -> None:

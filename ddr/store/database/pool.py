@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
 from dataclasses import dataclass
+from errno import ECONNREFUSED
 from typing import Any, Protocol
 
 import asyncpg
@@ -36,6 +38,7 @@ FINAL = ("authentication failed", "no such database", "no such user", "does not 
 PARAMETER = "startup parameter"
 CUT = (asyncio.CancelledError, TimeoutError)  # by which a statement may end between its parts
 CACHED_STATEMENTS = 100
+_ERRNO = re.compile(r"\[Errno (\d+)\]")
 INACTIVE_SECONDS = 300.0
 POOLER = "set database_statement_cache to 0 behind a pooler in transaction mode, or connect directly"
 
@@ -278,7 +281,9 @@ def _reason(url: str, error: BaseException) -> str:
             return "a parameter behind the ? of the URL has a value that is not known"
         case FileNotFoundError() | PermissionError() if "sslrootcert=" in url or "sslcert=" in url:
             return f"a file that the URL names behind its ?: {error.strerror}"
-        case FileNotFoundError() | ConnectionRefusedError():  # of a socket in the file system, or a port
+        case FileNotFoundError():  # the socket
+            return "no server listens there"
+        case OSError() if set(_ERRNO.findall(str(error))) == {str(ECONNREFUSED)}:  # at each address of a name
             return "no server listens there"
         case asyncpg.ProtocolViolationError() if PARAMETER in str(error):
             return f"a pooler refuses settings of a session: {POOLER}"
