@@ -6,8 +6,6 @@ a short list itself, and names a long one.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -17,6 +15,7 @@ import orjson
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from ddr.base64url import decoded, encoded
 from ddr.diga_api.short_list import packed, unpacked
 from ddr.fhir.outcome import FhirError
 from ddr.fhir.search.query import Include, Search
@@ -86,14 +85,14 @@ class PageLinks:
         content = orjson.dumps({k: v for k, v in vars(replace(page, keys=())).items() if k != "asked" or v is not None})
         plain = len(content).to_bytes(4, "big") + content + packed(page.keys)
         sealed = self._cipher.encrypt(nonce, plain, holder.encode())
-        return base64.urlsafe_b64encode(nonce + sealed).rstrip(b"=").decode()
+        return encoded(nonce + sealed)
 
     def open(self, text: str, holder: str, now_ms: int) -> Page:
         """The page of a link. Raises FhirError 400 for any other text, a link of others too; 410 for an old one."""
         try:
-            sealed = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+            sealed = decoded(text)
             page = _page(self._cipher.decrypt(sealed[:_NONCE], sealed[_NONCE:], holder.encode()))
-        except (binascii.Error, InvalidTag, ValueError):
+        except (InvalidTag, ValueError):
             raise FhirError(400, "processing", "The link to a further page is not valid") from None
         if page.expires_ms <= now_ms:
             raise FhirError(410, "processing", "The link to a further page has expired; repeat the search")

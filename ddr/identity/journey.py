@@ -9,7 +9,6 @@ import hashlib
 import hmac
 import logging
 import secrets
-from base64 import b64decode, urlsafe_b64encode
 from collections.abc import Mapping
 from urllib.parse import quote, urlencode
 
@@ -18,6 +17,7 @@ import orjson
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from ddr.base64url import decoded, encoded
 from ddr.identity.errors import LoginRefused, ProviderUnavailable
 from ddr.identity.provider import Provider
 from ddr.identity.tokens import Identity, read_id_token
@@ -49,7 +49,7 @@ def set_out(secret: bytes, cookie: str, request_uri: str, confirms: bool, now_ms
     nonce, verifier = (secrets.token_urlsafe(32) for _ in range(2))
     content = orjson.dumps([_digest(cookie), nonce, verifier, request_uri, confirms, now_ms])
     salt = secrets.token_bytes(_SALT)
-    state = _text(salt + AESGCM(secret).encrypt(salt, content, None))
+    state = encoded(salt + AESGCM(secret).encrypt(salt, content, None))
     return Journey(state, nonce, verifier, request_uri, confirms, now_ms)
 
 
@@ -60,13 +60,13 @@ def on_the_way(secret: bytes, cookie: str, state: str, now_ms: int) -> tuple[Jou
     waits.
     """
     try:
-        sealed = b64decode(state + "=" * (-len(state) % 4), altchars=b"-_", validate=True)
+        sealed = decoded(state)  # another spelling would count once more
         content = orjson.loads(AESGCM(secret).decrypt(sealed[:_SALT], sealed[_SALT:], None))
     except (InvalidTag, ValueError):
         return None, ""
     of_browser, *rest = content
     journey = Journey(state, *rest)
-    if journey.started_ms <= now_ms - LONGEST_MS or state != _text(sealed):  # another spelling would count once more
+    if journey.started_ms <= now_ms - LONGEST_MS:
         return None, ""
     return (journey if hmac.compare_digest(of_browser, _digest(cookie)) else None), journey.request_uri
 
@@ -75,16 +75,12 @@ def _digest(cookie: str) -> str:
     return sha256(cookie).hex()
 
 
-def _text(data: bytes) -> str:
-    return urlsafe_b64encode(data).rstrip(b"=").decode()
-
-
 async def way_out(provider: Provider, journey: Journey, base_url: str, language: str, *, asks: bool = False) -> str:
     """The address at the provider where the patient logs in. Raises ProviderUnavailable.
 
     `asks`: whoever is remembered there shall be asked all the same.
     """
-    challenge = _text(hashlib.sha256(journey.verifier.encode()).digest())
+    challenge = encoded(hashlib.sha256(journey.verifier.encode()).digest())
     parameters = {
         "response_type": "code",
         "client_id": provider.client_id,

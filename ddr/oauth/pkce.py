@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import hmac
 import re
+
+from ddr.base64url import encoded
 
 METHOD = "S256"
 _CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")
@@ -19,7 +20,7 @@ def well_formed(challenge: str) -> bool:
 
 def challenge_of(verifier: str) -> str:
     """The S256 challenge of a verifier."""
-    return base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
+    return encoded(hashlib.sha256(verifier.encode()).digest())
 
 
 def proves(verifier: str, challenge: str) -> bool:

@@ -6,12 +6,12 @@ only hashes are stored. Form: base64url(pairing id | grant id | nonce) "." base6
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import hmac
 import secrets
 from dataclasses import dataclass
 
+from ddr.base64url import decoded, encoded
 from ddr.store.database.digest import sha256
 
 NONCE = 16
@@ -69,16 +69,12 @@ def _ids(contents: Contents) -> bytes:
 
 
 def _signed(secret: bytes, body: bytes) -> str:
-    return f"{_text(body)}.{_text(_mac(secret, b'token', body))}"
+    return f"{encoded(body)}.{encoded(_mac(secret, b'token', body))}"
 
 
 def _mac(secret: bytes, purpose: bytes, data: bytes) -> bytes:
     return hmac.new(secret, purpose + b"\x00" + data, hashlib.sha256).digest()
 
 
-def _text(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
-
-
 def _body(token: str) -> bytes:
-    return base64.urlsafe_b64decode(token.partition(".")[0] + "==")
+    return decoded(token.partition(".")[0])

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import hmac
 import secrets
-from base64 import urlsafe_b64encode
 
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ddr.base64url import encoded
 from ddr.http.asgi import cookie
 from ddr.store.database.names import account_name
 
@@ -58,4 +58,4 @@ def _fits(secret: bytes, nonce: str, mac: str, username: str) -> bool:
 
 def _mac(secret: bytes, nonce: str, username: str) -> str:
     digest = hmac.digest(secret, f"{nonce}:{account_name(username)}".encode("utf-8", "surrogatepass"), "sha256")
-    return urlsafe_b64encode(digest).rstrip(b"=").decode()
+    return encoded(digest)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
-from base64 import urlsafe_b64encode
 from collections.abc import Collection
 from dataclasses import dataclass
 from itertools import groupby
@@ -18,6 +17,7 @@ from uuid import UUID
 
 import asyncpg
 
+from ddr.base64url import encoded
 from ddr.scopes.parse import Scopes, parse
 from ddr.store.audit.acting import check_right
 from ddr.store.audit.trail import Event, record
@@ -212,7 +212,7 @@ def code_of(secret: bytes, request_uri: str, patient_id: UUID) -> str:
     It can be computed again, so that a form sent twice gets the same answer twice though only its hash is kept.
     """
     code = hmac.digest(secret, b"\x00".join((b"code", request_uri.encode(), patient_id.bytes)), "sha256")
-    return urlsafe_b64encode(code).rstrip(b"=").decode()
+    return encoded(code)
 
 
 @dataclass(frozen=True)
