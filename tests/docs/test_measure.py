@@ -35,7 +35,7 @@ def _report(contexts: dict[str, list[str]]) -> dict[str, Any]:
 def test_code_that_few_requirements_reach_answers_for_them() -> None:
     lines = Path(evidence.ROOT, "ddr/oauth/pkce.py").read_text().splitlines()
     own, shared = (
-        next(at for at, line in enumerate(lines, 1) if text in line) for text in ("_CHALLENGE.full", "rstrip")
+        next(at for at, line in enumerate(lines, 1) if text in line) for text in ("_CHALLENGE.full", "return encoded")
     )
     found = coverage.document(_report({str(own): ["AS-015", "|"], str(shared): ["AS-015|", "AS-044"]}))
     assert found["requirements"]["AS-015"] == ["ddr/oauth/pkce.py: well_formed"]
