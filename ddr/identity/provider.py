@@ -34,7 +34,7 @@ LARGEST_BYTES = 2**20  # of an answer, unpacked; tokens and key sets have some t
 PATIENCE_SECONDS = 2  # for a new answer, while the former one is good
 FRESH_MS = HOUR_MS
 GOOD_MS = 24 * FRESH_MS
-AGAIN_MS = 60 * 1000  # a token with an unknown key makes the keys be read again, but not more often than this
+AGAIN_MS = 60 * 1000  # a token that anybody may send makes the keys be read again, but not more often than this
 LOGOUT = "end_session_endpoint"  # the one endpoint that a provider need not have
 
 log = logging.getLogger(__name__)
@@ -83,13 +83,16 @@ class Provider:
         parts = urlsplit(self.issuer)
         return f"{parts.scheme}://{parts.netloc}"
 
-    async def description(self, kid: str | None = None, doubted: Description | None = None) -> Description:
-        """What the provider publishes, read again when it is old, does not know the key `kid`, or is the `doubted` one.
+    async def description(
+        self, kid: str | None = None, doubted: Description | None = None, *, at_once: bool = False
+    ) -> Description:
+        """What the provider publishes, read again when it is old, does not know the key `kid`, or is the `doubted` one;
+        `at_once` however little ago the last reading was.
 
         Whom the former answer serves waits no longer than a moment for the new one: a provider that hangs would hold up
         all gateways. Raises ProviderUnavailable when there is nothing good enough.
         """
-        if (not self._suffices(kid) or self._known is doubted) and (reading := self._read_again()) is not None:
+        if (not self._suffices(kid) or self._known is doubted) and (reading := self._read_again(at_once)) is not None:
             serves = self._good() and self._knows(kid)
             await asyncio.wait({reading}, timeout=PATIENCE_SECONDS if serves else None)
             if reading.done() and not reading.cancelled():
@@ -108,10 +111,10 @@ class Provider:
     def _knows(self, kid: str | None) -> bool:
         return kid is None or (self._known is not None and any(key.kid == kid for key in self._known.keys.keys))
 
-    def _read_again(self) -> asyncio.Task[None] | None:
+    def _read_again(self, at_once: bool) -> asyncio.Task[None] | None:
         """The reading under way, or a new one; None when the last one is not long enough ago."""
         if self._reading is None or self._reading.done():
-            if 0 <= self._clock() - self._tried_ms < AGAIN_MS:
+            if not at_once and 0 <= self._clock() - self._tried_ms < AGAIN_MS:
                 return None
             self._reading = asyncio.create_task(self._replace())
             self._reading.add_done_callback(lambda done: done.cancelled() or done.exception())

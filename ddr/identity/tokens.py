@@ -52,7 +52,7 @@ class Identity:
 
 async def read_id_token(provider: Provider, token: str, nonce: str, now_ms: int) -> Identity:
     """Who logged in. Raises LoginRefused unless the token is signed, for us, in time, and the answer to our `nonce`."""
-    claims = await verified(provider, token, provider.client_id, now_ms)
+    claims = await verified(provider, token, provider.client_id, now_ms, from_provider=True)
     subject = subject_of(claims)
     if claims.get("nonce") != nonce:
         raise LoginRefused("nonce")
@@ -64,7 +64,7 @@ async def read_id_token(provider: Provider, token: str, nonce: str, now_ms: int)
         username=username if isinstance(username, str) and username.isprintable() else "",
         authenticated_ms=_authenticated(claims),
         sid=sid if isinstance(sid, str) and sid else None,
-        issued_ms=instant(claims, "iat") if "iat" in claims else now_ms,
+        issued_ms=instant(claims, "iat"),
         represents=tuple(represented(claims.get(provider.represents_claim))) if provider.represents_claim else None,
     )
 
@@ -115,9 +115,13 @@ def _plain_type(typ: str) -> str:
     return typ.lower().removeprefix("application/")
 
 
-async def verified(provider: Provider, token: str, audience: str, now_ms: int) -> Mapping[str, Any]:
+async def verified(
+    provider: Provider, token: str, audience: str, now_ms: int, *, from_provider: bool = False
+) -> Mapping[str, Any]:
     """The claims of a token that the provider signed for `audience` and that is good now.
 
+    A key that is not known makes the keys be read again: once a minute at most, as anybody can invent one, but at once
+    for a token that was got `from_provider` itself, where the key is new for sure.
     Raises LoginRefused with the check that failed, ProviderUnavailable.
     """
     kid = _kid(token)
@@ -125,7 +129,7 @@ async def verified(provider: Provider, token: str, audience: str, now_ms: int) -
     try:
         claims = _signed(token, described)
     except LoginRefused:  # of several keys each has a name; an only one may have none, and be exchanged all the same
-        newer = await provider.description(kid, doubted=described)
+        newer = await provider.description(kid, doubted=described, at_once=from_provider)
         if newer is described:
             raise
         claims = _signed(token, newer)

@@ -100,6 +100,7 @@ async def test_several_audiences_need_the_authorized_party(
         ("exp", {"exp": True}),
         ("exp", {"exp": "never"}),
         ("exp", {"exp": 1_000_000_000}),
+        ("iat", {"iat": None}),
         ("not yet", {"iat": 4_000_000_000, "exp": 4_000_000_300}),
         ("not yet", {"nbf": 4_000_000_000}),
         ("sub", {"sub": None}),
@@ -211,15 +212,29 @@ async def test_a_new_key_is_learned_at_once_but_not_asked_for_again_and_again(
     await provider.description()
     clock.advance(AGAIN_MS / 1000)
     openid.key = new_key("op-2")
-    assert await read_id_token(provider, id_token(openid), "n", clock())
+    assert await read_access_token(provider, openid.access_token("anna"), clock())
     asked = len(openid.requests)
     openid.key = new_key("op-3")
     for _ in range(5):
         with pytest.raises(LoginRefused):
-            await read_id_token(provider, id_token(openid), "n", clock())
+            await read_access_token(provider, openid.access_token("anna"), clock())
     assert len(openid.requests) == asked
     clock.advance(AGAIN_MS / 1000)
+    assert await read_access_token(provider, openid.access_token("anna"), clock())
+
+
+@pytest.mark.parametrize("kid", ["op-1", "op-2"])
+async def test_whoever_logs_in_brings_a_new_key_at_once(
+    provider: Provider, openid: OpenIdProvider, clock: Clock, kid: str
+) -> None:
+    """The provider itself has given the ID token: nobody could invent its key. Logins were refused for a minute."""
+    await provider.description()
+    openid.key = new_key(kid)
     assert await read_id_token(provider, id_token(openid), "n", clock())
+    asked = len(openid.requests)
+    assert await read_access_token(provider, openid.access_token("anna"), clock()), "so is a gateway"
+    assert await read_id_token(provider, id_token(openid), "n", clock())
+    assert len(openid.requests) == asked
 
 
 async def test_a_key_without_a_name_of_its_own_is_exchanged(
@@ -232,10 +247,10 @@ async def test_a_key_without_a_name_of_its_own_is_exchanged(
     openid.key = new_key("op-1")
     for _ in range(3):
         with pytest.raises(LoginRefused, match="signature"):
-            await read_id_token(provider, id_token(openid), "n", clock())
+            await read_access_token(provider, openid.access_token("anna"), clock())
     assert len(openid.requests) == asked, "not asked for again and again"
     clock.advance(AGAIN_MS / 1000)
-    assert await read_id_token(provider, id_token(openid), "n", clock())
+    assert await read_access_token(provider, openid.access_token("anna"), clock())
 
 
 async def test_keys_stay_good_for_a_day_while_the_provider_is_down(
