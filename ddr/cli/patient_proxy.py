@@ -32,10 +32,14 @@ def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     add.add_argument("--relation", choices=[one.value for one in Relation], required=True)
     add.add_argument(
         "--name",
-        help="what the representative's pages call the patient; no DiGA sees it (default: a line of standard input, and"
-        " a second one with the birthday where that is needed)",
+        help="what the representative's pages call the patient; no DiGA sees it (default: a line of standard input)",
     )
-    add.add_argument("--born", type=day, metavar="DATE", help="the patient's birthday; needed for parent and guardian")
+    add.add_argument(
+        "--born",
+        type=day,
+        metavar="DATE",
+        help="the patient's birthday; needed for parent and guardian (default: the next line of standard input)",
+    )
     add.add_argument("--since", type=day, metavar="DATE", help="first day (default: at once)")
     add.add_argument("--until", type=day, metavar="DATE", help="last day (default: none but majority)")
     add.add_argument(
@@ -47,9 +51,10 @@ def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def complete(args: argparse.Namespace) -> None:
     """Read what `add` was not told of the patient's person. Raises CommandError."""
-    if args.proxy_action != "add" or args.name is not None:
+    if args.proxy_action != "add":
         return
-    args.name = typed.line("the name")
+    if args.name is None:
+        args.name = typed.line("the name")
     if args.born is None and args.relation in UNTIL_MAJORITY:
         try:
             args.born = day(typed.line("the birthday"))
