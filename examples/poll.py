@@ -36,15 +36,26 @@ def seconds_to_wait(retry_after: str) -> float:
         return 60
 
 
+def kept(state_file: Path) -> dict[str, str]:
+    """What the last run has kept; nothing before the first one. Ends the program when that cannot be read."""
+    if not state_file.exists():
+        return {}
+    try:
+        state: dict[str, str] = json.loads(state_file.read_bytes())
+        if isinstance(state["refresh_token"], str):
+            return state
+    except (ValueError, LookupError, TypeError, RecursionError):
+        pass
+    sys.exit(f"{state_file} is no state of this program: bring it back, or remove it and pair again")
+
+
 class Recorder:
     """The recorder as one paired DiGA sees it."""
 
     def __init__(self, environ: Mapping[str, str], state_file: Path) -> None:
         self.environ = environ
         self.state_file = state_file
-        self.state: dict[str, str] = {"refresh_token": environ.get("REFRESH_TOKEN", "")}
-        if state_file.exists():
-            self.state = json.loads(state_file.read_text())
+        self.state = kept(state_file) or {"refresh_token": environ.get("REFRESH_TOKEN", "")}
         self.access_token, self.good_until = "", 0.0
         self.tls = ssl.create_default_context(cafile=environ["CA"])
         self.tls.load_cert_chain(environ["CERT"], environ["KEY"], password="")  # never ask on a terminal

@@ -178,3 +178,19 @@ def test_what_is_set_wrongly_is_one_line(
     with pytest.raises(SystemExit) as ended:
         POLL["main"]()
     assert told in str(ended.value) and "\n" not in str(ended.value)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"\xff", b"[]", b"7", b"{}", b'{"refresh_token": 7}', b"[" * 100_000], ids=range(8)
+)
+def test_a_state_that_cannot_be_read_is_one_line(
+    content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ended the loop with a traceback, or went on without a refresh token."""
+    (state := tmp_path / "state.json").write_bytes(content)
+    for name in ("FHIR", "ISSUER", "CA", "CERT", "KEY", "CLIENT_ID"):
+        monkeypatch.setenv(name, str(tmp_path / name))
+    monkeypatch.setattr("sys.argv", ["poll.py", str(state)])
+    with pytest.raises(SystemExit, match="is no state of this program") as ended:
+        POLL["main"]()
+    assert "\n" not in str(ended.value) and state.read_bytes() == content
