@@ -38,8 +38,7 @@ async def pack_some(pool: asyncpg.Pool, now_ms: int, seconds: float = ROUND_SECO
     while time.monotonic() < deadline and (work := await _next(pool, now_ms)) is not None:
         if not await _advance(pool, work, deadline):
             break
-        await _finish(pool, await packs.numbered(pool, work.pack_no), now_ms)
-        finished += 1
+        finished += await _finish(pool, await packs.numbered(pool, work.pack_no), now_ms)
     await days.clear(pool)
     return finished
 
@@ -81,14 +80,24 @@ async def _advance(pool: asyncpg.Pool, work: Pack, deadline: float) -> bool:
     begun = work.reached or UUID(int=0)  # maybe within a shard: a version with others began
     for at in range(begun.int // step, shards):
         ends, last = UUID(int=min((at + 1) * step, IDS - 1)), at + 1 == shards
-        async with packs.long(pool) as conn:
-            count = await _shard(conn, work, begun, None if last else ends)
-            if not await packs.note(conn, work, ends, count):
-                return False  # another process is at it
+        if not await _pack_shard(pool, work, begun, ends, last=last):
+            return False  # another process is at it
         work, begun = work._replace(reached=ends), ends
         if not last and time.monotonic() > deadline:
             return False
     return True
+
+
+async def _pack_shard(pool: asyncpg.Pool, work: Pack, begun: UUID, ends: UUID, *, last: bool) -> bool:
+    """Pack the patients from `begun` to `ends`, or to the last one. False when another process was faster."""
+    try:
+        async with packs.long(pool) as conn:
+            count = await _shard(conn, work, begun, None if last else ends)
+            return await packs.note(conn, work, ends, count)
+    except asyncpg.UniqueViolationError:
+        if (await packs.numbered(pool, work.pack_no)).reached == work.reached:
+            raise  # it was nobody who noted these rows
+        return False
 
 
 async def _shard(conn: asyncpg.Connection, work: Pack, begun: UUID, ends: UUID | None) -> int:
@@ -121,9 +130,14 @@ def _rows(work: Pack, batch: list[tuple[int, Group]]) -> list[PackedRow]:
     return rows
 
 
-async def _finish(pool: asyncpg.Pool, work: Pack, now_ms: int) -> None:
-    """Let the pack count. A trail that was changed before is packed as it is: its seals go on to say so."""
+async def _finish(pool: asyncpg.Pool, work: Pack, now_ms: int) -> bool:
+    """Let the pack count; False when another process was faster. A trail that was changed before is packed as it is:
+    its seals go on to say so."""
     if (there := await packs.count_unpacked(pool, work)) != work.entries:
+        if (await packs.numbered(pool, work.pack_no)).packed_ms is not None:
+            return False  # and what is packed may be gone from where it was
         raise RuntimeError(f"pack {work.pack_no} of the audit trail has {work.entries} of {there} entries")
-    await packs.finish(pool, work, now_ms)
+    if not await packs.finish(pool, work, now_ms):
+        return False
     log.info("audit.packed", extra={"count": work.entries, "day": packs.date_of(work.last_ms // DAY_MS).isoformat()})
+    return True

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
@@ -22,6 +23,7 @@ from tests.support.full_disk import full_after
 from tests.support.request_log import as_date
 from tests.support.skew import fetched, in_passing
 from tests.support.touched import touched
+from tests.support.waiting import waiting
 
 YEAR_0, YEAR_300000 = -62_150_000_000_000, 9_405_000_000_000_000
 
@@ -138,6 +140,45 @@ async def test_packing_goes_on_where_it_stopped_while_others_write(
     assert rounds >= 10
     assert await as_shown(trail, who) == before
     assert (await verify(trail)).faults == ()
+
+
+@pytest.mark.parametrize("packed", [False, True])
+async def test_a_worker_that_packs_what_another_one_packs_gives_way(trail: asyncpg.Pool, packed: bool) -> None:
+    """As after a machine slept: the turn of who was at it is over, and it goes on all the same.
+
+    `packed`: the other one is as far as the rows; else only as far as the words.
+    """
+    who = people(3)
+    await write_day(trail, today() - 1, who, 30)
+    before = await as_shown(trail, who)
+    assert await pack_some(trail, tomorrow_ms(), seconds=-1) == 0
+    work = await audit_packing._next(trail, tomorrow_ms())
+    assert work is not None
+    async with trail.acquire() as other:
+        turn = other.transaction()
+        await turn.start()
+        await packs._learn_words(other, work)
+        if packed:
+            await turn.commit()
+            turn = other.transaction()
+            await turn.start()
+            count = await audit_packing._shard(other, work, UUID(int=0), None)
+            assert await packs.note(other, work, UUID(int=audit_packing.IDS - 1), count)
+        packing = asyncio.create_task(pack_some(trail, tomorrow_ms()))
+        while not await waiting(trail):  # noqa: ASYNC110 - nothing tells
+            await asyncio.sleep(0.01)
+        await turn.commit()
+    assert await packing == (0 if packed else 1)
+    assert await pack_some(trail, tomorrow_ms()) == (1 if packed else 0)
+    assert await as_shown(trail, who) == before
+    assert (await verify(trail)).faults == ()
+
+
+async def test_a_pack_that_another_worker_has_finished_is_no_fault(trail: asyncpg.Pool) -> None:
+    await write_day(trail, today() - 1, people(3), 30)
+    await pack_all(trail)
+    done = await packs.numbered(trail, 1)
+    assert not await audit_packing._finish(trail, done, tomorrow_ms())
 
 
 async def test_packing_goes_on_where_other_shards_were_made(

@@ -145,7 +145,8 @@ async def begin(conn: Connection, pack: Pack) -> bool:
 
 
 async def learn_words(pool: asyncpg.Pool, pack: Pack) -> None:
-    """Give each text that the pack's entries say a number, unless it has one this month."""
+    """Give each text that the pack's entries say a number, unless it has one this month. Another process that is at the
+    same pack gives the same ones."""
     async with long(pool) as conn:
         await _learn_words(conn, pack)
 
@@ -159,6 +160,7 @@ async def _learn_words(conn: asyncpg.Connection, pack: Pack) -> None:
           FROM (SELECT jsonb_build_array(event, client_id, detail)::text AS content, count(*) AS used
                   FROM audit WHERE audit_no > $2 AND audit_no <= $3 GROUP BY 1) AS said
          WHERE NOT EXISTS (SELECT FROM audit_word w WHERE w.month = $1 AND w.content = said.content)
+        ON CONFLICT DO NOTHING
         """,
         pack.month,
         pack.after_no,
@@ -227,11 +229,12 @@ async def note(conn: Connection, pack: Pack, reached: UUID, entries: int) -> boo
     return status == "UPDATE 1"
 
 
-async def finish(conn: Connection, pack: Pack, now_ms: int) -> None:
-    """From now on its entries are read from what is packed."""
-    await conn.execute(
+async def finish(conn: Connection, pack: Pack, now_ms: int) -> bool:
+    """From now on its entries are read from what is packed. False when another process did it."""
+    status: str = await conn.execute(
         "UPDATE audit_pack SET packed_ms = $2 WHERE pack_no = $1 AND packed_ms IS NULL", pack.pack_no, now_ms
     )
+    return status == "UPDATE 1"
 
 
 async def rows_of(
