@@ -15,6 +15,7 @@ import pytest
 from ddr.cli.main import main
 from ddr.store.gateways import tokens
 from ddr.store.patients import export as copied
+from ddr.store.patients import identities
 from ddr.store.patients.erasure import delete_patient
 from tests.spec.backend import Backend
 from tests.spec.patient_pages import pages_of
@@ -87,6 +88,15 @@ async def test_finding_whose_it_is(ddr: Recorder, backend: Backend, patient: Pat
         assert answer.startswith(f"{patient.username}: active") and "1 devices, 1 connected apps, 1 pairings" in answer
         assert str(patient.patient_id) not in answer
     assert await operator(ddr, "patient", "find", "nobody at all") == 1
+
+
+async def test_whom_two_issuers_call_alike_is_told_with_the_issuer(ddr: Recorder, capsys: Output) -> None:
+    """They looked alike, and `ddr patient delete` did not say which of them it meant."""
+    issuers, subject = ("https://former.example", "https://konto.example"), f"both-{ddr.number()}"
+    for issuer in issuers:
+        await identities.patient_of(ddr.core.pool, issuer, subject, ddr.clock())
+    lines = (await told(ddr, capsys, "patient", "find", subject)).splitlines()
+    assert sorted(line.partition(": active")[0] for line in lines) == [f"{subject} at {one}" for one in issuers]
 
 
 async def test_ending_a_pairing(ddr: Recorder, backend: Backend, patient: Patient, capsys: Output) -> None:

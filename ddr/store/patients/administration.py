@@ -27,7 +27,7 @@ SELECT p.patient_id, p.created_ms, p.disabled_ms,
 # Logins and apps lie apart from their patients where those are spread.
 _ACCOUNTS = """
 SELECT patient_id, username AS account FROM account WHERE patient_id = ANY ($1::uuid[])
- UNION ALL SELECT patient_id, subject FROM login_identity WHERE patient_id = ANY ($1::uuid[])"""
+ UNION ALL SELECT patient_id, subject || ' at ' || issuer FROM login_identity WHERE patient_id = ANY ($1::uuid[])"""
 _APPS = """
 SELECT patient_id, count(DISTINCT app) AS apps FROM gateway_token
  WHERE patient_id = ANY ($1::uuid[]) AND revoked_ms IS NULL AND expires_ms > $2 GROUP BY patient_id"""
@@ -57,7 +57,10 @@ async def by_pairing_id(conn: asyncpg.Pool, pairing_id: str) -> list[UUID]:
 
 
 async def described(conn: asyncpg.Pool, patient_ids: list[UUID], now_ms: int) -> list[Row]:
-    """accounts, created_ms, disabled_ms and the numbers of devices, living pairings and connected apps, per patient."""
+    """accounts, created_ms, disabled_ms and the numbers of devices, living pairings and connected apps, per patient.
+
+    A subject is told with its issuer: after a change of the provider's address it may be two patients.
+    """
     accounts: dict[UUID, list[str]] = {}
     for row in await conn.fetch(_ACCOUNTS, patient_ids):
         accounts.setdefault(row["patient_id"], []).append(row["account"])
