@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
+from ddr.conform.laws.codes import LUNG_METHOD_CODES
 from ddr.fhir.instants import date_time
+from ddr.gateway import measurement_rules
 from tests.spec.world import DAY, HOUR, LF, METHODS, Home, Reader, code_of, paired
 from tests.support.recorder import Recorder
 
@@ -186,6 +188,7 @@ async def test_other_methods_are_refused(home: Home) -> None:
         assert await home.unfit(**value, method={"coding": codings}) == "method.coding"
     other = {"coding": [{"system": METHODS, "code": "other"}]}
     assert await home.unfit(**value, method=other) == "method.text"
+    assert measurement_rules.METHODS == LUNG_METHOD_CODES, "no further one that nobody tried: the kit has its own list"
 
 
 @pytest.mark.requirement("LF-017", "LF-018", "LF-019")
