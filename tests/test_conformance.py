@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 from collections import defaultdict
 from pathlib import Path
 
@@ -41,6 +43,21 @@ def test_every_duty_links_to_a_place_that_exists() -> None:
         assert name in known
         assert heading in anchors(DOCS / file), f"{name}: no such place: docs/{place}"
     assert decisions().keys() <= known
+
+
+@pytest.mark.parametrize(("arguments", "written"), [((), True), (("ARGS=-k obs",), False)])
+def test_a_part_writes_no_report(arguments: tuple[str, ...], written: bool) -> None:
+    """It took the place of the whole one, and called not covered what had not been run."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("ARGS", "MAKE", "MFLAGS"))}
+    told = subprocess.run(
+        ["make", "--dry-run", "conformance", *arguments],
+        cwd=DOCS.parent,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert ("--write docs/conformance.md" in told.stdout) is written, told.stderr
+    assert "-m tests.conformance" in told.stdout
 
 
 def test_the_report_shows_the_verdict_and_the_link() -> None:
