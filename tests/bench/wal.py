@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import asyncpg
 
 from tests.bench.figure import NONE, Figure, Goal
+from tests.bench.polling import CLIENTS
 from tests.bench.population import Population, population
 from tests.support.recorder import Recorder
 
@@ -19,16 +21,19 @@ COLD, WARM, IDS = Goal(most=6_000), Goal(most=800), Goal(most=2)
 
 
 async def run(running: Recorder, folder: Path, patients: int) -> list[Figure]:
-    """Each patient polls once after a checkpoint (cold), then twice again (warm)."""
+    """Each patient polls once after a checkpoint (cold), then twice again (warm), then with others at once."""
     async with population(running, folder, patients) as one:
         await _polled(one, 1)  # connections, plans, and the row that notes the first access
+        await _polled(one, 1, CLIENTS)  # as many connections
         await one.pool.execute("CHECKPOINT")
-        cold, warm = await _polled(one, 1), await _polled(one, 2)
+        cold, warm, shared = await _polled(one, 1), await _polled(one, 2), await _polled(one, 2, CLIENTS)
     return [
         _figure("wal_per_poll_cold", "write-ahead log of a poll, pages cold", cold["wal"], "bytes", COLD),
         _figure("pages_per_poll_cold", "whole pages in it", cold["pages"], "pages", NONE),
         _figure("wal_per_poll_warm", "write-ahead log of a poll, pages warm", warm["wal"], "bytes", WARM),
+        _figure("wal_per_poll_shared", f"the same, {CLIENTS} polls at once", shared["wal"], "bytes", WARM),
         _figure("ids_per_poll", "transaction ids of a poll", warm["ids"], "ids", IDS),
+        _figure("ids_per_poll_shared", f"the same, {CLIENTS} polls at once", shared["ids"], "ids", IDS),
     ]
 
 
@@ -36,12 +41,12 @@ def _figure(name: str, text: str, value: float, unit: str, goal: Goal) -> Figure
     return Figure(name, text, value, unit, target=goal)
 
 
-async def _polled(one: Population, times: int) -> dict[str, float]:
-    """What one poll writes on average, when they come one after the other."""
+async def _polled(one: Population, times: int, at_once: int = 1) -> dict[str, float]:
+    """What one poll writes on average, when so many come at once."""
     before = await _written(one.pool)
     for _ in range(times):
-        for patient in one.asked:
-            await patient.poll()
+        for first in range(0, len(one.asked), at_once):
+            await asyncio.gather(*(patient.poll() for patient in one.asked[first : first + at_once]))
     after = await _written(one.pool)
     return {name: (after[name] - before[name]) / times / len(one.asked) for name in ("wal", "pages", "ids")}
 

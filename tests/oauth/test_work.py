@@ -9,7 +9,7 @@ from tests.support.trust import FakeTrust
 from tests.support.work import Work, among_others, work_of
 
 # The family with its consents and its rotation.
-REFRESH = Work(statements=1, blocks=12, fetched=10, written=1, wal=350, transactions=1)
+REFRESH = Work(statements=1, blocks=12, fetched=10, written=1, wal=200, transactions=1)
 
 
 async def test_a_refresh_takes_no_more_than_this(core: Core, trust: FakeTrust, clock: Clock) -> None:
