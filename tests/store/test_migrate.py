@@ -24,6 +24,7 @@ from ddr.store.audit.trail import Event, record
 from ddr.store.database import migrate as migrate_module
 from ddr.store.database.digest import sha256
 from ddr.store.database.errors import StoreError
+from ddr.store.database.limits import REQUESTS
 from ddr.store.database.migrate import MOST_DEADLOCKS, migrate, migrations
 from ddr.store.database.pool import connect
 from ddr.store.database.stamps import CLOCK
@@ -236,6 +237,24 @@ async def test_a_file_that_gets_into_deadlocks_for_ever_fails_and_says_so(
     assert await empty.fetchval("SELECT to_regclass('a') IS NULL")
     told = [vars(one)["times"] for one in caplog.records if one.message == "database.migration_deadlocked"]
     assert told == list(range(1, MOST_DEADLOCKS + 1))
+
+
+async def test_whoever_reads_a_table_for_long_holds_up_a_file_and_nobody_else(
+    empty: asyncpg.Pool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As `pg_dump` reads all tables until it is done, while the version before goes on."""
+    write(tmp_path, "0001_table.sql", "CREATE TABLE a (x int)")
+    await migrate(empty, tmp_path)
+    write(tmp_path, "0002_column.sql", "CREATE TABLE b (x int); ALTER TABLE a ADD COLUMN y int")
+    async with empty.acquire() as dump, dump.transaction():
+        await dump.execute("LOCK TABLE a IN ACCESS SHARE MODE")
+        migrating = asyncio.create_task(migrate(empty, tmp_path))
+        for _ in range(2):
+            while not await waiting(empty):  # noqa: ASYNC110 - nothing tells
+                await asyncio.sleep(0.01)
+            await empty.execute(f"SET LOCAL lock_timeout = '{REQUESTS.lock}s'; INSERT INTO a VALUES (1)")
+    assert await migrating == ["0002_column"]
+    assert [one.message for one in caplog.records] == ["database.migration_waits"]
 
 
 async def test_a_start_that_takes_long_says_what_it_waits_for(

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import logging
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,6 +27,10 @@ from ddr.store.database.stamps import CLOCK
 FOLDER = Path(__file__).parent / "migrations"
 PATIENCE_SECONDS = 3600  # for the lock, and for each statement of a migration of a large database
 MOST_DEADLOCKS = 10  # in a row, of a second each at least: who writes in another order does not stop
+# While a migration waits for a lock, requests wait behind it: for less than they are patient (REQUESTS in limits.py),
+# and longer than PostgreSQL's deadlock_timeout, after which an autovacuum gives way.
+LOCK_SECONDS = 1.25
+PAUSE_SECONDS = 2.0  # before it is tried again, in which those go on who waited
 LONG_SECONDS = 5.0  # after which the log tells what a start waits for
 _NAME = re.compile(r"\d{4}_[a-z0-9_]+\.sql")
 _COMMENT = re.compile(r"--[^\n]*")
@@ -131,13 +136,14 @@ async def _make_schema(connection: asyncpg.Connection, schema: str) -> None:
 
 
 async def _apply(connection: asyncpg.Connection, wanted: list[Migration]) -> list[str]:
-    """Apply what is missing, each in a transaction in which nobody else does; once more after a deadlock with who goes
-    on writing meanwhile (the version before), as nothing of it is applied then. Raises the last of MOST_DEADLOCKS.
+    """Apply what is missing, each in a transaction in which nobody else does. Once more after a deadlock with who goes
+    on writing meanwhile (the version before), or where somebody reads a table for long (`pg_dump`), as nothing of it is
+    applied then. Raises the last of MOST_DEADLOCKS, and what holds the lock of a table for PATIENCE_SECONDS.
 
     A lock of the transaction, not of the session, which a pooler would give to others; so are the limits.
     """
     applied: list[str] = []
-    deadlocks = 0
+    deadlocks, locked_since = 0, None
     while True:
         try:
             name = await _apply_next(connection, wanted)
@@ -147,10 +153,18 @@ async def _apply(connection: asyncpg.Connection, wanted: list[Migration]) -> lis
             if deadlocks == MOST_DEADLOCKS:
                 raise
             continue
+        except asyncpg.LockNotAvailableError:
+            if locked_since is None:
+                log.warning("database.migration_waits")
+                locked_since = time.monotonic()
+            if time.monotonic() >= locked_since + PATIENCE_SECONDS:
+                raise
+            await asyncio.sleep(PAUSE_SECONDS)
+            continue
         if name is None:
             return applied
         applied.append(name)
-        deadlocks = 0
+        deadlocks, locked_since = 0, None
 
 
 async def _apply_next(connection: asyncpg.Connection, wanted: list[Migration]) -> str | None:
@@ -158,6 +172,7 @@ async def _apply_next(connection: asyncpg.Connection, wanted: list[Migration]) -
         await connection.execute("SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0")
         with _told_if_long():
             await connection.execute(LOCK, Lock.MIGRATION, timeout=PATIENCE_SECONDS)
+        await connection.execute(f"SET LOCAL lock_timeout = {int(LOCK_SECONDS * 1000)}")
         done = await _done(connection)
         _check(done, wanted)
         missing = next((migration for migration in wanted if migration.name not in done), None)
@@ -222,7 +237,7 @@ async def _run(connection: asyncpg.Connection, migration: Migration) -> None:
             migration.name,
             migration.checksum,
         )
-    except asyncpg.DeadlockDetectedError:
+    except (asyncpg.DeadlockDetectedError, asyncpg.LockNotAvailableError):
         raise
     except asyncpg.PostgresError as error:
         raise StoreError(f"migration {migration.name} failed: {reason_of(error)}") from None
