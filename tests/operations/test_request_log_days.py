@@ -31,6 +31,7 @@ from tests.support.audit import DAY_MS
 from tests.support.day import today
 from tests.support.request_log import ANSWERS, CLIENTS, Log, Pen, as_date, seal_lines, some_lines
 from tests.support.touched import touched
+from tests.support.waiting import waiting
 
 
 def tomorrow_ms() -> int:
@@ -259,6 +260,26 @@ async def test_seals_that_come_when_the_day_is_packed_change_nothing(log: Log) -
     assert await pack_some(log.pool, tomorrow_ms() - DAY_MS) == 1
     before = await log.exported()
     assert await packs.add(log.pool, seals, learning.learnt()) is False
+    assert await log.exported() == before
+
+
+async def test_who_finishes_a_day_a_moment_after_another_worker_gives_way(log: Log, own_url: str) -> None:
+    """Its session learns only with its next lock that the tables have changed."""
+    await log.write(today() - 1, 4, 4)
+    before, day = await log.exported(), as_date(today() - 1)
+    assert await packs.begin(log.pool, day)
+    assert await packs.add(log.pool, await packs.unpacked(log.pool, day), None)
+    async with log.pool.acquire() as other, asyncpg.create_pool(own_url, min_size=1, max_size=1) as late:
+        assert not await packs.finish(late, as_date(0), tomorrow_ms())
+        await late.fetchval("SELECT to_regclass($1)", f"request_log_packed_{day:%Y%m%d}")
+        await late.fetchval("SELECT to_regclass($1)", f"request_log_seal_{day:%Y%m%d}")
+        async with other.transaction():
+            await store.lock(other)
+            finishing = asyncio.create_task(packs.finish(late, day, tomorrow_ms()))
+            while not await waiting(log.pool):  # noqa: ASYNC110 - nothing tells
+                await asyncio.sleep(0.01)
+            assert await other.fetchval("SELECT request_log_pack_close($1, $2)", day, tomorrow_ms())
+        assert await finishing is False
     assert await log.exported() == before
 
 

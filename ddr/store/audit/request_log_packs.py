@@ -85,9 +85,12 @@ async def add(pool: asyncpg.Pool, seals: Sequence[Mapping[str, Any]], learnt: tu
 
 async def finish(pool: asyncpg.Pool, day: date, now_ms: int) -> bool:
     """Let what is packed of a day take the place of what is not. False when that has to wait: a seal came late, or
-    somebody reads the log.
+    somebody reads the log; and when another process was faster.
     """
-    return await _alone(pool, "SELECT request_log_pack_close($1, $2)", day, now_ms)
+    try:
+        return await _alone(pool, "SELECT request_log_pack_close($1, $2)", day, now_ms)
+    except asyncpg.UndefinedTableError:  # of a session that learnt only with its lock what the other one has done
+        return False
 
 
 async def _alone(pool: asyncpg.Pool, statement: str, *arguments: object) -> bool:
