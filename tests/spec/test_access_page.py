@@ -322,8 +322,8 @@ class AccessMachine(RuleBasedStateMachine):
             self.tell(Event.REPRESENTATION_ENDED_BY_SYSTEM, by="parent", reason=str(End.DUE))
         self.run(delete_rest(self.ddr.core.pool, self.ddr.clock()))
         self.run(seal(self.ddr.core.pool, self.ddr.clock()))
-        if pack:
-            self.run(pack_some(self.ddr.core.pool, self.ddr.clock()))
+        if pack:  # what is of today, too, as if the day were over: else next to nothing was ever read from there
+            self.run(pack_some(self.ddr.core.pool, self.ddr.clock() + 2 * DAY))
 
     @rule()
     def look(self) -> None:
