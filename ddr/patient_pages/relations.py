@@ -23,6 +23,8 @@ async def follow_provider(core: Core, issuer: str, login_id: UUID, identity: Ide
     for entry in identity.represents or ():
         try:
             subject, terms = _read(entry, now, ZoneInfo(core.settings.time_zone))
+            if subject in found:
+                raise ValueError("an entry before it is of the same sub")
         except ValueError as error:
             log.warning("identity.represents_refused", extra={"reason": str(error)})
             continue

@@ -190,6 +190,19 @@ async def test_what_cannot_be_gives_no_right_and_is_told(
     assert subject("bad") not in caplog.text and "Mia" not in str(told[0].__dict__)
 
 
+async def test_of_two_entries_of_one_person_the_first_counts_and_the_second_is_told(
+    oidc_core: Core, traveller: Traveller, says: Says, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The last one counted, and nobody was told: maybe a parent was meant, who may delete, and maybe a carer."""
+    says([child("twice"), child("twice", relation="carer", birthdate=None)])
+    await traveller.login(user="twice-mother")
+    (right,) = (await rights(oidc_core, "twice-mother")).values()
+    assert right.terms.relation == "parent"
+    told = [vars(one) for one in caplog.records if one.message == "identity.represents_refused"]
+    assert [one["reason"] for one in told] == ["an entry before it is of the same sub"]
+    assert subject("twice") not in caplog.text
+
+
 async def test_a_list_that_is_too_long_counts_as_far_as_it_may(
     oidc_core: Core, traveller: Traveller, says: Says
 ) -> None:
