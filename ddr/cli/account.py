@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Awaitable, Callable
 from uuid import UUID
 
 import asyncpg
@@ -13,8 +11,6 @@ from ddr.settings import Settings
 from ddr.store.patients import administration, identities
 
 ACCOUNT = "user name, or subject at the OpenID provider"
-
-Action = Callable[[argparse.Namespace, Settings, asyncpg.Pool], Awaitable[None]]
 
 
 async def the_patient(pool: asyncpg.Pool, settings: Settings, account: str) -> UUID:

@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 
+from ddr.cli.actions import actions_of
 from ddr.cli.arguments import in_order, number
 from ddr.cli.errors import CommandError
 from ddr.cli.operator import instant_argument, reading, shown_instant, with_database
@@ -22,11 +23,9 @@ from ddr.store.database.pool import Pool
 HELP = "verify or export the audit trail"
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """`audit` with its own subcommands."""
-    actions = subparsers.add_parser("audit", help=HELP, description=__doc__).add_subparsers(
-        dest="action", required=True, metavar="ACTION"
-    )
+    actions = actions_of(parser)
     check = actions.add_parser("verify", help="compute the chain of seals anew; status 1 when something was changed")
     check.add_argument("--head", help="a head that was noted earlier (from the log): it must be part of the chain")
     check.add_argument(

@@ -27,9 +27,8 @@ from ddr.store.outages import events, notices, retractions
 HELP = "compute the availability of a month"
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The month, and what an external probe saw."""
-    parser = subparsers.add_parser("availability", help=HELP, description=__doc__)
     parser.add_argument(
         "--month", type=month, required=True, metavar="YYYY-MM", help="in the time zone of the setting time_zone"
     )

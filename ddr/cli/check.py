@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ddr.cli.actions import action
 from ddr.cli.checks.api import check_api
 from ddr.cli.checks.tls import check_tls
 from ddr.cli.errors import CommandError
@@ -18,13 +19,14 @@ from ddr.settings_sources import load_settings
 HELP = "check the running recorder from outside"
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """`check` with its own subcommands; without one it checks TLS, which needs nothing else."""
-    actions = subparsers.add_parser("check", help=HELP, description=__doc__).add_subparsers(dest="what", metavar="WHAT")
-    actions.add_parser("tls", help="protocol versions, suites, groups, signatures and certificate of each listener")
-    dns = actions.add_parser("dns", help="addresses of the listeners' names, and who may issue certificates (CAA)")
+    parser.set_defaults(does=_tls)
+    actions = parser.add_subparsers(metavar="WHAT")
+    action(actions, "tls", _tls, "protocol versions, suites, groups, signatures and certificate of each listener")
+    dns = action(actions, "dns", _dns, "addresses of the listeners' names, and who may issue certificates (CAA)")
     dns.add_argument("--server", default="", metavar="ADDRESS[:PORT]", help="the resolver to ask; else the system's")
-    api = actions.add_parser("api", help="a whole poll as a DiGA: refresh, search, pages, read")
+    api = action(actions, "api", _api, "a whole poll as a DiGA: refresh, search, pages, read")
     api.add_argument("--client-id", required=True, help="of a DiGA that is listed, with a pairing of a test patient")
     api.add_argument("--certificate", type=Path, required=True, metavar="FILE", help="its client certificate, PEM")
     api.add_argument("--key", type=Path, required=True, metavar="FILE", help="the key of it, PEM")
@@ -37,7 +39,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(args: argparse.Namespace) -> int:
     """Print the report; status 1 when anything is wrong."""
     settings = load_settings(allow_builtin_accounts=True)  # how patients log in is not seen from outside
-    if count := _WHAT[args.what or "tls"](args, settings):
+    if count := args.does(args, settings):
         raise CommandError(f"{count} problem{'s' if count > 1 else ''} found")
     return 0
 
@@ -57,6 +59,3 @@ def _api(args: argparse.Namespace, settings: Settings) -> int:
     return check_api(
         Diga(args.client_id, "", settings.public_base_url, settings.fhir_base, *certificate), args.refresh_token
     )
-
-
-_WHAT = {"tls": _tls, "dns": _dns, "api": _api}

@@ -56,9 +56,8 @@ from ddr.drafts import draft
 HELP = "check any recorder from outside against HDDT 1.0.1"
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
-    parser = subparsers.add_parser("conform", help=HELP, description=__doc__)
     parser.add_argument(
         "recorder", metavar="RECORDER", help="FHIR base URL; or a file: demo.json, or a TOML description"
     )

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Awaitable, Callable
 
 import asyncpg
 
+from ddr.cli.actions import action, actions_of
 from ddr.cli.errors import CommandError
-from ddr.cli.operator import instant_argument, now_ms, shown_instant, with_database
+from ddr.cli.operator import act, instant_argument, now_ms, shown_instant
 from ddr.settings import Settings
 from ddr.store.credentials import register
 from ddr.store.credentials.register import SOON_MS, Assigned, Credential, Kind
@@ -18,16 +18,12 @@ HELP = "owners, ends and uses of machines' credentials"
 LONGEST = 250
 SHOWN = 16  # characters of a digest
 
-Action = Callable[[argparse.Namespace, Settings, asyncpg.Pool], Awaitable[None]]
 
-
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """`credentials` with its own subcommands."""
-    actions = subparsers.add_parser("credentials", help=HELP, description=__doc__).add_subparsers(
-        dest="action", required=True, metavar="ACTION"
-    )
-    actions.add_parser("list", help="all there are; what lacks an owner, a purpose or an end is marked")
-    assign = actions.add_parser("assign", help="say who answers for a credential, and what it is for")
+    actions = actions_of(parser)
+    action(actions, "list", _list, "all there are; what lacks an owner, a purpose or an end is marked")
+    assign = action(actions, "assign", _assign, "say who answers for a credential, and what it is for")
     assign.add_argument("kind", choices=[kind.value for kind in Kind])
     assign.add_argument("which", metavar="WHICH", help="as `list` shows it: the role, or the beginning of the SHA-256")
     assign.add_argument("--owner", required=True, help="a person or a team")
@@ -44,8 +40,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Do what was asked for; status 1 when it could not be done."""
-    with_database(lambda settings, pool: _ACTIONS[args.action](args, settings, pool))
-    return 0
+    return act(args)
 
 
 async def _list(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> None:
@@ -95,6 +90,3 @@ async def _which(pool: asyncpg.Pool, kind: Kind, which: str) -> Credential:
     if len(found) != 1:
         raise CommandError(f"{'no' if not found else 'more than one'} {kind} credential in use is {which!r}")
     return found[0]
-
-
-_ACTIONS: dict[str, Action] = {"list": _list, "assign": _assign}

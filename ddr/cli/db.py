@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Iterable
 
+from ddr.cli.actions import actions_of
 from ddr.cli.arguments import number
 from ddr.cli.ending import waking
 from ddr.cli.operator import database_faults_in_one_line
@@ -23,11 +24,9 @@ from ddr.store.database.rebalance import LONGEST_SECONDS, Move, moves, rebalance
 HELP = "look after the database"
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """`db` with its own subcommands."""
-    actions = subparsers.add_parser("db", help=HELP, description=__doc__).add_subparsers(
-        dest="action", required=True, metavar="ACTION"
-    )
+    actions = actions_of(parser)
     actions.add_parser("migrate", help="apply the schema migrations that are missing")
     spread = actions.add_parser("distribute", help="spread patients over the servers of Citus (docs/scaling.md)")
     spread.add_argument("--plan", action="store_true", help="only say what becomes of each table, and why")

@@ -23,15 +23,11 @@ HAPPENINGS = {
 }
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
     told = "\n".join(f"  {name:18} {text}" for name, text in {**FAULTS, **HAPPENINGS}.items())
-    parser = subparsers.add_parser(
-        "demo-fault",
-        help=HELP,
-        description=f"{__doc__}\n\n{told}\n  {'none':18} no fault any more",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser.description = f"{__doc__}\n\n{told}\n  {'none':18} no fault any more"
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("name", choices=[*FAULTS, *HAPPENINGS, "none"], metavar="NAME")
     parser.add_argument(
         "--seconds", type=number(1), default=SECONDS, help=f"how long a fault is on (default {SECONDS})"

@@ -26,9 +26,8 @@ HELP = "write the dossier for a quality system"
 TITLE = "Dossier of an installation of the HDDT Device Data Recorder"
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """`dossier` with the files that it takes in."""
-    parser = subparsers.add_parser("dossier", help=HELP, description=__doc__)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="dossier.html, dossier.json, documents/")
     parser.add_argument("--release", type=Path, metavar="FILE", help="dossier.json of the release that is installed")
     parser.add_argument("--kit", type=Path, metavar="FILE", help="report of `ddr conform --json` about this recorder")

@@ -1,4 +1,4 @@
-"""Which subcommands there are: the modules of this package that have add_parser and run.
+"""Which subcommands there are: the modules of this package that have HELP, add_arguments and run.
 
 The package without the extra `server` is a DiGA's: commands whose modules cannot be imported then stay in the list, and
 say what to install.
@@ -15,11 +15,10 @@ from importlib import import_module
 from pathlib import Path
 
 import ddr.cli
+from ddr.cli.actions import Actions
 from ddr.cli.errors import CommandError
 
-Subparsers = argparse._SubParsersAction  # argparse has no public name for what add_subparsers gives
 Run = Callable[[argparse.Namespace], int | None]
-COMMAND = re.compile(r"^def add_parser\(", re.MULTILINE)
 HELP = re.compile(r'^HELP = "(.*)"$', re.MULTILINE)
 WHAT = "pip install 'ddr[server]', or 'ddr[embedded]' to have a PostgreSQL with it"
 
@@ -32,10 +31,10 @@ class Command:
     whole: bool = True
 
 
-def commands(subparsers: Subparsers[argparse.ArgumentParser]) -> dict[str, Command]:
+def commands(subparsers: Actions[argparse.ArgumentParser]) -> dict[str, Command]:
     """Every subcommand by name, each with its parser among `subparsers`."""
     names = (one.name for one in pkgutil.iter_modules(ddr.cli.__path__) if not one.ispkg)
-    return {name.replace("_", "-"): _command(name, subparsers) for name in names if COMMAND.search(_source(name))}
+    return {name.replace("_", "-"): _command(name, subparsers) for name in names if HELP.search(_source(name))}
 
 
 def missing(error: ModuleNotFoundError, command: str) -> CommandError:
@@ -49,7 +48,7 @@ def _source(name: str) -> str:
     return Path(str(ddr.cli.__path__[0]), f"{name}.py").read_text("utf-8")
 
 
-def _command(module: str, subparsers: Subparsers[argparse.ArgumentParser]) -> Command:
+def _command(module: str, subparsers: Actions[argparse.ArgumentParser]) -> Command:
     name = module.replace("_", "-")
     try:
         found = import_module(f"ddr.cli.{module}")
@@ -61,5 +60,5 @@ def _command(module: str, subparsers: Subparsers[argparse.ArgumentParser]) -> Co
             raise told
 
         return Command(refuse, whole=False)
-    found.add_parser(subparsers)
+    found.add_arguments(subparsers.add_parser(name, help=found.HELP, description=found.__doc__))
     return Command(found.run)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import asyncpg
 
 from ddr.cli import gateway_token
+from ddr.cli.actions import action, actions_of
 from ddr.cli.errors import CommandError
-from ddr.cli.operator import now_ms, shown_instant, with_database
+from ddr.cli.operator import act, now_ms, shown_instant
 from ddr.reasons import in_words
 from ddr.registries.certificates import BadCertificate, decode, expires_ms, fingerprint
 from ddr.settings import Settings
@@ -19,30 +19,27 @@ from ddr.store.gateways import certificates as store
 
 HELP = "issue and end tokens of apps, register and revoke certificates of cloud bridges"
 
-Action = Callable[[argparse.Namespace, Settings, asyncpg.Pool], Awaitable[int]]
 
-
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """`gateway` with its own subcommands."""
-    parser = subparsers.add_parser("gateway", help=HELP, description=__doc__)
-    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    add = actions.add_parser("add-certificate", help="let the holder of a certificate send for all patients")
+    actions = actions_of(parser)
+    add = action(actions, "add-certificate", _add, "let the holder of a certificate send for all patients")
     add.add_argument("file", type=Path, metavar="FILE", help="PEM; of a chain the first certificate")
     add.add_argument("--name", required=True, help="of the bridge; its next certificate has the same one")
     add.add_argument("--owner", default="", help="who answers for it: a person or a team")
     add.add_argument("--purpose", default="", help="what it is for")
-    actions.add_parser("list-certificates", help="all that were ever registered")
-    revoke = actions.add_parser("revoke-certificate", help="refuse a certificate from now on; it cannot come back")
+    action(actions, "list-certificates", _list, "all that were ever registered")
+    revoke = action(actions, "revoke-certificate", _revoke, "refuse a certificate from now on; it cannot come back")
     revoke.add_argument("name", metavar="NAME", help="or its SHA-256, while two have the name")
     token = actions.add_parser("token", help="the tokens of gateway apps", description=gateway_token.__doc__)
-    gateway_token.add_actions(token.add_subparsers(dest="token_action", required=True, metavar="ACTION"))
+    gateway_token.add_arguments(token)
 
 
 def run(args: argparse.Namespace) -> int:
     """Do what was asked for; status 1 when it could not be done."""
-    if args.action == "add-certificate":
+    if args.does is _add:
         args.der = _certificate(args)  # what is wrong with the arguments needs no database
-    return with_database(lambda settings, pool: _ACTIONS[args.action](args, settings, pool))
+    return act(args)
 
 
 def _certificate(args: argparse.Namespace) -> bytes:
@@ -55,7 +52,7 @@ def _certificate(args: argparse.Namespace) -> bytes:
         raise CommandError(f"certificate {args.file}: {in_words(error)}") from None
 
 
-async def _add(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> int:
+async def _add(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> None:
     facts = store.Facts(args.name, expires_ms(args.der), args.owner, args.purpose)
     if facts.until_ms <= now_ms():
         raise CommandError(f"certificate {args.file}: has expired")
@@ -66,10 +63,9 @@ async def _add(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool)
     except Enough:
         raise CommandError(f"{MOST} certificates have this name already; revoke the former one first") from None
     print(f"{args.name}: sha256 {fingerprint(args.der)}, expires {shown_instant(facts.until_ms)}")
-    return 0
 
 
-async def _list(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> int:
+async def _list(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> None:
     for row in await store.known(pool):
         revoked = f", revoked {shown_instant(row['revoked_ms'])}" if row["revoked_ms"] else ""
         expires = shown_instant(expires_ms(row["certificate"]))
@@ -77,22 +73,12 @@ async def _list(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool
             f"{row['name']}: sha256 {row['certificate_sha256'].hex()},"
             f" registered {shown_instant(row['created_ms'])}, expires {expires}{revoked}"
         )
-    return 0
 
 
-async def _revoke(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> int:
+async def _revoke(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> None:
     try:
         revoked = await store.revoke(pool, args.name, now_ms())
     except store.Ambiguous:
         raise CommandError(f"two certificates are called {args.name!r}; name one by its SHA-256") from None
     if not revoked:
         raise CommandError(f"no certificate in force is called {args.name!r}")
-    return 0
-
-
-_ACTIONS: dict[str, Action] = {
-    "add-certificate": _add,
-    "list-certificates": _list,
-    "revoke-certificate": _revoke,
-    "token": gateway_token.act,
-}

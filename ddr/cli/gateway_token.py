@@ -6,7 +6,8 @@ import argparse
 
 import asyncpg
 
-from ddr.cli.account import ACCOUNT, Action, the_patient
+from ddr.cli.account import ACCOUNT, the_patient
+from ddr.cli.actions import action, actions_of
 from ddr.cli.arguments import number
 from ddr.cli.errors import CommandError
 from ddr.cli.operator import now_ms, shown_instant
@@ -19,34 +20,25 @@ LONGEST_NAME = 80
 LONGEST_DAYS = 36_500
 
 
-def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The subcommands of `ddr gateway token`."""
-    parsers = {
-        name: actions.add_parser(name, help=text)
-        for name, text in (
-            ("list", "the apps of a patient that may send, when they last did, and who connected them for the patient"),
-            ("add", "issue a token for a new app and print it, once"),
-            ("renew", "issue the next token of an app; the former one stays good for the overlap"),
-            ("revoke", "end an app, or all apps of a patient, from the next request on"),
-        )
-    }
-    for parser in parsers.values():
-        parser.add_argument("account", metavar="ACCOUNT", help=ACCOUNT)
-    parsers["add"].add_argument("--name", default="", help="what the patient calls the app")
-    parsers["add"].add_argument(
-        "--days", type=number(1, LONGEST_DAYS), help="how long it lasts (default: gateway_token_days)"
+    actions = actions_of(parser)
+    shown = "the apps of a patient that may send, when they last did, and who connected them for the patient"
+    action(actions, "list", _list, shown)
+    add = action(actions, "add", _add, "issue a token for a new app and print it, once")
+    renew = action(
+        actions, "renew", _renew, "issue the next token of an app; the former one stays good for the overlap"
     )
-    parsers["renew"].add_argument("app", metavar="APP", help="as `list` shows it")
-    parsers["renew"].add_argument("--overlap-seconds", type=number(0), help="default: gateway_token_overlap_seconds")
-    which = parsers["revoke"].add_mutually_exclusive_group(required=True)
+    revoke = action(actions, "revoke", _revoke, "end an app, or all apps of a patient, from the next request on")
+    for one in actions.choices.values():
+        one.add_argument("account", metavar="ACCOUNT", help=ACCOUNT)
+    add.add_argument("--name", default="", help="what the patient calls the app")
+    add.add_argument("--days", type=number(1, LONGEST_DAYS), help="how long it lasts (default: gateway_token_days)")
+    renew.add_argument("app", metavar="APP", help="as `list` shows it")
+    renew.add_argument("--overlap-seconds", type=number(0), help="default: gateway_token_overlap_seconds")
+    which = revoke.add_mutually_exclusive_group(required=True)
     which.add_argument("app", nargs="?", metavar="APP", help="as `list` shows it")
     which.add_argument("--all", action="store_true", help="every app of this patient")
-
-
-async def act(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> int:
-    """Do what was asked for. Raises CommandError."""
-    await _ACTIONS[args.token_action](args, settings, pool)
-    return 0
 
 
 async def _list(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> None:
@@ -103,6 +95,3 @@ def _no_such_app(app: str) -> CommandError:
 
 def _too_many() -> CommandError:
     return CommandError(f"the patient has {tokens.MOST} tokens already; revoke what is not used")
-
-
-_ACTIONS: dict[str, Action] = {"list": _list, "add": _add, "renew": _renew, "revoke": _revoke}

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import httpx
 import orjson
 
+from ddr.cli.actions import actions_of
 from ddr.cli.arguments import authority
 from ddr.cli.ending import waking
 from ddr.cli.errors import CommandError
@@ -30,10 +31,9 @@ HELP = "register this recorder with BfArM, and compare"
 NAMES = {"hl7-fhir-rest": "FHIR Resource Server", "oauth-authz-server": "OAuth2 Authorization Server"}
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """`hiis` with its own subcommands."""
-    parser = subparsers.add_parser("hiis", help=HELP, description=__doc__)
-    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    actions = actions_of(parser)
     register = actions.add_parser("register", help="check, and write the Bundle and a sheet for BfArM's portal")
     register.add_argument("--out", type=Path, default=Path(), metavar="DIR", help="where the two files go")
     register.add_argument("--offline", action="store_true", help="do not ask the running recorder")

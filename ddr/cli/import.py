@@ -47,16 +47,12 @@ JSON = {"content-type": "application/json"}
 NO_RECORDER = "what answers at the setting gateway_base_url is no gateway API of a recorder"
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """`import`, with the patient's gateway token."""
     known = "\n".join(f"  {name:<16}{one.title}" for name, one in FORMATS.items())
-    parser = subparsers.add_parser(
-        "import",
-        help=HELP,
-        usage=f"ddr import [{{{','.join(NAMES)}}}] FILE [FILE …] [options]",
-        description=f"{__doc__}\n\nThe form of a file is found by its content; naming one insists on it.\n{known}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser.usage = f"ddr import [{{{','.join(NAMES)}}}] FILE [FILE …] [options]"
+    parser.description = f"{__doc__}\n\nThe form of a file is found by its content; naming one insists on it.\n{known}"
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("words", nargs="+", metavar="FILE", help="files of one person, in any order")
     given = parser.add_mutually_exclusive_group()
     given.add_argument(

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.ciphers.algorithms import AES256
 from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
 
+from ddr.cli.actions import actions_of
 from ddr.cli.arguments import in_order, number
 from ddr.cli.errors import CommandError
 from ddr.cli.operator import instant_argument, now_ms, reading, with_database
@@ -31,11 +32,9 @@ HELP = "export and verify the request log, show its policy"
 INSTANT = {"type": instant_argument, "metavar": "TIME"}
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """`logs` with its own subcommands."""
-    actions = subparsers.add_parser("logs", help=HELP, description=__doc__).add_subparsers(
-        dest="action", required=True, metavar="ACTION"
-    )
+    actions = actions_of(parser)
     out = actions.add_parser("export", help="write records as JSON lines, with a signed manifest as the last one")
     out.add_argument("--since", dest="since_ms", help="not before this ISO 8601 time", **INSTANT)  # type: ignore[arg-type]
     out.add_argument("--until", dest="until_ms", help="before this ISO 8601 time", **INSTANT)  # type: ignore[arg-type]

@@ -9,9 +9,10 @@ from datetime import datetime
 
 import asyncpg
 
+from ddr.cli.actions import action, actions_of
 from ddr.cli.arguments import words
 from ddr.cli.errors import CommandError
-from ddr.cli.notices import Action, act, announced, found, line, listed, words_in_german_and_contact
+from ddr.cli.notices import act, announced, found, line, listed, words_in_german_and_contact
 from ddr.cli.operator import instant_argument, now_ms
 from ddr.durations import DAY_MS
 from ddr.operations.business_days import AHEAD, ZONE, earliest
@@ -24,14 +25,12 @@ HELP = "announce, begin and end planned maintenance"
 LONGEST_MS = 7 * DAY_MS
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """`maintenance` with its own subcommands."""
-    actions = subparsers.add_parser("maintenance", help=HELP, description=__doc__).add_subparsers(
-        dest="action", required=True, metavar="ACTION"
-    )
-    schedule = actions.add_parser("schedule", help=f"announce a window, {AHEAD} business days ahead at least")
+    actions = actions_of(parser)
+    schedule = action(actions, "schedule", _schedule, f"announce a window, {AHEAD} business days ahead at least")
     schedule.add_argument("--from", dest="from_ms", type=instant_argument, required=True, metavar="TIME")
-    start = actions.add_parser("start", help="begin now, without announcement; or begin an announced window earlier")
+    start = action(actions, "start", _start, "begin now, without announcement; or begin an announced window earlier")
     start.add_argument("notice", nargs="?", metavar="NAME", help="of an announced window")
     for parser in (schedule, start):
         parser.add_argument("--until", dest="until_ms", type=instant_argument, metavar="TIME", help="FHIR dateTime")
@@ -45,16 +44,16 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         parser.add_argument("--demoted", action="store_true", help="it goes on, but not as well: nothing is closed")
         parser.add_argument("--urgent", action="store_true", help="a matter of security that cannot wait")
         parser.add_argument("--reason", type=words, help="why it is urgent; shown in public")
-    end = actions.add_parser("end", help="end what goes on before its time")
-    cancel = actions.add_parser("cancel", help="take an announcement back")
+    end = action(actions, "end", _end, "end what goes on before its time")
+    cancel = action(actions, "cancel", _cancel, "take an announcement back")
     for parser in (end, cancel):
         parser.add_argument("notice", metavar="NAME")
-    actions.add_parser("list", help="what goes on, is announced, or was within thirty days")
+    action(actions, "list", _list, "what goes on, is announced, or was within thirty days")
 
 
 def run(args: argparse.Namespace) -> int:
     """Print what is in force from now on."""
-    return act(args, _ACTIONS)
+    return act(args)
 
 
 async def _schedule(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> list[str]:
@@ -162,12 +161,3 @@ async def _cancel(args: argparse.Namespace, settings: Settings, pool: asyncpg.Po
 
 async def _list(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> Sequence[str]:
     return await listed(pool, planned=True) or ["no maintenance is announced"]
-
-
-_ACTIONS: dict[str, Action] = {
-    "schedule": _schedule,
-    "start": _start,
-    "end": _end,
-    "cancel": _cancel,
-    "list": _list,
-}

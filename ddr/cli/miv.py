@@ -10,13 +10,13 @@ import argparse
 import hashlib
 import json
 import tomllib
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import asyncpg
 
+from ddr.cli.actions import action, actions_of
 from ddr.cli.errors import CommandError
-from ddr.cli.operator import now_ms, shown_instant, with_database
+from ddr.cli.operator import act, now_ms, shown_instant
 from ddr.miv.loader import load_catalog
 from ddr.miv.model import Miv, MivCatalog, MivError
 from ddr.miv.versions import Difference, MivVersion, concepts, difference
@@ -29,19 +29,16 @@ from ddr.store.registries.sources import claim, read_source, request_reading
 
 HELP = "look after the MIV ValueSets"
 
-Action = Callable[[argparse.Namespace, Settings, asyncpg.Pool], Awaitable[int]]
 
-
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """`miv` with its own subcommands."""
-    parser = subparsers.add_parser("miv", help=HELP, description=__doc__)
-    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    actions.add_parser("list", help="the MIVs, the versions in force, and the others at hand")
-    actions.add_parser("check", help="tell what the versions that wait would change; status 1 when one does")
-    actions.add_parser("update", help="ask the ZTS now, fetch what is new, then check")
-    archive = actions.add_parser("import", help="take versions from a FHIR package archive, then check")
+    actions = actions_of(parser)
+    action(actions, "list", _list, "the MIVs, the versions in force, and the others at hand")
+    action(actions, "check", _check, "tell what the versions that wait would change; status 1 when one does")
+    action(actions, "update", _update, "ask the ZTS now, fetch what is new, then check")
+    archive = action(actions, "import", _import, "take versions from a FHIR package archive, then check")
     archive.add_argument("file", type=Path, metavar="FILE.tgz")
-    activate = actions.add_parser("activate", help="put a version in force; an earlier one, too")
+    activate = action(actions, "activate", _activate, "put a version in force; an earlier one, too")
     activate.add_argument("name", help="of the MIV package")
     activate.add_argument("version")
     activate.add_argument("--meta", type=Path, metavar="miv.toml", help="units and profiles for new codes")
@@ -49,10 +46,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Do it and print what is then true."""
-    return with_database(lambda settings, pool: _ACTIONS[args.action](args, settings, pool))
+    return act(args)
 
 
-async def _list(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> int:
+async def _list(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> None:
     state = await read_source(pool, SOURCE)
     print(f"ZTS read {shown_instant(state.seen_ms)}{f'; fault: {state.fault}' if state.fault else ''}")
     others = await terminology.kept(pool)
@@ -61,14 +58,13 @@ async def _list(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool
         for one in others:
             if one.name == miv.name and one.content.version != miv.version:
                 print(f"  {one.content.version} from {one.origin}, imported {shown_instant(one.imported_ms)}")
-    return 0
 
 
 async def _check(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> int:
     return await _print_waiting(pool, await current_catalog(settings, pool))
 
 
-async def _update(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> int:
+async def _update(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> None:
     catalog = await current_catalog(settings, pool)
     await claim(pool, SOURCE, now_ms(), 0)  # the row must exist; reading out of turn does no harm
     try:
@@ -82,10 +78,9 @@ async def _update(args: argparse.Namespace, settings: Settings, pool: asyncpg.Po
         raise CommandError(f"ZTS: {state.fault}")
     print("\n".join(f"note: {note}" for note in state.notes) or "the ZTS has nothing new")
     await _print_waiting(pool, await current_catalog(settings, pool))  # what narrows is in force by now
-    return 0
 
 
-async def _import(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> int:
+async def _import(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> None:
     if args.file.stat().st_size > MAX_ARCHIVE_BYTES:
         raise CommandError(f"{args.file}: larger than {MAX_ARCHIVE_BYTES} bytes")
     packed = args.file.read_bytes()
@@ -99,10 +94,9 @@ async def _import(args: argparse.Namespace, settings: Settings, pool: asyncpg.Po
         _, notes = await keep_all(connection, catalog, archive, origin, hashlib.sha256(packed).hexdigest(), now_ms())
     print("\n".join(notes) or f"{origin} taken in")
     await _print_waiting(pool, catalog)
-    return 0
 
 
-async def _activate(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> int:
+async def _activate(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> None:
     catalog = await current_catalog(settings, pool)
     miv = catalog.by_name(args.name)
     if miv is None:
@@ -123,7 +117,6 @@ async def _activate(args: argparse.Namespace, settings: Settings, pool: asyncpg.
     )
     await request_reading(pool, SOURCE)
     print(f"MIV {miv.name} {new.version} is in force; {moved} series and measurements changed their MIV")
-    return 0
 
 
 def _built(settings: Settings, others: dict[str, MivVersion], name: str, version: MivVersion) -> Miv:
@@ -188,12 +181,3 @@ def _meaning(one: Waiting, consents: int) -> list[str]:
 def _codes(changed: Difference) -> list[str]:
     parts = (("added", changed.added), ("removed", changed.removed), ("renamed", changed.renamed))
     return [f"  {word:8}{system}|{code} {text}" for word, codes in parts for (system, code), text in codes.items()]
-
-
-_ACTIONS: dict[str, Action] = {
-    "list": _list,
-    "check": _check,
-    "update": _update,
-    "import": _import,
-    "activate": _activate,
-}

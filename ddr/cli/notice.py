@@ -8,9 +8,10 @@ from collections.abc import Sequence
 
 import asyncpg
 
+from ddr.cli.actions import action, actions_of
 from ddr.cli.arguments import words
 from ddr.cli.errors import CommandError
-from ddr.cli.notices import Action, act, announced, found, line, listed, words_in_german_and_contact
+from ddr.cli.notices import act, announced, found, line, listed, words_in_german_and_contact
 from ddr.cli.operator import instant_argument, now_ms
 from ddr.miv.loader import load_catalog
 from ddr.operations.status.functions import NAMES, all_functions
@@ -23,12 +24,10 @@ HELP = "tell of disruptions in the status feed"
 _EVENT = re.compile(rf"{events.NAMED}([0-9]{{1,18}})")
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """`notice` with its own subcommands."""
-    actions = subparsers.add_parser("notice", help=HELP, description=__doc__).add_subparsers(
-        dest="action", required=True, metavar="ACTION"
-    )
-    report = actions.add_parser("report", help="tell of a disruption, from now on unless --from says otherwise")
+    actions = actions_of(parser)
+    report = action(actions, "report", _report, "tell of a disruption, from now on unless --from says otherwise")
     report.add_argument("--state", choices=("demoted", "unavailable"), required=True)
     report.add_argument("--functions", nargs="+", required=True, metavar="FUNCTION", help="also data:MIV")
     report.add_argument("--cause", type=words, required=True, help="shown in public")
@@ -38,19 +37,19 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     report.add_argument(
         "--until", dest="until_ms", type=instant_argument, metavar="TIME", help="if it is known; also past"
     )
-    resolve = actions.add_parser("resolve", help="it is over")
+    resolve = action(actions, "resolve", _resolve, "it is over")
     resolve.add_argument("notice", metavar="NAME")
-    retract = actions.add_parser("retract", help="what is over never was: it counts for no availability any more")
+    retract = action(actions, "retract", _retract, "what is over never was: it counts for no availability any more")
     retract.add_argument("name", metavar="NAME", help="of a disruption, or event-NUMBER of what the checks found")
     retract.add_argument("--by", type=words, required=True, metavar="WHO", help="who says so, a team or function")
     retract.add_argument("--reason", type=words, required=True, metavar="TEXT", help="shown by ddr availability")
     retract.add_argument("--undo", action="store_true", help="it was: it counts again")
-    actions.add_parser("list", help="what goes on, is to come, or was within thirty days")
+    action(actions, "list", _list, "what goes on, is to come, or was within thirty days")
 
 
 def run(args: argparse.Namespace) -> int:
     """Print what is told from now on."""
-    return act(args, _ACTIONS)
+    return act(args)
 
 
 async def _report(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> list[str]:
@@ -104,6 +103,3 @@ async def _over(pool: asyncpg.Pool, name: str, now: int) -> str:
 
 async def _list(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> Sequence[str]:
     return await listed(pool, planned=False) or ["no disruption is told"]
-
-
-_ACTIONS: dict[str, Action] = {"report": _report, "resolve": _resolve, "retract": _retract, "list": _list}

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Sequence
 
 import asyncpg
 
 from ddr.cli.arguments import words
 from ddr.cli.errors import CommandError
 from ddr.cli.operator import now_ms, shown_instant, with_database
-from ddr.settings import Settings
 from ddr.store.outages import notices as store
 from ddr.store.outages.notices import Notice
 
-Action = Callable[[argparse.Namespace, Settings, asyncpg.Pool], Awaitable[Sequence[str]]]  # the lines to print
 
-
-def act(args: argparse.Namespace, actions: Mapping[str, Action]) -> int:
-    """Do what `args.action` names and print its lines. Raises CommandError."""
-    for text in with_database(lambda settings, pool: actions[args.action](args, settings, pool)):
+def act(args: argparse.Namespace) -> int:
+    """Do what the action of `args` does and print its lines. Raises CommandError."""
+    lines: Sequence[str] = with_database(lambda settings, pool: args.does(args, settings, pool))
+    for text in lines:
         print(text)
     return 0
 

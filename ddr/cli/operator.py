@@ -54,6 +54,11 @@ def with_database(action: Callable[[Settings, Pool], Awaitable[T]]) -> T:
             return result
 
 
+def act(args: argparse.Namespace) -> int:
+    """Do what the action of `args` does with settings and a pool; its exit status. Raises as `with_database`."""
+    return with_database(lambda settings, pool: args.does(args, settings, pool)) or 0
+
+
 @contextmanager
 def database_faults_in_one_line() -> Iterator[None]:
     """What the database refuses or breaks off in the block as one line: it went away, is a standby, is locked.

@@ -12,9 +12,10 @@ from pathlib import Path
 import asyncpg
 
 from ddr.cli import patient_proxy, typed
-from ddr.cli.account import ACCOUNT, Action, the_patient
+from ddr.cli.account import ACCOUNT, the_patient
+from ddr.cli.actions import Actions, Does, action, actions_of
 from ddr.cli.errors import CommandError
-from ddr.cli.operator import now_ms, shown_instant, with_database
+from ddr.cli.operator import act, now_ms, shown_instant
 from ddr.cli.patient_copy import write_copy
 from ddr.settings import Settings
 from ddr.store.authorization import pairings
@@ -29,12 +30,10 @@ HELP = "look after accounts of patients"
 REASON = "operator-request"
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """`patient` with its own subcommands."""
-    actions = subparsers.add_parser("patient", help=HELP, description=__doc__).add_subparsers(
-        dest="action", required=True, metavar="ACTION"
-    )
-    add = actions.add_parser("add", help="create a patient and print the bearer token for the patient's gateway")
+    actions = actions_of(parser)
+    add = action(actions, "add", _add, "create a patient and print the bearer token for the patient's gateway")
     add.add_argument("--username", required=True)
     add.add_argument(
         "--password-stdin",
@@ -42,36 +41,37 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         required=True,
         help="read the password from standard input, so that it shows in no list of processes",
     )
-    find = actions.add_parser("find", help="whose account, device or pairing it is")
+    find = action(actions, "find", _find, "whose account, device or pairing it is")
     by = find.add_mutually_exclusive_group(required=True)
     by.add_argument("account", nargs="?", metavar="ACCOUNT", help=ACCOUNT)
     by.add_argument("--serial", help="serial number of a device")
     by.add_argument("--pairing-id", help="the name by which a DiGA knows the patient")
-    _on_account(actions, "pairings", "the DiGA that may read, and what")
-    end = _on_account(actions, "unpair", "end the pairing with a DiGA, with its consents and tokens", final=True)
+    _on_account(actions, "pairings", _pairings, "the DiGA that may read, and what")
+    end = _on_account(
+        actions, "unpair", _unpair, "end the pairing with a DiGA, with its consents and tokens", final=True
+    )
     which = end.add_mutually_exclusive_group(required=True)
     which.add_argument("--client-id", help="of the DiGA")
     which.add_argument("--all", action="store_true", help="with every DiGA")
-    _on_account(actions, "disable", "refuse logins and gateways; end sessions and pairings", final=True)
-    _on_account(actions, "enable", "allow logins and gateways again; pairings do not come back")
-    copy = _on_account(actions, "export", "write the patient's copy as files, to answer a letter (GDPR Article 15)")
+    _on_account(actions, "disable", _disable, "refuse logins and gateways; end sessions and pairings", final=True)
+    _on_account(actions, "enable", _enable, "allow logins and gateways again; pairings do not come back")
+    copy = _on_account(
+        actions, "export", _export, "write the patient's copy as files, to answer a letter (GDPR Article 15)"
+    )
     copy.add_argument(
         "--to", type=Path, required=True, metavar="DIRECTORY", help="a new one, or one without these files"
     )
     copy.add_argument("--language", choices=("de", "en"), default="de")
-    patient_proxy.add_actions(
-        actions.add_parser("proxy", help="who represents whom: parents, guardians, carers").add_subparsers(
-            dest="proxy_action", required=True, metavar="ACTION"
-        )
-    )
+    proxy = actions.add_parser("proxy", help="who represents whom: parents, guardians, carers")
+    patient_proxy.add_arguments(proxy)
     for name in ("erase", "delete"):  # one deed; the second is its older name
-        _on_account(actions, name, "delete everything that is stored about the patient", final=True)
+        _on_account(actions, name, _delete, "delete everything that is stored about the patient", final=True)
 
 
 def _on_account(
-    actions: argparse._SubParsersAction[argparse.ArgumentParser], name: str, text: str, *, final: bool = False
+    actions: Actions[argparse.ArgumentParser], name: str, does: Does, text: str, *, final: bool = False
 ) -> argparse.ArgumentParser:
-    parser = actions.add_parser(name, help=text)
+    parser = action(actions, name, does, text)
     parser.add_argument("account", metavar="ACCOUNT", help=ACCOUNT)
     if final:
         parser.add_argument("--yes", action="store_true", help="do it; without this only what would be done is told")
@@ -80,12 +80,10 @@ def _on_account(
 
 def run(args: argparse.Namespace) -> int:
     """Do what was asked for; status 1 when it could not be done."""
-    if args.action == "add":
+    if args.does is _add:
         args.password = typed.line("the password")
-    elif args.action == "proxy":
-        patient_proxy.complete(args)
-    with_database(lambda settings, pool: _ACTIONS[args.action](args, settings, pool))
-    return 0
+    patient_proxy.complete(args)
+    return act(args)
 
 
 async def _add(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> None:
@@ -193,17 +191,3 @@ def _print_rows(table: str, rows: int) -> None:
 def _print_hint(args: argparse.Namespace) -> None:
     if not args.yes:
         print("nothing was done; --yes does it, and it cannot be taken back")
-
-
-_ACTIONS: dict[str, Action] = {
-    "add": _add,
-    "find": _find,
-    "pairings": _pairings,
-    "unpair": _unpair,
-    "disable": _disable,
-    "enable": _enable,
-    "export": _export,
-    "proxy": patient_proxy.act,
-    "erase": _delete,
-    "delete": _delete,
-}

@@ -9,7 +9,8 @@ from zoneinfo import ZoneInfo
 import asyncpg
 
 from ddr.cli import typed
-from ddr.cli.account import ACCOUNT, Action, the_patient
+from ddr.cli.account import ACCOUNT, the_patient
+from ddr.cli.actions import action, actions_of
 from ddr.cli.arguments import day
 from ddr.cli.errors import CommandError
 from ddr.cli.operator import now_ms, shown_instant
@@ -20,15 +21,16 @@ from ddr.store.database.rights import Moment
 from ddr.store.patients import administration, identities
 
 
-def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The subcommands of `ddr patient proxy`."""
-    add = actions.add_parser("add", help="let an account act for a patient, from its next login on")
-    end = actions.add_parser("end", help="end it at once: sessions too; connections stay until the patient decides")
-    shown = actions.add_parser("list", help="whom an account represents, and who represents it")
+    actions = actions_of(parser)
+    add = action(actions, "add", _add, "let an account act for a patient, from its next login on")
+    end = action(actions, "end", _end, "end it at once: sessions too; connections stay until the patient decides")
+    shown = action(actions, "list", _list, "whom an account represents, and who represents it")
     shown.add_argument("account", metavar="ACCOUNT", help=ACCOUNT)
-    for parser in (add, end):
-        parser.add_argument("representative", metavar="REPRESENTATIVE", help=f"who acts: {ACCOUNT}")
-        parser.add_argument("patient", metavar="PATIENT", help=f"for whom: {ACCOUNT}")
+    for one in (add, end):
+        one.add_argument("representative", metavar="REPRESENTATIVE", help=f"who acts: {ACCOUNT}")
+        one.add_argument("patient", metavar="PATIENT", help=f"for whom: {ACCOUNT}")
     add.add_argument("--relation", choices=[one.value for one in Relation], required=True)
     add.add_argument(
         "--name",
@@ -51,7 +53,7 @@ def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def complete(args: argparse.Namespace) -> None:
     """Read what `add` was not told of the patient's person. Raises CommandError."""
-    if args.proxy_action != "add":
+    if args.does is not _add:
         return
     if args.name is None:
         args.name = typed.line("the name")
@@ -60,11 +62,6 @@ def complete(args: argparse.Namespace) -> None:
             args.born = day(typed.line("the birthday"))
         except argparse.ArgumentTypeError:
             raise CommandError("the birthday is no date like 2015-03-01") from None
-
-
-async def act(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> None:
-    """Do what was asked for. Raises CommandError."""
-    await _ACTIONS[args.proxy_action](args, settings, pool)
 
 
 async def _add(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> None:
@@ -131,6 +128,3 @@ async def _end(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool)
                 print("ended, with all sessions by it; connections stay until the patient decides")
                 return
     raise CommandError("the account does not represent this patient")
-
-
-_ACTIONS: dict[str, Action] = {"add": _add, "list": _list, "end": _end}

@@ -15,9 +15,8 @@ SECONDS = 3
 LONGEST = 1000  # characters of an answer that are told
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """`probe` with the path to ask."""
-    parser = subparsers.add_parser("probe", help=HELP, description=__doc__)
     parser.add_argument("path", choices=("healthz", "readyz"))
 
 

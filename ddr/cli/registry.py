@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import argparse
 import base64
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
 import asyncpg
 import orjson
 
+from ddr.cli.actions import action, actions_of
 from ddr.cli.errors import CommandError
-from ddr.cli.operator import instant_argument, now_ms, shown_instant, with_database
+from ddr.cli.operator import act, instant_argument, now_ms, shown_instant
 from ddr.durations import DAY_MS
 from ddr.fhir.instants import instant
 from ddr.operations.inspection import Inspection, inspect
@@ -28,31 +29,30 @@ HELP = "show what the registries say and said"
 SOURCES = ("diga-vz", "hiis-vz", "zts")
 FOREVER_MS = 2**62
 
-Action = Callable[[argparse.Namespace, Settings, asyncpg.Pool], Awaitable[int]]
 
-
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """`registry` with its own subcommands."""
-    parser = subparsers.add_parser("registry", help=HELP, description=__doc__)
-    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    actions.add_parser("show", help="the present state and its faults; status 1 when something is wrong")
-    past = actions.add_parser("history", help="every change, of all entries or of one")
+    actions = actions_of(parser)
+    action(actions, "show", _show, "the present state and its faults; status 1 when something is wrong")
+    past = action(actions, "history", _history, "every change, of all entries or of one")
     past.add_argument("entry", nargs="?", help="for a DiGA its client id")
-    at = actions.add_parser("at", help="what was believed at an instant")
+    at = action(actions, "at", _at, "what was believed at an instant")
     at.add_argument("time", type=instant_argument, metavar="TIME", help="FHIR dateTime")
     at.add_argument("--source", choices=SOURCES, default="diga-vz")
-    actions.add_parser("refresh", help="let the running recorder read all registries at once")
-    confirm = actions.add_parser("confirm", help="let ends happen that wait because the DiGA-VZ took away much at once")
+    action(actions, "refresh", _refresh, "let the running recorder read all registries at once")
+    confirm = action(
+        actions, "confirm", _confirm, "let ends happen that wait because the DiGA-VZ took away much at once"
+    )
     confirm.add_argument("client_id", nargs="?", help="of one DiGA, whether they wait or not")
     confirm.add_argument("--all", action="store_true", help="of every DiGA, those that wait")
-    report = actions.add_parser("report", help="what changed in the three sources, and what the recorder did")
+    report = action(actions, "report", _report, "what changed in the three sources, and what the recorder did")
     report.add_argument("--since", type=instant_argument, metavar="TIME", help="FHIR dateTime; default: a week ago")
     report.add_argument("--json", action="store_true", help="as one JSON object")
 
 
 def run(args: argparse.Namespace) -> int:
     """Print what was asked for."""
-    return with_database(lambda settings, pool: _ACTIONS[args.action](args, settings, pool))
+    return act(args)
 
 
 async def _show(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> int:
@@ -66,7 +66,7 @@ async def _show(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool
     return int(any(one.fault or one.notes for one in sources.values()) or bool(missing))
 
 
-async def _history(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> int:
+async def _history(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> None:
     rows = await store.history(pool, 0, FOREVER_MS, args.entry)
     if not rows and args.entry:
         raise CommandError(f"no registry ever held {args.entry}")
@@ -74,10 +74,9 @@ async def _history(args: argparse.Namespace, settings: Settings, pool: asyncpg.P
         until = shown_instant(row["until_ms"]) if row["until_ms"] else "now"
         print(f"{shown_instant(row['from_ms'])} to {until}  {row['source']}  {row['entry']}")
         print(f"    {orjson.dumps(_short(row['content'])).decode()}")
-    return 0
 
 
-async def _at(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> int:
+async def _at(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> None:
     await _check_kept(settings, pool, args.time)
     entries = await store.entries_at(pool, args.source, args.time)
     for entry, content in entries.items():
@@ -85,7 +84,6 @@ async def _at(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) 
         print("\n".join(lines))
     if not entries:
         print(f"nothing was known of the {args.source}")
-    return 0
 
 
 async def _check_kept(settings: Settings, pool: asyncpg.Pool, at_ms: int) -> None:
@@ -101,14 +99,13 @@ async def _check_kept(settings: Settings, pool: asyncpg.Pool, at_ms: int) -> Non
         )
 
 
-async def _refresh(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> int:
+async def _refresh(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> None:
     for name in SOURCES:
         await store.request_reading(pool, name)
     print("the running recorder reads all three registries now; ddr registry show tells what it found")
-    return 0
 
 
-async def _confirm(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> int:
+async def _confirm(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> None:
     if bool(args.client_id) == args.all:
         raise CommandError("name the client id of one DiGA, or give --all")
     count = await losses.confirm(pool, args.client_id)
@@ -119,16 +116,14 @@ async def _confirm(args: argparse.Namespace, settings: Settings, pool: asyncpg.P
     )
     await store.request_reading(pool, "diga-vz")
     print(f"{count} confirmed; they happen with the next reading, unless the DiGA-VZ gives back what it took away")
-    return 0
 
 
-async def _report(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> int:
+async def _report(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> None:
     now = now_ms()
     since_ms = args.since if args.since is not None else now - 7 * DAY_MS
     await _check_kept(settings, pool, since_ms)
     found = await inspect(pool, since_ms, now)
     print(orjson.dumps(asdict(found)).decode() if args.json else "\n".join(_report_lines(found)))
-    return 0
 
 
 def _state(name: str, source: store.Source) -> list[str]:
@@ -198,13 +193,3 @@ def _report_lines(found: Inspection) -> list[str]:
         for one in found.events
     ] or ["  nothing"]
     return lines
-
-
-_ACTIONS: dict[str, Action] = {
-    "show": _show,
-    "history": _history,
-    "at": _at,
-    "refresh": _refresh,
-    "confirm": _confirm,
-    "report": _report,
-}

@@ -13,6 +13,7 @@ from contextlib import nullcontext, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from ddr.cli.actions import action, actions_of
 from ddr.cli.arguments import number
 from ddr.cli.errors import CommandError
 from ddr.demo import certs
@@ -32,34 +33,34 @@ EXAMPLE = "https://gematik.de/fhir/hddt/ValueSet/hddt-miv-blood-glucose-measurem
 NUMBER_DIGITS = 5
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """`registry-sandbox` with its own subcommands."""
-    parser = subparsers.add_parser("registry-sandbox", help=HELP, description=__doc__)
     parser.add_argument("--data", type=Path, default=FILE, metavar="FILE", help=f"the data (default {FILE})")
-    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    serve = actions.add_parser("serve", help="run until Ctrl-C")
+    actions = actions_of(parser)
+    serve = action(actions, "serve", _serve, "run until Ctrl-C")
     serve.add_argument("--port", type=number(0, 65_535), default=REGISTRY_PORT)
     serve.add_argument("--token", default=REGISTRY_TOKEN, help="the bearer token that requests need")
     serve.add_argument("--certs", type=Path, default=Path(".ddr/certs"), metavar="DIR", help="made there on first use")
-    actions.add_parser("show", help="list what it holds")
-    fault = actions.add_parser("fault", help="show a fault, or none any more")
+    action(actions, "show", _shown, "list what it holds")
+    fault = action(actions, "fault", _fault, "show a fault, or none any more")
     fault.add_argument("name", choices=["none", *FAULTS[1:]])
     fault.add_argument("--on", choices=PARTS, default="all", help="which registry")
-    for name, text in (("retire", "end the listing of a DiGA"), ("relist", "list it again"), ("remove", "forget it")):
-        actions.add_parser(name, help=text).add_argument("number", metavar="DIGA-ID")
-    add = actions.add_parser("add", help="list a new DiGA")
+    _arguments(action(actions, "retire", _retire, "end the listing of a DiGA"), "number")
+    _arguments(action(actions, "relist", _relist, "list it again"), "number")
+    _arguments(action(actions, "remove", _remove, "forget it"), "number")
+    add = action(actions, "add", _add, "list a new DiGA")
     _arguments(add, "number", "name", "redirect", "cert", "mivs")
-    rollover = actions.add_parser("rollover", help="replace the certificates of a DiGA")
+    rollover = action(actions, "rollover", _rollover, "replace the certificates of a DiGA")
     rollover.add_argument("--keep", action="store_true", help="the present ones stay beside it")
     _arguments(rollover, "number", "cert")
-    _arguments(actions.add_parser("mivs", help="replace the MIVs of a DiGA"), "number", "mivs")
-    _arguments(actions.add_parser("redirect", help="replace the redirect URI of a DiGA"), "number", "redirect")
-    publish = actions.add_parser("publish", help="publish a package in the ZTS")
+    _arguments(action(actions, "mivs", _mivs, "replace the MIVs of a DiGA"), "number", "mivs")
+    _arguments(action(actions, "redirect", _redirect, "replace the redirect URI of a DiGA"), "number", "redirect")
+    publish = action(actions, "publish", _publish, "publish a package in the ZTS")
     publish.add_argument("archive", type=Path, metavar="FILE.tgz")
-    deprecate = actions.add_parser("deprecate", help="mark a version of a package as deprecated")
+    deprecate = action(actions, "deprecate", _deprecate, "mark a version of a package as deprecated")
     for argument in ("package", "version", "reason"):
         deprecate.add_argument(argument)
-    register = actions.add_parser("register", help="enter a recorder in the HIIS-VZ, as BfArM would")
+    register = action(actions, "register", _register, "enter a recorder in the HIIS-VZ, as BfArM would")
     register.add_argument("bundle", type=Path, metavar="FILE.json", help="from ddr hiis register")
     register.add_argument("--hiis-id", help="the number that BfArM assigns")
 
@@ -80,12 +81,12 @@ def _arguments(parser: argparse.ArgumentParser, *names: str) -> None:
 def run(args: argparse.Namespace) -> int:
     """Serve, show, or edit the file."""
     try:
-        if args.action == "show":
+        if args.does is _shown:
             print(_shown(_state(args.data)))
-        elif args.action == "serve":
+        elif args.does is _serve:
             asyncio.run(_serve(args, _edited(args.data, lambda state: "")[0]))
         else:
-            done = _edited(args.data, lambda state: _EDITS[args.action](state, args))[1]
+            done = _edited(args.data, lambda state: args.does(state, args))[1]
             print(f"{done}; a recorder takes it over when it reads the registry again (ddr registry refresh)")
     except (DataError, PortTaken, OSError, ValueError) as error:
         raise CommandError(in_words(error, named=True)) from None
@@ -241,18 +242,3 @@ def _register(state: RegistryState, args: argparse.Namespace) -> str:
         one["identifier"] = [{"system": "https://fhir.bfarm.de/Identifier/HiisId", "value": args.hiis_id}]
     state.hiis = resources
     return f"the HIIS-VZ holds {len(resources)} resources of {args.bundle}"
-
-
-_EDITS: dict[str, Callable[[RegistryState, argparse.Namespace], str]] = {
-    "fault": _fault,
-    "retire": _retire,
-    "relist": _relist,
-    "remove": _remove,
-    "add": _add,
-    "rollover": _rollover,
-    "mivs": _mivs,
-    "redirect": _redirect,
-    "publish": _publish,
-    "deprecate": _deprecate,
-    "register": _register,
-}

@@ -14,6 +14,7 @@ from pathlib import Path
 from uuid import uuid4
 from zoneinfo import ZoneInfo
 
+from ddr.cli.actions import actions_of
 from ddr.cli.errors import CommandError
 from ddr.cli.operator import now_ms, reading, with_database
 from ddr.drafts import alone_in
@@ -34,11 +35,9 @@ LONGEST = 200
 MISUSED = 2
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """`research` with its own subcommand."""
-    actions = subparsers.add_parser("research", help=HELP, description=__doc__).add_subparsers(
-        dest="action", required=True, metavar="ACTION"
-    )
+    actions = actions_of(parser)
     export = actions.add_parser("export", help="write what an approval allows; each week of a patient leaves once")
     export.add_argument("--approval", type=Path, required=True, metavar="FILE", help="the approval (TOML)")
     export.add_argument("--out", type=Path, required=True, metavar="DIR", help="a new one, or one without these files")

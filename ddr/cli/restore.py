@@ -9,9 +9,10 @@ from pathlib import Path
 
 import asyncpg
 
+from ddr.cli.actions import action, actions_of
 from ddr.cli.arguments import number
 from ddr.cli.errors import CommandError
-from ddr.cli.operator import now_ms, shown_instant, with_database
+from ddr.cli.operator import act, now_ms, shown_instant
 from ddr.durations import HOUR_MS
 from ddr.operations.restore import replay
 from ddr.settings import Settings
@@ -22,12 +23,10 @@ HELP = "after a restore: carry out again what had ended, let DiGA go on"
 LONGEST_HOURS = 30 * 24  # a refresh token lasts 30 days
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """`restore` with its own subcommands."""
-    actions = subparsers.add_parser("restore", help=HELP, description=__doc__).add_subparsers(
-        dest="action", required=True, metavar="ACTION"
-    )
-    begin = actions.add_parser("begin", help="replay the journal, then open the window for refresh tokens")
+    actions = actions_of(parser)
+    begin = action(actions, "begin", _begin, "replay the journal, then open the window for refresh tokens")
     begin.add_argument(
         "--window",
         type=number(1, LONGEST_HOURS),
@@ -35,17 +34,15 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         metavar="HOURS",
         help="how long DiGA have to come by, e.g. 72",
     )
-    again = actions.add_parser("replay", help="carry out again what the journal says has ended; harmless at any time")
+    again = action(actions, "replay", _replay, "carry out again what the journal says has ended; harmless at any time")
     for parser in (begin, again):
         parser.add_argument("--journal", type=Path, metavar="DIR", help="default: journal_dir")
-    actions.add_parser("end", help="close the window before its time")
+    action(actions, "end", _end, "close the window before its time")
 
 
 def run(args: argparse.Namespace) -> int:
     """Do what was asked for; status 1 when it could not be done."""
-    action = {"begin": _begin, "replay": _replay, "end": _end}[args.action]
-    with_database(lambda settings, pool: action(args, settings, pool))
-    return 0
+    return act(args)
 
 
 async def _begin(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> None:

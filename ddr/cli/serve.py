@@ -71,9 +71,8 @@ LOOK_SECONDS = 0.5  # between two looks at a database that does not answer yet
 log = logging.getLogger(__name__)
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """The command's arguments; everything else is a setting."""
-    subparsers.add_parser("serve", help=HELP, description=__doc__)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """None: everything is a setting."""
 
 
 def run(args: argparse.Namespace) -> int:

@@ -29,9 +29,8 @@ a default cannot be empty: leave it out.
 """
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """`--markdown` for the documentation page."""
-    parser = subparsers.add_parser("settings", help=HELP, description=__doc__)
     parser.add_argument("--markdown", action="store_true", help="print docs/settings.md")
 
 

@@ -11,9 +11,8 @@ from ddr.operations.release import ReleaseError, public_key, verify
 HELP = "check the signature of a release"
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """`verify-release` with the folder and the makers' key."""
-    parser = subparsers.add_parser("verify-release", help=HELP, description=__doc__)
     parser.add_argument("folder", type=Path, metavar="DIR", help="wheel, archive, SBOM, SHA256SUMS and its signature")
     parser.add_argument("--key", type=Path, required=True, metavar="PUB", help="Ed25519 public key in PEM")
 

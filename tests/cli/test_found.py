@@ -9,10 +9,11 @@ import httpx
 import pytest
 
 from ddr.cli import found, probe
+from ddr.cli.actions import Actions
 from ddr.cli.errors import CommandError
 
 
-def parsers() -> found.Subparsers[argparse.ArgumentParser]:
+def parsers() -> Actions[argparse.ArgumentParser]:
     return argparse.ArgumentParser(prog="ddr").add_subparsers()
 
 

@@ -46,10 +46,9 @@ HOUR = 3_600_000
 BACK = ("retract", "undo")
 START = 1_795_341_600_000  # a Sunday
 PARSER = argparse.ArgumentParser()
-_COMMANDS = PARSER.add_subparsers(dest="command")
-for command in (maintenance, notice):
-    command.add_parser(_COMMANDS)
-RUN = {"maintenance": maintenance._ACTIONS, "notice": notice._ACTIONS}
+_COMMANDS = PARSER.add_subparsers()
+for name, command in (("maintenance", maintenance), ("notice", notice)):
+    command.add_arguments(_COMMANDS.add_parser(name))
 
 
 @dataclass
@@ -277,7 +276,7 @@ class NoticeMachine(RuleBasedStateMachine):
     async def one(self, words: list[str]) -> bool:
         args = PARSER.parse_args(words)
         try:
-            await RUN[args.command][args.action](args, self.core.settings, self.core.pool)
+            await args.does(args, self.core.settings, self.core.pool)
         except CommandError:
             return False
         return True
