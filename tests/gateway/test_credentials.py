@@ -66,6 +66,16 @@ async def test_a_code_is_good_once_and_for_minutes(core: Core, clock: Clock, pat
     assert (refused.status_code, refused.json()["code"]) == (403, "pairing-code")
 
 
+async def test_a_code_does_not_last_by_a_clock_that_was_set_back(
+    core: Core, clock: Clock, patient_id: uuid.UUID
+) -> None:
+    code = await apps.offer_code(core.pool, patient_id, clock())
+    clock.advance(-86_400)
+    assert (await connect(core, code)).status_code == 403
+    clock.advance(86_399)
+    assert (await connect(core, code)).status_code == 201
+
+
 async def test_guessing_codes_is_limited_for_who_guesses(core: Core, patient_id: uuid.UUID) -> None:
     code = await apps.offer_code(core.pool, patient_id, core.clock())
     async with make_client(core, None) as app:

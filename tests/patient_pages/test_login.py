@@ -291,6 +291,17 @@ async def test_busy_sessions_end_too(core: Core, clock: Clock, pool: asyncpg.Poo
     assert (await browser.get("/me")).status_code == 303
 
 
+@pytest.mark.parametrize(("back_seconds", "status"), [(1, 200), (86_400, 303)])
+async def test_a_session_does_not_last_by_a_clock_that_was_set_back(
+    core: Core, clock: Clock, back_seconds: int, status: int
+) -> None:
+    """A browser that somebody left open would stay so for as long as the clock was ahead."""
+    patient, browser = await new_patient(core), Browser(core)
+    await browser.login(patient)
+    clock.advance(-back_seconds)
+    assert (await browser.get("/me")).status_code == status
+
+
 async def test_login_leads_on_to_the_consent_page(core: Core) -> None:
     patient, browser = await new_patient(core), Browser(core)
     request_uri = await push_request(core, list_diga(core))

@@ -13,7 +13,7 @@ from uuid import UUID
 
 import asyncpg
 
-from ddr.durations import HOUR_MS
+from ddr.durations import HOUR_MS, MINUTE_MS
 from ddr.store.audit.acting import Acting
 from ddr.store.authorization.representations import UNTIL_MAJORITY
 from ddr.store.database.able import able, stays_able
@@ -24,12 +24,15 @@ from ddr.store.database.sweeping import delete_due
 
 MYSELF = "self"  # whoever logged in, as forms and links say it
 LONGEST_MS = 12 * HOUR_MS  # a session ends after this time even when it is used all the while
+AHEAD_MS = MINUTE_MS  # one from further ahead is of a clock that was set back: for how long it was idle nobody can tell
+
+_LASTS = f"seen_ms > $3 AND created_ms > $4 AND greatest(seen_ms, created_ms) <= $2::bigint + {AHEAD_MS}"
 
 # The one statement of a click: activity, unless an account is disabled or the right to act for the patient is over.
 _LOAD = f"""
 WITH seen AS (
   UPDATE browser_session s SET seen_ms = $2
-   WHERE cookie_sha256 = $1 AND seen_ms > $3 AND created_ms > $4
+   WHERE cookie_sha256 = $1 AND {_LASTS}
      AND NOT EXISTS (SELECT FROM patient p
                       WHERE p.patient_id IN (s.patient_id, s.login_id) AND p.disabled_ms IS NOT NULL)
   RETURNING patient_id, username, confirmed_ms, login_id, representation_id, chosen_sha256
@@ -111,7 +114,7 @@ async def open_session(pool: asyncpg.Pool, session: Session, now_ms: int) -> str
 
 
 async def load_session(pool: asyncpg.Pool, cookie: str, moment: Moment, idle_ms: int) -> Session | None:
-    """The session of this cookie, or None when it is unknown, idle for `idle_ms`, or too old.
+    """The session of this cookie, or None when it is unknown, idle for `idle_ms`, too old, or later than now.
 
     None as well while the account of login or patient is disabled, and when the login may no longer act for the
     patient. Counts as activity.
@@ -136,9 +139,9 @@ async def load_session(pool: asyncpg.Pool, cookie: str, moment: Moment, idle_ms:
     )
 
 
-_SEEN = """
-UPDATE browser_session SET seen_ms = $2 WHERE cookie_sha256 = $1 AND seen_ms > $3 AND created_ms > $4
-RETURNING patient_id, username, confirmed_ms, login_id, representation_id, chosen_sha256"""
+_SEEN = f"""
+UPDATE browser_session SET seen_ms = $2 WHERE cookie_sha256 = $1 AND {_LASTS}
+RETURNING patient_id, username, confirmed_ms, login_id, representation_id, chosen_sha256"""  # noqa: S608 - texts of ours
 _ROLES = f"""
 SELECT (SELECT jsonb_build_array(r.relation, r.name) FROM representation r
          WHERE r.patient_id = $1 AND r.representation_id = $5 AND r.representative_id = $4
