@@ -25,6 +25,13 @@ def in_words(error: BaseException, named: bool = False) -> str:
     return f"{os.fsdecode(error.filename)}: {text}" if named and error.filename else text
 
 
+def kind_of(error: BaseException) -> str:
+    """Its type, for a log, which must not tell what an exception quotes; of a plain OSError (no descriptor, no port, no
+    route, no memory) with the system's words for its number."""
+    name = type(error).__name__
+    return f"{name}: {os.strerror(error.errno)}" if type(error) is OSError and error.errno else name
+
+
 def no_ciphers(error: BaseException) -> bool:
     """Whether OpenSSL can do nothing on this machine, whatever file it was to read."""
     return getattr(error, "reason", None) == NO_CIPHERS

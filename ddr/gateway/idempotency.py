@@ -23,6 +23,7 @@ from ddr.gateway.fields import KEY
 from ddr.gateway.problem import Problem, conflict
 from ddr.http.asgi import JSON, NO_STORE, Reply, Scope, header, joined_header
 from ddr.http.core import Core
+from ddr.reasons import kind_of
 from ddr.store.database.faults import FAULTS
 from ddr.store.gateways import requests as store
 
@@ -67,7 +68,7 @@ async def once(
     try:
         await store.keep(core.pool, key, mark, reply.status, reply.content_type, reply.body)
     except FAULTS as error:  # it is done: that the next one is told "duplicate" is no reason to tell this one "failed"
-        log.warning("idempotency.not_kept", extra={"error": type(error).__name__})
+        log.warning("idempotency.not_kept", extra={"error": kind_of(error)})
     return reply
 
 

@@ -13,6 +13,7 @@ from starlette.responses import Response
 from ddr.call import refused
 from ddr.http.asgi import ASGIApp, Receive, Reply, Scope, Send, send_reply
 from ddr.http.body import ClientGone
+from ddr.reasons import kind_of
 from ddr.store.database.faults import OVERLOADED, UNAVAILABLE, Fault, fault_of
 
 SELDOM_SECONDS = 1.0
@@ -80,7 +81,7 @@ def noted(error: Exception) -> Fault | None:
     if fault is None:
         log.error("http.unhandled", exc_info=error)
     elif fault.code != OVERLOADED.code or CROWD.due():
-        log.warning("http.unavailable", extra={"code": fault.code, "error": type(error).__name__})
+        log.warning("http.unavailable", extra={"code": fault.code, "error": kind_of(error)})
     return fault
 
 

@@ -15,6 +15,7 @@ import asyncpg
 from ddr.durations import DAY_MS
 from ddr.http.core import Core
 from ddr.http.exchange import concerns
+from ddr.reasons import kind_of
 from ddr.scopes.parse import parse, scope_of
 from ddr.store.audit.trail import Event, record
 from ddr.store.authorization import par
@@ -97,7 +98,7 @@ async def answered(
 
 async def _failed(core: Core, request: PushedRequest, patient_id: UUID, error: Exception) -> str:
     """Nothing was issued; the DiGA is told so in the words of AS-036. The log names the kind of error only."""
-    log.error("pairing.failed", extra={"error": type(error).__name__})
+    log.error("pairing.failed", extra={"error": kind_of(error)})
     await record(core.pool, Event.PAIRING_FAILED, core.clock(), patient_id=patient_id, client_id=request.client_id)
     return _location(core, request, error="server_error", error_description="Failed to generate pairing identifier")
 

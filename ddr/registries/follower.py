@@ -12,6 +12,7 @@ from typing import Generic, TypeVar
 import asyncpg
 import httpx
 
+from ddr.reasons import kind_of
 from ddr.registries.errors import RegistryFault
 from ddr.registries.fhir_search import age_seconds, http_client
 from ddr.registries.tokens import Tokens
@@ -130,7 +131,7 @@ class Follower(ABC, Generic[T]):
             await self._failed(str(error), began_ms)
             return
         except Exception as error:
-            await self._note_fault(f"cannot be read: {type(error).__name__}", began_ms)
+            await self._note_fault(f"cannot be read: {kind_of(error)}", began_ms)
             raise
         # Jitter, so that recorders do not ask in step.
         next_ms = self._clock() + int(self._every_seconds * 1000 * random.uniform(0.8, 1))  # noqa: S311

@@ -105,6 +105,25 @@ async def test_a_handshake_that_does_not_begin_is_given_up(listener: Listener, m
     one.close()
 
 
+async def test_a_lack_of_descriptors_is_told_and_who_waited_is_served_when_it_is_over(
+    listener: Listener, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nobody could see why new clients got no answer."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    client = socket.socket()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))  # of which all are taken
+    try:
+        client.connect(("127.0.0.1", listener.port))
+        async with asyncio.timeout(LEFT_SECONDS):
+            while "serve.not_accepted" not in caplog.messages:  # noqa: ASYNC110 - the log tells nobody
+                await asyncio.sleep(0.02)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        client.close()
+    assert caplog.records[0].__dict__["reason"] == "Too many open files"
+    assert await listener.served()
+
+
 @pytest.mark.parametrize("fault", [MemoryError(), RuntimeError("of a library")])
 async def test_who_cannot_be_welcomed_is_told_at_once_and_keeps_no_place(
     listener: Listener, monkeypatch: pytest.MonkeyPatch, fault: Exception

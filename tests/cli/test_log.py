@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import sys
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import orjson
 
 from ddr.cli.serving.log import JsonLines, fields, of_pool
+from ddr.reasons import kind_of
 
 
 def line(message: str, *arguments: object, **more: Any) -> dict[str, Any]:
@@ -37,6 +39,15 @@ def test_of_an_exception_only_type_and_places_are_written() -> None:
     assert found["exception"] == "ValueError"
     assert found["places"][0].endswith("test_of_an_exception_only_type_and_places_are_written")
     assert "0815" not in str(found)
+
+
+def test_of_what_the_system_lacks_its_own_words_are_written() -> None:
+    """A plain OSError is a lack of descriptors, of ports, of a route: its name alone tells nobody what to do."""
+    try:
+        raise OSError(errno.EMFILE, "socket of patient 0815")
+    except OSError as error:
+        found = line("background.failed", exc_info=sys.exc_info())
+        assert kind_of(error) == found["exception"] == "OSError: Too many open files"
 
 
 def test_what_asyncio_shows_of_a_failed_task_is_left_out() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import logging
 import socket
 import ssl
 from collections.abc import Callable, Sequence
@@ -12,12 +13,15 @@ from ddr.cli.serving.connection import Connection, Trouble, unheard
 from ddr.cli.serving.crowd import Crowd, Guest
 from ddr.cli.serving.proxy_header import NoHeader, read_source
 from ddr.http.address import Network, among
+from ddr.reasons import in_words
 
 YIELD_SECONDS = 0.01  # head start of the other workers when this one has more connections than they
 HANDSHAKE_SECONDS = 10.0
 GOODBYE_SECONDS = 5.0  # for a client to say goodbye over TLS, and to take what was sent before
 PAUSE_SECONDS = 0.2  # without descriptors
 NO_DESCRIPTORS = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+
+log = logging.getLogger(__name__)
 
 
 class Acceptor:
@@ -83,6 +87,7 @@ class Acceptor:
             return
         except OSError as error:
             if error.errno in NO_DESCRIPTORS:  # else it would be told without end that there is one to accept
+                log.warning("serve.not_accepted", extra={"reason": in_words(error)})
                 self._crowd.make_room()
                 self._pause(PAUSE_SECONDS)
             return

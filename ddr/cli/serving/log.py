@@ -16,6 +16,7 @@ import orjson
 from ddr.cli.serving.condense import Condensed
 from ddr.cli.serving.unread import Unread
 from ddr.http.exchange import request_id
+from ddr.reasons import kind_of
 from ddr.settings_recorders import CHOSEN
 
 NOT_CONNECTED = "database.not_connected"
@@ -49,8 +50,8 @@ def fields(record: logging.LogRecord) -> dict[str, Any]:
     if record.args:
         found["message"] = record.getMessage()
     found.update((key, value) for key, value in vars(record).items() if key not in _USUAL)
-    if record.exc_info and record.exc_info[0]:
-        found["exception"] = record.exc_info[0].__name__
+    if record.exc_info and record.exc_info[1]:
+        found["exception"] = kind_of(record.exc_info[1])
         found["places"] = _places(record.exc_info[2])
     return found
 
@@ -62,7 +63,7 @@ def _places(trace: TracebackType | None) -> list[str]:
 def of_pool(record: logging.LogRecord) -> bool:
     """asyncpg's pool tells with a stack, again and again, that the database is away: an event of ours instead."""
     if record.exc_info and record.exc_info[1] is not None:
-        record.error, record.exc_info = type(record.exc_info[1]).__name__, None
+        record.error, record.exc_info = kind_of(record.exc_info[1]), None
         record.msg, record.args = NOT_CONNECTED, ()
     return True
 

@@ -20,6 +20,7 @@ from ddr.cli.main import OPERATOR_ERRORS
 from ddr.cli.serving.apart import conflict
 from ddr.cli.serving.children import NOT_STARTED, begin
 from ddr.cli.serving.process import GRACE_SECONDS
+from ddr.reasons import kind_of
 from ddr.settings import Settings
 from ddr.settings_recorders import choosing, names
 
@@ -101,7 +102,7 @@ class Kept:
                 start_new_session=True,  # Ctrl-C is for us, and we tell each
             )
         except NOT_STARTED as error:
-            log.error("recorders.not_started", extra={"recorder": self.name, "error": type(error).__name__})
+            log.error("recorders.not_started", extra={"recorder": self.name, "error": kind_of(error)})
             return None
         self._process = process
         log.info("recorders.started", extra={"recorder": self.name, "pid": process.pid})

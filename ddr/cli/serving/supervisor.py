@@ -17,6 +17,7 @@ from ddr.cli.main import OPERATOR_ERRORS
 from ddr.cli.serving.children import NOT_STARTED
 from ddr.cli.serving.process import BEAT_SECONDS, WorkerProcess
 from ddr.cli.serving.sockets import Sockets
+from ddr.reasons import kind_of
 from ddr.settings import Settings
 from ddr.tls.follow import LOOK_SECONDS
 from ddr.tls.pair import PairFiles
@@ -110,7 +111,7 @@ class Supervisor:
                 number, self._sockets, self._environment, self._settings, self._files.held
             )
         except NOT_STARTED as error:
-            log.error("serve.worker_not_started", extra={"worker": number, "error": type(error).__name__})
+            log.error("serve.worker_not_started", extra={"worker": number, "error": kind_of(error)})
             return None
         self._alive = {one for one in self._alive if not one.ended.is_set()} | {worker}
         return worker

@@ -29,6 +29,7 @@ from ddr.collector import settle
 from ddr.http.asgi import ASGIApp
 from ddr.http.fleet import Fleet
 from ddr.operations.figures import worker_figures
+from ddr.reasons import kind_of
 from ddr.settings import Settings
 from ddr.settings_sources import load_settings
 from ddr.store.database.errors import StoreError
@@ -96,7 +97,7 @@ async def opened(stack: AsyncExitStack, settings: Settings, fleet: Fleet) -> Roo
         try:
             return await stack.enter_async_context(running(settings, fleet))
         except AWAY as error:
-            reason = str(error) if isinstance(error, StoreError) else type(error).__name__
+            reason = str(error) if isinstance(error, StoreError) else kind_of(error)
             if reason != said:
                 log.warning("worker.waits_for_database", extra={"worker": fleet.number, "reason": reason})
             said = reason

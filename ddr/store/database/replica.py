@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
+from ddr.reasons import kind_of
 from ddr.settings import Settings
 from ddr.store.database.dsn import check_url, hosts
 from ddr.store.database.errors import StoreError
@@ -70,7 +71,7 @@ class Replica:
             same = await pool.fetchval(_DATABASE) == await primary.fetchval(_DATABASE)
             why = None if same else "names another database than database_url"
         except FAULTS as error:
-            why = type(error).__name__
+            why = kind_of(error)
         if why is None:
             self._pool = pool
         else:
@@ -101,7 +102,7 @@ class Replica:
                     await asyncio.sleep(STEP_SECONDS)
         except FAULTS as error:  # nobody else needs to wait for it just now; its pool connects anew when it is asked
             self._rests_until = now() + REST_SECONDS
-            self._say(type(error).__name__)
+            self._say(kind_of(error))
             return False
         self._say(None)
         return True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from enum import StrEnum, unique
 
+from ddr.reasons import kind_of
 from ddr.store.database.dsn import Host
 
 READ_ONLY = "the server is read-only"
@@ -55,7 +56,7 @@ class Standing:
     def away(self, host: Host | None, error: BaseException) -> None:
         """Note that a server does not answer, or not as it should."""
         if self._changed(host, State.AWAY) and self._several:
-            log.warning("database.host_away", extra={"host": label(host), "error": type(error).__name__})
+            log.warning("database.host_away", extra={"host": label(host), "error": kind_of(error)})
 
     def refuse(self, host: Host | None, reason: str) -> None:
         """Note that a server answers and must not be used."""

@@ -17,6 +17,7 @@ from uuid import UUID
 
 import asyncpg
 
+from ddr.reasons import kind_of
 from ddr.store.database.dsn import Host
 from ddr.store.database.errors import DatabaseAway, StoreError
 from ddr.store.database.faults import FAULTS, READ_ONLY, UNAVAILABLE, PoolBusy, fault_of
@@ -220,7 +221,7 @@ async def system_at(coordinator: Pool, host: Host) -> str | None:
 
 
 def _reason(error: BaseException) -> str:
-    return str(error) if isinstance(error, StoreError) else type(error).__name__
+    return str(error) if isinstance(error, StoreError) else kind_of(error)
 
 
 async def _end(pool: Pool) -> None:
