@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ddr.http.request_log.endpoints import CONNECTION, UNKNOWN, belongs, endpoint, spoken
-from ddr.http.request_log.log import KEEP_ROWS, RequestLog
+from ddr.http.request_log.log import KEEP_ROWS, KEPT, RequestLog
 from ddr.http.request_log.record import described
 from ddr.http.request_log.spool import Spool, in_folder, taken
 from ddr.oauth.metadata import PATHS
@@ -291,6 +291,29 @@ async def test_without_database_and_disk_records_wait_in_memory(
     await log.recover()
     await log.write(b"two")
     assert await stored(own) == [b"one", b"two"]
+
+
+async def test_a_record_for_which_memory_has_just_room_is_not_lost_while_others_are_stored(
+    own: asyncpg.Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The oldest one, which is being stored, makes room for it."""
+    (tmp_path / "file").write_text("no folder")
+    log, add_late, rows = RequestLog(own, tmp_path / "file"), store.add_late, []
+
+    async def and_meanwhile(pool: asyncpg.Pool, batches: Sequence[Batch]) -> None:
+        rows.append(len(batches))
+        await add_late(pool, batches)
+        if len(rows) == 1:
+            await log.write(b"last")
+
+    monkeypatch.setattr(store, "add_late", and_meanwhile)
+    await own.execute("ALTER TABLE request_log_fresh RENAME TO away")
+    for number in range(KEPT):
+        await log.write(b"%d" % number)
+    await own.execute("ALTER TABLE away RENAME TO request_log_fresh")
+    await log.recover()
+    assert sorted(await stored(own)) == sorted([*(b"%d" % number for number in range(KEPT)), b"last"])
+    assert len(rows) < KEPT / 50
 
 
 async def test_who_waits_is_told_when_the_system_gives_no_thread_for_the_file(

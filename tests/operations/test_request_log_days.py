@@ -78,6 +78,25 @@ async def test_what_comes_after_it_is_sealed_is_sealed_once(log: Log) -> None:
     assert (sorted(handed_out[:-1]), proof.faults) == (sorted(lines), [])
 
 
+async def test_what_comes_while_it_is_sealed_waits_for_the_next_seal(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under load something always comes: sealing had no end, and there was a seal for every few records."""
+    lines, add_seal = some_lines(today(), 5), store.add_seal
+
+    async def add_one() -> None:
+        if lines:
+            await add(log.pool, Batch(log.run, len(lines), lines.pop()))
+
+    async def and_meanwhile(conn: asyncpg.Connection, row: store.Row) -> None:
+        await add_seal(conn, row)
+        await add_one()
+
+    monkeypatch.setattr(store, "add_seal", and_meanwhile)
+    await add_one()
+    for left in (3, 2):
+        assert await sealing.seal(log.pool, log.pen, log.settings, today() * DAY_MS) == 1
+        assert (len(lines), await store.waiting(log.pool)) == (left, 1)
+
+
 async def test_what_is_stored_late_and_waits_for_its_seal_is_not_missing(log: Log) -> None:
     """After an outage records come from a file behind those that were sealed meanwhile."""
     run, lines = uuid4(), some_lines(today(), 4)

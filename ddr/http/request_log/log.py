@@ -17,6 +17,7 @@ from contextlib import ExitStack, suppress
 from contextvars import Context
 from dataclasses import replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 from uuid import uuid4
@@ -25,7 +26,7 @@ import asyncpg
 
 from ddr.http.pace import Pace
 from ddr.http.request_log.spool import Spool, taken
-from ddr.reasons import in_words
+from ddr.reasons import in_words, kind_of
 from ddr.store.audit import request_log as store
 from ddr.store.audit.request_log import Batch
 from ddr.store.audit.trail import NewEntry
@@ -36,7 +37,7 @@ KEEP_ROWS = 50  # stored with one connection before somebody else may have it
 PATIENCE_SECONDS = 3.0  # for the database to store a row: a checkpoint may hold its disk up for longer than a second
 STEPS = 15  # in which that goes by
 KEPT = 1000  # rows in memory, when there is neither a database nor room on the disk
-AT_ONCE = 100  # rows stored together when they come from a file
+AT_ONCE = 100  # rows stored together when they come from a file, or from memory
 LOOK_SECONDS = 20.0  # between two looks for what dead processes have left behind
 RETRY_SECONDS = 1.0
 
@@ -145,9 +146,10 @@ class RequestLog:
             return
         self._looked = time.monotonic()
         unread = await self._store_spooled()
-        while self._kept:
-            await store.add_late(self._pool, [self._kept[0]])
-            self._kept.popleft()
+        while late := [*islice(self._kept, AT_ONCE)]:
+            await store.add_late(self._pool, late)
+            while self._kept and self._kept[0] in late:  # others may have taken the place of some meanwhile
+                self._kept.popleft()
         if self._away:
             await self._pool.fetchval("SELECT 1")
             self._away = False
@@ -212,7 +214,7 @@ class RequestLog:
                     connection = connection or await self._pool.acquire()
                     await store.add(connection, row.batch, row.entries)
                 except Exception as error:
-                    failure = type(error).__name__
+                    failure = kind_of(error)
                 finally:
                     patience.cancel()
                 if failure and self._storing is me:

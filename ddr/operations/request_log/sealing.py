@@ -28,16 +28,24 @@ log = logging.getLogger(__name__)
 async def seal(pool: asyncpg.Pool, signer: Signer, settings: Settings, now_ms: int) -> int:
     """Seal every record that is durable by now; returns the number of new seals.
 
+    As many batches are taken as there are now: under load others come meanwhile, and the end would never come.
+
     The head goes to the technical log: whoever rewrites the whole chain would have to rewrite that, too.
     """
-    policy_no, made = await policy.newest(pool, settings, now_ms), 0
-    while (new := await _seal_some(pool, signer, policy_no, now_ms)) is not None:
-        made += 1
-        log.info("request_log.sealed", extra={"head": new.head, "entries": new.entries})
+    policy_no, made, left = await policy.newest(pool, settings, now_ms), 0, await store.waiting(pool)
+    while left > 0:
+        new, taken = await _seal_some(pool, signer, policy_no, now_ms)
+        if not taken:
+            break
+        left -= taken
+        if new is not None:
+            made += 1
+            log.info("request_log.sealed", extra={"head": new.head, "entries": new.entries})
     return made
 
 
-async def _seal_some(pool: asyncpg.Pool, signer: Signer, policy_no: int, now_ms: int) -> Seal | None:
+async def _seal_some(pool: asyncpg.Pool, signer: Signer, policy_no: int, now_ms: int) -> tuple[Seal | None, int]:
+    """The new seal, if any, and how many batches were taken."""
     async with pool.acquire() as conn, conn.transaction():
         await store.lock(conn)
         last = await store.end(conn)
@@ -46,7 +54,7 @@ async def _seal_some(pool: asyncpg.Pool, signer: Signer, policy_no: int, now_ms:
         again = await store.sealed_lately(conn, found, last)
         batches = [batch for batch in found if batch not in again]
         if not batches:
-            return None
+            return None, len(found)
         numbers: dict[str, list[int]] = {}
         for batch in batches:
             numbers.setdefault(str(batch.run), []).append(batch.batch_no)
@@ -61,7 +69,7 @@ async def _seal_some(pool: asyncpg.Pool, signer: Signer, policy_no: int, now_ms:
         await store.add_seal(conn, as_row(new))
     if count := sum(map(is_damaged, lines)):
         log.error("request_log.damaged", extra={"seal": new.seal_no, "count": count})
-    return new
+    return new, len(found)
 
 
 async def drop(pool: asyncpg.Pool, days: int, now_ms: int) -> int:

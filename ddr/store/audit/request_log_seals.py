@@ -81,6 +81,12 @@ async def open_days(pool: asyncpg.Pool) -> None:
                     await conn.execute("SELECT request_log_open((now() AT TIME ZONE 'UTC')::date + $1::integer)", days)
 
 
+async def waiting(conn: Connection) -> int:
+    """How many batches are not sealed yet."""
+    count: int = await conn.fetchval("SELECT count(*) FROM request_log_fresh")
+    return count
+
+
 async def fresh(conn: asyncpg.Connection, batches: int) -> list[Batch]:
     """The first so many batches that are not sealed yet, of about MOST_BYTES at most."""
     rows = await conn.fetch(
