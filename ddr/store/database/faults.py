@@ -76,7 +76,10 @@ _BY_TYPE: tuple[tuple[type[BaseException], Fault], ...] = (
 # machine or the container gives no thread.
 _BY_TEXT = ("the handler is closed", NO_THREAD)
 
-FAULTS: tuple[type[BaseException], ...] = tuple(kind for kind, _ in _BY_TYPE)
+# Where PostgreSQL says that none is left before a vacuum. What else has this error code is a fault of ours.
+_NO_TRANSACTION_ID = ("GetNewTransactionId", "GetNewMultiXactId")
+
+FAULTS: tuple[type[BaseException], ...] = (*(kind for kind, _ in _BY_TYPE), asyncpg.ProgramLimitExceededError)
 """For `except`, where work without a request is tried again later."""
 
 
@@ -93,6 +96,8 @@ def fault_of(error: BaseException) -> Fault | None:
     """What is wrong around us when `error` says so, else None: then the fault is in this program or in the request."""
     if isinstance(error, ValueError) and isinstance(error, asyncpg.InterfaceError):
         return None  # arguments that do not fit their statement
+    if getattr(error, "server_source_function", None) in _NO_TRANSACTION_ID:
+        return READ_ONLY
     if isinstance(error, MemoryError):  # what others have in hand takes it, and gives it back
         return OVERLOADED
     if isinstance(error, RuntimeError) and any(text in str(error) for text in _BY_TEXT):
