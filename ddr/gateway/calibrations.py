@@ -20,6 +20,7 @@ from ddr.http.core import Core
 from ddr.series.calibration import Event, segments
 from ddr.store.audit.trail import Event as AuditEvent
 from ddr.store.audit.trail import record
+from ddr.store.database.pool import Connection
 from ddr.store.devices import devices as store
 from ddr.store.devices import starts
 from ddr.store.devices.devices import Row
@@ -144,9 +145,7 @@ def _check_room(events: list[Event], gone: int, sensor: Row) -> None:
         raise full(MOST_EPOCHS, "changes of a sensor's calibration state")
 
 
-async def _calibrated_sensor(
-    conn: asyncpg.Connection | asyncpg.Pool, patient_id: UUID, device_key: str, sensor_key: str
-) -> Row:
+async def _calibrated_sensor(conn: Connection, patient_id: UUID, device_key: str, sensor_key: str) -> Row:
     """The sensor as in `sensor_states`.
 
     Raises Problem 404, or 409 for a sensor without calibration: its Observations refer to the Device (OBS-023).

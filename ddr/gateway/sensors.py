@@ -18,6 +18,7 @@ from ddr.gateway.replacement import withhold
 from ddr.gateway.starts import begins, correct_sensor
 from ddr.gateway.writing import at, check_end, end_sensors, writing
 from ddr.http.core import Core
+from ddr.store.database.pool import Connection
 from ddr.store.devices import devices as store
 from ddr.store.devices.devices import Row
 from ddr.store.series.giving_way import note_beside
@@ -158,7 +159,7 @@ async def _add_facts(
         await store.set_display_unit(conn, row["patient_id"], row["epoch_no"], wanted.display_unit, now_ms)
 
 
-async def _state(conn: asyncpg.Connection | asyncpg.Pool, patient_id: UUID, device_key: str, sensor_key: str) -> Row:
+async def _state(conn: Connection, patient_id: UUID, device_key: str, sensor_key: str) -> Row:
     row = await store.sensor_state(conn, patient_id, device_key, sensor_key)
     if row is None:
         raise not_found("sensor")

@@ -13,6 +13,7 @@ from typing import Any
 import asyncpg
 
 from ddr.durations import DAY_MS
+from ddr.store.database.pool import Connection
 from ddr.store.registries import sources as store
 
 REPORT = "report"
@@ -43,7 +44,7 @@ class Inspection:
     events: tuple[Mapping[str, Any], ...]
 
 
-async def inspect(pool: asyncpg.Pool | asyncpg.Connection, from_ms: int, until_ms: int) -> Inspection:
+async def inspect(pool: Connection, from_ms: int, until_ms: int) -> Inspection:
     """The inspection of this time."""
     states = await store.history(pool, from_ms, until_ms)
     changes = [change for row in states for change in _changes(row, states, from_ms, until_ms)]

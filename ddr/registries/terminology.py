@@ -20,6 +20,7 @@ from ddr.registries.follower import Follower
 from ddr.registries.narrowing import narrow
 from ddr.registries.zts import Published, deprecations, download, newest, packages
 from ddr.settings import Settings
+from ddr.store.database.pool import Connection
 from ddr.store.registries import sources as store
 from ddr.store.registries import terminology
 
@@ -169,7 +170,7 @@ async def keep_all(
     return held, notes
 
 
-async def waiting(connection: asyncpg.Connection | asyncpg.Pool, catalog: MivCatalog) -> list[Waiting]:
+async def waiting(connection: Connection, catalog: MivCatalog) -> list[Waiting]:
     """The last version of each MIV that came after the one in force, and was never activated."""
     last = {one.name: one for one in await terminology.kept(connection)}
     found = []

@@ -11,10 +11,9 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 from uuid import UUID
 
-import asyncpg
-
 from ddr.store.audit.acting import ACTING
 from ddr.store.audit.journal import JOURNAL
+from ddr.store.database.pool import Connection
 
 NOBODY = UUID(int=0)  # no patient is known
 
@@ -123,7 +122,7 @@ class NewEntry(NamedTuple):
         return self._replace(event=str(Event.DATA_REFUSED), detail={**detail, "reason": UNANSWERED})
 
 
-async def add(conn: asyncpg.Connection | asyncpg.Pool, entry: NewEntry) -> None:
+async def add(conn: Connection, entry: NewEntry) -> None:
     """Append one entry as it is."""
     await conn.execute(
         f"INSERT INTO audit ({', '.join(NewEntry._fields)}) VALUES ($1, $2, $3, $4, $5, $6)",  # noqa: S608 - our names
@@ -132,7 +131,7 @@ async def add(conn: asyncpg.Connection | asyncpg.Pool, entry: NewEntry) -> None:
 
 
 async def record(
-    conn: asyncpg.Connection | asyncpg.Pool,
+    conn: Connection,
     event: Event,
     now_ms: int,
     *,

@@ -28,6 +28,7 @@ from ddr.store.authorization.par import PushedRequest
 from ddr.store.authorization.unpairing import Party, end, end_if_over, withdrawn
 from ddr.store.database.able import stays_able
 from ddr.store.database.digest import sha256
+from ddr.store.database.pool import Connection
 
 
 @dataclass(frozen=True)
@@ -284,7 +285,7 @@ class Pairing:
     consents: tuple[Consent, ...]
 
 
-async def alive(conn: asyncpg.Connection | asyncpg.Pool, patient_id: UUID, now_ms: int) -> list[Pairing]:
+async def alive(conn: Connection, patient_id: UUID, now_ms: int) -> list[Pairing]:
     """The patient's pairings that have a consent in force, oldest first; per kind of data the last consent."""
     rows = await conn.fetch(
         """

@@ -12,6 +12,7 @@ import asyncpg
 
 from ddr.durations import HOUR_MS
 from ddr.store.database.digest import sha256
+from ddr.store.database.pool import Connection
 from ddr.store.database.sweeping import delete_due
 
 _COLUMNS = "client_id, redirect_uri, state, scope, code_challenge, expires_ms"
@@ -36,7 +37,7 @@ def new_request_uri() -> str:
     return PREFIX + secrets.token_urlsafe(32)
 
 
-async def open_requests(conn: asyncpg.Connection | asyncpg.Pool, client_id: str, now_ms: int) -> tuple[int, int]:
+async def open_requests(conn: Connection, client_id: str, now_ms: int) -> tuple[int, int]:
     """How many requests of this client are open, and when the first of them ends (now when there is none)."""
     row = await conn.fetchrow(
         "SELECT count(*) AS open, coalesce(min(expires_ms), $2) AS first_ms FROM pushed_request"
@@ -47,7 +48,7 @@ async def open_requests(conn: asyncpg.Connection | asyncpg.Pool, client_id: str,
     return row["open"], row["first_ms"]
 
 
-async def push(conn: asyncpg.Connection | asyncpg.Pool, request: PushedRequest) -> None:
+async def push(conn: Connection, request: PushedRequest) -> None:
     """Keep `request`."""
     await conn.execute(
         """
@@ -69,7 +70,7 @@ def _of(request_uri: str, row: Mapping[str, Any] | None) -> PushedRequest | None
     return PushedRequest(request_uri, **row) if row else None
 
 
-async def load(conn: asyncpg.Connection | asyncpg.Pool, request_uri: str, now_ms: int) -> PushedRequest | None:
+async def load(conn: Connection, request_uri: str, now_ms: int) -> PushedRequest | None:
     """The open request of that name, or None: unknown, expired or already decided. Loading consumes nothing."""
     row = await conn.fetchrow(
         f"""
@@ -82,9 +83,7 @@ async def load(conn: asyncpg.Connection | asyncpg.Pool, request_uri: str, now_ms
     return _of(request_uri, row)
 
 
-async def consume(
-    conn: asyncpg.Connection | asyncpg.Pool, request_uri: str, patient_id: UUID, now_ms: int
-) -> PushedRequest | None:
+async def consume(conn: Connection, request_uri: str, patient_id: UUID, now_ms: int) -> PushedRequest | None:
     """Like `load`, and the request is decided by this patient from now on: of several callers one gets it."""
     row = await conn.fetchrow(
         f"""
@@ -99,9 +98,7 @@ async def consume(
     return _of(request_uri, row)
 
 
-async def decided(
-    conn: asyncpg.Connection | asyncpg.Pool, request_uri: str, patient_id: UUID, since_ms: int
-) -> PushedRequest | None:
+async def decided(conn: Connection, request_uri: str, patient_id: UUID, since_ms: int) -> PushedRequest | None:
     """The request of that name if this patient decided it after `since_ms`, else None."""
     row = await conn.fetchrow(
         f"""
@@ -115,7 +112,7 @@ async def decided(
     return _of(request_uri, row)
 
 
-async def refuse_once(conn: asyncpg.Connection | asyncpg.Pool, request_uri: str, now_ms: int) -> bool:
+async def refuse_once(conn: Connection, request_uri: str, now_ms: int) -> bool:
     """Note that a browser was turned away with this request; True for a request that exists, and for the first time."""
     status: str = await conn.execute(
         "UPDATE pushed_request SET refused_ms = $2 WHERE request_sha256 = $1 AND refused_ms IS NULL",

@@ -6,8 +6,6 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
-import asyncpg
-
 from ddr.store.authorization.standings import held
 from ddr.store.authorization.tokens import FIND_FAMILY, OF_PATIENT, Family, family_of, find_pairing
 from ddr.store.database.each_there import Statement, each_there
@@ -90,7 +88,7 @@ UPDATE token_grant t SET {_ROTATED.format("h.successor", "h.presented", "h.now_m
 RETURNING h.*"""  # noqa: S608 - words of ours
 
 
-async def rotate(conn: asyncpg.Connection | asyncpg.Pool, asked: Rotate) -> Family | None:
+async def rotate(conn: Connection, asked: Rotate) -> Family | None:
     """Retire the presented refresh token and make its successor current; the family as it stood before.
 
     None, and nothing is changed, when the token is not current (any more), or the client's grant does not stand.
@@ -119,9 +117,7 @@ async def rotate_all(conn: Connection, asked: Sequence[Rotate]) -> list[Family |
     return [made.get(ord) for ord in range(1, len(asked) + 1)]
 
 
-async def let_repeat(
-    conn: asyncpg.Connection | asyncpg.Pool, patient_id: UUID, grant_no: int, successor_sha256: bytes
-) -> bool:
+async def let_repeat(conn: Connection, patient_id: UUID, grant_no: int, successor_sha256: bytes) -> bool:
     """The answer with this refresh token did not reach the client: the one before it gets it for as long as it is the
     current one. The seconds of a repetition would begin when it ends. False when it is not the current one."""
     status: str = await conn.execute(

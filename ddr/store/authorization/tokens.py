@@ -13,6 +13,7 @@ from ddr.durations import DAY_MS
 from ddr.remembering import Newest
 from ddr.store.audit.trail import Event, record
 from ddr.store.database.ask_there import fetch_of_patient
+from ddr.store.database.pool import Connection
 from ddr.store.database.several import fetch_together
 from ddr.store.database.spreading import is_spread
 from ddr.store.database.sweeping import delete_due
@@ -66,7 +67,7 @@ _KNOWN: Newest[str, PairingRef] = Newest(MOST_KNOWN)
 _FAMILY = tuple(one.name for one in fields(Family))
 
 
-async def load_code(conn: asyncpg.Connection | asyncpg.Pool, code_sha256: bytes) -> Code | None:
+async def load_code(conn: Connection, code_sha256: bytes) -> Code | None:
     """The code with this hash, redeemed and expired ones included, or None."""
     row = await conn.fetchrow(
         """
@@ -110,9 +111,7 @@ FIND_FAMILY = _family(
 )
 
 
-async def load_family(
-    conn: asyncpg.Connection | asyncpg.Pool, patient_id: UUID, grant_no: int, now_ms: int
-) -> Family | None:
+async def load_family(conn: Connection, patient_id: UUID, grant_no: int, now_ms: int) -> Family | None:
     """The grant of this number, ended ones included, or None."""
     rows = await fetch_of_patient(conn, OF_PATIENT, patient_id, grant_no, now_ms)
     return family_of(rows[0]) if rows else None
@@ -123,9 +122,7 @@ def family_of(row: Mapping[str, Any]) -> Family:
     return Family(**{name: row[name] for name in _FAMILY})
 
 
-async def find_family(
-    conn: asyncpg.Connection | asyncpg.Pool, pairing_id: str, grant_no: int, now_ms: int
-) -> Family | None:
+async def find_family(conn: Connection, pairing_id: str, grant_no: int, now_ms: int) -> Family | None:
     """The grant of this number under the pairing with this pseudonym, ended ones included, or None."""
     if is_spread(conn):
         pairing = await find_pairing(conn, pairing_id)
@@ -135,7 +132,7 @@ async def find_family(
     return family_of(rows[0]) if rows else None
 
 
-async def find_pairing(conn: asyncpg.Connection | asyncpg.Pool, pairing_id: str) -> PairingRef | None:
+async def find_pairing(conn: Connection, pairing_id: str) -> PairingRef | None:
     """The pairing with this pseudonym, ended ones included, or None."""
     if (known := _KNOWN.get(pairing_id)) is not None and is_spread(conn):
         return known
@@ -146,13 +143,13 @@ async def find_pairing(conn: asyncpg.Connection | asyncpg.Pool, pairing_id: str)
     return found
 
 
-async def patient_of(conn: asyncpg.Connection | asyncpg.Pool, pairing_id: str | None) -> UUID | None:
+async def patient_of(conn: Connection, pairing_id: str | None) -> UUID | None:
     """The patient of the pairing with this pseudonym; None for no pairing, and for one that was forgotten."""
     pairing = pairing_id and await find_pairing(conn, pairing_id)
     return pairing.patient_id if pairing else None
 
 
-async def client_of(conn: asyncpg.Connection | asyncpg.Pool, pairing: PairingRef) -> str | None:
+async def client_of(conn: Connection, pairing: PairingRef) -> str | None:
     """The client_id of the DiGA that this pairing is with, or None when it was forgotten."""
     client_id: str | None = await conn.fetchval(
         "SELECT client_id FROM pairing WHERE patient_id = $1 AND pairing_no = $2",

@@ -13,6 +13,7 @@ from ddr.store.database.errors import StoreError
 from ddr.store.database.faults import reason_of
 from ddr.store.database.locks import TRY_LOCK, Lock
 from ddr.store.database.placing import PATIENT, PLACES, Place, Where
+from ddr.store.database.pool import Connection
 from ddr.store.database.spreading import STAMP, STAMP_FUNCTION, is_spread, look
 
 SHARDS = 32  # as Citus has it by default
@@ -111,7 +112,7 @@ async def check_placed(pool: asyncpg.Pool, functions: Iterable[str]) -> None:
         )
 
 
-async def plan(conn: asyncpg.Connection | asyncpg.Pool) -> list[Step]:
+async def plan(conn: Connection) -> list[Step]:
     """What `distribute` would do, in its order; needs no engine. Raises StoreError for unknown tables."""
     there = {row["relname"] for row in await conn.fetch(_TABLES)}
     placed: Mapping[str, str] = {}
@@ -265,13 +266,13 @@ async def _check_nobody(conn: asyncpg.Connection) -> None:
         raise StoreError(f"{others} connections of recorders are open: stop them first")
 
 
-async def has_engine(conn: asyncpg.Connection | asyncpg.Pool) -> bool:
+async def has_engine(conn: Connection) -> bool:
     """Whether this database has Citus."""
     found: bool = await conn.fetchval("SELECT EXISTS (SELECT FROM pg_extension WHERE extname = 'citus')")
     return found
 
 
-async def _placed(conn: asyncpg.Connection | asyncpg.Pool) -> Mapping[str, str]:
+async def _placed(conn: Connection) -> Mapping[str, str]:
     """The tables that the engine knows, by the column by which they are spread; empty: on all servers."""
     rows = await conn.fetch(
         """

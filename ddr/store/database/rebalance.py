@@ -21,6 +21,7 @@ from ddr.store.database.distribute import NoEngine, has_engine, plan
 from ddr.store.database.errors import StoreError
 from ddr.store.database.faults import FAULTS, reason_of
 from ddr.store.database.placing import PLACES, Where
+from ddr.store.database.pool import Connection
 
 LONGEST_SECONDS = 10.0  # that a write of a patient may wait; the lock's limit of work without a request is no shorter
 LOOK_SECONDS = 1.0
@@ -91,7 +92,7 @@ class Moved:
     failed: int
 
 
-async def moves(conn: asyncpg.Connection | asyncpg.Pool) -> list[Move]:
+async def moves(conn: Connection) -> list[Move]:
     """What would be moved now. Raises NoEngine, StoreError: one line, all that is in the way."""
     await _check(conn)
     try:
@@ -126,7 +127,7 @@ async def rebalance(pool: asyncpg.Pool, tell: Callable[[str], None] = lambda lin
     return Moved(steps, watch.writes, watch.longest, watch.failed)
 
 
-async def _check(conn: asyncpg.Connection | asyncpg.Pool) -> None:
+async def _check(conn: Connection) -> None:
     if not await has_engine(conn):
         raise NoEngine("the database has no Citus: CREATE EXTENSION citus (docs/scaling.md)")
     if away := [step.table for step in await plan(conn) if not step.done]:
@@ -136,7 +137,7 @@ async def _check(conn: asyncpg.Connection | asyncpg.Pool) -> None:
         raise StoreError("; ".join(found))
 
 
-async def _servers(conn: asyncpg.Connection | asyncpg.Pool) -> list[str]:
+async def _servers(conn: Connection) -> list[str]:
     """What each server lacks to have tables moved, one line for each; [] when nothing."""
     found = [f"server {row['server']} is not active: citus_activate_node" for row in await conn.fetch(_IDLE)]
     found += [f"server {row['server']} does not reach {row['other']}" for row in await conn.fetch(_APART)]
@@ -157,7 +158,7 @@ async def _servers(conn: asyncpg.Connection | asyncpg.Pool) -> list[str]:
     return found
 
 
-async def _nameless(conn: asyncpg.Connection | asyncpg.Pool) -> list[str]:
+async def _nameless(conn: Connection) -> list[str]:
     away = [table for table, place in PLACES.items() if place.where is not Where.FIRST]
     return [
         f"table {row['relname']} has neither primary key nor replica identity"

@@ -9,6 +9,7 @@ from uuid import UUID
 import asyncpg
 
 from ddr.imports.calls import KEY
+from ddr.store.database.pool import Connection
 from ddr.store.database.stamps import moved
 
 Row = Mapping[str, Any]
@@ -214,7 +215,7 @@ async def insert_epoch(
     return number
 
 
-async def epochs_of(conn: asyncpg.Connection | asyncpg.Pool, patient_id: UUID, sensor_no: int) -> list[Row]:
+async def epochs_of(conn: Connection, patient_id: UUID, sensor_no: int) -> list[Row]:
     """The epochs of a sensor in order of time."""
     rows: list[Row] = await conn.fetch(
         f"""SELECT {_EPOCH} FROM epoch

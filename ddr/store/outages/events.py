@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import asyncpg
 
 from ddr.store.database.locks import LOCK, TRY_LOCK, Lock
+from ddr.store.database.pool import Connection
 
 NAMED = "event-"  # and the number: no notice is called so
 
@@ -100,7 +101,7 @@ async def purge(pool: asyncpg.Pool, before_ms: int) -> None:
     await pool.execute("DELETE FROM outage_event WHERE until_ms < $1", before_ms)
 
 
-async def _begin(connection: asyncpg.Connection | asyncpg.Pool, event: Event, from_ms: int) -> None:
+async def _begin(connection: Connection, event: Event, from_ms: int) -> None:
     await connection.execute(
         """INSERT INTO outage_event (key, state, functions, cause, cause_de, from_ms, until_ms)
            VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (key) WHERE until_ms IS NULL DO NOTHING""",

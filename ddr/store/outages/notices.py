@@ -12,6 +12,7 @@ import asyncpg
 
 from ddr.durations import DAY_MS
 from ddr.store.database.locks import LOCK, Lock
+from ddr.store.database.pool import Connection
 from ddr.store.outages.retractions import Newest
 
 LOOK_SECONDS = 2.0  # how often a worker reads them: a change is in force everywhere within five
@@ -134,7 +135,7 @@ _COLUMNS = ", ".join(field.name for field in fields(Notice))
 _CHANGED = "changed_ms = greatest($2, changed_ms + 1)"
 
 
-async def recent(pool: asyncpg.Pool | asyncpg.Connection, since_ms: int) -> list[Notice]:
+async def recent(pool: Connection, since_ms: int) -> list[Notice]:
     """Those that are not over since before `since_ms`, in order of their begin."""
     rows = await pool.fetch(
         f"""SELECT {_COLUMNS} FROM outage_notice
@@ -144,7 +145,7 @@ async def recent(pool: asyncpg.Pool | asyncpg.Connection, since_ms: int) -> list
     return [Notice(**dict(row)) for row in rows]
 
 
-async def add(pool: asyncpg.Pool | asyncpg.Connection, notice: Notice) -> None:
+async def add(pool: Connection, notice: Notice) -> None:
     """Store a new notice."""
     names = [field.name for field in fields(Notice)]
     places = ", ".join(f"${number}" for number in range(1, len(names) + 1))
@@ -194,7 +195,7 @@ async def end(pool: asyncpg.Pool, name: str, now_ms: int) -> bool:
     return bool(done)
 
 
-async def cancel(pool: asyncpg.Pool | asyncpg.Connection, name: str, now_ms: int) -> bool:
+async def cancel(pool: Connection, name: str, now_ms: int) -> bool:
     """It will not take place; False when it has begun."""
     done = await pool.fetchval(
         f"""UPDATE outage_notice SET cancelled_ms = $2, {_CHANGED}

@@ -7,6 +7,7 @@ from uuid import UUID, uuid4
 import asyncpg
 
 from ddr.store.database.able import able
+from ddr.store.database.pool import Connection
 
 
 async def patient_of(pool: asyncpg.Pool, issuer: str, subject: str, now_ms: int) -> UUID | None:
@@ -20,7 +21,7 @@ async def patient_of(pool: asyncpg.Pool, issuer: str, subject: str, now_ms: int)
     return patient_id if await able(pool, patient_id) else None
 
 
-async def find(conn: asyncpg.Pool | asyncpg.Connection, issuer: str, subject: str) -> UUID | None:
+async def find(conn: Connection, issuer: str, subject: str) -> UUID | None:
     """The patient of this user, or None; also while the account is disabled."""
     found: UUID | None = await conn.fetchval(
         "SELECT patient_id FROM login_identity WHERE issuer = $1 AND subject = $2", issuer, subject

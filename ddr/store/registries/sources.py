@@ -9,6 +9,7 @@ from typing import Any
 import asyncpg
 
 from ddr.store.database.locks import LOCK, Lock
+from ddr.store.database.pool import Connection
 
 SET_BACK_MS = 150_000  # a reading takes less: one that is stored from further ahead is of a clock that was set back
 
@@ -25,7 +26,7 @@ class Source:
     notes: Sequence[str] = ()  # what the last reading found to complain about
 
 
-async def read_source(connection: asyncpg.Pool | asyncpg.Connection, source: str) -> Source:
+async def read_source(connection: Connection, source: str) -> Source:
     """The state of `source`; the default one before its first claim."""
     row = await connection.fetchrow(
         "SELECT generation, seen_ms, next_ms, fault, fault_ms, notes FROM registry_source WHERE source = $1", source
@@ -33,7 +34,7 @@ async def read_source(connection: asyncpg.Pool | asyncpg.Connection, source: str
     return Source(**row) if row else Source()
 
 
-async def read_sources(connection: asyncpg.Pool | asyncpg.Connection) -> dict[str, Source]:
+async def read_sources(connection: Connection) -> dict[str, Source]:
     """The state of every registry that was asked at least once, by name."""
     rows = await connection.fetch(
         "SELECT source, generation, seen_ms, next_ms, fault, fault_ms, notes FROM registry_source ORDER BY source"
@@ -42,7 +43,7 @@ async def read_sources(connection: asyncpg.Pool | asyncpg.Connection) -> dict[st
     return {state.pop("source"): Source(**state) for state in states}
 
 
-async def read_entries(connection: asyncpg.Pool | asyncpg.Connection, source: str) -> dict[str, dict[str, Any]]:
+async def read_entries(connection: Connection, source: str) -> dict[str, dict[str, Any]]:
     """The present entries of `source` by their names."""
     rows = await connection.fetch(
         "SELECT entry, content FROM registry_entry WHERE source = $1 AND until_ms IS NULL", source
@@ -50,7 +51,7 @@ async def read_entries(connection: asyncpg.Pool | asyncpg.Connection, source: st
     return {row["entry"]: row["content"] for row in rows}
 
 
-async def read_former(connection: asyncpg.Pool | asyncpg.Connection, source: str) -> dict[str, dict[str, Any]]:
+async def read_former(connection: Connection, source: str) -> dict[str, dict[str, Any]]:
     """The last states of entries of `source` that it has no more, by their names, as long as they are kept."""
     rows = await connection.fetch(
         """
@@ -64,9 +65,7 @@ async def read_former(connection: asyncpg.Pool | asyncpg.Connection, source: str
     return {row["entry"]: row["content"] for row in rows}
 
 
-async def claim(
-    connection: asyncpg.Pool | asyncpg.Connection, source: str, now_ms: int, lease_ms: int, longest_ms: int = 2**53
-) -> bool:
+async def claim(connection: Connection, source: str, now_ms: int, lease_ms: int, longest_ms: int = 2**53) -> bool:
     """True for exactly one caller when a reading is due; nobody else gets it for `lease_ms`.
 
     It is due as well when it is planned for later than in `longest_ms`: then the clock was set back.
@@ -84,7 +83,7 @@ async def claim(
     return bool(claimed)
 
 
-async def request_reading(connection: asyncpg.Pool | asyncpg.Connection, source: str) -> None:
+async def request_reading(connection: Connection, source: str) -> None:
     """Make a reading of `source` due at once, whichever worker does it; one under way now does not count."""
     await connection.execute("UPDATE registry_source SET next_ms = 0 WHERE source = $1", source)
 
@@ -148,9 +147,7 @@ async def changed_since(connection: asyncpg.Connection, source: str, since_ms: i
     return found
 
 
-async def save_fault(
-    connection: asyncpg.Pool | asyncpg.Connection, source: str, fault: str, now_ms: int, next_ms: int
-) -> None:
+async def save_fault(connection: Connection, source: str, fault: str, now_ms: int, next_ms: int) -> None:
     """Note that a reading failed; what was read before stays. The first of a row of equal faults is an event."""
     await connection.execute(
         """
@@ -172,16 +169,14 @@ async def alone(connection: asyncpg.Connection) -> None:
     await connection.execute(LOCK, Lock.INSPECTION)
 
 
-async def record_event(
-    connection: asyncpg.Pool | asyncpg.Connection, source: str, at_ms: int, kind: str, detail: Mapping[str, Any]
-) -> None:
+async def record_event(connection: Connection, source: str, at_ms: int, kind: str, detail: Mapping[str, Any]) -> None:
     """Keep what happened, for the report of `ddr registry report`."""
     await connection.execute(
         "INSERT INTO registry_event (source, at_ms, kind, detail) VALUES ($1, $2, $3, $4)", source, at_ms, kind, detail
     )
 
 
-async def entries_at(connection: asyncpg.Pool | asyncpg.Connection, source: str, at_ms: int) -> dict[str, Any]:
+async def entries_at(connection: Connection, source: str, at_ms: int) -> dict[str, Any]:
     """The entries of `source` as they were believed at `at_ms`, by their names."""
     rows = await connection.fetch(
         "SELECT entry, content FROM registry_entry"
@@ -193,7 +188,7 @@ async def entries_at(connection: asyncpg.Pool | asyncpg.Connection, source: str,
 
 
 async def history(
-    connection: asyncpg.Pool | asyncpg.Connection, from_ms: int, until_ms: int, entry: str | None = None
+    connection: Connection, from_ms: int, until_ms: int, entry: str | None = None
 ) -> list[asyncpg.Record]:
     """The states of entries that began or ended between two instants, each with the state before it, oldest first."""
     found: list[asyncpg.Record] = await connection.fetch(
@@ -216,9 +211,7 @@ async def history(
     return found
 
 
-async def events(
-    connection: asyncpg.Pool | asyncpg.Connection, from_ms: int, until_ms: int, kind: str | None = None
-) -> list[asyncpg.Record]:
+async def events(connection: Connection, from_ms: int, until_ms: int, kind: str | None = None) -> list[asyncpg.Record]:
     """What happened between two instants, oldest first."""
     found: list[asyncpg.Record] = await connection.fetch(
         "SELECT source, at_ms, kind, detail FROM registry_event"

@@ -15,6 +15,7 @@ import asyncpg
 
 from ddr.fhir.representation import exact_json, exact_value
 from ddr.series.calibration import Event, Segment, segments
+from ddr.store.database.pool import Connection
 from ddr.store.database.stamps import moved
 from ddr.store.devices import devices as store
 from ddr.store.devices.appearance import epochs_appeared
@@ -36,7 +37,7 @@ _CHUNKS_APPEARED = f"""
     UPDATE chunk SET updated_ms = {moved("updated_ms", "$3")} WHERE patient_id = $1 AND epoch_no = ANY($2::bigint[])"""  # noqa: S608
 
 
-async def events_of(conn: asyncpg.Connection | asyncpg.Pool, patient_id: UUID, sensor_no: int) -> list[Event]:
+async def events_of(conn: Connection, patient_id: UUID, sensor_no: int) -> list[Event]:
     """The stored events of a sensor in order of time, without the registration."""
     rows = await conn.fetch(
         """SELECT time_ms, state, type, time AS text FROM calibration
