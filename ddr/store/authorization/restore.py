@@ -15,7 +15,7 @@ from ddr.fhir.versions import Restore
 from ddr.store.audit.trail import Event, record
 from ddr.store.authorization.consents import THERE_BY, shorten
 from ddr.store.authorization.tokens import Family, find_pairing
-from ddr.store.authorization.unpairing import Party, unpair, withdraw_by
+from ddr.store.authorization.unpairing import Party, end_kind, unpair
 from ddr.store.database.pool import Connection
 
 LEAP = 1_000_000  # more numbers than are given out between a backup and its restore
@@ -162,8 +162,8 @@ async def adopt(
 
 async def end_pairing(pool: asyncpg.Pool, pairing_id: str, by: Party, reason: str, now_ms: int) -> bool:
     """End the pairing of this name, if the database knows it and it lives."""
-    row = await pool.fetchrow("SELECT patient_id, pairing_no FROM pairing_directory WHERE pairing_id = $1", pairing_id)
-    return row is not None and await unpair(pool, row["patient_id"], row["pairing_no"], by, reason, now_ms)
+    pairing = await find_pairing(pool, pairing_id)
+    return pairing is not None and await unpair(pool, *pairing, by, reason, now_ms)
 
 
 _LATER = f"""
@@ -189,10 +189,9 @@ async def end_consent(
     pairing = await find_pairing(pool, pairing_id)
     if pairing is None:
         return False
-    named = pairing.patient_id, pairing.pairing_no
     upto_ms = max(granted_ms, default=ended_ms)
-    later = await pool.fetchval(_LATER, *named, [valueset], list(granted_ms), upto_ms)
-    return not later and await withdraw_by(pool, *named, valueset, by, reason, now_ms)
+    later = await pool.fetchval(_LATER, *pairing, [valueset], list(granted_ms), upto_ms)
+    return not later and await end_kind(pool, *pairing, valueset, by, reason, now_ms)
 
 
 # As whoever gives or ends several consents, which nobody locks in an order.
@@ -212,14 +211,13 @@ async def shorten_consents(
 
     Those given at `granted_ms` existed, and those after them did not, whatever the clock said.
     """
-    row = await pool.fetchrow("SELECT patient_id, pairing_no FROM pairing_directory WHERE pairing_id = $1", pairing_id)
-    if row is None:
+    pairing = await find_pairing(pool, pairing_id)
+    if pairing is None:
         return False
-    patient_id, pairing_no = row
     upto_ms = max(granted_ms, default=at_ms)
     async with pool.acquire() as conn, conn.transaction():  # with the proof, or not at all
-        await conn.execute(_HOLD, patient_id, pairing_no)
-        shortened = await shorten(conn, patient_id, pairing_no, valuesets, until_ms, at_ms, by, upto_ms, granted_ms)
+        await conn.execute(_HOLD, *pairing)
+        shortened = await shorten(conn, *pairing, valuesets, until_ms, at_ms, by, upto_ms, granted_ms)
     return bool(shortened.kinds)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import asyncpg
@@ -53,8 +53,7 @@ class Family:
     consents: Mapping[str, int]  # ValueSet canonical → end of the consent in ms; those it was issued under, in force
 
 
-@dataclass(frozen=True)
-class PairingRef:
+class PairingRef(NamedTuple):
     """Which pairing a token names."""
 
     patient_id: UUID
@@ -152,9 +151,7 @@ async def patient_of(conn: Connection, pairing_id: str | None) -> UUID | None:
 async def client_of(conn: Connection, pairing: PairingRef) -> str | None:
     """The client_id of the DiGA that this pairing is with, or None when it was forgotten."""
     client_id: str | None = await conn.fetchval(
-        "SELECT client_id FROM pairing WHERE patient_id = $1 AND pairing_no = $2",
-        pairing.patient_id,
-        pairing.pairing_no,
+        "SELECT client_id FROM pairing WHERE patient_id = $1 AND pairing_no = $2", *pairing
     )
     return client_id
 

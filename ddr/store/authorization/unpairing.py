@@ -63,14 +63,7 @@ async def withdraw(pool: asyncpg.Pool, patient_id: UUID, pairing_no: int, values
 
     Raises RightOver.
     """
-    return await _end_kind(pool, patient_id, pairing_no, valueset, Party.PATIENT, withdrawn(), now_ms)
-
-
-async def withdraw_by(
-    pool: asyncpg.Pool, patient_id: UUID, pairing_no: int, valueset: str, by: Party, reason: str, now_ms: int
-) -> bool:
-    """`withdraw` in the name of whoever had done it before the database was restored."""
-    return await _end_kind(pool, patient_id, pairing_no, valueset, by, reason, now_ms)
+    return await end_kind(pool, patient_id, pairing_no, valueset, Party.PATIENT, withdrawn(), now_ms)
 
 
 async def lose(pool: asyncpg.Pool, client_id: str, valueset: str, now_ms: int) -> int:
@@ -88,7 +81,7 @@ async def lose(pool: asyncpg.Pool, client_id: str, valueset: str, now_ms: int) -
     )
     ended = 0
     for patient_id, pairing_no in pairings:
-        ended += await _end_kind(pool, patient_id, pairing_no, valueset, Party.SYSTEM, "permission-lost", now_ms)
+        ended += await end_kind(pool, patient_id, pairing_no, valueset, Party.SYSTEM, "permission-lost", now_ms)
     return ended
 
 
@@ -127,6 +120,14 @@ async def end_if_over(conn: asyncpg.Connection, patient_id: UUID, client_id: str
         await _expire(conn, patient_id, pairing_no, now_ms)
 
 
+async def end_all(conn: asyncpg.Connection, patient_id: UUID, by: Party, reason: str, now_ms: int) -> None:
+    """Within a transaction: end each pairing of a patient."""
+    for row in await conn.fetch(
+        "SELECT pairing_no FROM pairing WHERE patient_id = $1 AND ended_ms IS NULL", patient_id
+    ):
+        await end(conn, patient_id, row["pairing_no"], by, reason, now_ms)
+
+
 async def _unpair_all(pool: asyncpg.Pool, pairings: list[asyncpg.Record], reason: str, now_ms: int) -> int:
     """One transaction each: a long job blocks nobody, and what is done stays done."""
     ended = [await unpair(pool, row["patient_id"], row["pairing_no"], Party.SYSTEM, reason, now_ms) for row in pairings]
@@ -156,7 +157,7 @@ async def end(conn: asyncpg.Connection, patient_id: UUID, pairing_no: int, by: P
     return True
 
 
-async def _end_kind(
+async def end_kind(
     pool: asyncpg.Pool, patient_id: UUID, pairing_no: int, valueset: str, by: Party, reason: str, now_ms: int
 ) -> bool:
     """End the consents to one kind of data, and the pairing with the last. False when there was nothing to end."""

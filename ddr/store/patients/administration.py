@@ -9,7 +9,7 @@ from uuid import UUID
 import asyncpg
 
 from ddr.store.audit.trail import Event, record
-from ddr.store.authorization.unpairing import Party, end
+from ddr.store.authorization.unpairing import Party, end_all
 from ddr.store.database.names import account_name
 from ddr.store.database.pool import Connection
 from ddr.store.database.stamps import lock_patient
@@ -87,10 +87,7 @@ async def disable(pool: asyncpg.Pool, patient_id: UUID, now_ms: int, after_ms: i
         await conn.execute("UPDATE patient SET disabled_ms = $2 WHERE patient_id = $1", patient_id, at_ms)
         await close_all(conn, patient_id)
         await conn.execute("DELETE FROM gateway_code WHERE patient_id = $1", patient_id)
-        for row in await conn.fetch(
-            "SELECT pairing_no FROM pairing WHERE patient_id = $1 AND ended_ms IS NULL", patient_id
-        ):
-            await end(conn, patient_id, row["pairing_no"], Party.OPERATOR, REASON, now_ms)
+        await end_all(conn, patient_id, Party.OPERATOR, REASON, now_ms)
         return True
 
 

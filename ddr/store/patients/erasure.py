@@ -17,7 +17,7 @@ import asyncpg
 from ddr.store.audit.acting import check_right
 from ddr.store.audit.trail import Event, record
 from ddr.store.authorization.representations import end_all_of
-from ddr.store.authorization.unpairing import Party, end
+from ddr.store.authorization.unpairing import Party, end_all
 from ddr.store.patients.sessions import close_all
 
 REASON = "data-deleted"
@@ -59,16 +59,12 @@ _NOTE = "INSERT INTO erased (patient_id, at_ms) VALUES ($1, $2) ON CONFLICT (pat
 _DUE = f"SELECT patient_id FROM erased WHERE at_ms <= $1 ORDER BY at_ms LIMIT {STEP}"
 
 
-def _untold(table: str, rows: int) -> None:
-    """Do nothing: for who does not ask how many rows went."""
-
-
 async def delete_patient(
     pool: asyncpg.Pool,
     patient_id: UUID,
     now_ms: int,
     by: Party = Party.PATIENT,
-    told: Callable[[str, int], None] = _untold,
+    told: Callable[[str, int], None] | None = None,
 ) -> bool:
     """End the patient's pairings and delete all of the patient's rows. False when there is no such patient.
 
@@ -84,15 +80,13 @@ async def delete_patient(
         await check_right(conn, patient_id, now_ms)
         for row in await conn.fetch(_CODES, patient_id):
             await conn.execute(_LOCK_CODE, row["code_sha256"])
-        for row in await conn.fetch(
-            "SELECT pairing_no FROM pairing WHERE patient_id = $1 AND ended_ms IS NULL", patient_id
-        ):
-            await end(conn, patient_id, row["pairing_no"], by, REASON, now_ms)
+        await end_all(conn, patient_id, by, REASON, now_ms)
         await end_all_of(conn, patient_id, now_ms)
         await close_all(conn, patient_id)
         for table in TABLES:
             status = await conn.execute(f"DELETE FROM {table} WHERE patient_id = $1", patient_id)
-            told(table, int(status.split()[-1]))
+            if told is not None:
+                told(table, int(status.split()[-1]))
         await conn.execute(_NOTE, patient_id, now_ms)
         event = Event.DATA_DELETED if by is Party.PATIENT else Event.DATA_DELETED_BY_OPERATOR
         await record(conn, event, now_ms, patient_id=patient_id)
