@@ -92,20 +92,16 @@ def fits(entry: Entry, wanted: Row) -> bool:
     )
 
 
+_UNSEALED = "FROM audit WHERE audit_no > coalesce((SELECT upto_no FROM audit_seal ORDER BY seal_no DESC LIMIT 1), 0)"
+
+
 async def unsealed(conn: Connection) -> int:
     """How many entries no seal covers."""
-    count: int = await conn.fetchval(
-        "SELECT count(*) FROM audit"
-        " WHERE audit_no > coalesce((SELECT upto_no FROM audit_seal ORDER BY seal_no DESC LIMIT 1), 0)"
-    )
+    count: int = await conn.fetchval(f"SELECT count(*) {_UNSEALED}")
     return count
 
 
 async def oldest_unsealed_ms(conn: Connection) -> int | None:
     """When the oldest entry that no seal covers was made; None when there is none."""
-    at_ms: int | None = await conn.fetchval(
-        "SELECT at_ms FROM audit"
-        " WHERE audit_no > coalesce((SELECT upto_no FROM audit_seal ORDER BY seal_no DESC LIMIT 1), 0)"
-        " ORDER BY audit_no LIMIT 1"
-    )
+    at_ms: int | None = await conn.fetchval(f"SELECT at_ms {_UNSEALED} ORDER BY audit_no LIMIT 1")
     return at_ms

@@ -8,7 +8,7 @@ from typing import Any
 
 import asyncpg
 
-from ddr.store.audit.request_log_seals import COLUMNS, lock
+from ddr.store.audit.request_log_seals import COLUMNS, INSERT, lock, values
 from ddr.store.database.pool import Connection
 
 _SEAL = ", ".join(("day", *COLUMNS))
@@ -64,14 +64,10 @@ async def add(pool: asyncpg.Pool, seals: Sequence[Mapping[str, Any]], learnt: tu
     """Seals of one day in their new form, and the part of words with its number that they are the first to name: all or
     nothing. False when another process was faster: with the seals, with the number, or with the whole day.
     """
-    day, names = seals[0]["day"], ("day", *COLUMNS)
-    places = ", ".join(f"${number + 1}" for number in range(len(names)))
+    day = seals[0]["day"]
     try:
         async with pool.acquire() as conn, conn.transaction():
-            await conn.executemany(
-                f"INSERT INTO request_log_packed ({_SEAL}) VALUES ({places})",  # noqa: S608 - names of ours
-                [[seal[name] for name in names] for seal in seals],
-            )
+            await conn.executemany(INSERT.format("request_log_packed"), [values(seal) for seal in seals])
             if learnt is not None:
                 await conn.execute("INSERT INTO request_log_word (day, part, body) VALUES ($1, $2, $3)", day, *learnt)
     except asyncpg.UniqueViolationError:

@@ -19,21 +19,12 @@ from ddr.store.database.pool import Connection
 Row = Mapping[str, Any]
 
 COLUMNS = (
-    "seal_no",
-    "first_ms",
-    "last_ms",
-    "entries",
-    "sealed_ms",
-    "runs",
-    "policy_no",
-    "digest",
-    "former",
-    "chain",
-    "signature",
-    "packed",
-    "form",
-)
+    "seal_no", "first_ms", "last_ms", "entries", "sealed_ms", "runs", "policy_no", "digest", "former", "chain",
+    "signature", "packed", "form",
+)  # fmt: skip
 _SEAL = ", ".join(COLUMNS)
+_PLACES = ", ".join(f"${number}" for number in range(2, len(COLUMNS) + 2))
+INSERT = f"INSERT INTO {{}} (day, {_SEAL}) VALUES ($1, {_PLACES})"  # noqa: S608 - names of ours
 MOST_BYTES = 8 * 1024 * 1024  # of lines under one seal, before they are packed
 DEFLATES = 4  # a record comes to a third of its bytes, many in one row to less: so much of them is read at once
 LATELY = 1000  # seals of some hours: no statement is later
@@ -152,12 +143,12 @@ async def sealed_lately(conn: asyncpg.Connection, batches: Sequence[Batch], last
 async def add_seal(conn: asyncpg.Connection, seal: Row) -> None:
     """Within the same transaction as `fresh`: the seal in."""
     await conn.execute("SELECT request_log_open($1)", seal["day"])
-    names = ("day", *COLUMNS)
-    places = ", ".join(f"${number + 1}" for number in range(len(names)))
-    await conn.execute(
-        f"INSERT INTO request_log_seal ({', '.join(names)}) VALUES ({places})",  # noqa: S608 - names of ours
-        *(seal[name] for name in names),
-    )
+    await conn.execute(INSERT.format("request_log_seal"), *values(seal))
+
+
+def values(seal: Row) -> list[Any]:
+    """What INSERT takes of a seal."""
+    return [seal[name] for name in ("day", *COLUMNS)]
 
 
 async def take_out(conn: asyncpg.Connection, batches: Sequence[Batch]) -> None:

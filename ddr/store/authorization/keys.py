@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import asyncpg
 
@@ -11,8 +10,7 @@ from ddr.store.database.locks import LOCK, Lock
 from ddr.store.database.pool import Connection
 
 
-@dataclass(frozen=True)
-class StoredKey:
+class StoredKey(NamedTuple):
     """One row of signing_key."""
 
     kid: str
@@ -33,9 +31,9 @@ async def load(conn: Connection, now_ms: int) -> list[StoredKey]:
     return [StoredKey(**row) for row in rows]
 
 
-async def exist(pool: asyncpg.Pool) -> bool:
+async def exist(conn: Connection) -> bool:
     """True when there is a key that signs, or will."""
-    found: bool = await pool.fetchval("SELECT EXISTS (SELECT FROM signing_key WHERE retires_ms IS NULL)")
+    found: bool = await conn.fetchval("SELECT EXISTS (SELECT FROM signing_key WHERE retires_ms IS NULL)")
     return found
 
 
@@ -43,7 +41,7 @@ async def add_first(pool: asyncpg.Pool, key: StoredKey) -> None:
     """Store `key` unless there is one already; of several workers that start together one succeeds."""
     async with pool.acquire() as conn, conn.transaction():
         await conn.execute(LOCK, Lock.SIGNING_KEYS)
-        if not await conn.fetchval("SELECT EXISTS (SELECT FROM signing_key WHERE retires_ms IS NULL)"):
+        if not await exist(conn):
             await _insert(conn, key)
 
 
@@ -76,9 +74,5 @@ async def replace_all(conn: asyncpg.Connection, key: StoredKey) -> None:
 
 async def _insert(conn: asyncpg.Connection, key: StoredKey) -> None:
     await conn.execute(
-        "INSERT INTO signing_key (kid, public_jwk, sealed_private, signs_from_ms) VALUES ($1, $2, $3, $4)",
-        key.kid,
-        key.public_jwk,
-        key.sealed_private,
-        key.signs_from_ms,
+        "INSERT INTO signing_key (kid, public_jwk, sealed_private, signs_from_ms) VALUES ($1, $2, $3, $4)", *key
     )
