@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import asyncpg
@@ -19,8 +18,7 @@ _COLUMNS = "client_id, redirect_uri, state, scope, code_challenge, expires_ms"
 PREFIX = "urn:ietf:params:oauth:request_uri:"
 
 
-@dataclass(frozen=True)
-class PushedRequest:
+class PushedRequest(NamedTuple):
     """What a DiGA asked for. Everything was checked when it was pushed."""
 
     request_uri: str
@@ -57,12 +55,7 @@ async def push(conn: Connection, request: PushedRequest) -> None:
         VALUES ($1, $2, $3, $4, $5, $6, $7)
         """,
         sha256(request.request_uri),
-        request.client_id,
-        request.redirect_uri,
-        request.state,
-        request.scope,
-        request.code_challenge,
-        request.expires_ms,
+        *request[1:],
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from operator import itemgetter
 from typing import Any
 from uuid import UUID
 
@@ -24,6 +25,12 @@ _EPOCH = """patient_id, epoch_no, sensor_no, device_no, from_ms, until_ms, calib
 _COUNT_DEVICES = "SELECT count(*) FROM (SELECT FROM device WHERE patient_id = $1 LIMIT $2) AS counted"
 _COUNT_SENSORS = """
     SELECT count(*) FROM (SELECT FROM sensor WHERE patient_id = $1 AND device_no = $2 LIMIT $3) AS counted"""
+
+_device_facts = itemgetter(
+    "serial_number", "device_name", "manufacturer", "model_number", "type_code", "expiration_date", "expiration_ms",
+    "definition_url",
+)  # fmt: skip
+_calibration = itemgetter("calibration_state", "calibration_type", "calibration_time")
 
 OF_IMPORT = f"i.device_key LIKE '{KEY}%' AND lower(btrim(i.serial_number)) = lower(btrim(d.serial_number))"
 """SQL: device `i` is what an import registered of the device `d` of the same patient."""
@@ -78,19 +85,6 @@ async def update_device(conn: asyncpg.Connection, patient_id: UUID, device_no: i
         patient_id, device_no, *_device_facts(facts), now_ms,
     )  # fmt: skip
     return row
-
-
-def _device_facts(facts: Row) -> list[Any]:
-    return [
-        facts["serial_number"],
-        facts["device_name"],
-        facts["manufacturer"],
-        facts["model_number"],
-        facts["type_code"],
-        facts["expiration_date"],
-        facts["expiration_ms"],
-        facts["definition_url"],
-    ]
 
 
 HEARD = "UPDATE device SET heard_ms = $3 WHERE patient_id = $1 AND device_no = ANY($2::bigint[]) AND heard_ms < $3"
@@ -254,10 +248,6 @@ async def withdraw_epoch(conn: asyncpg.Connection, row: Row, now_ms: int) -> Non
              WHERE patient_id = $1 AND epoch_no = $2""",  # noqa: S608
         row["patient_id"], row["epoch_no"], now_ms,
     )  # fmt: skip
-
-
-def _calibration(row: Row) -> tuple[Any, ...]:
-    return row["calibration_state"], row["calibration_type"], row["calibration_time"]
 
 
 async def close_epochs(conn: asyncpg.Connection, patient_id: UUID, sensor_no: int, until_ms: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from operator import itemgetter
 from typing import Any
 from uuid import UUID
 
@@ -42,6 +43,10 @@ def _insert(column: str, value: str) -> str:
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16{value})"""  # noqa: S608
 
 
+_content = itemgetter(
+    "effective_ms", "effective_end_ms", "epoch_no", "derived_from", "value", "unit", "comparator", "content", "status"
+)
+_identity = itemgetter("measurement_key", "miv_url", "code_system", "code", "device_no")
 _INSERT = _insert("", "") + " RETURNING measurement_no"
 _INSERT_AS = _insert(", measurement_no", ", $17")
 
@@ -88,10 +93,6 @@ async def next_numbers(conn: asyncpg.Connection, count: int) -> list[int]:
     return [row[0] for row in rows]
 
 
-def _identity(row: Row) -> tuple[Any, ...]:
-    return row["measurement_key"], row["miv_url"], row["code_system"], row["code"], row["device_no"]
-
-
 async def revise(conn: asyncpg.Connection, patient_id: UUID, rows: Sequence[Row], now_ms: int) -> None:
     """Store new versions of measurements and keep the former ones. Each row has measurement_no beside what changes."""
     if not rows:
@@ -110,20 +111,6 @@ async def revise(conn: asyncpg.Connection, patient_id: UUID, rows: Sequence[Row]
                   version = version + 1
             WHERE patient_id = $1 AND measurement_no = $2""",  # noqa: S608
         [(patient_id, row["measurement_no"], now_ms, *_content(row)) for row in rows],
-    )
-
-
-def _content(row: Row) -> tuple[Any, ...]:
-    return (
-        row["effective_ms"],
-        row["effective_end_ms"],
-        row["epoch_no"],
-        row["derived_from"],
-        row["value"],
-        row["unit"],
-        row["comparator"],
-        row["content"],
-        row["status"],
     )
 
 

@@ -35,14 +35,7 @@ async def kept(connection: Connection) -> list[Kept]:
         " ORDER BY name, imported_ms, version"
     )
     return [
-        Kept(
-            row["name"],
-            MivVersion(row["version"], tuple(row["valuesets"]), row["meta"]),
-            row["origin"],
-            row["imported_ms"],
-            row["activated_ms"],
-        )
-        for row in rows
+        Kept(name, MivVersion(version, tuple(valuesets), meta), *rest) for name, version, valuesets, meta, *rest in rows
     ]
 
 

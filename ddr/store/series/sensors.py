@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from operator import itemgetter
 from uuid import UUID
 
 import asyncpg
@@ -25,6 +26,7 @@ SensorKey = tuple[UUID, str, str]
 """Patient, device key, sensor key."""
 
 CHUNK_COLUMNS = "k, start_ms, last_ms, updated_ms, version, filled, status, times, vals"
+_of_chunk = itemgetter(*CHUNK_COLUMNS.split(", "))
 
 # Of one patient, or of each row of `w`: `{patient}` is what names the patient on every table.
 _COLUMNS = """
@@ -131,17 +133,7 @@ def _sensor(row: asyncpg.Record) -> Sensor:
 
 def chunk_of(row: asyncpg.Record) -> Chunk:
     """The chunk in a row that has CHUNK_COLUMNS."""
-    return Chunk(
-        row["k"],
-        row["start_ms"],
-        row["last_ms"],
-        row["updated_ms"],
-        row["version"],
-        row["filled"],
-        row["status"],
-        row["times"],
-        row["vals"],
-    )
+    return Chunk(*_of_chunk(row))
 
 
 class Remembered(Newest[SensorKey, Sensor]):
