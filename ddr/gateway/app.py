@@ -81,7 +81,7 @@ ROUTES = (
     Route("GET", _SENSOR, sensors.get_sensor),
     Route("PUT", _SENSOR, sensors.put_sensor),
     Route("GET", f"{_SENSOR}/gaps", gaps.get_gaps),
-    Route("GET", f"{_SENSOR}/gaps/{{time}}", gaps.get_gaps_since),
+    Route("GET", f"{_SENSOR}/gaps/{{time}}", gaps.get_gaps),
     Route("POST", f"{_SENSOR}/readings", readings.post_readings),
     Route("DELETE", f"{_SENSOR}/uploads/{{upload_key}}", readings.delete_upload),
     Route("POST", f"{_SENSOR}/complete", readings.post_complete),

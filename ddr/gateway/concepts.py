@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ddr.gateway.fields import Fields
+from ddr.gateway.fields import Fields, given
 from ddr.gateway.problem import invalid
 
 MAX_CODINGS = 5
@@ -37,7 +37,7 @@ def coding(fields: Fields) -> dict[str, str]:
         "display": fields.text("display"),
     }
     fields.done()
-    return {name: value for name, value in found.items() if value is not None}
+    return given(found)
 
 
 def concepts(fields: Fields, name: str, most: int) -> list[Concept]:

@@ -204,6 +204,11 @@ def decimals_of(value: Exact) -> int:
     return max(0, -int(exponent))
 
 
+def given(members: Mapping[str, T | None]) -> dict[str, T]:
+    """`members` without those that are None."""
+    return {name: value for name, value in members.items() if value is not None}
+
+
 def check_key(value: str, field: str) -> str:
     """`value` if it can be a key in a path, else 422."""
     if not KEY.fullmatch(value) or value in {".", ".."}:

@@ -17,26 +17,15 @@ from ddr.store.devices.devices import sensor_state
 from ddr.store.series.chunks import readings_between
 
 
-async def get_gaps(core: Core, patient_id: UUID, device_key: str, sensor_key: str) -> tuple[int, dict[str, Any]]:
-    """The times without readings within the historic period, oldest first, each from one reading to the next.
+async def get_gaps(
+    core: Core, patient_id: UUID, device_key: str, sensor_key: str, time: str | None = None
+) -> tuple[int, dict[str, Any]]:
+    """The times without readings within the historic period, or from the instant `time` on, which may lie before it:
+    oldest first, each from one reading to the next.
 
-    The last one is the time since the last reading. Raises Problem 404 or 409.
+    The last one is the time since the last reading. Raises Problem 404, 409 or 422.
     """
-    return await _gaps(core, patient_id, device_key, sensor_key, None)
-
-
-async def get_gaps_since(
-    core: Core, patient_id: UUID, device_key: str, sensor_key: str, time: str
-) -> tuple[int, dict[str, Any]]:
-    """The same from this instant on, which may lie before the historic period. Raises Problem 404, 409 or 422."""
-    fields = Fields({"time": time})
-    since_ms = fields.need("time", lambda name: fields.instant(name))
-    return await _gaps(core, patient_id, device_key, sensor_key, since_ms)
-
-
-async def _gaps(
-    core: Core, patient_id: UUID, device_key: str, sensor_key: str, since_ms: int | None
-) -> tuple[int, dict[str, Any]]:
+    since_ms = Fields({"time": time}).instant("time")
     sensor = await load_series(core, (patient_id, device_key, sensor_key))
     row = await sensor_state(core.pool, patient_id, device_key, sensor_key)
     assert row is not None

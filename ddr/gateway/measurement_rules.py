@@ -5,16 +5,17 @@ HDDT measurement-blood-glucose.md, measurement-blood-pressure.md, measurement-lu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 from ddr.fhir.instants import parse_date_time
 from ddr.fhir.observation_chunk import code_concept
 from ddr.fhir.references import ABSENT, CATEGORY
 from ddr.gateway.concepts import concept, concepts
-from ddr.gateway.fields import Fields, check_key, decimal
+from ddr.gateway.fields import Fields, check_key, decimal, given
 from ddr.gateway.plausibility import check_pressures, check_value, of_code
 from ddr.gateway.problem import invalid
 from ddr.gateway.registration import parse_code
@@ -73,9 +74,10 @@ def parse_measurement(key: str, fields: Fields, catalog: MivCatalog, latest_ms: 
     effective, start_ms, end_ms = _effective(fields, code, latest_ms)
     value = VALUES[code.kind](fields, code)
     warning = _plausibility(fields, miv, code, value)
+    category = [{"coding": [{"system": CATEGORY, "code": miv.category}]}] if miv.category else None
     content = {
         "resourceType": "Observation",
-        **_category(miv),
+        **given({"category": category}),  # where the profile of the MIV forces one (BP-009)
         "code": code_concept(code),
         **effective,
         **value,
@@ -98,11 +100,6 @@ def parse_measurement(key: str, fields: Fields, catalog: MivCatalog, latest_ms: 
     )
     fields.done()
     return upload
-
-
-def _category(miv: Miv) -> Json:
-    """The category, where the profile of the MIV forces one (BP-009)."""
-    return {"category": [{"coding": [{"system": CATEGORY, "code": miv.category}]}]} if miv.category else {}
 
 
 # --- effective[x] ----------------------------------------------------------------------------------------------------
@@ -154,7 +151,7 @@ def _value(fields: Fields, unit: str, unit_text: str) -> Json:
         raise invalid(fields.at("unit"), f"must be {unit} for this code", "unit")
     comparator = fields.choice("comparator", COMPARATORS)
     quantity = {"value": value, "comparator": comparator, "unit": unit_text, "system": UCUM, "code": unit}
-    return {"valueQuantity": {name: part for name, part in quantity.items() if part is not None}}
+    return {"valueQuantity": given(quantity)}
 
 
 def _panel(fields: Fields, code: MivCode) -> Json:
@@ -162,7 +159,7 @@ def _panel(fields: Fields, code: MivCode) -> Json:
     known = {part.code: part for part in code.components}
     found: dict[str, Json] = {}
     for entry in fields.objects("components", len(known)) or ():
-        part = known[_component_code(entry, known)]
+        part = known[entry.need("code", partial(entry.choice, allowed=known))]
         if part.code in found:
             raise invalid(entry.at("code"), "occurs twice")
         found[part.code] = {"code": code_concept(part), **_value(entry, part.unit, part.unit_text)}
@@ -170,10 +167,6 @@ def _panel(fields: Fields, code: MivCode) -> Json:
     if missing := [part.code for part in code.components if part.required and part.code not in found]:
         raise invalid(fields.at("components"), f"must have {' and '.join(missing)}")
     return {"component": [found[name] for name in known if name in found]}
-
-
-def _component_code(entry: Fields, known: Collection[str]) -> str:
-    return entry.need("code", lambda name: entry.choice(name, known))
 
 
 def _plausibility(fields: Fields, miv: Miv, code: MivCode, value: Json) -> str | None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ddr.gateway.concepts import concept, measurement_period
-from ddr.gateway.fields import Fields, Number, decimal, decimals_of
+from ddr.gateway.fields import Fields, Number, decimal, decimals_of, given
 from ddr.gateway.problem import invalid
 from ddr.miv.model import LOINC, Miv, MivCatalog, MivCode
 from ddr.series.grid import grid_problem
@@ -168,7 +168,7 @@ def _limits(fields: Fields | None, decimals: int) -> dict[str, Number] | None:
     """The sensor's range: values outside are sent as "L" and "U" (CGM-008, CGM-009)."""
     if fields is None:
         return None
-    limits = {name: value for name in ("lower", "upper") if (value := fields.number(name)) is not None}
+    limits = given({name: fields.number(name) for name in ("lower", "upper")})
     fields.done()
     for name, value in limits.items():
         if decimals_of(value) > decimals or abs(value) * 10**decimals > LARGEST:
@@ -190,7 +190,7 @@ def _metric(fields: Fields | None) -> dict[str, Any]:
         "measurementPeriod": measurement_period(fields.object("measurementPeriod")),
     }
     fields.done()
-    return {name: value for name, value in found.items() if value is not None}
+    return given(found)
 
 
 def parse_calibration(fields: Fields, latest_ms: int | None = None) -> dict[str, str]:
@@ -205,4 +205,4 @@ def parse_calibration(fields: Fields, latest_ms: int | None = None) -> dict[str,
         "time": fields.instant_text("time"),
     }
     fields.done()
-    return {name: value for name, value in found.items() if value is not None}
+    return given(found)

@@ -11,7 +11,7 @@ import orjson
 
 from ddr.fhir.instants import parse_instant
 from ddr.gateway.bounds import MOST_SENSORS, check_room
-from ddr.gateway.fields import Number
+from ddr.gateway.fields import Number, given
 from ddr.gateway.problem import conflict, invalid, not_found
 from ddr.gateway.registration import Registration, parse_sensor
 from ddr.gateway.replacement import withhold
@@ -199,9 +199,5 @@ def _limits(row: Row) -> dict[str, float] | None:
 
 
 def _calibration(row: Row) -> dict[str, str] | None:
-    parts = {
-        "state": row["calibration_state"],
-        "type": row["calibration_type"],
-        "time": row["calibration_time"],
-    }
-    return {name: value for name, value in parts.items() if value is not None} or None
+    parts = {"state": row["calibration_state"], "type": row["calibration_type"], "time": row["calibration_time"]}
+    return given(parts) or None

@@ -8,7 +8,7 @@ from typing import Any
 
 from ddr.fhir.device_types import NOMENCLATURE, SNOMED, loinc_codes
 from ddr.gateway.door.answers import not_kept
-from ddr.gateway.fields import Fields
+from ddr.gateway.fields import Fields, given
 from ddr.gateway.problem import Problem, invalid
 from ddr.miv.model import LOINC, UCUM, Miv, MivCatalog, MivCode
 from ddr.miv.ucum import with_litre
@@ -111,12 +111,10 @@ def concept(found: Fields | None) -> Json | None:
     if found is None:
         return None
     members = ("system", "version", "code", "display")
-    entries = [_given(entry, members) for entry in found.objects("coding", MAX_CODINGS) or ()]
-    return ({"coding": entries} if entries else {}) | _given(found, ("text",))
-
-
-def _given(fields: Fields, members: Iterable[str]) -> Json:
-    return {name: value for name in members if (value := fields.raw(name)) is not None}
+    entries = [
+        given({name: entry.raw(name) for name in members}) for entry in found.objects("coding", MAX_CODINGS) or ()
+    ]
+    return ({"coding": entries} if entries else {}) | given({"text": found.raw("text")})
 
 
 def plain(value: Any) -> Any:
@@ -124,8 +122,3 @@ def plain(value: Any) -> Any:
     if not isinstance(value, Decimal):
         return value
     return int(value) if value.as_tuple().exponent == 0 else float(value)
-
-
-def given(members: Json) -> Json:
-    """`members` without those that are None."""
-    return {name: value for name, value in members.items() if value is not None}

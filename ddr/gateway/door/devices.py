@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from ddr.fhir.instants import date_time
-from ddr.gateway.door.codes import GATEWAY_DEVICE, Json, codings, device_code, given
+from ddr.gateway.door.codes import GATEWAY_DEVICE, Json, codings, device_code
 from ddr.gateway.door.entries import MAX_NAMES, identifier_keys, make_key, reference
-from ddr.gateway.fields import Fields
+from ddr.gateway.fields import Fields, given
 from ddr.gateway.problem import invalid
 from ddr.store.devices.devices import Row
 

@@ -7,10 +7,10 @@ from contextlib import suppress
 from decimal import Decimal
 
 from ddr.fhir.instants import date_time, parse_instant
-from ddr.gateway.door.codes import Json, codings, concept, given, measured, plain, unknown
+from ddr.gateway.door.codes import Json, codings, concept, measured, plain, unknown
 from ddr.gateway.door.entries import MAX_NAMES, identifier_keys, make_key
 from ddr.gateway.door.observations import Observed
-from ddr.gateway.fields import Fields
+from ddr.gateway.fields import Fields, given
 from ddr.gateway.plausibility import of_code
 from ddr.gateway.problem import Problem, invalid
 from ddr.gateway.registration import parse_calibration

@@ -17,7 +17,6 @@ from ddr.gateway.door.codes import (
     codings,
     component_code,
     concept,
-    given,
     measured,
     plain,
     unit_of,
@@ -25,7 +24,7 @@ from ddr.gateway.door.codes import (
 )
 from ddr.gateway.door.entries import MAX_NAMES, Entry, identifier_keys, make_key, reference
 from ddr.gateway.door.sampled import Samples, failed, sampled, single
-from ddr.gateway.fields import Fields
+from ddr.gateway.fields import Fields, given
 from ddr.gateway.problem import Problem, invalid
 from ddr.miv.model import Miv, MivCatalog, MivCode
 
