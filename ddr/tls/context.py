@@ -52,21 +52,13 @@ def public_context(cert: Path, key: Path) -> ssl.SSLContext:
     return context
 
 
-def requiring(context: ssl.SSLContext, registered: Iterable[bytes]) -> ssl.SSLContext:
+def with_clients(context: ssl.SSLContext, mode: ssl.VerifyMode, registered: Iterable[bytes]) -> ssl.SSLContext:
     """`context`, which from now on completes handshakes with the `registered` certificates (DER) only.
 
+    CERT_OPTIONAL as `mode` is for clients that may have none: gateways with a token. Another one is refused, too.
     Each is a trust anchor of its own, so that self-signed certificates and leaves of an unknown CA pass (TLS-006).
     It takes about 0.35 ms per certificate: call it off the event loop.
     """
-    return _with_clients(context, ssl.CERT_REQUIRED, registered)
-
-
-def accepting(context: ssl.SSLContext, registered: Iterable[bytes]) -> ssl.SSLContext:
-    """The same for clients that may have no certificate: gateways with a token. Another certificate is refused."""
-    return _with_clients(context, ssl.CERT_OPTIONAL, registered)
-
-
-def _with_clients(context: ssl.SSLContext, mode: ssl.VerifyMode, registered: Iterable[bytes]) -> ssl.SSLContext:
     context.verify_mode = mode
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     for der in registered:

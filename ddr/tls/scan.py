@@ -95,7 +95,7 @@ class _Target:
 
 
 def _scan(target: _Target) -> Findings:
-    suites = {version: _suites(version) for version in codepoints.VERSIONS}
+    suites = {version: codepoints.older_suites() for version in codepoints.VERSIONS} | {TLS13: codepoints.TLS13_SUITES}
     accepted = {version: _accepted_suites(target, version, names) for version, names in suites.items()}
     groups = [_accepted_groups(target, version, list(suites[version])) for version in (TLS12, TLS13)]
     return Findings(
@@ -106,10 +106,6 @@ def _scan(target: _Target) -> Findings:
         certificate=target.certificate(),
         distrust=target.distrust(),
     )
-
-
-def _suites(version: int) -> Mapping[int, str]:
-    return codepoints.TLS13_SUITES if version == TLS13 else codepoints.older_suites()
 
 
 def _accepted_suites(target: _Target, version: int, names: Mapping[int, str]) -> list[str]:

@@ -17,7 +17,7 @@ import pytest
 
 from ddr.demo import certs
 from ddr.demo.recorder import free_ports
-from ddr.tls.context import public_context, requiring
+from ddr.tls.context import public_context, with_clients
 from tests.support.proxying import SIGNATURE
 
 pytestmark = pytest.mark.packaging
@@ -83,7 +83,7 @@ def fronts(
             pair = certs.server_certificate(own, authority, (f"{recorder}.example.org",))
             for name in LISTENERS:
                 context = (
-                    requiring(public_context(pair.cert, pair.key), [client.der])
+                    with_clients(public_context(pair.cert, pair.key), ssl.CERT_REQUIRED, [client.der])
                     if name == "diga"
                     else public_context(pair.cert, pair.key)
                 )

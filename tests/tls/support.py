@@ -13,7 +13,7 @@ from pathlib import Path
 from ddr.cli.serving.server import server_for
 from ddr.demo.certs import Pair
 from ddr.http.asgi import Receive, Reply, Scope, Send, send_reply
-from ddr.tls.context import LiveContext, accepting, public_context, requiring
+from ddr.tls.context import LiveContext, public_context, with_clients
 from ddr.tls.peer import client_certificate
 
 
@@ -38,12 +38,12 @@ async def listening(live: LiveContext) -> AsyncIterator[int]:
 
 def diga_context(identity: Pair, *registered: bytes) -> ssl.SSLContext:
     """The DiGA listener's context for these registered certificates (DER)."""
-    return requiring(public_context(identity.cert, identity.key), registered)
+    return with_clients(public_context(identity.cert, identity.key), ssl.CERT_REQUIRED, registered)
 
 
 def gateway_context(identity: Pair, *registered: bytes) -> ssl.SSLContext:
     """The gateway listener's context for these registered certificates (DER)."""
-    return accepting(public_context(identity.cert, identity.key), registered)
+    return with_clients(public_context(identity.cert, identity.key), ssl.CERT_OPTIONAL, registered)
 
 
 def live_context(identity: Pair, *registered: Pair) -> LiveContext:

@@ -23,7 +23,7 @@ from cryptography.x509.oid import ExtensionOID
 
 from ddr.demo.certs import Pair, authority, client_certificate, server_certificate
 from ddr.tls import pair, protocol
-from ddr.tls.context import LiveContext, TlsError, check_usable, public_context, requiring
+from ddr.tls.context import LiveContext, TlsError, check_usable, public_context, with_clients
 from ddr.tls.follow import Following
 from ddr.tls.pair import PairFiles, ServerPair
 from tests.tls.support import (
@@ -188,7 +188,7 @@ async def test_a_new_server_certificate_is_taken_up_while_serving(world: World, 
     live = live_context(paths, client)
 
     def build() -> ssl.SSLContext:
-        return requiring(files.pair.context(), [client.der])
+        return with_clients(files.pair.context(), ssl.CERT_REQUIRED, [client.der])
 
     following = Following(live, build, lambda: files.pair, files.pair)
     async with listening(live) as port:

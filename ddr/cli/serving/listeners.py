@@ -16,7 +16,7 @@ from ddr.http.asgi import ASGIApp
 from ddr.http.core import Core
 from ddr.http.jobs import Step
 from ddr.http.request_log.logged import trouble
-from ddr.tls.context import accepting, requiring
+from ddr.tls.context import with_clients
 from ddr.tls.follow import LOOK_SECONDS, Build, Following, Mark
 from ddr.tls.pair import PairFiles, ServerPair
 
@@ -67,10 +67,10 @@ class Listeners:
         self._keep("files", files.step)
 
         def for_diga() -> ssl.SSLContext:
-            return requiring(files.pair.context(), self._core.registry.certificates())
+            return with_clients(files.pair.context(), ssl.CERT_REQUIRED, self._core.registry.certificates())
 
         def for_gateways() -> ssl.SSLContext:
-            return accepting(files.pair.context(), self._core.bridges.certificates)
+            return with_clients(files.pair.context(), ssl.CERT_OPTIONAL, self._core.bridges.certificates)
 
         everybody = await self._live("public", lambda: files.pair.context(), lambda: files.pair)
         if settings.client_cert_header:
