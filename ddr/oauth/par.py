@@ -17,7 +17,7 @@ async def push(call: Call) -> Response:
     _no_request_object(call)
     _response_type_code(call)
     _registered_redirect_uri(call)
-    _state_present(call)
+    required(call.parameters, "state")
     _pkce_s256(call)
     scopes = _permitted_scopes(call)
     await _room_for_one(call)
@@ -61,10 +61,6 @@ def _response_type_code(call: Call) -> None:
 def _registered_redirect_uri(call: Call) -> None:
     if required(call.parameters, "redirect_uri") != call.diga.redirect_uri:
         raise invalid_request("The redirect_uri is not the one registered for the client")
-
-
-def _state_present(call: Call) -> None:
-    required(call.parameters, "state")
 
 
 def _pkce_s256(call: Call) -> None:

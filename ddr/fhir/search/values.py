@@ -9,7 +9,7 @@ import re
 from decimal import Decimal
 
 from ddr.fhir.instants import parse_search_date
-from ddr.fhir.outcome import FhirError, invalid_date, invalid_value
+from ddr.fhir.outcome import invalid_date, invalid_value
 from ddr.fhir.search.grammar import Parameter
 from ddr.fhir.search.query import (
     CompositeValue,
@@ -59,24 +59,20 @@ def parse_value(parameter: Parameter, modifier: str | None, text: str, now_ms: i
     `now_ms` is what ap on dates measures from, `base` our FHIR base URL, below which absolute references are ours.
     """
     if not text or _UNREADABLE.search(text) or "\\" in _ESCAPED.sub("", text):
-        raise _invalid(parameter, text)
+        raise invalid_date(text) if parameter.type == "date" else invalid_value(parameter.name, text)
     match parameter.type:
         case "date":
             return date_value(text, now_ms)
         case "quantity":
             return quantity_value(parameter, text)
         case "string":
-            return string_value(modifier, text)
+            return StringValue(modifier or "starts", unescape(text))
         case "reference":
             return reference_value(parameter, text, base)
         case "composite":
             return composite_value(parameter, text)
         case _:
             return token_value(parameter, text)
-
-
-def _invalid(parameter: Parameter, text: str) -> FhirError:
-    return invalid_date(text) if parameter.type == "date" else invalid_value(parameter.name, text)
 
 
 def _prefixed(text: str) -> tuple[str, str]:
@@ -134,11 +130,6 @@ def token_value(parameter: Parameter, text: str) -> TokenValue:
     if len(parts) == 1:
         return TokenValue(None, parts[0])
     return TokenValue(parts[0], parts[1] or None)
-
-
-def string_value(modifier: str | None, text: str) -> StringValue:
-    """A text that the value must start with; :contains anywhere in it; :exact the whole value, case and accents too."""
-    return StringValue(modifier or "starts", unescape(text))
 
 
 def reference_value(parameter: Parameter, text: str, base: str) -> ReferenceValue:

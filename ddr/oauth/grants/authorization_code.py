@@ -33,9 +33,12 @@ async def exchange(call: Call) -> Response:
     code = await _issued_to_client(call, presented)
     family = await _family(call, code)
     await _not_replayed(call, presented, code, family, verifier)
-    _not_expired(call, code)
-    _same_redirect_uri(code, redirect_uri)
-    _proven(code, verifier)
+    if code.expires_ms <= call.arrived_ms:
+        raise _unusable()
+    if code.redirect_uri != redirect_uri:
+        raise invalid_grant("The redirect_uri is not that of the authorization request")
+    if not pkce.proves(verifier, code.code_challenge):
+        raise invalid_grant("The code_verifier does not fit the code_challenge")
     scopes = standing_scopes(family, call.diga)
     refresh_token = await _redeem(call, presented, code, family)
     if refresh_token is None:
@@ -92,21 +95,6 @@ async def _after_another(call: Call, presented: str, verifier: str) -> Response:
         if code.redeemed_ms is None or await _is_good_again(call, presented, code, family, verifier):
             return await exchange(call)
     raise _unusable()
-
-
-def _not_expired(call: Call, code: Code) -> None:
-    if code.expires_ms <= call.arrived_ms:
-        raise _unusable()
-
-
-def _same_redirect_uri(code: Code, redirect_uri: str) -> None:
-    if code.redirect_uri != redirect_uri:
-        raise invalid_grant("The redirect_uri is not that of the authorization request")
-
-
-def _proven(code: Code, verifier: str) -> None:
-    if not pkce.proves(verifier, code.code_challenge):
-        raise invalid_grant("The code_verifier does not fit the code_challenge")
 
 
 async def _redeem(call: Call, presented: str, code: Code, family: Family) -> str | None:
