@@ -20,30 +20,14 @@ PROOF_DAYS = 1096
 REFRESH_TOKEN_SECONDS = 30 * DAY
 CODE_SECONDS = 600
 _SCHEMA = re.compile(r"(?!pg_|information_schema)[a-z_][a-z0-9_]{0,62}|")
-_LEAST = {
-    "workers": 1,
-    "database_pool_size": 2,
-    "chunk_span_seconds": 3600,
-    "search_default_count": 1,
-    "search_max_count": 1,
-    "par_max_open": 1,
-    "gateway_token_days": 1,
-    "maintenance_retry_seconds": 1,
-    "majority_years": 1,
-    "journal_days": 1,  # with 0 no end would be kept, and a restore would undo it
-    # with 0 nobody is served, or BfArM is asked without a pause
-    "access_token_seconds": 1,
-    "refresh_token_seconds": 1,
-    "code_seconds": 1,
-    "session_seconds": 1,
-    "consent_days": 1,
-    "page_link_seconds": 1,
-    "gateway_max_items": 1,
-    "gateway_max_body_bytes": 1,
-    "fhir_max_body_bytes": 1,
-    "registry_refresh_seconds": 1,
-    "zts_refresh_seconds": 1,
-}
+# With 0 nobody is served, BfArM is asked without a pause, or no end is kept, and a restore would undo it.
+_AT_LEAST_ONE = (
+    "workers", "search_default_count", "search_max_count", "par_max_open", "gateway_token_days",
+    "maintenance_retry_seconds", "majority_years", "journal_days", "access_token_seconds", "refresh_token_seconds",
+    "code_seconds", "session_seconds", "consent_days", "page_link_seconds", "gateway_max_items",
+    "gateway_max_body_bytes", "fhir_max_body_bytes", "registry_refresh_seconds", "zts_refresh_seconds",
+)  # fmt: skip
+_LEAST = {"database_pool_size": 2, "chunk_span_seconds": 3600, **dict.fromkeys(_AT_LEAST_ONE, 1)}
 # Beyond it instants have years that no FHIR dateTime and no calendar has, wherever they are shown.
 LONGEST_DAYS, LONGEST_YEARS, LARGEST = 36_500, 100, 2**31 - 1
 _MOST = {"_days": LONGEST_DAYS, "_years": LONGEST_YEARS}

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter as Counts
 from collections.abc import Iterable, Mapping
-from functools import cache
+from functools import cache, partial
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics
 from prometheus_client.metrics_core import Metric
@@ -33,39 +33,22 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        own = self.registry
-        self.requests = Counter(
-            "ddr_requests",
-            "Requests by status of the answer (0: none)",
-            ["listener", "interaction", "status"],
-            registry=own,
+        counter, histogram = partial(Counter, registry=self.registry), partial(Histogram, registry=self.registry)
+        whose = ("listener", "interaction")
+        self.requests = counter("ddr_requests", "Requests by status of the answer (0: none)", (*whose, "status"))
+        self.seconds = histogram(
+            "ddr_request_seconds", "Time of requests, whole and by phase", (*whose, "phase"), buckets=SECONDS
         )
-        self.seconds = Histogram(
-            "ddr_request_seconds",
-            "Time of requests, whole and by phase",
-            ["listener", "interaction", "phase"],
-            buckets=SECONDS,
-            registry=own,
+        self.refusals = counter("ddr_refusals", "Requests answered 4xx or 5xx, by reason", (*whose, "reason"))
+        self.items = counter(
+            "ddr_upload_items", "Readings and measurements sent by gateways", ("kind", "result", "reason")
         )
-        self.refusals = Counter(
-            "ddr_refusals",
-            "Requests answered 4xx or 5xx, by reason",
-            ["listener", "interaction", "reason"],
-            registry=own,
+        self.delay = histogram(
+            "ddr_ingestion_delay_seconds", "Age of the newest accepted value of an upload", ("miv",), buckets=DELAYS
         )
-        self.items = Counter(
-            "ddr_upload_items", "Readings and measurements sent by gateways", ["kind", "result", "reason"], registry=own
-        )
-        self.delay = Histogram(
-            "ddr_ingestion_delay_seconds",
-            "Age of the newest accepted value of an upload",
-            ["miv"],
-            buckets=DELAYS,
-            registry=own,
-        )
-        self.resources = Counter("ddr_resources_sent", "Resources in answers to DiGA", ["type"], registry=own)
-        self.tokens = Counter("ddr_token_decisions", "Decisions about tokens", ["grant", "decision"], registry=own)
-        self.grace = Counter("ddr_grace_decisions", "Decisions about Grace-Periods", ["decision"], registry=own)
+        self.resources = counter("ddr_resources_sent", "Resources in answers to DiGA", ("type",))
+        self.tokens = counter("ddr_token_decisions", "Decisions about tokens", ("grant", "decision"))
+        self.grace = counter("ddr_grace_decisions", "Decisions about Grace-Periods", ("decision",))
         # The library looks for a series under a lock and by texts made anew; there are few, so each is kept.
         self._requests, self._seconds = cache(self.requests.labels), cache(self.seconds.labels)
 

@@ -64,38 +64,30 @@ def _item(parameters: Sequence[str] = (), **operations: Json) -> Json:
     }
 
 
+def _operation(name: str, kind: str, about: Json, asked: Json, answers: Json) -> Json:
+    return {"operationId": name, **about, "tags": [kind], "security": SECURITY, **asked, "responses": answers}
+
+
 def _search(kind: str) -> Json:
-    return {
-        "operationId": f"search{kind}",
-        "summary": f"Search for {kind}",
-        "description": f"{_words(kind)} {_counting(kind)}",
-        "tags": [kind],
-        "security": SECURITY,
-        "parameters": _search_parameters(kind),
-        "responses": _answers(_found("Bundle"), 400, 401, 404, 406, 410, 429, 503),
-    }
+    about = {"summary": f"Search for {kind}", "description": f"{_words(kind)} {_counting(kind)}"}
+    answers = _answers(_found("Bundle"), 400, 401, 404, 406, 410, 429, 503)
+    return _operation(f"search{kind}", kind, about, {"parameters": _search_parameters(kind)}, answers)
 
 
 def _posted(kind: str) -> Json:
     """The same with parameters in a form."""
     form = [one for one in _search_parameters(kind) if "$ref" not in one]
     properties = {one["name"]: one["schema"] for one in form} | {name: {"type": "string"} for name in SHARED}
-    return {
-        "operationId": f"post{kind}Search",
+    content = {
+        "schema": {"type": "object", "properties": properties},
+        "encoding": {one["name"]: {"explode": True} for one in form if one["schema"]["type"] == "array"},
+    }
+    about = {
         "summary": f"Search for {kind} by a form",
         "description": f"{_words(kind)} {_counting(kind)} Parameters may be in the form or in the query.",
-        "tags": [kind],
-        "security": SECURITY,
-        "requestBody": {
-            "content": {
-                FORM: {
-                    "schema": {"type": "object", "properties": properties},
-                    "encoding": {one["name"]: {"explode": True} for one in form if one["schema"]["type"] == "array"},
-                }
-            }
-        },
-        "responses": _answers(_found("Bundle"), 400, 401, 404, 406, 408, 410, 413, 415, 429, 503),
     }
+    answers = _answers(_found("Bundle"), 400, 401, 404, 406, 408, 410, 413, 415, 429, 503)
+    return _operation(f"post{kind}Search", kind, about, {"requestBody": {"content": {FORM: content}}}, answers)
 
 
 def _words(kind: str) -> str:
@@ -148,48 +140,34 @@ def _read(kind: str) -> Json:
     conditional = kind != "Device"
     headers = [_reference("parameters", name) for name in ("IfNoneMatch", "IfModifiedSince") if conditional]
     same = {"304": {"description": "You have this version.", "headers": _headers("ETag")}} if conditional else {}
-    return {
-        "operationId": f"read{kind}",
-        "summary": f"One {kind}",
-        "tags": [kind],
-        "security": SECURITY,
-        "parameters": [*headers, *_representation()],
-        "responses": {**_answers(_found(kind, "ETag", "Last-Modified"), *_reading(kind)), **same},
-    }
+    asked, answers = {"parameters": [*headers, *_representation()]}, {**_one(kind), **same}
+    return _operation(f"read{kind}", kind, {"summary": f"One {kind}"}, asked, answers)
 
 
 def _vread(kind: str) -> Json:
-    return {
-        "operationId": f"vread{kind}",
-        "summary": f"One version of a {kind}",
-        "tags": [kind],
-        "security": SECURITY,
-        "parameters": _representation(),
-        "responses": _answers(_found(kind, "ETag", "Last-Modified"), *_reading(kind)),
-    }
+    about, asked = {"summary": f"One version of a {kind}"}, {"parameters": _representation()}
+    return _operation(f"vread{kind}", kind, about, asked, _one(kind))
 
 
-def _reading(kind: str) -> tuple[int, ...]:
-    """Only measurements are deleted, by who has sent them."""
-    return (400, 401, 404, 406, *((410,) if kind == "Observation" else ()), 503)
+def _one(kind: str) -> Json:
+    """The answers to who reads one. Only measurements are deleted, by who has sent them."""
+    deleted = (410,) if kind == "Observation" else ()
+    return _answers(_found(kind, "ETag", "Last-Modified"), 400, 401, 404, 406, *deleted, 503)
 
 
 def _summary(method: str) -> Json:
     codes = (400, 401, 404, 406, 429, 503) if method == "get" else (400, 401, 404, 406, 408, 413, 415, 429, 503)
     body = {kind: {"schema": _reference("schemas", "Parameters")} for kind in (FHIR_JSON,)}
     body[FHIR_XML] = {"schema": {"type": "string"}}
-    return {
-        "operationId": f"{method}Summary",
+    about = {
         "summary": "The clinical metrics of continuous glucose measurement over a period",
         "description": "Fourteen days up to now unless said otherwise. It counts for the Grace-Period like a search.",
-        "tags": ["Observation"],
-        "security": SECURITY,
-        "parameters": [
-            _reference("parameters", name) for name in ("PeriodStart", "PeriodEnd", "Related", "Format", "Pretty")
-        ],
-        **({"requestBody": {"content": body}} if method == "post" else {}),
-        "responses": _answers(_found("Bundle"), *codes),
     }
+    names = ("PeriodStart", "PeriodEnd", "Related", "Format", "Pretty")
+    asked: Json = {"parameters": [_reference("parameters", name) for name in names]}
+    if method == "post":
+        asked["requestBody"] = {"content": body}
+    return _operation(f"{method}Summary", "Observation", about, asked, _answers(_found("Bundle"), *codes))
 
 
 def _representation() -> list[Json]:
@@ -216,11 +194,7 @@ def _answers(found: Json, *codes: int) -> Json:
 
 def _found(kind: str, *headers: str) -> Json:
     content = {FHIR_JSON: {"schema": _reference("schemas", kind)}, FHIR_XML: {"schema": {"type": "string"}}}
-    return {
-        "description": f"A {kind}.",
-        **({"headers": _headers(*headers)} if headers else {}),
-        "content": content,
-    }
+    return {"description": f"A {kind}.", **({"headers": _headers(*headers)} if headers else {}), "content": content}
 
 
 def _headers(*names: str) -> Json:
