@@ -213,11 +213,7 @@ async def _pool(
 
 
 async def build_core(
-    settings: Settings,
-    pool: asyncpg.Pool,
-    registry: TrustSource,
-    catalog: MivCatalog,
-    clock: Callable[[], int],
+    settings: Settings, pool: asyncpg.Pool, registry: TrustSource, catalog: MivCatalog, clock: Callable[[], int]
 ) -> Core:
     """What the rooms share, read from a migrated database. Raises SettingsError."""
     ring = await keys.opening_key(pool, settings)

@@ -28,10 +28,7 @@ async def answer_read(core: Core, gate: Gate, scope: Scope, request: Request) ->
     representation = request.check_representation()
     subset, key = _subset(resource_type, request), _key(core, resource_type, logical_id)
     access = await gate.admit(
-        candidate,
-        _mivs_of(candidate, key),
-        lambda view: None if key is None else read_asked(view, *key),
-        counts=False,
+        candidate, _mivs_of(candidate, key), lambda view: None if key is None else read_asked(view, *key), counts=False
     )
     answer = _Answer(core, access, request, representation, key)
     current = await answer.current()

@@ -34,12 +34,7 @@ Row = Mapping[str, Any]
 Resource = dict[str, Any]
 Key = tuple[Kind, int, int]
 
-TYPES = {
-    Kind.CHUNK: "Observation",
-    Kind.MEASUREMENT: "Observation",
-    Kind.METRIC: "DeviceMetric",
-    Kind.DEVICE: "Device",
-}
+TYPES = {Kind.CHUNK: "Observation", Kind.MEASUREMENT: "Observation", Kind.METRIC: "DeviceMetric", Kind.DEVICE: "Device"}
 KINDS = {
     resource_type: tuple(kind for kind, name in TYPES.items() if name == resource_type)
     for resource_type in TYPES.values()

@@ -65,9 +65,7 @@ class Searcher:
         )
         asked = _asked(candidate, search)
         access = await self._gate.admit(
-            candidate,
-            asked,
-            lambda view: first_asked(view, self._names, search, self._count(search)),
+            candidate, asked, lambda view: first_asked(view, self._names, search, self._count(search))
         )
         only = asked if asked is not None and len(asked) < len(candidate.mivs) else None  # as `Page.asked` has it
         try:

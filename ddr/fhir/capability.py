@@ -156,9 +156,4 @@ def _parameter(parameter: Parameter) -> dict[str, str]:
     text = parameter.documentation
     if parameter.modifiers:
         text += ". Modifiers: " + ", ".join(":" + modifier for modifier in parameter.modifiers)
-    return {
-        "name": parameter.name,
-        "definition": parameter.definition,
-        "type": parameter.type,
-        "documentation": text,
-    }
+    return {"name": parameter.name, "definition": parameter.definition, "type": parameter.type, "documentation": text}

@@ -47,11 +47,7 @@ def summary_bundle(
         "effectivePeriod": {"start": period.first.isoformat(), "end": period.last.isoformat()},
     }
     members: list[Entry] = [(uuid4().urn, {**member, **head}) for member in _members(metrics)]
-    panel = {
-        **_observation("", "107931-8"),
-        **head,
-        "hasMember": [{"reference": full_url} for full_url, _ in members],
-    }
+    panel = {**_observation("", "107931-8"), **head, "hasMember": [{"reference": full_url} for full_url, _ in members]}
     bundle = collection([(uuid4().urn, panel), *members, *devices], timestamp)
     return {**bundle, "meta": {"profile": [PROFILE]}}
 

@@ -36,11 +36,7 @@ def device_metric_resource(row: Mapping[str, Any], ids: ResourceIds) -> dict[str
 
 
 def _calibration(row: Mapping[str, Any]) -> dict[str, str]:
-    parts = {
-        "type": row["calibration_type"],
-        "state": row["calibration_state"],
-        "time": row["calibration_time"],
-    }
+    parts = {"type": row["calibration_type"], "state": row["calibration_state"], "time": row["calibration_time"]}
     return {name: value for name, value in parts.items() if value}
 
 

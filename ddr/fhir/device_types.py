@@ -48,9 +48,7 @@ _METRIC_TYPES = {
 
 def device_type(code: str) -> dict[str, Any]:
     """The CodeableConcept of Device.type for a code of DEVICE_TYPES."""
-    return {
-        "coding": [{"system": SNOMED, "version": SNOMED_VERSION, "code": code, "display": DEVICE_TYPES[code]}],
-    }
+    return {"coding": [{"system": SNOMED, "version": SNOMED_VERSION, "code": code, "display": DEVICE_TYPES[code]}]}
 
 
 def metric_type(system: str, code: str) -> dict[str, Any]:

@@ -59,10 +59,7 @@ def _origin(unit: str, text: str) -> dict[str, Any]:
 
 def _sampled_data(row: Mapping[str, Any], data: str, code: MivCode) -> dict[str, Any]:
     """SampledData, one value per sampling period, in the unit that was measured; L and U refer to the limits."""
-    found: dict[str, Any] = {
-        "origin": _origin(row["unit"], code.unit_text or row["unit"]),
-        "period": row["period_ms"],
-    }
+    found: dict[str, Any] = {"origin": _origin(row["unit"], code.unit_text or row["unit"]), "period": row["period_ms"]}
     if row["lower_limit"] is not None:
         found["lowerLimit"] = row["lower_limit"]
     if row["upper_limit"] is not None:

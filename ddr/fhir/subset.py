@@ -20,9 +20,7 @@ _MANDATORY = {"Observation": {"status", "code"}, "Device": {"status"}, "DeviceMe
 _SUMMARY = {
     "Observation": {"status", "code", "subject", "effective", "value", "derivedFrom", "component"},
     "Device": {"status"},
-    "DeviceMetric": {
-        *("type", "unit", "source", "operationalStatus", "category", "measurementPeriod", "calibration"),
-    },
+    "DeviceMetric": {*("type", "unit", "source", "operationalStatus", "category", "measurementPeriod", "calibration")},
 }
 _COMPONENT = {"code", "value"}
 _CHOICES = ("effective", "value")

@@ -62,13 +62,7 @@ async def post_calibrations(
 
 
 async def begin_with(
-    core: Core,
-    conn: asyncpg.Connection,
-    sensor: Row,
-    started_ms: int,
-    first: Item,
-    events: Sequence[Item],
-    now_ms: int,
+    core: Core, conn: asyncpg.Connection, sensor: Row, started_ms: int, first: Item, events: Sequence[Item], now_ms: int
 ) -> None:
     """Let a sensor begin at `started_ms` in the state of `first`, with those of `events` that can be stored.
 

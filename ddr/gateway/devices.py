@@ -25,11 +25,7 @@ from ddr.store.series.expiry import change_expiration
 _DEFINITION = re.compile(r"https://hiis\.bfarm\.de/(?:[A-Za-z0-9._~-]+/)*DeviceDefinition/[A-Za-z0-9.-]{1,64}")
 
 # What makes another device out of one, and its member: it may not change under a key (DEV-011).
-_IDENTITY = {
-    "serial_number": "serialNumber",
-    "manufacturer": "manufacturer",
-    "replaces_key": "replaces",
-}
+_IDENTITY = {"serial_number": "serialNumber", "manufacturer": "manufacturer", "replaces_key": "replaces"}
 _CHANGED_APART = {"started_ms", "ended_ms", "replaces_key"}  # columns that `update_device` leaves as they are
 
 

@@ -99,9 +99,4 @@ def _accepted(item: Any, reading: Reading, outcome: Outcome, rules: Rules) -> It
 
 
 def _rejected(rejection: Rejection) -> Item:
-    return {
-        "status": "rejected",
-        "reason": rejection.reason,
-        "detail": rejection.detail,
-        "retry": rejection.retry,
-    }
+    return {"status": "rejected", "reason": rejection.reason, "detail": rejection.detail, "retry": rejection.retry}

@@ -9,10 +9,7 @@ from ddr.oauth.errors import OAuthError, unauthorized_client
 from ddr.oauth.grants import authorization_code, refresh_token
 from ddr.oauth.parameters import required
 
-GRANTS: dict[str, Handler] = {
-    "authorization_code": authorization_code.exchange,
-    "refresh_token": refresh_token.refresh,
-}
+GRANTS: dict[str, Handler] = {"authorization_code": authorization_code.exchange, "refresh_token": refresh_token.refresh}
 # AS-008 forbids these by name; whatever else a client asks for is a grant that no DiGA is permitted to use (AS-035).
 FORBIDDEN = {
     "client_credentials",

@@ -91,12 +91,7 @@ class Rules:
 
 
 def read_items(
-    items: Iterable[Any],
-    unit: Any,
-    rules: Rules,
-    latest_ms: int,
-    future: Rejection = FUTURE,
-    earliest_ms: int = 0,
+    items: Iterable[Any], unit: Any, rules: Rules, latest_ms: int, future: Rejection = FUTURE, earliest_ms: int = 0
 ) -> list[Reading | Rejection]:
     """Each item as a reading or a rejection; one bad item never blocks the others.
 

@@ -11,9 +11,7 @@ REGISTRY = "http://hl7.org/fhir/SearchParameter/"
 
 # What only the access token decides (HDDT fhir-api-observation.md, fhir-api-device.md): always refused with 400.
 IMPLICIT = frozenset({"subject", "patient"})
-CONTROLS = frozenset(
-    {"_sort", "_count", "_include", "_revinclude", "_has", "_summary", "_elements", "_total"},
-)
+CONTROLS = frozenset({"_sort", "_count", "_include", "_revinclude", "_has", "_summary", "_elements", "_total"})
 # Handled by content negotiation before a search is parsed.
 REPRESENTATION = frozenset({"_format", "_pretty"})
 MODIFIERS = {"string": ("exact", "contains")}  # by parameter type; no other modifiers are supported

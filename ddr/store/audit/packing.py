@@ -30,11 +30,7 @@ class Packed(NamedTuple):
 def pack(entries: Sequence[Packed]) -> bytes:
     """The body of entries (MOST_ENTRIES at most) in ascending order of their numbers."""
     numbers, times, words = zip(*entries, strict=True)
-    columns = (
-        differences(numbers),
-        folded(differences(times)),
-        words,
-    )
+    columns = (differences(numbers), folded(differences(times)), words)
     packer = zlib.compressobj(LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
     raw = len(entries).to_bytes(2, "big") + b"".join(map(planes, columns))
     return packer.compress(raw) + packer.flush()

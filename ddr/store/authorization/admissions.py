@@ -11,15 +11,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from ddr.store.authorization import grace
-from ddr.store.authorization.access import (
-    ADMIT,
-    ADMIT_AND_CLAIM,
-    Admission,
-    Request,
-    admission_of,
-    admit,
-    pair,
-)
+from ddr.store.authorization.access import ADMIT, ADMIT_AND_CLAIM, Admission, Request, admission_of, admit, pair
 from ddr.store.authorization.restore import RESTORES
 from ddr.store.database.pool import Connection
 from ddr.store.database.several import array

@@ -119,15 +119,7 @@ async def shorten(
     `acted`.
     """
     rows = await conn.fetch(
-        _SHORTEN,
-        patient_id,
-        pairing_no,
-        list(valuesets),
-        until_ms,
-        at_ms,
-        *by,
-        given_ms,
-        list(granted_ms),
+        _SHORTEN, patient_id, pairing_no, list(valuesets), until_ms, at_ms, *by, given_ms, list(granted_ms)
     )
     await _prove(conn, patient_id, "shortened", [row["consent_no"] for row in rows])
     return Shortened(*(sorted({row[name] for row in rows}) for name in ("miv_url", "granted_ms")))

@@ -242,12 +242,7 @@ async def issued(pool: asyncpg.Pool, code: str, patient_id: UUID, now_ms: int) -
 
 
 async def _keep_code(
-    conn: asyncpg.Connection,
-    code: str,
-    patient_id: UUID,
-    grant_no: int,
-    request: PushedRequest,
-    terms: Terms,
+    conn: asyncpg.Connection, code: str, patient_id: UUID, grant_no: int, request: PushedRequest, terms: Terms
 ) -> None:
     await conn.execute(
         """

@@ -75,13 +75,7 @@ async def withdraw(pool: asyncpg.Pool, patient_id: UUID, reason: str, now_ms: in
 
 
 async def withdraw_again(
-    pool: asyncpg.Pool,
-    patient_id: UUID,
-    reason: str,
-    withdrawn_ms: int,
-    given_ms: Collection[int],
-    by: By,
-    now_ms: int,
+    pool: asyncpg.Pool, patient_id: UUID, reason: str, withdrawn_ms: int, given_ms: Collection[int], by: By, now_ms: int
 ) -> bool:
     """What was done at `withdrawn_ms`, before the database was restored; a consent that was given later stays.
 

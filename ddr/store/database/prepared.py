@@ -26,10 +26,7 @@ class Prepared(_StatementCache):  # type: ignore[misc]
     def like(cls, cache: _StatementCache) -> Prepared:
         """An empty one with the limits of `cache`."""
         return cls(
-            loop=cache._loop,
-            max_size=cache._max_size,
-            on_remove=cache._on_remove,
-            max_lifetime=cache._max_lifetime,
+            loop=cache._loop, max_size=cache._max_size, on_remove=cache._on_remove, max_lifetime=cache._max_lifetime
         )
 
     def _maybe_cleanup(self) -> None:

@@ -122,12 +122,7 @@ async def note_rivals(
 
 
 async def stand(
-    conn: asyncpg.Connection,
-    patient_id: UUID,
-    sensor_no: int,
-    readings: Collection[Reading],
-    now_ms: int,
-    newest: bool,
+    conn: asyncpg.Connection, patient_id: UUID, sensor_no: int, readings: Collection[Reading], now_ms: int, newest: bool
 ) -> None:
     """Let these readings, all noted, stand in the place of all others of their instants.
 

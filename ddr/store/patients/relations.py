@@ -7,16 +7,7 @@ from uuid import UUID
 
 import asyncpg
 
-from ddr.store.authorization.representations import (
-    End,
-    Representation,
-    SetBy,
-    Terms,
-    begin,
-    end,
-    open_of,
-    rename,
-)
+from ddr.store.authorization.representations import End, Representation, SetBy, Terms, begin, end, open_of, rename
 from ddr.store.database.rights import Moment
 from ddr.store.database.stamps import HOLD_PATIENT
 from ddr.store.patients import identities

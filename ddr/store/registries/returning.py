@@ -49,11 +49,7 @@ _MEASUREMENTS = f"""
 
 
 async def give_back(
-    pool: asyncpg.Pool,
-    former: str,
-    valueset: str,
-    codes: Collection[tuple[str, str]],
-    steered_ms: int | None = None,
+    pool: asyncpg.Pool, former: str, valueset: str, codes: Collection[tuple[str, str]], steered_ms: int | None = None
 ) -> int:
     """Let data with these codes (system, code) under the MIV `former` belong to `valueset`; how many rows did.
 

@@ -63,12 +63,7 @@ class RestPage:
 
 
 async def first_page(
-    pool: asyncpg.Pool,
-    view: View,
-    names: Names,
-    search: Search,
-    count: int,
-    asked: Sequence[Row] | None = None,
+    pool: asyncpg.Pool, view: View, names: Names, search: Search, count: int, asked: Sequence[Row] | None = None
 ) -> Found:
     """The first `count` matches and what is to be included with them.
 
