@@ -13,9 +13,9 @@ from ddr.fhir.outages import HEADER, MEMBER, SYSTEM
 from ddr.fhir.outcome import FhirError, malformed, outcome
 from ddr.http import asgi
 from ddr.http.asgi import ASGIApp, Headers, Receive, Reply, Scope, Send, header, json_reply, problem
-from ddr.http.guard import constant
+from ddr.http.guard import constant, of_load
 from ddr.http.pages import error_page
-from ddr.ratelimit import LOAD, limited, lowercase
+from ddr.ratelimit import lowercase
 from ddr.store.database.faults import OVERLOADED, Fault
 
 FAILED = "The request could not be processed"
@@ -25,11 +25,7 @@ _ROOM = re.compile(rb"(?:https?://[^/]*)?/+(fhir|oauth|gateway)(?![^/?])")  # of
 
 
 def _later(fault: Fault) -> Headers:
-    return (("retry-after", str(fault.retry_seconds)), (HEADER.lower(), fault.outage), *lowercase(_limit(fault)))
-
-
-def _limit(fault: Fault) -> dict[str, str]:
-    return limited(LOAD, fault.retry_seconds) if fault == OVERLOADED else {}
+    return (("retry-after", str(fault.retry_seconds)), (HEADER.lower(), fault.outage), *lowercase(of_load(fault)))
 
 
 def _fhir_unavailable(fault: Fault) -> ASGIApp:
@@ -56,7 +52,7 @@ def _problem_unavailable(fault: Fault) -> ASGIApp:
 
 def _page_unavailable(fault: Fault) -> ASGIApp:
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
-        later = {"Retry-After": str(fault.retry_seconds), HEADER: str(fault.outage), **_limit(fault)}
+        later = {"Retry-After": str(fault.retry_seconds), HEADER: str(fault.outage), **of_load(fault)}
         await error_page(scope, 503, "store_unavailable", later)(scope, receive, send)
 
     return answer

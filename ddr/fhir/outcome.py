@@ -175,16 +175,6 @@ def recorder_has_left() -> FhirError:
     return FhirError(410, "not-supported", LEFT)
 
 
-def body_too_large(limit: int) -> FhirError:
-    """413: the request body is longer than `limit` bytes."""
-    return FhirError(413, "too-long", f"The request body is larger than {limit} bytes")
-
-
-def body_too_slow(diagnostics: str) -> FhirError:
-    """408: the request body did not come in time (RFC 9110 section 15.5.9)."""
-    return FhirError(408, "timeout", diagnostics)
-
-
 def too_much(diagnostics: str) -> FhirError:
     """413: the document has more parts or levels than are read; `diagnostics` says which bound it passes."""
     return FhirError(413, "too-costly", diagnostics)
@@ -208,20 +198,17 @@ def unsupported_media_type() -> FhirError:
     return FhirError(415, "not-supported", f"Content-Type not supported. {FORMATS}")
 
 
-def unsupported_encoding(diagnostics: str, headers: Mapping[str, str]) -> FhirError:
-    """415: the request body has a Content-Encoding that is not read; `headers` name those that are."""
-    return FhirError(415, "not-supported", diagnostics, headers=dict(headers))
-
-
 def body_refused(status: int, diagnostics: str, headers: Mapping[str, str], limit: int) -> FhirError:
-    """408, 413, 415, else 400: a request body that could not be read (ddr.http.body), with its limit in bytes."""
+    """A request body that could not be read (ddr.http.body): 408, it did not come in time (RFC 9110 section 15.5.9);
+    413, it is longer than `limit` bytes; 415, it has a Content-Encoding that is not read, `headers` name others; 400.
+    """
     match status:
         case 408:
-            return body_too_slow(diagnostics)
+            return FhirError(408, "timeout", diagnostics)
         case 413:
-            return body_too_large(limit)
+            return FhirError(413, "too-long", f"The request body is larger than {limit} bytes")
         case 415:
-            return unsupported_encoding(diagnostics, headers)
+            return FhirError(415, "not-supported", diagnostics, headers=dict(headers))
         case _:
             return malformed(diagnostics)
 

@@ -8,8 +8,9 @@ from http import HTTPStatus
 from ddr.call import refused_unless_told
 from ddr.fhir.outages import HEADER, MEMBER, Outage
 from ddr.http.asgi import PROBLEM, Reply, json_reply
-from ddr.ratelimit import LOAD, limited, lowercase
-from ddr.store.database.faults import OVERLOADED, Fault
+from ddr.http.guard import of_load
+from ddr.ratelimit import lowercase
+from ddr.store.database.faults import Fault
 
 # What is refused for one of these may be taken when it is sent again later: it passes with time, or as the text says.
 PASSING = frozenset(
@@ -80,8 +81,7 @@ def unauthorized(token_given: bool, detail: str = REFUSAL) -> Problem:
 def unavailable(fault: Fault) -> Problem:
     """503: not now, through no fault of the request; nothing is lost when it is sent again after Retry-After."""
     again = ("retry-after", str(fault.retry_seconds))
-    limit = lowercase(limited(LOAD, fault.retry_seconds)) if fault == OVERLOADED else ()
-    return Problem(503, fault.code, fault.detail, headers=(again, *limit), outage=fault.outage)
+    return Problem(503, fault.code, fault.detail, headers=(again, *lowercase(of_load(fault))), outage=fault.outage)
 
 
 def failed() -> Problem:

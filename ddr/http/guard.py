@@ -13,6 +13,7 @@ from starlette.responses import Response
 from ddr.call import refused
 from ddr.http.asgi import ASGIApp, Receive, Reply, Scope, Send, send_reply
 from ddr.http.body import ClientGone
+from ddr.ratelimit import LOAD, limited
 from ddr.reasons import kind_of
 from ddr.store.database.faults import OVERLOADED, UNAVAILABLE, Fault, fault_of
 
@@ -83,6 +84,11 @@ def noted(error: Exception) -> Fault | None:
     elif fault.code != OVERLOADED.code or CROWD.due():
         log.warning("http.unavailable", extra={"code": fault.code, "error": kind_of(error)})
     return fault
+
+
+def of_load(fault: Fault) -> dict[str, str]:
+    """The header field by which clients learn how long too much load lasts; nothing of other faults."""
+    return limited(LOAD, fault.retry_seconds) if fault == OVERLOADED else {}
 
 
 def guarded(app: ASGIApp, last_resort: ASGIApp, unavailable: Callable[[Fault], ASGIApp]) -> ASGIApp:

@@ -50,7 +50,7 @@ DIAGNOSTICS = [
     (outcome.internal_error(), 500, "exception", "Internal error of the Device Data Recorder"),
     (outcome.unauthorized("The access token expired"), 401, "login", "The access token expired"),
     (outcome.unauthorized(), 401, "login", "An access token is required"),
-    (outcome.body_too_large(10), 413, "too-long", "The request body is larger than 10 bytes"),
+    (outcome.body_refused(413, "", {}, 10), 413, "too-long", "The request body is larger than 10 bytes"),
     (outcome.method_not_allowed(["GET"]), 405, "not-supported", "Method not allowed. Allowed methods: GET"),
     (outcome.unknown_route("/x"), 404, "not-supported", "Unknown path /x"),
 ]

@@ -35,7 +35,7 @@ async def test_the_first_number_leaves_out_no_chunk_of_the_period(pool: asyncpg.
     tail_k, tail_start_ms = chunks[-1]
     floors = [start_ms + step for _, start_ms in chunks for step in (-1, 0, 1, grid.span_ms - 1, grid.span_ms)]
     rows = await pool.fetch(
-        f"""SELECT floor_ms, {first_k("e", "s", "floor_ms")} AS first_k
+        f"""SELECT floor_ms, {first_k("e", "floor_ms")} AS first_k
               FROM unnest($1::bigint[]) AS floor_ms, (VALUES ($2::integer, $3::bigint)) AS e(tail_k, tail_start_ms),
                    (VALUES ($4::bigint, $5::integer)) AS s(span_ms, period_ms)""",
         floors, tail_k, tail_start_ms, grid.span_ms, grid.period_ms,
@@ -48,7 +48,7 @@ async def test_the_first_number_leaves_out_no_chunk_of_the_period(pool: asyncpg.
 async def test_of_a_year_in_one_epoch_little_more_than_the_period_is_looked_at(pool: asyncpg.Pool) -> None:
     day = 86_400_000
     found = await pool.fetchval(
-        f"""SELECT {first_k("e", "s", "$1::bigint")}
+        f"""SELECT {first_k("e", "$1::bigint")}
               FROM (VALUES (365, $2::bigint)) AS e(tail_k, tail_start_ms),
                    (VALUES ($3::bigint, 300000)) AS s(span_ms, period_ms)""",
         START + 335 * day, START + 365 * day, day,

@@ -22,8 +22,9 @@ from ddr.gateway.upload import Request
 from ddr.http.asgi import NO_STORE, Headers, Reply, Scope, headers, query_pairs
 from ddr.http.body import BodyError
 from ddr.http.core import Core
-from ddr.ratelimit import LOAD, limited, lowercase
-from ddr.store.database.faults import OVERLOADED, Fault
+from ddr.http.guard import of_load
+from ddr.ratelimit import lowercase
+from ddr.store.database.faults import Fault
 
 MAX_ISSUES = 100
 LARGE_ENTRIES = 200  # of a Bundle that is written aside
@@ -69,9 +70,7 @@ def unavailable_reply(scope: Scope, fault: Fault) -> Reply:
     """503 as an OperationOutcome in the representation asked for."""
     error = unavailable(fault.detail, fault.retry_seconds, fault.outage)
     fmt = error_format(headers(scope), dict(query_pairs(scope)))
-    limit = limited(LOAD, fault.retry_seconds) if fault == OVERLOADED else {}
-    why = lowercase(error.headers | limit)
-    return _with(why, _reply(error.status, error.resource(), fmt))
+    return _with(lowercase(error.headers | of_load(fault)), _reply(error.status, error.resource(), fmt))
 
 
 def failed_reply(core: Core, scope: Scope) -> Reply:

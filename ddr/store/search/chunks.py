@@ -29,7 +29,7 @@ EXPECTED_OF_DEVICES = f"""
    WHERE expected_ms IS NULL OR (expected_ms <= {NOW} AND (end_ms IS NULL OR first_ms < end_ms)) GROUP BY device_no"""
 
 _ENDS_WITHIN = f"{LAST} >= (SELECT min(floor_ms) FROM term) - {SHORTEST_MS}"
-_NUMBERED_WITHIN = f"c.k >= {first_k('s', 's', 's.floor_ms')}"
+_NUMBERED_WITHIN = f"c.k >= {first_k('s', 's.floor_ms')}"
 
 # A chunk whose values a late event moved elsewhere stays as long as it would have with them: who knows it is told.
 _GONE = "c.status = 'e' AND c.start_ms + s.span_ms > s.floor_ms"

@@ -24,7 +24,7 @@ SELECT c.start_ms, c.last_ms, c.times, c.vals, e.calibration_state,
   CROSS JOIN LATERAL (SELECT * FROM device d WHERE d.patient_id = $1 AND d.device_no = e.device_no LIMIT 1) d
   CROSS JOIN LATERAL (
     SELECT start_ms, last_ms, times, vals FROM chunk c
-     WHERE c.patient_id = $1 AND c.epoch_no = e.epoch_no AND c.k >= {first_k("e", "s", "$3::bigint")}
+     WHERE c.patient_id = $1 AND c.epoch_no = e.epoch_no AND c.k >= {first_k("e", "$3::bigint")}
        AND c.last_ms >= $3 AND c.start_ms < $4::bigint + s.period_ms AND c.filled > 0 OFFSET 0) c
  WHERE s.miv_url = $2 AND s.continuous AND (s.shown_from_ms IS NULL OR e.from_ms >= s.shown_from_ms)
    AND e.from_ms < $4::bigint + s.period_ms"""

@@ -14,11 +14,11 @@ SHORTEST_MS = SECOND  # what a chunk covers at least, wherever its series was cu
 LAST = "greatest(coalesce(e.until_ms, 9223372036854775807), e.last_withdrawn_ms)"
 
 
-def first_k(epoch: str, sensor: str, from_ms: str) -> str:
+def first_k(epoch: str, from_ms: str) -> str:
     """A number as SQL: all stored chunks of the epoch below it end before `from_ms`. At most a few above it do.
 
-    `epoch` has tail_k and tail_start_ms, `sensor` span_ms and period_ms.
+    `epoch` has tail_k and tail_start_ms, the sensor `s` span_ms and period_ms.
     """
-    span, between = f"{sensor}.span_ms", f"({sensor}.span_ms - {sensor}.period_ms / 2 - {SECOND})"
-    before = f"greatest(0, {epoch}.tail_start_ms + {span} - {from_ms}) / greatest({between}, 1) + 1"
+    between = f"(s.span_ms - s.period_ms / 2 - {SECOND})"
+    before = f"greatest(0, {epoch}.tail_start_ms + s.span_ms - {from_ms}) / greatest({between}, 1) + 1"
     return f"coalesce({epoch}.tail_k - ({before}), 0)"

@@ -42,7 +42,7 @@ _BETWEEN = f"""
       JOIN epoch e ON e.patient_id = $1 AND e.sensor_no = s.sensor_no
       CROSS JOIN LATERAL (
         SELECT start_ms, times, vals FROM chunk
-         WHERE patient_id = $1 AND epoch_no = e.epoch_no AND filled > 0 AND k >= {first_k("e", "s", "$3::bigint")}
+         WHERE patient_id = $1 AND epoch_no = e.epoch_no AND filled > 0 AND k >= {first_k("e", "$3::bigint")}
            AND last_ms >= $3 AND start_ms <= $4::bigint + s.period_ms OFFSET 0) AS c
      WHERE s.patient_id = $1 AND s.sensor_no = $2"""  # noqa: S608
 
