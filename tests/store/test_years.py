@@ -13,10 +13,10 @@ import pytest
 
 from ddr.store.audit.patients import NEWEST, before
 from ddr.store.devices.devices import sensor_state
-from ddr.store.gateways.claims import leave_out, note_rivals, stand, withdraw
 from ddr.store.measurements.appearance import targets_appear
 from ddr.store.patients.erasure import delete_patient
 from ddr.store.series.chunks import readings_between
+from ddr.store.series.claims import leave_out, note_rivals, stand, withdraw
 from ddr.store.series.sensors import load
 from tests.store.continuous import START, Stored, register
 from tests.support.skew import fetched, in_passing

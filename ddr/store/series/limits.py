@@ -20,9 +20,9 @@ from ddr.series.packing import ERROR, HIGH, LOW, decode_values
 from ddr.series.reading import Rules
 from ddr.series.resettle import restated
 from ddr.store.devices.devices import Row
-from ddr.store.gateways.claims import keep_within as keep_claims_within
 from ddr.store.gateways.uploads import keep_within as keep_uploads_within
 from ddr.store.series.chunks import change_terms, lock_epoch_rows, write
+from ddr.store.series.claims import keep_within as keep_claims_within
 from ddr.store.series.recut import chunks_of
 
 _LIMITS = """
