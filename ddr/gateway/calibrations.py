@@ -11,7 +11,7 @@ import asyncpg
 
 from ddr.aside import aside
 from ddr.gateway.bounds import MOST_CALIBRATIONS, MOST_EPOCHS, full
-from ddr.gateway.fields import Fields
+from ddr.gateway.fields import Fields, items_of
 from ddr.gateway.problem import Problem, conflict, invalid, not_found
 from ddr.gateway.registration import STATES, TYPES
 from ddr.gateway.replacement import show
@@ -46,7 +46,7 @@ async def post_calibrations(
     Raises Problem 404, 409, 413, 422.
     """
     latest_ms = core.clock() + core.settings.gateway_future_seconds * 1000
-    items = _items(body, core.settings.gateway_max_items)
+    items = items_of(body, "calibrations", core.settings.gateway_max_items)
     large = len(items) > LARGE_EVENTS
     parsed = await aside(large, lambda: [_read(item, latest_ms) for item in items])
     async with writing(core, patient_id) as (conn, now):
@@ -150,15 +150,6 @@ async def _calibrated_sensor(conn: Connection, patient_id: UUID, device_key: str
     if not sensor["calibrated_device"]:
         raise conflict("This sensor was registered without calibration", "not-calibrated")
     return sensor
-
-
-def _items(body: Any, most: int) -> list[Any]:
-    fields = Fields(body)
-    items: list[Any] = fields.need("calibrations", lambda name: fields.array(name, None))
-    fields.done()
-    if len(items) > most:
-        raise Problem(413, "too-many-items", f"calibrations has more than {most} items")
-    return items
 
 
 def _read(item: Any, latest_ms: int) -> Event | Problem:

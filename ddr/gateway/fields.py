@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from ddr.fhir.characters import FORBIDDEN
 from ddr.fhir.instants import parse_date_time, parse_instant
-from ddr.gateway.problem import invalid
+from ddr.gateway.problem import Problem, invalid
 
 T = TypeVar("T")
 
@@ -202,6 +202,16 @@ def decimals_of(value: Exact) -> int:
     """Decimal places of `value`, zeros at its end left aside."""
     exponent = decimal(value).normalize().as_tuple().exponent
     return max(0, -int(exponent))
+
+
+def items_of(body: Any, name: str, most: int) -> list[Any]:
+    """The items of a body that has the array `name` and nothing else. Raises Problem 413 for more than `most`, 422."""
+    fields = Fields(body)
+    items: list[Any] = fields.need(name, lambda name: fields.array(name, None))
+    fields.done()
+    if len(items) > most:
+        raise Problem(413, "too-many-items", f"{name} has more than {most} items")
+    return items
 
 
 def given(members: Mapping[str, T | None]) -> dict[str, T]:

@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from ddr.aside import aside
-from ddr.gateway.fields import Fields
+from ddr.gateway.fields import Fields, items_of
 from ddr.gateway.measurement_rules import Upload, parse_measurement
 from ddr.gateway.problem import Problem, conflict, invalid, not_found, repeated
 from ddr.gateway.storing import Answer, store_uploads
@@ -36,11 +36,7 @@ async def post_measurements(core: Core, patient_id: UUID, body: Any) -> tuple[in
 
     Raises Problem 413 or 422 for the request as a whole.
     """
-    fields = Fields(body)
-    items = fields.need("measurements", lambda name: fields.array(name, None))
-    fields.done()
-    if len(items) > core.settings.gateway_max_items:
-        raise Problem(413, "too-many-items", f"measurements has more than {core.settings.gateway_max_items} items")
+    items = items_of(body, "measurements", core.settings.gateway_max_items)
     taken = await take_measurements(core, patient_id, items)
     return 200, await aside(len(items) > LARGE_MEASUREMENTS, _answered, items, taken)
 

@@ -83,7 +83,7 @@ class Intake:
         latest_ms = self.core.clock() + self.core.settings.gateway_future_seconds * 1000
         count = tokens_of(entry.fields)
         self.samples += count
-        check_count(self.samples, "The Bundle")
+        check_count(self.samples)
         return await aside(count > LARGE_ITEMS, read_observation, entry, self.core.catalog, latest_ms)
 
     def _by_origin(self, observed: Iterable[Observed]) -> ByPlace[Observed]:

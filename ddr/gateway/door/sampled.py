@@ -131,10 +131,10 @@ def tokens_of(observation: Fields) -> int:
     return len(text.split(None, MAX_TOKENS)) if isinstance(text, str) else 0
 
 
-def check_count(count: int, what: str) -> None:
-    """Raise Problem 413 for more values than one request may bring: each is an object for some seconds."""
+def check_count(count: int) -> None:
+    """Raise Problem 413 for more values than one Bundle may bring: each is an object for some seconds."""
     if count > MAX_TOKENS:
-        raise Problem(413, "too-many-items", f"{what} has more than {MAX_TOKENS} values in SampledData")
+        raise Problem(413, "too-many-items", f"The Bundle has more than {MAX_TOKENS} values in SampledData")
 
 
 def _value(token: str, origin: Decimal, factor: Decimal) -> Any:
