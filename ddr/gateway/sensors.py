@@ -22,7 +22,7 @@ from ddr.store.database.pool import Connection
 from ddr.store.devices import devices as store
 from ddr.store.devices.devices import Row
 from ddr.store.series.giving_way import note_beside
-from ddr.store.series.limits import NumbersBeyond, add_limits
+from ddr.store.series.limits import NumbersBeyond, add_limits, stated
 
 MOST_SHOWN = 200  # characters of a stored value in an error
 NUMBERS_BEYOND = "numbers-beyond"
@@ -179,7 +179,7 @@ def describe(core: Core, row: Row) -> dict[str, Any]:
         "unit": row["unit"],
         "samplingPeriodMs": row["period_ms"],
         "decimals": row["decimals"] if row["continuous"] else None,
-        "limits": _limits(row),
+        "limits": stated(row) or None,
         "bufferingSeconds": row["buffering_ms"] // 1000,
         "metric": row["metric"],
         "method": row["method"],
@@ -191,11 +191,6 @@ def describe(core: Core, row: Row) -> dict[str, Any]:
         "storedUntil": at(row["stored_ms"]),
         "completeUntil": at(row["complete_until_ms"]),
     }
-
-
-def _limits(row: Row) -> dict[str, float] | None:
-    bounds = {"lower": row["lower_limit"], "upper": row["upper_limit"]}
-    return {name: float(value) for name, value in bounds.items() if value is not None} or None
 
 
 def _calibration(row: Row) -> dict[str, str] | None:

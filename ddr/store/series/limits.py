@@ -58,7 +58,7 @@ async def add_limits(
         large = len(chunks) > LARGE_CHUNKS
         widened = await aside(large, _widened, columns, chunks, sensor["decimals"], unless_beyond or ())
         if imported:
-            columns, registration = widened, registration | {"limits": _stated(widened)}
+            columns, registration = widened, registration | {"limits": stated(widened)}
         elif any(sensor[name] is None and widened[name] != columns[name] for name in widened):
             raise NumbersBeyond
     rules = Rules.of(sensor["unit"], sensor["decimals"], columns["lower_limit"], columns["upper_limit"])
@@ -85,7 +85,7 @@ def _widened(
     }
 
 
-def _stated(columns: Mapping[str, Decimal | None]) -> dict[str, float]:
-    """The limits as a registration states them."""
+def stated(columns: Row) -> dict[str, float]:
+    """The limits of a sensor as a registration states them."""
     limits = {name: columns[f"{name}_limit"] for name in ("lower", "upper")}
     return {name: float(value) for name, value in limits.items() if value is not None}
