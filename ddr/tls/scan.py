@@ -7,6 +7,8 @@ import ssl
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from operator import attrgetter
 
 from ddr.tls import bsi, codepoints
 from ddr.tls.hello import TLS12, TLS13, Choice, Offer, client_hello, read_choice
@@ -96,48 +98,28 @@ class _Target:
 
 def _scan(target: _Target) -> Findings:
     suites = {version: codepoints.older_suites() for version in codepoints.VERSIONS} | {TLS13: codepoints.TLS13_SUITES}
-    accepted = {version: _accepted_suites(target, version, names) for version, names in suites.items()}
-    groups = [_accepted_groups(target, version, list(suites[version])) for version in (TLS12, TLS13)]
+    suite, group, signature = attrgetter("suite"), attrgetter("group"), attrgetter("signature")
+    accepted = {version: _walk(names, partial(target.choice, version), suite) for version, names in suites.items()}
+    offers = [partial(target.choice, version, list(suites[version])) for version in (TLS12, TLS13)]
+    groups = [_walk(codepoints.GROUPS, offer, group) for offer in offers]
+    # seen in TLS 1.2 only, where the server signs in the clear; OpenSSL has one list for both versions
+    signatures = _walk(codepoints.SIGNATURES, partial(offers[0], tuple(codepoints.GROUPS)), signature)
     return Findings(
         versions=tuple(name for version, name in codepoints.VERSIONS.items() if accepted[version]),
         suites=tuple(dict.fromkeys(name for names in accepted.values() for name in names)),
         groups=tuple(dict.fromkeys(name for names in groups for name in names)),
-        signatures=tuple(_accepted_signatures(target, list(suites[TLS12]))),
+        signatures=tuple(signatures),
         certificate=target.certificate(),
         distrust=target.distrust(),
     )
 
 
-def _accepted_suites(target: _Target, version: int, names: Mapping[int, str]) -> list[str]:
-    def ask(left: Sequence[int]) -> int | None:
-        choice = target.choice(version, left)
-        return choice.suite if choice else None
-
-    return _walk(names, ask)
-
-
-def _accepted_groups(target: _Target, version: int, suites: Sequence[int]) -> list[str]:
-    def ask(left: Sequence[int]) -> int | None:
-        choice = target.choice(version, suites, groups=left)
-        return choice.group if choice else None
-
-    return _walk(codepoints.GROUPS, ask)
-
-
-def _accepted_signatures(target: _Target, suites: Sequence[int]) -> list[str]:
-    """Seen in TLS 1.2 only, where the server signs in the clear; OpenSSL has one list for both versions."""
-
-    def ask(left: Sequence[int]) -> int | None:
-        choice = target.choice(TLS12, suites, signatures=left)
-        return choice.signature if choice else None
-
-    return _walk(codepoints.SIGNATURES, ask)
-
-
-def _walk(names: Mapping[int, str], ask: Callable[[Sequence[int]], int | None]) -> list[str]:
-    """The names that the server chooses, one after the other, until it refuses the rest."""
+def _walk(
+    names: Mapping[int, str], offer: Callable[[Sequence[int]], Choice | None], part: Callable[[Choice], int | None]
+) -> list[str]:
+    """The names of this part of an offer that the server chooses, one after the other, until it refuses the rest."""
     left, found = list(names), []
-    while left and (chosen := ask(left)) in left:
+    while left and (choice := offer(left)) and (chosen := part(choice)) in left:
         left.remove(chosen)
         found.append(names[chosen])
     return found
