@@ -119,22 +119,22 @@ async def metrics(pool: asyncpg.Pool, patient_id: UUID) -> list[Row]:
     return rows
 
 
-async def chunks(pool: asyncpg.Pool, patient_id: UUID) -> AsyncIterator[Row]:
+async def _paged(pool: asyncpg.Pool, statement: str, patient_id: UUID, count: int, **place: int) -> AsyncIterator[Row]:
+    """The rows after `place`, which the statement takes between patient and `count`; of each page that of its last."""
+    while rows := await pool.fetch(statement, patient_id, *place.values(), count):
+        for row in rows:
+            yield row
+        place = {name: rows[-1][name] for name in place}
+
+
+def chunks(pool: asyncpg.Pool, patient_id: UUID) -> AsyncIterator[Row]:
     """Rows for ddr.series.view and ddr.fhir.observation_chunk, by sensor and time, with the name of the device."""
-    place = (0, -1)
-    while rows := await pool.fetch(_CHUNKS, patient_id, *place, CHUNKS_PER_PAGE):
-        for row in rows:
-            yield row
-        place = (rows[-1]["epoch_no"], rows[-1]["k"])
+    return _paged(pool, _CHUNKS, patient_id, CHUNKS_PER_PAGE, epoch_no=0, k=-1)
 
 
-async def measurements(pool: asyncpg.Pool, patient_id: UUID) -> AsyncIterator[Row]:
+def measurements(pool: asyncpg.Pool, patient_id: UUID) -> AsyncIterator[Row]:
     """Rows for ddr.fhir.observation_measurement in order of arrival, with the name of the device."""
-    after = 0
-    while rows := await pool.fetch(_ALL_MEASUREMENTS, patient_id, after, MEASUREMENTS_PER_PAGE):
-        for row in rows:
-            yield row
-        after = rows[-1]["measurement_no"]
+    return _paged(pool, _ALL_MEASUREMENTS, patient_id, MEASUREMENTS_PER_PAGE, measurement_no=0)
 
 
 async def measurements_between(pool: asyncpg.Pool, patient_id: UUID, from_ms: int, until_ms: int) -> list[Row]:
@@ -163,10 +163,6 @@ SELECT c.consent_no, c.miv_url, c.granted_ms, c.until_ms, c.withdrawn_ms, c.ende
  WHERE c.patient_id = $1 AND c.consent_no > $2 ORDER BY c.consent_no LIMIT $3"""
 
 
-async def consents(pool: asyncpg.Pool, patient_id: UUID) -> AsyncIterator[Row]:
+def consents(pool: asyncpg.Pool, patient_id: UUID) -> AsyncIterator[Row]:
     """The patient's consents, oldest first, each with its pairing, the text shown, and `acts`: what the proof says."""
-    after = 0
-    while rows := await pool.fetch(_CONSENTS, patient_id, after, CONSENTS_PER_PAGE):
-        for row in rows:
-            yield row
-        after = rows[-1]["consent_no"]
+    return _paged(pool, _CONSENTS, patient_id, CONSENTS_PER_PAGE, consent_no=0)
