@@ -24,7 +24,7 @@ from ddr.store.outages import reports as reports_store
 from ddr.store.outages import retractions
 from ddr.store.outages.events import Event
 from ddr.store.outages.notices import Notice
-from ddr.store.outages.retractions import Newest
+from ddr.store.outages.retractions import LastWord
 from ddr.store.registries import losses
 from ddr.store.registries.sources import Source, read_sources
 
@@ -46,7 +46,7 @@ class Board:
     notices: Sequence[Notice]
     past: Sequence[Event] = ()
     retracted: Sequence[Notice | Event] = ()
-    words: Mapping[str, Newest] = field(default_factory=dict)
+    words: Mapping[str, LastWord] = field(default_factory=dict)
     sources: Mapping[str, Source] = field(default_factory=dict)
 
     @property

@@ -13,7 +13,7 @@ import asyncpg
 from ddr.durations import DAY_MS
 from ddr.store.database.locks import LOCK, Lock
 from ddr.store.database.pool import Connection
-from ddr.store.outages.retractions import Newest
+from ddr.store.outages.retractions import LastWord
 
 LOOK_SECONDS = 2.0  # how often a worker reads them: a change is in force everywhere within five
 KEPT_MS = 30 * DAY_MS  # how long an ended one is shown
@@ -89,7 +89,7 @@ class Notices:
 
     def __init__(self, known: Iterable[Notice] = ()) -> None:
         self.known = tuple(known)
-        self.words: Mapping[str, Newest] = {}
+        self.words: Mapping[str, LastWord] = {}
 
     async def read(self, pool: asyncpg.Pool, now_ms: int) -> None:
         """Read all notices that are not too old again."""

@@ -37,7 +37,7 @@ class Retraction:
     at_ms: int
 
 
-class Newest(NamedTuple):
+class LastWord(NamedTuple):
     """The newest word about a name: that it does not count, or counts again. `latest_ms` is the latest instant of all
     `times` words about it, for operators' machines have clocks of their own."""
 
@@ -62,6 +62,6 @@ async def standing(pool: asyncpg.Pool) -> dict[str, Retraction]:
     return {row["name"]: Retraction(*row) for row in await pool.fetch(_STANDING)}
 
 
-async def newest(pool: asyncpg.Pool) -> dict[str, Newest]:
+async def newest(pool: asyncpg.Pool) -> dict[str, LastWord]:
     """The newest word about each name that there ever was one about."""
-    return {row["name"]: Newest(row["retracted"], row["latest_ms"], row["times"]) for row in await pool.fetch(_NEWEST)}
+    return {name: LastWord(*word) for name, *word in await pool.fetch(_NEWEST)}
