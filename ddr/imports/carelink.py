@@ -24,9 +24,9 @@ _RULE = "-------"
 _NAMES = (("last name", "first name"), ("nachname", "vorname"))  # above those of the person
 
 
-def recognises(content: Content) -> bool:
-    """True for a CareLink export."""
-    return any(_tables(content))
+def tables_of(content: Content) -> Iterator[Table]:
+    """The tables of a CareLink export."""
+    return tables(content, _COLUMNS, lambda found: {"index", "date", "clock"} <= found.keys() and "value" in found)
 
 
 def read(content: Content, zone: tzinfo) -> ImportFile:
@@ -34,7 +34,7 @@ def read(content: Content, zone: tzinfo) -> ImportFile:
     readings, skipped = [], 0
     named = (below for above, below in pairwise(content.rows) if _first_two(above) in _NAMES)
     of_one_person(_first_two(row) for row in named)
-    for table in _tables(content):
+    for table in tables_of(content):
         serial = _serial(content.rows, table.rows)
         sensor = Source(MEDTRONIC.manufacturer, MEDTRONIC.name, serial, MEDTRONIC.type)
         meter = Source(METER.manufacturer, METER.name, "", GLUCOSE_METER)
@@ -50,10 +50,6 @@ def read(content: Content, zone: tzinfo) -> ImportFile:
                     )
             skipped += not found
     return glucose_file("carelink", readings, zone, skipped)
-
-
-def _tables(content: Content) -> Iterator[Table]:
-    return tables(content, _COLUMNS, lambda found: {"index", "date", "clock"} <= found.keys() and "value" in found)
 
 
 def _first_two(row: Row) -> tuple[str, ...]:

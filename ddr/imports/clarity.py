@@ -27,15 +27,15 @@ _DIGITS = 13  # more are no seconds
 _EGV = {"egv", "ggw", "estimated glucose value", "geschätzter glukosewert", "geschätzte glukosewerte"}
 
 
-def recognises(content: Content) -> bool:
-    """True for a Clarity export."""
-    return any(_tables(content))
+def tables_of(content: Content) -> Iterator[Table]:
+    """The tables of a Clarity export."""
+    return tables(content, _COLUMNS, lambda found: {"time", "event", "value", "phone"} <= found.keys())
 
 
 def read(content: Content, zone: tzinfo) -> ImportFile:
     """The estimated glucose values, in local time of `zone`; what else a row may be is skipped."""
     readings, skipped = [], 0
-    sources, found = Sources(), list(_tables(content))
+    sources, found = Sources(), list(tables_of(content))
     about = [(_kind(table, row), told) for table in found for row in table.rows if (told := table.cell(row, "patient"))]
     for names in _NAMES:
         of_one_person(told.casefold() for kind, told in about if kind in names)
@@ -55,10 +55,6 @@ def read(content: Content, zone: tzinfo) -> ImportFile:
 
 def _kind(table: Table, row: Row) -> str:
     return table.cell(row, "event").casefold()
-
-
-def _tables(content: Content) -> Iterator[Table]:
-    return tables(content, _COLUMNS, lambda found: {"time", "event", "value", "phone"} <= found.keys())
 
 
 def _events(table: Table) -> set[str]:

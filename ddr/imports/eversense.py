@@ -24,17 +24,23 @@ _NAMES = ("eversense", "senseonics")
 _LINES = 40
 
 
-def recognises(content: Content) -> bool:
-    """True for a table of glucose values that names Eversense."""
+def tables_of(content: Content) -> Iterator[Table]:
+    """The tables of glucose values in a file that names Eversense."""
     head = " ".join(" ".join(row.cells) for row in content.rows[:_LINES]).casefold()
-    return any(name in head for name in _NAMES) and any(_tables(content))
+    if not any(name in head for name in _NAMES):
+        return iter(())
+    return tables(
+        content,
+        _COLUMNS,
+        lambda found: "value" in found and ("time" in found or {"date", "clock"} <= found.keys()),
+    )
 
 
 def read(content: Content, zone: tzinfo) -> ImportFile:
     """The sensor's values, in local time of `zone`."""
     readings, skipped = [], 0
     sources = Sources()
-    for table in _tables(content):
+    for table in tables_of(content):
         unit = glucose_unit(table.title("value"))
         for row in table.rows:
             text = table.amount(row, "value")
@@ -44,11 +50,3 @@ def read(content: Content, zone: tzinfo) -> ImportFile:
             source = sources(SENSEONICS.manufacturer, SENSEONICS.name, table.cell(row, "serial"), SENSEONICS.type)
             readings.append(Reading(row.line, table.moment(row), text, unit, source, SENSEONICS))
     return glucose_file("eversense", readings, zone, skipped)
-
-
-def _tables(content: Content) -> Iterator[Table]:
-    return tables(
-        content,
-        _COLUMNS,
-        lambda found: "value" in found and ("time" in found or {"date", "clock"} <= found.keys()),
-    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import tzinfo
 
@@ -20,8 +20,11 @@ from ddr.imports import (
     table,
     tidepool,
 )
+from ddr.imports.columns import Table
 from ddr.imports.content import Content
 from ddr.imports.model import ImportFile, ImportFileError, OtherKind
+
+Reader = Callable[[Content, tzinfo], ImportFile]
 
 
 @dataclass(frozen=True)
@@ -30,23 +33,28 @@ class Format:
 
     title: str
     recognises: Callable[[Content], bool]
-    read: Callable[[Content, tzinfo], ImportFile]
+    read: Reader
+
+
+def _of_tables(title: str, found: Callable[[Content], Iterator[Table]], read: Reader) -> Format:
+    """One that is recognised by its tables."""
+    return Format(title, lambda content: any(found(content)), read)
 
 
 # In this order a file is tried: what is more particular comes first.
 FORMATS = {
-    "clarity": Format("Dexcom Clarity (CSV)", clarity.recognises, clarity.read),
-    "libreview": Format("LibreView (CSV)", libreview.recognises, libreview.read),
-    "carelink": Format("Medtronic CareLink (CSV)", carelink.recognises, carelink.read),
-    "glooko": Format("Glooko (CSV)", glooko.recognises, glooko.read),
-    "eversense": Format("Eversense (CSV)", eversense.recognises, eversense.read),
+    "clarity": _of_tables("Dexcom Clarity (CSV)", clarity.tables_of, clarity.read),
+    "libreview": _of_tables("LibreView (CSV)", libreview.tables_of, libreview.read),
+    "carelink": _of_tables("Medtronic CareLink (CSV)", carelink.tables_of, carelink.read),
+    "glooko": _of_tables("Glooko (CSV)", glooko.tables_of, glooko.read),
+    "eversense": _of_tables("Eversense (CSV)", eversense.tables_of, eversense.read),
     "fhir": Format("a patient's copy from a recorder (FHIR Bundle, JSON)", fhir_bundle.recognises, fhir_bundle.read),
     "tidepool": Format("Tidepool (JSON)", tidepool.recognises, tidepool.read),
     "nightscout": Format("Nightscout entries (JSON)", nightscout.recognises, nightscout.read),
     "open-mhealth": Format("Open mHealth (JSON)", open_mhealth.recognises, open_mhealth.read),
-    "table": Format("the neutral table time,code,value,unit,device,serial (CSV)", table.recognises, table.read),
-    "blood-pressure": Format("a diary of blood pressure, OMRON, Withings (CSV)", pressure.recognises, pressure.read),
-    "spirometry": Format("peak flow and FEV1 (CSV)", spirometry.recognises, spirometry.read),
+    "table": _of_tables("the neutral table time,code,value,unit,device,serial (CSV)", table.tables_of, table.read),
+    "blood-pressure": _of_tables("a diary of blood pressure, OMRON, Withings (CSV)", pressure.tables_of, pressure.read),
+    "spirometry": _of_tables("peak flow and FEV1 (CSV)", spirometry.tables_of, spirometry.read),
 }
 
 # What people give beside these, and what they can do about it.

@@ -22,9 +22,13 @@ _COLUMNS = {
 _NAME = "name:"  # before that of the person, in the line above the headings
 
 
-def recognises(content: Content) -> bool:
-    """True for a Glooko export of glucose values."""
-    return any(_tables(content))
+def tables_of(content: Content) -> Iterator[Table]:
+    """The tables of a Glooko export of glucose values."""
+    return tables(
+        content,
+        _COLUMNS,
+        lambda found: "time" in found and ("value" in found or {"meter", "manual"} <= found.keys()),
+    )
 
 
 def read(content: Content, zone: tzinfo) -> ImportFile:
@@ -33,7 +37,7 @@ def read(content: Content, zone: tzinfo) -> ImportFile:
     beginnings = (row.cells[0].casefold() for row in content.rows)
     of_one_person(text.partition(",")[0] for text in beginnings if text.startswith(_NAME))
     sources = Sources()
-    for table in _tables(content):
+    for table in tables_of(content):
         meter = "value" not in table
         column = "meter" if meter else "value"
         unit = glucose_unit(table.title(column))
@@ -46,11 +50,3 @@ def read(content: Content, zone: tzinfo) -> ImportFile:
             source = sources(maker.manufacturer, maker.name, serial, GLUCOSE_METER if meter else maker.type)
             readings.append(Reading(row.line, table.moment(row), text, unit, source, maker, meter))
     return glucose_file("glooko", readings, zone, skipped)
-
-
-def _tables(content: Content) -> Iterator[Table]:
-    return tables(
-        content,
-        _COLUMNS,
-        lambda found: "time" in found and ("value" in found or {"meter", "manual"} <= found.keys()),
-    )

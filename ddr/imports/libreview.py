@@ -27,9 +27,9 @@ _COLUMNS = {
 _STORED, _STRIP = "0", "2"  # record types; 1 is a scan, which repeats what the sensor stores anyway
 
 
-def recognises(content: Content) -> bool:
-    """True for a LibreView export."""
-    return any(_tables(content))
+def tables_of(content: Content) -> Iterator[Table]:
+    """The tables of a LibreView export."""
+    return tables(content, _COLUMNS, lambda found: {"time", "record", "value"} <= found.keys())
 
 
 def read(content: Content, zone: tzinfo) -> ImportFile:
@@ -37,7 +37,7 @@ def read(content: Content, zone: tzinfo) -> ImportFile:
     readings, skipped, first = [], 0, content.rows[0].cells[0]
     reader = first.removeprefix("#").strip() if first.startswith("#") else ""  # whose software writes it above
     sources = Sources()
-    for table in _tables(content):
+    for table in tables_of(content):
         for row in table.rows:
             kind = table.cell(row, "record")
             column = {_STORED: "value", _STRIP: "strip"}.get(kind)
@@ -50,7 +50,3 @@ def read(content: Content, zone: tzinfo) -> ImportFile:
             value = table.amount(row, column)
             readings.append(Reading(row.line, table.moment(row), value, unit, source, ABBOTT, meter=kind == _STRIP))
     return glucose_file("libreview", readings, zone, skipped)
-
-
-def _tables(content: Content) -> Iterator[Table]:
-    return tables(content, _COLUMNS, lambda found: {"time", "record", "value"} <= found.keys())

@@ -46,15 +46,19 @@ _MOST_ZONES = 20  # of a file: looking for one that is none takes a while
 _WITHINGS = "heart"  # Withings writes the heart rate between date and pressure, all others a pulse behind it
 
 
-def recognises(content: Content) -> bool:
-    """True for a table with an upper and a lower blood pressure."""
-    return any(_tables(content))
+def tables_of(content: Content) -> Iterator[Table]:
+    """The tables with an upper and a lower blood pressure."""
+    return tables(
+        content,
+        _COLUMNS,
+        lambda found: {SYSTOLIC, DIASTOLIC} <= found.keys() and ("time" in found or "date" in found),
+    )
 
 
 def read(content: Content, zone: tzinfo) -> ImportFile:
     """The measurements, in local time of `zone`. Pulse and symptoms have no MIV and are left."""
     file = ImportFile("blood-pressure")
-    for table in _tables(content):
+    for table in tables_of(content):
         _read(file, table, _maker(content, table), zone)
     return file
 
@@ -124,14 +128,6 @@ def _zones(names: Iterable[str]) -> dict[Hashable, tzinfo]:
         with suppress(ZoneInfoNotFoundError, ValueError, OSError):  # Europe is a folder of zones
             found[name] = ZoneInfo(name)
     return found
-
-
-def _tables(content: Content) -> Iterator[Table]:
-    return tables(
-        content,
-        _COLUMNS,
-        lambda found: {SYSTOLIC, DIASTOLIC} <= found.keys() and ("time" in found or "date" in found),
-    )
 
 
 def _maker(content: Content, table: Table) -> str:

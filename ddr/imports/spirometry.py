@@ -32,15 +32,19 @@ _UNIT = r"[\s(\[]*(?:(?:ml|l)(?: ?/ ?(?:min|s|sec|sek))?\.?)?[\s)\]]*"
 _PLAIN, _ATTEMPT = re.compile(_UNIT), re.compile(NUMBERED + _UNIT)
 
 
-def recognises(content: Content) -> bool:
-    """True for a table with peak flow or FEV1."""
-    return any(_tables(content))
+def tables_of(content: Content) -> Iterator[Table]:
+    """The tables with peak flow or FEV1."""
+    return tables(
+        content,
+        _COLUMNS,
+        lambda found: (PEF in found or FEV1 in found) and ("time" in found or "date" in found),
+    )
 
 
 def read(content: Content, zone: tzinfo) -> ImportFile:
     """The measurements, in local time of `zone`; quality grades and other parameters have no MIV and are left."""
     file = ImportFile("spirometry")
-    for table in _tables(content):
+    for table in tables_of(content):
         _read(file, table, zone)
     return file
 
@@ -123,11 +127,3 @@ def _in_unit(value: Decimal, title: str, code: str) -> Decimal:
     if code == FEV1 and ("ml" in told or value > 100):
         return value / 1000
     return value
-
-
-def _tables(content: Content) -> Iterator[Table]:
-    return tables(
-        content,
-        _COLUMNS,
-        lambda found: (PEF in found or FEV1 in found) and ("time" in found or "date" in found),
-    )

@@ -87,14 +87,14 @@ class Cells(NamedTuple):
     upper_limit: str = ""
 
 
-def recognises(content: Content) -> bool:
-    """True for a table with the columns time, value and unit."""
-    return any(_tables(content))
+def tables_of(content: Content) -> Iterator[Table]:
+    """The tables with the columns time, value and unit."""
+    return tables(content, _COLUMNS, lambda found: {"time", "value", "unit"} <= found.keys())
 
 
 def read(content: Content, zone: tzinfo) -> ImportFile:
     """The values; a time without zone is local in `zone`."""
-    found = list(_tables(content))
+    found = list(tables_of(content))
     of_one_person(table.cell(row, "person") for table in found for row in table.rows)
     rows, cut, left = [], [], 0
     for table in found:
@@ -232,7 +232,3 @@ def _panels(file: ImportFile, parts: Mapping[tuple[int, Source], Sequence[tuple[
             if ordered not in seen:
                 file.values.append(Value(line, time_ms, PANEL, MMHG, None, source, ordered))
             seen.add(ordered)
-
-
-def _tables(content: Content) -> Iterator[Table]:
-    return tables(content, _COLUMNS, lambda found: {"time", "value", "unit"} <= found.keys())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from http import HTTPStatus
 
 from starlette.applications import Starlette
@@ -35,6 +36,7 @@ from ddr.patient_pages import (
     review,
     static,
 )
+from ddr.patient_pages.table_forms import Exact, Excel
 from ddr.patient_pages.visitor import (
     FormRefused,
     PatientEndpoint,
@@ -98,13 +100,13 @@ PAGES = [
     Route("/me/data", for_patients(data.choose), methods=["POST"]),
     Route("/me/data/values", for_patients(data.values_page), methods=["GET"]),
     Route("/me/data/{place}", for_patients(data.show), methods=["GET"]),
-    Route("/me/data.csv", for_patients(download.as_csv), methods=["GET"]),
-    Route("/me/data-excel.csv", for_patients(download.as_spreadsheet), methods=["GET"]),
+    Route("/me/data.csv", for_patients(partial(download.measured, form=Exact())), methods=["GET"]),
+    Route("/me/data-excel.csv", for_patients(partial(download.measured, form=Excel())), methods=["GET"]),
     Route("/me/data.json", for_patients(download.as_fhir), methods=["GET"]),
     Route("/me/consents.csv", for_patients(download.consents), methods=["GET"]),
-    Route("/me/consents-excel.csv", for_patients(download.consents_as_spreadsheet), methods=["GET"]),
+    Route("/me/consents-excel.csv", for_patients(partial(download.consents, excel=True)), methods=["GET"]),
     Route("/me/accesses.csv", for_patients(download.accesses), methods=["GET"]),
-    Route("/me/accesses-excel.csv", for_patients(download.accesses_as_spreadsheet), methods=["GET"]),
+    Route("/me/accesses-excel.csv", for_patients(partial(download.accesses, excel=True)), methods=["GET"]),
     Route("/me/person", for_patients(person.show), methods=["GET"]),
     Route("/me/person", for_patients(person.choose, person.login_first), methods=["POST"]),
     Route("/me/representation", for_patients(representation.show), methods=["GET"]),

@@ -29,7 +29,7 @@ from ddr.miv.model import MivCode
 from ddr.patient_pages import record_copy
 from ddr.patient_pages.names import title_of
 from ddr.patient_pages.single_values import values
-from ddr.patient_pages.table_forms import Exact, Excel, for_excel, harmless
+from ddr.patient_pages.table_forms import Exact, for_excel, harmless
 from ddr.patient_pages.visitor import FormRefused, Visitor, core_of
 from ddr.series.slots import text, winners
 from ddr.series.status import WITHDRAWN
@@ -67,17 +67,8 @@ async def whole_copy(core: Core, patient_id: UUID, lang: str) -> dict[str, Async
     return {name: export.whole(core.pool, patient_id, content) for name, content in files.items()}
 
 
-async def as_csv(request: Request, _: Visitor, session: Session) -> Response:
+async def measured(request: Request, _: Visitor, session: Session, form: Exact) -> Response:
     """One line per value with its exact time, also of readings that share a slot with a shown one (RFC 4180)."""
-    return await _table(request, session, Exact())
-
-
-async def as_spreadsheet(request: Request, _: Visitor, session: Session) -> Response:
-    """The same as a German Excel opens it."""
-    return await _table(request, session, Excel())
-
-
-async def _table(request: Request, session: Session, form: Exact) -> Response:
     core = await core_of(request).reading()
     lines = _lines(core, session.patient_id, language(request.scope), form)
     return await _answer(request, core, session, lines, CSV, form.file)
@@ -91,42 +82,24 @@ async def as_fhir(request: Request, _: Visitor, session: Session) -> Response:
     return await _answer(request, core, session, bundle, Format.JSON.content_type, FHIR_FILE)
 
 
-async def consents(request: Request, _: Visitor, session: Session) -> Response:
-    """Consents and pairings as a table."""
-    return await _consents(request, session, CONSENTS_FILE)
-
-
-async def consents_as_spreadsheet(request: Request, _: Visitor, session: Session) -> Response:
-    """The same as a German Excel opens it."""
-    return await _consents(request, session, CONSENTS_EXCEL)
-
-
-async def _consents(request: Request, session: Session, name: str) -> Response:
+async def consents(request: Request, _: Visitor, session: Session, excel: bool = False) -> Response:
+    """Consents and pairings as a table; for `excel` as a German one opens it."""
     core = await core_of(request).reading()
     acting = session.acting is not None
     lines = record_copy.consent_lines(core, session.patient_id, language(request.scope), acting=acting)
-    if name == CONSENTS_EXCEL:
+    if excel:
         lines = for_excel(lines, record_copy.CONSENT_GERMAN, record_copy.consent_in_german)
-    return await _answer(request, core, session, lines, CSV, name)
+    return await _answer(request, core, session, lines, CSV, CONSENTS_EXCEL if excel else CONSENTS_FILE)
 
 
-async def accesses(request: Request, _: Visitor, session: Session) -> Response:
-    """Who read what, and what was changed, as a table."""
-    return await _accesses(request, session, ACCESSES_FILE)
-
-
-async def accesses_as_spreadsheet(request: Request, _: Visitor, session: Session) -> Response:
-    """The same as a German Excel opens it."""
-    return await _accesses(request, session, ACCESSES_EXCEL)
-
-
-async def _accesses(request: Request, session: Session, name: str) -> Response:
+async def accesses(request: Request, _: Visitor, session: Session, excel: bool = False) -> Response:
+    """Who read what, and what was changed, as a table; for `excel` as a German one opens it."""
     core = await core_of(request).reading()
     upto_no = await trail.newest_no(core.pool, session.patient_id)
     lines = record_copy.access_lines(core, session.patient_id, language(request.scope), upto_no)
-    if name == ACCESSES_EXCEL:
+    if excel:
         lines = for_excel(lines, record_copy.ACCESS_GERMAN)
-    return await _answer(request, core, session, lines, CSV, name)
+    return await _answer(request, core, session, lines, CSV, ACCESSES_EXCEL if excel else ACCESSES_FILE)
 
 
 async def _answer(
