@@ -555,6 +555,18 @@ async def test_a_packed_day_goes_when_its_time_is_over(log: Log) -> None:
     assert [row["day"] for row in await log.pool.fetch("SELECT day FROM request_log_pack")] == [as_date(today() - 29)]
 
 
+async def test_the_head_stays_when_all_days_are_gone(log: Log) -> None:
+    """Of a recorder that nobody has asked for longer than the log is kept."""
+    await log.write(today() - 40, 4)
+    former = (await verify_chain(log.pool)).head
+    await log.write(today() - 33, 4)
+    head = (await verify_chain(log.pool)).head
+    assert await sealing.drop(log.pool, 30, today() * DAY_MS) == 2
+    proof = await verify_chain(log.pool, head)
+    assert (proof.faults, proof.seals, proof.head) == ([], 0, head)
+    assert (await verify_chain(log.pool, former)).faults == [f"the chain has no seal {former}"]
+
+
 @pytest.mark.parametrize("said", ["sealed_ms, sealed_ms + 2678400000", "sealed_ms - 2678400000, sealed_ms"])
 async def test_what_is_said_to_have_been_dropped_and_is_too_young_is_found(log: Log, said: str) -> None:
     """A seal's own signature says when it was made; what stands beside it is under none."""

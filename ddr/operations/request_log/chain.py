@@ -57,7 +57,7 @@ class Seal:
     @property
     def head(self) -> str:
         """The text that vouches for this seal and for everything before."""
-        return f"{self.seal_no}:{self.chain.hex()}"
+        return head_of(self.seal_no, self.chain)
 
     def lines(self, words: Words = NO_WORDS) -> list[bytes]:
         """Its lines, out of columns with the words of its day. Raises ValueError when they cannot be unpacked."""
@@ -70,6 +70,11 @@ class Seal:
             return zlib.decompress(self.packed).splitlines()
         except zlib.error:
             raise ValueError("is damaged") from None
+
+
+def head_of(seal_no: int, chain: bytes) -> str:
+    """How a seal is named for what it vouches for; its days may be gone."""
+    return f"{seal_no}:{chain.hex()}"
 
 
 def digest(lines: Iterable[bytes]) -> bytes:

@@ -13,7 +13,7 @@ import orjson
 from ddr.durations import DAY_MS
 from ddr.operations.audit_chain import START
 from ddr.operations.request_log import signing
-from ddr.operations.request_log.chain import Batches, faults
+from ddr.operations.request_log.chain import Batches, faults, head_of
 from ddr.operations.request_log.compare import differences
 from ddr.operations.request_log.export import MEMBER, Manifest, matching, seals, still_kept
 from ddr.operations.request_log.sealing import SKEW_MS
@@ -26,7 +26,8 @@ LEAST_DAYS = 30
 
 @dataclass
 class Findings:
-    """What was seen. `head` vouches for everything sealed; compare it with one that was kept elsewhere."""
+    """What was seen. `head` vouches for everything sealed, dropped since or not; compare it with one that was kept
+    elsewhere."""
 
     faults: list[str] = field(default_factory=list)
     seals: int = 0
@@ -60,7 +61,9 @@ async def findings(conn: Connection, recorded: str | None = None) -> Findings:
     former = (dropped["seal_no"], dropped["chain"]) if dropped else (0, START)
     found, batches, recorded_was_met = Findings(), Batches(), recorded is None
     if dropped:
+        found.head = head_of(*former)
         found.faults += _dropped(dropped, keys, await present_ms(conn))
+        recorded_was_met = recorded_was_met or recorded == found.head
     async for seal, words in seals(conn):
         found.faults += faults(former, seal, words)
         found.faults += _signature(seal.signature, seal.seal_no, seal.chain, keys, found.keys)
