@@ -124,25 +124,15 @@ async def _take(
     # Of the slice as a whole: many small parts one after the other keep the event loop as long as a large one.
     items = sum(len(part.items) for part in parts if isinstance(part, Part))
     large = items > LARGE_ITEMS or len(parts) > LARGE_PARTS
-    known = await aside(large, _read_all, core, parts, patients, sensors, now_ms)
+
+    def read_all() -> list[KnownPart | Problem]:
+        return [_read(core, part, patients, sensors, now_ms) if isinstance(part, Part) else part for part in parts]
+
+    known = await aside(large, read_all)
     await _append(core, (part for part in known if isinstance(part, KnownPart)), now_ms)
     busy: set[UUID] = set()
     stored = [await _store(core, part, now_ms, busy) for part in known]
-    return await aside(items > LARGE_ITEMS, _answers, core, stored)
-
-
-def _answers(core: Core, stored: Iterable[KnownPart | Problem]) -> list[dict[str, Any]]:
-    return [_answer(core, part) for part in stored]
-
-
-def _read_all(
-    core: Core,
-    parts: Sequence[Part | Problem],
-    patients: Mapping[str, UUID],
-    sensors: Mapping[SensorKey, Sensor],
-    now_ms: int,
-) -> list[KnownPart | Problem]:
-    return [_read(core, part, patients, sensors, now_ms) if isinstance(part, Part) else part for part in parts]
+    return await aside(items > LARGE_ITEMS, lambda: [_answer(core, part) for part in stored])
 
 
 def _read(

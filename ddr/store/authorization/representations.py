@@ -19,6 +19,7 @@ from ddr.store.audit.trail import Event, record
 from ddr.store.authorization import research
 from ddr.store.database.pool import Connection
 from ddr.store.database.rights import Moment, in_force
+from ddr.store.database.stamps import KEEP_PATIENT
 
 
 class Relation(StrEnum):
@@ -144,7 +145,7 @@ async def begin(
     The locks keep a deletion of one of them from being outlived.
     """
     for one in sorted((representative_id, patient_id)):
-        if await conn.fetchrow("SELECT FROM patient WHERE patient_id = $1 FOR KEY SHARE", one) is None:
+        if await conn.fetchrow(KEEP_PATIENT, one) is None:
             return None
     representation_id: UUID | None = await conn.fetchval(
         """

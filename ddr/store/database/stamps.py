@@ -35,6 +35,8 @@ def moved(column: str, given: str) -> str:
 
 # Keeps other writers of the patient out as `lock_patient` does, for what changes nothing that has a stamp.
 HOLD_PATIENT = "SELECT FROM patient WHERE patient_id = $1 FOR NO KEY UPDATE"
+# Keeps the patient from being deleted; who writes need not wait.
+KEEP_PATIENT = "SELECT FROM patient WHERE patient_id = $1 FOR KEY SHARE"
 LOCK_PATIENT = f"UPDATE patient SET stamp_ms = {stamp('$2')} WHERE patient_id = $1 RETURNING stamp_ms"  # noqa: S608
 
 

@@ -9,11 +9,10 @@ import asyncpg
 
 from ddr.store.authorization.representations import End, Representation, SetBy, Terms, begin, end, open_of, rename
 from ddr.store.database.rights import Moment
-from ddr.store.database.stamps import HOLD_PATIENT
+from ddr.store.database.stamps import HOLD_PATIENT, KEEP_PATIENT
 from ddr.store.patients import identities
 
 SKEW_MS = 60_000  # how far the clocks of workers may differ: a beginning that one wrote down as now is over for all
-_LOCK_PATIENT = "SELECT FROM patient WHERE patient_id = $1 FOR KEY SHARE"
 
 
 async def patients_of(pool: asyncpg.Pool, issuer: str, said: Mapping[str, Terms], now_ms: int) -> dict[UUID, Terms]:
@@ -37,7 +36,7 @@ async def follow(pool: asyncpg.Pool, login_id: UUID, said: Mapping[UUID, Terms],
         await conn.execute(HOLD_PATIENT, login_id)  # one login of an account after the other
         there = {one.patient_id: one for one in await open_of(conn, login_id)}
         for patient_id in sorted({*there, *said}):
-            await conn.execute(_LOCK_PATIENT, patient_id)
+            await conn.execute(KEEP_PATIENT, patient_id)
         new = dict(said)
         for patient_id, one in there.items():
             terms = said.get(patient_id)

@@ -74,7 +74,9 @@ async def append_all(
         ]
     pairs = list(uploads)
     large = sum(len(readings) for _, readings in pairs) > LARGE_ITEMS
-    planned = await aside(large, _all_planned, pairs, now_ms)
+    planned = await aside(
+        large, lambda: [_planned(sensor, readings, now_ms) if readings else None for sensor, readings in pairs]
+    )
     rows = [plan.row for plan in planned if plan is not None]
     if not rows:
         return [None] * len(planned)
@@ -96,10 +98,6 @@ class _Plan(NamedTuple):
         """`after` as it was written."""
         assert self.after.tail is not None
         return replace(self.after, tail=replace(self.after.tail, updated_ms=updated_ms))
-
-
-def _all_planned(uploads: Iterable[Upload], now_ms: int) -> list[_Plan | None]:
-    return [_planned(sensor, readings, now_ms) if readings else None for sensor, readings in uploads]
 
 
 def _planned(sensor: Sensor, readings: Sequence[Reading], now_ms: int) -> _Plan | None:
