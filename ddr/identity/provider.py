@@ -27,6 +27,7 @@ from ddr.identity.errors import ProviderUnavailable
 from ddr.proxies import client_arguments
 from ddr.reasons import in_words
 from ddr.settings import Settings
+from ddr.store.database.clock import steady_ms
 
 TIMEOUT = httpx.Timeout(10)
 LONGEST_SECONDS = 20  # of a whole answer, however slowly it comes
@@ -42,7 +43,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Description:
-    """What the provider published, read at `read_ms`."""
+    """What the provider published, read at `read_ms`; at `read_steady_ms` by a clock that nobody sets."""
 
     authorization_endpoint: str
     token_endpoint: str
@@ -50,6 +51,7 @@ class Description:
     names_itself: bool  # in the answer to the browser (RFC 9207)
     keys: KeySet
     read_ms: int
+    read_steady_ms: int
 
 
 class Provider:
@@ -106,7 +108,11 @@ class Provider:
         return known is not None and abs(self._clock() - known.read_ms) < FRESH_MS and self._knows(kid)
 
     def _good(self) -> bool:
-        return self._known is not None and self._clock() < self._known.read_ms + GOOD_MS
+        """A clock that is set back makes nothing younger."""
+        known = self._known
+        if known is None:
+            return False
+        return max(self._clock() - known.read_ms, steady_ms() - known.read_steady_ms) < GOOD_MS
 
     def _knows(self, kid: str | None) -> bool:
         return kid is None or (self._known is not None and any(key.kid == kid for key in self._known.keys.keys))
@@ -145,6 +151,7 @@ class Provider:
             names_itself=found.get("authorization_response_iss_parameter_supported") is True,
             keys=KeySet(keys),
             read_ms=self._clock(),
+            read_steady_ms=steady_ms(),
         )
 
     async def close(self) -> None:

@@ -26,6 +26,7 @@ from ddr.identity.logout import read_logout_token
 from ddr.identity.provider import AGAIN_MS, FRESH_MS, GOOD_MS, LARGEST_BYTES, Description, Provider
 from ddr.identity.tokens import LEEWAY_MS, LONGEST, read_access_token, read_id_token
 from ddr.settings import Settings
+from ddr.store.database.clock import steady_ms
 from ddr.tls.context import public_context
 from tests.support.clock import Clock
 from tests.support.openid import AUDIENCE, CLIENT_ID, OpenIdProvider, new_key
@@ -263,6 +264,20 @@ async def test_keys_stay_good_for_a_day_while_the_provider_is_down(
     clock.advance((GOOD_MS - FRESH_MS) / 1000)
     with pytest.raises(ProviderUnavailable):
         await read_id_token(provider, id_token(openid), "n", clock())
+
+
+async def test_keys_are_good_for_no_longer_by_a_clock_that_was_set_back(
+    provider: Provider, openid: OpenIdProvider, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await provider.description()
+    openid.down = True
+    clock.advance(-GOOD_MS / 1000)
+    assert await read_access_token(provider, openid.access_token("anna", iat=clock() // 1000), clock())
+    now = steady_ms() + GOOD_MS
+    monkeypatch.setattr("ddr.identity.provider.steady_ms", lambda: now)
+    clock.advance(GOOD_MS / 1000)
+    with pytest.raises(ProviderUnavailable):
+        await read_access_token(provider, openid.access_token("anna"), clock())
 
 
 @pytest.mark.parametrize("answer", [{"keys": []}, {"keys": [{"kty": "NEW", "kid": "future"}]}, {"error": "busy"}])
