@@ -16,6 +16,13 @@ from tests.spec.conftest import received
 from tests.support.recorder import ALL_MIVS, Recorder, recorder
 
 METADATA = "/.well-known/oauth-authorization-server"
+# Where authorization servers have what they offer (RFC 7009, 7591, 7662, 8414, 8628, 9126, OpenID Connect).
+FURTHER = (
+    *(f"oauth/{name}" for name in ("authorize", "token", "par", "revoke", "introspect", "register", "userinfo")),
+    *(f"oauth/{name}" for name in ("device_authorization", "bc-authorize", "logout", "end_session", "keys", "clients")),
+    ".well-known/openid-configuration",
+    ".well-known/jwks.json",
+)
 Json = dict[str, Any]
 
 
@@ -40,6 +47,18 @@ async def test_every_endpoint_is_where_the_metadata_says(ddr: Recorder, metadata
     keys = (await ddr.public.get(metadata["jwks_uri"])).json()["keys"]
     assert all((key["kty"], key["crv"], key["alg"]) == ("EC", "P-256", "ES256") and "d" not in key for key in keys)
     assert metadata["issuer"] + METADATA == str(ddr.public.base_url).rstrip("/") + METADATA
+
+
+@pytest.mark.requirement("AS-002")
+async def test_what_answers_is_documented_and_what_is_documented_answers(ddr: Recorder, metadata: Json) -> None:
+    backend = (await ddr.diga()).http
+    named = {url for name, url in metadata.items() if name.endswith(("_endpoint", "_uri"))}
+    for http, base in ((backend, ddr.settings.diga_base_url), (ddr.public, ddr.settings.public_base_url)):
+        others = {f"{base}/{path}" for path in FURTHER} - named
+        found = {url: {(await http.request(method, url)).status_code for method in ("GET", "POST")} for url in others}
+        assert set().union(*found.values()) == {404}, found
+        for url in (one for one in named if one.startswith(f"{base}/")):
+            assert (await http.get(url)).status_code != 404, url
 
 
 @pytest.mark.requirement("AS-004", "AS-041", "AS-042")

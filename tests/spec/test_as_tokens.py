@@ -101,7 +101,9 @@ async def test_every_altered_byte_is_noticed(backend: Backend, patient: Patient)
 async def test_the_access_token_is_a_plain_signed_jwt(backend: Backend, patient: Patient) -> None:
     tokens = await backend.pair(patient, CGM)
     token, settings = tokens["access_token"], backend.ddr.settings
-    assert token.count(".") == 2
+    later_token = granted(await backend.refresh(tokens))["access_token"]
+    assert token.count(".") == later_token.count(".") == 2
+    assert header_of(later_token) == header_of(token) and claims(later_token).keys() == claims(token).keys()
     assert {name: header_of(token)[name] for name in ("alg", "typ")} == {"alg": "ES256", "typ": "at+jwt"}
     found = claims(token)
     assert found.keys() == {"iss", "aud", "sub", "client_id", "scope", "gid", "jti", "iat", "nbf", "exp"}
@@ -153,10 +155,11 @@ async def test_a_refresh_needs_token_and_client(backend: Backend, patient: Patie
 
 
 @pytest.mark.requirement("AS-027")
-async def test_rotation_retires_the_former_token(backend: Backend, patient: Patient) -> None:
+@pytest.mark.parametrize("narrowed", [False, True])
+async def test_rotation_retires_the_former_token(backend: Backend, patient: Patient, narrowed: bool) -> None:
     """A repetition within seconds gets the same successor; later it ends this grant, and only this."""
     tokens, unharmed = await backend.pair(patient, CGM), await backend.pair(patient, BP)
-    first = granted(await backend.refresh(tokens))
+    first = granted(await backend.refresh(tokens, scope=backend.ddr.scopes(CGM)[0] if narrowed else None))
     assert first["refresh_token"] != tokens["refresh_token"]
     assert first["access_token"] != tokens["access_token"]
     assert granted(await backend.refresh(tokens))["refresh_token"] == first["refresh_token"]
@@ -205,11 +208,12 @@ async def test_revocation_needs_client_certificate_and_token(
 
 
 @pytest.mark.requirement("AS-030", "AS-037")
-async def test_revocation_ends_all_of_the_pairing(backend: Backend, patient: Patient) -> None:
+@pytest.mark.parametrize("kind", ["refresh_token", "access_token"])
+async def test_revocation_ends_all_of_the_pairing(backend: Backend, patient: Patient, kind: str) -> None:
     first, second = await backend.pair(patient, CGM), await backend.pair(patient, BP)
     code = await backend.code(patient, CGM)
     assert await good(backend, first) and await good(backend, second)
-    assert (await backend.revoke(first["refresh_token"])).status_code == 200
+    assert (await backend.revoke(first[kind], token_type_hint=kind)).status_code == 200
     for tokens in (first, second):
         unauthorized(await backend.fhir(tokens))
         refused(await backend.refresh(tokens), 400, "invalid_grant")
@@ -225,8 +229,9 @@ async def test_revocation_always_answers_200(backend: Backend, other: Backend, p
     assert (await backend.revoke(foreign["refresh_token"])).content == b""
     assert await good(other, foreign)
     for token in ("random", foreign["refresh_token"], "a.b.c", tokens["refresh_token"], tokens["refresh_token"]):
-        response = await backend.revoke(token)
-        assert (response.status_code, response.content) == (200, b"")
+        for hint in ("refresh_token", "access_token", None):
+            response = await backend.revoke(token, token_type_hint=hint)
+            assert (response.status_code, response.content) == (200, b"")
     granted(await other.refresh(foreign))
 
 

@@ -10,8 +10,10 @@ import orjson
 import pytest
 
 from ddr.cli.main import main
+from ddr.fhir.instants import date_time
 from ddr.operations import audit_reading, housekeeping
 from ddr.operations.audit_verifying import verify
+from ddr.store.audit import packs
 from ddr.store.audit.entries import WANTED
 from tests.spec.backend import Backend
 from tests.spec.patient_pages import pages_of
@@ -202,6 +204,29 @@ async def test_no_entry_identifies_a_patient(scene: Scene, capsys: pytest.Captur
     for secret in (*secrets, "SN-", "GlucoSense", "127.0.0.1", scene.home.ids["bp"]):
         assert secret not in text
     assert all(entry.keys() == FIELDS and entry["detail"].keys() <= DETAILS for entry in entries)
+
+
+@pytest.mark.requirement("AUD-006")
+async def test_what_was_asked_for_is_handed_out_of_what_is_packed(
+    alone: Recorder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Old entries lie packed, and are found by the same conditions."""
+    backends = [Backend(alone, await alone.diga(CGM)) for _ in range(2)]
+    tokens = [await each.pair(await alone.patient(), CGM) for each in backends]
+    await backends[0].fhir(tokens[0])
+    with later(alone, DAY):
+        await backends[1].fhir(await backends[1].pair(await alone.patient(), CGM))
+        day = date_time(alone.clock() - DAY // 2)
+    asked = ((), of(backends[0]), ("--pairing-id", tokens[1]["sub"]), ("--event", "diga:"), ("--from", day))
+    options = [*asked, ("--until", day)]
+    before = [await trail(alone, capsys, *each) for each in options]
+    assert all(before[0] != found != [] for found in before[1:])
+    for days in (4, 8):  # sealed on the one, packed on the other
+        with later(alone, days * DAY):
+            await housekeeping.one_round(alone.core)
+    (last,) = await alone.core.pool.fetchrow("SELECT max(audit_no) FROM audit WHERE event = 'diga:data:read'")
+    assert await packs.covering(alone.core.pool, last - 1) is not None
+    assert [await trail(alone, capsys, *each) for each in options] == before
 
 
 @pytest.mark.requirement("AUD-002")

@@ -7,11 +7,13 @@ from typing import Any
 import pytest
 
 from ddr.demo.diga_client import DigaRefused
-from tests.spec.world import BP, HOUR, Home, Reader, paired
+from tests.gateway.phd import METER, bundle, coded, device, pressure, quantity
+from tests.spec.world import BP, HOUR, Home, Reader, entries, paired
 from tests.support.recorder import Recorder
 
 LOINC, UCUM, MMHG = "http://loinc.org", "http://unitsofmeasure.org", "mm[Hg]"
 SYSTOLIC, DIASTOLIC, MEAN = "8480-6", "8462-4", "8478-0"
+DOOR = {SYSTOLIC: 121, DIASTOLIC: 81, MEAN: 94}
 Json = dict[str, Any]
 
 
@@ -89,6 +91,17 @@ async def test_the_components(home: Home, reader: Reader) -> None:
     assert list(three) == [SYSTOLIC, DIASTOLIC, MEAN]
     assert [part["valueQuantity"]["value"] for part in two.values()] == [124, 82]
     assert [part["valueQuantity"]["value"] for part in three.values()] == [120, 80, 93]
+
+
+@pytest.mark.requirement("BP-005")
+async def test_a_mean_comes_through_the_fhir_door_and_no_second_one(home: Home, reader: Reader) -> None:
+    parts = [{"code": coded(code), "valueQuantity": quantity(number, MMHG)} for code, number in DOOR.items()]
+    for sent, status in ((parts, "201"), ([*parts, parts[-1]], "422")):
+        sample = pressure(component=sent, effectiveDateTime=home.ago(3 * HOUR))
+        answer = (await home.patient.gateway.post("fhir", json=bundle((METER, device()), sample))).json()
+        assert answer["entry"][1]["response"]["status"].startswith(status), answer
+    found = entries(await reader.search(f"Observation?date={home.ago(3 * HOUR)}"))
+    assert [part["valueQuantity"]["value"] for one in found for part in components(one).values()] == [121, 81, 94]
 
 
 @pytest.mark.requirement("BP-004", "BP-005", "BP-006", "BP-007", "BP-022")

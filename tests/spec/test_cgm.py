@@ -23,10 +23,11 @@ async def refused(sensor: Worn, **members: Any) -> tuple[int, str]:
 
 
 @pytest.mark.requirement("CGM-002", "CGM-003", "CGM-004", "CGM-005", "CGM-014")
+@pytest.mark.parametrize("limits", [{"lower": 2, "upper": 400}, {"upper": 400}, None])
 @pytest.mark.parametrize("code", CODES)
-async def test_code_period_and_sampled_data(ddr: Recorder, code: str) -> None:
+async def test_code_period_and_sampled_data(ddr: Recorder, code: str, limits: dict[str, int] | None) -> None:
     unit, text = CODES[code]
-    sensor = await worn(ddr, code=code, unit=unit, decimals=1, limits={"lower": 2, "upper": 400})
+    sensor = await worn(ddr, code=code, unit=unit, decimals=1, limits=limits)
     first = 105.5 if unit == "mg/dL" else 5.5
     with later(ddr, HOUR):
         readings = [{"time": date_time(sensor.start_ms + n * PERIOD), "value": first + n} for n in range(3)]

@@ -11,13 +11,14 @@ from pathlib import Path
 import httpx
 import pytest
 
+from ddr.demo.browser_user import BrowserUser, Form, Page
 from ddr.fhir.instants import date_time
 from ddr.operations import housekeeping
 from tests.spec.backend import Backend, claims, granted, refused, unauthorized
 from tests.spec.conftest import received
 from tests.spec.patient_pages import pages_of
 from tests.spec.world import BG, BP, CGM, DAY, HOUR, LF, Home, later
-from tests.support.recorder import Patient, Recorder, recorder
+from tests.support.recorder import PASSWORD, Patient, Recorder, recorder
 
 
 @pytest.fixture(scope="module")
@@ -145,6 +146,23 @@ async def test_consent_ends_after_a_year_at_most(backend: Backend, patient: Pati
     assert await consents(backend.ddr, patient) == {CGM: backend.ddr.clock() + 365 * DAY}
 
 
+class Ahead(BrowserUser):
+    """A browser whose form says that the page was shown a day from now."""
+
+    async def _submit(self, page: Page, form: Form, stop: str, values: list[tuple[str, str]]) -> Page | str:
+        form.hidden = [(name, str(int(text) + DAY) if name == "shown" else text) for name, text in form.hidden]
+        return await super()._submit(page, form, stop, values)
+
+
+@pytest.mark.requirement("CON-017")
+async def test_no_form_makes_a_consent_longer(backend: Backend, patient: Patient) -> None:
+    ddr, request_uri = backend.ddr, await backend.request_uri(CGM)
+    browser = Ahead(await ddr.client(), patient.username, PASSWORD)
+    scopes, stop = ddr.scopes(CGM), backend.diga.entry.redirect_uri
+    await browser.decide(backend.authorize_url(request_uri), stop, scopes, ddr.settings.consent_days)
+    assert await consents(ddr, patient) == {CGM: ddr.clock() + 365 * DAY}
+
+
 @pytest.mark.requirement("CON-008")
 async def test_consent_runs_out_and_is_renewed(alone: Recorder) -> None:
     backend, patient = Backend(alone, await alone.diga(CGM)), await alone.patient()
@@ -163,7 +181,7 @@ async def test_consent_runs_out_and_is_renewed(alone: Recorder) -> None:
 async def test_the_pairing_id_is_the_servers_alone(backend: Backend, patient: Patient) -> None:
     """Whatever a DiGA sends along has no part in it, and there is none before the patient has agreed."""
     wanted, pool = "ab" * 32, backend.ddr.core.pool
-    extra = {"sub": wanted, "pairing_id": wanted, "login_hint": wanted}
+    extra = dict.fromkeys(("sub", "pairing_id", "login_hint", "state", "nonce"), wanted)
     request_uri = await backend.request_uri(CGM, **extra)
     known = "SELECT count(*) FROM pairing WHERE patient_id = $1"
     assert await pool.fetchval(known, patient.patient_id) == 0
@@ -224,13 +242,18 @@ async def test_a_further_kind_of_data_joins_the_pairing(backend: Backend, patien
 
 
 @pytest.mark.requirement("CON-018")
-async def test_a_new_pairing_has_a_new_id(backend: Backend, patient: Patient) -> None:
+@pytest.mark.parametrize("ended_by", ["diga", "patient", "time"])
+async def test_a_new_pairing_has_a_new_id(backend: Backend, patient: Patient, ended_by: str) -> None:
     first = await backend.pair(patient, CGM)
-    await backend.revoke(first["refresh_token"])
-    second = await backend.pair(patient, CGM)
-    assert second["sub"] != first["sub"]
-    unauthorized(await backend.fhir(first))
-    assert (await backend.fhir(second)).status_code == 200
+    if ended_by == "diga":
+        await backend.revoke(first["refresh_token"])
+    elif ended_by == "patient":
+        await (await pages_of(backend.ddr, patient)).withdraw(backend.diga.entry.client_id)
+    with later(backend.ddr, 366 * DAY if ended_by == "time" else 0):
+        second = await backend.pair(patient, CGM)
+        assert second["sub"] != first["sub"]
+        unauthorized(await backend.fhir(first))
+        assert (await backend.fhir(second)).status_code == 200
 
 
 @pytest.mark.requirement("CON-015", "CON-016", "CON-020")

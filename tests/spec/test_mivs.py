@@ -47,7 +47,13 @@ async def test_the_scopes_of_a_miv(ddr: Recorder, miv: str) -> None:
     assert [each for each in supported if miv in each] == [scope]
     tokens = await ddr.pair(diga, patient, miv)
     assert sorted(tokens.scopes) == sorted([scope, "patient/Device.rs", "patient/DeviceMetric.rs"])
-    for other in (scope.replace(".rs", ".cruds"), scope.replace("patient/", "user/"), "patient/Observation.rs"):
+    for other in (
+        f"{scope}|1.0.1",
+        f"{scope}&_count=1",
+        scope.replace(".rs", ".cruds"),
+        scope.replace("patient/", "user/"),
+        "patient/Observation.rs",
+    ):
         with pytest.raises(DigaRefused) as refusal:
             await diga.client.push_request((other, "patient/Device.rs", "patient/DeviceMetric.rs"))
         assert (refusal.value.status, refusal.value.response.json()["error"]) == (400, "invalid_scope")
@@ -58,8 +64,11 @@ async def test_data_is_served_as_soon_as_it_was_taken(ddr: Recorder, miv: str) -
     # The recorder's clock stands still: what is found does not wait for anything.
     home = Home(ddr, await ddr.patient())
     reader = await paired(ddr, home.patient, miv)
+    before = await reader.search("Observation")
+    assert entries(before) == []
     sent = time.monotonic()
     await observed(home, miv, ddr.clock() - 15 * MINUTE)
     found = entries(await reader.search("Observation"))
     assert time.monotonic() - sent < 60
+    assert entries(await reader.search(f"Observation?_lastUpdated=gt{before['meta']['lastUpdated']}")) == found
     assert [values(one) for one in found] == [["101", "102", "103"]] if miv == CGM else found

@@ -137,6 +137,8 @@ async def test_value_quantity_has_its_fhir_name(scene: Scene) -> None:
     ucum = "http://unitsofmeasure.org"
     assert await found(scene, f"value-quantity=gt140|{ucum}|mg/dL") == {"bg-new"}
     refused(await scene.reader.get("Observation?valueQuantity=gt140"), 400)
+    refused(await scene.reader.post("Observation/_search", data={"valueQuantity": "gt140"}), 400)
+    refused(await scene.reader.post("Observation/_search", json={"valueQuantity": "gt140"}), 400)
 
 
 @pytest.mark.requirement("OBS-019")

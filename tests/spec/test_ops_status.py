@@ -15,7 +15,7 @@ import httpx
 import jsonschema  # type: ignore[import-untyped]
 import pytest
 
-from ddr.fhir.instants import instant
+from ddr.fhir.instants import instant, parse_instant
 from ddr.http.watch import CLEAR_MS, RAISE_MS
 from ddr.operations.status.checks import CLOCK_MS
 from ddr.operations.status.rounds import GAP_MS, Rounds
@@ -49,6 +49,11 @@ async def rounds(ddr: Recorder, seconds: int, those: Rounds) -> None:
     for _ in range(0, seconds, 5):
         await those.once(ddr.core)
         ddr.clock.advance(5)
+
+
+def holdups(ddr: Recorder) -> dict[str, int]:
+    """The Vendor-Holdup in ms, by the function that serves a kind of data."""
+    return {f"data:{miv.name}": miv.vendor_holdup_seconds * 1000 for miv in ddr.core.catalog.mivs}
 
 
 def of(found: dict[str, Any], function: str) -> str:
@@ -324,6 +329,16 @@ async def test_gateways_that_are_answered_by_failures_are_told(own: Recorder, mo
         assert (await patient.gateway.post("measurements", json={})).status_code == 503
     await rounds(own, 20, those)
     assert of(await feed(own), "ingestion") == "unavailable"
+    began = next(one["start"] for one in (await feed(own))["events"] if "ingestion" in one["functions"])
+    assert {of(await feed(own), name) for name in holdups(own)} == {"operational"}
+    own.clock.advance(max(holdups(own).values()) // 1000)
+    for _ in range(6):
+        assert (await patient.gateway.post("measurements", json={})).status_code == 503
+    await those.once(own.core)
+    found = await feed(own)
+    for name, holdup in holdups(own).items():
+        (event,) = [one for one in found["events"] if one["functions"] == [name]]
+        assert (event["status"], event["start"]) == ("unavailable", instant(parse_instant(began) + holdup))
     monkeypatch.undo()
     with later(own, 2 * MINUTE):
         await rounds(own, 40, those)

@@ -11,7 +11,11 @@ from typing import Any
 import asyncpg
 import httpx
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
+from ddr.demo import certs
 from ddr.demo.diga_client import DigaRefused, Tokens
 from ddr.demo.registry_state import ListedDiga, Package
 from ddr.demo.registry_zts import PACKAGE, valuesets
@@ -121,6 +125,34 @@ async def test_trust_comes_from_the_registries_alone(world: Registered, home: Ho
     without = replace(listed, client=await world.client(listed.entry, world.ddr.spare()))
     assert (await refused(without, BG)).status == 401
     assert await status(without, tokens) == 401
+
+
+@requirement("TLS-012")
+async def test_another_certificate_of_the_same_key_and_name_is_none(
+    world: Registered, diga: Listed, home: Home
+) -> None:
+    """The exact certificate counts: one that is in no entry any more lets nobody in, though its successor does."""
+    pair = world.ddr.spare()
+    diga.entry.certificates = [pair.der]
+    await world.read_again()
+    registered = replace(diga, client=await world.client(diga.entry, pair))
+    tokens = await registered.pair(home.patient, BG)
+    diga.entry.certificates = [_renewed(pair)]
+    await world.read_again()
+    assert (await refused(registered, BG)).status == 401
+    assert await status(registered, tokens) == 401
+
+
+def _renewed(pair: certs.Pair) -> bytes:
+    """The next certificate, as DER: of the same key and name."""
+    former = x509.load_der_x509_certificate(pair.der)
+    key = serialization.load_pem_private_key(pair.key.read_bytes(), None)
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    builder = x509.CertificateBuilder(former.issuer, former.subject, key.public_key(), x509.random_serial_number())
+    builder = builder.not_valid_before(former.not_valid_before_utc).not_valid_after(former.not_valid_after_utc)
+    for extension in former.extensions:
+        builder = builder.add_extension(extension.value, extension.critical)
+    return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
 
 
 @requirement("REG-006")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from itertools import pairwise
 
 import pytest
 
 from ddr.fhir.instants import date_time, parse_instant
 from tests.spec.series import DELAY, PERIOD, SECOND, SLOTS, chunks, empty, length, period, ramp, values, worn
-from tests.spec.world import BG, CGM, DAY, HOUR, Home, Json, later, paired
+from tests.spec.world import BG, CGM, DAY, HOUR, MINUTE, Home, Json, later, paired
 from tests.support.recorder import Recorder
 
 
@@ -25,6 +26,17 @@ async def test_regular_chunks_have_one_length_and_no_common_instant(ddr: Recorde
             assert length(chunk) == DAY
         for former, following in pairwise(found):
             assert period(former)[1] + 1 == period(following)[0]
+
+
+@pytest.mark.requirement("SER-001")
+@pytest.mark.parametrize("form", ["_pretty=false", "_pretty=true", "_format=xml", "_format=xml&_pretty=true"])
+async def test_a_single_reading_is_a_chunk_in_every_form(ddr: Recorder, form: str) -> None:
+    sensor = await worn(ddr)
+    with later(ddr, HOUR):
+        await sensor.send(0, [111])
+        (chunk,) = await sensor.chunks()
+        for path in (f"Observation?{form}", f"Observation/{chunk['id']}?{form}"):
+            assert set(re.findall(r"\bvalue[A-Z]\w*", (await sensor.reader.get(path)).text)) == {"valueSampledData"}
 
 
 @pytest.mark.requirement("SER-002")
@@ -90,10 +102,12 @@ async def test_a_calibrating_measurement_is_no_part_of_the_series(ddr: Recorder)
         before = await sensor.chunks()
         await sensor.home.device("meter")
         await sensor.home.glucose("calibrating", sensor.start_ms + 10 * PERIOD, 333)
+        await sensor.home.glucose("newest", sensor.start_ms + 59 * MINUTE, 334)
+        await sensor.home.glucose("its-own", sensor.start_ms + 59 * MINUTE, 335, device="cgm")
         assert await sensor.chunks() == before
         reader = await paired(ddr, sensor.home.patient, BG, CGM)
         assert await chunks(reader, "code=99504-3") == before
-        assert len(await chunks(reader, "code=2339-0")) == 1
+        assert len(await chunks(reader, "code=2339-0")) == 3
 
 
 @pytest.mark.requirement("SER-016")
@@ -207,7 +221,7 @@ async def test_a_gap_has_each_of_its_chunks(ddr: Recorder) -> None:
         assert [await sensor.reader.read(f"Observation/{chunk['id']}") for chunk in found] == found
 
 
-@pytest.mark.requirement("SER-006", "SER-014", "SER-024")
+@pytest.mark.requirement("SER-006", "SER-014", "SER-019", "SER-024")
 async def test_an_expected_chunk_is_announced_and_keeps_its_id(ddr: Recorder) -> None:
     sensor = await worn(ddr)
     with later(ddr, PERIOD + DELAY - SECOND):

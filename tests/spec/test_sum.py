@@ -68,6 +68,22 @@ async def test_at_type_level_only(reader: Reader) -> None:
         assert (await reader.post(path)).status_code == 404
 
 
+@pytest.mark.requirement("SUM-018")
+async def test_no_metric_is_served_by_itself(reader: Reader) -> None:
+    """Neither by a parameter of the operation nor under the names that the report gives its parts."""
+    report = (await reader.post(SUMMARY)).json()
+    assert len(report["entry"]) > 5
+    for entry in report["entry"]:
+        one = entry["resource"]
+        code = one["code"]["coding"][0]["code"]
+        for parameter in (f"code={code}", f"_elements={code}", f"_id={one.get('id', code)}"):
+            assert (await reader.get(f"{SUMMARY}?{parameter}")).status_code == 400
+        for path in {one.get("id", code), entry["fullUrl"].rpartition("/")[2].removeprefix("urn:uuid:"), code}:
+            assert (await reader.get(f"Observation/{path}")).status_code == 404
+            assert await reader.ids(f"Observation?_id={path}") == []
+        assert await reader.ids(f"Observation?code={code}") == []
+
+
 @pytest.mark.requirement("SUM-002")
 @pytest.mark.parametrize("given", list(product([False, True], repeat=3)))
 async def test_every_combination_of_parameters(ddr: Recorder, reader: Reader, given: tuple[bool, bool, bool]) -> None:

@@ -7,6 +7,7 @@ import base64
 import socket
 import ssl
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -45,7 +46,7 @@ async def followed(backend: Backend, http: httpx.AsyncClient) -> httpx.Response:
                 await asyncio.sleep(0.2)
 
 
-@pytest.mark.requirement("TLS-001")
+@pytest.mark.requirement("TLS-001", "TLS-009")
 @pytest.mark.parametrize("path", ENDPOINTS)
 async def test_nothing_without_a_client_certificate(ddr: Recorder, path: str) -> None:
     http = await ddr.client(base_url=ddr.settings.diga_base_url)
@@ -56,6 +57,8 @@ async def test_nothing_without_a_client_certificate(ddr: Recorder, path: str) ->
 @pytest.mark.requirement("TLS-010")
 @pytest.mark.parametrize("path", PUBLIC)
 async def test_public_documents_need_no_certificate(ddr: Recorder, path: str) -> None:
+    for method, accept in product(("GET", "HEAD"), ("*/*", "application/fhir+xml", "text/html")):
+        assert (await ddr.public.request(method, path, headers={"accept": accept})).status_code in (200, 406)
     assert (await ddr.public.get(path)).status_code == 200
 
 
@@ -85,7 +88,7 @@ async def test_unknown_certificates_fail_in_the_handshake(backend: Backend, tmp_
             await backend.push(CGM, http=await ddr.client(unknown))
 
 
-@pytest.mark.requirement("TLS-005", "TLS-011", "TLS-013")
+@pytest.mark.requirement("TLS-005", "TLS-009", "TLS-011", "TLS-013")
 async def test_known_certificates_of_others_are_told_so(ddr: Recorder, backend: Backend) -> None:
     """Another listed DiGA, an inactive one, and a certificate that is in no entry any more: 401, at every endpoint."""
     tokens = await backend.pair(await ddr.patient(), CGM)
