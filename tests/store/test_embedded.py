@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -121,6 +122,30 @@ async def test_what_a_start_that_was_killed_has_left_is_in_nobodys_way(state: Pa
     ((state / "postgres").resolve() / "data" / "postmaster.pid").write_text(left)
     with embedded(state) as url:
         assert await fetchval(url, "SELECT 1") == 1
+
+
+async def test_a_recorder_that_had_no_descriptor_to_start_the_server_again_starts_it_later(
+    state: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Who looks after the server gave up for good."""
+
+    async def told(event: str) -> None:
+        async with asyncio.timeout(120):
+            while event not in caplog.messages:  # noqa: ASYNC110 - the log tells nobody
+                await asyncio.sleep(0.05)
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with embedded(state, share=False) as url:
+        killed = pid(state)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))  # of which all are taken
+        try:
+            os.kill(killed, signal.SIGKILL)
+            await told("database.not_started")
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        await told("database.started_again")
+        assert await fetchval(url, "SELECT 1") == 1
+    assert caplog.records[0].__dict__["reason"] == "Too many open files"
 
 
 async def test_the_end_of_a_server_that_was_killed_before_is_no_fault(state: Path) -> None:

@@ -139,14 +139,14 @@ def _kept(server: _Server) -> Iterator[None]:
 def _keep(server: _Server, over: threading.Event) -> None:
     failed = False
     while not over.wait(LOOK_SECONDS):
-        if server.runs():
-            continue
-        server.bury()
         try:
+            if server.runs():
+                continue
+            server.bury()
             server.start()
-        except StoreError as error:  # as long as processes of the former one are there, for instance
+        except (StoreError, OSError) as error:  # processes of the former one are there; or the system gives us none
             if not failed:
-                log.warning("database.not_started", extra={"reason": str(error)})
+                log.warning("database.not_started", extra={"reason": in_words(error)})
             failed = True
         else:
             log.warning("database.started_again")
