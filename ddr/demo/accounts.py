@@ -12,6 +12,7 @@ from uuid import UUID
 import asyncpg
 
 from ddr.demo.cast import username
+from ddr.drafts import OWN, draft
 from ddr.http.clock import now_ms
 from ddr.store.database.digest import sha256
 from ddr.store.gateways import tokens as gateway_tokens
@@ -44,7 +45,8 @@ async def accounts(pool: asyncpg.Pool, state_dir: Path, count: int) -> list[Acco
 
     wanted = await asyncio.gather(*(one_of(username(index)) for index in range(count)))
     everybody = {**known, **{one.username: one for one in wanted}}
-    write_private(file, json.dumps([asdict(one) for one in everybody.values()], indent=1))
+    with draft(file, OWN) as out:
+        out.write(json.dumps([asdict(one) for one in everybody.values()], indent=1).encode())
     return list(wanted)
 
 
@@ -61,12 +63,3 @@ async def connected(pool: asyncpg.Pool, patient_id: UUID, known: Account) -> Acc
     if holder is not None and holder.good:
         return known
     return replace(known, gateway_token=await gateway_tokens.create(pool, patient_id, now_ms(), name=APP))
-
-
-def write_private(file: Path, text: str) -> None:
-    """Replace `file` by one that only its owner may read."""
-    fresh = file.with_suffix(".new")
-    fresh.unlink(missing_ok=True)
-    fresh.touch(mode=0o600)
-    fresh.write_text(text, "utf-8")
-    fresh.replace(file)

@@ -14,7 +14,7 @@ import asyncpg
 import httpx
 
 from ddr.demo import certs, clock, recorder
-from ddr.demo.accounts import Account, accounts, write_private
+from ddr.demo.accounts import Account, accounts
 from ddr.demo.browser_user import BrowserUser
 from ddr.demo.cast import DIGAS, STORY_DIGAS, CastDiga
 from ddr.demo.diga_client import DigaClient, Tokens
@@ -27,6 +27,7 @@ from ddr.demo.registry_state import ListedDiga, Package, RegistryState
 from ddr.demo.registry_zts import PACKAGE, valuesets
 from ddr.demo.server import serving
 from ddr.demo.tls import client_context
+from ddr.drafts import OWN, draft
 from ddr.miv.loader import load_catalog
 from ddr.miv.model import MivCatalog
 from ddr.registries import diga_vz, hiis_vz, terminology
@@ -135,8 +136,10 @@ class DemoStack:
         self.patients = await accounts(self.pool, state, self.options.patients)
         await self.refresh_registry()
         described = self.description()
-        write_private(state / "demo.json", json.dumps(described, indent=2))
-        write_private(state / "diga.toml", _as_configured(described, described["digas"][0]))
+        written = {"demo.json": json.dumps(described, indent=2), "diga.toml": _as_configured(described)}
+        for name, text in written.items():
+            with draft(state / name, OWN) as out:
+                out.write(text.encode())
 
     def _ports(self) -> Sequence[int]:
         if self.options.port_base is not None:
@@ -240,8 +243,9 @@ def _added(data: Path, numbers: Collection[str]) -> list[ListedDiga]:
         return []
 
 
-def _as_configured(described: dict[str, Any], diga: dict[str, Any]) -> str:
-    """A DiGA of `demo.json` as `ddr client` wants it (docs/client.md)."""
+def _as_configured(described: dict[str, Any]) -> str:
+    """The first DiGA of `demo.json` as `ddr client` wants it (docs/client.md)."""
+    diga = described["digas"][0]
     own = {name: diga[name] for name in ("client_id", "redirect_uri", "key")}
     where = {"issuer": described["oauth_issuer"], "fhir_base": described["fhir_base"], "ca": described["ca"]}
     return "".join(

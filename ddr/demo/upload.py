@@ -32,11 +32,6 @@ class Sent:
     trace: Trace | None = None  # that was replayed
     rejected: Mapping[int, str] = field(default_factory=dict)  # place of a reading → why it was not taken
 
-    @property
-    def stored(self) -> int:
-        """Items that the recorder holds now."""
-        return self.answer.total() - self.answer["rejected"]
-
 
 async def send_everything(
     stack: DemoStack, start_ms: int, now_ms: int, traces: Sequence[Trace], done: Callable[[int], None] = lambda _: None

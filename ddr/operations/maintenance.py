@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping
 from ddr.failures import NO_STORE
 from ddr.fhir.instants import date_time
 from ddr.fhir.outages import HEADER, MEMBER, Outage
-from ddr.http.asgi import ASGIApp, Headers, Receive, Scope, Send, header, json_reply, problem, send_reply
+from ddr.http.asgi import ASGIApp, Headers, Receive, Scope, Send, header, json_reply, problem
 from ddr.http.core import Core
+from ddr.http.guard import constant
 from ddr.http.pages import error_page
 from ddr.operations.status.functions import INGESTION, PAIRING, TOKEN
 from ddr.store.outages.notices import Closure, seconds_until
@@ -59,12 +60,10 @@ def oauth_refusal(found: Closure) -> ASGIApp:
         "error_description": found.detail,
         MEMBER: Outage.PLANNED_MAINTENANCE,
     }
+    told, page = constant(json_reply(content, 503, (*refusal_headers(found), *NO_STORE))), page_refusal(found)
 
     async def call(scope: Scope, receive: Receive, send: Send) -> None:
-        if "text/html" in (header(scope, "accept") or ""):
-            await page_refusal(found)(scope, receive, send)
-        else:
-            await send_reply(scope, send, json_reply(content, 503, (*refusal_headers(found), *NO_STORE)))
+        await (page if "text/html" in (header(scope, "accept") or "") else told)(scope, receive, send)
 
     return call
 
@@ -88,12 +87,7 @@ def problem_refusal(found: Closure) -> ASGIApp:
         "retry": True,
         MEMBER: Outage.PLANNED_MAINTENANCE,
     }
-    reply = problem(503, "Service Unavailable", found.detail, refusal_headers(found), more)
-
-    async def call(scope: Scope, receive: Receive, send: Send) -> None:
-        await send_reply(scope, send, reply)
-
-    return call
+    return constant(problem(503, "Service Unavailable", found.detail, refusal_headers(found), more))
 
 
 def refusal_headers(found: Closure) -> Headers:
