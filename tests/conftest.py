@@ -21,16 +21,13 @@ import hypothesis
 import pytest
 
 from ddr.http.core import Core
-from ddr.miv.loader import load_catalog
 from ddr.oauth.grants import unanswered
 from ddr.settings import Settings
 from ddr.settings_sources import load_settings
-from ddr.store.database.ids import IdCipher
 from ddr.store.database.pool import open_pool
-from ddr.store.database.sealing import key_encryption_key
-from ddr.store.database.secrets import load_secrets
 from tests.support import capture, citus, day, discipline, pooler
 from tests.support.clock import Clock
+from tests.support.core import core_on
 from tests.support.database import embedded_server, migrated_database
 from tests.support.ending import in_time
 from tests.support.loop import Loop
@@ -205,18 +202,7 @@ def trust() -> FakeTrust:
 @pytest.fixture
 async def core(settings: Settings, pool: asyncpg.Pool, clock: Clock, trust: FakeTrust) -> Core:
     """A Core with the real catalogue and the fakes above."""
-    secrets = await load_secrets(pool, key_encryption_key(settings))
-    return Core(
-        settings=settings,
-        pool=pool,
-        catalog=load_catalog(settings.miv_packages, settings.miv),
-        ids=IdCipher(secrets["resource-ids"]),
-        secrets=secrets,
-        registry=trust,
-        signer=None,
-        clock=clock,
-        steer=clock,
-    )
+    return await core_on(pool, settings, clock, trust)
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from ddr.http.asgi import ASGIApp, Receive, Scope, Send
 from ddr.http.core import Core
 from ddr.settings import Settings
 from ddr.tls.peer import client_certificate
+from tests.support.core import with_signer
 from tests.support.proved import proved
-from tests.support.signer import with_signer
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from ddr.http.core import Core
 from ddr.oauth.app import create_oauth_backend, create_oauth_public
 from ddr.patient_pages import app as consent
 from ddr.store.patients.sessions import new_cookie
-from tests.support.signer import with_signer
+from tests.support.core import with_signer
 
 METHODS = ("HEAD", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
 SPELLINGS = ("{}", "{}/", "/{}", "{}/x", "{}%00", "{}%2e%2e", "{}/../../fhir/Observation", "{}?x=1", "{};x=1")

@@ -9,13 +9,13 @@ from typing import Any
 
 import orjson
 
-from ddr.cli.actions import actions_of
+from ddr.cli.actions import action, actions_of
 from ddr.cli.arguments import in_order, number
 from ddr.cli.errors import CommandError
-from ddr.cli.operator import instant_argument, reading, shown_instant, with_database
+from ddr.cli.operator import act, instant_argument, reading, shown_instant
 from ddr.fhir.instants import told_instant
 from ddr.operations.audit_reading import DamagedTrail, entries
-from ddr.operations.audit_verifying import Findings, verify
+from ddr.operations.audit_verifying import verify
 from ddr.settings import Settings
 from ddr.store.audit import packs
 from ddr.store.database.pool import Pool
@@ -26,7 +26,7 @@ HELP = "verify or export the audit trail"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """`audit` with its own subcommands."""
     actions = actions_of(parser)
-    check = actions.add_parser("verify", help="compute the chain of seals anew; status 1 when something was changed")
+    check = action(actions, "verify", _verify, "compute the chain of seals anew; status 1 when something was changed")
     check.add_argument("--head", help="a head that was noted earlier (from the log): it must be part of the chain")
     check.add_argument(
         "--from-seal",
@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NO",
         help="begin with this seal, and take what is before for granted",
     )
-    export = actions.add_parser("export", help="write entries as JSON lines, for a data protection officer")
+    export = action(actions, "export", _export, "write entries as JSON lines, for a data protection officer")
     export.add_argument(
         "--from", dest="from_ms", type=instant_argument, metavar="TIME", help="not before this FHIR dateTime"
     )
@@ -49,36 +49,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the result; status 1 when the trail was changed."""
-    if args.action == "verify":
-        return _report(with_database(lambda settings, pool: _verify(settings, pool, args)))
-    in_order("--from", args.from_ms, args.until_ms)
-    with_database(lambda settings, pool: _export(settings, pool, vars(args)))
-    return 0
+    if args.does is _export:
+        in_order("--from", args.from_ms, args.until_ms)
+    return act(args)
 
 
-async def _verify(settings: Settings, pool: Pool, args: argparse.Namespace) -> Findings:
+async def _verify(args: argparse.Namespace, settings: Settings, pool: Pool) -> None:
     try:
         async with reading(settings, pool) as read:
-            return await verify(read, args.head, args.from_seal)
+            findings = await verify(read, args.head, args.from_seal)
     except LookupError as error:
         raise CommandError(f"audit trail: {error.args[0]}") from None
-
-
-def _report(findings: Findings) -> int:
     print(f"{findings.entries} entries under {findings.seals} seals ({findings.purged_seals} of them purged)")
     print(f"{findings.unsealed} entries not yet sealed")
     print(f"head {findings.head}")
     if findings.faults:
         raise CommandError("audit trail: " + "; ".join(findings.faults))
-    return 0
 
 
-async def _export(settings: Settings, pool: Pool, wanted: Mapping[str, Any]) -> None:
+async def _export(args: argparse.Namespace, settings: Settings, pool: Pool) -> None:
     """One object a line, without the internal number of the patient: the Pairing ID is the pseudonym outside."""
     try:
         async with reading(settings, pool) as read:
-            await _tell_dropped(read, wanted["from_ms"])
-            await _print(read, wanted)
+            await _tell_dropped(read, args.from_ms)
+            await _print(read, vars(args))
     except DamagedTrail as damage:
         raise CommandError(f"audit trail: {damage}; the export ends before it, `ddr audit verify` says more") from None
 

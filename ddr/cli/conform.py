@@ -34,7 +34,7 @@ from ddr.conform.pacing import Patience
 from ddr.conform.recipe import OURS, RecipeBrowser, read_recipe, recipe_file
 from ddr.conform.report.html import html
 from ddr.conform.report.junit import junit
-from ddr.conform.report.model import Run, plan, report
+from ddr.conform.report.model import Run, fails, plan, report
 from ddr.conform.report.terminal import Terminal
 from ddr.conform.run import INTERRUPTED
 from ddr.conform.run import run as run_checks
@@ -207,8 +207,7 @@ def exit_status(report: Json) -> int:
     counts = report["summary"]
     if report["stopped"] == INTERRUPTED:
         return 130
-    failed = any(one["verdict"] == Verdict.FAILED and not one["remark"] for one in report["checks"])
-    if failed or report["stopped"] or not counts[Verdict.PASSED]:
+    if any(map(fails, report["checks"])) or report["stopped"] or not counts[Verdict.PASSED]:
         return 1
     return 3 if counts[Verdict.KIT_ERROR] else 0
 

@@ -10,7 +10,7 @@ import pytest
 from ddr.http.core import Core
 from ddr.scopes.diga import Diga
 from tests.diga_api.world import Backend, Body
-from tests.support.signer import with_signer
+from tests.support.core import with_signer
 from tests.support.trust import FakeTrust
 
 Pair = Callable[..., Awaitable[Backend]]

@@ -8,7 +8,7 @@ import pytest
 
 from ddr.http.core import Core
 from tests.oauth.backend import DigaBackend, new_diga
-from tests.support.signer import with_signer
+from tests.support.core import with_signer
 from tests.support.trust import FakeTrust
 
 

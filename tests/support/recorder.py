@@ -28,16 +28,12 @@ from ddr.demo.tls import client_context
 from ddr.diga_api.description.document import description
 from ddr.http.core import Core
 from ddr.http.request_log.log import RETRY_SECONDS
-from ddr.miv.loader import load_catalog
-from ddr.oauth.keys import Keys
 from ddr.scopes.diga import Diga
 from ddr.settings import MivSettings, Settings
-from ddr.store.database.ids import IdCipher
-from ddr.store.database.sealing import key_encryption_key
-from ddr.store.database.secrets import load_secrets
 from ddr.store.gateways import tokens as gateway_tokens
 from ddr.store.patients import accounts
 from tests.support.clock import Clock
+from tests.support.core import core_on, with_signer
 from tests.support.described import Described
 from tests.support.ending import in_time
 from tests.support.received import Received
@@ -203,18 +199,7 @@ async def recorder(
     spares = range(SPARE if many else SPARE // 5)
     spare = [certs.client_certificate(folder / f"spare-{number}", "client") for number in spares]
     trust.ders.extend(pair.der for pair in spare)
-    secrets = await load_secrets(pool, key_encryption_key(settings))
-    core = Core(
-        settings=settings,
-        pool=pool,
-        catalog=load_catalog(settings.miv_packages, settings.miv),
-        ids=IdCipher(secrets["resource-ids"]),
-        secrets=secrets,
-        registry=trust,
-        signer=await Keys.load(pool, key_encryption_key(settings, make=True), clock()),
-        clock=clock,
-        steer=clock,
-    )
+    core = await with_signer(await core_on(pool, settings, clock, trust))
     listeners = Listeners(core, create_apps(core))
     await listeners.start(sockets)
     async with AsyncExitStack() as stack:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from ddr.conform.exchange import Json
+from ddr.conform.report.model import fails
 from ddr.conform.verdict import Verdict
 
 
@@ -21,7 +22,7 @@ def junit(report: Json) -> str:
 
 
 def _suite(root: Element, name: str, cases: list[Json]) -> None:
-    failed = sum(_fails(one) for one in cases)
+    failed = sum(fails(one) for one in cases)
     errors = sum(one["verdict"] == Verdict.KIT_ERROR for one in cases)
     skipped = sum(one["verdict"] not in (Verdict.PASSED, Verdict.KIT_ERROR) for one in cases) - failed
     counts = {"tests": len(cases), "failures": failed, "skipped": skipped, "errors": errors}
@@ -29,7 +30,7 @@ def _suite(root: Element, name: str, cases: list[Json]) -> None:
     for one in cases:
         case = SubElement(suite, "testcase", classname=one["requirements"][0], name=one["check"])
         case.set("time", f"{one['seconds']:.3f}")
-        if _fails(one):
+        if fails(one):
             failure = SubElement(case, "failure", message=_clean(one["text"]), type=one["level"])
             failure.text = _clean("\n".join([one["words"], *one["reproduce"]]))
         elif one["verdict"] == Verdict.KIT_ERROR:
@@ -37,10 +38,6 @@ def _suite(root: Element, name: str, cases: list[Json]) -> None:
         elif one["verdict"] != Verdict.PASSED:
             verdict = f"{one['verdict']} ({one['level']})" if one["remark"] else one["verdict"]
             SubElement(case, "skipped", message=_clean(f"{verdict}: {one['text']}"))
-
-
-def _fails(one: Json) -> bool:
-    return bool(one["verdict"] == Verdict.FAILED and not one["remark"])
 
 
 def _clean(text: str) -> str:

@@ -102,6 +102,11 @@ def _result(run: Run, one: Result) -> Json:
     }
 
 
+def fails(row: Json) -> bool:
+    """Whether a check's row fails the run: remarks do not."""
+    return bool(row["verdict"] == Verdict.FAILED and not row["remark"])
+
+
 def _reproduce(run: Run, one: Result) -> list[str]:
     """Commands that show the same again: the check alone, and the requests that are its evidence."""
     words = [word for word in run.command if word]
