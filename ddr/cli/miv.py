@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
 import tomllib
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from ddr.miv.model import Miv, MivCatalog, MivError
 from ddr.miv.versions import Difference, MivVersion, concepts, difference
 from ddr.reasons import in_words
 from ddr.registries.archive import MAX_ARCHIVE_BYTES, BadArchive, read_archive
+from ddr.registries.narrowing import of_the_folder
 from ddr.registries.terminology import SOURCE, Waiting, Zts, current_catalog, keep_all, waiting
 from ddr.settings import Settings
 from ddr.store.registries import terminology
@@ -101,7 +101,9 @@ async def _activate(args: argparse.Namespace, settings: Settings, pool: asyncpg.
     miv = catalog.by_name(args.name)
     if miv is None:
         raise CommandError(f"no MIV package {args.name}")
-    await _remember_folder(settings, pool, miv.name)
+    own = load_catalog(settings.miv_packages, settings.miv).by_name(miv.name)
+    assert own is not None
+    await of_the_folder(settings, pool, own)
     found = {one.content.version: one.content for one in await terminology.kept(pool) if one.name == miv.name}
     if args.version not in found:
         raise CommandError(f"MIV {miv.name}: version {args.version} is not at hand; see ddr miv list")
@@ -130,16 +132,6 @@ def _built(settings: Settings, others: dict[str, MivVersion], name: str, version
         ) from None
     assert miv is not None
     return miv
-
-
-async def _remember_folder(settings: Settings, pool: asyncpg.Pool, name: str) -> None:
-    """Keep the version of the folder, too, so that there is a way back to it."""
-    folder = settings.miv_packages / name / "package"
-    valuesets = tuple(json.loads(path.read_text("utf-8")) for path in sorted(folder.glob("ValueSet-*.json")))
-    own = load_catalog(settings.miv_packages, settings.miv).by_name(name)
-    assert own is not None
-    digest = hashlib.sha256(json.dumps(valuesets, sort_keys=True).encode()).hexdigest()
-    await terminology.keep(pool, name, MivVersion(own.version, valuesets), terminology.FOLDER, digest, 0)
 
 
 def _meta(file: Path) -> str:

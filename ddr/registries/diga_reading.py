@@ -39,9 +39,7 @@ class Reading:
     answers: Mapping[str, Evidence] = field(default_factory=dict)
 
 
-async def read_diga_vz(
-    http: httpx.AsyncClient, base: str, known: Known | None = None, expected: Collection[str] = ()
-) -> Reading:
+async def read_diga_vz(http: httpx.AsyncClient, base: str, known: Known, expected: Collection[str]) -> Reading:
     """All entries with trust attributes, and notes on what could not be read. Raises RegistryFault.
 
     `known` keeps what may be asked for conditionally next time. Client ids in `expected` that are not mentioned are
@@ -87,7 +85,7 @@ async def _ask(http: httpx.AsyncClient, base: str, client_id: str, states: Mappi
     return Evidence.RETIRED if is_retired(said) else Evidence.LISTED
 
 
-async def _manufacturers(http: httpx.AsyncClient, base: str, known: Known | None) -> list[dict[str, object]]:
+async def _manufacturers(http: httpx.AsyncClient, base: str, known: Known) -> list[dict[str, object]]:
     """Names for the consent page; a registry that does not answer this search costs the names only."""
     try:
         async with asyncio.timeout(NAMES_SECONDS):

@@ -60,10 +60,6 @@ class DigaVz(Follower[Reading]):
         """DER of every known certificate, those of inactive DiGA included (TLS-011)."""
         return list(self._snapshot.certificates)
 
-    def entries(self) -> tuple[Entry, ...]:
-        """All known entries with their problems, for operators."""
-        return self._snapshot.entries
-
     async def _read(self, http: httpx.AsyncClient) -> Reading:
         stored = await store.read_entries(self._pool, SOURCE)
         missed = {loss.client_id for loss in await lost.read(self._pool) if loss.valueset == lost.WHOLE}
@@ -86,7 +82,7 @@ class DigaVz(Follower[Reading]):
                 log.warning("registry.note", extra={"source": SOURCE, "note": note})
             if (await store.read_source(connection, SOURCE)).seen_ms == began_ms:
                 await self._judge(connection, read, entries, began_ms, changed=changed or lately)
-        await self._follow()  # refused from now on, however long it takes to end what is many
+        await self.follow()  # refused from now on, however long it takes to end what is many
         await carry_out(self._pool, self._clock())
 
     async def _changed_lately(self, connection: asyncpg.Connection, began_ms: int) -> bool:

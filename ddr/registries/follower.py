@@ -87,12 +87,12 @@ class Follower(ABC, Generic[T]):
         Without what is stored a worker would refuse whom the others know, so what is wrong with the database is raised.
         """
         try:
-            await self._follow()
+            await self.follow()
             try:
                 async with asyncio.timeout(START_SECONDS):
                     while self.stale(self._clock()) and (await self._turn()).fault is None:
                         await asyncio.sleep(0.2)  # another process may be reading
-                        await self._follow()
+                        await self.follow()
             except TimeoutError:
                 if self._asking:
                     await store.request_reading(self._pool, self.source)
@@ -101,13 +101,9 @@ class Follower(ABC, Generic[T]):
         except Exception as error:  # in what the registry says: no reason not to serve what needs no registry
             log.error("registry.not_read", extra={"source": self.source}, exc_info=error)
 
-    async def follow(self) -> None:
-        """Take over the stored state and ask nobody, for commands that only need to know what recorders know."""
-        await self._follow()
-
     async def step(self) -> store.Source:
         """Catch up with the stored state, and read the registry when that is due. Returns the state now in force."""
-        await self._follow()
+        await self.follow()
         return await self._turn()
 
     async def _turn(self) -> store.Source:
@@ -119,7 +115,7 @@ class Follower(ABC, Generic[T]):
             self._asking = True
             await self.read_now()
             self._asking = False
-            await self._follow()
+            await self.follow()
         return self._state
 
     async def read_now(self) -> None:
@@ -172,7 +168,8 @@ class Follower(ABC, Generic[T]):
         except (OSError, httpx.InvalidURL) as error:
             raise RegistryFault(f"cannot be asked with these settings: {error}") from None
 
-    async def _follow(self) -> None:
+    async def follow(self) -> None:
+        """Take over the stored state and ask nobody: all that commands do which only need what recorders know."""
         state = await store.read_source(self._pool, self.source)
         if state.generation != self._state.generation or self._state.generation == 0:
             await self._changed()

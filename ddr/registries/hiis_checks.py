@@ -41,7 +41,7 @@ def certificate_problems(chain: Path, hosts: set[str], now_ms: int) -> list[str]
     return found
 
 
-async def live_problems(settings: Settings, catalog: MivCatalog, ca: str = "") -> list[str]:
+async def live_problems(settings: Settings, catalog: MivCatalog, ca: str) -> list[str]:
     """What is wrong with the running recorder, asked from outside; `ca` is an extra CA (development)."""
     context = ssl.create_default_context()
     if ca:

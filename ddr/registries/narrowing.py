@@ -70,13 +70,12 @@ async def _put_in_force(
     others = await terminology.in_force(pool)
     new, content = _loaded(settings, others, miv.name, version), version
     if changed.added or new is None:
-        present = others.get(miv.name) or await _of_the_folder(settings, pool, miv)
+        present = others.get(miv.name) or await of_the_folder(settings, pool, miv)
         content = without(present, changed.removed, f"{miv.version}+{version.version}")
         new = _loaded(settings, others, miv.name, content)
         if new is None:
             raise MivError("nothing that can be used would remain")
-        digest = hashlib.sha256(json.dumps(content.valuesets, sort_keys=True).encode()).hexdigest()
-        await terminology.keep(pool, miv.name, content, origin, digest, 0)
+        await _keep(pool, miv.name, content, origin)
     lost = [code for _, code in changed.removed]
     touched = await terminology.activate(
         pool, miv.name, content.version, miv.valueset, list(changed.removed), list(concepts(new)), now_ms
@@ -95,11 +94,15 @@ def _loaded(settings: Settings, others: dict[str, MivVersion], name: str, versio
         return None
 
 
-async def _of_the_folder(settings: Settings, pool: asyncpg.Pool, miv: Miv) -> MivVersion:
-    """The version that came with the program; kept from now on, so that there is a way back to it."""
+async def of_the_folder(settings: Settings, pool: asyncpg.Pool, miv: Miv) -> MivVersion:
+    """`miv` as it came with the program; kept from now on, so that there is a way back to it."""
     folder = settings.miv_packages / miv.name / "package"
     valuesets = tuple(json.loads(path.read_text("utf-8")) for path in sorted(folder.glob("ValueSet-*.json")))
     content = MivVersion(miv.version, valuesets)
-    digest = hashlib.sha256(json.dumps(valuesets, sort_keys=True).encode()).hexdigest()
-    await terminology.keep(pool, miv.name, content, terminology.FOLDER, digest, 0)
+    await _keep(pool, miv.name, content, terminology.FOLDER)
     return content
+
+
+async def _keep(pool: asyncpg.Pool, name: str, content: MivVersion, origin: str) -> None:
+    digest = hashlib.sha256(json.dumps(content.valuesets, sort_keys=True).encode()).hexdigest()
+    await terminology.keep(pool, name, content, origin, digest, 0)

@@ -20,7 +20,6 @@ DEFAULTS = {"absent", "doubtful"}  # not written when false
 class Snapshot:
     """All known DiGA, as the registry showed them."""
 
-    entries: tuple[Entry, ...] = ()
     by_client_id: Mapping[str, Diga] = field(default_factory=dict)
     by_certificate: Mapping[str, Diga] = field(default_factory=dict)  # key: sha256 of the DER, hex
     certificates: tuple[bytes, ...] = ()  # DER, those of retired and disabled DiGA included
@@ -32,7 +31,6 @@ def snapshot(entries: Iterable[Entry]) -> Snapshot:
     entries = tuple(sorted(entries, key=lambda entry: entry.client_id))
     digas = [_diga(entry) for entry in entries]
     return Snapshot(
-        entries=entries,
         by_client_id={diga.client_id: diga for diga in digas},
         by_certificate={digest: diga for diga in digas for digest in diga.certificates},
         certificates=tuple(der for entry in entries for der in entry.certificates),

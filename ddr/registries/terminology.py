@@ -82,8 +82,8 @@ class Zts(Follower[Read]):
     def _max_age_seconds(self) -> int:
         return self._settings.zts_max_age_seconds
 
-    async def _follow(self) -> None:
-        await super()._follow()
+    async def follow(self) -> None:
+        await super().follow()
         mark = await terminology.mark(self._pool)
         if mark == self._mark:
             return

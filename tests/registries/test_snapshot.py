@@ -84,10 +84,11 @@ def test_a_retired_diga_gives_its_certificate_to_the_one_that_is_listed_with_it(
     """The same backend under a new number: the registry says whose the certificate is."""
     heir, retired = replace(second, certificates=first.certificates), replace(first, listed=False)
     for known in ([first], [first, heir], []):
-        shot = snapshot(reconcile([retired, heir], known, NOW))
+        entries = reconcile([retired, heir], known, NOW)
+        shot = snapshot(entries)
         assert shot.by_certificate[fingerprint(first.certificates[0])].client_id == second.client_id
         assert shot.by_client_id[second.client_id].active
-    back = snapshot(reconcile([first, heir], shot.entries, NOW))
+    back = snapshot(reconcile([first, heir], entries, NOW))
     assert back.by_certificate[fingerprint(first.certificates[0])].client_id == second.client_id
 
 
@@ -105,10 +106,11 @@ def test_entries_survive_storage(first: Entry) -> None:
 
 def test_an_expired_certificate_authenticates_nobody(first: Entry, der: dict[str, bytes]) -> None:
     expired_ms = expires_ms(der["a"])
-    shot = snapshot(reconcile([first], [], expired_ms))
+    (entry,) = reconcile([first], [], expired_ms)
+    shot = snapshot([entry])
     assert shot.by_certificate == {}
     assert not shot.by_client_id[first.client_id].active
-    assert shot.entries[0].problems == ("a certificate has expired",)
+    assert entry.problems == ("a certificate has expired",)
 
 
 def certificate(
