@@ -24,7 +24,6 @@ HELP = "verify or export the audit trail"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """`audit` with its own subcommands."""
     actions = actions_of(parser)
     check = action(actions, "verify", _verify, "compute the chain of seals anew; status 1 when something was changed")
     check.add_argument("--head", help="a head that was noted earlier (from the log): it must be part of the chain")

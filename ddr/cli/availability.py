@@ -28,7 +28,6 @@ HELP = "compute the availability of a month"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The month, and what an external probe saw."""
     parser.add_argument(
         "--month", type=month, required=True, metavar="YYYY-MM", help="in the time zone of the setting time_zone"
     )

@@ -20,7 +20,7 @@ HELP = "check the running recorder from outside"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """`check` with its own subcommands; without one it checks TLS, which needs nothing else."""
+    """Without one of its actions it checks TLS, which needs nothing else."""
     parser.set_defaults(does=_tls)
     actions = parser.add_subparsers(metavar="WHAT")
     action(actions, "tls", _tls, "protocol versions, suites, groups, signatures and certificate of each listener")

@@ -21,7 +21,6 @@ HELP = "be a DiGA: pair, pull, watch, unpair"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """`client` with its own subcommands."""
     actions = actions_of(parser)
     pair = _action(
         actions, commands.pair, "ask for a patient's data: prints where to send the browser, reads where it landed"
@@ -74,7 +73,6 @@ def _action(actions: Actions[argparse.ArgumentParser], does: Does, text: str) ->
 
 
 def run(args: argparse.Namespace) -> int:
-    """The action's exit status."""
     try:
         status: int = waking(args.does(args))
         return status

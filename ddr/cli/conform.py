@@ -57,7 +57,6 @@ HELP = "check any recorder from outside against HDDT 1.0.1"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command's arguments."""
     parser.add_argument(
         "recorder", metavar="RECORDER", help="FHIR base URL; or a file: demo.json, or a TOML description"
     )

@@ -20,7 +20,6 @@ SHOWN = 16  # characters of a digest
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """`credentials` with its own subcommands."""
     actions = actions_of(parser)
     action(actions, "list", _list, "all there are; what lacks an owner, a purpose or an end is marked")
     assign = action(actions, "assign", _assign, "say who answers for a credential, and what it is for")
@@ -39,7 +38,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Do what was asked for; status 1 when it could not be done."""
     return act(args)
 
 

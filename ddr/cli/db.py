@@ -25,7 +25,6 @@ HELP = "look after the database"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """`db` with its own subcommands."""
     actions = actions_of(parser)
     actions.add_parser("migrate", help="apply the schema migrations that are missing")
     spread = actions.add_parser("distribute", help="spread patients over the servers of Citus (docs/scaling.md)")

@@ -57,7 +57,6 @@ FAULTS = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command's arguments."""
     parser.add_argument("--once", action="store_true", help="end after the story instead of serving on")
     parser.add_argument("--readings", type=Path, metavar="FILE.csv", help="replay a trace id,time,gl (UTC, mg/dL)")
     parser.add_argument("--no-shift", action="store_true", help="keep the trace's own times instead of ending it now")

@@ -24,7 +24,6 @@ HAPPENINGS = {
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command's arguments."""
     told = "\n".join(f"  {name:18} {text}" for name, text in {**FAULTS, **HAPPENINGS}.items())
     parser.description = f"{__doc__}\n\n{told}\n  {'none':18} no fault any more"
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
@@ -38,7 +37,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Say what was done."""
     if not (args.state_dir / "demo.json").exists():
         raise CommandError(f"no demonstration has run on {args.state_dir}")
     if args.name in EVENTS:

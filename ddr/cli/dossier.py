@@ -27,7 +27,6 @@ TITLE = "Dossier of an installation of the HDDT Device Data Recorder"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """`dossier` with the files that it takes in."""
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="dossier.html, dossier.json, documents/")
     parser.add_argument("--release", type=Path, metavar="FILE", help="dossier.json of the release that is installed")
     parser.add_argument("--kit", type=Path, metavar="FILE", help="report of `ddr conform --json` about this recorder")

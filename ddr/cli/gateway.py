@@ -21,7 +21,6 @@ HELP = "issue and end tokens of apps, register and revoke certificates of cloud 
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """`gateway` with its own subcommands."""
     actions = actions_of(parser)
     add = action(actions, "add-certificate", _add, "let the holder of a certificate send for all patients")
     add.add_argument("file", type=Path, metavar="FILE", help="PEM; of a chain the first certificate")
@@ -36,7 +35,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Do what was asked for; status 1 when it could not be done."""
     if args.does is _add:
         args.der = _certificate(args)  # what is wrong with the arguments needs no database
     return act(args)

@@ -21,7 +21,6 @@ LONGEST_DAYS = 36_500
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The subcommands of `ddr gateway token`."""
     actions = actions_of(parser)
     shown = "the apps of a patient that may send, when they last did, and who connected them for the patient"
     action(actions, "list", _list, shown)

@@ -32,7 +32,6 @@ NAMES = {"hl7-fhir-rest": "FHIR Resource Server", "oauth-authz-server": "OAuth2 
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """`hiis` with its own subcommands."""
     actions = actions_of(parser)
     register = actions.add_parser("register", help="check, and write the Bundle and a sheet for BfArM's portal")
     register.add_argument("--out", type=Path, default=Path(), metavar="DIR", help="where the two files go")

@@ -48,7 +48,6 @@ NO_RECORDER = "what answers at the setting gateway_base_url is no gateway API of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """`import`, with the patient's gateway token."""
     known = "\n".join(f"  {name:<16}{one.title}" for name, one in FORMATS.items())
     parser.usage = f"ddr import [{{{','.join(NAMES)}}}] FILE [FILE …] [options]"
     parser.description = f"{__doc__}\n\nThe form of a file is found by its content; naming one insists on it.\n{known}"

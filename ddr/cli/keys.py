@@ -17,7 +17,6 @@ HELP = "look after the keys that sign access tokens, and the key that seals secr
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """`keys` with its own subcommands."""
     actions = actions_of(parser)
     action(actions, "rotate", _rotate, "publish a new key; it takes over when every worker knows it")
     action(actions, "rotate-encryption", _reseal, "seal everything under the new key_encryption_key")

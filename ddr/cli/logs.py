@@ -33,7 +33,6 @@ INSTANT = {"type": instant_argument, "metavar": "TIME"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """`logs` with its own subcommands."""
     actions = actions_of(parser)
     out = actions.add_parser("export", help="write records as JSON lines, with a signed manifest as the last one")
     out.add_argument("--since", dest="since_ms", help="not before this ISO 8601 time", **INSTANT)  # type: ignore[arg-type]

@@ -26,7 +26,6 @@ LONGEST_MS = 7 * DAY_MS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """`maintenance` with its own subcommands."""
     actions = actions_of(parser)
     schedule = action(actions, "schedule", _schedule, f"announce a window, {AHEAD} business days ahead at least")
     schedule.add_argument("--from", dest="from_ms", type=instant_argument, required=True, metavar="TIME")

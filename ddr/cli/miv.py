@@ -31,7 +31,6 @@ HELP = "look after the MIV ValueSets"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """`miv` with its own subcommands."""
     actions = actions_of(parser)
     action(actions, "list", _list, "the MIVs, the versions in force, and the others at hand")
     action(actions, "check", _check, "tell what the versions that wait would change; status 1 when one does")
@@ -45,7 +44,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Do it and print what is then true."""
     return act(args)
 
 

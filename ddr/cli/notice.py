@@ -25,7 +25,6 @@ _EVENT = re.compile(rf"{events.NAMED}([0-9]{{1,18}})")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """`notice` with its own subcommands."""
     actions = actions_of(parser)
     report = action(actions, "report", _report, "tell of a disruption, from now on unless --from says otherwise")
     report.add_argument("--state", choices=("demoted", "unavailable"), required=True)

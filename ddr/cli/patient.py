@@ -31,7 +31,6 @@ REASON = "operator-request"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """`patient` with its own subcommands."""
     actions = actions_of(parser)
     add = action(actions, "add", _add, "create a patient and print the bearer token for the patient's gateway")
     add.add_argument("--username", required=True)
@@ -79,7 +78,6 @@ def _on_account(
 
 
 def run(args: argparse.Namespace) -> int:
-    """Do what was asked for; status 1 when it could not be done."""
     if args.does is _add:
         args.password = typed.line("the password")
     patient_proxy.complete(args)

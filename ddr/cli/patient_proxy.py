@@ -22,7 +22,6 @@ from ddr.store.patients import administration, identities
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The subcommands of `ddr patient proxy`."""
     actions = actions_of(parser)
     add = action(actions, "add", _add, "let an account act for a patient, from its next login on")
     end = action(actions, "end", _end, "end it at once: sessions too; connections stay until the patient decides")

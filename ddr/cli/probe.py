@@ -16,7 +16,6 @@ LONGEST = 1000  # characters of an answer that are told
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """`probe` with the path to ask."""
     parser.add_argument("path", choices=("healthz", "readyz"))
 
 

@@ -31,7 +31,6 @@ FOREVER_MS = 2**62
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """`registry` with its own subcommands."""
     actions = actions_of(parser)
     action(actions, "show", _show, "the present state and its faults; status 1 when something is wrong")
     past = action(actions, "history", _history, "every change, of all entries or of one")
@@ -51,7 +50,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print what was asked for."""
     return act(args)
 
 

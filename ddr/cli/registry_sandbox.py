@@ -34,7 +34,6 @@ NUMBER_DIGITS = 5
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """`registry-sandbox` with its own subcommands."""
     parser.add_argument("--data", type=Path, default=FILE, metavar="FILE", help=f"the data (default {FILE})")
     actions = actions_of(parser)
     serve = action(actions, "serve", _serve, "run until Ctrl-C")

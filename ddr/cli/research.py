@@ -36,7 +36,6 @@ MISUSED = 2
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """`research` with its own subcommand."""
     actions = actions_of(parser)
     export = actions.add_parser("export", help="write what an approval allows; each week of a patient leaves once")
     export.add_argument("--approval", type=Path, required=True, metavar="FILE", help="the approval (TOML)")

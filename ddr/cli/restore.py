@@ -24,7 +24,6 @@ LONGEST_HOURS = 30 * 24  # a refresh token lasts 30 days
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """`restore` with its own subcommands."""
     actions = actions_of(parser)
     begin = action(actions, "begin", _begin, "replay the journal, then open the window for refresh tokens")
     begin.add_argument(
@@ -41,7 +40,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Do what was asked for; status 1 when it could not be done."""
     return act(args)
 
 

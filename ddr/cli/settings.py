@@ -30,12 +30,10 @@ a default cannot be empty: leave it out.
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """`--markdown` for the documentation page."""
     parser.add_argument("--markdown", action="store_true", help="print docs/settings.md")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the list."""
     print(markdown() if args.markdown else plain(), end="")
     return 0
 

@@ -88,21 +88,16 @@ class SqliteJournal:
         self._db = SqliteFile(file, TABLE, INDEX)
 
     async def pairings(self) -> list[str]:
-        """See Journal."""
         return [row[0] for row in await self._db.execute("SELECT pairing_id FROM watched ORDER BY pairing_id")]
 
     async def add(self, pairing_id: str, due: float) -> None:
-        """See Journal."""
         statement = "INSERT OR IGNORE INTO watched (pairing_id, cursor, due) VALUES (?, ?, ?)"
         await self._db.execute(statement, pairing_id, EMPTY, due)
 
     async def remove(self, pairing_id: str) -> None:
-        """See Journal."""
         await self._db.execute("DELETE FROM watched WHERE pairing_id = ?", pairing_id)
 
     async def claim(self, now: float, until: float, most: int, *, interrupted: bool = False) -> list[Turn]:
-        """See Journal."""
-
         def work(db: sqlite3.Connection) -> list[Turn]:
             rows = db.execute(DUE, (now, int(interrupted), most)).fetchall()
             db.executemany(
@@ -116,31 +111,25 @@ class SqliteJournal:
         return await self._db.run(work)
 
     async def hold(self, pairing_ids: Collection[str], until: float) -> None:
-        """See Journal."""
         statement = "UPDATE watched SET due = ? WHERE pairing_id = ? AND lent"
         changes = [(until, one) for one in pairing_ids]
         await self._db.run(lambda db: db.executemany(statement, changes))
 
     async def keep(self, pairing_id: str, cursor: Cursor, until: float) -> None:
-        """See Journal."""
         statement = "UPDATE watched SET cursor = ?, due = ? WHERE pairing_id = ?"
         await self._db.execute(statement, json.dumps(cursor.to_json()), until, pairing_id)
 
     async def settle(self, pairing_id: str, due: float, failures: int, whole: float) -> None:
-        """See Journal."""
         statement = "UPDATE watched SET due = ?, failures = ?, whole = ?, lent = 0 WHERE pairing_id = ?"
         await self._db.execute(statement, due, failures, whole, pairing_id)
 
     async def hasten(self, now: float, interval: float) -> None:
-        """See Journal."""
         await self._db.execute(HASTEN, now, interval)
 
     async def next_due(self) -> float | None:
-        """See Journal."""
         rows = await self._db.execute("SELECT min(due) FROM watched")
         return None if rows[0][0] is None else float(rows[0][0])
 
     async def cursor(self, pairing_id: str) -> Cursor | None:
-        """See Journal."""
         rows = await self._db.execute("SELECT cursor FROM watched WHERE pairing_id = ?", pairing_id)
         return cursor_of(rows[0][0]) if rows else None

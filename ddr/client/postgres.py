@@ -23,8 +23,8 @@ class Pool(Protocol):
 
 
 class PostgresTokens:
-    """A table in a database of the DiGA. `pool` is one of asyncpg, to the server itself or through a pooler that keeps
-    sessions: a lock belongs to its session and ends with it, so that a process that dies holds nobody up."""
+    """A PairingStore in a database of the DiGA. `pool` is one of asyncpg, to the server itself or through a pooler that
+    keeps sessions: a lock belongs to its session and ends with it, so that a process that dies holds nobody up."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
@@ -36,25 +36,21 @@ class PostgresTokens:
             await connection.execute(TABLE)
 
     async def load(self, pairing_id: str) -> Grant | None:
-        """See TokenStore."""
         async with self._connection() as connection:
             query = "SELECT content FROM ddr_client_grants WHERE pairing_id = $1"
             text = await connection.fetchval(query, pairing_id)
         return from_text(text) if text else None
 
     async def save(self, grant: Grant) -> None:
-        """See TokenStore."""
         async with self._connection() as connection, connection.transaction():
             await connection.execute("SET LOCAL synchronous_commit = on")
             await connection.execute(SAVE, grant.pairing_id, to_text(grant))
 
     async def forget(self, pairing_id: str) -> None:
-        """See TokenStore."""
         async with self._connection() as connection:
             await connection.execute("DELETE FROM ddr_client_grants WHERE pairing_id = $1", pairing_id)
 
     async def pairings(self) -> list[str]:
-        """See PairingStore."""
         async with self._connection() as connection:
             rows = await connection.fetch("SELECT pairing_id FROM ddr_client_grants ORDER BY pairing_id")
         return [row[0] for row in rows]

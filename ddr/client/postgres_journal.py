@@ -25,7 +25,7 @@ WHERE due > $1::float8 + 2 * $2::float8"""
 
 
 class PostgresJournal:
-    """A table in a database of the DiGA; `pool` is one of asyncpg. Clocks of the hosts should agree to a second."""
+    """A Journal in a database of the DiGA; `pool` is one of asyncpg. Clocks of the hosts should agree to a second."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
@@ -36,22 +36,18 @@ class PostgresJournal:
         await self._fetch(INDEX)
 
     async def pairings(self) -> list[str]:
-        """See Journal."""
         return [row[0] for row in await self._fetch("SELECT pairing_id FROM ddr_client_watched ORDER BY pairing_id")]
 
     async def add(self, pairing_id: str, due: float) -> None:
-        """See Journal."""
         statement = (
             "INSERT INTO ddr_client_watched (pairing_id, cursor, due) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING"
         )
         await self._fetch(statement, pairing_id, EMPTY, due)
 
     async def remove(self, pairing_id: str) -> None:
-        """See Journal."""
         await self._fetch("DELETE FROM ddr_client_watched WHERE pairing_id = $1", pairing_id)
 
     async def claim(self, now: float, until: float, most: int, *, interrupted: bool = False) -> list[Turn]:
-        """See Journal."""
         rows = await self._fetch(CLAIM, now, until, most, interrupted)
         turns = [
             Turn(name, cursor_of(cursor), due, failures, whole, lent)
@@ -60,32 +56,26 @@ class PostgresJournal:
         return sorted(turns, key=lambda turn: (not turn.interrupted, turn.due))
 
     async def hold(self, pairing_ids: Collection[str], until: float) -> None:
-        """See Journal."""
         statement = "UPDATE ddr_client_watched SET due = $2 WHERE pairing_id = ANY($1::text[]) AND lent"
         await self._fetch(statement, sorted(pairing_ids), until)
 
     async def keep(self, pairing_id: str, cursor: Cursor, until: float) -> None:
-        """See Journal."""
         statement = "UPDATE ddr_client_watched SET cursor = $2, due = $3 WHERE pairing_id = $1"
         await self._fetch(statement, pairing_id, json.dumps(cursor.to_json()), until)
 
     async def settle(self, pairing_id: str, due: float, failures: int, whole: float) -> None:
-        """See Journal."""
         statement = """UPDATE ddr_client_watched SET due = $2, failures = $3, whole = $4, lent = false
             WHERE pairing_id = $1"""
         await self._fetch(statement, pairing_id, due, failures, whole)
 
     async def hasten(self, now: float, interval: float) -> None:
-        """See Journal."""
         await self._fetch(HASTEN, now, interval)
 
     async def next_due(self) -> float | None:
-        """See Journal."""
         ((found,),) = await self._fetch("SELECT min(due) FROM ddr_client_watched")
         return None if found is None else float(found)
 
     async def cursor(self, pairing_id: str) -> Cursor | None:
-        """See Journal."""
         rows = await self._fetch("SELECT cursor FROM ddr_client_watched WHERE pairing_id = $1", pairing_id)
         return cursor_of(rows[0][0]) if rows else None
 

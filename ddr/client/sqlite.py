@@ -52,7 +52,7 @@ class SqliteFile:
 
 
 class SqliteTokens:
-    """A table of grants."""
+    """A PairingStore: a table of grants."""
 
     def __init__(self, file: Path) -> None:
         table = "CREATE TABLE IF NOT EXISTS grants (pairing_id TEXT PRIMARY KEY, content TEXT NOT NULL)"
@@ -60,20 +60,16 @@ class SqliteTokens:
         self._locks = FileTokens(file.with_suffix(".locks"))
 
     async def load(self, pairing_id: str) -> Grant | None:
-        """See TokenStore."""
         rows = await self._db.execute("SELECT content FROM grants WHERE pairing_id = ?", pairing_id)
         return from_text(rows[0][0]) if rows else None
 
     async def save(self, grant: Grant) -> None:
-        """See TokenStore."""
         await self._db.execute("INSERT OR REPLACE INTO grants VALUES (?, ?)", grant.pairing_id, to_text(grant))
 
     async def forget(self, pairing_id: str) -> None:
-        """See TokenStore."""
         await self._db.execute("DELETE FROM grants WHERE pairing_id = ?", pairing_id)
 
     async def pairings(self) -> list[str]:
-        """See PairingStore."""
         return [row[0] for row in await self._db.execute("SELECT pairing_id FROM grants ORDER BY pairing_id")]
 
     def alone(self, pairing_id: str) -> AbstractAsyncContextManager[None]:

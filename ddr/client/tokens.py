@@ -86,14 +86,13 @@ def from_text(text: str) -> Grant:
 
 
 class FileTokens:
-    """One file per pairing in a folder that only its owner may read; for one host."""
+    """A PairingStore: one file per pairing in a folder that only its owner may read; for one host."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     async def load(self, pairing_id: str) -> Grant | None:
-        """See TokenStore."""
         try:
             return from_text(await asyncio.to_thread(self._file(pairing_id).read_text, "utf-8"))
         except FileNotFoundError:

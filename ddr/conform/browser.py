@@ -28,7 +28,6 @@ class Person:
         self._say, self._ask = say, ask
 
     def decide(self, url: str, redirect_uri: str, account: Account, approve: Collection[str] | None) -> str:
-        """See Browser."""
         what = "refuse everything" if approve is None else "agree to everything that is asked"
         who = f" as {account.username}" if account.username else " as the test patient"
         self._say(f"Open this address in a browser, log in{who} and {what}:\n\n  {url}\n")

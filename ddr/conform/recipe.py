@@ -86,7 +86,6 @@ class RecipeBrowser:
         self._pages, self._wire = pages, wire
 
     def decide(self, url: str, redirect_uri: str, account: Account, approve: Collection[str] | None) -> str:
-        """See ddr.conform.browser.Browser."""
         with self._wire.browser() as http:
             method, body = "GET", None
             for _ in range(MAX_STEPS):

@@ -75,7 +75,6 @@ class Wire:
                 raise TargetError(f"{identity.certificate} with {identity.key}: {error.strerror or error}") from None
 
     def close(self) -> None:
-        """End all connections."""
         for client in self._clients.values():
             client.close()
         self._clients.clear()

@@ -32,7 +32,6 @@ class CastDiga:
 
     @property
     def client_id(self) -> str:
-        """Its OAuth client id."""
         return f"urn:diga:bfarm:{self.number}"
 
     @property

@@ -48,7 +48,6 @@ class Tokens:
 
     @property
     def scopes(self) -> tuple[str, ...]:
-        """The granted scopes."""
         return tuple(self.scope.split(" "))
 
 

@@ -31,7 +31,6 @@ class OwnDiga:
 
     @property
     def number(self) -> str:
-        """The DiGA-ID."""
         return self.client_id[-5:]
 
     def listed(self, catalog: MivCatalog) -> ListedDiga:

@@ -55,7 +55,6 @@ class Tally:
     _forms: list[tuple[int, bytes]] = field(default_factory=list)
 
     def add(self, entry: Entry) -> None:
-        """One more entry."""
         self.count += 1
         form = orjson.dumps(list(entry), option=orjson.OPT_SORT_KEYS)
         if self.form == SUM:

@@ -24,7 +24,6 @@ class _Host(Collector):
         self._families = families
 
     def collect(self) -> Iterable[Metric]:
-        """What was given."""
         return self._families
 
 

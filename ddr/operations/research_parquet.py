@@ -33,7 +33,6 @@ def write(file: BinaryIO, table: str, rows: Iterable[Sequence[Any]]) -> None:
 
 
 def _batches(rows: Iterable[Sequence[Any]]) -> Iterable[list[Sequence[Any]]]:
-    """ROWS rows after another."""
     left = iter(rows)
     while some := list(islice(left, ROWS)):
         yield some

@@ -38,7 +38,6 @@ def check_retention(settings: Settings, catalog: MivCatalog) -> None:
 
 
 def longest_historic_days(catalog: MivCatalog) -> int:
-    """The longest registered Historic-Data-Period."""
     return max(terms.historic_days for terms in catalog.terms.values())
 
 

@@ -72,7 +72,6 @@ class Visitor:
 
 
 def core_of(request: Request) -> Core:
-    """The worker's core."""
     core: Core = request.app.state.core
     return core
 

@@ -20,7 +20,6 @@ class Scrape:
         )
 
     def names(self) -> set[str]:
-        """Names of all samples."""
         return {sample.name for sample in self.samples}
 
 

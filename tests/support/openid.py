@@ -172,7 +172,6 @@ class OpenIdProvider:
 
 
 def new_key(kid: str) -> RSAKey:
-    """A signing key."""
     return RSAKey.generate_key(2048, {"kid": kid, "alg": "RS256"})
 
 

@@ -51,7 +51,6 @@ class Server(_Server):
             send(pid, signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Go on."""
         for pid in self._pids():
             send(pid, signal.SIGCONT)
 
@@ -79,7 +78,6 @@ class Server(_Server):
 
 @contextmanager
 def own_server(folder: Path) -> Iterator[Server]:
-    """A running server."""
     server = Server(folder)
     try:
         server.start()

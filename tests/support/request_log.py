@@ -50,11 +50,9 @@ class Pen:
         self._kid = self._key.thumbprint()
 
     def sign(self, claims: Mapping[str, Any], typ: str, now_ms: int) -> str:
-        """A JWT."""
         return jwt.encode({"alg": "ES256", "typ": typ, "kid": self._kid}, dict(claims), self._key)
 
     def jwks(self) -> dict[str, Any]:
-        """The public key."""
         return {"keys": [{**self._key.as_dict(private=False), "kid": self._kid}]}
 
 

@@ -78,7 +78,6 @@ async def volunteer(core: Core, seed: int, weeks: int, change: Change = lambda d
 
 
 async def agree(core: Core, patient_id: UUID) -> None:
-    """This patient agrees."""
     assert await research.give(core.pool, patient_id, shown("de"), core.clock())
 
 
@@ -103,5 +102,4 @@ async def exported(core: Core, weeks: int = 4, *kinds: str) -> Export:
 
 
 def moment(core: Core) -> Moment:
-    """Now."""
     return Moment.at(core.clock(), core.settings)

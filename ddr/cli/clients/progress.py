@@ -14,7 +14,6 @@ class Progress:
         self._verb, self._total, self._shown = verb, total, sys.stderr.isatty()
 
     def show(self, done: int, text: str) -> None:
-        """So far."""
         if self._shown:
             bar = ""
             if self._total:
@@ -29,7 +28,6 @@ class Progress:
         print(text, file=sys.stderr)
 
     def end(self, text: str) -> None:
-        """What was done."""
         self.say(text)
 
     def clear(self) -> None:

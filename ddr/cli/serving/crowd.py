@@ -88,7 +88,6 @@ class Crowd:
             self._count += 1
 
     def leave(self, guest: Guest) -> None:
-        """It is gone."""
         if guest in self._of.get(guest.network, ()):
             del self._of[guest.network][guest]
             self._count -= 1

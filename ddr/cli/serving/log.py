@@ -36,7 +36,6 @@ class JsonLines(logging.Formatter):
         self._recorder = {"recorder": name} if (name := os.environ.get(CHOSEN)) else {}
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line."""
         at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
         line = {"at": at, "level": record.levelname.lower(), **self._recorder, **fields(record)}
         if request := request_id():

@@ -77,7 +77,6 @@ class WorkerProcess:
 
     @property
     def age_seconds(self) -> float:
-        """Time since its start."""
         return time.monotonic() - self._since
 
     async def started(self) -> bool:

@@ -27,7 +27,6 @@ Json = dict[str, Any]
 
 
 def document(core: Core, board: Board) -> Json:
-    """The whole feed."""
     now = datetime.fromtimestamp(board.now_ms / 1000, UTC)
     events = [_of_notice(core, board, one) for one in board.present]
     events += [_of_trouble(core, one) for one in board.troubles]

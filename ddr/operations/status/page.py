@@ -22,7 +22,6 @@ YEAR_SECONDS = 31_536_000
 
 
 def reply(core: Core, board: Board, scope: Scope) -> Reply:
-    """The page."""
     lang, operator = language(scope), Operator.of(core.settings)
     other = other_language(lang)
     names = {miv.name: miv.title_de if lang == "de" else miv.title for miv in core.catalog.mivs}

@@ -67,7 +67,6 @@ class Rounds:
         await reports.sweep(pool, now_ms)
 
     async def once(self, core: Core) -> None:
-        """One round."""
         await self.look(core)
         async with asyncio.timeout(TELL_SECONDS):
             await self.tell(core)
