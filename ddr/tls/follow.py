@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
+import time
 from collections.abc import Callable
 
 from ddr.tls.context import LiveContext
+from ddr.tls.sessions import forget_tickets
 
 LOOK_SECONDS = 1.0
+TICKETS_SECONDS = 86_400.0  # that the key of session tickets is kept: the outer context is never exchanged
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +27,7 @@ class Following:
         """`seen` is the mark from before the context of `live` was built."""
         self._live = live
         self._build, self._mark, self._seen = build, mark, seen
+        self._tickets_since = time.monotonic()
 
     @classmethod
     async def begin(cls, build: Build, mark: Mark) -> Following:
@@ -38,6 +42,9 @@ class Following:
 
     async def step(self) -> None:
         """Look once. After an error the former context stays in force, and the next step tries again."""
+        if time.monotonic() - self._tickets_since >= TICKETS_SECONDS:
+            forget_tickets(self.outer)
+            self._tickets_since = time.monotonic()
         if (now := self._mark()) == self._seen:
             return
         self._live.exchange(await asyncio.to_thread(self._build))
