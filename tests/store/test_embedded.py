@@ -258,6 +258,9 @@ def test_of_all_that_a_program_says_the_complaint_is_told() -> None:
     killed = "child process was terminated by signal 9: Killed"
     assert complaint("initdb", 1, f"{about}running bootstrap script ... {killed}\nremoving it\n").endswith(killed)
     assert complaint("initdb", -9, about) == "initdb was ended by SIGKILL"
+    to_a_worker = "FATAL:  the database system is not yet accepting connections\n"
+    full = 'FATAL:  could not write to file "pg_wal/xlogtemp.1": No space left on device'
+    assert complaint("pg_ctl", 1, f"{to_a_worker}{full}\npg_ctl: could not start server\n") == full
     assert complaint("pg_ctl", 1, "waiting ...\nno luck\n") == "no luck"
     assert complaint("pg_ctl", 1, "\n") == "pg_ctl failed"
 

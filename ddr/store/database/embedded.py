@@ -32,6 +32,7 @@ from ddr.store.database.errors import StoreError
 SOCKET = ".s.PGSQL.5432"
 TELLING = ("FATAL", "PANIC", "error:", "terminated by signal"), ("could not",)  # in what PostgreSQL's programs say
 LONGEST_SOCKET_PATH = 107  # bytes; sun_path of the kernel
+TO_CLIENTS = "FATAL:  the database system is "  # starting up, in recovery: what whoever asks meanwhile is told
 WAIT_SECONDS = 60
 START_SECONDS = 3600  # of the first one: after a crash it may have much to do, and who gave up would begin that anew
 BEGUN_SECONDS = 10.0  # in which a server that was begun listens at its socket, on a slow machine
@@ -258,7 +259,7 @@ def complaint(program: str, status: int, text: str) -> str:
 
     One that was killed, as for lack of memory, says only what it was about to do.
     """
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    lines = [line.strip() for line in text.splitlines() if line.strip() and TO_CLIENTS not in line]
     telling = [line for words in TELLING for line in lines if any(word in line for word in words)]
     if not telling and status < 0:
         return f"{program} was ended by {signal.Signals(-status).name}"
