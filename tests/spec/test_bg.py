@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -118,6 +119,15 @@ async def test_a_failed_measurement_has_a_reason_and_no_value(home: Home, reader
     assert not [name for name in observation if name.startswith("value")]
     assert [c["code"] for c in observation["dataAbsentReason"]["coding"]] == ["error"]
     assert found not in await reader.ids("Observation?value-quantity=ge0")
+
+
+@pytest.mark.requirement("BG-010")
+async def test_a_value_that_was_none_is_gone_when_it_is_corrected(home: Home, reader: Reader) -> None:
+    await home.measure("withdrawn", **an_hour_ago(home), value=99, unit="mg/dL")
+    found = await home.measure("withdrawn", **an_hour_ago(home), dataAbsentReason="error")
+    for form in ("_format=json", "_pretty=true", "_format=xml"):
+        text = (await reader.get(f"Observation/{found}?{form}")).text
+        assert "dataAbsentReason" in text and not re.search(r"\bvalue[A-Z]", text)
 
 
 @pytest.mark.requirement("BG-004", "BG-006", "BG-010")

@@ -233,7 +233,9 @@ async def test_a_further_kind_of_data_joins_the_pairing(backend: Backend, patien
     """Same Pairing ID; the first tokens stay good and stay limited to their scopes."""
     ddr, first = backend.ddr, await backend.pair(patient, CGM)
     second = await backend.pair(patient, BP)
+    both = await backend.pair(patient, BP, CGM)
     assert first["sub"] == second["sub"] == claims(second["access_token"])["sub"]
+    assert both["sub"] == granted(await backend.refresh(both))["sub"] == first["sub"]
     assert (await consents(ddr, patient)).keys() == {CGM, BP}
     assert granted(await backend.refresh(first))["scope"] == " ".join(ddr.scopes(CGM))
     with later(ddr, 20 * DAY):

@@ -9,6 +9,7 @@ import pytest
 from ddr.conform.laws.codes import LUNG_METHOD_CODES
 from ddr.fhir.instants import date_time
 from ddr.gateway import measurement_rules
+from tests.gateway.phd import METER, bundle, device, reference_value
 from tests.spec.world import DAY, HOUR, LF, METHODS, Home, Reader, code_of, paired
 from tests.support.recorder import Recorder
 
@@ -203,10 +204,17 @@ async def test_relative_values_share_their_reference_value(home: Home, reader: R
         assert sources[0] == f"Observation/{home.ids[f'morning-{number}']}"
         shared.append(sources[1])
     assert set(shared) == {f"Observation/{home.ids['best']}"}
+    for number, value in enumerate((640, 650, 660)):  # it is corrected in between
+        members = {"code": "83368-1", "value": value, "unit": "L/min", "method": PERSONAL_BEST}
+        corrected = await home.measure("second-best", effective={"start": home.ago(50 * DAY)}, **members)
+        found = await share(home, f"of-second-{number}", ["second-best", f"morning-{number}"], (number + 1) * DAY)
+        sources = (await reader.read(f"Observation/{found}"))["derivedFrom"]
+        assert {"reference": f"Observation/{corrected}"} in sources
+        assert corrected == home.ids.setdefault("kept", corrected)
 
 
 @pytest.mark.requirement("LF-017", "LF-026")
-async def test_a_relative_value_comes_from_one_reading_and_its_reference_value(home: Home) -> None:
+async def test_a_relative_value_comes_from_one_reading_and_its_reference_value(home: Home, reader: Reader) -> None:
     members = {"device": "spirometer", "effective": home.ago(HOUR), "value": 80, "unit": "%"}
     again = {"device": "spirometer", "effective": home.ago(2 * HOUR), "value": 3.2, "unit": "L"}
     await home.measure("fev1-again", code="20150-9", **again)
@@ -221,6 +229,12 @@ async def test_a_relative_value_comes_from_one_reading_and_its_reference_value(h
     ):
         assert await home.unfit(code="20152-5", derivedFrom=sources, **members) == "derivedFrom"
     assert await home.unfit(code="20152-5", **members) == "derivedFrom"
+    await home.measure("corrected", code="20152-5", derivedFrom=["fev1", "reference"], **members)
+    found = await home.measure(
+        "corrected", code="20152-5", derivedFrom=["fev1", "reference"], **{**members, "value": 81}
+    )
+    resource = await reader.read(f"Observation/{found}")
+    assert (resource["meta"]["versionId"], len(resource["derivedFrom"])) == ("2", 2)
     # Both of one quantity, but not that of the relative value's code.
     assert await home.unfit(code="20152-5", derivedFrom=["pef", "best"], **members) == "derivedFrom"
 
@@ -255,6 +269,16 @@ async def test_a_personal_best_of_fev1_has_the_code_of_the_prediction(home: Home
     found = await home.measure("fev1-best", effective={"start": home.ago(DAY)}, **members)
     observation = await reader.read(f"Observation/{found}")
     assert (code_of(observation), observation["method"]) == ("20149-1", PERSONAL_BEST)
+
+
+@pytest.mark.requirement("LF-027")
+async def test_a_personal_best_of_fev1_comes_through_the_fhir_door(home: Home, reader: Reader) -> None:
+    known = set(await reader.ids("Observation?code=20149-1"))
+    sent = {**reference_value(), "method": PERSONAL_BEST}
+    answer = (await home.patient.gateway.post("fhir", json=bundle((METER, device()), sent))).json()
+    assert answer["entry"][1]["response"]["status"].startswith("201"), answer
+    (found,) = set(await reader.ids("Observation?code=20149-1")) - known
+    assert (await reader.read(f"Observation/{found}"))["method"] == PERSONAL_BEST
 
 
 @pytest.mark.requirement("LF-019", "LF-028")

@@ -69,6 +69,9 @@ async def test_all_data_of_a_miv(ddr: Recorder, scene: Scene, miv: str, count: i
         (coding,) = observation["code"]["coding"]
         assert (coding["system"], coding["code"]) in allowed
         assert observation["id"] in await reader.ids(f"Observation?code={coding['code']}&date=ge2026-01-01")
+    for part in ("_summary=true", "_summary=text", "_elements=code"):
+        parts = entries(await reader.search(f"Observation?{part}"))
+        assert {one["id"]: one["code"] for one in parts} == {one["id"]: one["code"] for one in found}
     assert await reader.ids("Observation?date=ge2027") == ([] if miv != LF else [scene.home.ids["reference"]])
 
 

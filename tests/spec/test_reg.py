@@ -318,6 +318,7 @@ async def test_valuesets_of_the_package_hold_until_the_zts_publishes_others(
     feed = (await world.ddr.public.get("/status")).json()
     assert feed["registries"]["zts"]["notes"] > 0, "a version that waits is told"
     assert feed["mivs"][miv.valueset] == "1.0.1", "nothing changes before the operator's decision"
+    assert {one.version for one in world.zts.catalog.mivs} == {"1.0.1"}
     world.state.packages = []
 
 

@@ -156,9 +156,12 @@ async def test_a_failure_of_the_server(scene: Scene, path: str, place: str) -> N
     logical_id = scene.home.ids["meter"]
     with patch(f"ddr.diga_api.{place}", side_effect=RuntimeError("the program does not know SN-meter")):
         response = await scene.reader.get(path.format(id=logical_id))
+        xml = await scene.reader.get(path.format(id=logical_id), accept="application/fhir+xml")
     issue = refused(response, 500, "exception")
     assert issue["diagnostics"]
-    assert "SN-meter" not in response.text
+    told = '<severity value="error"/><code value="exception"/><diagnostics value="'
+    assert xml.status_code == 500 and (told in xml.text or place == "app.head_of")  # nobody knows what was asked for
+    assert "SN-meter" not in response.text + xml.text
     assert (await scene.reader.get(path.format(id=logical_id))).status_code == 200
 
 
@@ -221,6 +224,24 @@ async def test_a_posted_search_goes_by_its_query_and_its_body(scene: Scene, kind
     wanted = await scene.reader.ids(f"{kind}?{query}&{form}")
     assert [found["id"] for found in entries(posted)] == wanted
     assert len(wanted) < len(await scene.reader.ids(f"{kind}?{form}"))
+
+
+@pytest.mark.requirement("RS-034")
+@pytest.mark.parametrize(
+    ("kind", "control"),
+    [
+        ("Observation", ("_include", "Observation:device")),
+        ("Device", ("_revinclude", "Observation:device")),
+        ("DeviceMetric", ("_include", "DeviceMetric:source")),
+        ("Device", ("_elements", "serialNumber")),
+        ("Device", ("_has:Observation:device:code", "2339-0")),
+    ],
+)
+async def test_what_controls_a_search_may_stand_in_its_body(scene: Scene, kind: str, control: tuple[str, str]) -> None:
+    asked = searchset(await scene.reader.get(f"{kind}?{control[0]}={control[1]}"))["entry"]
+    for options in ({"data": dict([control])}, {"json": dict([control])}):
+        assert searchset(await scene.reader.post(f"{kind}/_search", **options))["entry"] == asked
+    assert asked != searchset(await scene.reader.get(kind))["entry"]
 
 
 @pytest.mark.requirement("RS-048")

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlencode
+from xml.etree import ElementTree
 
 import httpx
 import pytest
@@ -202,6 +203,14 @@ async def test_resources_are_r4_under_hddt_profiles(scene: Scene) -> None:
         assert own.removeprefix(PROFILE) in PROFILES[resource["resourceType"]]
 
 
+@pytest.mark.requirement("RS-001")
+@pytest.mark.parametrize("pretty", ["true", "false"])
+async def test_xml_is_in_the_namespace_of_fhir(scene: Scene, pretty: str) -> None:
+    for path in (*TYPES, "metadata", f"Device/{scene.home.ids['cgm']}", "Device/there-is-none"):
+        root = ElementTree.fromstring((await scene.reader.get(f"{path}?_format=xml&_pretty={pretty}")).text)
+        assert {one.tag.partition("}")[0] for one in root.iter()} == {"{http://hl7.org/fhir"}, path
+
+
 @pytest.mark.requirement("RS-013", "RS-017")
 @pytest.mark.parametrize(
     "said",
@@ -239,6 +248,11 @@ async def test_must_support_elements_are_filled(scene: Scene) -> None:
         assert "device" in observation or meta(observation) == [PROFILE + "lung-reference-value"]
     reference = await scene.reader.read(f"Observation/{scene.home.ids['reference']}")
     assert reference["method"]["coding"]
+    query = "Observation?_include=Observation:device&_include:iterate=DeviceMetric:source"
+    included = entries(await scene.reader.search(query), "include")
+    assert {device["id"], metric["id"]} <= {one["id"] for one in included}
+    for one in included:
+        assert one == await scene.reader.read(f"{one['resourceType']}/{one['id']}")
 
 
 @pytest.mark.requirement("RS-016", "RS-018")

@@ -139,6 +139,9 @@ async def test_a_search_never_cuts_a_chunk(ddr: Recorder) -> None:
         whole = await sensor.chunks()
         middle = date_time(sensor.start_ms + DAY // 2)
         assert await sensor.chunks(f"date=lt{middle}") == whole[:1]
+        assert await sensor.chunks(f"date=lt{middle}&_pretty=true") == whole[:1]
+        (part,) = await sensor.chunks(f"date=lt{middle}&_elements=value")
+        assert part["valueSampledData"] == whole[0]["valueSampledData"]
         assert await sensor.chunks(f"date=gt{middle}") == whole
         assert await sensor.chunks(f"date=gt{middle}&date=lt{date_time(sensor.start_ms + 15 * HOUR)}") == whole[:1]
 
@@ -230,6 +233,7 @@ async def test_an_expected_chunk_is_announced_and_keeps_its_id(ddr: Recorder) ->
         (announced,) = await sensor.chunks()
         assert empty(announced)
         assert length(announced) == DAY
+        assert await sensor.chunks("_pretty=true") == [announced]
         await sensor.send(0, ramp(3))
         filled = await sensor.reader.read(f"Observation/{announced['id']}")
         assert values(filled) == [str(value) for value in ramp(3)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import permutations
+
 import pytest
 
 from ddr.fhir.instants import date_time
@@ -9,6 +11,7 @@ from tests.spec.series import PERIOD, SLOTS, Worn, empty, length, period, ramp, 
 from tests.spec.world import CGM, DAY, HOUR, MINUTE, Home, Json, entries, later, paired
 from tests.support.recorder import Recorder
 
+STATES = ("not-calibrated", "calibration-required", "calibrated", "unspecified")
 CHANGE = 10 * HOUR + 17 * MINUTE + 30_000  # after the start; not on the grid
 BEFORE = CHANGE // PERIOD + 1  # readings up to then
 
@@ -26,9 +29,9 @@ async def metric_of(sensor: Worn, chunk: Json) -> Json:
 
 
 @pytest.mark.requirement("SER-003", "SER-007", "SER-008", "SER-009")
-@pytest.mark.parametrize("state", ["not-calibrated", "calibration-required", "unspecified"])
-async def test_a_change_of_state_ends_the_chunk_and_begins_another(ddr: Recorder, state: str) -> None:
-    sensor = await worn(ddr)
+@pytest.mark.parametrize(("former", "state"), [*permutations(STATES, 2)])
+async def test_a_change_of_state_ends_the_chunk_and_begins_another(ddr: Recorder, former: str, state: str) -> None:
+    sensor = await worn(ddr, former)
     with later(ddr, CHANGE):
         await sensor.send(0, ramp(BEFORE))
         (running,) = await sensor.chunks()
@@ -44,7 +47,7 @@ async def test_a_change_of_state_ends_the_chunk_and_begins_another(ddr: Recorder
         assert values(after) == [str(value) for value in ramp(12, 50)]
         metrics = [await metric_of(sensor, chunk) for chunk in (before, after)]
         assert metrics[0]["id"] != metrics[1]["id"]
-        assert [metric["calibration"][0]["state"] for metric in metrics] == ["calibrated", state]
+        assert [metric["calibration"][0]["state"] for metric in metrics] == [former, state]
         assert metrics[0]["source"] == metrics[1]["source"]
 
 

@@ -75,6 +75,24 @@ async def test_another_sensor_is_another_device_and_needs_no_pairing(ddr: Record
         assert reader.tokens.pairing_id == pairing
 
 
+@pytest.mark.requirement("SER-012")
+async def test_the_tokens_of_before_go_on_when_a_device_replaces_another(ddr: Recorder) -> None:
+    sensor = await worn(ddr)
+    home, reader, change_ms = sensor.home, sensor.reader, sensor.start_ms + CHANGE
+    with later(ddr, CHANGE + HOUR):
+        await sensor.send(0, ramp(SLOTS_BEFORE))
+        assert len(await sensor.chunks()) == 1
+        access, pairing = reader.tokens.access_token, reader.tokens.pairing_id
+        await home.device("second", startedAt=date_time(change_ms), replaces="cgm")
+        await home.cgm("second", change_ms)
+        await home.readings("second", change_ms, ramp(12, 50))
+        assert (await sensor.chunks())[-1]["valueSampledData"]["data"].startswith("50 51")
+        assert reader.tokens.access_token == access
+    with later(ddr, CHANGE + 2 * HOUR):
+        assert len(await sensor.chunks()) == 2
+        assert reader.tokens.access_token != access and reader.tokens.pairing_id == pairing
+
+
 @pytest.mark.requirement("SER-011")
 async def test_a_key_never_becomes_another_device(ddr: Recorder) -> None:
     sensor = await worn(ddr)
