@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ddr.registries.diga_vz import DigaVz
 from ddr.registries.terminology import Zts
+from ddr.scopes.diga import Diga
 
 
 class Trust:
@@ -11,9 +12,23 @@ class Trust:
 
     def __init__(self, diga_vz: DigaVz, zts: Zts) -> None:
         self._diga_vz, self._zts = diga_vz, zts
-        self.by_certificate, self.by_client_id = diga_vz.by_certificate, diga_vz.by_client_id
-        self.name_of, self.certificates = diga_vz.name_of, diga_vz.certificates
+
+    def by_certificate(self, der: bytes) -> Diga | None:
+        """The DiGA that holds exactly this certificate (DER), inactive ones included."""
+        return self._diga_vz.by_certificate(der)
+
+    def by_client_id(self, client_id: str) -> Diga | None:
+        """The DiGA with this client id, inactive ones included."""
+        return self._diga_vz.by_client_id(client_id)
+
+    def name_of(self, client_id: str) -> str | None:
+        """What the DiGA with this client id is called, or was while it was listed."""
+        return self._diga_vz.name_of(client_id)
 
     def stale(self, now_ms: int) -> bool:
         """True when the DiGA-VZ data is older than 4 hours or the MIV ValueSets than 24 (REG-007, REG-008)."""
         return self._diga_vz.stale(now_ms) or self._zts.stale(now_ms)
+
+    def certificates(self) -> list[bytes]:
+        """DER of every known certificate, for the TLS trust store (TLS-011)."""
+        return self._diga_vz.certificates()
