@@ -89,7 +89,13 @@ async def test_excess_is_refused_at_once_and_what_was_begun_is_answered(
         while held.begun + narrow.core.admission.waiting < len(begun):  # noqa: ASYNC110 - nobody tells it
             await asyncio.sleep(0.01)
     before = time.perf_counter()
-    refused = await asyncio.gather(*(readers[at % 4].get("Observation") for at in range(CROWD)))
+    searches = (
+        (Reader.get, "Observation"),
+        (Reader.post, "Device/_search"),
+        (Reader.post, "Observation/$hddt-cgm-summary"),
+    )
+    asked = [(readers[at % 4], *searches[at % 3]) for at in range(CROWD)]
+    refused = await asyncio.gather(*(way(reader, path) for reader, way, path in asked))
     assert time.perf_counter() - before < PATIENCE + HURRY_SECONDS
     assert {answer.status_code for answer in refused} == {503}
     assert {fields(answer) for answer in refused} == {("load", 0, int(refused[0].headers["retry-after"]))}
