@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
@@ -53,6 +54,22 @@ def test_a_certificate_that_browsers_refuse_is_found(
     monkeypatch.setattr(transport, "properties", lambda _: replace(GOOD, **wrong))
     with pytest.raises(Failed, match=text):
         CHECKS[check](kit())
+
+
+@pytest.mark.requirement("TLS-004")
+@pytest.mark.parametrize(
+    ("name", "good"),
+    [
+        *((HOST, True), (HOST.upper(), True), ("*.muster.de", True), ("muster.de", False), ("www.muster.de", False)),
+        *(("*.de", False), ("*.ddr.muster.de", False), ("ddr.muster.de.evil.example", False), ("*", False)),
+    ],
+)
+def test_a_certificate_names_the_host_or_one_label_of_it(
+    monkeypatch: pytest.MonkeyPatch, name: str, good: bool
+) -> None:
+    monkeypatch.setattr(transport, "properties", lambda _: replace(GOOD, names=(name,)))
+    with nullcontext() if good else pytest.raises(Failed, match="does not name it"):
+        CHECKS["certificate-names-the-host"](kit())
 
 
 def test_an_authority_of_ones_own_needs_no_timestamps() -> None:
