@@ -117,6 +117,14 @@ def test_no_crash_leaves_an_image_of_the_memory(recorder: Recorder) -> None:
         assert resource.prlimit(pid, resource.RLIMIT_CORE)[0] == 0
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere no process says when it is ended")
+def test_a_lack_of_memory_ends_a_worker_before_the_supervisor(recorder: Recorder) -> None:
+    supervisor, *workers = (
+        int(Path(f"/proc/{pid}/oom_score_adj").read_text()) for pid in (recorder.process.pid, *recorder.workers())
+    )
+    assert [score > supervisor for score in workers] == [True, True]
+
+
 def test_a_crashed_worker_is_replaced(recorder: Recorder) -> None:
     before = set(recorder.workers())
     assert len(before) == 2

@@ -11,6 +11,7 @@ import logging
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack, suppress
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -45,6 +46,8 @@ AWAY = (
 )
 SWITCH_SECONDS = 0.001  # how long a thread that works aside (ddr.aside) keeps the event loop waiting
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 0.2, 2.0
+# A worker counts as larger than it is by a tenth of the memory (proc(5), in thousandths).
+OUT_OF_MEMORY, FIRST = Path("/proc/self/oom_score_adj"), 100
 
 log = logging.getLogger(__name__)
 
@@ -105,11 +108,18 @@ async def opened(stack: AsyncExitStack, settings: Settings, fleet: Fleet) -> Roo
         wait = min(2 * wait, LONGEST_WAIT_SECONDS)
 
 
+def end_first() -> None:
+    """Where memory runs out, let the kernel end a worker, which is replaced, not the supervisor, which is as large."""
+    with suppress(OSError):  # there is no such thing, or it may not be written
+        OUT_OF_MEMORY.write_text(str(min(int(OUT_OF_MEMORY.read_text()) + FIRST, 1000)))
+
+
 def main(arguments: list[str], around: Around = plain) -> int:
     """Exit status 1 when the worker cannot start."""
     technical_log.configure()
     keep_little()
     raise_descriptors()
+    end_first()
     sys.setswitchinterval(SWITCH_SECONDS)
     number, sockets = int(arguments[0]), from_argument(arguments[1])
 
