@@ -111,7 +111,7 @@ async def opened(stack: AsyncExitStack, settings: Settings, fleet: Fleet) -> Roo
 def end_first() -> None:
     """Where memory runs out, let the kernel end a worker, which is replaced, not the supervisor, which is as large."""
     with suppress(OSError):  # there is no such thing, or it may not be written
-        OUT_OF_MEMORY.write_text(str(min(int(OUT_OF_MEMORY.read_text()) + FIRST, 1000)))
+        OUT_OF_MEMORY.write_text(str(min(int(OUT_OF_MEMORY.read_text("ascii")) + FIRST, 1000)), "ascii")
 
 
 def main(arguments: list[str], around: Around = plain) -> int:
