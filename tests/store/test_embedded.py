@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import errno
 import os
 import resource
 import shutil
@@ -15,13 +16,14 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from unittest.mock import Mock
 
 import asyncpg
 import pytest
 
 from ddr.store.database import binaries
 from ddr.store.database.account import Account
-from ddr.store.database.embedded import complaint, embedded
+from ddr.store.database.embedded import _keep, complaint, embedded
 from ddr.store.database.errors import StoreError
 from tests.support.reached import fetchval
 
@@ -127,25 +129,40 @@ async def test_what_a_start_that_was_killed_has_left_is_in_nobodys_way(state: Pa
 async def test_a_recorder_that_had_no_descriptor_to_start_the_server_again_starts_it_later(
     state: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Who looks after the server gave up for good."""
+    """Who looks after the server gave up for good, or told the first reason only."""
 
-    async def told(event: str) -> None:
+    def reasons() -> str:
+        return " ".join(getattr(one, "reason", one.message) for one in caplog.records)
+
+    async def told(words: str) -> None:
         async with asyncio.timeout(120):
-            while event not in caplog.messages:  # noqa: ASYNC110 - the log tells nobody
+            while words not in reasons():  # noqa: ASYNC110 - the log tells nobody
                 await asyncio.sleep(0.05)
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with embedded(state, share=False) as url:
-        killed = pid(state)
+        killed, settings = pid(state), (state / "postgres").resolve() / "data" / "postgresql.auto.conf"
+        settings.write_text("nonsense = 1\n")
         resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))  # of which all are taken
         try:
             os.kill(killed, signal.SIGKILL)
-            await told("database.not_started")
+            await told("Too many open files")
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        await told("contains errors")
+        settings.write_text("")
         await told("database.started_again")
         assert await fetchval(url, "SELECT 1") == 1
-    assert caplog.records[0].__dict__["reason"] == "Too many open files"
+
+
+def test_each_time_that_the_server_cannot_be_looked_after_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    """Of one that ran all the while nothing else says that the first time is over."""
+    lacking = OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+    full = [StoreError(f"xlogtemp.{number}: No space left on device") for number in (12, 13)]
+    looks = [lacking, lacking, True, lacking, *full]
+    _keep(Mock(runs=Mock(side_effect=looks)), Mock(wait=Mock(side_effect=[*(False for _ in looks), True])))
+    reasons = [vars(one)["reason"] for one in caplog.records]
+    assert reasons == ["Too many open files", "Too many open files", "xlogtemp.12: No space left on device"]
 
 
 async def test_the_end_of_a_server_that_was_killed_before_is_no_fault(state: Path) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import re
 import shutil
 import signal
 import socket
@@ -138,20 +139,19 @@ def _kept(server: _Server) -> Iterator[None]:
 
 
 def _keep(server: _Server, over: threading.Event) -> None:
-    failed = False
+    told = ""
     while not over.wait(LOOK_SECONDS):
         try:
-            if server.runs():
-                continue
-            server.bury()
-            server.start()
+            if not server.runs():
+                server.bury()
+                server.start()
+                log.warning("database.started_again")
+            told = ""
         except (StoreError, OSError) as error:  # processes of the former one are there; or the system gives us none
-            if not failed:
-                log.warning("database.not_started", extra={"reason": in_words(error)})
-            failed = True
-        else:
-            log.warning("database.started_again")
-            failed = False
+            reason = in_words(error)
+            if (kind := re.sub(r"\d", "", reason)) != told:  # times and process ids are others each time
+                log.warning("database.not_started", extra={"reason": reason})
+            told = kind
 
 
 class _Server:
