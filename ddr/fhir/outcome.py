@@ -200,8 +200,8 @@ def unsupported_media_type() -> FhirError:
 
 def body_refused(status: int, diagnostics: str, headers: Mapping[str, str], limit: int) -> FhirError:
     """A request body that could not be read (ddr.http.body): 408, it did not come in time (RFC 9110 section 15.5.9);
-    413, it is longer than `limit` bytes; 415, it has a Content-Encoding that is not read, `headers` name others; 400.
-    """
+    413, it is longer than `limit` bytes; 415, its Content-Encoding is not read, and `headers` name those that are;
+    400, anything else."""
     match status:
         case 408:
             return FhirError(408, "timeout", diagnostics)

@@ -14,6 +14,7 @@ from typing import Any
 import orjson
 
 from ddr.cli.serving.process import BEAT_SECONDS, LONGEST_LINE
+from ddr.reasons import kind_of
 
 log = logging.getLogger(__name__)
 
@@ -95,5 +96,5 @@ class Lifeline:
             while line := await reader.readline():
                 self._told(orjson.loads(line))
         except (OSError, ValueError) as error:
-            log.error("worker.lifeline_broken", extra={"error": type(error).__name__})
+            log.error("worker.lifeline_broken", extra={"error": kind_of(error)})
         end()

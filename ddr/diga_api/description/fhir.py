@@ -157,8 +157,7 @@ def _one(kind: str) -> Json:
 
 def _summary(method: str) -> Json:
     codes = (400, 401, 404, 406, 429, 503) if method == "get" else (400, 401, 404, 406, 408, 413, 415, 429, 503)
-    body = {kind: {"schema": _reference("schemas", "Parameters")} for kind in (FHIR_JSON,)}
-    body[FHIR_XML] = {"schema": {"type": "string"}}
+    body = {FHIR_JSON: {"schema": _reference("schemas", "Parameters")}, FHIR_XML: {"schema": {"type": "string"}}}
     about = {
         "summary": "The clinical metrics of continuous glucose measurement over a period",
         "description": "Fourteen days up to now unless said otherwise. It counts for the Grace-Period like a search.",
