@@ -89,7 +89,7 @@ async def _advance(pool: asyncpg.Pool, work: Pack, deadline: float) -> bool:
 
 
 async def _pack_shard(pool: asyncpg.Pool, work: Pack, begun: UUID, ends: UUID, *, last: bool) -> bool:
-    """Pack the patients from `begun` to `ends`, or to the last one. False when another process was faster."""
+    """Pack the patients from `begun` to `ends`, or to the last one. False when another process is at it, or was."""
     try:
         async with packs.long(pool) as conn:
             count = await _shard(conn, work, begun, None if last else ends)
@@ -97,6 +97,8 @@ async def _pack_shard(pool: asyncpg.Pool, work: Pack, begun: UUID, ends: UUID, *
     except asyncpg.UniqueViolationError:
         if (await packs.numbered(pool, work.pack_no)).reached == work.reached:
             raise  # it was nobody who noted these rows
+        return False
+    except asyncpg.LockNotAvailableError:
         return False
 
 

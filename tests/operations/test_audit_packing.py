@@ -174,6 +174,20 @@ async def test_a_worker_that_packs_what_another_one_packs_gives_way(trail: async
     assert (await verify(trail)).faults == ()
 
 
+async def test_a_worker_whose_rows_another_one_packs_for_long_gives_way(trail: asyncpg.Pool) -> None:
+    """A shard of a large day takes longer than a lock is waited for."""
+    await write_day(trail, today() - 1, people(3), 30)
+    work = await audit_packing._next(trail, tomorrow_ms())
+    assert work is not None
+    await packs.learn_words(trail, work)
+    async with packs.long(trail) as other:
+        count = await audit_packing._shard(other, work, UUID(int=0), None)
+        assert await pack_some(trail, tomorrow_ms()) == 0
+        assert await packs.note(other, work, UUID(int=audit_packing.IDS - 1), count)
+    assert await pack_some(trail, tomorrow_ms()) == 1
+    assert (await verify(trail)).faults == ()
+
+
 async def test_a_pack_that_another_worker_has_finished_is_no_fault(trail: asyncpg.Pool) -> None:
     await write_day(trail, today() - 1, people(3), 30)
     await pack_all(trail)
