@@ -138,7 +138,7 @@ async def _make_schema(connection: asyncpg.Connection, schema: str) -> None:
 async def _apply(connection: asyncpg.Connection, wanted: list[Migration]) -> list[str]:
     """Apply what is missing, each in a transaction in which nobody else does. Once more after a deadlock with who goes
     on writing meanwhile (the version before), or where somebody reads a table for long (`pg_dump`), as nothing of it is
-    applied then. Raises the last of MOST_DEADLOCKS, and what holds the lock of a table for PATIENCE_SECONDS.
+    applied then. Raises the last of MOST_DEADLOCKS, and when a table is held for PATIENCE_SECONDS.
 
     A lock of the transaction, not of the session, which a pooler would give to others; so are the limits.
     """
