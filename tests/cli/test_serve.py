@@ -19,7 +19,7 @@ import pytest
 
 from ddr import __version__
 from tests import conformance
-from tests.cli.recorder import Recorder, command, ddr, environment, settings_for
+from tests.cli.recorder import START_SECONDS, Recorder, command, ddr, environment, settings_for
 from tests.support.processes import alive
 
 
@@ -37,6 +37,10 @@ def recorder(folder: Path) -> Iterator[Recorder]:
     resource.setrlimit(resource.RLIMIT_CORE, (most, most))
     recorder = Recorder(settings_for(folder, workers=2))
     resource.setrlimit(resource.RLIMIT_CORE, (limit, most))
+    deadline = time.monotonic() + START_SECONDS
+    while "serve.ready" not in recorder.log():  # until then one of them may serve alone
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
     yield recorder
     if recorder.process.poll() is None:
         recorder.stop()
