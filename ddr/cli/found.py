@@ -1,4 +1,4 @@
-"""Which subcommands there are: the modules of this package that have HELP, add_arguments and run.
+"""Which subcommands there are: the modules of this package that have a line of HELP, add_arguments and run.
 
 The package without the extra `server` is a DiGA's: commands whose modules cannot be imported then stay in the list, and
 say what to install.
@@ -34,7 +34,8 @@ class Command:
 def commands(subparsers: Actions[argparse.ArgumentParser]) -> dict[str, Command]:
     """Every subcommand by name, each with its parser among `subparsers`."""
     names = (one.name for one in pkgutil.iter_modules(ddr.cli.__path__) if not one.ispkg)
-    return {name.replace("_", "-"): _command(name, subparsers) for name in names if HELP.search(_source(name))}
+    told = {name: text[1] for name in names if (text := HELP.search(_source(name)))}
+    return {name.replace("_", "-"): _command(name, text, subparsers) for name, text in told.items()}
 
 
 def missing(error: ModuleNotFoundError, command: str) -> CommandError:
@@ -48,17 +49,17 @@ def _source(name: str) -> str:
     return Path(str(ddr.cli.__path__[0]), f"{name}.py").read_text("utf-8")
 
 
-def _command(module: str, subparsers: Actions[argparse.ArgumentParser]) -> Command:
+def _command(module: str, text: str, subparsers: Actions[argparse.ArgumentParser]) -> Command:
     name = module.replace("_", "-")
     try:
         found = import_module(f"ddr.cli.{module}")
     except ModuleNotFoundError as error:
-        told, text = missing(error, name), HELP.search(_source(module))
-        subparsers.add_parser(name, help=text and f"{text[1]} (needs the extra `server`)", add_help=False)
+        told = missing(error, name)
+        subparsers.add_parser(name, help=f"{text} (needs the extra `server`)", add_help=False)
 
         def refuse(_: argparse.Namespace) -> int:
             raise told
 
         return Command(refuse, whole=False)
-    found.add_arguments(subparsers.add_parser(name, help=found.HELP, description=found.__doc__))
+    found.add_arguments(subparsers.add_parser(name, help=text, description=found.__doc__))
     return Command(found.run)
