@@ -162,7 +162,7 @@ async def test_rotation_retires_the_former_token(backend: Backend, patient: Pati
     first = granted(await backend.refresh(tokens, scope=backend.ddr.scopes(CGM)[0] if narrowed else None))
     assert first["refresh_token"] != tokens["refresh_token"]
     assert first["access_token"] != tokens["access_token"]
-    if not narrowed:  # which is a rotation by itself
+    if not narrowed:  # else this would rotate in its place
         assert granted(await backend.refresh(tokens))["refresh_token"] == first["refresh_token"]
     with later(backend.ddr, 11_000):
         refused(await backend.refresh(tokens), 400, "invalid_grant")

@@ -150,6 +150,7 @@ class Ahead(BrowserUser):
     """A browser whose form says that the page was shown a day from now."""
 
     async def _submit(self, page: Page, form: Form, stop: str, values: list[tuple[str, str]]) -> Page | str:
+        assert page.form("decision") is None or "shown" in dict(form.hidden)
         form.hidden = [(name, str(int(text) + DAY) if name == "shown" else text) for name, text in form.hidden]
         return await super()._submit(page, form, stop, values)
 
