@@ -40,7 +40,7 @@ from tests.support.received import Received
 from tests.support.trust import FakeTrust
 
 LISTENERS = ("diga", "public", "gateway", "admin")
-SPARE = 300  # certificates for the DiGA of one test run
+SPARE, FEW = 500, 60  # certificates for the DiGA of all tests that share a recorder, and of a few tests
 PASSWORD = "correct horse battery"
 _NUMBERS = count(1)
 # Of the password above, made once and with little effort: what it costs to guess is tested where it is decided.
@@ -196,7 +196,7 @@ async def recorder(
     )
     clock, trust = Clock(), FakeTrust()
     # In the trust store from the start, so that a test need not wait until it follows a new entry.
-    spares = range(SPARE if many else SPARE // 5)
+    spares = range(SPARE if many else FEW)
     spare = [certs.client_certificate(folder / f"spare-{number}", "client") for number in spares]
     trust.ders.extend(pair.der for pair in spare)
     core = await with_signer(await core_on(pool, settings, clock, trust))
