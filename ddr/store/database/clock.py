@@ -10,12 +10,13 @@ import time
 
 import asyncpg
 
-from ddr.durations import DAY_MS
+from ddr.durations import DAY_MS, MINUTE_MS
 from ddr.store.database.stamps import CLOCK
 
 LOOK_SECONDS = 10.0  # how often the database is asked
 LOOKS = 3  # at a time: the quickest answer is the most exact one
 TOLERATED_MS = 50  # by which ours may differ before it is set: never back and forth by the noise of answers
+SKEW_MS = MINUTE_MS  # by which those of two workers differ at most: what is dated later is of one that was set back
 TOLD_MS = DAY_MS  # for how long it is told that the clock was set
 
 _MOVED = f"""

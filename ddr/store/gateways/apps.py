@@ -12,10 +12,11 @@ from uuid import UUID
 
 import asyncpg
 
-from ddr.durations import DAY_MS, MINUTE_MS
+from ddr.durations import DAY_MS
 from ddr.store.audit.acting import acted, check_right, detail_of
 from ddr.store.audit.trail import Event, record
 from ddr.store.database.able import stays_able
+from ddr.store.database.clock import SKEW_MS
 from ddr.store.database.digest import sha256
 from ddr.store.database.faults import FAULTS
 from ddr.store.database.rights import Moment
@@ -65,7 +66,7 @@ async def offer_code(pool: asyncpg.Pool, patient_id: UUID, now_ms: int) -> str:
 # One that lasts longer than is ever given is of a clock that was set back.
 _LOOK = f"""
 SELECT patient_id, role, representation_id FROM gateway_code
- WHERE code_sha256 = $1 AND expires_ms > $2 AND expires_ms <= $2::bigint + {CODE_MS + MINUTE_MS}"""  # noqa: S608
+ WHERE code_sha256 = $1 AND expires_ms > $2 AND expires_ms <= $2::bigint + {CODE_MS + SKEW_MS}"""  # noqa: S608
 _TAKE = "DELETE FROM gateway_code WHERE patient_id = $1 AND code_sha256 = $2"
 
 

@@ -8,11 +8,10 @@ from uuid import UUID
 import asyncpg
 
 from ddr.store.authorization.representations import End, Representation, SetBy, Terms, begin, end, open_of, rename
+from ddr.store.database.clock import SKEW_MS
 from ddr.store.database.rights import Moment
 from ddr.store.database.stamps import HOLD_PATIENT, KEEP_PATIENT
 from ddr.store.patients import identities
-
-SKEW_MS = 60_000  # how far the clocks of workers may differ: a beginning that one wrote down as now is over for all
 
 
 async def patients_of(pool: asyncpg.Pool, issuer: str, said: Mapping[str, Terms], now_ms: int) -> dict[UUID, Terms]:
@@ -53,6 +52,7 @@ async def follow(pool: asyncpg.Pool, login_id: UUID, said: Mapping[UUID, Terms],
 def _same(one: Representation, terms: Terms, now_ms: int) -> bool:
     """True when nothing but the name is said otherwise; a beginning that is over says nothing any more."""
     now, then = terms, one.terms
+    # what one worker wrote down as now is over for all
     begun = max(now.since_ms, then.since_ms) <= now_ms + SKEW_MS
     return (now.relation, now.born, now.until_ms) == (then.relation, then.born, then.until_ms) and (
         begun or now.since_ms == then.since_ms

@@ -13,10 +13,11 @@ from uuid import UUID
 
 import asyncpg
 
-from ddr.durations import HOUR_MS, MINUTE_MS
+from ddr.durations import HOUR_MS
 from ddr.store.audit.acting import Acting
 from ddr.store.authorization.representations import UNTIL_MAJORITY
 from ddr.store.database.able import able, stays_able
+from ddr.store.database.clock import SKEW_MS
 from ddr.store.database.digest import sha256
 from ddr.store.database.rights import Moment, in_force
 from ddr.store.database.spreading import is_spread
@@ -24,9 +25,9 @@ from ddr.store.database.sweeping import delete_due
 
 MYSELF = "self"  # whoever logged in, as forms and links say it
 LONGEST_MS = 12 * HOUR_MS  # a session ends after this time even when it is used all the while
-AHEAD_MS = MINUTE_MS  # one from further ahead is of a clock that was set back: for how long it was idle nobody can tell
 
-_LASTS = f"seen_ms > $3 AND created_ms > $4 AND greatest(seen_ms, created_ms) <= $2::bigint + {AHEAD_MS}"
+# For how long one of a clock that was set back was idle nobody can tell.
+_LASTS = f"seen_ms > $3 AND created_ms > $4 AND greatest(seen_ms, created_ms) <= $2::bigint + {SKEW_MS}"
 
 # The one statement of a click: activity, unless an account is disabled or the right to act for the patient is over.
 _LOAD = f"""
