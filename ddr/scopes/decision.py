@@ -1,8 +1,8 @@
 """The access decision of the resource server: one pure function, default deny.
 
-HDDT security-and-privacy.md (Authorization of the DiGA) and smart-scopes.md (Enforcement). The caller gathers the
-facts of one request; the signature, issuer, audience and times of the token are verified before
-(ddr/http/tokens.py). Whatever is not allowed here by name is refused.
+HDDT security-and-privacy.md (Authorization of the DiGA) and smart-scopes.md (Enforcement). The caller gathers the facts
+of one request; ddr/http/tokens.py has already verified the token's signature, issuer, audience and times. Whatever is
+not allowed here by name is refused.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Reason(StrEnum):
 
     @property
     def status(self) -> int:
-        """The HTTP status that tells it: 503 try later, 401 the token is of no use, 404 not within its scopes."""
+        """The HTTP status of the answer: 503 try again later, 401 the token is of no use, 404 not within its scopes."""
         return _STATUS[self]
 
 
@@ -57,7 +57,7 @@ _STATUS = {
 
 @dataclass(frozen=True)
 class Standing:
-    """What the database says, on this very request, about the pairing and the grant that a token names."""
+    """What the database says, as of this request, about the pairing and the grant that a token names."""
 
     patient_id: UUID
     client_id: str

@@ -1,4 +1,4 @@
-"""From which day on nobody may be represented because of age (§ 2, § 187 (2) BGB). Pure."""
+"""From which age on a person may no longer be represented as a minor (§ 2, § 187 (2) BGB). Pure."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from ddr.series.days import local_day
 
 
 def of_age_born_by(now_ms: int, years: int, zone: tzinfo) -> date:
-    """Whoever was born on this day or before it is of age: the day `years` ago of the calendar in `zone`.
+    """Whoever was born on or before this day is of age: the calendar day in `zone`, `years` ago.
 
-    One is of age from the beginning of the birthday on; with a birthday on 29 February, in other years, of 1 March.
+    A person is of age from the beginning of the birthday; one born on 29 February, in other years, from 1 March.
     """
     today = local_day(now_ms, zone)
     try:

@@ -1,7 +1,7 @@
 """SMART scopes as HDDT uses them (HDDT smart-scopes.md): one per MIV, and one each for Device and DeviceMetric.
 
-Every comparison is an exact string comparison. A scope that is not one of these three forms is refused when a DiGA
-asks for it and grants nothing when a token carries it; there is no third way.
+Every comparison is an exact string comparison. A scope of any other form is refused when a DiGA asks for it, and grants
+nothing when a token carries it. There is no third way.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ _CANONICAL = re.compile(r"https?://[A-Za-z0-9._~:/-]{1,500}")
 
 
 class ScopeError(ValueError):
-    """A scope string holds something that is not an HDDT scope; the text says which, by its number, and does not repeat
-    it."""
+    """A scope string contains something that is not an HDDT scope. The text says which part by its number, without
+    repeating it."""
 
 
 @dataclass(frozen=True)

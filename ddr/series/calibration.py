@@ -23,7 +23,7 @@ class Event:
 class Segment:
     """The time from `from_ms` to `until_ms` (exclusive, None while it lasts) in one state.
 
-    `last` is the latest event of that time: a calibration that leaves the state as it is ends nothing.
+    `last` is the latest event within that time: a calibration that does not change the state does not end the segment.
     """
 
     from_ms: int
@@ -32,7 +32,7 @@ class Segment:
 
 
 def segments(events: Sequence[Event], ended_ms: int | None) -> list[Segment]:
-    """The segments of a sensor by its events in order of time, the first one at its start; `ended_ms` exclusive."""
+    """The segments of a sensor. `events` are in order of time, the first at its start; `ended_ms` is exclusive."""
     found: list[Segment] = []
     for event in events:
         if ended_ms is not None and found and event.time_ms >= ended_ms:
@@ -50,6 +50,6 @@ def segments(events: Sequence[Event], ended_ms: int | None) -> list[Segment]:
 def first_calibrated(events: Sequence[Event]) -> int | None:
     """The instant of the first event that leaves the sensor calibrated, or None.
 
-    Later knowledge makes it an earlier one; a later one only when an event is taken back.
+    An event that becomes known later can only make it earlier; only taking back an event makes it later.
     """
     return min((event.time_ms for event in events if event.state == "calibrated"), default=None)

@@ -29,10 +29,11 @@ def cut(
     last_k: int = -1,
     cover_ms: int = 0,
 ) -> Iterator[Cut]:
-    """The chunks of ascending `readings`, from number `k` on, which is expected to start at `expected_ms`.
+    """The chunks of ascending `readings`, from chunk number `k` on, whose expected start is `expected_ms`.
 
-    Ends with the chunk of the last reading, but not before number `last_k` and the last one to start before `cover_ms`.
-    Without k and expected_ms this is the full cut; with those of a later chunk and its later readings, the rest of it.
+    Ends with the chunk of the last reading, or later: with number `last_k` or with the last chunk that starts before
+    `cover_ms`. Without `k` and `expected_ms` this is the full cut. With those of a later chunk and the readings from
+    there on, it is the rest of the full cut.
     """
     expected = grid.first_start if expected_ms is None else expected_ms
     at = 0
@@ -50,6 +51,7 @@ def cut(
 def _first_slot(offset_ms: int, k: int, period_ms: int) -> int:
     """The slot of a chunk's first reading, `offset_ms` after the chunk's expected start.
 
-    The nearest one; but the first chunk never starts before its series, or it would overlap the series before.
+    The nearest slot. Only the first chunk is bound by its series: it never starts before it, or it would overlap the
+    previous series.
     """
     return slot_of(offset_ms, period_ms) if k else offset_ms // period_ms

@@ -1,4 +1,4 @@
-"""Calendar days of a time zone, with days of 23 and 25 hours as they come; instants in milliseconds since 1970."""
+"""Calendar days of a time zone, including days of 23 and 25 hours; instants in milliseconds since 1970."""
 
 from __future__ import annotations
 
@@ -19,6 +19,6 @@ def midnight(day: date, zone: tzinfo) -> int:
 
 
 def as_local(ms: int, zone: tzinfo) -> int:
-    """The instant at which clocks in `zone` show what clocks in UTC show at `ms`."""
+    """The instant at which clocks in `zone` show the time that clocks in UTC show at `ms`."""
     shown = _EPOCH + timedelta(milliseconds=ms)
     return (shown.replace(tzinfo=zone) - _EPOCH) // _MILLISECOND

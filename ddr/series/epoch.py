@@ -1,4 +1,4 @@
-"""One series with all that decides how its chunks are stored and shown, and a stored chunk; both map to rows."""
+"""A series, with all that decides how its chunks are stored and shown, and a stored chunk; both map to rows."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ddr.series.status import PRELIMINARY, State, settled, settles
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """A stored chunk: the columns of table chunk below its key (patient_id, epoch_no)."""
+    """A stored chunk: the columns of the table chunk except its key (patient_id, epoch_no)."""
 
     k: int
     start_ms: int
@@ -48,15 +48,15 @@ class Epoch:
     buffering_ms: int
     delay_ms: int  # Delay-From-Real-Time of the MIV
     complete_until_ms: int | None  # the gateway has sent everything up to then
-    expected_until_ms: int | None  # no reading can come from later than this second
+    expected_until_ms: int | None  # no reading can be later than this second
     tail_k: int | None  # the last stored chunk
     tail_start_ms: int | None
     expires_ms: int | None = None  # the device's expiration
-    registered_ms: int = 0  # when the recorder learnt of the epoch: nobody was shown anything before
+    registered_ms: int = 0  # when the recorder learnt of the epoch; nothing was shown to anybody before
 
     @classmethod
     def of(cls, row: Mapping[str, Any], delay_ms: int) -> Epoch:
-        """From the columns of an epoch and its sensor; `registered_ms` and the ends may be joined."""
+        """From the columns of an epoch and its sensor; `registered_ms` and the ends may come from joined tables."""
         ends = (row.get(name) for name in ("until_ms", "sensor_ended_ms", "device_ended_ms", "expiration_ms"))
         end_ms = min((end for end in ends if end is not None), default=None)
         return cls(
@@ -64,7 +64,7 @@ class Epoch:
             buffering_ms=row["buffering_ms"],
             delay_ms=delay_ms,
             complete_until_ms=row.get("complete_until_ms"),
-            # at a whole second, as chunks start there: none has less than a second to go
+            # A whole second, because chunks start at whole seconds: no chunk has less than a second left.
             expected_until_ms=None if end_ms is None else whole_second(end_ms),
             tail_k=row["tail_k"],
             tail_start_ms=row["tail_start_ms"],
@@ -85,7 +85,7 @@ class Epoch:
         return settles(start_ms, self.end(start_ms), self.buffering_ms, self.expires_ms)
 
     def overdue(self, start_ms: int, now_ms: int) -> bool:
-        """True when the device has no unsent readings any more for the chunk that starts at `start_ms`."""
+        """True when the device can have no unsent readings any more for the chunk that starts at `start_ms`."""
         return self.settles(start_ms) < now_ms
 
     def over(self, start_ms: int) -> bool:
@@ -105,10 +105,11 @@ class Epoch:
         return self.tail_k + 1, self.tail_start_ms + self.grid.span_ms
 
     def placeholder(self, k: int, now_ms: int) -> Chunk | None:
-        """The chunk `k`, not stored yet, as a DiGA sees it: empty, or None while or where nothing is expected.
+        """Chunk `k`, not stored yet, as a DiGA sees it: empty. None while it is not shown yet, or where no reading is
+        expected.
 
-        It appears when its second reading is overdue by more than the delay from real time (SER-014, SER-024), and
-        not before a new sensor had that time to send what it has.
+        It appears when its second reading is overdue by more than Delay-From-Real-Time (SER-014, SER-024). A new sensor
+        first gets that time to send what it has.
         """
         next_k, next_start = self.next_start()
         start = next_start + (k - next_k) * self.grid.span_ms
@@ -118,7 +119,7 @@ class Epoch:
         return empty_chunk(k, start, State(PRELIMINARY, 1, appears))
 
     def overdue_before(self, now_ms: int) -> int:
-        """A chunk of which nothing has arrived is shown at `now_ms` if it starts before this."""
+        """A chunk of which nothing has arrived is shown at `now_ms` if it starts before this instant."""
         if now_ms < self.registered_ms + self.delay_ms:
             return 0
         before_ms = now_ms - self.delay_ms - self.grid.period_ms + 1

@@ -21,7 +21,7 @@ MG_PER_MMOL = Fraction("18.0156")  # mg/dL in 1 mmol/L: glucose has 180.156 g/mo
 # the range above them, the last two to the range below them.
 RANGES = 5
 _LIMITS = {"mg/dL": ("54", "70", "180", "250"), "mmol/L": ("3.0", "3.9", "10.0", "13.9")}
-# The usual measuring range of such sensors, for those that do not tell theirs.
+# The usual measuring range of such sensors, for those that do not state theirs.
 _USUAL = {"mg/dL": ("40", "400"), "mmol/L": ("2.2", "22.2")}
 
 
@@ -38,7 +38,7 @@ class Scale:
     def of(cls, unit: str, decimals: int, lower: Decimal | None, upper: Decimal | None) -> Scale:
         """From the sensor's UCUM unit, number of decimals, and limits in that unit.
 
-        A value beyond a limit counts as the limit and one step more, as insulin pumps do it (39 and 401 mg/dL).
+        A value beyond a limit counts as one step beyond that limit, as insulin pumps do it (39 and 401 mg/dL).
         """
         usual_lower, usual_upper = map(Decimal, _USUAL[unit])
         low = math.ceil((usual_lower if lower is None else lower).scaleb(decimals)) - 1

@@ -14,7 +14,7 @@ LONGEST_SPAN = 14 * 86_400 * SECOND  # a step between two readings has to fit in
 
 
 def whole_second(ms: int) -> int:
-    """The last whole second not after `ms`."""
+    """The last whole second that is not after `ms`."""
     return ms - ms % SECOND
 
 
@@ -32,9 +32,9 @@ def last_second(start_ms: int, span_ms: int, until_ms: int | None) -> int:
 
 
 def least_slots(start_ms: int, span_ms: int, period_ms: int, until_ms: int | None) -> int:
-    """How many slots lie before the end of a chunk, whole or cut at `until_ms`: one at least.
+    """How many slots lie before the end of a chunk, whole or cut at `until_ms`; at least one.
 
-    A reading near the end of a cut chunk may have the slot after them.
+    A reading near the end of a cut chunk may belong to the slot after these.
     """
     length = span_ms if until_ms is None else min(span_ms, until_ms - start_ms)
     return max(1, -(-length // period_ms))
@@ -72,7 +72,7 @@ class Grid:
 
     @property
     def first_start(self) -> int:
-        """Where the first chunk starts as long as there is no reading."""
+        """Where the first chunk starts while there is no reading."""
         return whole_second(self.from_ms)
 
     def bound(self, start_ms: int) -> int:

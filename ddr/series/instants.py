@@ -1,4 +1,4 @@
-"""An instant as RFC 3339 text (section 5.6): the one reading of it, for every door of the gateway."""
+"""Reads an instant in RFC 3339 text (section 5.6): the one reader that all of the gateway API uses."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _EPOCH_DAY = _EPOCH.toordinal()
 _MILLISECOND = timedelta(milliseconds=1)
 _USUAL = frozenset((20, 24, 25))  # lengths of 2026-11-22T10:00:00Z, with milliseconds, and with an offset
 
-# Offsets as far as they exist and FHIR has them; a leap second is the first instant after it.
+# Only offsets that exist and that FHIR allows. A leap second is read as the first instant after it.
 _RFC_3339 = re.compile(
     r"([0-9]{4})-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])[Tt]([01][0-9]|2[0-3]):([0-5][0-9]):([0-5][0-9]|60)"
     r"(?:\.([0-9]{1,18}))?(?:[Zz]|([+-])(0[0-9]|1[0-3]):([0-5][0-9])|([+-])14:00)"
@@ -21,14 +21,14 @@ _RFC_3339 = re.compile(
 
 
 def instant_ms(text: Any) -> int | None:
-    """Milliseconds since 1970 of an RFC 3339 instant, digits past the millisecond cut; None when it is none."""
+    """Milliseconds since 1970 of an RFC 3339 instant; further digits are cut off. None when it is not one."""
     if not isinstance(text, str):
         return None
     if len(text) in _USUAL and text[7:17:3] == "-T::" and _usual_zone(text):
         try:
             return (datetime.fromisoformat(text) - _EPOCH) // _MILLISECOND
         except ValueError:
-            pass  # a leap second, or nothing
+            pass  # a leap second, or not an instant
     return _exactly(text)
 
 

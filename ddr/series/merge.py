@@ -20,17 +20,18 @@ NONE: Mapping[int, Sequence[int]] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class Merge:
-    """`changed`: chunks to write; `tail`: the last chunk. The sets are of an upload, and empty where there was none.
-
-    New readings that are not in `accepted` were known before.
+    """The result of a merge. `changed`: chunks to write; `tail`: the last chunk. The sets concern an upload, and are
+    The result of a merge. `changed`: chunks to write; `tail`: the last chunk. The sets concern an upload; without one
+    they are empty.
+    New readings that are not in `accepted` were already known.
     """
 
     changed: list[Chunk]
     tail: Chunk | None
     accepted: set[Reading] = field(default_factory=set)
     hidden: set[Reading] = field(default_factory=set)  # accepted, but another reading of the same slot is shown
-    rivals: set[Reading] = field(default_factory=set)  # readings, known ones too, that share their instant
-    left_out: set[Reading] = field(default_factory=set)  # of the rivals, known ones too, those that are not kept
+    rivals: set[Reading] = field(default_factory=set)  # readings (known ones too) that share their instant with another
+    left_out: set[Reading] = field(default_factory=set)  # those of the rivals, also known ones, that are not kept
 
 
 def merge(
@@ -41,13 +42,13 @@ def merge(
     cover_ms: int = 0,
     came: Mapping[int, Sequence[int]] = NONE,
 ) -> Merge:
-    """Put `new` readings, all within the epoch, into its chunks; versions and states move as a DiGA would expect it.
+    """Put `new` readings, all within the epoch, into its chunks; versions and states move as a DiGA would expect.
 
-    `stored` are the consecutive last chunks, beginning with number 0 or with one that ends before every new reading,
-    of which only the place counts, unless it was withdrawn: its readings may be gone (ddr.store.patients.retention).
-    Empty chunks are made while they start before `cover_ms`. A stored chunk never vanishes: at worst it gets empty, or
-    is withdrawn where its place moves beyond the end of the series, or the expiry of its device.
-    `came` as for ddr.series.rivals.surplus.
+    `stored` are the last chunks, consecutive, beginning either with number 0 or with a chunk that ends before every new
+    reading. Of that chunk only the place counts, unless it was withdrawn, because its readings may have been deleted
+    (ddr.store.patients.retention). Empty chunks are made while they start before `cover_ms`. A stored chunk never
+    vanishes: at worst it becomes empty, or is withdrawn when its place moves beyond the end of the series or the expiry
+    of its device. `came` is as for ddr.series.rivals.surplus.
     """
     k, expected_ms, opened = _opened(epoch, stored, new)
     before = {chunk.k: chunk for chunk in opened}
@@ -60,7 +61,7 @@ def merge(
     if left_out:
         readings = [reading for reading in readings if reading not in left_out]
     shown = [*stored, *epoch.placeholders(now_ms)]
-    cover_ms = max(cover_ms, epoch.overdue_before(now_ms))  # what is shown from now on is new, and so it is stored
+    cover_ms = max(cover_ms, epoch.overdue_before(now_ms))  # what is shown from now on is new, so it is stored
     parts = list(live_parts(epoch, before, readings, k, expected_ms, last_number(shown), cover_ms))
     chunks = [revised(epoch, epoch, before.get(part.k), part, now_ms) for part in parts]
     hidden, rivals = _crowding(parts, chunks, accepted, epoch.grid.period_ms)
@@ -85,7 +86,7 @@ def _last_live(chunks: Iterable[Chunk]) -> Chunk | None:
 def _crowding(
     parts: Sequence[Cut], chunks: Sequence[Chunk], accepted: set[Reading], period_ms: int
 ) -> tuple[set[Reading], set[Reading]]:
-    """Of what is stored in `chunks`, cut as `parts`: what is `accepted` and hidden in its slot, and the rivals."""
+    """The `accepted` readings that are hidden in their slot, and the rivals, in `chunks`, which were cut as `parts`."""
     hidden: set[Reading] = set()
     rivals: set[Reading] = set()
     for part, chunk in zip(parts, chunks, strict=True):
@@ -113,9 +114,9 @@ def live_parts(
     last_k: int,
     cover_ms: int,
 ) -> Iterator[Cut]:
-    """The chunks of ascending `readings` as ddr.series.chain.cut, and those of `known` that are `revived` after them.
+    """The chunks of ascending `readings` as ddr.series.chain.cut makes them, then those of `known` that are `revived`.
 
-    After the last reading an empty one has no place where nothing is expected: beyond the end, or the expiry.
+    After the last reading, an empty chunk has no place where no reading is expected: beyond the end, or the expiry.
     """
     for part in cut(readings, epoch.grid, k, expected_ms, last_k, cover_ms):
         behind = not part.readings and (not readings or readings[-1][0] < part.start_ms)
@@ -127,9 +128,9 @@ def live_parts(
 
 
 def revived(epoch: Epoch, known: Mapping[int, Chunk], k: int, start_ms: int) -> Iterator[Cut]:
-    """The withdrawn chunks from number `k` on, expected at `start_ms`, that can get readings again: now they are empty.
+    """The withdrawn chunks from number `k` on, expected at `start_ms`, that can get readings again; they are empty now.
 
-    Else they would appear as placeholders later, under ids that DiGA know as entered in error.
+    Otherwise they would appear as placeholders later, under ids that DiGA know as entered in error.
     """
     while (before := known.get(k)) and before.status == WITHDRAWN and not epoch.over(start_ms):
         yield Cut(k, start_ms, ())
@@ -137,7 +138,8 @@ def revived(epoch: Epoch, known: Mapping[int, Chunk], k: int, start_ms: int) -> 
 
 
 def without_place(shown: Iterable[Chunk], k: int, former: Epoch, now_ms: int) -> list[Chunk]:
-    """What was `shown` from number `k` on and is no longer part of the series: empty under its id, as DiGA may know it.
+    """The chunks `shown` from number `k` on that are no longer part of the series: empty, with their ids, which DiGA
+    may know.
 
     `former` is the epoch as it was shown.
     """
@@ -151,15 +153,15 @@ def _withdrawn(chunk: Chunk, former: Epoch, now_ms: int) -> Chunk:
 
 
 def trimmed(chunks: list[Chunk], former: Epoch, now_ms: int) -> list[Chunk]:
-    """`chunks` without those at the end that are placeholders as they were: they need not be stored."""
+    """`chunks` without the placeholders at its end that have not changed: these need not be stored."""
     while chunks and chunks[-1] == former.placeholder(chunks[-1].k, now_ms):
         chunks.pop()
     return chunks
 
 
 def _opened(epoch: Epoch, stored: Sequence[Chunk], new: Collection[Reading]) -> tuple[int, int, Sequence[Chunk]]:
-    """Number and expected start of the first chunk to cut again, and the stored ones from there on."""
-    if stored and stored[0].k > 0 and stored[0].status == WITHDRAWN:  # the live ones before it are gone
+    """Number and expected start of the first chunk to cut again, and the stored chunks from there on."""
+    if stored and stored[0].k > 0 and stored[0].status == WITHDRAWN:  # the live chunks before it were deleted
         return *epoch.next_start(), stored
     if stored and (stored[0].k > 0 or _precedes(epoch, stored[0], new)):
         return stored[0].k + 1, stored[0].start_ms + epoch.grid.span_ms, stored[1:]
@@ -170,13 +172,13 @@ def _precedes(epoch: Epoch, chunk: Chunk, new: Collection[Reading]) -> bool:
     """True when the first chunk, number 0, ends before the first new reading."""
     if chunk.status == WITHDRAWN or not new:
         return False
-    # without a reading it would take one up to its last slot's end (ddr.series.chain)
+    # A chunk without readings would take a reading up to the end of its last slot (ddr.series.chain).
     bound = epoch.grid.bound(chunk.start_ms) if chunk.times else chunk.start_ms + epoch.grid.span_ms
     return bound <= min(new)[0]
 
 
 def revised(epoch: Epoch, former: Epoch, before: Chunk | None, part: Cut, now_ms: int) -> Chunk:
-    """The chunk of `part`; the very object `before` when nothing is to be written. `former` is what was shown."""
+    """The chunk of `part`, or the very object `before` when there is nothing to write. `former` is what was shown."""
     times, vals = encode(part.readings, part.start_ms, epoch.grid.period_ms)
     slots, filled = place(times, vals, epoch.grid.period_ms)
     complete = epoch.complete(part.start_ms, filled)
@@ -198,7 +200,7 @@ def _slots(chunk: Chunk, epoch: Epoch) -> list[int]:
 
 
 def _seen(epoch: Epoch, state: State, start_ms: int, slots: list[int]) -> tuple[int, int, list[int]]:
-    """What a DiGA sees: start, end and values; a preliminary chunk ends with its last reading (ddr.series.view)."""
+    """What a DiGA sees: start, end and values. A preliminary chunk ends with its last reading (ddr.series.view)."""
     grid = epoch.grid
     if state.status != PRELIMINARY:
         slots = slots + [ERROR] * (least_slots(start_ms, grid.span_ms, grid.period_ms, grid.until_ms) - len(slots))

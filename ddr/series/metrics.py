@@ -1,6 +1,6 @@
 """The clinical metrics of continuous glucose monitoring, exact: international consensus 2019, GMI of Bergenstal 2018.
 
-Each distinct value is calculated with once, however often it was measured; sums are whole numbers and fractions.
+Each distinct value enters the calculation once, however often it was measured; sums are whole numbers and fractions.
 docs/cgm-summary.md gives the reason for each rule.
 """
 
@@ -62,7 +62,7 @@ class Histogram:
         return Fraction(self.scale.step**exponent) * steps
 
     def ranges(self) -> list[int]:
-        """How many readings lie in each range, judged in the unit they were measured in."""
+        """How many readings lie in each range, judged in the unit in which they were measured."""
         limits, found = self.scale.limits(), [0] * RANGES
         for number, count in self.counts.items():
             found[range_of(number, limits)] += count
@@ -77,7 +77,7 @@ def metrics(parts: Sequence[Part], period_ms: int, zone: tzinfo) -> Metrics | No
     if not parts:
         return None
     histograms = list(_histograms(parts))
-    time = _total(histograms, 0)  # that all readings stand for
+    time = _total(histograms, 0)  # the time that all readings together stand for
     mean = _total(histograms, 1) / time
     ranges = [
         sum(shares) for shares in zip(*([one.weight * n for n in one.ranges()] for one in histograms), strict=True)
@@ -108,7 +108,7 @@ def _total(histograms: Iterable[Histogram], exponent: int) -> Fraction:
 
 
 def _variance(histograms: Sequence[Histogram], time: Fraction, mean: Fraction) -> Fraction | None:
-    """Unbiased variance under reliability weights; with equal weights it is the plain one, over n - 1."""
+    """Unbiased variance under reliability weights; with equal weights it is the plain sample variance, over n - 1."""
     squares = _total(histograms, 2) - time * mean**2
     freedom = time - sum(one.weight**2 * one.power(0) for one in histograms) / time
     return squares / freedom if freedom else None

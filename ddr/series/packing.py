@@ -40,7 +40,8 @@ def decode_values(vals: bytes) -> tuple[int, ...]:
 def encode_times(times: Sequence[int], period_ms: int, previous_ms: int, run: int = 0) -> bytes:
     """The steps to ascending `times` from `previous_ms`: the chunk's start, or the last reading when appending.
 
-    When appending, `run` is the `open_run` of the bytes so far: it is counted on, the answer replaces that last byte.
+    When appending, `run` is the `open_run` of the bytes so far: counting continues from it, and the result replaces
+    that last byte.
     """
     steps = bytearray()
     for time in times:

@@ -1,4 +1,4 @@
-"""What values of one code can be: outside it a number is a mistake (a placeholder, an error code, another unit)."""
+"""Which values of one code are plausible; others are mistakes (a placeholder, an error code, another unit)."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Plausible:
-    """Numbers in `unit`. Below `least` and above `most` a value is refused; it is kept with a warning when it is not
-    from `usual_least` to `usual_most`. `other` is the same for the other unit that such values are measured in."""
+    """Bounds in `unit`. A value below `least` or above `most` is refused. A value outside `usual_least` to `usual_most`
+    is kept with a warning. `other` has the bounds of the same values in their other unit."""
 
     unit: str
     least: float
@@ -19,13 +19,13 @@ class Plausible:
     other: Plausible | None = None
 
     def usual(self, value: float) -> bool:
-        """True for a value that nobody doubts."""
+        """True for a value that raises no doubt."""
         return self.usual_least <= value <= self.usual_most
 
     def problem(self, value: float) -> str | None:
         """Why a value is refused, or None.
 
-        A unit in which values are whole numbers and that has another one with decimals tells the two apart.
+        When values are whole numbers in this unit and have decimals in the other one, decimals tell the two apart.
         """
         if not self.least <= value <= self.most:
             return self.refusal(value)
@@ -34,19 +34,19 @@ class Plausible:
         return None
 
     def warning(self, value: float) -> str | None:
-        """What to say about a value that is kept and unusual, or None."""
+        """The warning for a value that is kept but unusual, or None."""
         if self.usual(value):
             return None
         low, high = _text(self.usual_least), _text(self.usual_most)
         return f"value is unusual: expected are {low} to {high} {self.unit}{self._hint(value)}"
 
     def refusal(self, value: float) -> str:
-        """Why a value cannot be."""
+        """The text that says why a value is not possible."""
         return f"value cannot be: possible are {_text(self.least)} to {_text(self.most)} {self.unit}{self._hint(value)}"
 
     def other_unit(self, values: Sequence[float]) -> str | None:
-        """The sentence about values that are all unusual here, some of them impossible, and all usual in the other
-        unit; None when they are not."""
+        """The sentence about values that are all unusual here, at least one of them impossible, and all usual in the
+        other unit; None when that is not so."""
         if self.other is None or not values or any(map(self.usual, values)) or not all(map(self.other.usual, values)):
             return None
         if not any(self.problem(value) for value in values):

@@ -15,7 +15,7 @@ from ddr.series.plausible import Plausible
 
 _WORDS = {"L": LOW, "U": HIGH, "E": ERROR}
 _MEMBERS = frozenset(("time", "value", "unit"))
-# value · 10^decimals may be this far from a whole number: far more than a float's error, far less than a digit
+# How far value · 10^decimals may be from a whole number: far more than a float's error, far less than a digit.
 _ROUNDING = 1e-6
 
 
@@ -23,7 +23,7 @@ _ROUNDING = 1e-6
 class Rejection:
     """Why an item was not taken: a stable code and a text for the developer.
 
-    `retry`: the same item may be taken later, as the text says; otherwise it never is.
+    `retry`: the same item may be accepted later, as the text says; otherwise it never is.
     """
 
     reason: str
@@ -57,7 +57,7 @@ AFTER_END = Rejection("after-end", "the sensor was not in use any more at this t
 class Rules:
     """What a sensor's readings must look like. `lowest` and `highest` are raw values, None without a limit.
 
-    `plausible` is what such values can be at all, None when the MIV does not say.
+    `plausible` bounds what such values can be; None when the MIV does not say.
     """
 
     unit: str
@@ -78,7 +78,7 @@ class Rules:
         )
 
     def within(self, raw: int) -> int:
-        """A raw value as it is stored under these limits: one beyond them is LOW or HIGH, as for `raw_value`."""
+        """A raw value as stored under these limits: one beyond them becomes LOW or HIGH, as in `raw_value`."""
         if raw in (LOW, ERROR, HIGH):
             return raw
         if self.lowest is not None and raw < self.lowest:
@@ -86,7 +86,7 @@ class Rules:
         return HIGH if self.highest is not None and raw > self.highest else raw
 
     def among(self, plausible: Plausible | None) -> Rules:
-        """These rules with what is plausible for the values of the MIV."""
+        """These rules together with what is plausible for the values of the MIV."""
         return self if plausible is self.plausible else replace(self, plausible=plausible)
 
 
@@ -95,8 +95,8 @@ def read_items(
 ) -> list[Reading | Rejection]:
     """Each item as a reading or a rejection; one bad item never blocks the others.
 
-    `unit` is that of the upload, an item's own comes first; a reading after `latest_ms` is answered `future`,
-    one before `earliest_ms` TOO_OLD.
+    `unit` is that of the upload; an item's own unit takes precedence. A reading after `latest_ms` gets the rejection
+    `future`, one before `earliest_ms` TOO_OLD.
     """
     return [_read(item, unit, rules, latest_ms, future, earliest_ms) for item in items]
 
@@ -164,7 +164,7 @@ def raw_value(value: Any, rules: Rules) -> int | Rejection:
 
 
 def _word(value: str, rules: Rules) -> int | Rejection:
-    """`L` and `U` mean nothing without the limit that they are beyond (CGM-009, FHIR R4 SampledData.lowerLimit)."""
+    """`L` and `U` mean nothing without the limit that they refer to (CGM-009, FHIR R4 SampledData.lowerLimit)."""
     raw = _WORDS.get(value, VALUE)
     if (raw == LOW and rules.lowest is None) or (raw == HIGH and rules.highest is None):
         return NO_LIMIT[value]
@@ -178,7 +178,7 @@ def in_other_unit(items: Sequence[Any], unit: Any, rules: Rules) -> str | None:
         return None
     numbers = _numbers(items)
     first = next(numbers, None)
-    if first is None or plausible.usual(first):  # nearly always: nothing else is looked at
+    if first is None or plausible.usual(first):  # nearly always; the other items are not looked at
         return None
     values = [first, *numbers]
     return plausible.other_unit(values) if len(values) > 1 else None

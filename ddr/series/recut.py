@@ -1,7 +1,7 @@
 """Cutting a stored series anew: after an event that became known late, and after readings were taken back.
 
-The chunks are those of the epoch's readings and nothing else. A chunk that is no longer part of the series is
-withdrawn: it keeps its id and gets empty, because a DiGA may know it.
+The chunks are made from the epoch's readings and nothing else. A chunk that is no longer part of the series is
+withdrawn: it keeps its id and becomes empty, because a DiGA may know it.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ def recut(
     """The chunks of `epoch` when it holds exactly these ascending `readings`.
 
     `former` is the epoch as it was shown until now, None for a new one; `stored` are all its chunks. An empty chunk
-    that is shown from now on and was not is stored, because to a DiGA it is new. When the first chunks are gone
-    (ddr.store.patients.retention), the first that is left stays where it is.
+    that was not shown before and is shown from now on is stored, because to a DiGA it is new. When the first chunks
+    were deleted (ddr.store.patients.retention), the first remaining one stays where it is.
     """
     if former is None:
         epoch = former = replace(epoch, registered_ms=now_ms)
@@ -38,7 +38,7 @@ def recut(
 
 
 def _anchor(epoch: Epoch, stored: Sequence[Chunk], readings: Sequence[Reading]) -> Chunk | None:
-    """The first stored chunk when others were before it, and neither the readings nor the end of the epoch are."""
+    """The first stored chunk, if chunks before it were deleted and neither a reading nor the epoch's end is earlier."""
     first = stored[0] if stored else None
     if first is None or first.k == 0 or (epoch.grid.until_ms or first.start_ms + 1) <= first.start_ms:
         return None
@@ -46,7 +46,7 @@ def _anchor(epoch: Epoch, stored: Sequence[Chunk], readings: Sequence[Reading]) 
 
 
 def _cover(epoch: Epoch) -> int:
-    """Empty chunks are stored if they start before this: a series that is over lacks nothing."""
+    """Empty chunks are stored if they start before this instant: a series that is over has no missing chunks."""
     if epoch.grid.until_ms is None:
         return 0
     return min(epoch.grid.until_ms, epoch.expected_until_ms or epoch.grid.until_ms)

@@ -1,7 +1,7 @@
 """What a change of the terms of a series (its device's expiration) does to chunks that DiGA may have seen.
 
-State and version of an unfinished chunk are shown by time, under the terms of its series. So before terms change, what
-was shown under the former ones becomes stored fact, and what is shown otherwise from now on is a new version, made now.
+State and version of an unfinished chunk depend on time, under the terms of its series. So before the terms change, what
+was shown under the former ones is stored; what is shown differently from now on is a new version, made now.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from ddr.series.status import AMENDED, FINAL, PRELIMINARY, WITHDRAWN, State, adv
 def resettled(epoch: Epoch, former: Epoch, stored: Sequence[Chunk], now_ms: int) -> Merge:
     """The chunks to write when `former` becomes `epoch`, which differs in its terms only; `stored` are all its chunks.
 
-    What was final stays final. An empty chunk of a time from which nothing is expected any more is withdrawn under its
-    id, and one that is expected now and was not is stored, because to a DiGA it is new.
+    What was final stays final. An empty chunk in a time from which no reading is expected any more is withdrawn under
+    its id. One that was not expected before and is now is stored, because to a DiGA it is new.
     """
     known = {chunk.k: chunk for chunk in stored}
     shown = {chunk.k: chunk for chunk in [*stored, *former.placeholders(now_ms)] if chunk.status != WITHDRAWN}
@@ -49,7 +49,7 @@ def resettled(epoch: Epoch, former: Epoch, stored: Sequence[Chunk], now_ms: int)
 def restated(epoch: Epoch, stored: Sequence[Chunk], now_ms: int, rules: Rules) -> Merge:
     """The chunks to write when the limits of the sensor become those of `rules`: every SampledData shows them.
 
-    What is stored beyond them is what it would be, had they been known before.
+    Stored values beyond the limits become what they would be if the limits had been known before.
     """
     kept: list[Chunk] = []
     for chunk in [*stored, *epoch.placeholders(now_ms)]:
@@ -65,12 +65,12 @@ def restated(epoch: Epoch, stored: Sequence[Chunk], now_ms: int, rules: Rules) -
 
 
 def _is_shown_anyway(chunk: Chunk, epoch: Epoch, shown: Mapping[int, Chunk], now_ms: int) -> bool:
-    """True for an empty chunk that is shown now and was before without being stored."""
+    """True for an empty chunk that is shown now, and was shown before, without being stored."""
     return chunk == epoch.placeholder(chunk.k, now_ms) == shown.get(chunk.k)
 
 
 def _within(chunk: Chunk, epoch: Epoch, rules: Rules) -> Chunk:
-    """The chunk with values beyond the limits as such; different ones of one instant become one."""
+    """The chunk with values beyond the limits marked as such; values of one instant that become equal become one."""
     if all(rules.within(raw) == raw for raw in set(decode_values(chunk.vals))):
         return chunk
     period_ms = epoch.grid.period_ms
@@ -80,14 +80,14 @@ def _within(chunk: Chunk, epoch: Epoch, rules: Rules) -> Chunk:
 
 
 def _state(epoch: Epoch, chunk: Chunk, shown: State, now_ms: int) -> State:
-    """A chunk that was preliminary is final from now on when the new terms say so."""
+    """The state of a chunk under the new terms: a preliminary chunk is final from now on when they say so."""
     if shown.status == PRELIMINARY and epoch.overdue(chunk.start_ms, now_ms):
         return State(FINAL, shown.version + 1, moved(shown.updated_ms, now_ms))
     return shown
 
 
 def _appeared(epoch: Epoch, before: Chunk | None, chunk: Chunk, now_ms: int) -> Chunk:
-    """An empty chunk that nobody could see before; `before` when it was withdrawn earlier."""
+    """An empty chunk that nobody could see until now; `before` is the same chunk when it was withdrawn earlier."""
     if before is None:
         return _with(chunk, created(epoch.overdue(chunk.start_ms, now_ms), now_ms))
     return _with(chunk, State(AMENDED, before.version + 1, moved(before.updated_ms, now_ms)))

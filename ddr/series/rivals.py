@@ -1,7 +1,7 @@
-"""Different values of one instant, rivals: which of them are kept, so that no gateway fills the disk with them.
+"""Rivals, the different values of one instant: which of them are kept, so that no gateway fills the disk with them.
 
-A bridge that works its values out anew with each poll, and does not say that it corrects them, sends another value for
-the same instants all day. What came first, what is shown and what came last tell the story; the rest is counted.
+A bridge that recalculates its values with each poll, without saying that it corrects them, sends new values for the
+same instants all day. The first value, the shown one and the last ones tell the story; the others are only counted.
 """
 
 from __future__ import annotations
@@ -13,16 +13,17 @@ from operator import itemgetter
 from ddr.series.packing import Reading
 from ddr.series.slots import shown_of
 
-NEWEST = 8  # values of an instant that came last, kept beside the first one and the one that is shown
+NEWEST = 8  # how many of the last values of an instant are kept, beside the first one and the shown one
 _MOST = NEWEST + 2
 
 
 def surplus(
     stored: Sequence[Reading], new: Collection[Reading], came: Mapping[int, Sequence[int]]
 ) -> Iterator[Reading]:
-    """Those of `stored`, which ascend and hold `new` ones, that are not kept beside others of their instant.
+    """The readings in `stored` that are not kept beside others of their instant. `stored` ascends and includes the
+    `new` ones.
 
-    `came`: raw values of instants with several known ones, in the order in which they came. What is shown is kept.
+    `came`: the raw values of each instant with several known ones, in order of arrival. The shown value is kept.
     """
     crowded = {one[0] for one, other in zip(stored, stored[_MOST:], strict=False) if one[0] == other[0]}
     if not crowded:
@@ -33,7 +34,7 @@ def surplus(
 
 
 def _in_order(readings: Iterable[Reading], new: Collection[Reading], came: Sequence[int]) -> list[int]:
-    """The raw values of one instant in the order in which they came, those that came together from the lowest."""
+    """The raw values of one instant in order of arrival; those that arrived together ascend."""
     place = {raw: at for at, raw in enumerate(came)}
     ordered = sorted(readings, key=lambda one: (one in new, place.get(one[1], -1), one[1]))
     return [raw for _, raw in ordered]

@@ -1,4 +1,4 @@
-"""Which readings of a patient count in a summary: valid and calibrated ones, and nothing twice.
+"""Which readings of a patient count in a summary: valid and calibrated ones, and no time twice.
 
 Rows are mappings with the columns of a chunk, its sensor and its epoch (ddr/store/search/summary.py). Instants are
 milliseconds since 1970. docs/cgm-summary.md gives the reason for each rule.
@@ -25,7 +25,7 @@ UNCALIBRATED = frozenset({"not-calibrated", "calibration-required"})  # DeviceMe
 
 @dataclass(frozen=True)
 class Part:
-    """The counting readings of one chunk, at least one; `raws` in ascending order of time, without ERROR."""
+    """The readings of one chunk that count, at least one; `raws` in ascending order of time, without ERROR."""
 
     row: Row
     raws: Sequence[int]
@@ -40,22 +40,22 @@ class Part:
 
 
 def counting(rows: Iterable[Row], from_ms: int, until_ms: int, uncalibrated: bool = False) -> list[Part]:
-    """What counts of the chunks `rows` within [from_ms, until_ms), in any order of the rows.
+    """The readings of the chunks `rows`, in any order, that count within [from_ms, until_ms).
 
-    Readings of a sensor without calibration count with `uncalibrated` only. Where sensors overlap, the newest counts.
+    Readings of a sensor without calibration count only with `uncalibrated`. Where sensors overlap, the newest counts.
     """
     usable = [row for row in rows if uncalibrated or row["calibration_state"] not in UNCALIBRATED]
     return _beside([], usable, from_ms, until_ms)
 
 
 def measured(rows: Sequence[Row], from_ms: int, until_ms: int, uncalibrated: bool = False) -> list[Part]:
-    """What counts, and where nothing does what a sensor without calibration measured."""
+    """What counts, supplemented, where nothing does, by what sensors without calibration measured."""
     others = [row for row in rows if not uncalibrated and row["calibration_state"] in UNCALIBRATED]
     return _beside(counting(rows, from_ms, until_ms, uncalibrated), others, from_ms, until_ms)
 
 
 def _beside(parts: list[Part], rows: list[Row], from_ms: int, until_ms: int) -> list[Part]:
-    """`parts` and what of the chunks `rows` there is beside them."""
+    """`parts`, and those readings of the chunks `rows` whose time they do not cover."""
     rows.sort(key=lambda row: row["start_ms"])
     rows.sort(key=_age, reverse=True)
     for _, group in groupby(rows, key=_age):
@@ -68,7 +68,7 @@ def _age(row: Row) -> tuple[int, int]:
 
 
 def _of_sensor(rows: Sequence[Row], from_ms: int, until_ms: int, newer: Iterable[Part]) -> list[Part]:
-    """What counts of one sensor, `rows` in order of time, beside the parts of newer sensors."""
+    """What counts of one sensor, outside the time covered by newer sensors; `rows` are in order of time."""
     first, last = rows[0]["start_ms"] - rows[0]["period_ms"], max(row["last_ms"] for row in rows)
     taken = Taken(
         part for part in newer if first - _reach(part) <= part.last_ms and part.first_ms <= last + _reach(part)
@@ -98,14 +98,14 @@ def _part(row: Row, from_ms: int, until_ms: int, taken: Taken) -> Part | None:
 
 
 def _picked(row: Row, from_ms: int, until_ms: int, taken: Taken) -> Iterator[Reading]:
-    """Of the readings that the chunk shows, so that who calculates from chunks finds the same."""
+    """Of the readings that the chunk shows, those that count: a calculation from chunks then gives the same."""
     for time, raw in shown(row["times"], row["vals"], row["start_ms"], row["period_ms"]):
         if raw != ERROR and from_ms <= time < until_ms and not taken.meets(time, time):
             yield time, raw
 
 
 class Taken:
-    """The time for which the readings of newer sensors speak."""
+    """The time that the readings of newer sensors cover."""
 
     def __init__(self, parts: Iterable[Part]) -> None:
         spans = sorted((time - _reach(part), time + _reach(part)) for part in parts for time in part.times)
@@ -118,13 +118,13 @@ class Taken:
         self._spans = joined
 
     def meets(self, first_ms: int, last_ms: int) -> bool:
-        """True when some instant from `first_ms` to `last_ms` is taken."""
+        """True when any instant from `first_ms` to `last_ms` is covered."""
         at = bisect_right(self._spans, last_ms, key=lambda span: span[0])
         return at > 0 and self._spans[at - 1][1] >= first_ms
 
 
 def _reach(part: Part) -> int:
-    """How far around it a reading speaks, in ms: more than half a sampling period, so that a clock that runs unevenly
-    opens no gap between two readings, and less than a whole one, so that a missing reading does."""
+    """How many ms around itself a reading covers. It is more than half a sampling period, so that an uneven clock opens
+    no gap between two readings, and less than a whole one, so that a missing reading does."""
     period: int = part.row["period_ms"]
     return period * 3 // 4

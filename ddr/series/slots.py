@@ -9,10 +9,11 @@ from ddr.series.packing import ERROR, HIGH, LOW, Reading, decode, decode_values,
 
 
 def winners(readings: Iterable[Reading], start_ms: int, period_ms: int) -> dict[int, Reading]:
-    """The reading that each slot shows: the nearest to its time, of equally near ones the earlier, then the smaller.
+    """The reading that each slot shows: the nearest to the slot's time; of equally near ones the earlier, then the
+    smaller.
 
-    One that failed (ERROR) stands back: a value that was measured is not lost to it. `readings` are in ascending order,
-    so an equally near one that comes later never wins.
+    A failed reading (ERROR) never hides a measured value. `readings` are in ascending order, so an equally near one
+    that comes later never wins.
     """
     shown: dict[int, Reading] = {}
     best = (False, 0)
@@ -26,12 +27,12 @@ def winners(readings: Iterable[Reading], start_ms: int, period_ms: int) -> dict[
 
 
 def shown_of(raws: Iterable[int]) -> int:
-    """Of values of the same instant the one that is shown."""
+    """Of several values of one instant, the one that is shown."""
     return winners(sorted((0, raw) for raw in raws), 0, 1)[0][1]
 
 
 def crowded(times: bytes, period_ms: int) -> bool:
-    """True when two readings of a chunk lie in one slot, of which only one is shown."""
+    """True when two readings of a chunk lie in the same slot, which shows only one."""
     free = -1
     for offset, count in runs(times, period_ms):
         slot = slot_of(offset, period_ms)
@@ -42,13 +43,13 @@ def crowded(times: bytes, period_ms: int) -> bool:
 
 
 def shown(times: bytes, vals: bytes, start_ms: int, period_ms: int) -> list[Reading]:
-    """The readings that a chunk shows, one per slot, in ascending order: those that `place` has, with their times."""
+    """The readings that a chunk shows, one per slot, in ascending order: those of `place`, with their times."""
     readings = decode(times, vals, start_ms, period_ms)
     return list(winners(readings, start_ms, period_ms).values()) if crowded(times, period_ms) else readings
 
 
 def place(times: bytes, vals: bytes, period_ms: int) -> tuple[list[int], int]:
-    """Raw value per slot up to the last one with a reading (ERROR where there is none), and how many slots have one."""
+    """Raw value of each slot up to the last reading (ERROR where there is none), and how many slots have a reading."""
     raws = decode_values(vals)
     shown: list[int] = []
     at = 0
@@ -71,7 +72,7 @@ def _place_winners(shown: dict[int, Reading]) -> tuple[list[int], int]:
 
 
 class _Texts(dict[int, str]):
-    """Text of each raw value at one number of decimals; remembers what it was asked (65,536 values at most)."""
+    """Text of each raw value at one number of decimals; remembers each that it was asked for (65,536 at most)."""
 
     def __init__(self, decimals: int) -> None:
         super().__init__({LOW: "L", ERROR: "E", HIGH: "U"})
@@ -88,7 +89,7 @@ _TEXTS = tuple(_Texts(decimals) for decimals in range(5))
 
 
 def text(raw: int, decimals: int) -> str:
-    """A raw value as SampledData writes it: exact, with all its decimals (0 to 4), or `L`, `U`, `E`."""
+    """A raw value as SampledData has it: exact, with all its decimals (0 to 4), or `L`, `U`, `E`."""
     return _TEXTS[decimals][raw]
 
 

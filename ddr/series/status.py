@@ -1,6 +1,7 @@
 """When a chunk is preliminary, final or amended, and how its version moves (HDDT retrieving-data.md, SER-003 ff.).
 
-A version changes with what a DiGA can see, and only then. Time alone makes a chunk final, without a write (`settled`).
+A version changes when what a DiGA can see changes, and only then. A chunk becomes final by time without a write
+(`settled`).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ NAMES = {PRELIMINARY: "preliminary", FINAL: "final", AMENDED: "amended", WITHDRA
 
 
 class State(NamedTuple):
-    """What a DiGA knows a chunk's content by."""
+    """The part of a chunk by which a DiGA recognises its content."""
 
     status: str
     version: int
@@ -23,10 +24,10 @@ class State(NamedTuple):
 
 
 def settles(start_ms: int, end_ms: int, buffering_ms: int, expires_ms: int | None) -> int:
-    """When a preliminary chunk becomes final by time: when its device cannot have unsent readings any more.
+    """When a preliminary chunk becomes final by time: when its device can have no unsent readings any more.
 
-    `buffering_ms` is how long the device keeps what it could not send. The chunk in which the device expires, or which
-    ends just then, is final with it, because it is inactive then (SER-017).
+    `buffering_ms` is how long the device keeps what it could not send. A chunk in which the device expires, or which
+    ends at that moment, becomes final with the expiry, because the device is inactive from then on (SER-017).
     """
     if expires_ms is not None and start_ms < expires_ms and whole_second(expires_ms) <= end_ms + SECOND:
         return min(end_ms + buffering_ms, expires_ms)
@@ -41,20 +42,20 @@ def settled(state: State, settles_ms: int, now_ms: int) -> State:
 
 
 def moved(updated_ms: int, now_ms: int) -> int:
-    """The stamp of a change at `now_ms`: never older than the one before, whoever wrote that."""
+    """The timestamp of a change at `now_ms`: never earlier than the previous one, whoever wrote that."""
     return now_ms if updated_ms <= now_ms else updated_ms + 1
 
 
 def created(complete: bool, now_ms: int) -> State:
-    """The first state of a chunk that nobody could see before; `complete`: as for `advanced`, or by time."""
+    """The first state of a chunk that nobody could see before; `complete`: as for `advanced`, or final by time."""
     return State(FINAL if complete else PRELIMINARY, 1, now_ms)
 
 
 def advanced(shown: State, changed: bool, complete: bool, now_ms: int) -> State | None:
-    """The state after a write, or None when it stays as it is; `shown` is the settled state before.
+    """The state after a write, or None when it does not change; `shown` is the settled state before the write.
 
-    `changed`: the content differs. `complete`: nothing more can come, as all slots are filled, the gateway said so,
-    or the series was cut.
+    `changed`: the content differs. `complete`: nothing more can come, because all slots are filled, the gateway said
+    so, or the series was cut.
     """
     finishes = complete and shown.status == PRELIMINARY
     if not changed and not finishes:

@@ -13,19 +13,19 @@ from ddr.series.status import FINAL, PRELIMINARY
 
 @dataclass(frozen=True, slots=True)
 class Tail:
-    """The last chunk of a running series: preliminary and with a reading. `count` is the number of its readings."""
+    """The last chunk of a running series, preliminary and not empty. `count` is the number of its readings."""
 
     epoch: Epoch
     k: int
     start_ms: int
     last_ms: int
     version: int
-    updated_ms: int  # with the version it names the write: of a database that was set back a version comes again
+    updated_ms: int  # identifies the write together with `version`, which can recur after a restore of the database
     filled: int
     count: int
     times_length: int
-    run: int  # ddr.series.packing.open_run of its times
-    terms: int = 0  # how often the terms of its series had changed: `epoch` holds those of that time
+    run: int  # `open_run` (ddr.series.packing) of its times
+    terms: int = 0  # how often the terms of its series had changed when `epoch` was read
 
     @classmethod
     def of(cls, epoch: Epoch, chunk: Chunk, terms: int = 0) -> Tail | None:
@@ -49,9 +49,10 @@ class Tail:
 
 @dataclass(frozen=True, slots=True)
 class Extension:
-    """The change of a tail: keep `keep` bytes of times, add `times` and `vals`; then it is `after`, with `status`.
+    """The change of a tail: keep `keep` bytes of times, append `times` and `vals`. The result is `after`, with
+    `status`.
 
-    `updated_ms` of `after` is known when it is written.
+    `updated_ms` of `after` is only known once it is written.
     """
 
     keep: int
@@ -62,9 +63,9 @@ class Extension:
 
 
 def extended(tail: Tail, readings: Sequence[Reading], now_ms: int) -> Extension | None:
-    """The same change as `merge` would make, for ascending readings that all come after the tail's last slot.
+    """The change that `merge` would make, for ascending readings that all come after the tail's last slot.
 
-    None when that is not so, when they reach past the chunk, or when the chunk is final by time.
+    None when they do not, when they reach beyond the chunk, or when the chunk is final by time.
     """
     grid, period = tail.epoch.grid, tail.epoch.grid.period_ms
     if readings[-1][0] >= grid.bound(tail.start_ms) or tail.epoch.overdue(tail.start_ms, now_ms):

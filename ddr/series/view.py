@@ -16,7 +16,7 @@ from ddr.series.packing import ERROR, Reading, decode
 from ddr.series.slots import data, place
 from ddr.series.status import NAMES, PRELIMINARY, WITHDRAWN, State, settled, settles
 
-REMEMBERED_BYTES = 4096  # of values: a chunk of a day at one a minute; bounds what a worker remembers to 30 MB
+REMEMBERED_BYTES = 4096  # of values: fits a chunk of a day with one a minute; limits what a worker remembers to 30 MB
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +34,8 @@ class ChunkView:
 def view(row: Mapping[str, Any], now_ms: int) -> ChunkView:
     """`row` as shown at `now_ms`.
 
-    A preliminary chunk ends with its last reading, a final or amended one has a value or `E` for every slot (SER-004,
-    SER-022, SER-023). A preliminary one without readings has no data (SER-014), nor has a withdrawn one.
+    A preliminary chunk ends with its last reading; a final or amended one has a value or `E` for every slot (SER-004,
+    SER-022, SER-023). A preliminary chunk without readings has no data (SER-014), and neither has a withdrawn one.
     """
     end_ms, state = state_of(row, now_ms)
     least = 0
@@ -47,7 +47,7 @@ def view(row: Mapping[str, Any], now_ms: int) -> ChunkView:
 
 
 def state_of(row: Mapping[str, Any], now_ms: int) -> tuple[int, State]:
-    """The end of the period of `row`, its last second, and its state at `now_ms`; values are not looked at."""
+    """The end of the period of `row`, as its last second, and its state at `now_ms`; values are not looked at."""
     start = end = row["start_ms"]
     if row["status"] != WITHDRAWN:
         end = last_second(start, row["span_ms"], row["until_ms"])
@@ -56,24 +56,24 @@ def state_of(row: Mapping[str, Any], now_ms: int) -> tuple[int, State]:
 
 
 def _data(times: bytes, vals: bytes, period_ms: int, decimals: int, least: int) -> str | None:
-    """SampledData.data of at least `least` slots, None without any."""
+    """SampledData.data with at least `least` slots, or None without any slot."""
     slots = place(times, vals, period_ms)[0]
     slots += [ERROR] * (least - len(slots))
     return data(slots, decimals) if slots else None
 
 
-# Most chunks of a search are those of the search before. Nothing remembered can be outdated, as all that counts is in
-# the arguments, and nothing of it tells whose values these are.
+# Most chunks of a search were in the previous search, too. Nothing remembered can become outdated, because the result
+# depends on the arguments alone, and nothing in it tells whose values these are.
 _remembered = lru_cache(maxsize=2048)(_data)
 
 
 def readings(row: Mapping[str, Any]) -> list[Reading]:
-    """Exact time and raw value of every stored reading of a chunk, hidden ones included; `slots.text` writes values."""
+    """Exact time and raw value of each stored reading of a chunk, also hidden ones; `slots.text` formats values."""
     return decode(row["times"], row["vals"], row["start_ms"], row["period_ms"])
 
 
 def placeholder(row: Mapping[str, Any], k: int, now_ms: int, delay_ms: int) -> dict[str, Any] | None:
-    """Chunk number `k` of the epoch `row`, which is not stored, as a row for `view`; None while or where there is none.
+    """Chunk `k` of the epoch `row`, which is not stored, as a row for `view`; None when no placeholder is shown for it.
 
     `delay_ms` is the Delay-From-Real-Time of the MIV.
     """
