@@ -1,4 +1,4 @@
-"""What a FHIR server answers, as JSON: some speak XML only (FHIR R4 json.html, xml.html)."""
+"""A FHIR server's responses as JSON. Some servers speak XML only (FHIR R4 json.html, xml.html)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PORTS = {"https": 443, "http": 80}
 
 
 def content_of(answer: httpx.Response) -> Json:
-    """The resource. Raises Unreachable for what is none: an answer that was cut, or of something in between."""
+    """The resource in a response. Raises Unreachable when there is none: the body was cut off, or a proxy answered."""
     try:
         found = from_xml(answer.content) if "xml" in answer.headers.get("content-type", "") else answer.json()
     except (ValueError, RecursionError, FhirXmlError):
@@ -28,7 +28,7 @@ def content_of(answer: httpx.Response) -> Json:
 
 
 def _is_bundle(found: Json) -> bool:
-    """Entries with resources and links with addresses, of the types that FHIR gives them."""
+    """Whether entries hold resources and links hold URLs, with the types that FHIR defines."""
     entries, links = found.get("entry") or [], found.get("link") or []
     if not isinstance(entries, list) or not isinstance(links, list) or not isinstance(found.get("meta") or {}, dict):
         return False
@@ -40,15 +40,15 @@ def _is_bundle(found: Json) -> bool:
 
 
 def page_of(found: Json) -> Json:
-    """A page of a search. Raises Unreachable for another resource: it would read like a page with nothing on it, and
-    all that is known like deleted."""
+    """A page of a search. Raises Unreachable for any other resource: taken for an empty page, it would make everything
+    known look deleted."""
     if found["resourceType"] != "Bundle":
         raise Unreachable("an answer to a search that is no Bundle")
     return found
 
 
 def next_page(bundle: Json, base: str) -> str:
-    """The address of the next page, absolute or relative to `base` in the Bundle; "" on the last one.
+    """The absolute URL of the next page, "" on the last one. The link in the Bundle may be relative to `base`.
 
     Raises Refused.
     """
@@ -57,7 +57,7 @@ def next_page(bundle: Json, base: str) -> str:
 
 
 def at_same_server(base: str, link: str) -> str:
-    """`link`, absolute. Raises Refused for one to another server, which would get our token."""
+    """`link` as an absolute URL. Raises Refused when it leads to another server, which would receive our token."""
     try:
         absolute = urljoin(base, link)
         same = _server(absolute) == _server(base)
@@ -69,13 +69,13 @@ def at_same_server(base: str, link: str) -> str:
 
 
 def _server(url: str) -> tuple[str, str | None, int | None]:
-    """Scheme, host and port, however they are written (RFC 3986 section 6.2.3)."""
+    """Scheme, host and port, normalized (RFC 3986 section 6.2.3)."""
     parts = urlsplit(url)
     return parts.scheme, parts.hostname, parts.port or PORTS.get(parts.scheme)
 
 
 def outcome_of(answer: httpx.Response) -> tuple[str, str]:
-    """Code and text of the first issue of an OperationOutcome, or what HTTP says."""
+    """Code and text of the first issue of an OperationOutcome; without one, what HTTP says."""
     try:
         issue = (content_of(answer).get("issue") or [{}])[0]
         text = (issue.get("details") or {}).get("text") or issue.get("diagnostics") or unsaid(answer)
@@ -85,7 +85,8 @@ def outcome_of(answer: httpx.Response) -> tuple[str, str]:
 
 
 def unsaid(answer: httpx.Response) -> str:
-    """What HTTP says, where no body does: of which address, without its query, and where a redirect would lead."""
+    """What HTTP says where the body says nothing: the reason, the URL without its query, and the target of a
+    redirect."""
     where, target = answer.url.copy_with(query=None), answer.headers.get("location")
     leads = f" leads to {target}, which is not followed" if answer.is_redirect and target else ""
     return f"{answer.reason_phrase}: {where}{leads}"

@@ -1,4 +1,4 @@
-"""Work that a caller waits for to its end, even when cancelled: the locks that the caller holds are for the work."""
+"""Work that runs to its end even when its caller is cancelled, because it needs the locks that the caller holds."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ T = TypeVar("T")
 
 
 async def beside(work: Callable[[], T]) -> T:
-    """What `work` gives, done in a thread. Nothing stops a thread: a caller who is cancelled leaves when it is done."""
+    """The result of `work`, run in a thread. A thread cannot be stopped, so a cancelled caller leaves when it has
+    finished."""
     done = asyncio.get_running_loop().run_in_executor(None, work)
     try:
         return await asyncio.shield(done)
@@ -21,19 +22,19 @@ async def beside(work: Callable[[], T]) -> T:
 
 
 async def to_its_end(work: Coroutine[Any, Any, T]) -> T:
-    """What `work` gives, for what cannot be asked for again: a caller who is cancelled leaves when it is done."""
+    """The result of `work` that cannot be requested twice. A cancelled caller leaves when it has finished."""
     task = asyncio.ensure_future(work)
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
         await over(task)
         if not task.cancelled():
-            task.exception()  # its caller has gone; nobody else asks
+            task.exception()  # the caller has gone; nobody else retrieves it
         raise
 
 
 async def over(done: asyncio.Future[Any]) -> None:
-    """Returns when `done` is, however often the caller is cancelled."""
+    """Return when `done` has finished, however often the caller is cancelled."""
     while not done.done():
         with suppress(asyncio.CancelledError):
             await asyncio.wait({done})

@@ -1,4 +1,4 @@
-"""A patient's data as changes make it: replaced by id, dropped when in error, as readings, rows, frames and tables."""
+"""A patient's data, built from changes: replaced by id, dropped when in error; as readings, rows, frames and tables."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ddr.client.pull import Change, Kind
 from ddr.client.series import Expected, Json, Reading, expected_of, readings_of
 
 Row = dict[str, Any]
-UNREADABLE = "unreadable"  # in the place of a Kind
+UNREADABLE = "unreadable"  # in place of a Kind
 COLUMNS = (
     *("time", "value", "unit", "sign", "limit", "code", "status", "final"),
     *("serial", "calibration", "observation_id", "version"),
@@ -19,12 +19,12 @@ COLUMNS = (
 
 
 class Series:
-    """The Observations that a pairing has at present. What is gone from the recorder's history stays, what was deleted
-    or entered in error does not.
+    """The Observations that a pairing has at present. Those that have left the recorder's history stay; those that were
+    deleted or entered in error do not.
 
-    Chunks of two devices that overlap stay apart, by `serial`; readings come in order of time. An Observation of
-    another form than FHIR gives it has none; `unreadable` names it. `unshown`: so many more the recorder said that it
-    has, and did not show (`Client.series`).
+    Overlapping chunks of two devices stay apart, by `serial`. Readings are in order of time. An Observation that does
+    not have the form FHIR requires gives no readings; `unreadable` lists it. `unshown` is the number of further
+    Observations that the recorder said it has but did not show (`Client.series`).
     """
 
     def __init__(self, changes: Iterable[Change] = ()) -> None:
@@ -35,7 +35,7 @@ class Series:
             self.apply(change)
 
     def apply(self, change: Change) -> None:
-        """Take a change over. The same one again changes nothing."""
+        """Apply a change. Applying the same one again changes nothing."""
         self._related.update(change.related)
         if change.kind in (Kind.ENTERED_IN_ERROR, Kind.DELETED):
             self.observations.pop(change.id, None)
@@ -43,14 +43,14 @@ class Series:
             self.observations[change.id] = change.resource
 
     def readings(self, unit: str = "", codes: Iterable[str] = ()) -> list[Reading]:
-        """In order of time; glucose in `unit` (mg/dL or mmol/L) if given, and only these codes."""
+        """Readings in order of time, only of these codes if given; glucose in `unit` (mg/dL or mmol/L) if given."""
         wanted = set(codes)
         found = [one for each in self.observations.values() for one in _of(each, self._related) or ()]
         found.sort(key=lambda one: (one.time, one.serial or "", one.code))
         return [one.within(unit) if unit else one for one in found if not wanted or one.code in wanted]
 
     def expected(self) -> list[Expected]:
-        """Spans for which values are expected and none has arrived."""
+        """Spans in which values are expected and none has arrived."""
         found = list[Expected]()
         for each in self.observations.values():
             with suppress(Unreadable):
@@ -59,7 +59,7 @@ class Series:
         return sorted(found, key=lambda one: one.start)
 
     def unreadable(self) -> list[str]:
-        """The ids of those whose readings cannot be told."""
+        """The ids of the Observations that cannot be read."""
         return [name for name, each in self.observations.items() if _of(each, self._related) is None]
 
     def rows(self, unit: str = "") -> list[Row]:
@@ -82,23 +82,23 @@ class Series:
 
 
 def row_of(reading: Reading) -> Row:
-    """A reading by the names of COLUMNS."""
+    """A reading as a row with the names in COLUMNS."""
     return {name: _written(getattr(reading, name)) for name in COLUMNS}
 
 
 def _written(value: Any) -> Any:
-    """A text as files can have it: JSON may have halves of characters, for which there is no UTF-8."""
+    """Text that a file can hold: JSON may contain lone surrogates, which UTF-8 cannot encode."""
     if isinstance(value, str) and not value.isascii():
         return value.encode("utf-8", "replace").decode()
     return value
 
 
 def rows_of(changes: Iterable[Change], unit: str = "") -> Iterator[Row]:
-    """Readings as rows of COLUMNS with one column more, `change`, for who keeps them elsewhere.
+    """Readings as rows of COLUMNS and a further column, `change`, for callers that store them elsewhere.
 
-    Replace all rows of an `observation_id` by those that come last; a row without `time` says that the id has none any
-    more. Its `change` is UNREADABLE where the Observation has a form that FHIR does not give it. Glucose is in `unit`
-    (mg/dL or mmol/L) if given, else in that of the device; times have the offset that the recorder gives them.
+    Replace all rows of an `observation_id` by the latest ones; a row without `time` says that the id has no readings
+    any more. Its `change` is UNREADABLE where the Observation does not have the form FHIR requires. Glucose is in
+    `unit` (mg/dL or mmol/L) if given, else in the device's unit; times have the offset that the recorder gives them.
     """
     for change in changes:
         found = [] if change.resource is None else _of(change.resource, change.related)
@@ -112,7 +112,7 @@ def rows_of(changes: Iterable[Change], unit: str = "") -> Iterator[Row]:
 
 
 def _of(observation: Json, related: Mapping[str, Json]) -> list[Reading] | None:
-    """The readings; None where nobody can tell them."""
+    """The readings; None where the Observation cannot be read."""
     try:
         return list(readings_of(observation, related))
     except Unreadable:
@@ -120,7 +120,7 @@ def _of(observation: Json, related: Mapping[str, Json]) -> list[Reading] | None:
 
 
 def plain(row: Row) -> Row:
-    """Decimals as floats."""
+    """The row with floats for Decimals."""
     return {
         name: float(value) if name in ("value", "limit") and value is not None else value for name, value in row.items()
     }

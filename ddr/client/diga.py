@@ -1,4 +1,4 @@
-"""Who the DiGA is towards a recorder: addresses, client id, certificate."""
+"""How a DiGA presents itself to a recorder: addresses, client id, certificate."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ TIMEOUT = httpx.Timeout(30, connect=10)
 
 
 class ConfigError(ValueError):
-    """A configuration file that cannot be used; the text is one line that says why."""
+    """A configuration file that cannot be used; the message is one line that says why."""
 
 
 @dataclass(frozen=True)
 class Diga:
     """A DiGA of the DiGA-VZ and the recorder it talks to.
 
-    `issuer` and `fhir_base` as the HIIS-VZ has them; `certificate` and `key` are the PEM files of the registered client
-    certificate; `ca` is an extra PEM file to trust (development), "" for the public authorities.
+    `issuer` and `fhir_base` are as in the HIIS-VZ; `certificate` and `key` are the PEM files of the registered client
+    certificate; `ca` is a PEM file of authorities to trust (development), "" for the public ones.
     """
 
     client_id: str
@@ -38,7 +38,7 @@ class Diga:
 
     @classmethod
     def from_file(cls, file: Path) -> Diga:
-        """From a TOML file with these names; paths in it are relative to it. Raises ConfigError, OSError."""
+        """Read a TOML file with these names; its paths are relative to the file. Raises ConfigError, OSError."""
         content = read_toml(file)
         names = [field.name for field in fields(cls)]
         missing = [name for name in names if name != "ca" and not isinstance(content.get(name), str)]
@@ -53,17 +53,17 @@ class Diga:
         return cls(**found)
 
     def http(self) -> httpx.AsyncClient:
-        """A connection pool that presents the certificate; close it when done. Proxies of the environment are not
-        used: mTLS ends at the recorder. Raises OSError, ssl.SSLError for files that cannot be used."""
+        """A connection pool that presents the certificate; close it when done. It ignores proxies of the environment,
+        since mTLS ends at the recorder. Raises OSError, ssl.SSLError for files that cannot be used."""
         context = trusting(self.ca)
         for file in (self.certificate, self.key):
             _readable(file)
-        context.load_cert_chain(self.certificate, self.key, password="")  # never ask on a terminal
+        context.load_cert_chain(self.certificate, self.key, password="")  # never prompt on a terminal
         return httpx.AsyncClient(verify=context, timeout=TIMEOUT, trust_env=False)
 
 
 def trusting(ca: str = "") -> ssl.SSLContext:
-    """TLS that trusts the public authorities, or those of the PEM file `ca`. Raises OSError, ssl.SSLError."""
+    """A TLS context that trusts the public authorities, or those of the PEM file `ca`. Raises OSError, ssl.SSLError."""
     if ca:
         _readable(Path(ca))
     context = ssl.create_default_context(cafile=ca or None)
@@ -72,12 +72,12 @@ def trusting(ca: str = "") -> ssl.SSLContext:
 
 
 def _readable(file: Path) -> None:
-    """Raises OSError with the name of the file, which the errors of ssl lack."""
+    """Raises OSError with the name of the file, which errors of ssl lack."""
     file.open("rb").close()
 
 
 def address_of(content: Mapping[str, Any], name: str, file: Path) -> str:
-    """The address that `file` says under `name`, without a slash at its end. Raises ConfigError for what is none."""
+    """The URL that `file` gives as `name`, without a trailing slash. Raises ConfigError when it is not a URL."""
     text = content.get(name)
     try:
         parts = urlsplit(text) if isinstance(text, str) else urlsplit("")
@@ -90,7 +90,7 @@ def address_of(content: Mapping[str, Any], name: str, file: Path) -> str:
 
 
 def ca_of(content: Mapping[str, Any], file: Path) -> str:
-    """The path of the extra PEM file to trust, "" for none. Raises ConfigError."""
+    """The path of the PEM file of authorities to trust, "" for none. Raises ConfigError."""
     name = content.get("ca", "")
     if not isinstance(name, str):
         raise ConfigError(f"{file}: ca must be the name of a file")
@@ -98,7 +98,7 @@ def ca_of(content: Mapping[str, Any], file: Path) -> str:
 
 
 def read_toml(file: Path) -> dict[str, Any]:
-    """What it says, also behind a byte order mark. Raises ConfigError, OSError."""
+    """The content of a TOML file, which may begin with a byte order mark. Raises ConfigError, OSError."""
     try:
         return tomllib.loads(file.read_text("utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

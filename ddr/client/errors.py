@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-# What reading a resource of another form than FHIR gives it ends with.
+# What reading a resource can raise when it does not have the form FHIR requires.
 ODD = (AttributeError, TypeError, ValueError, LookupError, ArithmeticError)
 
 
 class ClientError(Exception):
-    """Every error of this library."""
+    """The base of all errors of this library."""
 
 
 class Unreachable(ClientError):
-    """No answer, or 5xx for longer than we were told to wait: try again later, nothing is lost."""
+    """No response, or 5xx for longer than the caller's patience: try again later, nothing is lost."""
 
 
 class Unanswered(Unreachable):
-    """A refresh may have been done, and its answer has not come: ask again as soon as `retry_seconds` are over, for the
-    recorder repeats it for some seconds only."""
+    """A refresh may have been carried out, but its response has not arrived. Repeat it as soon as `retry_seconds` have
+    passed: the recorder repeats its response for a few seconds only."""
 
     def __init__(self, retry_seconds: float) -> None:
         super().__init__("a refresh was sent and is not answered")
@@ -32,19 +32,21 @@ class Throttled(ClientError):
 
 
 class Busy(Throttled):
-    """503: the recorder is overloaded or closed for a while, and probably for all pairings: ask for none until then."""
+    """503: the recorder is overloaded or closed for a while, probably for all pairings. Send none of their requests
+    until then."""
 
 
 class PairingEnded(ClientError):
-    """The patient or somebody else has ended the pairing, or its tokens are used up: pair anew, with the patient."""
+    """The pairing has been ended, by the patient or somebody else, or its tokens are used up: pair again, with the
+    patient."""
 
 
 class BrokenGrant(ClientError):
-    """What the token store holds for a pairing cannot be read: bring it back from a copy, or pair anew."""
+    """The token store's entry for a pairing cannot be read: restore it from a backup, or pair again."""
 
 
 class Refused(ClientError):
-    """A request that will never succeed as it is. `status` is that of HTTP, `code` that of OAuth or the outcome."""
+    """A request that will never succeed as it is. `status` is the HTTP status, `code` that of OAuth or the outcome."""
 
     def __init__(self, status: int, code: str, text: str) -> None:
         super().__init__(f"{status} {code}: {text}")
@@ -52,27 +54,27 @@ class Refused(ClientError):
 
 
 class NotListed(Refused):
-    """Client id and certificate are not together in the DiGA-VZ, or the DiGA is not active there: mend the entry, and
-    wait a quarter of an hour. Pairings live on meanwhile."""
+    """The DiGA-VZ does not list this client id with this certificate, or the DiGA is not active there: correct the
+    entry, and wait a quarter of an hour. Pairings survive meanwhile."""
 
 
 class ScopeRefused(Refused):
-    """A kind of data that the DiGA-VZ does not list for this DiGA, or that the patient has not agreed to."""
+    """A kind of data that the DiGA-VZ does not list for this DiGA, or that the patient has not consented to."""
 
 
 class NoAnswerToThisRequest(ClientError):
-    """A redirect that does not belong to the pairing that was started: `state` or `iss` differ. Drop it."""
+    """A redirect that does not belong to the pairing that was started: `state` or `iss` differ. Ignore it."""
 
     def __init__(self, what: str) -> None:
         super().__init__(f"the address is not of the pairing that was started: {what}")
 
 
 class ConsentDenied(ClientError):
-    """The patient has not agreed (access_denied)."""
+    """The patient has declined (access_denied)."""
 
 
 class Unreadable(ClientError):
-    """An Observation of another form than FHIR gives it: what it says cannot be told. The others of a pull can."""
+    """An Observation that does not have the form FHIR requires, so that it cannot be read. The others of a pull can."""
 
     def __init__(self, observation_id: str) -> None:
         super().__init__("an Observation of a form that FHIR does not give it")
@@ -80,7 +82,7 @@ class Unreadable(ClientError):
 
 
 class NotFound(ClientError):
-    """The HIIS-VZ holds no such device or recorder."""
+    """The HIIS-VZ has no such device or recorder."""
 
 
 KINDS: dict[str, type[Refused]] = {
@@ -92,10 +94,10 @@ KINDS: dict[str, type[Refused]] = {
 
 
 def throttled(status: int, retry_seconds: float) -> Throttled:
-    """The error of an answer 429 or 503."""
+    """The error for a response with status 429 or 503."""
     return (Busy if status == 503 else Throttled)(retry_seconds)
 
 
 def refused(status: int, code: str, text: str) -> Refused:
-    """The class for an error code of OAuth (RFC 6749 section 5.2, RFC 6750 section 3.1)."""
+    """The error for a code of OAuth (RFC 6749 section 5.2, RFC 6750 section 3.1)."""
     return KINDS.get(code, Refused)(status, code, text)

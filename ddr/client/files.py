@@ -1,6 +1,6 @@
 """Readings as files: CSV, JSON Lines, Parquet. What was written is durable when `write` returns.
 
-They are health data: a new file is for its owner only; one that was there keeps its mode.
+Readings are health data: a new file is for its owner only; an existing one keeps its mode.
 """
 
 from __future__ import annotations
@@ -24,25 +24,25 @@ from ddr.client.data import COLUMNS, Row, plain
 from ddr.drafts import OWN
 
 FORMATS = ("csv", "jsonl", "parquet")
-PIECE = 65_536  # bytes that are looked at at once for the end of a line
+PIECE = 65_536  # bytes read at once in search of the end of a line
 
 
 class OtherColumns(ValueError):
-    """A CSV file to which these rows cannot be added; the text is one line that says why."""
+    """A CSV file to which these rows cannot be added; the message is one line that says why."""
 
 
 class Output:
-    """Rows into one file, which grows (CSV, JSON Lines), or into a folder of files (Parquet, which cannot grow).
+    """Writes rows into one file, which grows (CSV, JSON Lines), or into a folder of files (Parquet, which cannot grow).
     Several processes may write to the same one.
 
-    `columns` are those of the rows. Raises ImportError when Parquet is asked for and pyarrow is not there, OSError for
-    a path where no such thing can be, OtherColumns for a CSV file that has others: better now than after the first
-    pull.
+    `columns` are those of the rows. Raises ImportError when Parquet is wanted and pyarrow is missing, OSError for a
+    path that cannot be such a file or folder, OtherColumns for a CSV file with other columns: better now than after the
+    first pull.
     """
 
     def __init__(self, path: Path, form: str, columns: Sequence[str]) -> None:
         self._path, self._form, self._columns = path, form, tuple(columns)
-        self._number = 0  # of the last file of the folder that was taken
+        self._number = 0  # of the last file in the folder that was claimed
         if form == "parquet":
             import pyarrow  # noqa: F401
 
@@ -55,14 +55,14 @@ class Output:
                 self._compare()
 
     def _compare(self) -> None:
-        """The file may be of a version with other columns, or nobody's of us: rows would stand under wrong names."""
+        """Raise when the file is of a version with other columns, or not ours: values would stand under wrong names."""
         with self._path.open(encoding="utf-8-sig", errors="replace", newline="") as lines:
             head = lines.readline(PIECE)
         if head.endswith("\n") and next(csv.reader([head]), []) != list(self._columns):
             raise OtherColumns(f"{self._path}: its first line does not name these columns: take another file")
 
     def write(self, rows: Iterable[Row]) -> int:
-        """Append; how many rows there were. Nothing is written without rows."""
+        """Append rows and return their number. Without rows nothing is written."""
         found = list(rows)
         if found:
             self._parquet(found) if self._form == "parquet" else self._append(found)
@@ -70,8 +70,8 @@ class Output:
 
     def _append(self, rows: Sequence[Row]) -> None:
         with os.fdopen(os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT, OWN), "a+b") as out:
-            with suppress(OSError):  # a file system without locks: then for one process
-                fcntl.flock(out, fcntl.LOCK_EX)  # the half of a line may be what somebody is just writing
+            with suppress(OSError):  # a file system without locks: then only one process may write
+                fcntl.flock(out, fcntl.LOCK_EX)  # half a line may be one that another process is writing
             _without_torn_line(out)
             text = io.StringIO()
             first = out.tell() == 0
@@ -82,7 +82,7 @@ class Output:
                 writer.writerows(map(as_text, rows))
             else:
                 text.writelines(json.dumps(row, default=as_json, ensure_ascii=False) + "\n" for row in rows)
-            out.write(text.getvalue().encode("utf-8", "replace"))  # halves of characters have no UTF-8
+            out.write(text.getvalue().encode("utf-8", "replace"))  # UTF-8 cannot encode lone surrogates
             out.flush()
             os.fsync(out.fileno())
         if first:
@@ -103,9 +103,9 @@ class Output:
             raise
 
     def _claimed(self) -> tuple[Path, Path]:
-        """The next file, and the part of it that nobody else writes: two processes see the same files and would take
-        the same number. A part that a crash has left takes its number with it."""
-        if not self._number:  # once: a service fills the folder
+        """The next file, and its draft, which no other process writes: two processes see the same files and would take
+        the same number. A draft left by a crash keeps its number taken."""
+        if not self._number:  # only once: a service fills the folder
             names = [one.stem for one in self._path.glob("*.parquet")]
             self._number = max((int(one) for one in names if re.fullmatch("[0-9]{1,9}", one)), default=0)
         while True:
@@ -118,11 +118,12 @@ class Output:
                 continue
             if not target.exists():
                 return target, part
-            part.unlink()  # its owner was done just before
+            part.unlink()  # another process has just finished this file
 
 
 def _without_torn_line(out: IO[bytes]) -> None:
-    """Leave `out` at its end, less a last line that a crash or a full disk has cut: its row comes again."""
+    """Position `out` at its end, after removing a last line that a crash or a full disk has cut: its row comes
+    again."""
     end = out.seek(0, os.SEEK_END)
     while end:
         begin = max(0, end - PIECE)
@@ -151,12 +152,12 @@ def arrow_table(rows: Sequence[Row], columns: Sequence[str] = COLUMNS) -> Any:
 
 
 def as_text(row: Row) -> Row:
-    """A row as CSV has it."""
+    """A row as it stands in CSV."""
     return {name: _text(value) for name, value in row.items()}
 
 
 def as_json(value: Any) -> Any:
-    """What JSON does not know. Raises TypeError."""
+    """The JSON form of types that json does not know. Raises TypeError."""
     if isinstance(value, Decimal):
         return float(value)
     if isinstance(value, datetime):

@@ -1,7 +1,7 @@
-"""What a Watch remembers: of each pairing how far it has read, and when its next turn is.
+"""What a Watch remembers of each pairing: how far it has read, and when its next turn is.
 
-A turn is lent to one process for some seconds, again and again while it works: when that process dies, somebody else
-takes it after that, before everything else.
+A process leases a turn for a few seconds and renews the lease while it works. When the process dies, another one takes
+the turn after the lease has run out, before all other turns.
 """
 
 from __future__ import annotations
@@ -23,45 +23,46 @@ class Turn:
 
     pairing_id: str
     cursor: Cursor
-    due: float  # when it was to begin
-    failures: int  # in a row, before it
-    whole: float  # when everything was looked at last
-    interrupted: bool = False  # somebody had it before and did not bring it to an end
+    due: float  # when it should begin
+    failures: int  # consecutive failures before it
+    whole: float  # when the last full search began
+    interrupted: bool = False  # another process had it before and did not finish it
 
 
 class Journal(Protocol):
-    """All that a Watch keeps; what it is told is durable when the call returns."""
+    """All that a Watch stores. Each change is durable when the call returns."""
 
     async def pairings(self) -> list[str]:
-        """Those that it has."""
+        """The ids of all pairings."""
 
     async def add(self, pairing_id: str, due: float) -> None:
-        """A new pairing; nothing changes for one that is there."""
+        """Add a new pairing; nothing changes for a known one."""
 
     async def remove(self, pairing_id: str) -> None:
-        """It has ended."""
+        """Remove a pairing that has ended."""
 
     async def claim(self, now: float, until: float, most: int, *, interrupted: bool = False) -> list[Turn]:
-        """Up to `most` pairings that are due, interrupted turns first, then the longest waiting; nobody else gets them
-        before `until`. `interrupted`: no others."""
+        """Lease up to `most` due turns until `until`: interrupted ones first, then those waiting longest. With
+        `interrupted`, only interrupted ones."""
 
     async def hold(self, pairing_ids: Collection[str], until: float) -> None:
-        """These turns go on until then, and are interrupted after that; one that has been settled stays as it is."""
+        """Extend the leases of these turns until `until`; after that they count as interrupted. Settled turns stay as
+        they are."""
 
     async def keep(self, pairing_id: str, cursor: Cursor, until: float) -> None:
-        """The changes before `cursor` have been taken; the turn goes on until then."""
+        """Store that the changes before `cursor` have been taken, and extend the turn's lease until `until`."""
 
     async def settle(self, pairing_id: str, due: float, failures: int, whole: float) -> None:
-        """The turn is over; the next one is `due`."""
+        """End the turn; the next one begins at `due`."""
 
     async def hasten(self, now: float, interval: float) -> None:
-        """Who is due later than two intervals from `now` is due within one, as far apart from others as before."""
+        """Bring turns due later than two intervals from `now` forward by whole intervals, keeping their distances."""
 
     async def next_due(self) -> float | None:
-        """When somebody is due next."""
+        """When the next turn is due."""
 
     async def cursor(self, pairing_id: str) -> Cursor | None:
-        """How far it has been read."""
+        """How far the pairing has been read."""
 
 
 TABLE = """CREATE TABLE IF NOT EXISTS watched (pairing_id TEXT PRIMARY KEY, cursor TEXT NOT NULL, due REAL NOT NULL,
@@ -74,7 +75,8 @@ EMPTY = json.dumps(Cursor().to_json())
 
 
 def cursor_of(text: str) -> Cursor:
-    """What is kept of a pairing. One that cannot be read begins anew, and keeps nobody else from being polled."""
+    """The stored cursor of a pairing. One that cannot be read starts from the beginning, so that other pairings are
+    still polled."""
     try:
         return Cursor.from_json(json.loads(text))
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError):

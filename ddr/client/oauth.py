@@ -19,17 +19,17 @@ from ddr.reasons import in_words
 
 Json = dict[str, Any]
 BUSY = ("temporarily_unavailable", "server_error", "slow_down")  # RFC 6749 section 4.1.2.1: try again later
-LONGEST_SECONDS = 7 * 86_400.0  # that anybody is taken at his word for
-ANSWER_SECONDS = 300.0  # that an answer takes at most: a page of thousands over a slow line
-MOST_BYTES = 256 * 1024 * 1024  # that it has at most
-METADATA_SECONDS = 600.0  # for which the metadata is not asked for again
+LONGEST_SECONDS = 7 * 86_400.0  # the longest Retry-After that is followed
+ANSWER_SECONDS = 300.0  # the longest that a response may take: a page of thousands over a slow line
+MOST_BYTES = 256 * 1024 * 1024  # the largest response
+METADATA_SECONDS = 600.0  # how long metadata is used before it is requested again
 
 _known: MutableMapping[httpx.AsyncClient, dict[str, tuple[float, Json]]] = WeakKeyDictionary()
 
 
 async def metadata(http: httpx.AsyncClient, issuer: str, **options: Any) -> Json:
-    """The server's metadata (RFC 8414); its issuer must be the one that was asked. Raises Unreachable, Refused."""
-    known, asked = _known.setdefault(http, {}), issuer.rstrip("/")  # RFC 8414 section 3.1 takes it away, too
+    """The server's metadata (RFC 8414). Raises Refused when its issuer is not the requested one, Unreachable."""
+    known, asked = _known.setdefault(http, {}), issuer.rstrip("/")  # RFC 8414 section 3.1 removes the slash, too
     until, found = known.get(issuer, (0.0, {}))
     if until > time.monotonic():
         return found
@@ -41,27 +41,26 @@ async def metadata(http: httpx.AsyncClient, issuer: str, **options: Any) -> Json
 
 
 async def post(http: httpx.AsyncClient, url: str, form: Mapping[str, str], **options: Any) -> Json:
-    """The JSON of the answer to a form. Raises Unreachable, Throttled, PairingEnded, Refused."""
+    """The JSON of the response to a form. Raises Unreachable, Throttled, PairingEnded, Refused."""
     return _read(await ask(http, "POST", url, data=form, **options))
 
 
 async def post_for_status(http: httpx.AsyncClient, url: str, form: Mapping[str, str]) -> None:
-    """A form that is answered by the status alone: what comes with it is nobody's affair (RFC 7009 section 2.2).
-    Raises as `post`."""
+    """Post a form whose response is its status; a body is ignored (RFC 7009 section 2.2). Raises as `post`."""
     answer = await ask(http, "POST", url, data=form)
     if not answer.is_success:
         _read(answer)
 
 
 def same_issuer(named: object, issuer: str) -> bool:
-    """Whether `named` is this one. The HIIS-VZ has base URLs, which their owners write with a slash at the end or
-    without; that makes no other issuer of them."""
+    """Whether `named` is this issuer. A trailing slash does not count: owners write base URLs in the HIIS-VZ with or
+    without one."""
     return isinstance(named, str) and named.rstrip("/") == issuer.rstrip("/")
 
 
 def member(answer: Json, name: str) -> str:
-    """A text that an answer must have, of the characters that RFC 6749 gives it. Raises Unreachable for one that came
-    without: of something in between."""
+    """A text that a response must have, of the characters that RFC 6749 allows. Raises Unreachable when it is missing:
+    then a proxy answered."""
     found = answer.get(name)
     if not isinstance(found, str) or not found or not (found.isascii() and found.isprintable()):
         raise Unreachable(f"an answer without {name}")
@@ -71,21 +70,21 @@ def member(answer: Json, name: str) -> str:
 async def ask(
     http: httpx.AsyncClient, method: str, url: str, *, longest: float | None = None, **options: Any
 ) -> httpx.Response:
-    """One request, for `longest` seconds in all. Raises Unreachable when there is no answer, or none that ends, Refused
-    for an address that is none."""
+    """Send one request, with `longest` seconds for all of it. Raises Unreachable without a complete response, Refused
+    for an invalid URL."""
     try:
         async with asyncio.timeout(longest or ANSWER_SECONDS), http.stream(method, url, **options) as answer:
             return await _whole(answer)
     except TimeoutError:
         raise Unreachable("no answer: it takes too long") from None
-    except (httpx.TransportError, httpx.DecodingError, ssl.SSLError) as error:  # alerts of TLS 1.3 come as they are
+    except (httpx.TransportError, httpx.DecodingError, ssl.SSLError) as error:  # TLS 1.3 alerts come unwrapped
         raise Unreachable(f"no answer: {in_words(error)}") from None
     except (httpx.InvalidURL, UnicodeEncodeError):
         raise Refused(200, "link", "an address that is none") from None
 
 
 async def _whole(answer: httpx.Response) -> httpx.Response:
-    """The answer with its body, decoded. Raises Unreachable for one without end."""
+    """The response with its body, decoded. Raises Unreachable when the body has no end."""
     body = bytearray()
     async for piece in answer.aiter_bytes():
         body += piece
@@ -102,14 +101,14 @@ async def _whole(answer: httpx.Response) -> httpx.Response:
 
 
 def retry_seconds(answer: httpx.Response, otherwise: float = 60.0) -> float:
-    """Retry-After in seconds from now, `otherwise` where it does not say."""
+    """Retry-After in seconds from now, `otherwise` where it is missing or invalid."""
     seconds = seconds_told(answer.headers)
     return otherwise if seconds is None else min(max(0.0, seconds), LONGEST_SECONDS)
 
 
 def seconds_told(headers: Mapping[str, str]) -> float | None:
-    """Retry-After in seconds from now; it may also be a date (RFC 9110 section 10.2.3), which goes by the clock that
-    says the Date: ours may show another time. None for what is neither."""
+    """Retry-After in seconds from now. A date (RFC 9110 section 10.2.3) is compared with the response's Date, since our
+    clock may differ. None where it is neither number nor date."""
     retry_after = headers.get("retry-after", "")
     try:
         seconds = float(retry_after)

@@ -23,15 +23,16 @@ from ddr.client.tokens import PAIRING_ID, Grant, TokenStore
 
 MIVS = "https://gematik.de/fhir/hddt/ValueSet/hddt-miv-"
 DEVICE_SCOPES = ("patient/Device.rs", "patient/DeviceMetric.rs")
-REDEEM_SECONDS = 30.0  # that the answer to a code takes at most
-UNSAVED_SECONDS = 3600.0  # that a grant is kept which its store has not taken
-# Such grants, and until when; by issuer, code and verifier: the code alone is good for nothing (RFC 7636).
+REDEEM_SECONDS = 30.0  # the longest that the response to a code may take
+UNSAVED_SECONDS = 3600.0  # how long a grant is kept that its store has not taken
+# These grants and when they expire, by issuer, code and verifier: the code alone is useless (RFC 7636).
 _unsaved: dict[tuple[str, str, str], tuple[float, Grant]] = {}
 
 
 @dataclass(frozen=True)
 class Started:
-    """A pairing under way. Send the patient's browser to `url`; keep the rest until it comes back (it is a secret)."""
+    """A pairing that has been started. Send the patient's browser to `url`; keep the rest, a secret, until it
+    returns."""
 
     url: str
     state: str = field(repr=False)
@@ -45,11 +46,12 @@ class Pairing:
         self._diga, self._http, self._store = diga, http, store
 
     async def start(self, valuesets: Iterable[str], devices: bool = True) -> Started:
-        """Ask for kinds of data, by the canonical of their MIV ValueSet, or by the end of one of gematik's
+        """Request kinds of data, named by the canonical URL of their MIV ValueSet or, for gematik's, by its last part
         (`continuous-glucose-measurement`).
 
-        More can be asked for later the same way, together with what there is: the pairing keeps its id, and its tokens
-        are replaced. Raises ScopeRefused (more than the DiGA-VZ lists), NotListed, Refused, Throttled, Unreachable.
+        To add kinds later, request them the same way, together with the present ones: the pairing keeps its id, and its
+        tokens are replaced. Raises ScopeRefused (more than the DiGA-VZ lists), NotListed, Refused, Throttled,
+        Unreachable.
         """
         server = await oauth.metadata(self._http, self._diga.issuer)
         verifier, state = secrets.token_urlsafe(48), secrets.token_urlsafe(24)
@@ -69,9 +71,9 @@ class Pairing:
         return Started(f"{page}{'&' if '?' in page else '?'}{query}", state, verifier)  # RFC 6749 section 3.1
 
     async def finish(self, started: Started, callback_url: str) -> Grant:
-        """Redeem the code that the browser brought to the redirect_uri; the grant is stored when this returns. Who is
-        cancelled meanwhile waits for that, for the answer at most REDEEM_SECONDS; after an error of the store call it
-        again, in the same process and within UNSAVED_SECONDS.
+        """Redeem the code that the browser brought to the redirect_uri; the grant is stored when this returns. A
+        cancelled caller waits until then, at most REDEEM_SECONDS for the response. After an error of the store, call it
+        again in the same process within UNSAVED_SECONDS.
 
         Raises NoAnswerToThisRequest, ConsentDenied, PairingEnded (the code is used or too old), Refused, Throttled,
         Unreachable.
@@ -97,8 +99,8 @@ class Pairing:
         return await to_its_end(self._redeemed(url, form))
 
     async def _redeemed(self, url: str, form: dict[str, str]) -> Grant:
-        """The grant for a code, stored. Nobody answers a code twice: what the store does not take is kept for the next
-        call, but not when a later code of the same pairing has replaced it."""
+        """The grant for a code, stored. No server redeems a code twice, so a grant that the store did not take is kept
+        for the next call, unless a later code of the same pairing has replaced it."""
         code, now = (self._diga.issuer, form["code"], form["code_verifier"]), time.monotonic()
         _drop(lambda _, held: held[0] < now)
         held = _unsaved.get(code)
@@ -109,7 +111,7 @@ class Pairing:
                 raise refused(200, "sub", "the answer has a pairing id of a form that none has")
             held = _unsaved[code] = time.monotonic() + UNSAVED_SECONDS, grant
         until, grant = held
-        async with self._store.alone(grant.pairing_id):  # a refresh of former tokens shall not overwrite these
+        async with self._store.alone(grant.pairing_id):  # a refresh of former tokens must not overwrite these
             if code in _unsaved:
                 await self._store.save(grant)
                 same = (self._diga.issuer, grant.pairing_id)
@@ -117,8 +119,8 @@ class Pairing:
         return grant
 
     async def _is_of_the_issuer(self, named: str | None) -> bool:
-        """Whether a redirect is of the server that was asked. HDDT does not want it to name itself (RFC 9207): it must
-        where its metadata says that it does, else what it says counts."""
+        """Whether a redirect comes from the right server. HDDT does not require `iss` (RFC 9207): it must be there only
+        where the server's metadata says so, but if it is there, it must be right."""
         if named is not None:
             return oauth.same_issuer(named, self._diga.issuer)
         server = await oauth.metadata(self._http, self._diga.issuer)
@@ -137,7 +139,7 @@ class Pairing:
                     "token": grant.refresh_token,
                     "token_type_hint": "refresh_token",
                 }
-                with suppress(PairingEnded):  # then it was over
+                with suppress(PairingEnded):  # then the pairing had ended already
                     await oauth.post_for_status(self._http, oauth.member(server, "revocation_endpoint"), form)
             await self._store.forget(pairing_id)
 
@@ -149,12 +151,12 @@ def _drop(gone: Callable[[tuple[str, str, str], tuple[float, Grant]], bool]) -> 
 
 
 def canonical(miv: str) -> str:
-    """The canonical of a MIV's ValueSet."""
+    """The canonical URL of a MIV's ValueSet."""
     return miv if ":" in miv else MIVS + miv
 
 
 def _answered(callback_url: str) -> dict[str, str]:
-    """What the query says. Raises NoAnswerToThisRequest for an address that is none."""
+    """The parameters in the query. Raises NoAnswerToThisRequest for an invalid URL."""
     try:
         return {name: values[0] for name, values in parse_qs(urlsplit(callback_url).query).items()}
     except ValueError:

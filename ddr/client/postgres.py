@@ -12,19 +12,19 @@ from ddr.client.tokens import Grant, from_text, to_text
 TABLE = "CREATE TABLE IF NOT EXISTS ddr_client_grants (pairing_id text PRIMARY KEY, content text NOT NULL)"
 SAVE = """INSERT INTO ddr_client_grants VALUES ($1, $2)
 ON CONFLICT (pairing_id) DO UPDATE SET content = excluded.content"""
-LOCK_SPACE = 0x4444  # of advisory locks: other users of the database have theirs
+LOCK_SPACE = 0x4444  # of advisory locks: other users of the database have their own
 
 
 class Pool(Protocol):
-    """What is used of a pool of asyncpg."""
+    """What is used of asyncpg's pool."""
 
     def acquire(self) -> AbstractAsyncContextManager[Any]:
         """A connection."""
 
 
 class PostgresTokens:
-    """A PairingStore in a database of the DiGA. `pool` is one of asyncpg, to the server itself or through a pooler that
-    keeps sessions: a lock belongs to its session and ends with it, so that a process that dies holds nobody up."""
+    """A PairingStore in a database of the DiGA. `pool` is asyncpg's, connected to the server itself or through a pooler
+    in session mode: a lock belongs to its session and ends with it, so that a process that dies blocks nobody."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
@@ -57,7 +57,8 @@ class PostgresTokens:
 
     @asynccontextmanager
     async def alone(self, pairing_id: str) -> AsyncIterator[None]:
-        """See TokenStore. The connection of the lock serves what is done in the block: no second one is waited for."""
+        """See TokenStore. The connection that holds the lock also serves the block, so that it never waits for a second
+        one."""
         async with self._pool.acquire() as connection:
             await connection.execute("SELECT pg_advisory_lock($1, hashtext($2))", LOCK_SPACE, pairing_id)
             token = self._own.set(connection)

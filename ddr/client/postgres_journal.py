@@ -14,7 +14,7 @@ TABLE = """CREATE TABLE IF NOT EXISTS ddr_client_watched (pairing_id text PRIMAR
 due double precision NOT NULL, failures integer NOT NULL DEFAULT 0, whole double precision NOT NULL DEFAULT 0,
 lent boolean NOT NULL DEFAULT false)"""
 INDEX = "CREATE INDEX IF NOT EXISTS ddr_client_watched_due ON ddr_client_watched (due)"
-# Whom another process is just claiming is left to it.
+# Rows that another process is claiming are left to it.
 CLAIM = """WITH mine AS (SELECT pairing_id, cursor, due, failures, whole, lent FROM ddr_client_watched WHERE due <= $1
 AND (lent OR NOT $4) ORDER BY lent DESC, due LIMIT $3 FOR UPDATE SKIP LOCKED)
 UPDATE ddr_client_watched watched SET due = $2, lent = true FROM mine WHERE watched.pairing_id = mine.pairing_id
@@ -25,7 +25,7 @@ WHERE due > $1::float8 + 2 * $2::float8"""
 
 
 class PostgresJournal:
-    """A Journal in a database of the DiGA; `pool` is one of asyncpg. Clocks of the hosts should agree to a second."""
+    """A Journal in a database of the DiGA; `pool` is asyncpg's. The clocks of the hosts should agree to a second."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool

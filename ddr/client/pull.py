@@ -1,4 +1,4 @@
-"""What changed since last time: searches by `_lastUpdated` with the devices, told as changes. No I/O of its own."""
+"""What changed since last time: searches by `_lastUpdated` with the devices, as changes. No I/O of its own."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from ddr.client.instants import instant
 
 Json = dict[str, Any]
 
-# Both includes: a chunk is nothing without the calibration state and the serial number it was measured under.
+# Both includes: a chunk needs the calibration state and the serial number that it was measured under.
 INCLUDES = {"_include": "Observation:device", "_include:iterate": "DeviceMetric:source"}
-OVERLAP = timedelta(seconds=60)  # a recorder that does not order its stamps by commit shows what came in between
+OVERLAP = timedelta(seconds=60)  # finds late commits of recorders whose timestamps do not follow commit order
 
 
 class Kind(StrEnum):
-    """What a change is."""
+    """The kinds of a change."""
 
     NEW = "new"  # an id that was not known
-    CHANGED = "changed"  # a further version, of a chunk that grows for instance
-    AMENDED = "amended"  # a change of what was final
+    CHANGED = "changed"  # a further version, for instance of a growing chunk
+    AMENDED = "amended"  # a change to a final Observation
     ENTERED_IN_ERROR = "entered-in-error"  # drop what was read under this id
-    DELETED = "deleted"  # not served any more: erased by its gateway, or the consent for its kind was withdrawn
+    DELETED = "deleted"  # no longer served: erased by its gateway, or the consent for its kind was withdrawn
     GONE = "gone"  # older than the Historic-Data-Period: keep what you may keep, no more will come
 
 
 class Known(NamedTuple):
-    """What was read under an id: which version, and until when it was measured."""
+    """What was read under an id: its version, and when its measurement ended."""
 
     version: str
     end: str
@@ -39,33 +39,34 @@ class Known(NamedTuple):
 
 @dataclass(frozen=True)
 class Cursor:
-    """How far a DiGA has read, and which version of what. Keep `to_json()` with the data, in one transaction.
+    """How far a DiGA has read, and which versions. Store `to_json()` with the data, in one transaction.
 
-    In the middle of a search `following` is the next page, `begun` what its first page gave as Bundle.meta.lastUpdated,
-    and `seen` what a whole search has found so far (None: this search only asks for what changed). `scope` is what had
-    been granted when the search began: what is granted later may be older than `since`.
+    In the middle of a search `following` is the next page, `begun` is Bundle.meta.lastUpdated of its first page, and
+    `seen` are the ids that a full search has found so far (None: this search asks only for changes). `scope` was
+    granted when the search began; data of a scope granted later may be older than `since`.
     """
 
-    since: str = ""  # an instant (FHIR), from which on it is searched next
+    since: str = ""  # the instant (FHIR) from which the next search begins
     known: Mapping[str, Known] = field(default_factory=dict)
     following: str = ""
     seen: frozenset[str] | None = None
     begun: str = ""
-    scope: str = ""  # "": not known
+    scope: str = ""  # "": unknown
 
     def whole(self) -> Cursor:
-        """The same, but the next pull looks at everything: that finds out what is deleted. A first one does anyway."""
+        """The cursor for a full search with the next pull, which finds deletions. A first pull is a full search
+        anyway."""
         whole = Cursor("", self.known, "", frozenset(), scope=self.scope)
         return whole if self.known or self.since else self
 
     def under(self, scope: str) -> Cursor:
-        """The same for the next search, under this scope. More than before: the next pull looks at everything, since
-        nobody says that what was consented to later has a later `lastUpdated`."""
+        """The cursor for the next search under this scope. A larger scope needs a full search: data consented to later
+        does not necessarily have a later `lastUpdated`."""
         more = set(scope.split()) - set(self.scope.split())
         return replace(self.whole() if more and self.scope else self, scope=scope or self.scope)
 
     def to_json(self) -> Json:
-        """For keeping."""
+        """The cursor as JSON, for storing."""
         found: Json = {"since": self.since, "known": {name: list(one) for name, one in self.known.items()}}
         if self.following:
             found |= {"following": self.following, "begun": self.begun}
@@ -77,7 +78,7 @@ class Cursor:
 
     @classmethod
     def from_json(cls, content: Json) -> Cursor:
-        """What `to_json` gave."""
+        """The inverse of `to_json`."""
         seen = content.get("seen")
         known = {name: Known(*one) for name, one in content["known"].items()}
         seen = None if seen is None else frozenset(seen)
@@ -87,11 +88,10 @@ class Cursor:
 
 @dataclass(frozen=True)
 class Change:
-    """One Observation that is new, changed or not there any more (then `resource` is None).
+    """An Observation that is new, changed or no longer there (then `resource` is None).
 
-    `related` are Device and DeviceMetric by `<Type>/<id>`, and one of a version by `<Type>/<id>/_history/<version>`,
-    too. `cursor` is set on the last change of each page, where a
-    pull can be resumed.
+    `related` are Device and DeviceMetric by `<Type>/<id>`, and those with a version also by
+    `<Type>/<id>/_history/<version>`. `cursor` is set on the last change of each page, where a pull can be resumed.
     """
 
     kind: Kind
@@ -103,10 +103,10 @@ class Change:
 
 @dataclass(frozen=True)
 class Step:
-    """The changes of one page, and the cursor to keep with them. `more`: further pages follow.
+    """The changes of one page, and the cursor to store with them. `more`: further pages follow.
 
-    `unshown`: so many more Observations the recorder says that this search has found, and neither shows nor has pages
-    for. The cursor moves on all the same: they have to be asked for by their time.
+    `unshown` is the number of Observations that the recorder says this search has found but does not show, on no page.
+    The cursor advances all the same: search for them by their time.
     """
 
     changes: tuple[Change, ...]
@@ -121,15 +121,15 @@ class Step:
 
 
 def query_of(cursor: Cursor) -> dict[str, str]:
-    """The parameters of the search that goes on from `cursor`."""
+    """The parameters of the search that continues from `cursor`."""
     return {**INCLUDES, "_lastUpdated": f"ge{cursor.since}"} if cursor.since else dict(INCLUDES)
 
 
 def resources_of(bundle: Json) -> tuple[list[Json], dict[str, Json]]:
-    """The Observations of a page in the order of their change, and Device and DeviceMetric by `<Type>/<id>`, and by
-    `<Type>/<id>/_history/<version>`: of one that is kept in versions there may be several.
+    """The Observations of a page in the order of their changes, and Device and DeviceMetric by `<Type>/<id>` and by
+    `<Type>/<id>/_history/<version>`, since a page may hold several versions of one.
 
-    Told apart by type: recorders differ in the order of entries and in what they say of them.
+    They are told apart by type: recorders differ in the order of entries and in how they label them.
     """
     found: dict[str, Json] = {}
     for entry in bundle.get("entry") or ():
@@ -146,21 +146,22 @@ def resources_of(bundle: Json) -> tuple[list[Json], dict[str, Json]]:
 
 
 def keys_of(reference: str) -> list[str]:
-    """Where what an absolute, relative or versioned reference means may stand among what is related, the best first."""
+    """The keys under which the target of an absolute, relative or versioned reference may be found, best first."""
     plain, _, number = reference.partition("/_history/")
     key = "/".join(plain.split("/")[-2:])
     return [f"{key}/_history/{number}", key] if number else [key]
 
 
 def step(cursor: Cursor, bundle: Json, related: Mapping[str, Json], following: str, floor: datetime | None) -> Step:
-    """What a page says. Known versions are left out; the last page also tells what is not there any more.
+    """The changes on a page. Known versions are left out; the last page also gives what is no longer there.
 
-    `floor` is where the Historic-Data-Period begins; without it nothing is gone, but deleted (the Recorder asks). What
-    is older and served nevertheless is told as gone once: looking at everything does not make it new again.
+    `floor` is the beginning of the Historic-Data-Period. Without it, missing Observations count as deleted, not as gone
+    (Recorder then asks for each). An older Observation that is still served is reported as gone once: a full search
+    does not report it as new again.
 
-    The cursor that goes on after the last page is `Bundle.meta.lastUpdated` of the first page where the recorder sends
-    it (what changes between two pages may stand on a page that was read), else the newest `meta.lastUpdated` of the
-    last page, less an overlap.
+    After the last page the cursor continues from `Bundle.meta.lastUpdated` of the first page where the recorder sends
+    it (what changes between two pages may belong on the page already read), else from the newest `meta.lastUpdated` of
+    the last page; an overlap is subtracted in both cases.
     """
     observations, _ = resources_of(bundle)
     known = dict(cursor.known)
@@ -187,21 +188,21 @@ def step(cursor: Cursor, bundle: Json, related: Mapping[str, Json], following: s
 
 
 def _unshown(bundle: Json, shown: int) -> int:
-    """HDDT leaves pages to the recorder, and how much it answers without (retrieving-data.md#paging). Many do not say
-    how much there is."""
+    """How many Observations the recorder has found but not shown. HDDT leaves it to the recorder whether to page, and
+    how much to return without pages (retrieving-data.md#paging). Many recorders do not give a total."""
     total = bundle.get("total")
     return max(0, total - shown) if isinstance(total, int) else 0
 
 
 def lacks(cursor: Cursor, bundle: Json) -> bool:
-    """Whether a look at everything whose last page this is has fewer Observations than the recorder says it has."""
+    """Whether a full search that ends with this page has found fewer Observations than the recorder says it has."""
     found = {one["id"] for one in resources_of(bundle)[0]} | (cursor.seen or frozenset())
     return _unshown(bundle, len(found)) > 0
 
 
 def version(resource: Json) -> str:
-    """What tells two states of a resource apart: its version and its stamp; FHIR demands neither, so without them its
-    content."""
+    """What distinguishes two states of a resource: version and timestamp; its content where both are missing, since
+    FHIR requires neither."""
     number, stamp = version_id(resource), updated(resource)
     if number or stamp:
         return f"{number}@{stamp}"
@@ -209,22 +210,22 @@ def version(resource: Json) -> str:
 
 
 def version_id(resource: Json) -> str:
-    """`meta.versionId`, empty where there is none."""
+    """`meta.versionId`, empty if missing."""
     return str((resource.get("meta") or {}).get("versionId") or "")
 
 
 def updated(resource: Json) -> str:
-    """`meta.lastUpdated`, empty where there is none."""
+    """`meta.lastUpdated`, empty if missing."""
     return str((resource.get("meta") or {}).get("lastUpdated") or "")
 
 
 def _updated(resource: Json) -> datetime:
-    """Of what does not say it, or in no form of FHIR, the beginning of time."""
+    """`meta.lastUpdated`; the beginning of time where it is missing or invalid."""
     return _instant(updated(resource)) or datetime.min.replace(tzinfo=UTC)
 
 
 def _instant(text: str) -> datetime | None:
-    """None for what is no instant: the cursor has it for ever, and a pull goes on."""
+    """The instant; None if invalid: cursors keep the text for ever, and must not stop a pull."""
     try:
         return instant(text)
     except (ValueError, OverflowError):
@@ -232,14 +233,14 @@ def _instant(text: str) -> datetime | None:
 
 
 def end_of(resource: Json) -> str:
-    """Until when an Observation was measured; empty where it does not say."""
+    """When the measurement of an Observation ended; empty if missing."""
     period = resource.get("effectivePeriod")
     period = period if isinstance(period, dict) else {}
     return str(period.get("end") or resource.get("effectiveDateTime") or period.get("start") or "")
 
 
 def _kind(resource: Json, known: Mapping[str, Known]) -> Kind | None:
-    """None: this version is known."""
+    """The kind of the change; None when this version is known."""
     before = known.get(resource["id"])
     if before is not None and before.version == version(resource):
         return None
@@ -258,25 +259,25 @@ def _missing(
     related: Mapping[str, Json],
     present: Container[str],
 ) -> Iterable[Change]:
-    """What is not served any more; it is forgotten. `present` is what this page has."""
+    """The Observations that are no longer served; they are removed from `known`. `present` are the ids on this page."""
     for name, one in list(known.items()):
         if name in present:
             continue
         old = floor is not None and before(one.end, floor)
-        missing = old if seen is None else name not in seen  # a search for changes shows age alone
+        missing = old if seen is None else name not in seen  # a search for changes can only find what is too old
         if missing:
             del known[name]
             yield Change(Kind.GONE if old else Kind.DELETED, name, None, related)
 
 
 def before(end: str, floor: datetime) -> bool:
-    """Whether what was measured until `end` is older; what is no instant is not."""
+    """Whether a measurement that ended at `end` is older than `floor`; false for an invalid instant."""
     found = _instant(end)
     return found is not None and found < floor
 
 
 def _earlier(stamp: str) -> str:
     found = _instant(stamp)
-    if found is None or found.year == 1:  # the overlap would lie before the calendar
+    if found is None or found.year == 1:  # subtracting the overlap would leave the calendar
         return ""
     return (found - OVERLAP).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,4 +1,4 @@
-"""Requests of one pairing to the FHIR side of a recorder: tokens in time, waiting as told, pages, changes."""
+"""Requests of one pairing to a recorder's FHIR server: tokens renewed in time, Retry-After followed, pages, changes."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from ddr.client.tokens import TokenStore
 
 TRIES = 4
 ACCEPT = "application/fhir+json, application/fhir+xml;q=0.5"
-SHORTEST_HISTORY = timedelta(days=14)  # of any kind of data (HDDT): what is younger and not served was deleted
-MOST_ASKED = 1000  # of what one look at everything does not find any more
+SHORTEST_HISTORY = timedelta(days=14)  # of any kind of data (HDDT): a younger Observation not served was deleted
+MOST_ASKED = 1000  # of the Observations that one full search no longer finds
 
 
 class Recorder:
     """The data of one pairing.
 
     `patience` is the longest time in seconds that a request waits for Retry-After. `history` is the recorder's longest
-    Historic-Data-Period (the Registry knows it): what becomes older is told as gone with the next pull. Without, and of
-    kinds of data with a shorter one, a look at everything asks for what it does not find any more: the recorder says
-    whether it has grown too old. `clock` gives seconds since 1970.
+    Historic-Data-Period (the Registry knows it): the next pull reports what has become older as gone. Without
+    `history`, and for kinds of data with a shorter period, a full search requests each Observation that it no longer
+    finds: the recorder's response says whether it is too old. `clock` gives seconds since 1970.
     """
 
     def __init__(
@@ -52,15 +52,15 @@ class Recorder:
     async def pull(self, since: Cursor | None = None) -> AsyncIterator[Change]:
         """Everything new or changed since `since`, page by page; the last Change of each page has the cursor.
 
-        Give the cursor of the last Change that was taken durably to the next pull. `steps` also tells the cursor when
-        nothing has changed. Raises Throttled (the Grace-Period still runs), PairingEnded, Refused, Unreachable.
+        Give the next pull the cursor of the last Change that you have stored durably. `steps` gives a cursor even when
+        nothing has changed. Raises Throttled (the Grace-Period has not passed yet), PairingEnded, Refused, Unreachable.
         """
         async for one in self.steps(since):
             for change in one.changes:
                 yield change
 
     async def steps(self, since: Cursor | None = None) -> AsyncIterator[Step]:
-        """The same by pages, at least one. Raises as `pull`."""
+        """The changes of `pull` as pages, at least one. Raises as `pull`."""
         cursor = since or Cursor()
         if cursor.following:
             try:
@@ -68,7 +68,8 @@ class Recorder:
             except (Refused, Unreachable) as error:
                 if isinstance(error, Unanswered):
                     raise
-                # Pages are kept for some time only, and then some answer 500: once more, what is known is left out.
+                # Recorders keep pages for a while only, and then some answer 500: search again; known versions are left
+                # out.
                 seen = None if cursor.seen is None else frozenset[str]()
                 cursor = Cursor(cursor.since, cursor.known, "", seen, scope=cursor.scope)
                 bundle = await self._first(cursor)
@@ -89,7 +90,7 @@ class Recorder:
             cursor, bundle = found.cursor, page_of(await self.get(following))
 
     async def pages(self, kind: str, parameters: Mapping[str, str]) -> AsyncIterator[Json]:
-        """The Bundles of a search, page after page. Raises as `get`."""
+        """The Bundles of a search, page by page. Raises as `get`."""
         url, read = f"{self._diga.fhir_base}/{kind}?{urlencode(parameters)}", set[str]()
         while url:
             bundle = page_of(await self.get(url))
@@ -97,7 +98,7 @@ class Recorder:
             url = self._next(bundle, read)
 
     async def get(self, url: str) -> Json:
-        """The resource that a FHIR request is answered with, in FHIR's JSON form.
+        """The resource in the response to a FHIR request, in FHIR's JSON form.
 
         Raises Throttled, PairingEnded, Refused, Unreachable.
         """
@@ -110,7 +111,7 @@ class Recorder:
                 )
                 if answer.is_success:
                     return content_of(answer)
-                if answer.status_code >= 500 and answer.status_code not in (501, 503):  # 501 says: never
+                if answer.status_code >= 500 and answer.status_code not in (501, 503):  # 501 is permanent
                     raise Unreachable(f"the recorder answers {answer.status_code}")
             except Unreachable:
                 failed += 1
@@ -120,7 +121,7 @@ class Recorder:
                 continue
             if answer.status_code == 401:
                 if rejected is not None:
-                    raise Refused(401, *outcome_of(answer))  # a token that was just issued; invalid_grant would end it
+                    raise Refused(401, *outcome_of(answer))  # despite a new token; invalid_grant would have ended it
                 rejected = token
             elif answer.status_code in (429, 503):
                 pause = max(1.0, oauth.retry_seconds(answer)) + random.uniform(0, 1)  # noqa: S311 - so that not all come at once
@@ -139,11 +140,11 @@ class Recorder:
         except Refused as error:
             if error.status != 400 or not cursor.since:
                 raise
-            # HDDT demands `_lastUpdated` for continuous glucose only: look at everything, what is known is left out.
+            # HDDT requires `_lastUpdated` for continuous glucose only: search everything; known versions are left out.
             return page_of(await self.get(url + urlencode(query_of(Cursor()))))
 
     async def _related(self, bundle: Json) -> Mapping[str, Json]:
-        """Device and DeviceMetric that the page refers to; those that it does not hold are read one by one."""
+        """Device and DeviceMetric that the page refers to; those that it does not contain are read one by one."""
         observations, related = resources_of(bundle)
         waiting = [one.get("device") for one in observations]
         waiting += [one.get("source") for one in related.values() if one["resourceType"] == "DeviceMetric"]
@@ -158,7 +159,7 @@ class Recorder:
                 asked.add(key)
                 try:
                     related[key] = await self.get(f"{self._diga.fhir_base}/{key}")
-                except Refused:  # not served, or not consented to: the values are what they are without it
+                except Refused:  # not served, or not consented to: the values are usable without it
                     continue
                 waiting.append(related[key].get("source"))
                 break
@@ -167,16 +168,16 @@ class Recorder:
     async def _settle_missing(
         self, found: Step, known: Mapping[str, Known], unshown: bool, moved: bool
     ) -> tuple[Step, Throttled | None]:
-        """`found`, in which each Observation that is missing is deleted, is gone (has grown too old), or stays known.
+        """`found`, in which each missing Observation is deleted, gone (too old), or stays known.
 
-        `unshown`: the recorder says that there is more than it has shown. `moved`: pages were read, and meanwhile one
-        may have changed its place in the search, by a new version or because another one was deleted. What is missing
-        for either reason is asked for, and stays known when it is served. Where the recorder gives no answer it stays
-        known, too; beyond the first MOST_ASKED only what may be `unshown`: so many have not merely moved. What is old
-        is asked for as well: whether it is gone. Without an answer it is deleted.
+        `unshown`: the recorder has more than it has shown. `moved`: the search had several pages, and meanwhile an
+        Observation may have changed its place in it, by a new version or because another one was deleted. In both cases
+        the missing ones are read, and stay known when they are served. They also stay known when the recorder gives no
+        answer; beyond the first MOST_ASKED only if `unshown`, since so many cannot merely have moved. Old ones are
+        read, too, to tell whether they are gone; without an answer they count as deleted.
 
-        With a Throttled when the recorder wants to be asked less: then what is not settled stays known, or each look
-        at everything would ask from the beginning.
+        The second value is a Throttled when the recorder wants fewer requests. Then the rest stays known; otherwise
+        each full search would begin with the same reads.
         """
         young = self._now() - SHORTEST_HISTORY
         missing = [change.id for change in found.changes if change.kind is Kind.DELETED]
@@ -191,8 +192,8 @@ class Recorder:
                 return True
             return name not in old and (fate is Kind.CHANGED or (fate is None and (unshown or silent)))
 
-        # Who was asked for comes last the next time: one that is never answered, or so many that are served, keep
-        # nothing else from being settled.
+        # Those read now come last next time: one that is never answered, or many that are served, must not keep others
+        # from being settled.
         kept = {name: known[name] for name in sorted(filter(stays, doubtful), key=fates.__contains__)}
         gone = {name for name, fate in fates.items() if fate in (Kind.CHANGED, Kind.GONE)}
         cursor = replace(found.cursor, known={**found.cursor.known, **kept})
@@ -205,8 +206,8 @@ class Recorder:
         return replace(found, changes=tuple(changes), cursor=cursor), limit
 
     async def _fates(self, names: Sequence[str]) -> tuple[dict[str, Kind | None], Throttled | None]:
-        """What has become of the first MOST_ASKED, up to the first one that the recorder gives no answer for (None), or
-        until it wants to be asked less: then with that Throttled. Raises as `_fate`."""
+        """What has become of the first MOST_ASKED, up to the first one without an answer (None), or until the recorder
+        wants fewer requests; the second value is then that Throttled. Raises as `_fate`."""
         fates: dict[str, Kind | None] = {}
         for name in names[:MOST_ASKED]:
             try:
@@ -218,13 +219,13 @@ class Recorder:
         return fates, None
 
     async def _fate(self, name: str) -> Kind | None:
-        """What has become of an Observation that a search does not find any more: gone, where the outcome names the
-        Historic-Data-Period (HDDT fhir-api-observation.md, read), deleted, or `changed`: it is served under its id.
-        None: the recorder does not answer. Raises as `get` for what is about the token."""
+        """What has become of an Observation that a search no longer finds: GONE where the outcome names the
+        Historic-Data-Period (HDDT fhir-api-observation.md, read), DELETED, or CHANGED when it is served under its id.
+        None: the recorder does not answer. Raises as `get` for errors about the token."""
         try:
             await self.get(f"{self._diga.fhir_base}/Observation/{quote(name, safe='')}")
         except Refused as error:
-            if error.status in (405, 501):  # who has pages and no reads is pulled all the same
+            if error.status in (405, 501):  # a recorder with pages but without reads can be pulled all the same
                 return None
             if error.status not in (403, 404, 410):
                 raise
@@ -236,8 +237,8 @@ class Recorder:
         return Kind.CHANGED
 
     def _next(self, bundle: Json, read: set[str]) -> str:
-        """The address of the next page, "" on the last one; it is noted in `read`. Raises Refused for one that was read
-        already: pages in a circle have no end."""
+        """The URL of the next page, "" on the last one; it is added to `read`. Raises Refused for one that was read
+        already, since a circle of pages has no end."""
         found = next_page(bundle, f"{self._diga.fhir_base}/Observation")
         if found and found in read:
             raise Refused(200, "link", "a page's link leads back to a page that was read")

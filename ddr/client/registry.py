@@ -1,7 +1,7 @@
 """The HIIS-VZ as a DiGA needs it: from a device to the recorder that has its data, with addresses and times.
 
 BfArM's profiles HiisDeviceDataRecorderDefinition, …Endpoint, HiisPersonalHealthDeviceDefinition and
-HiisDeviceDefinitionMivSet; HDDT information-model.md. What it says may be four hours old, not more (HDDT caching).
+HiisDeviceDefinitionMivSet; HDDT information-model.md. Its content may be used for up to four hours (HDDT caching).
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ HIIS_ID = "https://fhir.bfarm.de/Identifier/HiisId"
 FHIR, AUTHORIZATION = "hl7-fhir-rest", "oauth-authz-server"
 SECONDS = {"s": 1, "min": 60, "h": 3600, "d": 86_400, "wk": 604_800}
 PAGE_SIZE, MOST_PAGES = 200, 500
-FRESH_SECONDS = 900.0  # for which nothing is asked again
-OLDEST_SECONDS = 4 * 3600.0  # for which it may be used while the registry does not answer
+FRESH_SECONDS = 900.0  # how long content is used before it is requested again
+OLDEST_SECONDS = 4 * 3600.0  # how long it may be used while the registry does not answer
 
 
 @dataclass(frozen=True)
 class Terms:
-    """The times of a MIV at a recorder, in seconds; None where the registry does not say."""
+    """The times of a MIV at a recorder, in seconds; None where the registry gives none."""
 
     grace: float | None
     history: float | None
@@ -49,7 +49,7 @@ class Terms:
 class Entry:
     """A recorder of the HIIS-VZ: the id of its own DeviceDefinition, and those of its `devices`.
 
-    `mivs` by canonical of the ValueSet.
+    `mivs` are by the canonical URL of the ValueSet.
     """
 
     definition_id: str
@@ -73,7 +73,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class _Device:
-    """A device of the HIIS-VZ, and the ids of what may be its recorder."""
+    """A device of the HIIS-VZ, and the ids of DeviceDefinitions that may be its recorder."""
 
     id: str
     numbers: frozenset[str]
@@ -83,7 +83,7 @@ class _Device:
 
 
 class Registry:
-    """`base` is the address of the FHIR interface, `token` the API user's; `http` may have proxies and a CA."""
+    """`base` is the URL of the FHIR interface, `token` the API user's; `http` may have proxies and a CA."""
 
     def __init__(self, http: httpx.AsyncClient, base: str, token: str = "") -> None:
         self._http, self._base = http, base.rstrip("/")
@@ -94,14 +94,14 @@ class Registry:
         self._reading = asyncio.Lock()
 
     async def recorders(self) -> list[Entry]:
-        """All that can be used: with both addresses. Raises Unreachable, Throttled, Refused when nothing is known that
-        is young enough."""
+        """All usable recorders: those with both addresses. Raises Unreachable, Throttled, Refused when nothing that is
+        young enough is known."""
         await self._fresh()
         return list(self._entries)
 
     async def find(self, device: str = "", manufacturer: str = "", model: str = "") -> Entry:
-        """The recorder of a device: by its DeviceDefinition (`Device.definition`, id or number of the
-        Hilfsmittelverzeichnis), or by manufacturer and model as they are printed on it.
+        """The recorder of a device: by its DeviceDefinition (`Device.definition`, id, or number in the
+        Hilfsmittelverzeichnis), or by manufacturer and model as printed on it.
 
         Raises NotFound, and as `recorders`.
         """
@@ -132,7 +132,7 @@ class Registry:
             self._devices, self._read = list(_readable(devices, _device_of)), time.monotonic()
 
     async def _all(self, kind: str, profile: str) -> list[Json]:
-        """Every resource of a profile. Raises Unreachable rather than giving a part."""
+        """Every resource of a profile. Raises Unreachable rather than returning a part."""
         url, found, pages = f"{self._base}/{kind}?{urlencode({'_profile': profile, '_count': PAGE_SIZE})}", [], 0
         while url:
             answer = await oauth.ask(self._http, "GET", url, headers=self._headers)
@@ -149,13 +149,13 @@ class Registry:
 
 
 def entry_of(definition: Json, endpoints: Mapping[str, Json]) -> Entry:
-    """What a DeviceDefinition and its Endpoints say; addresses are empty where they do not."""
+    """What a DeviceDefinition and its Endpoints say; addresses are empty where they are missing."""
     addresses: dict[str, str] = {}
     for reference in _references(definition, ENDPOINT_LINK):
         endpoint = endpoints.get(_id_of(reference), {})
         if endpoint.get("status", "active") == "active" and endpoint.get("address"):
             kind = str((endpoint.get("connectionType") or {}).get("code"))
-            # Some entries give the address of the metadata document instead of the base URL.
+            # Some entries give the URL of the metadata document instead of the base URL.
             addresses[kind] = str(endpoint["address"]).split("/.well-known/")[0].rstrip("/")
     numbers = [str(one.get("value")) for one in definition.get("identifier") or () if one.get("system") == HIIS_ID]
     names = [str(one.get("name")) for one in definition.get("deviceName") or ()]
@@ -185,7 +185,8 @@ def _device_of(device: Json) -> _Device:
 
 
 def _readable(resources: Iterable[Json], read: Callable[[Json], T]) -> Iterator[T]:
-    """What `read` gives of each. One of another form than FHIR gives it is left out: the others are what they are."""
+    """The results of `read`. Resources that do not have the form FHIR requires are left out, so that the others can be
+    used."""
     for one in resources:
         with suppress(*ODD):
             yield read(one)
@@ -204,7 +205,7 @@ def _manufacturer(definition: Json) -> str:
 
 
 def _miv_references(device: Json) -> Iterator[str]:
-    """gematik's examples lead from the MIV set of a device to its recorder."""
+    """In gematik's examples a device's MIV set leads to its recorder."""
     for one in _extensions(device, MIV_SET):
         yield from _references(one, "mivSet")
 
@@ -214,7 +215,7 @@ def _terms(miv_set: Json) -> Terms:
 
 
 def _seconds(miv_set: Json, name: str) -> float | None:
-    """Whatever unit it is given in: the guide's texts disagree."""
+    """Seconds, from any unit: the guide's texts disagree about the unit."""
     for one in _extensions(miv_set, name):
         duration = one.get("valueDuration") or {}
         unit = SECONDS.get(str(duration.get("code") or duration.get("unit")))
@@ -228,12 +229,13 @@ def _extensions(element: Json, url: str) -> list[Json]:
 
 
 def _references(element: Json, url: str) -> Iterable[str]:
-    """Of the extensions with this URL, or of the parts of a complex extension with this name; "" for one without."""
+    """References of the extensions with this URL, or of the parts of a complex extension with this name; "" where one
+    is missing."""
     return [str((one.get("valueReference") or {}).get("reference") or "") for one in _extensions(element, url)]
 
 
 def _all_references(element: Json) -> Iterator[str]:
-    """All references within."""
+    """All references within an element."""
     if "valueReference" in element:
         yield str(element["valueReference"].get("reference") or "")
     for one in element.get("extension") or ():

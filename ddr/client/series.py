@@ -1,7 +1,7 @@
 """From Observations to readings: SampledData of HDDT as times and values, single values and components. Pure.
 
 FHIR R4 datatypes.html#SampledData, HDDT measurement-cgm.md. A chunk's sample i stands for start + i · period; the exact
-time may be up to half a period away, which the chunk does not say.
+time may be up to half a period off, which the chunk does not tell.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ UNITS = {
     **dict.fromkeys(("105272-9", "15074-8", "14749-6", "14743-9"), "mmol/L"),
 }
 SYSTEMS = ("http://loinc.org", "https://gematik.de/fhir/hddt/CodeSystem/hddt-lung-function-temporary-codes")
-MOST_DIGITS = 30  # before or behind the point of a number: what is longer is none
+MOST_DIGITS = 30  # of a number, before or after the decimal point; longer ones are invalid
 
 
 @dataclass(frozen=True)
 class Reading:
-    """One value. `value` is None for L and U, whose `limit` says below or above what; `final` is False while more may
-    come for this chunk. `code` is that of the Observation, or of its component."""
+    """One value. `value` is None for L and U, where `limit` is the bound that it lies below or above; `final` is False
+    while the chunk may still grow. `code` is that of the Observation or of its component."""
 
     time: datetime
     value: Decimal | None
@@ -50,7 +50,8 @@ class Reading:
     status: str = ""
 
     def within(self, unit: str) -> Reading:
-        """The same in mg/dL or mmol/L; itself, when it is no glucose value or has the unit. Only a division rounds."""
+        """The same reading in mg/dL or mmol/L; unchanged if it is not glucose or has this unit. Only a division
+        rounds."""
         if unit == self.unit or unit not in GLUCOSE or self.unit not in GLUCOSE:
             return self
         value, limit = (_converted(one, unit) for one in (self.value, self.limit))
@@ -59,7 +60,7 @@ class Reading:
 
 @dataclass(frozen=True)
 class Expected:
-    """A span for which values are expected and none has arrived (`temp-unknown`); `end` is its last second."""
+    """A span in which values are expected and none has arrived (`temp-unknown`); `end` is its last second."""
 
     start: datetime
     end: datetime
@@ -71,7 +72,7 @@ class Expected:
 def readings(observations: Iterable[Json], related: Mapping[str, Json]) -> Iterator[Reading]:
     """The readings of chunks, single measurements and their components, in order of time.
 
-    `related` are Device and DeviceMetric by `<Type>/<id>`. Chunks entered in error, and such without values, give none.
+    `related` are Device and DeviceMetric by `<Type>/<id>`. Chunks entered in error and those without values give none.
     Raises Unreadable.
     """
     found = [reading for one in observations for reading in readings_of(one, related)]
@@ -106,7 +107,7 @@ def _readings(observation: Json, related: Mapping[str, Json]) -> Iterator[Readin
 
 
 def expected_of(observation: Json, related: Mapping[str, Json]) -> Expected | None:
-    """The span of which nothing has arrived yet, if the Observation says so. Raises Unreadable."""
+    """The span in which nothing has arrived yet, if the Observation says so. Raises Unreadable."""
     try:
         return _expected(observation, related)
     except ODD:
@@ -128,7 +129,7 @@ def _expected(observation: Json, related: Mapping[str, Json]) -> Expected | None
 
 
 def code_of(element: Json) -> str:
-    """The code of HDDT that an Observation or component has; the first one where there is none."""
+    """HDDT's code of an Observation or component; its first code if it has none of HDDT's."""
     codings = (element.get("code") or {}).get("coding") or [{}]
     return str(next((one for one in codings if one.get("system") in SYSTEMS), codings[0]).get("code", ""))
 
@@ -182,7 +183,7 @@ def _samples(data: Json, start: datetime, about: dict[str, Any]) -> Iterator[Rea
 
 
 def _device(observation: Json, related: Mapping[str, Json]) -> tuple[str | None, str | None]:
-    """Serial number of the device and calibration state of its metric, as far as they are known."""
+    """Serial number of the device and calibration state of its metric, as far as known."""
     contained = {f"#{one.get('id')}": one for one in observation.get("contained") or ()}
     found = _resolved(observation.get("device"), contained, related)
     calibration = None
@@ -199,7 +200,7 @@ def _text(value: Any) -> str | None:
 
 
 def _resolved(reference: Any, contained: Mapping[str, Json], related: Mapping[str, Json]) -> Json:
-    """What a contained, relative, absolute or versioned reference leads to."""
+    """The target of a contained, relative, absolute or versioned reference."""
     text = str((reference or {}).get("reference") or "")
     if text.startswith("#"):
         return contained.get(text, {})

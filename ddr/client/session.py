@@ -1,10 +1,10 @@
 """The access token of one pairing: renewed in time, by one process at a time, and never lost on the way to the disk.
 
-A recorder rotates refresh tokens: the answer uses the old one up. When the answer is lost, the same request within some
-seconds gets the same successor (docs/diga-guide.md, Tokens); later it looks like theft and ends the pairing. So an
-unanswered refresh is repeated at once, with short timeouts. A caller that is cancelled waits for the one that it has
-begun: with it the connections would be closed, and the answer lost. The store is tried before the old token is used up,
-and what it does not take nevertheless is kept in memory until it does: recorders need not repeat an answer.
+A recorder rotates refresh tokens: its response uses the old one up. When the response is lost, the same request gets
+the same successor for some seconds (docs/diga-guide.md, Tokens); later it looks like theft and ends the pairing. So an
+unanswered refresh is repeated at once, with short timeouts. A cancelled caller waits for the refresh that it has begun:
+leaving at once would close the connections and lose the response. The store is tested before the old token is used up.
+If it then fails all the same, the new grant stays in memory until it is stored: recorders need not repeat a response.
 """
 
 from __future__ import annotations
@@ -23,30 +23,30 @@ from ddr.client.diga import Diga
 from ddr.client.errors import PairingEnded, Throttled, Unanswered, Unreachable
 from ddr.client.tokens import Grant, TokenStore
 
-EARLY_SECONDS = 30  # a token that ends within this time is renewed before it is used
-REPEAT_SECONDS = 8.0  # since the first try; recorders repeat an answer for ten
-UNSAID_SECONDS = 60.0  # how long a token is taken for good whose answer does not say so
+EARLY_SECONDS = 30  # a token that expires within this time is renewed before use
+REPEAT_SECONDS = 8.0  # since the first try; recorders repeat a response for ten
+UNSAID_SECONDS = 60.0  # assumed lifetime of a token whose response gives none
 PAUSES = (0.05, 0.2, 0.5, 1.0, 2.0)
-LONGEST_PAUSE = 2.0  # before an unanswered refresh is sent by somebody else
+LONGEST_PAUSE = 2.0  # before another process repeats an unanswered refresh
 ANSWER = httpx.Timeout(4, connect=2)  # two tries fit into REPEAT_SECONDS even when nothing answers
-ANSWER_SECONDS = 6.0  # for all of one: a body may come in drops
+ANSWER_SECONDS = 6.0  # for all of a response: a body may trickle in
 
 _running: set[asyncio.Task[Grant]] = set()  # kept from the garbage collector
-_begun: set[asyncio.Task[Any] | None] = set()  # of these, what is not given up any more
-# Successors that their store has not taken, by issuer and refresh token that they have used up.
+_begun: set[asyncio.Task[Any] | None] = set()  # those of them that can no longer be given up
+# Successors that their store has not taken, by issuer and the refresh token that they replace.
 _unsaved: dict[tuple[str, str], Grant] = {}
 
 
 class Session:
-    """The tokens of one pairing as requests need them."""
+    """The tokens of one pairing, for its requests."""
 
     def __init__(self, diga: Diga, http: httpx.AsyncClient, store: TokenStore, pairing_id: str) -> None:
         self._diga, self._http, self._store, self._pairing_id = diga, http, store, pairing_id
 
     async def token(self, refused: str | None = None) -> str:
-        """An access token that is good for a while, and not `refused`, one that the recorder did not take.
+        """An access token that stays valid for a while, other than `refused`, which the recorder rejected.
 
-        Raises PairingEnded, Throttled, Refused, Unreachable, and what the store raises.
+        Raises PairingEnded, Throttled, Refused, Unreachable, and the store's errors.
         """
         grant = await self._stored()
         if self._good(grant, refused):
@@ -63,13 +63,13 @@ class Session:
             raise
 
     async def scope(self) -> str:
-        """What is granted, "" where nobody knows. Raises PairingEnded."""
+        """The granted scope, "" if unknown. Raises PairingEnded."""
         return (await self._stored()).scope
 
     async def _renew(self, refused: str | None) -> Grant:
         async with self._store.alone(self._pairing_id):
             grant = await self._saved(await self._stored())
-            if self._good(grant, refused):  # somebody else was faster
+            if self._good(grant, refused):  # another task or process was faster
                 return grant
             server = await oauth.metadata(self._http, self._diga.issuer)
             form = {
@@ -78,7 +78,7 @@ class Session:
                 "refresh_token": grant.refresh_token,
             }
             _begun.add(asyncio.current_task())
-            await self._store.save(grant)  # a full disk is told while the token is still good
+            await self._store.save(grant)  # a full disk shows while the token is still valid
             began = time.time()
             try:
                 fresh = grant_of(await self._answer(oauth.member(server, "token_endpoint"), form), began, grant)
@@ -93,7 +93,8 @@ class Session:
             return fresh
 
     async def _saved(self, grant: Grant) -> Grant:
-        """`grant`, or its successor where the store has not taken it: it takes it now. Raises what the store raises."""
+        """`grant`, or its successor if the store has not taken that yet: it is stored now. Raises the store's
+        errors."""
         used = (self._diga.issuer, grant.refresh_token)
         fresh = _unsaved.get(used)
         if fresh is None:
@@ -103,8 +104,8 @@ class Session:
         return fresh
 
     async def _answer(self, url: str, form: dict[str, str]) -> oauth.Json:
-        """The answer to a refresh, asked for again while the recorder would repeat it. Raises Unanswered when one has
-        been sent that may have been done."""
+        """The response to a refresh, repeated for as long as the recorder would repeat it. Raises Unanswered when a
+        refresh was sent that may have been carried out."""
         until, sent = time.monotonic() + REPEAT_SECONDS, False
         for pause in (*PAUSES, REPEAT_SECONDS):
             try:
@@ -136,8 +137,8 @@ class Session:
 
 
 def grant_of(answer: oauth.Json, began: float, former: Grant | None = None) -> Grant:
-    """The grant in an answer of the token endpoint that was asked for at `began`, seconds since 1970; what an answer to
-    a refresh leaves out is as in `former`. Raises Unreachable for an answer that lacks what it must have."""
+    """The grant in a response of the token endpoint to a request sent at `began`, seconds since 1970; what the response
+    to a refresh leaves out is taken from `former`. Raises Unreachable when a required member is missing."""
     return Grant(
         pairing_id=former.pairing_id if former else oauth.member(answer, "sub"),
         scope=_text(answer, "scope") or (former.scope if former else ""),
@@ -148,13 +149,13 @@ def grant_of(answer: oauth.Json, began: float, former: Grant | None = None) -> G
 
 
 def _text(answer: oauth.Json, name: str) -> str:
-    """A member of an answer; empty where there is none, or no text."""
+    """A member of a response; empty if it is missing or not text."""
     found = answer.get(name)
     return found if isinstance(found, str) else ""
 
 
 def _lifetime(expires_in: Any) -> float:
-    """Seconds for which an access token is good (RFC 6749 section 5.1); a minute when the answer does not say."""
+    """Lifetime of an access token in seconds (RFC 6749 section 5.1); a minute when the response gives none."""
     try:
         seconds = float(expires_in)
     except (TypeError, ValueError, OverflowError):
@@ -166,4 +167,4 @@ def _finished(task: asyncio.Task[Grant]) -> None:
     _running.discard(task)
     _begun.discard(task)
     if not task.cancelled():
-        task.exception()  # its caller may have gone; then nobody else asks
+        task.exception()  # its caller may have gone; then nobody else retrieves it

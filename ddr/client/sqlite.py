@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class SqliteFile:
-    """A file of one's own, opened for each piece of work: nothing is held while others write."""
+    """A file of the store's own, opened for each piece of work: no lock is held while others write."""
 
     def __init__(self, file: Path, *tables: str) -> None:
         self.file = file
@@ -27,7 +27,7 @@ class SqliteFile:
                 db.execute(table)
 
     async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """What `work` gives, done in one transaction beside the event loop."""
+        """The result of `work`, run in one transaction outside the event loop."""
         return await beside(lambda: self._run(work))
 
     async def execute(self, statement: str, *values: Any) -> list[Any]:
@@ -40,7 +40,7 @@ class SqliteFile:
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
-        """A transaction that has the right to write from its beginning, and is on the disk at its end."""
+        """A transaction that holds the write lock from its beginning and is on the disk at its end."""
         db = sqlite3.connect(self.file, timeout=WAIT_SECONDS, isolation_level=None)
         try:
             db.execute("PRAGMA synchronous = FULL")
@@ -73,5 +73,5 @@ class SqliteTokens:
         return [row[0] for row in await self._db.execute("SELECT pairing_id FROM grants ORDER BY pairing_id")]
 
     def alone(self, pairing_id: str) -> AbstractAsyncContextManager[None]:
-        """See TokenStore: a lock of the system, which ends with the process."""
+        """See TokenStore: a lock of the operating system, which ends with the process."""
         return self._locks.alone(pairing_id)

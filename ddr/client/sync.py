@@ -1,4 +1,4 @@
-"""The same for code without async: notebooks, scripts, frameworks with threads. An event loop runs in a thread."""
+"""The client for code without async: notebooks, scripts, frameworks with threads. An event loop runs in a thread."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ T = TypeVar("T")
 
 
 class Client:
-    """A DiGA at a recorder, as a context manager; may be used from several threads, and where an event loop runs.
-    Raises RuntimeError when it is not open.
+    """A DiGA at a recorder, as a context manager; usable from several threads, and where an event loop runs. Raises
+    RuntimeError when it is not open.
 
-    `tokens` defaults to the folder `tokens` here. `patience`, `history` and `clock` as of Recorder. Errors are those of
-    the async methods.
+    `tokens` defaults to the folder `tokens` in the working directory. `patience`, `history` and `clock` are as for
+    Recorder. Errors are those of the async methods.
     """
 
     def __init__(
@@ -46,8 +46,8 @@ class Client:
         self._pool: httpx.AsyncClient
 
     def open(self) -> Self:
-        """Begin; `close` at the end, or use it as a context manager. Raises OSError, ssl.SSLError for files that cannot
-        be used."""
+        """Start; call `close` at the end, or use it as a context manager. Raises OSError, ssl.SSLError for files that
+        cannot be used."""
         self._pool = self._diga.http()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="ddr.client", daemon=True)
@@ -61,8 +61,8 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """End it. What other threads are waiting for is cancelled; a refresh that was sent is waited for (seconds), and
-        so is a code (REDEEM_SECONDS at most)."""
+        """Stop. Calls waiting in other threads are cancelled, but a refresh that was sent is waited for (seconds), and
+        so is the redemption of a code (at most REDEEM_SECONDS)."""
         if (loop := self._loop) is None:
             return
         self._run(self._end(loop))
@@ -84,18 +84,18 @@ class Client:
         self._run(self._pairing().unpair(pairing_id))
 
     def pairings(self) -> list[str]:
-        """All that are stored."""
+        """The ids of all stored pairings."""
         return self._run(self._tokens.pairings())
 
     def steps(self, pairing_id: str, since: Cursor | None = None) -> Iterator[Step]:
-        """See Recorder.steps: what is new, page by page, each with the cursor to keep."""
+        """See Recorder.steps: the changes page by page, each page with the cursor to store."""
         terms = (self._patience, self._history, self._clock)
         steps = Recorder(self._diga, self._http, self._tokens, pairing_id, *terms).steps(since)
         while (found := self._run(anext(steps, None))) is not None:
             yield found
 
     def series(self, pairing_id: str) -> Series:
-        """Everything that the recorder has at present, but for the `unshown` of it."""
+        """All that the recorder has at present, except for `unshown` Observations."""
         found = Series()
         for step in self.steps(pairing_id):
             for change in step.changes:
@@ -127,7 +127,7 @@ class Client:
         await self._pool.aclose()
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
-        """What `work` gives. It is given up when its caller is, as by Ctrl-C."""
+        """The result of `work`, which is cancelled when its caller is interrupted, as by Ctrl-C."""
         try:
             loop = self._opened()
         except RuntimeError:

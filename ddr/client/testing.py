@@ -1,6 +1,6 @@
-"""Fixtures for the tests of a DiGA: `pytest_plugins = ["ddr.client.testing"]` runs a real recorder beside them.
+"""Fixtures for a DiGA's tests: `pytest_plugins = ["ddr.client.testing"]` runs a real recorder beside them.
 
-The recorder of the demonstration, on free ports with an embedded PostgreSQL and a stand-in for BfArM's registries
+It is the recorder of the demonstration, on free ports with an embedded PostgreSQL and a stand-in for BfArM's registries
 (needs `ddr[embedded]`). Everything may be called from plain tests and from async ones.
 """
 
@@ -66,14 +66,14 @@ class Recorder:
         )
 
     def close(self) -> None:
-        """End it."""
+        """Stop the recorder."""
         self.run(self._stack.__aexit__())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """What `work` gives, in the event loop of the recorder's stand-ins."""
+        """The result of `work`, run in the event loop of the recorder's stand-ins."""
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
     def patient(self) -> Patient:
@@ -95,11 +95,11 @@ class Recorder:
         self.ahead = ahead
 
     def listing(self, listing: levers.Listing) -> None:
-        """What the DiGA-VZ says of `diga`."""
+        """The entry of `diga` in the DiGA-VZ."""
         self.run(levers.set_listing(self._stack, GLUKOBUCH, listing, self.ahead))
 
     def browse(self, account: Account, url: str, mivs: Iterable[str] | None) -> str:
-        """Where the patient's browser lands after logging in and deciding."""
+        """The URL where the patient's browser ends after logging in and deciding."""
         scopes = None
         if mivs is not None:
             scopes = [*(f"patient/Observation.rs?code:in={canonical(one)}" for one in mivs), *DEVICE_SCOPES]
@@ -114,14 +114,15 @@ class Recorder:
 
 @dataclass(frozen=True)
 class Patient:
-    """A patient at a browser."""
+    """A patient with a browser."""
 
     recorder: Recorder
     account: Account
     client: GatewayClient
 
     def agree(self, url: str, *mivs: str) -> str:
-        """Open the address of a started pairing and agree to these kinds of data; the address it ends at."""
+        """Open the URL of a started pairing and agree to these kinds of data; returns the URL where the browser
+        ends."""
         return self.recorder.browse(self.account, url, mivs)
 
     def refuse(self, url: str) -> str:
@@ -136,7 +137,7 @@ class Gateway:
     patient: Patient
 
     def sensor(self, key: str, body: Mapping[str, Any], **sensors: Json) -> None:
-        """Register a device with its sensors (docs/gateway-guide.md); again changes nothing."""
+        """Register a device with its sensors (docs/gateway-guide.md); repeating it changes nothing."""
         self.patient.recorder.run(self.patient.client.register(key, dict(body), sensors))
 
     def readings(self, device: str, sensor: str, unit: str, samples: Sequence[tuple[int, Any]]) -> None:
@@ -153,39 +154,41 @@ class Gateway:
 
 
 class Clock:
-    """The recorder's time. It is its alone: certificates and your own process go by the real one.
+    """The recorder's time. Only the recorder has it: certificates and your own process use the real time.
 
-    What is written while it is ahead keeps its times; data older than the recorder's history is erased, of everybody.
+    What is written while it is ahead keeps its timestamps; all data older than the recorder's history is erased, of
+    everybody.
     """
 
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
 
     def forward(self, **delta: float) -> None:
-        """Move it on: `days`, `hours`, `minutes`, `seconds`. Tokens and consents end, the Grace-Period passes, data
-        leaves the history."""
+        """Advance it by `days`, `hours`, `minutes`, `seconds`. Tokens and consents expire, the Grace-Period passes,
+        data leaves the history."""
         self._recorder.set_clock(self._recorder.ahead + timedelta(**delta).total_seconds())
 
     def back(self) -> None:
-        """To the real time."""
+        """Return to the real time."""
         if self._recorder.ahead:
             self._recorder.set_clock(0.0)
 
     def __call__(self) -> float:
-        """Seconds since 1970 by it: for what takes a `clock`."""
+        """The recorder's time in seconds since 1970, for parameters named `clock`."""
         return time.time() + self._recorder.ahead
 
 
 class Fault:
     """Call it with a name of `ddr demo-fault`: throttled, overload, maintenance, registry, error, token-expired,
-    lost-answer (once, to the next refresh of a token); or with `unlisted` or `retired`: `recorder.diga` is gone from
-    the DiGA-VZ, where pairings live on for a while, or its entry ends, and with it all pairings of the recorder."""
+    lost-answer (once, for the next refresh of a token). Or with `unlisted`: `recorder.diga` is removed from the
+    DiGA-VZ, and its pairings survive for a while; or `retired`: its entry expires, and with it all pairings of the
+    recorder."""
 
     def __init__(self, recorder: Recorder) -> None:
         self._recorder, self._listed = recorder, True
 
     def __call__(self, name: str, seconds: int = FAULT_SECONDS) -> None:
-        """On, until the test ends or `off`."""
+        """Turn it on, until the test ends or `off` is called."""
         if name in LISTINGS:
             self._listed = False
             self._recorder.listing(LISTINGS[name])
@@ -196,11 +199,11 @@ class Fault:
 
     @property
     def on(self) -> str | None:
-        """The one that the recorder shows at present; None after `lost-answer` has happened."""
+        """The fault that the recorder shows at present; None after `lost-answer` has happened."""
         return self._recorder.fault_on()
 
     def off(self) -> None:
-        """No fault any more."""
+        """Turn faults off."""
         self._recorder.fault(None, 0)
         if not self._listed:
             self._recorder.listing("active")
@@ -209,7 +212,7 @@ class Fault:
 
 @pytest.fixture(scope="session")
 def grace_seconds() -> int | None:
-    """The Grace-Period of `recorder`: none. For another one, have a fixture of this name; None: as registered."""
+    """The Grace-Period of `recorder`: none. To have another, define a fixture of this name; None: as registered."""
     return 0
 
 
@@ -223,7 +226,7 @@ def recorder(tmp_path_factory: pytest.TempPathFactory, grace_seconds: int | None
 
 @pytest.fixture
 def clock(recorder: Recorder) -> Iterator[Clock]:
-    """The recorder's clock, to be moved; it shows the real time after the test."""
+    """The recorder's clock, which can be moved; it returns to the real time after the test."""
     found = Clock(recorder)
     yield found
     found.back()

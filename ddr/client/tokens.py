@@ -1,11 +1,11 @@
-"""Where a DiGA keeps its grants. The contract: of all processes one at a time may refresh a grant, and the new refresh
-token is durable before anybody uses the access token that came with it.
+"""Where a DiGA keeps its grants. Stores must promise that only one process at a time refreshes a grant, and that the
+new refresh token is durable before anybody uses the access token that came with it.
 
-A recorder rotates refresh tokens: the old one is used up by the answer. When a process dies between the answer and
-`save`, the old token is all that is left; a recorder answers it with the same successor for some seconds (this one: the
-setting refresh_repeat_seconds), so that whoever refreshes next goes on. The lock of `alone` ends with the process, so
-that another one can be in time; a service that is restarted at once is, too. After that the pairing is lost, which no
-client can help: keep the time between answer and `save` as short as it is here.
+A recorder rotates refresh tokens: its response uses the old one up. When a process dies between the response and
+`save`, only the old token is left. A recorder answers it with the same successor for some seconds (this recorder: the
+setting refresh_repeat_seconds), so that the next refresh succeeds. The lock of `alone` ends with the process, so that
+another process can be in time, as can a service that is restarted at once. After these seconds the pairing is lost, and
+no client can help that: keep the time between response and `save` as short as it is here.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from ddr.appending import keep_names
 from ddr.client.beside import beside
 from ddr.client.errors import BrokenGrant
 
-PAIRING_ID = re.compile(r"[!-~]{1,128}")  # HDDT gives it no form: it may be base64, or a URN
+PAIRING_ID = re.compile(r"[!-~]{1,128}")  # HDDT does not define its form: it may be base64, or a URN
 BROKEN = "the stored tokens of this pairing cannot be read"
-LOOK_SECONDS = 0.05  # how often it is looked whether a lock is free
+LOOK_SECONDS = 0.05  # how often a process checks whether a lock is free
 
 
 @dataclass(frozen=True)
 class Grant:
-    """The tokens of a pairing. `expires_at`: when the access token ends, seconds since 1970. `ended`: the recorder has
-    said that the grant is over (invalid_grant); it is never asked for again."""
+    """The tokens of a pairing. `expires_at`: when the access token expires, seconds since 1970. `ended`: the recorder
+    has said that the grant is over (invalid_grant); it is never refreshed again."""
 
     pairing_id: str
     scope: str
@@ -45,23 +45,23 @@ class Grant:
 
 
 class TokenStore(Protocol):
-    """See the module's text for what implementations have to hold."""
+    """Implementations must keep the promises in the module's docstring."""
 
     async def load(self, pairing_id: str) -> Grant | None:
-        """The grant as last saved, None when there is none."""
+        """The grant as last saved, None if there is none."""
 
     async def save(self, grant: Grant) -> None:
-        """Keep `grant` in the place of the former one; it is durable when this returns."""
+        """Store `grant` in place of the former one; it is durable when this returns."""
 
     async def forget(self, pairing_id: str) -> None:
-        """The pairing has ended."""
+        """Remove the grant of a pairing that has ended."""
 
     def alone(self, pairing_id: str) -> AbstractAsyncContextManager[None]:
-        """A block in which no other task and no other process refreshes this grant."""
+        """A block in which no other task or process refreshes this grant."""
 
 
 class PairingStore(TokenStore, Protocol):
-    """A store that also tells which pairings there are."""
+    """A store that can also list its pairings."""
 
     async def pairings(self) -> list[str]:
         """All pairing ids."""
@@ -73,7 +73,7 @@ def to_text(grant: Grant) -> str:
 
 
 def from_text(text: str) -> Grant:
-    """What `to_text` gave. Raises BrokenGrant for anything else; members that this version does not know are left."""
+    """The inverse of `to_text`. Raises BrokenGrant for anything else; members unknown to this version are ignored."""
     try:
         content = json.loads(text)
         found = Grant(**{field.name: content[field.name] for field in fields(Grant) if field.name in content})
@@ -101,25 +101,25 @@ class FileTokens:
             raise BrokenGrant(BROKEN) from None
 
     async def save(self, grant: Grant) -> None:
-        """See TokenStore: written beside, synced, renamed, and the folder synced."""
+        """See TokenStore: written to a draft, synced, renamed, and the folder synced."""
         await beside(lambda: self._save(grant))
 
     async def forget(self, pairing_id: str) -> None:
-        """See TokenStore. A draft that a crash has left goes, too: it is a secret."""
+        """See TokenStore. A draft left by a crash is removed, too: it is a secret."""
         file = self._file(pairing_id)
         for one in (file, file.with_suffix(".new")):
             one.unlink(missing_ok=True)
 
     async def pairings(self) -> list[str]:
-        """See PairingStore. Raises OSError: of a folder that cannot be read `glob` would say that it is empty."""
+        """See PairingStore. Raises OSError: for a folder that cannot be read `glob` would return nothing."""
         return sorted(unquote(file.stem) for file in self._folder.iterdir() if file.suffix == ".json")
 
     @asynccontextmanager
     async def alone(self, pairing_id: str) -> AsyncIterator[None]:
-        """See TokenStore: a lock on a file beside, which the system drops when the process dies. The file goes with the
-        lock."""
+        """See TokenStore: a lock on a second file, which the system releases when the process dies. The file is removed
+        with the lock."""
         beside = self._file(pairing_id).with_suffix(".lock")
-        while (lock := _locked(beside)) is None:  # noqa: ASYNC110 - another process tells nobody
+        while (lock := _locked(beside)) is None:  # noqa: ASYNC110 - another process cannot notify us
             await asyncio.sleep(LOOK_SECONDS)
         try:
             yield
@@ -144,8 +144,8 @@ class FileTokens:
 
 
 def _locked(beside: Path) -> int | None:
-    """The open file with the lock; None while somebody else has it, or when it is not the file that others see: its
-    owner has removed it meanwhile."""
+    """The open file with the lock. None while another process has it, or when the file is no longer the one that others
+    see because its owner has removed it meanwhile."""
     lock, own = os.open(beside, os.O_RDWR | os.O_CREAT, 0o600), False
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,6 +1,6 @@
-"""FHIR XML into FHIR's JSON form, for recorders that speak nothing else (FHIR R4 xml.html): the resources of HDDT.
+"""FHIR XML into FHIR's JSON form, for recorders that speak only XML (FHIR R4 xml.html): the resources of HDDT.
 
-Which elements repeat and which hold numbers is told by name and parent; what is not known is kept as it is.
+Name and parent decide which elements repeat and which hold numbers; unknown elements are kept as they are.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ ALSO_MANY = frozenset(
 
 
 class FhirXmlError(ValueError):
-    """No FHIR resource in XML."""
+    """Not a FHIR resource in XML."""
 
 
 def from_xml(body: bytes) -> dict[str, Any]:
@@ -50,7 +50,7 @@ def from_xml(body: bytes) -> dict[str, Any]:
 
 
 def _tree(body: bytes) -> Element:
-    """Without a document type declaration there are no entities that could grow."""
+    """Rejects document type declarations: without one there are no entities that could expand."""
     builder = TreeBuilder()
     parser = expat.ParserCreate(None, "}")
     parser.buffer_text = True
@@ -74,7 +74,7 @@ def _object(node: Element, kind: str) -> dict[str, Any]:
     found: dict[str, Any] = {name: value for name, value in node.attrib.items() if name in ("id", "url")}
     for child in node:
         if child.tag == XHTML:
-            continue  # a narrative says nothing more
+            continue  # a narrative adds nothing
         name = _name(child)
         value = _value(child, name, kind)
         if name in MANY or (name, kind) in ALSO_MANY:
@@ -96,7 +96,7 @@ def _value(node: Element, name: str, kind: str) -> Any:
 
 
 def _number(text: str) -> float | int | str:
-    """The number; a text that is none is kept, and is the affair of its Observation."""
+    """The number; invalid text is kept and left to the reader of the Observation."""
     try:
         return float(text) if set(text) & set(".eE") else int(text)
     except ValueError:
