@@ -1,4 +1,4 @@
-"""The database's part in the access decision: one statement that looks and claims the Grace-Period."""
+"""The database's part in the access decision: one statement that looks the pairing up and claims the Grace-Period."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from ddr.store.database.stamps import present
 class Permit:
     """A MIV that token and registry permit; `grace_ms` is set when the request counts towards its Grace-Period.
 
-    `asked`: it is among those that the request asks for; one that names no kinds asks for all.
+    `asked`: the request asks for this MIV; a request that names no kinds of data asks for all.
     """
 
     valueset: str
@@ -47,19 +47,19 @@ class Request:
     detail: Mapping[str, Any]
     now_ms: int
     steered_ms: int | None = None  # as for ddr.store.database.stamps.lock_patient
-    own_session: bool = True  # whether the database's session is this worker's alone: not behind a pooler
+    own_session: bool = True  # whether the database session is this worker's alone; not so behind a pooler
 
     @property
     def counted(self) -> list[Permit]:
-        """The permits that have a Grace-Period: the request counts towards it."""
+        """The permits that have a Grace-Period, towards which the request counts."""
         return [permit for permit in self.permits if permit.grace_ms is not None]
 
 
 @dataclass(frozen=True)
 class Admission:
-    """What the database says: `standing` is None when no pairing fits; `answered` are the times of the last answers
-    before this request, `claimed` those MIVs whose Grace-Period began anew with it. `entry` is for the audit trail,
-    `restores` for versions."""
+    """What the database says. `standing` is None when no pairing fits. `answered` has the times of the last answers
+    before this request, `claimed` the MIVs whose Grace-Period began anew with it. `entry` is for the audit trail,
+    `restores` for ddr.fhir.versions."""
 
     standing: Standing | None
     pairing_no: int
@@ -71,7 +71,7 @@ class Admission:
 
 
 def pair(pairing_id: str, grant_no: str, client_id: str, now_ms: str) -> str:
-    """SQL: all that decides about the request with these values, as it was gathered; none where something has ended."""
+    """SQL: all that decides about the request with these values, from `standing`; no row if anything has ended."""
     return f"""
   SELECT s.patient_id, s.pairing_no, s.client_id, false AS ended, s.held AS consents, s.openings,
          coalesce(k.answered, '{{}}') AS answered, k.read_ms
@@ -80,10 +80,10 @@ def pair(pairing_id: str, grant_no: str, client_id: str, now_ms: str) -> str:
 
 
 def _pair_of_tables(pairing_id: str, grant_no: str, client_id: str, now_ms: str, directory: str) -> str:
-    """The same as the tables say, of which it is gathered.
+    """The same, read from the tables that `standing` is gathered from.
 
-    `directory` has the patient and the number of the pairing with that Pairing ID. A grant has the consents that it was
-    issued under and no others: what ended stays ended whatever was given since.
+    `directory` has the patient and the number of the pairing with that Pairing ID. A grant has the consents under which
+    it was issued and no others: what has ended stays ended, whatever was consented to later.
     """
     return f"""
   SELECT p.patient_id, p.pairing_no, p.client_id, p.ended_ms IS NOT NULL OR g.revoked_ms IS NOT NULL AS ended,
@@ -103,7 +103,8 @@ def _pair_of_tables(pairing_id: str, grant_no: str, client_id: str, now_ms: str,
    WHERE d.pairing_id = {pairing_id}"""
 
 
-# `present` lets the patient's clock go on (ddr.store.database.stamps), unless somebody writes just now: then that does.
+# `present` advances the patient's clock (ddr.store.database.stamps), unless somebody is writing just now, who does so
+# anyway.
 def _basis(pair: str) -> str:
     return f"""
 WITH pair AS MATERIALIZED ({pair}
@@ -116,7 +117,7 @@ WITH pair AS MATERIALIZED ({pair}
 
 
 def _visited(unless: str) -> str:
-    """Requests that claim nothing note that they read, but not each one."""
+    """Notes that the pairing reads, for requests that claim nothing; not for each of them."""
     return f""", visited AS (
   INSERT INTO grace AS g (patient_id, pairing_no, answered, read_ms)
   SELECT patient_id, pairing_no, '{{}}', $4::bigint FROM pair
@@ -125,8 +126,8 @@ def _visited(unless: str) -> str:
 )"""
 
 
-# A claim is all or nothing: the row of the pairing is locked, and its condition is judged on its newest version, so of
-# several concurrent requests exactly one is answered.
+# A claim is all or nothing. The pairing's row is locked, and the condition is judged on its newest version, so exactly
+# one of several concurrent requests is answered.
 _CLAIMED = f""", touched AS (
   SELECT t.miv_url, t.grace_ms FROM pair, unnest($7::text[], $8::bigint[]) AS t(miv_url, grace_ms)
    WHERE consents ? t.miv_url
@@ -154,12 +155,12 @@ _CLAIMED = f""", touched AS (
 
 
 def _told(claimed: str) -> Mapping[str, str]:
-    """What is told of a pair: SQL by name."""
+    """What is reported of a pair: SQL by name."""
     columns = ("client_id", "ended", "consents", "answered", "openings")
     return {**{name: name for name in columns}, "claimed": claimed, "restores": RESTORES}
 
 
-# Nothing waits for the disk by itself where the entry of the audit trail, which must be there, comes after it.
+# This does not wait for the disk: the entry of the audit trail comes after it, and that must be durable.
 def _found(claimed: str, _goes: str) -> str:
     return f"""
 SELECT patient_id, pairing_no, {", ".join(f"{sql} AS {name}" for name, sql in _told(claimed).items())},
@@ -167,8 +168,8 @@ SELECT patient_id, pairing_no, {", ".join(f"{sql} AS {name}" for name, sql in _t
   FROM pair"""
 
 
-# The same where patients are spread. The audit trail is on another server than this, so this waits for its own disk.
-# Of who is refused nothing more is asked.
+# The same where patients are spread. The audit trail is on another server, so this waits for its own disk. When the
+# request is refused, no further statement is run.
 def _found_there(claimed: str, goes: str) -> str:
     return f"""
 SELECT ARRAY[jsonb_build_object({", ".join(f"'{name}', {sql}" for name, sql in _told(claimed).items())})::text,
@@ -182,12 +183,12 @@ _OF_TABLES = _pair_of_tables(*_ASKED, "pairing_directory")
 
 
 def _known(patient: str, pairing: str) -> str:
-    """The pair of this patient; the directory lies elsewhere."""
+    """The pair of this patient; its directory is on another server."""
     directory = f"(SELECT $1::text AS pairing_id, {patient}::uuid AS patient_id, {pairing}::bigint AS pairing_no)"
     return _pair_of_tables(*_ASKED, directory)
 
 
-# What a statement could write costs also when it writes nothing: only who claims pays for claims.
+# A write in a statement has a cost even when nothing is written, so only requests that claim pay for claims.
 def _looking(pair: str, found: Callable[[str, str], str]) -> str:
     return _basis(pair) + _visited(unless="true") + found("'{}'::text[]", "true")
 
@@ -208,7 +209,7 @@ _ADMIT_AND_CLAIM_THERE = _claiming(_known("$11", "$12"), _found_there)
 
 @dataclass(eq=False)
 class Ahead:
-    """What is asked with the admission, after it and unless it refuses; `rows` when it was asked and found any."""
+    """A statement to run after the admission, in the same call, unless that refuses; `rows` if it found any."""
 
     statement: Statement
     rows: list[Mapping[str, Any]] | None = None
@@ -217,10 +218,11 @@ class Ahead:
 async def admit(conn: Connection, request: Request, ahead: Ahead | None = None) -> Admission:
     """Look up the pairing that the token names, and claim the Grace-Period where it is due.
 
-    Where patients are spread `ahead`, of the same patient, is asked in the same call, after it; elsewhere it is not.
+    Where patients are spread, `ahead`, which must be of the same patient, is run in the same call after it; elsewhere
+    it is not run.
 
-    Nothing of it may be answered before the entry is durable. What this statement writes is so with it, because the
-    database's log goes to the disk in its order: it needs no wait of its own.
+    Nothing may be answered before the entry is durable. What this statement writes is durable with it, because the
+    database writes its log to disk in order; so this needs no wait of its own.
     """
     spread = is_spread(conn)
     arguments: list[Any] = [
@@ -243,10 +245,10 @@ async def admit(conn: Connection, request: Request, ahead: Ahead | None = None) 
 
 
 async def _admit_there(conn: Connection, request: Request, arguments: list[Any], ahead: Ahead | None) -> Admission:
-    """The same where the patient's rows are, once the Pairing ID's patient is known.
+    """The same on the server with the patient's rows, once the patient of the Pairing ID is known.
 
-    Sessions of the recorder are not seen there: how long a claim holds of which nothing more is heard is said by its
-    end alone, as behind a pooler.
+    That server does not see the recorder's sessions. As behind a pooler, only a claim's end says how long it holds when
+    nothing more is heard of it.
     """
     if (pairing := await find_pairing(conn, request.pairing_id)) is None:
         return admission_of(request, None)
@@ -261,7 +263,7 @@ async def _admit_there(conn: Connection, request: Request, arguments: list[Any],
 
 
 def admission_of(request: Request, row: Mapping[str, Any] | None) -> Admission:
-    """What the database's row says of the request; None: no pairing fits."""
+    """The admission that the database's row describes; None: no pairing fits."""
     if row is None:
         return Admission(None, 0, {}, (), _entry(request, NOBODY, (), ()))
     standing = Standing(row["patient_id"], row["client_id"], row["ended"], row["consents"])
@@ -274,7 +276,7 @@ def admission_of(request: Request, row: Mapping[str, Any] | None) -> Admission:
 def _entry(request: Request, patient_id: UUID, consented: Collection[str], claimed: Collection[str]) -> NewEntry:
     """DATA_READ when some permitted MIV is consented and no Grace-Period runs, else DATA_REFUSED.
 
-    Of a search for kinds that are not permitted, or not consented, nothing is read: `valuesets` is empty.
+    When a search asks only for kinds that are not permitted or not consented to, nothing is read: `valuesets` is empty.
     """
     permitted = [permit for permit in request.permits if permit.valueset in consented]
     counted = [permit.valueset for permit in permitted if permit.grace_ms is not None]

@@ -1,8 +1,9 @@
-"""Admissions of several requests by one statement: what `access.admit` does for each (ddr.store.database.together).
+"""Admits several requests by one statement, as `access.admit` does one by one (ddr.store.database.together).
 
-The statement waits for no row. What it cannot lock at once, and what is rare, it leaves alone: what a pairing does for
-the first time, a claim that another one may have left behind, a clock that was set back. These are admitted one by one.
-So it needs no order of locks, no two workers' statements can wait for each other, and nobody waits for a neighbour.
+The statement waits for no row. It leaves alone what it cannot lock at once and what is rare: what a pairing does for
+the first time, a claim that another request may have left behind, a clock that was set back. Such requests are admitted
+one by one. So it needs no order of locks, the statements of two workers cannot wait for each other, and no request
+waits for another.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from ddr.store.database.together import Way, ask
 
 
 def _basis(columns: str, parameters: str, more: str) -> str:
-    """`seen`: something is permitted and consented."""
+    """In this SQL, `seen` means that something is permitted and consented to."""
     return f"""
 WITH asked AS MATERIALIZED (
   SELECT ord, pairing_id, grant_no, client_id, now_ms, kinds::text[] AS kinds{more}
@@ -58,8 +59,8 @@ _VISITED = f""", held AS MATERIALIZED (
   UPDATE grace g SET read_ms = h.now_ms FROM held h WHERE g.patient_id = h.patient_id AND g.pairing_no = h.pairing_no
 )"""
 
-# `free`: no period of what is counted and consented runs. `doubtful`: one runs of which an answer may never have been
-# sent, or that began in the future.
+# `free`: no Grace-Period runs of what is counted and consented to. `doubtful`: one runs whose answer may never have
+# been sent, or which began in the future.
 _CLAIMED = f""", touched AS MATERIALIZED (
   SELECT ord, patient_id, pairing_no, now_ms, counted, lengths, mine
     FROM (SELECT *, ARRAY(SELECT url FROM unnest(counted) AS url WHERE consents ? url) AS mine
@@ -113,7 +114,7 @@ _ADMIT_ALL_AND_CLAIM = (
 async def admit_together(
     pool: Connection, request: Request, forsaken: Callable[[Request, Admission], Coroutine[Any, Any, None]]
 ) -> Admission:
-    """As `access.admit`, but with those who come at the same time; `forsaken`: what becomes of it when nobody waits."""
+    """As `access.admit`, but together with concurrent requests. `forsaken` is called if the caller is gone by then."""
 
     async def left(admission: Admission) -> None:
         await forsaken(request, admission)
@@ -122,9 +123,9 @@ async def admit_together(
 
 
 async def admit_all(conn: Connection, requests: Sequence[Request], *, claims: bool) -> Sequence[Admission | None]:
-    """What `access.admit` says of each of them, or None: it has to be asked, and nothing was claimed.
+    """What `access.admit` would say of each. None means that nothing was claimed and `access.admit` must be asked.
 
-    `claims`: all of them count towards Grace-Periods, each of another pairing; else none of them does.
+    `claims`: all of them count towards Grace-Periods, each of another pairing; otherwise none of them does.
     """
     arguments: list[Any] = [
         [request.pairing_id for request in requests],

@@ -1,6 +1,7 @@
 """Consents as rows that begin once and end once, and the proof of them (GDPR Article 7(1); HDDT pairing.md, Consent).
 
-Agreeing again to what is already agreed to begins another row: tokens stay with the rows under which they were issued.
+Agreeing again to what is already agreed to begins another row: tokens stay bound to the rows under which they were
+issued.
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ from ddr.store.audit.acting import acted
 from ddr.store.database.digest import sha256
 from ddr.store.database.spreading import is_spread
 
-BY_PATIENT = "patient"  # what a representative may do, too
+BY_PATIENT = "patient"  # which includes a representative
 
-# Of a consent `c` of patient $1 and pairing $2 to a kind in `{kinds}`: it was there with those given at `{granted}`.
-# Numbers tell, whatever the clock said: those given later have higher ones. Where none is there, `{upto_ms}` does.
+# Whether a consent `c` of patient $1 and pairing $2 to a kind in `{kinds}` existed together with those given at
+# `{granted}`. Numbers decide, whatever the clock said: consents given later have higher ones. If none of those is
+# found, `{upto_ms}` decides.
 THERE_BY = """coalesce(
     c.consent_no <= (SELECT max(o.consent_no) FROM consent o
                       WHERE o.patient_id = $1 AND o.pairing_no = $2 AND o.miv_url = ANY ({kinds})
@@ -29,7 +31,7 @@ THERE_BY = """coalesce(
 
 @dataclass(frozen=True)
 class Shown:
-    """The text to which a patient agreed, word by word, without anything of the patient. `version`: of the wording."""
+    """The text to which a patient agreed, verbatim, without personal data. `version` is that of the wording."""
 
     language: str  # de or en
     version: str
@@ -37,19 +39,19 @@ class Shown:
 
     @property
     def digest(self) -> bytes:
-        """SHA-256 of the text; by this name the proof refers to it."""
+        """SHA-256 of the text, by which the proof refers to it."""
         return sha256(self.content)
 
 
 class Shortened(NamedTuple):
-    """What was given an earlier end: the kinds of data, and when the consents to them had been given."""
+    """Which consents were given an earlier end: the kinds of data, and when the consents to them had been given."""
 
     kinds: list[str]
     granted_ms: list[int]
 
 
 class Given(NamedTuple):
-    """What agreeing did: the numbers of the new consents, and those former ones that end earlier now."""
+    """The result of agreeing: the numbers of the new consents, and the former ones that now end earlier."""
 
     numbers: list[int]
     shortened: Shortened
@@ -64,10 +66,10 @@ async def give(
     shown: Shown | None,
     now_ms: int,
 ) -> Given:
-    """Within a transaction that holds the pairing's row: consents given now.
+    """Within a transaction that holds the pairing's row: record the consents given now.
 
-    Those given before stay (CON-019), but none outlasts what the patient chooses now. The proof says in which role they
-    are given (ddr.store.audit.acting).
+    Earlier ones stay (CON-019), but none outlasts what the patient chooses now. The proof says in which role they are
+    given (ddr.store.audit.acting).
     """
     by = role, representation_id = acted()
     if shown is not None:
@@ -112,11 +114,11 @@ async def shorten(
     given_ms: int | None = None,
     granted_ms: Collection[int] = (),
 ) -> Shortened:
-    """Within a transaction: let no consent to these kinds of data outlast `until_ms`, as chosen at `at_ms`; those that
-    did.
+    """Within a transaction: let no consent to these kinds of data outlast `until_ms`, as chosen at `at_ms`. Returns
+    those that would have.
 
-    With `given_ms` those stay that were given after it, or after those given at `granted_ms` (THERE_BY). `by` as of
-    `acted`.
+    With `given_ms`, consents stay that were given after it, or after those given at `granted_ms` (THERE_BY). `by` is as
+    for `acted`.
     """
     rows = await conn.fetch(
         _SHORTEN, patient_id, pairing_no, list(valuesets), until_ms, at_ms, *by, given_ms, list(granted_ms)
@@ -135,7 +137,8 @@ async def close(
     valueset: str | None = None,
     consent_nos: Collection[int] | None = None,
 ) -> list[int]:
-    """Within a transaction: end the consents of a pairing, or those to one kind of data, or of these numbers.
+    """Within a transaction: end the consents of a pairing, either all, or those to one kind of data, or those with
+    these numbers.
 
     Returns when they had been given.
     """
@@ -162,7 +165,7 @@ async def close(
 async def close_expired(
     conn: asyncpg.Connection, patient_id: UUID, pairing_no: int, by: str, reason: str, now_ms: int
 ) -> list[str]:
-    """Within a transaction: end what has run out; the kinds of data that no consent covers any more."""
+    """Within a transaction: end the expired consents. Returns the kinds of data that no consent covers any more."""
     if is_spread(conn):
         rows = await conn.fetch(_CLOSE_EXPIRED, patient_id, pairing_no, now_ms, by, reason)
         await _prove(conn, patient_id, "ended", [row["consent_no"] for row in rows])
@@ -180,7 +183,7 @@ SELECT miv_url FROM consent WHERE patient_id = $1 AND pairing_no = $2 AND withdr
 _CLOSE_EXPIRED_AND_TELL = f"""
 WITH over AS ({_CLOSE_EXPIRED}) SELECT DISTINCT miv_url FROM over EXCEPT {_IN_FORCE}"""  # noqa: S608
 
-# What triggers write elsewhere (migration 0090, function consent_recorded).
+# This is what triggers write where patients are not spread (migration 0090, function consent_recorded).
 _PROVE = """
 INSERT INTO consent_record (patient_id, at_ms, act, consent_no, pairing_id, client_id, miv_url, until_ms, language,
                             text_sha256, ended_by, reason, role, representation_id)
@@ -195,14 +198,14 @@ SELECT CASE $2 WHEN 'given' THEN c.granted_ms WHEN 'ended' THEN c.withdrawn_ms
 
 
 async def _prove(conn: asyncpg.Connection, patient_id: UUID, act: str, consent_nos: Collection[int]) -> None:
-    """Within a transaction: the proof of what was just done, where the database cannot write it by itself."""
+    """Within a transaction: write the proof of what was just done, where the database cannot do so by itself."""
     if consent_nos and is_spread(conn):
         for row in await conn.fetch(_TO_PROVE, patient_id, act, list(consent_nos)):
             await conn.execute(_PROVE, patient_id, *row)
 
 
 async def any_in_force(conn: asyncpg.Connection, patient_id: UUID, pairing_no: int, now_ms: int) -> bool:
-    """Whether anything is still agreed to."""
+    """Whether any consent is in force."""
     found: bool = await conn.fetchval(
         "SELECT EXISTS (SELECT FROM consent WHERE patient_id = $1 AND pairing_no = $2"
         " AND withdrawn_ms IS NULL AND until_ms > $3)",
@@ -216,8 +219,8 @@ async def any_in_force(conn: asyncpg.Connection, patient_id: UUID, pairing_no: i
 async def keep_text(conn: asyncpg.Connection, shown: Shown, now_ms: int) -> None:
     """Keep a text for the proofs that name it.
 
-    Nearly always it is known. It is looked for first, because it is on all servers where patients are spread: what
-    writes there waits for all others who do, and fails while one of the servers is away.
+    Nearly always it is there already. It is looked for first because, where patients are spread, it is on all servers:
+    a write waits for all other writers, and fails while one of the servers is away.
     """
     if await conn.fetchval("SELECT true FROM consent_text WHERE text_sha256 = $1", shown.digest):
         return

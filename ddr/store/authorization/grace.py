@@ -1,10 +1,10 @@
-"""The Grace-Period of pairings: claims that were answered are confirmed, all others are taken back (OPS-028).
+"""The Grace-Period of pairings: answered claims are confirmed, all others are taken back (OPS-028).
 
 A claim is made with the decision (ddr.store.authorization.access) and is pending until the answer was sent. Confirming
-is not worth a statement of its own on each request, so a worker does it for many at once, a moment later. Until then
-the claim counts as well, as long as its worker lives: it says which session of the database made it, which ends with
-its worker, and until when it holds by the database's clock. A worker that lives puts that end off in time. Behind a
-pooler sessions are not a worker's, and the end alone tells.
+it is not worth a statement per request, so a worker confirms many at once, a moment later. Until then the claim counts
+as well, as long as its worker lives: it names the database session that made it, which ends with the worker, and the
+time by the database's clock until which it holds. A living worker extends that time before it is over. Behind a pooler
+sessions do not belong to workers, so only the time decides.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from ddr.store.database.spreading import is_spread
 from ddr.store.database.stamps import CLOCK
 
 CLAIM_MS = 60_000  # how long a claim holds of which nothing more is heard
-RENEW_SECONDS = CLAIM_MS / 3000  # after which its worker puts the end off
-READ_STEP_MS = 60_000  # grace.read_ms, which the patient's pages show, is exact to this
-PATIENCE_SECONDS = CLAIM_MS / 3000  # with claims that cannot be confirmed, each for as long as a statement may take
-MOST = 100_000  # confirmations that wait while the database is away; the oldest are given up, as if nothing were heard
+RENEW_SECONDS = CLAIM_MS / 3000  # after which its worker extends it
+READ_STEP_MS = 60_000  # the precision of grace.read_ms, which the patient's pages show
+PATIENCE_SECONDS = CLAIM_MS / 3000  # for claims that cannot be confirmed; each may take as long as a statement may
+MOST = 100_000  # confirmations that wait while the database is away; of more, the oldest are given up, as if unanswered
 
 
 def mark(own_session: str, holds_ms: str) -> str:
@@ -38,12 +38,12 @@ def mark(own_session: str, holds_ms: str) -> str:
 
 
 def over(pending: str) -> str:
-    """SQL: whether the end of a claim with this text has come. Those of former versions have none."""
+    """SQL: whether a claim with this text has reached its end. Claims of former versions have none."""
     return f"(nullif(split_part({pending}, '/', 3), '')::bigint < {CLOCK}) IS TRUE"
 
 
 def void(pending: str) -> str:
-    """SQL: whether a claim with this text was left by a worker that is gone."""
+    """SQL: whether the worker that made the claim with this text is gone."""
     pid, begun = (f"nullif(split_part({pending}, '/', {place}), '')" for place in (1, 2))
     return f"""({over(pending)} OR {pid} IS NOT NULL AND NOT EXISTS (
                   SELECT FROM pg_stat_get_activity({pid}::integer) a
@@ -51,12 +51,12 @@ def void(pending: str) -> str:
 
 
 def unnoted(now_ms: str) -> str:
-    """SQL: whether the row of a pairing does not say yet that it reads now."""
+    """SQL: whether the row of a pairing does not note yet that it reads now."""
     return f"(read_ms > {now_ms} - {READ_STEP_MS} AND read_ms <= {now_ms}) IS NOT TRUE"
 
 
-# Rows are locked in the order of their keys, so that two workers cannot wait for each other. What is taken out is
-# named: a row that changed while it was waited for keeps what others wrote.
+# Rows are locked in the order of their keys, so that two workers cannot wait for each other. Only the named keys are
+# removed, so what others wrote to the row meanwhile is kept.
 _CONFIRM = """
 WITH confirmed AS (
   SELECT patient_id, pairing_no, array_agg(url) AS urls
@@ -71,13 +71,13 @@ UPDATE grace g SET pending = g.pending - h.urls
 
 _CONFIRM_ONE = "UPDATE grace SET pending = pending - $3::text WHERE patient_id = $1 AND pairing_no = $2"
 
-# Only what still is as the claim left it goes back.
+# Restores only what is still as the claim left it.
 _RESTORE = """
 UPDATE grace SET answered = (answered - $3::text[]) || $4::jsonb, pending = pending - $3::text[]
  WHERE patient_id = $1 AND pairing_no = $2
    AND NOT EXISTS (SELECT FROM unnest($3::text[]) AS url WHERE (answered ->> url)::bigint IS DISTINCT FROM $5)"""
 
-# A claim that another one has followed is not ours any more.
+# A claim that was followed by another one is not ours any more.
 _RENEW = f"""
 WITH renewed AS (
   SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::bigint[]) AS t(patient_id, pairing_no, url, at_ms)
@@ -104,9 +104,10 @@ UPDATE grace
 
 @dataclass(eq=False)
 class Claim:
-    """A claim of these MIVs made at `at_ms`, whose answer is not sent yet; `before`: the times of the answers before.
+    """A claim of these MIVs made at `at_ms`, whose answer is not sent yet; `before` has the times of the previous
+    answers.
 
-    `since` is when its end was put off, by the steady clock.
+    `since` is when it was last extended, by the monotonic clock.
     """
 
     patient_id: UUID
@@ -118,7 +119,7 @@ class Claim:
 
 
 class GraceClaims:
-    """The claims of one worker: those being answered, as long as somebody holds them, and those that were answered."""
+    """The claims of one worker: those whose request is still being answered, and those that were answered."""
 
     def __init__(self) -> None:
         self._open: WeakSet[Claim] = WeakSet()
@@ -135,8 +136,8 @@ class GraceClaims:
         self._waiting.extend((claim.patient_id, claim.pairing_no, url) for url in claim.urls)
 
     async def take_back(self, pool: asyncpg.Pool, claim: Claim) -> None:
-        """The answer was not sent: it counts no more, and what was before it does. What fails is left to `flush`: what
-        is said in place of the answer must not fail with it."""
+        """Undo a claim whose answer was not sent, so that the state before it counts again. A failure is left to
+        `flush`, so that it does not spoil the reply that is sent instead of the answer."""
         self._open.discard(claim)
         try:
             await self._restore(pool, claim)
@@ -148,7 +149,7 @@ class GraceClaims:
         await pool.execute(_RESTORE, claim.patient_id, claim.pairing_no, list(claim.urls), kept, claim.at_ms)
 
     async def flush(self, pool: asyncpg.Pool) -> None:
-        """Confirm what was answered, and put off the end of what is being; what fails is kept for the next time."""
+        """Confirm the answered claims, and extend those being answered. What fails is kept for the next time."""
         if is_spread(pool):
             await self._flush_there(pool)
             return
@@ -166,7 +167,7 @@ class GraceClaims:
                 claim.since = now
 
     async def _take_back_late(self, pool: asyncpg.Pool) -> None:
-        """What fails comes after the others the next time; what has ended by itself meanwhile is left as it is."""
+        """A claim that fails comes after the others the next time. One that has ended meanwhile is left as it is."""
         for _ in range(len(self._left)):
             claim = self._left.popleft()
             if time.monotonic() - claim.since > CLAIM_MS / 1000:
@@ -181,9 +182,9 @@ class GraceClaims:
         return [claim for claim in self._open if now - claim.since >= RENEW_SECONDS]
 
     async def _flush_there(self, pool: asyncpg.Pool) -> None:
-        """The same one by one, where a server that is away must not keep the claims of all others from holding.
+        """The same one by one: a server that is away must not keep the claims on other servers from being confirmed.
 
-        What fails is tried again after the others; when that takes long, the next time.
+        What fails is tried again after the others, or the next time when this takes long.
         """
         failed: BaseException | None = None
         begun = time.monotonic()

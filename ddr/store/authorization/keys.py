@@ -38,7 +38,7 @@ async def exist(conn: Connection) -> bool:
 
 
 async def add_first(pool: asyncpg.Pool, key: StoredKey) -> None:
-    """Store `key` unless there is one already; of several workers that start together one succeeds."""
+    """Store `key` unless there is one already; of several workers that start together, one succeeds."""
     async with pool.acquire() as conn, conn.transaction():
         await conn.execute(LOCK, Lock.SIGNING_KEYS)
         if not await exist(conn):
@@ -46,7 +46,7 @@ async def add_first(pool: asyncpg.Pool, key: StoredKey) -> None:
 
 
 async def replace(conn: asyncpg.Connection, key: StoredKey, others_retire_ms: int, now_ms: int) -> None:
-    """Within a transaction: add `key`, let the others retire, and destroy those that have retired."""
+    """Within a transaction: add `key`, let the others retire, and destroy those that have already retired."""
     await conn.execute(LOCK, Lock.SIGNING_KEYS)
     await conn.execute("DELETE FROM signing_key WHERE retires_ms <= $1", now_ms)
     await conn.execute("UPDATE signing_key SET retires_ms = $1 WHERE retires_ms IS NULL", others_retire_ms)
@@ -54,19 +54,19 @@ async def replace(conn: asyncpg.Connection, key: StoredKey, others_retire_ms: in
 
 
 async def lock_all(conn: asyncpg.Connection) -> list[StoredKey]:
-    """Within a transaction: every key, retired ones included, and nobody else changes one meanwhile."""
+    """Within a transaction: every key, retired ones included, locked against changes by others."""
     await conn.execute(LOCK, Lock.SIGNING_KEYS)
     rows = await conn.fetch("SELECT kid, public_jwk, sealed_private, signs_from_ms FROM signing_key ORDER BY kid")
     return [StoredKey(**row) for row in rows]
 
 
 async def reseal(conn: asyncpg.Connection, kid: str, sealed_private: bytes) -> None:
-    """Within a transaction: the same key, sealed anew."""
+    """Within a transaction: store the same key sealed anew."""
     await conn.execute("UPDATE signing_key SET sealed_private = $2 WHERE kid = $1", kid, sealed_private)
 
 
 async def replace_all(conn: asyncpg.Connection, key: StoredKey) -> None:
-    """Within a transaction: destroy every key, and begin anew with `key`."""
+    """Within a transaction: destroy every key, and start anew with `key`."""
     await conn.execute(LOCK, Lock.SIGNING_KEYS)
     await conn.execute("DELETE FROM signing_key")
     await _insert(conn, key)

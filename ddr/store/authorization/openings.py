@@ -1,9 +1,10 @@
-"""When a pairing was let see more: to a DiGA that polls by `_lastUpdated` what becomes visible is new (RS-036).
+"""When a pairing was allowed to see more: to a DiGA that polls by `_lastUpdated`, what becomes visible is new (RS-036).
 
-A cursor belongs to a pairing. So what a pairing sees from its first request on keeps its own stamps. What a later
-consent, a wider scope or a longer Historic-Data-Period adds has, for this pairing, no older stamp than the first
-request that sees it; the DiGA may have polled with its former token until then. A shorter Delay-From-Real-Time shows
-chunks of which nothing has arrived as if they had been shown before; so all of the kind is as new then.
+A cursor belongs to a pairing. So what a pairing sees from its first request on keeps its own timestamps. What a later
+consent, a wider scope or a longer Historic-Data-Period adds has, for this pairing, no earlier timestamp than the first
+request that sees it, because until then the DiGA may have polled with its former token. A shorter Delay-From-Real-Time
+makes chunks without readings look as if they had been shown before, so from then on everything of that kind counts as
+new.
 """
 
 from __future__ import annotations
@@ -43,8 +44,8 @@ _NOTE = """
 INSERT INTO opening (patient_id, pairing_no, kind, historic_days, delay_ms) VALUES ($1, $2, $3, $4, $5)
 ON CONFLICT DO NOTHING"""
 
-# One older_ms for all longer periods: what an earlier one opened is as new again with the next. The DiGA may not have
-# looked at it in between, or have got no answer, and to be told twice is better than never.
+# One older_ms covers all longer periods: what an earlier one opened counts as new again with the next. The DiGA may
+# not have looked in between, or may have got no answer, and to receive data twice is better than never.
 _OPEN = """
 UPDATE opening o
    SET opened_ms = CASE WHEN o.delay_ms > seen.delay_ms THEN $5 ELSE coalesce(o.opened_ms, $5) END,
@@ -70,7 +71,7 @@ class Served:
 
 @dataclass(frozen=True)
 class Opened:
-    """What is noted of one kind of data of a pairing, in ms: see table opening. `opened_ms` None: not seen yet."""
+    """What is noted about one kind of data of a pairing, in ms (see table opening). `opened_ms` None: not seen yet."""
 
     opened_ms: int | None
     historic_days: int | None
@@ -89,7 +90,7 @@ async def announce(
 ) -> None:
     """Within the transaction of a decision, before its consents and its grant: note what the DiGA could not see before.
 
-    What the last grant allowed under a consent in force is nothing new.
+    What the last grant allowed under a consent in force is not new.
     """
     asked = {url: scope_of(url) for url in scopes.valuesets}
     asked |= {kind: scope for kind, scope in TYPES.items() if scope in scopes.text.split(" ")}
@@ -101,7 +102,7 @@ async def announce(
 def due(openings: Mapping[str, Opened], seen: Mapping[str, Served]) -> bool:
     """True when a request is the first to see these kinds with these terms.
 
-    Of a resource type nothing is noted as long as it is seen from the start.
+    Nothing is noted about a resource type that is seen from the start.
     """
     for kind, served in seen.items():
         opened = openings.get(kind)
@@ -116,9 +117,9 @@ def due(openings: Mapping[str, Opened], seen: Mapping[str, Served]) -> bool:
 async def open_up(
     pool: asyncpg.Pool, patient_id: UUID, pairing_no: int, seen: Mapping[str, Served], steered_ms: int | None
 ) -> dict[str, Opened]:
-    """Note that a request sees these kinds, and stamp what it is the first to see. Returns all openings.
+    """Note that a request sees these kinds, and timestamp what it is the first to see. Returns all openings.
 
-    `seen` as for `due`, `steered_ms` as for lock_patient.
+    `seen` is as for `due`, `steered_ms` as for lock_patient.
     """
     async with pool.acquire() as conn, conn.transaction():
         stamp_ms = await lock_patient(conn, patient_id, steered_ms)
@@ -133,5 +134,5 @@ async def open_up(
 
 
 def of_json(found: Mapping[str, Any]) -> dict[str, Opened]:
-    """The openings in the answer of ddr.store.authorization.access.admit."""
+    """The openings in the result of ddr.store.authorization.access.admit."""
     return {kind: Opened(*columns) for kind, columns in found.items()}

@@ -41,7 +41,7 @@ class Terms:
 
 @dataclass(frozen=True)
 class Approval:
-    """What a decision made: the code for the DiGA's redirect."""
+    """The result of a decision: the code for the DiGA's redirect."""
 
     request: PushedRequest
     pairing_id: str
@@ -65,9 +65,9 @@ async def decide(
 ) -> Approval | None:
     """Carry out the patient's consent to the MIVs `valuesets` of a pushed request.
 
-    Consumes the request, finds or founds the pairing, records the consents, creates grant and code: all or nothing,
-    before the browser is sent back (CON-003). None when the request is unknown, expired or already decided, or when
-    the patient has just deleted everything, or the account was disabled. Raises RightOver.
+    In one transaction, before the browser is sent back (CON-003), this consumes the request, finds or creates the
+    pairing, records the consents, and creates grant and code. None when the request is unknown, expired or already
+    decided, or when the patient has just deleted everything or the account was disabled. Raises RightOver.
     """
     async with pool.acquire() as conn, conn.transaction():
         if not await stays_able(conn, patient_id):
@@ -99,7 +99,7 @@ async def decide(
 
 
 async def deny(pool: asyncpg.Pool, request_uri: str, patient_id: UUID, now_ms: int) -> PushedRequest | None:
-    """Carry out the patient's refusal: the request is consumed, nothing is issued. None and raises as `decide`."""
+    """Carry out the patient's refusal: the request is consumed, nothing is issued. None and errors as for `decide`."""
     async with pool.acquire() as conn, conn.transaction():
         await check_right(conn, patient_id, now_ms)
         request = await par.consume(conn, request_uri, patient_id, now_ms)
@@ -109,14 +109,15 @@ async def deny(pool: asyncpg.Pool, request_uri: str, patient_id: UUID, now_ms: i
 
 
 async def take_back(pool: asyncpg.Pool, code: str, patient_id: UUID, now_ms: int) -> bool:
-    """Let a refusal win over the consent before it, as long as the DiGA has not redeemed the code; False when it has.
+    """Let a refusal override an earlier consent as long as the DiGA has not redeemed the code; False when it has.
 
-    Code and grant end, and the consents given with them; those given before stay, with the end that was chosen.
-    Raises RightOver.
+    Code, grant and the consents given with them end; earlier consents stay, with the end that was chosen. Raises
+    RightOver.
     """
     async with pool.acquire() as conn, conn.transaction():
         await check_right(conn, patient_id, now_ms)
-        # one after the other, as in `issued`: where patients are spread, codes lie apart from grants
+        # One statement after the other, as in `issued`: where patients are spread, codes and grants are on different
+        # servers.
         grant_no = await conn.fetchval(
             "SELECT grant_no FROM authorization_code WHERE code_sha256 = $1 AND patient_id = $2",
             sha256(code),
@@ -153,7 +154,7 @@ async def take_back(pool: asyncpg.Pool, code: str, patient_id: UUID, now_ms: int
 async def _join(
     conn: asyncpg.Connection, secret: bytes, patient_id: UUID, client_id: str, now_ms: int
 ) -> asyncpg.Record:
-    """The living pairing with this DiGA, locked until the end of the transaction; a new one when there is none."""
+    """The living pairing with this DiGA, created if there is none, and locked until the end of the transaction."""
     salt = secrets.token_bytes(16)
     pseudonym = pairing_id(secret, patient_id, client_id, salt)
     pairing = await conn.fetchrow(
@@ -179,13 +180,13 @@ async def _join(
 
 
 def _proof(scopes: Scopes, terms: Terms, shown: Shown | None) -> dict[str, Any]:
-    """What the trail keeps of a consent: to what, until when, having read which text."""
+    """What the trail keeps of a consent: its kinds of data, its end, and the text that was shown."""
     text = {"language": shown.language, "version": shown.version, "text": shown.digest.hex()} if shown else {}
     return {"scope": scopes.text, "until_ms": terms.consent_until_ms, **text}
 
 
 def _shortened(shortened: Shortened) -> dict[str, Any] | None:
-    """What a restored database needs to find the consents that were given an earlier end."""
+    """What a restored database needs to find the consents that had been given an earlier end."""
     return {"shortened": shortened.kinds, "granted_ms": shortened.granted_ms} if shortened.kinds else None
 
 
@@ -210,7 +211,7 @@ async def _grant(
 def code_of(secret: bytes, request_uri: str, patient_id: UUID) -> str:
     """The code for a patient's consent to a pushed request: 256 bits that nobody can guess without the secret.
 
-    It can be computed again, so that a form sent twice gets the same answer twice though only its hash is kept.
+    It can be computed again, so that a form sent twice gets the same answer twice, although only its hash is stored.
     """
     code = hmac.digest(secret, b"\x00".join((b"code", request_uri.encode(), patient_id.bytes)), "sha256")
     return encoded(code)
@@ -218,14 +219,14 @@ def code_of(secret: bytes, request_uri: str, patient_id: UUID) -> str:
 
 @dataclass(frozen=True)
 class Issued:
-    """A code that was issued: whether it is still to be redeemed and in time, and for which scopes."""
+    """An issued code: whether it can still be redeemed, and for which scopes."""
 
     redeemable: bool
     scopes: Scopes
 
 
 async def issued(pool: asyncpg.Pool, code: str, patient_id: UUID, now_ms: int) -> Issued | None:
-    """What is known of a code of this patient, None for an unknown one."""
+    """What is known of a code of this patient; None for an unknown one."""
     row = await pool.fetchrow(
         """
         SELECT grant_no, redeemed_ms IS NULL AND expires_ms > $3 AS redeemable
@@ -281,7 +282,7 @@ class Pairing:
 
 
 async def alive(conn: Connection, patient_id: UUID, now_ms: int) -> list[Pairing]:
-    """The patient's pairings that have a consent in force, oldest first; per kind of data the last consent."""
+    """The patient's pairings that have a consent in force, oldest first; for each kind of data, the last consent."""
     rows = await conn.fetch(
         """
         SELECT DISTINCT ON (pairing_no, miv_url)

@@ -36,7 +36,7 @@ def new_request_uri() -> str:
 
 
 async def open_requests(conn: Connection, client_id: str, now_ms: int) -> tuple[int, int]:
-    """How many requests of this client are open, and when the first of them ends (now when there is none)."""
+    """How many requests of this client are open, and when the first of them expires (now when there is none)."""
     row = await conn.fetchrow(
         "SELECT count(*) AS open, coalesce(min(expires_ms), $2) AS first_ms FROM pushed_request"
         " WHERE client_id = $1 AND decided_ms IS NULL AND expires_ms > $2",
@@ -64,7 +64,7 @@ def _of(request_uri: str, row: Mapping[str, Any] | None) -> PushedRequest | None
 
 
 async def load(conn: Connection, request_uri: str, now_ms: int) -> PushedRequest | None:
-    """The open request of that name, or None: unknown, expired or already decided. Loading consumes nothing."""
+    """The open request with this request_uri; None: unknown, expired or already decided. Loading consumes nothing."""
     row = await conn.fetchrow(
         f"""
         SELECT {_COLUMNS} FROM pushed_request
@@ -77,7 +77,7 @@ async def load(conn: Connection, request_uri: str, now_ms: int) -> PushedRequest
 
 
 async def consume(conn: Connection, request_uri: str, patient_id: UUID, now_ms: int) -> PushedRequest | None:
-    """Like `load`, and the request is decided by this patient from now on: of several callers one gets it."""
+    """Like `load`, but from now on this patient has decided the request: of several callers, one gets it."""
     row = await conn.fetchrow(
         f"""
         UPDATE pushed_request SET decided_ms = $2, patient_id = $3
@@ -92,7 +92,7 @@ async def consume(conn: Connection, request_uri: str, patient_id: UUID, now_ms: 
 
 
 async def decided(conn: Connection, request_uri: str, patient_id: UUID, since_ms: int) -> PushedRequest | None:
-    """The request of that name if this patient decided it after `since_ms`, else None."""
+    """The request with this request_uri if this patient decided it after `since_ms`, else None."""
     row = await conn.fetchrow(
         f"""
         SELECT {_COLUMNS} FROM pushed_request
@@ -106,7 +106,7 @@ async def decided(conn: Connection, request_uri: str, patient_id: UUID, since_ms
 
 
 async def refuse_once(conn: Connection, request_uri: str, now_ms: int) -> bool:
-    """Note that a browser was turned away with this request; True for a request that exists, and for the first time."""
+    """Note that a browser was turned away with this request; True if the request exists and this is the first time."""
     status: str = await conn.execute(
         "UPDATE pushed_request SET refused_ms = $2 WHERE request_sha256 = $1 AND refused_ms IS NULL",
         sha256(request_uri),
@@ -116,5 +116,5 @@ async def refuse_once(conn: Connection, request_uri: str, now_ms: int) -> bool:
 
 
 async def sweep(pool: asyncpg.Pool, now_ms: int) -> None:
-    """Forget the requests that are long past; a form that is sent twice is answered twice for a while."""
+    """Delete requests that are long past; until then, a form that is sent twice gets the same answer twice."""
     await delete_due(pool, "pushed_request", "expires_ms", now_ms - HOUR_MS)

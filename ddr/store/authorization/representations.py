@@ -1,7 +1,7 @@
-"""Representatives: by which right a login acts for other patients, from when, until when (docs/representatives.md).
+"""Representatives: by which right a login acts for other patients, from when and until when (docs/representatives.md).
 
-A right is a row that begins once and ends once. That it is in force is asked on each request: majority and `until_ms`
-count from their instant on, whenever the row is closed.
+A right is a row that begins once and ends once. Each request checks that it is in force: majority and `until_ms` take
+effect at their instant, whenever the row is closed.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ _ENDED_BY = {
 
 @dataclass(frozen=True)
 class Terms:
-    """What is said of a representation. `born` is known of whoever is represented until the day of majority."""
+    """The terms of a representation. `born` is known only of those who are represented until they come of age."""
 
     relation: Relation
     name: str
@@ -74,10 +74,11 @@ class Terms:
 def said(
     relation: str, name: str, *, born: date | None, since: date | None, until: date | None, moment: Moment, zone: tzinfo
 ) -> Terms:
-    """Terms as people say them: from the beginning of a day (None: now) to the end of one (None, 9999-12-31: never).
+    """Terms as people state them: from the beginning of a day (None: now) to the end of a day (None, 9999-12-31:
+    never).
 
-    The birthday is kept where majority ends the right, and not else. Raises ValueError with what is wrong, nothing of a
-    person in it.
+    The birthday is kept only where majority ends the right. Raises ValueError with what is wrong, without any personal
+    data.
     """
     until = None if until == date.max else until
     if not all(day is None or FIRST_YEAR <= day.year < date.max.year for day in (born, since, until)):
@@ -121,7 +122,7 @@ class Representation:
     terms: Terms
 
     def acting(self, moment: Moment) -> Acting:
-        """Whoever acts by it; it was in force at `moment`."""
+        """Whoever acts by this right, which was in force at `moment`."""
         return Acting(self.representative_id, self.representation_id, self.terms.relation, self.terms.name, moment)
 
 
@@ -140,9 +141,9 @@ SELECT patient_id, representation_id, until_ms IS NOT NULL AND until_ms <= $1 AS
 async def begin(
     conn: asyncpg.Connection, representative_id: UUID, patient_id: UUID, terms: Terms, set_by: SetBy, now_ms: int
 ) -> UUID | None:
-    """Within a transaction: a right from now on. None when one of the two is gone, or there is such a right already.
+    """Within a transaction: a right from now on. None when one of the two persons is gone or has such a right already.
 
-    The locks keep a deletion of one of them from being outlived.
+    The locks make sure that the right does not outlive the deletion of one of them.
     """
     for one in sorted((representative_id, patient_id)):
         if await conn.fetchrow(KEEP_PATIENT, one) is None:
@@ -174,9 +175,9 @@ async def begin(
 async def end(
     conn: asyncpg.Connection, patient_id: UUID, representation_id: UUID, by: SetBy | None, reason: End, now_ms: int
 ) -> bool:
-    """Within a transaction: the right ends for ever, and the representative's sessions with it. False when it had.
+    """Within a transaction: end the right for good, and the representative's sessions with it. False when it had ended.
 
-    What nobody needs any more, the name and the birthday, goes at once. `by` is None for the recorder itself.
+    Data that is no longer needed, the name and the birthday, is deleted at once. `by` is None for the recorder itself.
     """
     relation = await conn.fetchval(
         """
@@ -203,13 +204,13 @@ async def end(
 
 
 async def choices(conn: Connection, login_id: UUID, moment: Moment) -> list[Representation]:
-    """Whom this login may act for now, by name."""
+    """The persons for whom this login may act now, by name."""
     rows = await conn.fetch(_CHOICES, login_id, moment.now_ms, moment.of_age_born_by)
     return [_of(row) for row in rows]
 
 
 async def open_of(conn: Connection, login_id: UUID) -> list[Representation]:
-    """The rights of this login that have not ended, also those that begin later."""
+    """The rights of this login that have not ended, including those that begin later."""
     rows = await conn.fetch(
         f"SELECT {_COLUMNS} FROM representation r WHERE r.representative_id = $1 AND r.ended_ms IS NULL"  # noqa: S608
         " ORDER BY r.created_ms, r.representation_id",
@@ -231,7 +232,7 @@ async def of_patient(conn: Connection, patient_id: UUID) -> list[asyncpg.Record]
 
 
 async def rename(conn: Connection, patient_id: UUID, representation_id: UUID, name: str) -> None:
-    """The login calls the patient otherwise now."""
+    """Change the name by which the login calls the patient."""
     await conn.execute(
         "UPDATE representation SET name = $3"
         " WHERE patient_id = $1 AND representation_id = $2 AND ended_ms IS NULL AND name <> $3",
@@ -242,7 +243,7 @@ async def rename(conn: Connection, patient_id: UUID, representation_id: UUID, na
 
 
 async def end_due(pool: asyncpg.Pool, moment: Moment) -> int:
-    """Close the rights that are over by their day or by majority; how many."""
+    """Close the rights that are over by their last day or by majority. Returns how many."""
     ended = 0
     for row in await pool.fetch(_DUE, moment.now_ms, moment.of_age_born_by):
         reason = End.DUE if row["over"] else End.MAJORITY
@@ -252,7 +253,7 @@ async def end_due(pool: asyncpg.Pool, moment: Moment) -> int:
 
 
 async def end_all_of(conn: asyncpg.Connection, login_id: UUID, now_ms: int) -> None:
-    """Within a transaction that deletes this login's patient: it acts for nobody any more."""
+    """Within a transaction that deletes this login's patient: end all rights by which it acts for others."""
     for one in sorted(await open_of(conn, login_id), key=lambda one: one.patient_id):
         await end(conn, one.patient_id, one.representation_id, None, End.REPRESENTATIVE_DELETED, now_ms)
 

@@ -1,6 +1,6 @@
-"""Consents to research as acts that are only added (GDPR Article 7(1); docs/research.md), apart from those of DiGA.
+"""Consents to research as append-only acts (GDPR Article 7(1); docs/research.md), separate from those to DiGA.
 
-Of a patient at most one consent is in force. One that a representative gave ends with the representative's right.
+A patient has at most one consent in force. One that a representative gave ends with the representative's right.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from ddr.store.database.stamps import HOLD_PATIENT
 
 BY_SYSTEM = "system"
 _EVER = 2**63 - 1
-By = tuple[str | None, UUID | None]  # role and right of a representative, as of `acted`
-# Whoever gives or withdraws waits for whoever does so at the same time, and for an export that is being written down.
+By = tuple[str | None, UUID | None]  # role and right of a representative, as for `acted`
+# Giving and withdrawing wait for each other, and for an export that is being written.
 _ABLE = "SELECT FROM patient WHERE patient_id = $1 AND disabled_ms IS NULL FOR NO KEY UPDATE"
 _OPEN = """
 SELECT g.act_no, g.at_ms FROM research_consent g
@@ -32,7 +32,7 @@ _END = """
 INSERT INTO research_consent (patient_id, at_ms, act, given_no, ended_by, reason, role, representation_id)
 VALUES ($1, $2, 'ended', $3, $4, $5, $6, $7)
 ON CONFLICT (patient_id, given_no) WHERE given_no IS NOT NULL DO NOTHING RETURNING true"""
-# What was given after those given at $3 has a higher number, whatever the clock said.
+# A consent given after those given at $3 has a higher number, whatever the clock said.
 _OPEN_UPTO = f"""{_OPEN}
    AND coalesce(g.act_no <= (SELECT max(o.act_no) FROM research_consent o
                               WHERE o.patient_id = $1 AND o.act = 'given' AND o.at_ms = ANY ($3::bigint[])),
@@ -48,9 +48,9 @@ SELECT g.act_no, g.at_ms AS given_ms, g.role AS given_role, g.language, g.text_s
 
 
 async def give(pool: asyncpg.Pool, patient_id: UUID, shown: Shown, now_ms: int) -> bool:
-    """The patient, or whoever acts for the patient, agrees to research, having read `shown`.
+    """The patient, or whoever acts for the patient, consents to research, having read `shown`.
 
-    False when a consent is in force already, and when the account is gone or disabled. Raises RightOver.
+    False when a consent is already in force, or when the account is gone or disabled. Raises RightOver.
     """
     role, representation_id = acted()
     async with pool.acquire() as conn, conn.transaction():
@@ -67,9 +67,9 @@ async def give(pool: asyncpg.Pool, patient_id: UUID, shown: Shown, now_ms: int) 
 
 
 async def withdraw(pool: asyncpg.Pool, patient_id: UUID, reason: str, now_ms: int) -> bool:
-    """The patient, or whoever acts for the patient, takes the consent back. False when none is in force.
+    """The patient, or whoever acts for the patient, withdraws the consent. False when none is in force.
 
-    That is so whatever the clock said when it was given. Raises RightOver.
+    This holds whatever the clock said when it was given. Raises RightOver.
     """
     return await _withdraw(pool, patient_id, reason, now_ms, acted(), _EVER, ())
 
@@ -77,9 +77,9 @@ async def withdraw(pool: asyncpg.Pool, patient_id: UUID, reason: str, now_ms: in
 async def withdraw_again(
     pool: asyncpg.Pool, patient_id: UUID, reason: str, withdrawn_ms: int, given_ms: Collection[int], by: By, now_ms: int
 ) -> bool:
-    """What was done at `withdrawn_ms`, before the database was restored; a consent that was given later stays.
+    """Repeat a withdrawal of `withdrawn_ms` that a restored database has lost; a consent that was given later stays.
 
-    One given at `given_ms` was withdrawn then, and none after it, whatever the clock said.
+    The consents given at `given_ms` were withdrawn then and none after them, whatever the clock said.
     """
     return await _withdraw(pool, patient_id, reason, now_ms, by, max(given_ms, default=withdrawn_ms), given_ms)
 
@@ -103,7 +103,7 @@ async def _withdraw(
 async def end_with_right(
     conn: asyncpg.Connection, patient_id: UUID, role: str, representation_id: UUID, reason: str, now_ms: int
 ) -> None:
-    """Within the transaction that ends a right: a consent that was given by it ends, too."""
+    """Within the transaction that ends a right: end a consent that was given by it, too."""
     given = await conn.fetch(_OPEN_OF_RIGHT, patient_id, representation_id)
     if await _end(conn, patient_id, given, now_ms, BY_SYSTEM, reason, (None, None)):
         detail = {**detail_of(role, representation_id), "reason": reason}
@@ -119,7 +119,7 @@ async def _end(
     reason: str,
     by: By,
 ) -> list[int]:
-    """Of these consents in force those that end now: when they had been given."""
+    """End those of these consents that are still in force. Returns when they had been given."""
     return [
         row["at_ms"]
         for row in given
@@ -128,6 +128,6 @@ async def _end(
 
 
 async def of_patient(conn: Connection, patient_id: UUID) -> list[asyncpg.Record]:
-    """The patient's consents to research, oldest first, each with the text that was shown and its end (None: none)."""
+    """The patient's consents to research, oldest first, each with the text that was shown and its end (or None)."""
     rows: list[asyncpg.Record] = await conn.fetch(_OF_PATIENT, patient_id)
     return rows

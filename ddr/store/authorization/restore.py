@@ -1,7 +1,7 @@
-"""What a restored database has forgotten: ends are carried out again, refresh tokens beyond what it knows are adopted.
+"""What a restored database has forgotten: ends are carried out again, refresh tokens that it does not know are adopted.
 
-Numbers go on far beyond the last one that the database knows: ids made of the next ones may have been shown already.
-So do versions (ddr.fhir.versions).
+Numbers continue far beyond the last one that the database knows, because ids made from the next ones may have been
+shown already. So do versions (ddr.fhir.versions).
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from ddr.store.authorization.tokens import Family, find_pairing
 from ddr.store.authorization.unpairing import Party, end_kind, unpair
 from ddr.store.database.pool import Connection
 
-LEAP = 1_000_000  # more numbers than are given out between a backup and its restore
-_USED = ("browser_session", "gateway_code")  # closed or used up since the backup, for all that is known
+LEAP = 1_000_000  # more numbers than are issued between a backup and its restore
+_USED = ("browser_session", "gateway_code")  # may have been closed or used since the backup
 _NUMBERED = """
 SELECT table_name, column_name FROM information_schema.columns
  WHERE table_schema = current_schema() AND is_identity = 'YES'
@@ -36,10 +36,10 @@ async def restores(conn: Connection) -> list[Restore]:
 
 
 async def declare(pool: asyncpg.Pool, until_ms: int, now_ms: int) -> None:
-    """Open the window, and leap over the numbers that may have been given out since the backup; versions do, too.
+    """Open the window, and skip the numbers that may have been issued since the backup; versions do so, too.
 
-    All that changes from now on has a stamp after this one, whatever the clock says. Who was logged in logs in again:
-    the database does not know who has logged out since.
+    Whatever changes from now on has a timestamp after this one, whatever the clock says. All browser sessions end,
+    because the database does not know who has logged out since.
     """
     async with pool.acquire() as conn, conn.transaction():
         await conn.execute("SET LOCAL statement_timeout = 0")  # the stamps of all patients
@@ -65,7 +65,7 @@ async def declare(pool: asyncpg.Pool, until_ms: int, now_ms: int) -> None:
 
 
 async def mark(conn: Connection, known: Mapping[str, int]) -> None:
-    """What these files of the journal of ends hold (ddr.store.audit.journal.held) is in this database."""
+    """Note that this database has what these files of the journal of ends hold (ddr.store.audit.journal.held)."""
     await conn.execute(
         "INSERT INTO journal_mark (at_ms, known) VALUES (0, $1)"
         " ON CONFLICT (one) DO UPDATE SET known = journal_mark.known || excluded.known",
@@ -74,10 +74,11 @@ async def mark(conn: Connection, known: Mapping[str, int]) -> None:
 
 
 async def mark_later(conn: Connection, seen: Mapping[str, int], now_ms: int, late_ms: int, first_month: str) -> None:
-    """Note what the files hold now, unless that was done less than `late_ms` ago; what was noted then is known now.
+    """Note what the files hold now, unless that was done less than `late_ms` ago. What was noted the last time counts
+    as known from now on.
 
-    Of files of months before `first_month` nothing is known any more: one that is still there is read as a whole.
-    The version before this one marks by time, in `at_ms`.
+    Files of months before `first_month` are forgotten: one that still exists is read as a whole. The previous version
+    of the software marks by time, in `at_ms`.
     """
     await conn.execute(
         """
@@ -98,13 +99,13 @@ async def mark_later(conn: Connection, seen: Mapping[str, int], now_ms: int, lat
 
 
 async def marked(conn: Connection) -> dict[str, int]:
-    """How much of which file of the journal the database knows."""
+    """How much of each file of the journal the database knows."""
     found: dict[str, int] | None = await conn.fetchval("SELECT known FROM journal_mark")
     return found or {}
 
 
 async def window(conn: Connection, now_ms: int) -> int | None:
-    """When the restore was declared whose window is open, or None."""
+    """When the restore whose window is open was declared, or None."""
     found: int | None = await conn.fetchval("SELECT max(declared_ms) FROM restore_window WHERE until_ms > $1", now_ms)
     return found
 
@@ -161,7 +162,7 @@ async def adopt(
 
 
 async def end_pairing(pool: asyncpg.Pool, pairing_id: str, by: Party, reason: str, now_ms: int) -> bool:
-    """End the pairing of this name, if the database knows it and it lives."""
+    """End the pairing with this Pairing ID, if the database knows it and it is living."""
     pairing = await find_pairing(pool, pairing_id)
     return pairing is not None and await unpair(pool, *pairing, by, reason, now_ms)
 
@@ -182,9 +183,9 @@ async def end_consent(
     reason: str,
     now_ms: int,
 ) -> bool:
-    """End the consents to a kind of data that were there at `ended_ms`, unless there is a later one.
+    """End the consents to a kind of data that existed at `ended_ms`, unless there is a later one.
 
-    Those given at `granted_ms` have ended then, and those after them have not, whatever the clock said.
+    Those given at `granted_ms` have ended, and those after them have not, whatever the clock said.
     """
     pairing = await find_pairing(pool, pairing_id)
     if pairing is None:
@@ -194,7 +195,7 @@ async def end_consent(
     return not later and await end_kind(pool, *pairing, valueset, by, reason, now_ms)
 
 
-# As whoever gives or ends several consents, which nobody locks in an order.
+# Locks as those do who give or end several consents, which nobody locks in a fixed order.
 _HOLD = "SELECT FROM pairing WHERE patient_id = $1 AND pairing_no = $2 FOR UPDATE"
 
 
@@ -215,7 +216,7 @@ async def shorten_consents(
     if pairing is None:
         return False
     upto_ms = max(granted_ms, default=at_ms)
-    async with pool.acquire() as conn, conn.transaction():  # with the proof, or not at all
+    async with pool.acquire() as conn, conn.transaction():  # together with the proof, or not at all
         await conn.execute(_HOLD, *pairing)
         shortened = await shorten(conn, *pairing, valuesets, until_ms, at_ms, by, upto_ms, granted_ms)
     return bool(shortened.kinds)

@@ -1,7 +1,7 @@
-"""What is left of a representation after its end: connections that the patient keeps or ends, once.
+"""What remains of a representation after its end: connections that the patient is asked once to keep or to end.
 
-These are pairings with DiGA, which read, and gateway apps, which send. Nothing ends by itself: readings would be lost
-before anybody has noticed.
+These are pairings with DiGA, which read, and gateway apps, which send. Nothing ends by itself, as readings would be
+lost before anybody noticed.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from ddr.store.database.rights import Moment, in_force
 from ddr.store.gateways import apps, tokens
 from ddr.store.gateways.tokens import Row
 
-# A right that is over, whether its row is closed yet or not, of somebody who has no other one (with other terms) now.
+# A right that is over, whether or not its row is closed yet, of a person who has no other right (with other terms) now.
 _OVER = f"""(r.ended_ms IS NOT NULL OR r.until_ms <= $2 OR r.born <= $3) AND r.reviewed_ms IS NULL
    AND NOT EXISTS (SELECT FROM representation o WHERE o.patient_id = $1 AND o.representative_id = r.representative_id
                       AND {in_force("o", "$2", "$3")})"""
-# Consents in force that were given by such a right.
+# Consents in force that were given under such a right.
 _LEFT = f"""
 SELECT FROM representation r
   JOIN consent c ON c.patient_id = $1 AND c.representation_id = r.representation_id
@@ -40,21 +40,21 @@ SELECT p.pairing_no, p.client_id, p.pairing_id FROM pairing p
 
 
 class Awaits(NamedTuple):
-    """What waits for somebody who logs in: the choice of a person, a review of connections."""
+    """What awaits a person who logs in: the choice of a person, a review of connections."""
 
     choice: bool
     review: bool
 
 
 class Left(NamedTuple):
-    """What former representatives connected and the patient has not decided about, oldest first."""
+    """What former representatives connected and the patient has not decided about yet, oldest first."""
 
     pairings: Sequence[asyncpg.Record]  # pairing_no, client_id, pairing_id
-    apps: Sequence[Row]  # as of `tokens.apps`
+    apps: Sequence[Row]  # as from `tokens.apps`
 
 
 async def awaits(pool: asyncpg.Pool, login_id: UUID, moment: Moment) -> Awaits:
-    """Whether a choice, or a review of what others left, waits for who has logged in."""
+    """Whether the choice of a person, or a review of what others left, awaits whoever has logged in."""
     row = await pool.fetchrow(_AWAITS, login_id, moment.now_ms, moment.of_age_born_by)
     review = row["review"] or (row["over"] and bool(await _apps(pool, login_id, moment)))
     return Awaits(row["choice"], review)
@@ -68,12 +68,12 @@ async def left(conn: Connection, patient_id: UUID, moment: Moment) -> Left:
 
 async def _apps(conn: Connection, patient_id: UUID, moment: Moment) -> list[Row]:
     rows = await conn.fetch(_RIGHTS, patient_id, moment.now_ms, moment.of_age_born_by)
-    rights = {row["representation_id"] for row in rows}  # tokens lie apart where patients are spread
+    rights = {row["representation_id"] for row in rows}  # tokens are on other servers where patients are spread
     return [one for one in await tokens.apps(conn, patient_id, moment.now_ms) if one["representation_id"] in rights]
 
 
 async def decide(pool: asyncpg.Pool, patient_id: UUID, kept: Collection[str], moment: Moment) -> None:
-    """Of what is left, the DiGA with these client_ids go on reading, and the apps that are shown so go on sending.
+    """Of what is left, keep the DiGA with these client_ids reading, and the apps whose ids are in `kept` sending.
 
     All others end; the patient is not asked again.
     """

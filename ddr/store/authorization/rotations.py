@@ -1,4 +1,4 @@
-"""The rotation of refresh tokens: what is plainly right is found, judged and done by one statement (RFC 9700)."""
+"""The rotation of refresh tokens: one statement finds, judges and carries out what is plainly right (RFC 9700)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ddr.store.database.together import Way, ask
 
 
 class Rotate(NamedTuple):
-    """A refresh as it is asked for: whose, of which grant, when it came; what is presented and what follows it."""
+    """A refresh as requested: the pairing, its grant, the time of arrival, the token presented and its successor."""
 
     pairing_id: str
     grant_no: int
@@ -24,14 +24,14 @@ class Rotate(NamedTuple):
     presented_sha256: bytes
     successor_sha256: bytes
     now_ms: int
-    until_ms: int  # the successor ends then at the latest; it never outlives the last consent (AS-048)
+    until_ms: int  # the latest end of the successor, which never outlives the last consent (AS-048)
     certificate_sha256: bytes
     client_id: str
     valuesets: Collection[str]  # that the client may read
 
 
 def _gathered(pairing_id: str, grant_no: str, client_id: str, at_ms: str) -> str:
-    """What FIND_FAMILY says of a grant of which nothing has ended, by what was gathered."""
+    """What FIND_FAMILY says of a grant of which nothing has ended, from what was gathered."""
     return f"""
 SELECT g.patient_id, g.grant_no, p.pairing_id, p.client_id, g.scope, false AS ended,
        g.refresh_sha256, g.previous_sha256, g.rotated_ms, g.refresh_expires_ms, g.certificate_sha256,
@@ -42,7 +42,7 @@ SELECT g.patient_id, g.grant_no, p.pairing_id, p.client_id, g.scope, false AS en
 
 
 def _is_usable(arrived_ms: str, presented: str, consents: str, valuesets: str) -> str:
-    """That grant `g` is rotated: it has not ended, and the token is the current one."""
+    """SQL: whether grant `g` is rotated: it has not ended, and the token is the current one."""
     return f"""
    AND g.revoked_ms IS NULL AND g.refresh_expires_ms > {arrived_ms} AND g.refresh_sha256 = {presented}
    AND {consents} ?| {valuesets}"""
@@ -53,7 +53,7 @@ _ROTATED = (
 )
 
 
-# `f` is as it was when the statement began: what another request changed meanwhile is seen by the row itself, `t`.
+# `f` is as it was when the statement began; `t` is the row itself, with what another request has changed meanwhile.
 def _rotate(family: str, consents: str, patient: str) -> str:
     return f"""
 UPDATE token_grant t SET {_ROTATED.format("$5", "$4", "$6", "least($7, f.until_ms)", "$8")}
@@ -67,7 +67,7 @@ _ROTATE = _rotate(_gathered("$1", "$2::bigint", "$9", "$3"), "p.held", "f.patien
 _ROTATE_OF_TABLES = _rotate(FIND_FAMILY + _ALIVE, "s.consents", "f.patient_id")
 _ROTATE_THERE = _rotate(f"{OF_PATIENT}{_ALIVE} AND p.pairing_id = $11", "s.consents", "$1")
 
-# It waits for no row, so it needs no order of locks.
+# The statement waits for no row, so it needs no order of locks.
 _ROTATE_ALL = f"""
 WITH asked AS MATERIALIZED (
   SELECT ord, pairing_id, grant_no, arrived_ms, presented, successor, now_ms, until_ms, certificate, client_id,
@@ -89,9 +89,9 @@ RETURNING h.*"""  # noqa: S608 - words of ours
 
 
 async def rotate(conn: Connection, asked: Rotate) -> Family | None:
-    """Retire the presented refresh token and make its successor current; the family as it stood before.
+    """Retire the presented refresh token and make its successor current. Returns the family as it was before.
 
-    None, and nothing is changed, when the token is not current (any more), or the client's grant does not stand.
+    Returns None and changes nothing when the token is not current (any more), or the client's grant is not in force.
     """
     return await ask(conn, _ROTATING, asked)
 
@@ -110,7 +110,7 @@ async def _rotate_one(conn: Connection, asked: Rotate) -> Family | None:
 
 
 async def rotate_all(conn: Connection, asked: Sequence[Rotate]) -> list[Family | None]:
-    """The families of what is made; None: not usable, or locked just now, which is judged for each by itself."""
+    """The families that were rotated; None: not usable, or locked just now, so each of these is judged by itself."""
     *columns, valuesets = zip(*asked, strict=True)
     rows = await conn.fetch(_ROTATE_ALL, *columns, list(map(array, valuesets)))
     made = {row["ord"]: family_of(row) for row in rows}
@@ -118,8 +118,8 @@ async def rotate_all(conn: Connection, asked: Sequence[Rotate]) -> list[Family |
 
 
 async def let_repeat(conn: Connection, patient_id: UUID, grant_no: int, successor_sha256: bytes) -> bool:
-    """The answer with this refresh token did not reach the client: the one before it gets it for as long as it is the
-    current one. The seconds of a repetition would begin when it ends. False when it is not the current one."""
+    """The answer with this refresh token did not reach the client. So the previous token gets it again for as long as
+    this one is current, instead of the few seconds of a repetition. False when this one is not the current one."""
     status: str = await conn.execute(
         "UPDATE token_grant SET rotated_ms = refresh_expires_ms"
         " WHERE patient_id = $1 AND grant_no = $2 AND refresh_sha256 = $3 AND revoked_ms IS NULL",

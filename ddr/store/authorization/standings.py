@@ -1,9 +1,9 @@
 """What decides about a pairing's requests, gathered in one row: consents of grants, ends, openings (table standing).
 
-It says nothing that pairing, pairing_directory, token_grant, consent and opening do not. The database gathers it as the
-last deed of each transaction that changes them (migration 0133), so a withdrawal holds on the next request. It is there
-for what goes well: where a row is missing, as after an upgrade, or does not say yes, the tables are asked. Where
-patients are spread nothing is gathered.
+It contains nothing that pairing, pairing_directory, token_grant, consent and opening do not. The database gathers it at
+the end of each transaction that changes one of them (migration 0133), so a withdrawal takes effect on the next request.
+It serves the common case: where a row is missing, as after an upgrade, or does not say yes, the tables are asked. Where
+patients are spread, nothing is gathered.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import asyncpg
 from ddr.store.database.distribute import GATHERING
 from ddr.store.database.spreading import is_spread
 
-STEP = 1000  # pairings that a statement compares
-SECONDS = 20.0  # for rows that are missing, in a round of housekeeping: of a million pairings they take longer
+STEP = 1000  # pairings that one statement compares
+SECONDS = 20.0  # spent on missing rows in a round of housekeeping; a million pairings take longer
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 def held(pairing_id: str, grant_no: str, client_id: str, now_ms: str) -> str:
     """SQL: the row of the pairing with that Pairing ID; `held` are the consents of the grant.
 
-    None when something does not fit or has ended, one of the pairing's consents included: that the tables tell alone.
+    No row when anything does not fit or has ended, be it one of the pairing's consents; then only the tables can tell.
     """
     return f"""(
    SELECT patient_id, pairing_no, pairing_id, client_id, held, openings
@@ -57,21 +57,22 @@ SELECT count(*) = cardinality($1::text[]) FROM pg_trigger t JOIN pg_class c ON c
  WHERE t.tgname = ANY ($1) AND t.tgenabled IN ('A', 'O') AND c.relnamespace = current_schema()::regnamespace"""
 
 
-# A row that a crash takes again is missing, or wrong, as it was: its commit need not wait for the disk.
+# A row that a crash undoes is missing or wrong, as it was before, so this commit need not wait for the disk.
 _GATHER = "SELECT gather_standing($1, $2), set_config('synchronous_commit', 'off', true)"
 
 
 class Standings:
-    """The regular proof that each row says what its sources say; a worker goes on where it was."""
+    """The regular check that each row says what its sources say; a worker continues where it stopped."""
 
     def __init__(self) -> None:
         self._after = _BEGIN
 
     async def check(self, pool: asyncpg.Pool, step: int = STEP, seconds: float = SECONDS) -> int:
-        """Compare some more, after the last of them from the begin, and gather anew what differs; how many were wrong.
+        """Compare some more, starting over after the last, and gather anew those that differ. Returns how many were
+        wrong.
 
-        Rows that are missing are no fault, and are made without a pause, but not for longer than `seconds`. While a
-        trigger is off nothing stays gathered.
+        Missing rows are no fault; they are made without a pause, but for no longer than `seconds`. While a trigger is
+        off, nothing stays gathered.
         """
         if is_spread(pool):
             return 0

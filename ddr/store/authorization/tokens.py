@@ -1,4 +1,4 @@
-"""Authorization codes and refresh token families: redeemed and revoked, each change whole or not at all."""
+"""Authorization codes and refresh token families, redeemed and revoked; each change is atomic."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MOST_KNOWN = 100_000
 
 @dataclass(frozen=True)
 class Code:
-    """An authorization code as it was issued; `redeemed_ms` is None while it is good."""
+    """An authorization code as issued; `redeemed_ms` is None while it has not been redeemed."""
 
     patient_id: UUID
     grant_no: int
@@ -37,7 +37,7 @@ class Code:
 
 @dataclass(frozen=True)
 class Family:
-    """A grant with its refresh tokens and what still stands behind it."""
+    """A grant with its refresh tokens and the consents in force behind it."""
 
     patient_id: UUID
     grant_no: int
@@ -49,19 +49,19 @@ class Family:
     previous_sha256: bytes | None
     rotated_ms: int | None
     refresh_expires_ms: int | None
-    certificate_sha256: bytes | None  # of the client that got the current refresh token
-    consents: Mapping[str, int]  # ValueSet canonical → end of the consent in ms; those it was issued under, in force
+    certificate_sha256: bytes | None  # of the client that was given the current refresh token
+    consents: Mapping[str, int]  # ValueSet canonical → end of the consent in ms; those of the grant that are in force
 
 
 class PairingRef(NamedTuple):
-    """Which pairing a token names."""
+    """The pairing that a token names."""
 
     patient_id: UUID
     pairing_no: int
 
 
-# A Pairing ID is never that of another pairing. Where it is a round trip to ask whose it is, a worker remembers; that
-# the pairing is still there is seen with the patient.
+# A Pairing ID never names another pairing. Where looking it up is a round trip, a worker remembers it. Whether the
+# pairing still exists is seen together with the patient.
 _KNOWN: Newest[str, PairingRef] = Newest(MOST_KNOWN)
 _FAMILY = tuple(one.name for one in fields(Family))
 
@@ -79,7 +79,7 @@ async def load_code(conn: Connection, code_sha256: bytes) -> Code | None:
 
 
 def _family(tables: str, which: str, patient: str, at_ms: str) -> str:
-    """The columns of Family of grant `g` and its pairing `p`, and `until_ms`, when the last of its consents ends."""
+    """The columns of Family of grant `g` and its pairing `p`, and `until_ms`: when the last of its consents ends."""
     return f"""
 SELECT g.patient_id, g.grant_no, p.pairing_id, p.client_id, g.scope,
        (g.revoked_ms IS NOT NULL OR p.ended_ms IS NOT NULL) AS ended,
@@ -111,18 +111,18 @@ FIND_FAMILY = _family(
 
 
 async def load_family(conn: Connection, patient_id: UUID, grant_no: int, now_ms: int) -> Family | None:
-    """The grant of this number, ended ones included, or None."""
+    """The grant with this number, ended ones included, or None."""
     rows = await fetch_of_patient(conn, OF_PATIENT, patient_id, grant_no, now_ms)
     return family_of(rows[0]) if rows else None
 
 
 def family_of(row: Mapping[str, Any]) -> Family:
-    """The family in a row with its columns."""
+    """The family in a row that has its columns."""
     return Family(**{name: row[name] for name in _FAMILY})
 
 
 async def find_family(conn: Connection, pairing_id: str, grant_no: int, now_ms: int) -> Family | None:
-    """The grant of this number under the pairing with this pseudonym, ended ones included, or None."""
+    """The grant with this number under the pairing with this Pairing ID, ended ones included, or None."""
     if is_spread(conn):
         pairing = await find_pairing(conn, pairing_id)
         family = pairing and await load_family(conn, pairing.patient_id, grant_no, now_ms)
@@ -132,7 +132,7 @@ async def find_family(conn: Connection, pairing_id: str, grant_no: int, now_ms: 
 
 
 async def find_pairing(conn: Connection, pairing_id: str) -> PairingRef | None:
-    """The pairing with this pseudonym, ended ones included, or None."""
+    """The pairing with this Pairing ID, ended ones included, or None."""
     if (known := _KNOWN.get(pairing_id)) is not None and is_spread(conn):
         return known
     row = await conn.fetchrow("SELECT patient_id, pairing_no FROM pairing_directory WHERE pairing_id = $1", pairing_id)
@@ -143,13 +143,13 @@ async def find_pairing(conn: Connection, pairing_id: str) -> PairingRef | None:
 
 
 async def patient_of(conn: Connection, pairing_id: str | None) -> UUID | None:
-    """The patient of the pairing with this pseudonym; None for no pairing, and for one that was forgotten."""
+    """The patient of the pairing with this Pairing ID; None for no pairing, and for one that was deleted."""
     pairing = pairing_id and await find_pairing(conn, pairing_id)
     return pairing.patient_id if pairing else None
 
 
 async def client_of(conn: Connection, pairing: PairingRef) -> str | None:
-    """The client_id of the DiGA that this pairing is with, or None when it was forgotten."""
+    """The client_id of the DiGA of this pairing, or None when the pairing was deleted."""
     client_id: str | None = await conn.fetchval(
         "SELECT client_id FROM pairing WHERE patient_id = $1 AND pairing_no = $2", *pairing
     )
@@ -164,7 +164,7 @@ async def redeem(
     now_ms: int,
     certificate_sha256: bytes,
 ) -> bool:
-    """Use up the code and give its grant the first refresh token; of several callers one gets True (AS-009)."""
+    """Redeem the code and give its grant the first refresh token. Of several callers, one gets True (AS-009)."""
     async with pool.acquire() as conn, conn.transaction():
         won = await conn.fetchrow(
             """
@@ -194,9 +194,9 @@ async def redeem(
 async def take_back(
     pool: asyncpg.Pool, code_sha256: bytes, refresh_sha256: bytes, patient_id: UUID, grant_no: int
 ) -> bool | None:
-    """Make a code good again that was redeemed for this refresh token, which nobody has got.
+    """Make a code usable again that was redeemed for this refresh token, which nobody has received.
 
-    None while it is not redeemed; False when it was redeemed for another one, is gone, or its grant has ended.
+    None while it is not redeemed; False when it was redeemed for another token, is gone, or its grant has ended.
     """
     async with pool.acquire() as conn, conn.transaction():
         code = await conn.fetchrow(
@@ -219,7 +219,7 @@ async def take_back(
 
 
 async def revoke_family(pool: asyncpg.Pool, family: Family, why: Event, now_ms: int) -> bool:
-    """End this grant only, its access tokens included; consent and other grants stay. Recorded once."""
+    """End this grant only, with its access tokens; consents and other grants stay. Recorded once."""
     async with pool.acquire() as conn, conn.transaction():
         created_ms = await conn.fetchval(
             "UPDATE token_grant SET revoked_ms = $3 WHERE patient_id = $1 AND grant_no = $2 AND revoked_ms IS NULL"
@@ -243,7 +243,7 @@ async def revoke_family(pool: asyncpg.Pool, family: Family, why: Event, now_ms: 
 
 
 async def expire_family(pool: asyncpg.Pool, family: Family, now_ms: int) -> None:
-    """End a grant whose refresh token has run out, its access tokens included, unless it was used meanwhile."""
+    """End a grant whose refresh token has expired, with its access tokens, unless it was used meanwhile."""
     await pool.execute(
         """
         UPDATE token_grant SET revoked_ms = $3

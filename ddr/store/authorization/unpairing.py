@@ -1,6 +1,6 @@
 """The end of a pairing: by the DiGA, by the patient, by the system (HDDT pairing.md, Unpairing).
 
-Whatever refers to the pairing is invalid from the commit on, on every worker, because each request reads these rows.
+Whatever refers to the pairing is invalid from the commit on, in every worker, because each request reads these rows.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from ddr.store.audit.acting import ACTING, check_right
 from ddr.store.audit.trail import Event, record
 from ddr.store.authorization import consents
 
-EXPIRED = "consent-ended"  # by the end that the patient chose
+EXPIRED = "consent-ended"  # the end that the patient chose has come
 
 
 class Party(StrEnum):
@@ -34,7 +34,8 @@ _ENDED = {
 }
 
 
-# By the index of those in force: what has ended is not looked at again. More than this waits for the next round.
+# Uses the index of consents in force, so ended ones are not looked at again. What exceeds the limit waits for the next
+# round.
 _RUN_OUT = """
 SELECT patient_id, pairing_no FROM consent
  WHERE withdrawn_ms IS NULL AND until_ms <= $1 ORDER BY until_ms LIMIT 10000"""
@@ -48,18 +49,18 @@ async def unpair(pool: asyncpg.Pool, patient_id: UUID, pairing_no: int, by: Part
 
 
 async def _check(conn: asyncpg.Connection, patient_id: UUID, by: Party, now_ms: int) -> None:
-    """What ends in the patient's name is ended by who may. Raises RightOver."""
+    """Only whoever may act for the patient ends something in the patient's name. Raises RightOver."""
     if by is Party.PATIENT:
         await check_right(conn, patient_id, now_ms)
 
 
 def withdrawn() -> str:
-    """Why something ends that is withdrawn now: by the patient, or by whoever acts for the patient."""
+    """Why something is withdrawn now: by the patient, or by whoever acts for the patient."""
     return "withdrawn-by-representative" if ACTING.get() else "consent-withdrawn"
 
 
 async def withdraw(pool: asyncpg.Pool, patient_id: UUID, pairing_no: int, valueset: str, now_ms: int) -> bool:
-    """The patient takes back one kind of data; with the last one the pairing ends. False when it was not granted.
+    """The patient withdraws one kind of data; with the last one the pairing ends. False when it was not granted.
 
     Raises RightOver.
     """
@@ -67,9 +68,9 @@ async def withdraw(pool: asyncpg.Pool, patient_id: UUID, pairing_no: int, values
 
 
 async def lose(pool: asyncpg.Pool, client_id: str, valueset: str, now_ms: int) -> int:
-    """A DiGA may no longer read a kind of data: end the consents to it (REG-011); returns how many pairings had one.
+    """A DiGA may no longer read a kind of data: end the consents to it (REG-011). Returns how many pairings had one.
 
-    When the DiGA-VZ permits it again the patients are asked again.
+    When the DiGA-VZ permits it again, the patients are asked again.
     """
     pairings = await pool.fetch(
         """
@@ -86,7 +87,7 @@ async def lose(pool: asyncpg.Pool, client_id: str, valueset: str, now_ms: int) -
 
 
 async def unpair_client(pool: asyncpg.Pool, client_id: str, reason: str, now_ms: int) -> int:
-    """End every pairing of a DiGA that is retired or gone from the DiGA-VZ (CON-014); returns how many."""
+    """End every pairing of a DiGA that is retired or gone from the DiGA-VZ (CON-014). Returns how many."""
     pairings = await pool.fetch(
         "SELECT patient_id, pairing_no FROM pairing WHERE client_id = $1 AND ended_ms IS NULL", client_id
     )
@@ -94,7 +95,7 @@ async def unpair_client(pool: asyncpg.Pool, client_id: str, reason: str, now_ms:
 
 
 async def unpair_expired(pool: asyncpg.Pool, now_ms: int) -> int:
-    """End every consent that has run out, and every pairing that has no other; returns how many pairings."""
+    """End every consent that has expired, and every pairing that has no other. Returns how many pairings ended."""
     ended = 0
     for patient_id, pairing_no in dict.fromkeys(map(tuple, await pool.fetch(_RUN_OUT, now_ms))):
         async with pool.acquire() as conn, conn.transaction():
@@ -104,13 +105,13 @@ async def unpair_expired(pool: asyncpg.Pool, now_ms: int) -> int:
 
 
 async def unpair_everyone(pool: asyncpg.Pool, reason: str, now_ms: int) -> int:
-    """End every pairing of this recorder, because it no longer offers HDDT (CON-015); returns how many."""
+    """End every pairing of this recorder, because it no longer offers HDDT (CON-015). Returns how many."""
     pairings = await pool.fetch("SELECT patient_id, pairing_no FROM pairing WHERE ended_ms IS NULL")
     return await _unpair_all(pool, pairings, reason, now_ms)
 
 
 async def end_if_over(conn: asyncpg.Connection, patient_id: UUID, client_id: str, now_ms: int) -> None:
-    """Within a transaction: end what has run out of the pairing with this DiGA, and the pairing if that was all."""
+    """Within a transaction: end the expired consents of the pairing with this DiGA, and the pairing if none is left."""
     pairing_no = await conn.fetchval(
         "SELECT pairing_no FROM pairing WHERE patient_id = $1 AND client_id = $2 AND ended_ms IS NULL FOR UPDATE",
         patient_id,
@@ -121,7 +122,7 @@ async def end_if_over(conn: asyncpg.Connection, patient_id: UUID, client_id: str
 
 
 async def end_all(conn: asyncpg.Connection, patient_id: UUID, by: Party, reason: str, now_ms: int) -> None:
-    """Within a transaction: end each pairing of a patient."""
+    """Within a transaction: end all pairings of a patient."""
     for row in await conn.fetch(
         "SELECT pairing_no FROM pairing WHERE patient_id = $1 AND ended_ms IS NULL", patient_id
     ):
@@ -129,13 +130,13 @@ async def end_all(conn: asyncpg.Connection, patient_id: UUID, by: Party, reason:
 
 
 async def _unpair_all(pool: asyncpg.Pool, pairings: list[asyncpg.Record], reason: str, now_ms: int) -> int:
-    """One transaction each: a long job blocks nobody, and what is done stays done."""
+    """Uses one transaction for each: a long job blocks nobody, and what is done stays done."""
     ended = [await unpair(pool, row["patient_id"], row["pairing_no"], Party.SYSTEM, reason, now_ms) for row in pairings]
     return sum(ended)
 
 
 async def end(conn: asyncpg.Connection, patient_id: UUID, pairing_no: int, by: Party, reason: str, now_ms: int) -> bool:
-    """Within a transaction: end one pairing with all its consents, grants and tokens. False when it had ended."""
+    """Within a transaction: end a pairing with all its consents, grants and tokens. False when it had already ended."""
     pairing = await conn.fetchrow(
         "UPDATE pairing SET ended_ms = $3, end_reason = $4"
         " WHERE patient_id = $1 AND pairing_no = $2 AND ended_ms IS NULL RETURNING client_id, pairing_id",
@@ -160,7 +161,7 @@ async def end(conn: asyncpg.Connection, patient_id: UUID, pairing_no: int, by: P
 async def end_kind(
     pool: asyncpg.Pool, patient_id: UUID, pairing_no: int, valueset: str, by: Party, reason: str, now_ms: int
 ) -> bool:
-    """End the consents to one kind of data, and the pairing with the last. False when there was nothing to end."""
+    """End the consents to one kind of data, and with the last one the pairing. False when there was nothing to end."""
     async with pool.acquire() as conn, conn.transaction():
         await _check(conn, patient_id, by, now_ms)
         pairing = await _lock(conn, patient_id, pairing_no)
@@ -179,7 +180,7 @@ async def end_kind(
 
 
 async def _expire(conn: asyncpg.Connection, patient_id: UUID, pairing_no: int, now_ms: int) -> bool:
-    """End what has run out of a locked pairing. True when that was all, and the pairing has ended with it."""
+    """End the expired consents of a locked pairing. True when none was left and the pairing has ended, too."""
     if not await consents.any_in_force(conn, patient_id, pairing_no, now_ms) and await end(
         conn, patient_id, pairing_no, Party.SYSTEM, EXPIRED, now_ms
     ):
@@ -195,7 +196,7 @@ async def _expire(conn: asyncpg.Connection, patient_id: UUID, pairing_no: int, n
 
 
 async def _lock(conn: asyncpg.Connection, patient_id: UUID, pairing_no: int) -> asyncpg.Record | None:
-    """client_id and pairing_id of a living pairing, which nobody else changes until the end of the transaction."""
+    """client_id and pairing_id of a living pairing, locked until the end of the transaction."""
     found: asyncpg.Record | None = await conn.fetchrow(
         "SELECT client_id, pairing_id FROM pairing"
         " WHERE patient_id = $1 AND pairing_no = $2 AND ended_ms IS NULL FOR UPDATE",
