@@ -6,13 +6,14 @@ import secrets
 import time
 import unicodedata
 import uuid
+from dataclasses import replace
 from urllib.parse import urlencode
 
 import asyncpg
 import pytest
 
 from ddr.http.core import Core
-from ddr.store.patients import login_attempts
+from ddr.store.patients import login_attempts, sessions
 from ddr.store.patients.accounts import _HASHER, NOBODYS_HASH
 from ddr.store.patients.login_attempts import ACCOUNT_LIMIT, ASKED_LIMIT, WINDOW_MS
 from ddr.store.patients.sessions import LONGEST_MS
@@ -299,6 +300,19 @@ async def test_a_session_does_not_last_by_a_clock_that_was_set_back(
     patient, browser = await new_patient(core), Browser(core)
     await browser.login(patient)
     clock.advance(-back_seconds)
+    assert (await browser.get("/me")).status_code == status
+
+
+@pytest.mark.parametrize(("back_seconds", "status"), [(1, 200), (3_600, 303), (86_400, 303)])
+async def test_a_session_that_a_clock_ended_stays_ended_when_the_clock_has_caught_up(
+    core: Core, own_pool: asyncpg.Pool, clock: Clock, back_seconds: int, status: int
+) -> None:
+    core = replace(core, pool=own_pool)
+    patient, browser = await new_patient(core), Browser(core)
+    await browser.login(patient)
+    clock.advance(-back_seconds)
+    await sessions.sweep(own_pool, clock(), core.settings.session_seconds * 1000)
+    clock.advance(back_seconds)
     assert (await browser.get("/me")).status_code == status
 
 

@@ -221,6 +221,10 @@ async def close_all(conn: asyncpg.Connection, patient_id: UUID) -> None:
 
 
 async def sweep(pool: asyncpg.Pool, now_ms: int, idle_ms: int) -> None:
-    """Delete the sessions that ended by themselves; one that is too old is not seen any more, either."""
+    """Delete the sessions that ended by themselves; one that is too old is not seen any more, either.
+
+    One of a clock that was set back would be good again as soon as the clock has caught up.
+    """
     before_ms = now_ms - idle_ms
     await delete_due(pool, "browser_session", "seen_hour", before_ms // HOUR_MS + 1, "seen_ms <= $2", before_ms)
+    await pool.execute("DELETE FROM browser_session WHERE seen_hour > $1", (now_ms + SKEW_MS) // HOUR_MS)
