@@ -18,7 +18,7 @@ from ddr.settings import DAY, OVERLAPS, Settings, SettingsError, overlaps
 
 PROOF_DAYS = 1096
 REFRESH_TOKEN_SECONDS = 30 * DAY
-CODE_SECONDS = 600
+CODE_SECONDS = PAR_SECONDS = 600
 _SCHEMA = re.compile(r"(?!pg_|information_schema)[a-z_][a-z0-9_]{0,62}|")
 # With 0 nobody is served, BfArM is asked without a pause, or no end is kept, and a restore would undo it.
 _AT_LEAST_ONE = (
@@ -132,8 +132,8 @@ def _limits(settings: Settings) -> Iterator[str]:
         yield f"time_zone: {settings.time_zone!r} is not in the IANA time zone database"
     if settings.consent_days > 365:
         yield "consent_days: consent must not exceed one year"
-    if not 5 <= settings.par_seconds < 600:
-        yield "par_seconds: must be from 5 to 599 (RFC 9126 section 2.2, FAPI 2.0 section 5.3.2.2)"
+    if not 5 <= settings.par_seconds < PAR_SECONDS:
+        yield f"par_seconds: must be from 5 to {PAR_SECONDS - 1} (RFC 9126 section 2.2, FAPI 2.0 section 5.3.2.2)"
     if settings.code_seconds > CODE_SECONDS:
         yield f"code_seconds: must be {CODE_SECONDS} at most (RFC 6749 section 4.1.2)"
     if settings.audit_days < 30:

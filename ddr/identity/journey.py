@@ -21,6 +21,7 @@ from ddr.base64url import decoded, encoded
 from ddr.identity.errors import LoginRefused, ProviderUnavailable
 from ddr.identity.provider import Provider
 from ddr.identity.tokens import Identity, read_id_token
+from ddr.store.database.clock import SKEW_MS
 from ddr.store.database.digest import sha256
 from ddr.store.patients.journeys import LONGEST_MS, Journey
 
@@ -56,8 +57,8 @@ def set_out(secret: bytes, cookie: str, request_uri: str, confirms: bool, now_ms
 def on_the_way(secret: bytes, cookie: str, state: str, now_ms: int) -> tuple[Journey | None, str]:
     """The journey with this state, None when it is too old, of another browser, or none; and whose request waits.
 
-    A browser has another cookie when it comes back if somebody has logged in or out in another tab; its DiGA still
-    waits.
+    One later than now is of a clock that was set back. A browser has another cookie when it comes back if somebody has
+    logged in or out in another tab; its DiGA still waits.
     """
     try:
         sealed = decoded(state)  # another spelling would count once more
@@ -66,7 +67,7 @@ def on_the_way(secret: bytes, cookie: str, state: str, now_ms: int) -> tuple[Jou
         return None, ""
     of_browser, *rest = content
     journey = Journey(state, *rest)
-    if journey.started_ms <= now_ms - LONGEST_MS:
+    if not now_ms - LONGEST_MS < journey.started_ms <= now_ms + SKEW_MS:
         return None, ""
     return (journey if hmac.compare_digest(of_browser, _digest(cookie)) else None), journey.request_uri
 

@@ -83,6 +83,15 @@ async def test_an_expired_code_is_refused(diga: DigaBackend, patient_id: UUID, c
     assert (await diga.exchange(code)).json()["error"] == "invalid_grant"
 
 
+@pytest.mark.parametrize(("back_seconds", "status"), [(1, 200), (86_400, 400)])
+async def test_a_code_does_not_last_by_a_clock_that_was_set_back(
+    diga: DigaBackend, patient_id: UUID, clock: Clock, back_seconds: int, status: int
+) -> None:
+    code = await diga.code(patient_id)
+    clock.advance(-back_seconds)
+    assert (await diga.exchange(code)).status_code == status
+
+
 async def test_a_code_that_runs_out_while_it_is_looked_at_is_refused(
     diga: DigaBackend, patient_id: UUID, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

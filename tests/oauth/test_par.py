@@ -11,7 +11,7 @@ import pytest
 from ddr.http.core import Core
 from ddr.scopes.parse import DEVICE, scope_of
 from ddr.store.authorization import par
-from tests.oauth.backend import STATE, DigaBackend, events
+from tests.oauth.backend import STATE, DigaBackend, events, public
 from tests.support.clock import Clock
 from tests.support.trust import FakeTrust
 
@@ -152,6 +152,20 @@ async def test_room_comes_back_with_time(core: Core, diga: DigaBackend, clock: C
     assert wait == core.settings.par_seconds - 60
     clock.advance(wait)
     assert (await diga.push()).status_code == 201
+
+
+@pytest.mark.parametrize(("back_seconds", "lasts"), [(1, True), (86_400, False)])
+async def test_a_request_does_not_last_by_a_clock_that_was_set_back(
+    core: Core, diga: DigaBackend, clock: Clock, back_seconds: int, lasts: bool
+) -> None:
+    """Nor does it keep its place: the DiGA would have to wait until the clock has caught up."""
+    core.settings = replace(core.settings, par_max_open=1)
+    asked = {"client_id": diga.diga.client_id, "request_uri": await diga.request_uri()}
+    clock.advance(-back_seconds)
+    async with public(core) as browser:
+        assert (await browser.get("/oauth/authorize", params=asked)).status_code == (303 if lasts else 400)
+    assert (await diga.push()).status_code == (429 if lasts else 201)
+    assert bool(await par.consume(core.pool, asked["request_uri"], uuid4(), core.clock())) is lasts
 
 
 async def test_a_decision_is_known_to_who_made_it_and_for_a_while(

@@ -357,6 +357,15 @@ async def test_a_journey_ends_after_a_while(traveller: Traveller, clock: Clock) 
     assert (await traveller.here.get(await traveller.prove(address))).status_code == 400
 
 
+@pytest.mark.parametrize(("back_seconds", "status"), [(1, 303), (86_400, 400)])
+async def test_a_journey_does_not_last_by_a_clock_that_was_set_back(
+    traveller: Traveller, clock: Clock, back_seconds: int, status: int
+) -> None:
+    address = await traveller.ask()
+    clock.advance(-back_seconds)
+    assert (await traveller.here.get(await traveller.prove(address))).status_code == status
+
+
 async def test_a_replayed_id_token_is_refused(traveller: Traveller, openid: OpenIdProvider) -> None:
     openid.change = lambda claims: claims.update(nonce="of another login")
     assert (await traveller.login()).status_code == 400

@@ -33,7 +33,7 @@ async def exchange(call: Call) -> Response:
     code = await _issued_to_client(call, presented)
     family = await _family(call, code)
     await _not_replayed(call, presented, code, family, verifier)
-    if code.expires_ms <= call.arrived_ms:
+    if not code.lasts(call.arrived_ms):
         raise _unusable()
     if code.redirect_uri != redirect_uri:
         raise invalid_grant("The redirect_uri is not that of the authorization request")
@@ -83,14 +83,14 @@ async def _is_good_again(call: Call, presented: str, code: Code, family: Family,
     """Whether this is the client that redeemed it, and that was not answered then."""
     assert code.redeemed_ms is not None
     own = family.certificate_sha256 in (None, call.certificate_sha256) and pkce.proves(verifier, code.code_challenge)
-    unused = not family.ended and family.previous_sha256 is None and code.expires_ms > call.arrived_ms
+    unused = not family.ended and family.previous_sha256 is None and code.lasts(call.arrived_ms)
     return own and unused and await good_again(call.core, sha256(presented), code.redeemed_ms, call.arrived_ms)
 
 
 async def _after_another(call: Call, presented: str, verifier: str) -> Response:
     """Another request was faster. It may have been this client's, which has hung up since and tries again."""
     code = await _issued_to_client(call, presented)
-    if code.expires_ms > call.core.clock():
+    if code.lasts(call.core.clock()):
         family = await _family(call, code)
         if code.redeemed_ms is None or await _is_good_again(call, presented, code, family, verifier):
             return await exchange(call)

@@ -25,6 +25,7 @@ from ddr.store.authorization import par
 from ddr.store.authorization.consents import BY_PATIENT, Shortened, Shown, any_in_force, close, give
 from ddr.store.authorization.openings import announce
 from ddr.store.authorization.par import PushedRequest
+from ddr.store.authorization.tokens import LONGEST_CODE_MS
 from ddr.store.authorization.unpairing import Party, end, end_if_over, withdrawn
 from ddr.store.database.able import stays_able
 from ddr.store.database.digest import sha256
@@ -228,10 +229,11 @@ class Issued:
 async def issued(pool: asyncpg.Pool, code: str, patient_id: UUID, now_ms: int) -> Issued | None:
     """What is known of a code of this patient; None for an unknown one."""
     row = await pool.fetchrow(
-        """
-        SELECT grant_no, redeemed_ms IS NULL AND expires_ms > $3 AS redeemable
+        f"""
+        SELECT grant_no, redeemed_ms IS NULL AND expires_ms > $3 AND expires_ms <= $3::bigint + {LONGEST_CODE_MS}
+                         AS redeemable
           FROM authorization_code WHERE code_sha256 = $1 AND patient_id = $2
-        """,
+        """,  # noqa: S608 - a number of ours
         sha256(code),
         patient_id,
         now_ms,

@@ -10,11 +10,15 @@ from uuid import UUID
 import asyncpg
 
 from ddr.durations import HOUR_MS
+from ddr.settings_checks import PAR_SECONDS
+from ddr.store.database.clock import SKEW_MS
 from ddr.store.database.digest import sha256
 from ddr.store.database.pool import Connection
 from ddr.store.database.sweeping import delete_due
 
 _COLUMNS = "client_id, redirect_uri, state, scope, code_challenge, expires_ms"
+# One that lasts longer than is ever given is of a clock that was set back.
+_OPEN = f"decided_ms IS NULL AND expires_ms > $2 AND expires_ms <= $2::bigint + {PAR_SECONDS * 1000 + SKEW_MS}"
 PREFIX = "urn:ietf:params:oauth:request_uri:"
 
 
@@ -39,7 +43,7 @@ async def open_requests(conn: Connection, client_id: str, now_ms: int) -> tuple[
     """How many requests of this client are open, and when the first of them expires (now when there is none)."""
     row = await conn.fetchrow(
         "SELECT count(*) AS open, coalesce(min(expires_ms), $2) AS first_ms FROM pushed_request"
-        " WHERE client_id = $1 AND decided_ms IS NULL AND expires_ms > $2",
+        f" WHERE client_id = $1 AND {_OPEN}",
         client_id,
         now_ms,
     )
@@ -68,7 +72,7 @@ async def load(conn: Connection, request_uri: str, now_ms: int) -> PushedRequest
     row = await conn.fetchrow(
         f"""
         SELECT {_COLUMNS} FROM pushed_request
-        WHERE request_sha256 = $1 AND decided_ms IS NULL AND expires_ms > $2
+        WHERE request_sha256 = $1 AND {_OPEN}
         """,
         sha256(request_uri),
         now_ms,
@@ -81,7 +85,7 @@ async def consume(conn: Connection, request_uri: str, patient_id: UUID, now_ms: 
     row = await conn.fetchrow(
         f"""
         UPDATE pushed_request SET decided_ms = $2, patient_id = $3
-        WHERE request_sha256 = $1 AND decided_ms IS NULL AND expires_ms > $2
+        WHERE request_sha256 = $1 AND {_OPEN}
         RETURNING {_COLUMNS}
         """,
         sha256(request_uri),

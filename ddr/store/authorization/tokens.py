@@ -11,13 +11,16 @@ import asyncpg
 
 from ddr.durations import DAY_MS
 from ddr.remembering import Newest
+from ddr.settings_checks import CODE_SECONDS
 from ddr.store.audit.trail import Event, record
 from ddr.store.database.ask_there import fetch_of_patient
+from ddr.store.database.clock import SKEW_MS
 from ddr.store.database.pool import Connection
 from ddr.store.database.several import fetch_together
 from ddr.store.database.spreading import is_spread
 from ddr.store.database.sweeping import delete_due
 
+LONGEST_CODE_MS = CODE_SECONDS * 1000 + SKEW_MS  # of one that lasts longer the clock was set back
 MEMORY_MS = DAY_MS
 MOST_KNOWN = 100_000
 
@@ -33,6 +36,10 @@ class Code:
     code_challenge: str
     expires_ms: int
     redeemed_ms: int | None
+
+    def lasts(self, now_ms: int) -> bool:
+        """Whether it is in time."""
+        return now_ms < self.expires_ms <= now_ms + LONGEST_CODE_MS
 
 
 @dataclass(frozen=True)
