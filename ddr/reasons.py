@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from socket import gaierror
 
 NO_THREAD = "can't start new thread"  # as Python says in a RuntimeError that the machine or the container gives none
 LONGEST = 4000  # characters of somebody else's text
@@ -26,10 +27,13 @@ def in_words(error: BaseException, named: bool = False) -> str:
 
 
 def kind_of(error: BaseException) -> str:
-    """Its type, for a log, which must not tell what an exception quotes; of a plain OSError (no descriptor, no port, no
-    route, no memory) with the system's words for its number."""
+    """Its type, for a log, which must not tell what an exception quotes; with the system's words for its number where
+    the type says little: no descriptor, no port, no route, no memory, no process, no address for a name."""
     name = type(error).__name__
-    return f"{name}: {os.strerror(error.errno)}" if type(error) is OSError and error.errno else name
+    if isinstance(error, gaierror) and error.strerror:  # has numbers of its own
+        return f"{name}: {error.strerror}"
+    bare = isinstance(error, OSError) and type(error) in (OSError, BlockingIOError) and error.errno
+    return f"{name}: {os.strerror(bare)}" if bare else name
 
 
 def no_ciphers(error: BaseException) -> bool:

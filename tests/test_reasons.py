@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import socket
+
 import pytest
 
-from ddr.reasons import in_words
+from ddr.reasons import in_words, kind_of
 
 
 @pytest.mark.parametrize(
@@ -26,3 +29,11 @@ from ddr.reasons import in_words
 def test_no_numbers_of_the_system(error: Exception, text: str, named: str) -> None:
     assert in_words(error) == text
     assert in_words(error, named=True) == named
+
+
+def test_a_log_says_what_the_system_does_not_give() -> None:
+    assert kind_of(OSError(errno.EAGAIN, "fork")) == "BlockingIOError: Resource temporarily unavailable"
+    assert kind_of(OSError(errno.EMFILE, "/secret")) == "OSError: Too many open files"
+    assert kind_of(FileNotFoundError(errno.ENOENT, "no", "/secret")) == "FileNotFoundError"
+    unknown = socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+    assert kind_of(unknown) == "gaierror: Name or service not known"
