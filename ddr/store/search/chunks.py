@@ -1,7 +1,7 @@
-"""The chunks that a DiGA may see, as SQL: those that are stored, and those that are expected.
+"""The chunks that a DiGA may see, as SQL: stored chunks and expected ones.
 
-The rules repeat ddr.series (epoch, grid, status); tests hold them equal. For how they look up rows see
-ddr.store.search.sources.
+The rules repeat ddr.series (epoch, grid, status); tests make sure that both agree. How rows are looked up is explained
+in ddr.store.search.sources.
 """
 
 from __future__ import annotations
@@ -10,20 +10,21 @@ from ddr.store.database.ids import Kind
 from ddr.store.search.view import NOW, TERM, seen_since
 from ddr.store.series.bounds import LAST, SHORTEST_MS, first_k
 
-# When a series `e` (epoch) of `s` (sensor) under `term` became visible by the first of the expected chunks of which
-# nothing has arrived; null when it is by what is stored, which has its own stamp (ddr.store.devices.appearance).
-# `_NEXT` is where the first chunk that is not stored is expected to start, `_FIRST` the same of the first that does not
-# end before the historic period.
+# When a series, `e` (epoch) of `s` (sensor) under `term`, became visible through the first expected chunk of which
+# nothing has arrived; null when it is visible through stored chunks, which have their own timestamps
+# (ddr.store.devices.appearance). `_NEXT` is the expected start of the first chunk that is not stored, `_FIRST` that of
+# the first one that does not end before the historic period.
 _NEXT = "coalesce(e.tail_start_ms + s.span_ms, e.from_ms / 1000 * 1000)"
 _FIRST = f"({_NEXT} + s.span_ms * greatest(0, (term.floor_ms - {_NEXT}) / s.span_ms))"
 EXPECTED = f"""
 CASE WHEN s.continuous AND (e.tail_start_ms IS NULL OR greatest(e.tail_start_ms, least(
               e.tail_start_ms + s.span_ms, e.until_ms / 1000 * 1000) - 1000) + 999 < term.floor_ms)
      THEN greatest({_FIRST} + s.period_ms, s.created_ms, e.created_ms) + term.delay_ms END"""
-# The same as a stamp: what is not visible by an expected chunk yet is by a stored one (all of whose readings may have
-# moved to another series), and no stamp lies in the future.
+# The same as a timestamp. What is not yet visible through an expected chunk is visible through a stored one (whose
+# readings may all have moved to another series), and no timestamp lies in the future.
 APPEARED = f"CASE WHEN {EXPECTED} <= {NOW} THEN {EXPECTED} END"
-# By Device, when it became visible by chunks of which nothing has arrived; 0 when it is by what is stored.
+# For each Device, when it became visible through chunks of which nothing has arrived; 0 when it is visible through
+# stored ones.
 EXPECTED_OF_DEVICES = f"""
   SELECT device_no, min(coalesce(expected_ms, 0)) AS expected_ms FROM series
    WHERE expected_ms IS NULL OR (expected_ms <= {NOW} AND (end_ms IS NULL OR first_ms < end_ms)) GROUP BY device_no"""
@@ -31,17 +32,18 @@ EXPECTED_OF_DEVICES = f"""
 _ENDS_WITHIN = f"{LAST} >= (SELECT min(floor_ms) FROM term) - {SHORTEST_MS}"
 _NUMBERED_WITHIN = f"c.k >= {first_k('s', 's.floor_ms')}"
 
-# A chunk whose values a late event moved elsewhere stays as long as it would have with them: who knows it is told.
+# A chunk whose values a late event moved elsewhere stays visible as long as with its values, so that DiGA that know it
+# learn of it.
 _GONE = "c.status = 'e' AND c.start_ms + s.span_ms > s.floor_ms"
 
 
-# `period`: the epochs to look at, those within the historic period or the one that is read.
-# `worn`: their sensors, each once, with what of its device ends a series.
-# `series`: each such epoch of a continuous sensor under its term, unless it is withheld (SER-018):
-#   `cut_ms` is the whole second in which the epoch ends, `end_ms` that from which on nothing is expected, null: never;
-#   `next_k` and `next_ms` are the number of the first chunk that is not stored, and where it is expected to start;
-#   `newest_ms`: no chunk of which nothing has arrived starts later;
-#   `expected_ms` as EXPECTED says, `first_ms` where that chunk starts.
+# `period`: the epochs to look at: those within the historic period, or the one that is read.
+# `worn`: their sensors, each once, with those properties of its device that end a series.
+# `series`: each of these epochs of a continuous sensor under its term, unless it is withheld (SER-018):
+#   `cut_ms` is the whole second in which the epoch ends; from `end_ms` on no reading is expected (null: never ends);
+#   `next_k` and `next_ms` are number and expected start of the first chunk that is not stored;
+#   `newest_ms` is the latest start of a chunk of which nothing has arrived;
+#   `expected_ms` is EXPECTED, `first_ms` the start of that chunk.
 def _series(chosen: str, sensors: str) -> str:
     return f"""
 period AS MATERIALIZED (
@@ -72,9 +74,9 @@ worn AS MATERIALIZED (
 )"""
 
 
-# One row per chunk: the stored ones, and after them the expected ones of which nothing has arrived (SER-014, SER-024),
-# from number `next_k` at `next_ms` on, none starting after `newest_ms`. `within`: it ends within the historic period.
-# `x` has both, `y` the last second of each, and `z` when it is final by time (ddr.series.status.settles).
+# One row per chunk: the stored ones, then the expected ones of which nothing has arrived (SER-014, SER-024), from
+# number `next_k` at `next_ms` on; none starts after `newest_ms`. `within`: it ends within the historic period. `x` has
+# both, `y` the last second of each, and `z` when it becomes final by time (ddr.series.status.settles).
 def _chunks(kept: str) -> str:
     return f"""
 chunks AS NOT MATERIALIZED (
@@ -122,7 +124,7 @@ def chunks_of_period() -> str:
 def chunk_of_key() -> str:
     """The common table expressions moment, term, period, worn and chunks of the chunk $10 of the series $9.
 
-    $1 to $8 are those of `View`: since when Devices and DeviceMetrics are visible does not matter to a chunk, and a
-    parameter that stands nowhere would have no type.
+    $1 to $8 are those of `View`. A chunk does not depend on when Devices and DeviceMetrics became visible, and a
+    parameter that is not used would have no type.
     """
     return f"{TERM},{_series('e.epoch_no = $9', 'period')},{_chunks('c.k = $10')}"

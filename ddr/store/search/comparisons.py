@@ -1,7 +1,8 @@
-"""One searched value compared with columns, as SQL (FHIR R4 search.html#prefix). Values only ever travel as parameters.
+"""Compares one searched value with columns, as SQL (FHIR R4 search.html#prefix). Values are always passed as
+parameters.
 
-A time is the range of two columns, a quantity with a comparator the range above or below its number; the prefixes
-compare ranges by FHIR's formal definitions.
+A time is the range between two columns; a quantity with a comparator is the range above or below its number. The
+prefixes compare ranges by FHIR's formal definitions.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ NEVER = "false"
 
 
 class Parameters:
-    """The parameters of one statement, in order; `types` are the SQL types of those that were bound."""
+    """The parameters of one statement, in order; `types` are the SQL types of those bound here."""
 
     def __init__(self, values: list[Any]) -> None:
         self.values = values
@@ -28,9 +29,9 @@ class Parameters:
 
 
 class _Operands(dict[str, str]):
-    """What the templates below name: columns, and searched values, which become parameters when first named.
+    """What the templates below name: columns, and searched values, which become parameters when they are first named.
 
-    PostgreSQL refuses a statement with a parameter that nothing in it uses.
+    PostgreSQL rejects a statement with a parameter that it does not use.
     """
 
     def __init__(self, parameters: Parameters, sql_type: str, values: dict[str, Any], **columns: str) -> None:
@@ -91,7 +92,7 @@ def quantity(parameters: Parameters, number: str, unit: str, comparator: str, va
 
 
 def token(parameters: Parameters, system: str, code: str, value: TokenValue) -> str:
-    """The coding in `system` and `code`; a system searched as "" means none, and all of ours have one."""
+    """The coding in `system` and `code`. A system searched as "" means none, and ours always have one."""
     parts = [f"{code} IS NOT NULL" if value.code is None else f"{code} = {parameters.bind(value.code, 'text')}"]
     if value.system is not None:
         parts.append(f"{system} = {parameters.bind(value.system, 'text')}")
@@ -102,10 +103,10 @@ _PUNCTUATION = "!\"#%&''()*,-./:;?@[\\]_{}¡§«¶·»¿‐–—‘’‚“”
 
 
 def string(parameters: Parameters, column: str, value: StringValue) -> str:
-    """The text in `column`, compared without case, accents, punctuation, and how many blanks of which kind there are,
+    """The text in `column`, compared without regard to case, accents, punctuation, and the number and kind of blanks,
     unless the match is exact (search.html#string)."""
     text = parameters.bind(value.text, "text")
-    plain = f"(SELECT {_plain(text)})"  # found once: a text may be long, and there are many rows
+    plain = f"(SELECT {_plain(text)})"  # computed once: a text may be long, and there are many rows
     return {
         "exact": f"{column} = {text}",
         "starts": f"starts_with({_plain(column)}, {plain})",

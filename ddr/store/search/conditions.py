@@ -19,17 +19,17 @@ DEVICE_STATUS = "'http://hl7.org/fhir/device-status'"
 SNOMED = "'http://snomed.info/sct'"
 _NUMBER = ("o.kind", "o.no", "o.k")
 
-Units = Mapping[str, Mapping[str, Decimal]]  # as searched for → as values are kept → factor from these to those
+Units = Mapping[str, Mapping[str, Decimal]]  # unit searched for → unit kept → factor from kept to searched
 
 
 @dataclass(frozen=True)
 class Names:
-    """How outside names relate to rows: ids, the DeviceMetric.type of sensors that have none of their own, codes of
-    values, whose case does not count (search.html#token), and units: `stated` ones as people call them."""
+    """How names used outside relate to rows: ids; the DeviceMetric.type of sensors without one of their own; codes of
+    values, whose case does not count (search.html#token); units, and in `stated` their human-readable names."""
 
     ids: IdCipher
     metric_types: Mapping[str, Mapping[str, Any]]  # code system → code of the values → CodeableConcept
-    codes: Mapping[str, str] = field(default_factory=dict)  # as stored, and in small letters → as stored
+    codes: Mapping[str, str] = field(default_factory=dict)  # code as stored, and in lower case → code as stored
     units: Units = field(default_factory=dict)
     stated: Units = field(default_factory=dict)
 
@@ -40,7 +40,7 @@ class Names:
         return replace(value, code=self.codes.get(value.code) or self.codes.get(value.code.lower(), value.code))
 
     def kept(self, unit: str, stated: bool) -> Mapping[str, Decimal]:
-        """The units in which what is searched for may be kept, with the factor from each to the one searched for."""
+        """The units in which matching values may be kept, with the factor from each to the unit searched for."""
         called = self.stated.get(unit, {}) if stated else {}
         return {unit: Decimal(1), **self.units.get(unit, {}), **called}
 
@@ -58,9 +58,9 @@ class Conditions:
         return " AND ".join(parts) or "true"
 
     def order(self, resource_type: str, sort: Sequence[Sort]) -> str:
-        """The ORDER BY list: what has no value comes last, and the row's number settles ties.
+        """The ORDER BY list: rows without a value come last, and the row's number decides ties.
 
-        Texts are in the order of their code points, because that of a database's locale differs between installations.
+        Texts are ordered by code points, because the locales of databases differ between installations.
         """
         keys = [
             f"{column}{' DESC' if key.descending else ''} NULLS LAST"
@@ -102,7 +102,7 @@ class Conditions:
 
 _DIRECT_DEVICE = "CASE WHEN o.metric_no IS NULL THEN o.device_no END"
 
-# What a row of the first type points to by a reference, as kind and number of the third type.
+# What a row of the first type points to by the reference, as kind and number of the third type.
 POINTERS = {
     ("Observation", "device", "Device"): f"{Kind.DEVICE:d}, {_DIRECT_DEVICE}",
     ("Observation", "device", "DeviceMetric"): f"{Kind.METRIC:d}, o.metric_no",
@@ -121,7 +121,7 @@ def _identity(conditions: Conditions, value: TokenValue) -> str:
 
 
 def _reference(conditions: Conditions, value: ReferenceValue, columns: Mapping[Kind, tuple[str, str]]) -> str:
-    """The reference in the column that holds numbers of the kind that the id names."""
+    """Compares the reference with the column that holds numbers of the kind that the id names."""
     decoded = conditions.names.ids.decode(value.id)
     if decoded is None or decoded[0] not in columns:
         return NEVER
@@ -139,7 +139,7 @@ _DERIVED = {Kind.MEASUREMENT: ("Observation", "ANY(o.derived_from)")}
 
 
 def _quantity(conditions: Conditions, number: str, unit: str, comparator: str, value: QuantityValue) -> str:
-    """The quantity in these columns, in whichever unit it is kept: one MIV may have mg/dL and another one mg/L."""
+    """The quantity in these columns, in whatever unit it is kept: one MIV may use mg/dL and another one mg/L."""
     parameters = conditions.parameters
     if not value.unit:
         return quantity(parameters, number, unit, comparator, value)
@@ -153,11 +153,11 @@ def _times(number: str, factor: Decimal) -> str:
     return number if factor == 1 else f"({number} * {factor:f})"
 
 
-# --- components of a measurement, which only its document knows ------------------------------------------------------
+# --- components of a measurement, which are only in its document -----------------------------------------------------
 
 
 def _component(conditions: Conditions, code: TokenValue | None, value: QuantityValue | None) -> str:
-    """Some component that has the code and the value, where given (BP-017)."""
+    """Whether some component has the code and the value, as far as they are given (BP-017)."""
     parts = []
     if code is not None:
         coding = token(conditions.parameters, "coding ->> 'system'", "coding ->> 'code'", code)
@@ -181,7 +181,7 @@ _KINDS = ", ".join(f"('{code}', '{display}')" for code, display in DEVICE_TYPES.
 
 
 def _device_name(conditions: Conditions, value: StringValue) -> str:
-    """All that R4's definition of the parameter names: the names of the device and what its type is called."""
+    """Everything that R4 defines for the parameter: the names of the device and the display text of its type."""
     name, kind = (string(conditions.parameters, column, value) for column in ("o.device_name", "display"))
     return f"{name} OR EXISTS (SELECT FROM (VALUES {_KINDS}) AS t(code, display) WHERE code = o.type_code AND {kind})"
 

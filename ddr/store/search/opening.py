@@ -1,4 +1,4 @@
-"""When a pairing was let see data that it had not seen from its start: to its DiGA they are as new (RS-036)."""
+"""When a pairing was allowed to see more than it had seen from its start: to its DiGA that is new (RS-036)."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Opening:
-    """Of one MIV for one pairing, in ms: all of it at `opened_ms`, and what ended before `older_ms` at
-    `older_opened_ms`; 0: from the start."""
+    """For one MIV and one pairing, in ms: all of it opened at `opened_ms`, and what ended before `older_ms` at
+    `older_opened_ms`; 0: visible from the start."""
 
     opened_ms: int = 0
     older_ms: int = 0

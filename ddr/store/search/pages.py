@@ -1,4 +1,4 @@
-"""A whole search in one statement: matches, sorting, page, the rest for later pages, and what is included."""
+"""A whole search in one statement: matches, sorting, page, the rest for later pages, and included resources."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from ddr.store.search.view import PARAMETERS, View
 Row = Mapping[str, Any]
 Keys = Sequence[tuple[int, int, int]]  # kind, no, k
 
-KNOWN, LONGEST_KNOWN = 256, 2_000  # texts of first pages that are remembered, and how long their conditions may be
-FEW_MATCHES = 20  # of a search without `_lastUpdated` that shares its statement
-FEW_SEARCHES = 4  # that share one: who waits for all of them must not wait long
+KNOWN, LONGEST_KNOWN = 256, 2_000  # texts of first pages to remember, and the longest conditions of one
+FEW_MATCHES = 20  # the most of a search without `_lastUpdated` that shares a statement
+FEW_SEARCHES = 4  # that share one: nobody should wait long for the others
 _POLLS_SORT = ((), (Sort("date", False),), (Sort("date", True),))
 _POLLS_PREFIXES = (["gt"], ["ge"], ["gt", "lt"], ["gt", "le"], ["ge", "lt"], ["ge", "le"])
 
@@ -38,7 +38,7 @@ _POLLS_PREFIXES = (["gt"], ["ge"], ["gt", "lt"], ["gt", "le"], ["ge", "lt"], ["g
 class Found:
     """One page. `total` counts the matches of all pages; `rest` lists those after the first page.
 
-    `at_ms` is the newest stamp that could be shown: what the patient's data become later has a newer one.
+    `at_ms` is the newest timestamp that could be shown: any later change of the patient's data has a newer one.
     """
 
     total: int
@@ -50,9 +50,9 @@ class Found:
 
 @dataclass(frozen=True)
 class RestPage:
-    """Which part of a rest a later page shows: `keys`, or of the stored list `count` items after the first `offset`.
+    """Which part of a rest a later page shows: `keys`, or `count` items of the stored list after the first `offset`.
 
-    `until_ms`: without those that have a newer stamp by now; None: all.
+    `until_ms`: leave out those whose timestamp is newer by now; None: none.
     """
 
     rest_no: int | None
@@ -65,10 +65,10 @@ class RestPage:
 async def first_page(
     pool: asyncpg.Pool, view: View, names: Names, search: Search, count: int, asked: Sequence[Row] | None = None
 ) -> Found:
-    """The first `count` matches and what is to be included with them.
+    """The first `count` matches and the resources to include with them.
 
-    With `count` 0 only `total` is found. Who asks for few things, and at the same time as others, shares a statement.
-    `asked`: what `first_asked` has found already.
+    With `count` 0 only `total` is found. Concurrent searches for few resources share a statement. `asked`: what the
+    statement of `first_asked` has found already.
     """
     if asked is None:
         text, parameters = _first_text(view, names, search, count)
@@ -81,13 +81,13 @@ async def first_page(
 
 
 async def keep(pool: asyncpg.Pool, patient_id: UUID, keys: Keys, expires_ms: int) -> int:
-    """Store a rest that is too long for a link until `expires_ms`; the number that names it in `RestPage`."""
+    """Store, until `expires_ms`, a rest that is too long for a link; the number that names it in `RestPage`."""
     number: int = await pool.fetchval(_KEEP, patient_id, expires_ms, *map(list, zip(*keys, strict=True)))
     return number
 
 
 def first_asked(view: View, names: Names, search: Search, count: int) -> Statement | None:
-    """The statement of a first page that finds little, to be asked with something else; None for all others."""
+    """The statement of a first page that finds little, to be sent along with another; None for all other searches."""
     polls = any(item.name == "_lastUpdated" for item in search.filters)
     finds_little = count > 0 and (polls or count <= FEW_MATCHES)
     if search.has or search.revincludes or not finds_little:
@@ -107,10 +107,10 @@ def _first_text(view: View, names: Names, search: Search, count: int) -> tuple[s
 
 
 async def later_page(pool: asyncpg.Pool, view: View, search: Search, rest: RestPage) -> Found:
-    """A part of the rest of an earlier search; of `search` only type and includes count. `total` is of this page."""
+    """A part of the rest of an earlier search; of `search` only type and includes count. `total` is this page's."""
     parameters = Parameters(view.parameters())
     until = parameters.bind(rest.until_ms, "bigint")
-    # still joined with what may be seen now: a consent may have been withdrawn since the first page
+    # Still joined with what may be seen now: a consent may have been withdrawn since the first page.
     page = f"""
 page AS (
   SELECT r.ord, o.kind, o.no, o.k
@@ -123,7 +123,7 @@ page AS (
 
 
 def _listed(rest: RestPage, parameters: Parameters) -> str:
-    """The keys of a later page, from the link or from the list that is stored."""
+    """The keys of a later page, from the link or from the stored list."""
     if rest.rest_no is None:
         columns = list(zip(*rest.keys, strict=True)) or [(), (), ()]
         types = ("smallint[]", "bigint[]", "bigint[]")
@@ -143,15 +143,15 @@ async def sweep(pool: asyncpg.Pool, now_ms: int) -> None:
 
 
 def brief(search: Search, count: int) -> bool:
-    """Whether a search may share its statement with others: what polls ask for has few texts, and what finds much would
-    keep the others waiting.
+    """Whether a search may share its statement with others. The searches of polls have few different texts; a search
+    that finds much would keep the others waiting.
     """
     polled = [item for item in search.filters if item.name == "_lastUpdated"]
     if search.resource_type != "Observation" or len(polled) < len(search.filters) or search.has or search.revincludes:
         return False
     if search.sort not in _POLLS_SORT:
         return False
-    if not polled:  # nor any other filter
+    if not polled:  # and no other filter either
         return 0 < count <= FEW_MATCHES
     prefixes = [value.prefix for item in polled for value in item.values if isinstance(value, DateValue)]
     return count > 0 and prefixes in _POLLS_PREFIXES
@@ -160,9 +160,10 @@ def brief(search: Search, count: int) -> bool:
 def _first(
     observed: frozenset[Kind], resource_type: str, where: str, order: str, limit: str, related: str, following: bool
 ) -> str:
-    """The statement of a first page; `following`: with what follows the page.
+    """The statement of a first page; `following`: also find what follows the page.
 
-    `match` has all that fits, numbered in its order, `page` the first of it, `others` the keys of the rest in one row.
+    `match` has all matches, numbered in their order, `page` the first of them, `others` the keys of the rest in one
+    row.
     """
     match = f"""
 match AS MATERIALIZED (
@@ -186,13 +187,14 @@ others AS MATERIALIZED (
 )"""
 
 
-# Stored rests are rare: a statement that may write costs more than one that only reads, also where it does not.
+# Stored rests are rare, and a statement that may write costs more than one that only reads, even when it does not
+# write.
 _KEEP = """
 INSERT INTO search_rest (patient_id, expires_ms, kinds, nos, ks) VALUES ($1, $2, $3, $4, $5) RETURNING rest_no"""
 
 
 def _related(search: Search) -> str:
-    """Keys of what is included beside the Device and DeviceMetric that the rows of matches bring with them."""
+    """Keys of what is included, except the Device and DeviceMetric that the rows of matches already contain."""
     reverse = [part for include in search.revincludes if (part := _reverse(include, search.resource_type))]
     found = ["SELECT kind, no, k FROM page WHERE false", *reverse]
     derived = [one for one in search.includes if (one.source, one.name) == ("Observation", "derived-from")]
@@ -206,11 +208,11 @@ def _related(search: Search) -> str:
 
 
 def _reverse(include: Include, resource_type: str) -> str:
-    """Keys of the resources that point to the page; nothing when the reference points elsewhere."""
+    """Keys of the resources that point to the page; nothing when the reference points to another type."""
     pointer = POINTERS.get((include.source, include.name, resource_type))
     if pointer is None or include.target not in (None, resource_type):
         return ""
-    # not an EXISTS for each row, which would go through the page as often as there are rows
+    # This is not an EXISTS per row, which would scan the page once for each row.
     return f"""
 SELECT o.kind, o.no, o.k FROM {TABLES[include.source]} o
  CROSS JOIN LATERAL (SELECT {pointer}) AS p(to_kind, to_no)
@@ -218,12 +220,13 @@ SELECT o.kind, o.no, o.k FROM {TABLES[include.source]} o
 
 
 def _text(observed: frozenset[Kind], parts: list[str], counted: str, related: str, following: bool = False) -> str:
-    """The statement that looks up all that is shown of a `page`; `total` is the count of `counted`.
+    """The statement that looks up all that a `page` shows; `total` is the count of `counted`.
 
-    `related` has the keys of what is included, `hit` those of the page and these. There is a row for `total` at least.
+    `related` has the keys of included resources, `hit` these and those of the page. At least one row is returned, for
+    `total`.
     """
     columns, rows = COLUMNS, f"({ROWS}) ON true"
-    if following:  # beside the first match, what follows the page
+    if following:  # what follows the page, beside the first match
         columns, rows = f"{columns}, others.*", f"{rows} LEFT JOIN others ON o.ord = 1"
     return f"""WITH {",".join(parts)},
 related AS ({related}),

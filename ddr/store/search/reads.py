@@ -34,7 +34,8 @@ _FORMER = {
 }
 
 
-# A chunk names its Device or DeviceMetric and shows nothing of them: what tells which chunks there are is all it needs.
+# A chunk only names its Device or DeviceMetric and shows nothing of them, so what determines the chunks is all it
+# needs.
 _CHUNK = f"""
 SELECT o.within, o.deleted, {NOW} AS at_ms, o.kind, o.no, o.k, o.miv_url AS observed_miv,
        o.code_system AS observed_system, o.code AS observed_code,
@@ -54,10 +55,10 @@ SELECT o.within, o.deleted, {NOW} AS at_ms, o.kind, o.no, o.k, o.miv_url AS obse
 async def read(
     pool: asyncpg.Pool, view: View, kind: Kind, no: int, k: int, asked: Sequence[Row] | None = None
 ) -> Row | None:
-    """The resource with this key, or None when the view does not hold it.
+    """The resource with this key, or None when the view does not contain it.
 
-    An Observation is found beyond the historic period and when deleted, too: `within` and `deleted` tell.
-    `asked`: what the statement of `read_asked` has found already; when that is nothing, it is asked again.
+    An Observation is also found beyond the historic period and when it is deleted; `within` and `deleted` say so.
+    `asked`: what the statement of `read_asked` has found already; when that is nothing, the database is asked again.
     """
     if asked:
         return asked[0]
@@ -73,27 +74,27 @@ async def read(
 
 
 def read_asked(view: View, kind: Kind, no: int, k: int) -> Statement | None:
-    """The statement of a read, to be asked with something else; None for an Observation of a kind that no MIV has."""
+    """The statement of a read, to be sent along with another; None for an Observation of a kind that no MIV has."""
     if kind in _OBSERVATIONS and kind not in view.observed:
         return None
     return Statement(_statement(kind, view.observed), _parameters(view, kind, no, k))
 
 
 def _parameters(view: View, kind: Kind, no: int, k: int) -> list[Any]:
-    """The values of `_statement`: those of the view as far as it has a use for them, and the key."""
+    """The parameters of `_statement`: those of the view that it uses, and the key."""
     of_view = view.parameters()
     return [*(of_view[:-1] if kind is Kind.CHUNK else of_view), no, k]
 
 
 @cache
 def _statement(kind: Kind, observed: frozenset[Kind]) -> str:
-    """What reads a resource of this kind in a view with these kinds of Observations."""
+    """The statement that reads a resource of this kind in a view with these kinds of Observations."""
     if kind is Kind.CHUNK:
         return f"WITH {chunk_of_key()}{_CHUNK}"
     single = kind is Kind.MEASUREMENT
     if single:
         observed = frozenset({kind})
-    state = "o.within, o.deleted" if single else "true AS within, false AS deleted"  # only visible ones are there
+    state = "o.within, o.deleted" if single else "true AS within, false AS deleted"  # these contain only visible ones
     return f"""WITH {sources_of(observed, numbered=single)},
 hit AS (
   SELECT 1 AS ord, true AS matched, o.kind, o.no, o.k, {state}
@@ -103,7 +104,7 @@ SELECT hit.within, hit.deleted, {COLUMNS} FROM hit CROSS JOIN ({ROWS})"""
 
 
 async def former_version(pool: asyncpg.Pool, view: View, kind: Kind, no: int, version: int) -> Row | None:
-    """The columns in which an earlier version of a measurement or an epoch differed, or None."""
+    """The columns in which a former version of a measurement or an epoch differed, or None."""
     if kind not in _FORMER:
         return None
     row: Row | None = await pool.fetchrow(_FORMER[kind], view.patient_id, no, version)

@@ -1,8 +1,9 @@
 """From keys to rows: the columns that the builders of resources read, for every kind of resource alike.
 
-A statement names its keys in the common table expression `hit` (ord, matched, kind, no, k), appends `lookups` and
-selects `COLUMNS` from `ROWS`. Columns of sensor, epoch and device have their table's names, colliding ones a prefix;
-`version`, `updated_ms` and `status` are those of the Observation; `at_ms` is the patient's present.
+A statement puts its keys into the common table expression `hit` (ord, matched, kind, no, k), appends `lookups` and
+selects `COLUMNS` from `ROWS`. Columns of sensor, epoch and device keep the names that they have in their tables;
+colliding ones get a prefix. `version`, `updated_ms` and `status` are those of the Observation; `at_ms` is the patient's
+present.
 
 Each epoch, sensor and device is looked up once, by its key, for the reason given in ddr.store.search.sources.
 """
@@ -40,7 +41,7 @@ ROWS = """found o
   LEFT JOIN wearables d ON d.device_no = coalesce(e.device_no, o.device_no)
   LEFT JOIN expected ON expected.device_no = d.device_no"""
 
-# The chunks of a page follow each other within their series, so each series is read once.
+# The chunks of a page follow one another within their series, so each series is read once.
 _OBSERVATIONS = {
     Kind.CHUNK: f"""
   LEFT JOIN (
@@ -57,7 +58,7 @@ _ABSENT = {
     Kind.MEASUREMENT: "\n  LEFT JOIN LATERAL (SELECT * FROM measurement WHERE patient_id = $1 AND false) m ON true",
 }
 
-# `found`: the keys of `hit`, with what their chunk or measurement says, and the numbers of their epoch and device.
+# `found`: the keys of `hit`, with the content of their chunk or measurement, and the numbers of their epoch and device.
 # `wearables`: the devices of all of them, each once.
 _LOOKUPS = f"""
 found AS MATERIALIZED (
@@ -75,7 +76,7 @@ found AS MATERIALIZED (
    CROSS JOIN LATERAL (SELECT * FROM device d WHERE d.patient_id = $1 AND d.device_no = f.device_no LIMIT 1) d
 )"""
 
-# `epochs` and `sensors`: those of what was found, each once.
+# `epochs` and `sensors`: those of the rows found, each once.
 _LOOKED_UP = """
 epochs AS MATERIALIZED (
   SELECT e.* FROM (SELECT DISTINCT epoch_no FROM found) f
@@ -84,14 +85,14 @@ epochs AS MATERIALIZED (
   SELECT s.* FROM (SELECT DISTINCT sensor_no FROM epochs) e
    CROSS JOIN LATERAL (SELECT * FROM sensor s WHERE s.patient_id = $1 AND s.sensor_no = e.sensor_no LIMIT 1) s
 )"""
-# Where there are chunks only, all that they lead to has been looked up to find them.
+# When there are only chunks, whatever they refer to has already been looked up to find them.
 _AT_HAND = """
 epochs AS NOT MATERIALIZED (SELECT * FROM period), sensors AS NOT MATERIALIZED (SELECT * FROM worn)"""
 
 
 @cache
 def lookups(observed: frozenset[Kind]) -> str:
-    """The common table expressions that `ROWS` joins; of Observations only those of the `observed` kinds."""
+    """The common table expressions that `ROWS` joins, for Observations of the `observed` kinds only."""
     joins = [text if kind in observed else _ABSENT[kind] for kind, text in _OBSERVATIONS.items()]
     ways = _AT_HAND if observed == {Kind.CHUNK} else _LOOKED_UP
     return _LOOKUPS.format(observations="".join(joins), ways=ways)

@@ -3,8 +3,8 @@
 Every text here is a list of common table expressions over the parameters $1 to $9 of a `View` (ddr.store.search.view).
 Instants are milliseconds UTC, both ends of a range inclusive.
 
-However long a patient has been here, a search touches the rows of what is visible only. So rows are looked up by their
-keys in LATERAL subqueries with a LIMIT: a planner that expects few rows of a patient would read and hash them all.
+However long a patient has been here, a search touches only the rows that are visible. So rows are looked up by their
+keys in LATERAL subqueries with a LIMIT: a planner that expects few rows per patient would read and hash them all.
 
 `updated_ms` is meta.lastUpdated as this request sees it: never older than when the resource became visible to it.
 """
@@ -18,12 +18,12 @@ from ddr.store.measurements.measurements import BRIEF_MS, END, LASTING
 from ddr.store.search.chunks import APPEARED, EXPECTED_OF_DEVICES, chunks_of_period
 from ddr.store.search.view import TERM, seen_since
 
-# Delay-From-Real-Time of a device `d`: the shortest of what it has a sensor for.
+# Delay-From-Real-Time of a device `d`: the shortest among the MIVs that it has sensors for.
 DELAY = """coalesce((SELECT min(t.delay_ms) FROM sensor x JOIN term t USING (miv_url)
                      WHERE x.patient_id = $1 AND x.device_no = d.device_no), (SELECT min(delay_ms) FROM term))"""
 
-# The measurements that may be seen under a `term`: what began in the period, or briefly before it; what lasts into it
-# (index measurement_lasting); and what others are derived from.
+# The measurements that may be seen under a `term`: those that began in the period or briefly before it, those that last
+# into it (index measurement_lasting), and those that others are derived from.
 _STORED = """m.measurement_no, m.miv_url, m.code_system, m.code, m.device_no, m.epoch_no, m.effective_ms,
              m.effective_end_ms, m.value, m.unit, m.comparator, m.content, m.derived_from, m.status, m.updated_ms,
              m.deleted_ms"""
@@ -44,8 +44,8 @@ _NUMBERED = f"""
        WHERE m.patient_id = $1 AND m.measurement_no = $10 AND m.miv_url = term.miv_url"""
 
 
-# A measurement that one within the period is derived from (`sources`) stays visible at any age, as does a period that
-# is not over (LF-028).
+# A measurement from which one within the period is derived (`sources`) stays visible at any age, and so does a period
+# that is not over (LF-028).
 def _measurements(stored: str) -> str:
     return f"""
 sources AS (
@@ -66,12 +66,12 @@ sources AS (
 )"""
 
 
-# As EXPECTED_OF_DEVICES where there are no chunks.
+# Stands for EXPECTED_OF_DEVICES where there are no chunks.
 _NONE_EXPECTED = "SELECT NULL::bigint AS device_no, NULL::bigint AS expected_ms WHERE false"
 
 
 # `seen`: the Observations that a search may return, and that make their Device and DeviceMetric visible (SCO-006).
-# `metrics` and `devices`: those, with what is searched of them.
+# `metrics` and `devices`: these DeviceMetrics and Devices, with their searchable columns.
 def _anchored(expected: str) -> str:
     return f"""
 seen AS NOT MATERIALIZED (SELECT * FROM observations WHERE within AND NOT deleted),
@@ -99,11 +99,10 @@ metrics AS NOT MATERIALIZED (
 
 @cache
 def sources_of(observed: frozenset[Kind], numbered: bool) -> str:
-    """The common table expressions moment, term, observations, seen, metrics and devices, and what they are made of.
+    """The common table expressions moment, term, observations, seen, metrics and devices, and those they are made of.
 
-    `observed`: the kinds of Observations that the MIVs of the view have.
-    `numbered`: of single values only that with the number $10, at any age; what else is visible, and since when Devices
-    are, is not told then.
+    `observed`: the kinds of Observations that the MIVs of the view have. `numbered`: among single values find only that
+    with the number $10, at any age. The result then does not say what else is visible, nor since when Devices are.
     """
     kinds = {}
     if Kind.CHUNK in observed:

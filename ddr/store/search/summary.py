@@ -1,4 +1,4 @@
-"""The chunks of a patient that a summary of continuous values is calculated from, in one statement."""
+"""The chunks of a patient from which a summary of continuous values is calculated, in one statement."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ async def continuous_chunks(
 ) -> list[Row]:
     """The chunks of this MIV with readings near [from_ms, until_ms), each with its sensor and device, in any order.
 
-    As for DiGA: without what a sensor measured before it was calibrated, where that is withheld (SER-018).
+    As for DiGA, what a sensor measured before it was calibrated is left out where it is withheld (SER-018).
 
-    Rows for ddr.series.selection, which decides what of them counts, and for ddr.fhir.device.
+    The rows are for ddr.series.selection, which decides what of them counts, and for ddr.fhir.device.
     """
     rows: list[Row] = await fetch_of_patient(pool, _CHUNKS, patient_id, valueset, from_ms, until_ms)
     return rows

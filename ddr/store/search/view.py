@@ -1,4 +1,4 @@
-"""What a request may see of a patient: the parameters of every statement that searches or reads, and its first lines.
+"""What a request may see of a patient: the parameters and the first lines of every statement that searches or reads.
 
 Instants are milliseconds UTC, both ends of a range inclusive.
 """
@@ -13,7 +13,7 @@ from uuid import UUID
 from ddr.store.database.ids import Kind
 from ddr.store.search.opening import OPEN, Opening
 
-# The SQL types of what `View.parameters` gives.
+# The SQL types of the values of `View.parameters`.
 PARAMETERS = ("uuid", "text[]", "bigint[]", "bigint[]", "bigint", "bigint[]", "bigint[]", "bigint[]", "bigint")
 
 
@@ -30,15 +30,16 @@ class Term:
 
 @dataclass(frozen=True)
 class View:
-    """Whose data a request sees, and which of it; becomes the parameters $1 to $9 of every statement.
+    """Whose data a request sees, and which part of it; becomes the parameters $1 to $9 of every statement.
 
-    `now_ms` is the clock of the request. What time alone makes of series is as of the patient's own (`moment`).
+    `now_ms` is the clock of the request. Changes that time alone makes to series follow the patient's own clock
+    (`moment`).
     """
 
     patient_id: UUID
     terms: Sequence[Term]
     now_ms: int
-    opened_ms: int = 0  # when the pairing was last let see more: all Devices and DeviceMetrics are as new
+    opened_ms: int = 0  # when the pairing was last allowed to see more: all Devices and DeviceMetrics are as new
 
     def parameters(self) -> list[Any]:
         """The values of $1 to $9 in each of the sources."""
@@ -56,7 +57,7 @@ class View:
 
     @property
     def observed(self) -> frozenset[Kind]:
-        """The kinds of Observations that its MIVs have. Statements leave the other one out: half of the work."""
+        """The kinds of Observations that its MIVs have. Statements leave the other kind out: half of the work."""
         kinds = frozenset(Kind.CHUNK if term.continuous else Kind.MEASUREMENT for term in self.terms)
         return kinds or frozenset({Kind.MEASUREMENT})
 
@@ -74,5 +75,5 @@ NOW = "(SELECT at_ms FROM moment)"
 
 
 def seen_since(updated: str, end: str) -> str:
-    """SQL: when what was `updated` then and has this `end` became visible as it is (ddr.store.search.opening)."""
+    """SQL: when a row `updated` then and with this `end` became visible as it is (ddr.store.search.opening)."""
     return f"greatest({updated}, opened_ms, CASE WHEN {end} < older_ms THEN older_opened_ms END)"
