@@ -1,6 +1,6 @@
 """GET and POST /me/access: the patient's audit trail in plain words (AUD-005).
 
-A day is chosen by POST, and what comes up to its end is shown under an opaque address.
+A day is chosen by POST, and the entries up to its end are shown under an opaque URL.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from ddr.store.database.ids import Kind
 from ddr.store.patients.sessions import Session
 
 PAGE = 500  # entries read at once; a DiGA that reads every quarter of an hour makes about a hundred a day
-NOTHING_SO_EARLY = "nothing-so-early"  # in the query after a day up to which there is nothing
+NOTHING_SO_EARLY = "nothing-so-early"  # in the query after a day that is earlier than all entries
 ERRORS = {UNREADABLE: "data.day_error", NOTHING_SO_EARLY: "access.nothing_so_early"}
 T = TypeVar("T", str, Markup)
 
@@ -54,7 +54,7 @@ class Day:
 
 
 async def show(request: Request, visitor: Visitor, session: Session) -> Response:
-    """One page of the trail, newest first; `before` is the opaque place where the last one ended."""
+    """One page of the trail, newest first; `before` is an opaque reference to where the previous page ended."""
     core, lang = await core_of(request).reading(), language(request.scope)
     place = _place(core, request.query_params.get("before"))
     if place is None:
@@ -73,7 +73,7 @@ async def show(request: Request, visitor: Visitor, session: Session) -> Response
 
 
 async def choose(request: Request, visitor: Visitor, session: Session) -> Response:
-    """Lead on to what happened up to the end of a day."""
+    """Redirect to the entries up to the end of a day."""
     chosen = written_day((await read_form(request, visitor)).one("day"))
     if chosen is None:
         return see_other(f"/me/access?{UNREADABLE}")
@@ -107,7 +107,7 @@ def _happenings(core: Core, rows: Iterable[Row], lang: str) -> tuple[Happening, 
 def words(core: Core, row: Row, lang: str, say: Callable[..., T]) -> T:
     """What an entry of the trail says; `say` makes it HTML (`marked`) or a text (`text`)."""
     name, detail = f"access.{row['event']}", row["detail"]
-    if detail.get("valuesets") == [] and f"{name}:nothing" in TEXTS:  # it asked for what it may not read
+    if detail.get("valuesets") == [] and f"{name}:nothing" in TEXTS:  # it requested only what it may not read
         name = f"{name}:nothing"
     because = refusal(lang, detail.get("reason"))
     if because and f"{name}:because" in TEXTS:
@@ -129,14 +129,14 @@ def words(core: Core, row: Row, lang: str, say: Callable[..., T]) -> T:
 
 
 def _kinds(core: Core, detail: Row, lang: str) -> str:
-    """What the entry is about, in words."""
+    """The kinds of data that the entry is about, in words."""
     if detail.get("type") in ("Device", "DeviceMetric"):
         return text(lang, "access.device_details")
     return titles_of(core, _valuesets(detail), lang)
 
 
 def _valuesets(detail: Row) -> Iterable[str]:
-    """The MIVs that an entry names: those of a scope, the one withdrawn, or those read."""
+    """The MIVs that an entry names: those of a scope, those withdrawn, or those read."""
     if "scope" in detail:
         return granted(detail["scope"]).valuesets
     return [detail["valueset"]] if "valueset" in detail else detail.get("valuesets", ())

@@ -58,9 +58,10 @@ async def home(request: Request) -> Response:
 
 
 def submitted(path: str, endpoint: PatientEndpoint, page: str) -> list[Route]:
-    """A form of `page` that is sent to an address of its own; whoever opens that one again is led to the page.
+    """A form of `page` that is posted to a path of its own. A GET of that path redirects to the page.
 
-    It stands in the browser's line after an error or an answer, and phones load it anew when they have dropped a tab.
+    After an error or a response the path stands in the browser's address bar, and phones load it again when they have
+    dropped the tab.
     """
 
     async def again(request: Request, _: Visitor, __: Session) -> Response:
@@ -121,7 +122,7 @@ PAGES = [
     Route("/favicon.ico", static.icon, methods=["GET"]),
     Route("/.well-known/security.txt", static.security, methods=["GET"]),
 ]
-# With the setting `research` only.
+# Only with the setting `research`.
 RESEARCH = [
     Route("/me/research", for_patients(research.show), methods=["GET"]),
     Route("/me/research", for_patients(research.submit), methods=["POST"]),
@@ -129,7 +130,7 @@ RESEARCH = [
 
 
 def create_consent(core: Core) -> ASGIApp:
-    """/login…, /logout, /consent, /me… and /static/…; the login is at the provider, or the built-in one if allowed."""
+    """/login…, /logout, /consent, /me… and /static/…; the login is the provider's, or the built-in one if allowed."""
     builtin = BUILTIN_LOGIN if core.settings.allow_builtin_accounts else []
     app = Starlette(
         routes=[*(PROVIDER_LOGIN if core.identity else builtin), *PAGES, *(RESEARCH if core.settings.research else [])],
@@ -148,7 +149,7 @@ def create_consent(core: Core) -> ASGIApp:
 
 
 def _in_own_name(app: ASGIApp) -> ASGIApp:
-    """Nobody acts for anybody when a request begins, and nothing of it is left when it is over."""
+    """Nobody acts for anybody when a request begins, and nothing of it remains when it ends."""
 
     async def called(scope: Scope, receive: Receive, send: Send) -> None:
         token = ACTING.set(None)
@@ -161,14 +162,14 @@ def _in_own_name(app: ASGIApp) -> ASGIApp:
 
 
 async def _no_such_page(request: Request, error: Exception) -> Response:
-    """No such path, or a method that it does not have."""
+    """No such path, or no such method for this path."""
     assert isinstance(error, HTTPException)
     headers = {"Allow": _methods_of(request)} if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED else {}
     return error_page(request.scope, error.status_code, "not_found", headers)
 
 
 def _methods_of(request: Request) -> str:
-    """All methods of this path: GET and POST have routes of their own, and Starlette names those of the first."""
+    """All methods of this path: GET and POST have separate routes, and Starlette names only those of the first."""
     routes = (route for route in request.app.routes if isinstance(route, Route))
     found = [route.methods or () for route in routes if route.matches(request.scope)[0] is not Match.NONE]
     return ", ".join(sorted({method for methods in found for method in methods}))

@@ -1,4 +1,4 @@
-"""Where a login leads: to the pages, or to the consent that a DiGA waits for; before, to what has to be decided."""
+"""Where a login leads: to the pages, or to the consent that a DiGA waits for; before that, to pending decisions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PERSON, REVIEW = "/me/person", "/me/review"
 
 
 async def first_page(core: Core, login_id: UUID, request_uri: str) -> str:
-    """The first page after a login; `request_uri` is of the DiGA that waits, or empty."""
+    """The first page after a login; `request_uri` is that of the waiting DiGA, or empty."""
     waiting = await awaits(core.pool, login_id, moment(core))
     if waiting.review:
         return with_request(REVIEW, request_uri)
@@ -21,10 +21,10 @@ async def first_page(core: Core, login_id: UUID, request_uri: str) -> str:
 
 
 def onward(request_uri: str) -> str:
-    """The page for which somebody came."""
+    """The page that the user came for."""
     return with_request("/consent" if request_uri else "/me", request_uri)
 
 
 def with_request(path: str, request_uri: str) -> str:
-    """The address of a page that leads on to a DiGA's request, if there is one."""
+    """The URL of a page that leads on to a DiGA's request, if there is one."""
     return f"{path}?{urlencode({'request_uri': request_uri})}" if request_uri else path

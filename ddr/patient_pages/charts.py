@@ -1,6 +1,6 @@
 """Glucose as pictures: the ambulatory glucose profile and one day's curve, as SVG without styles of its own (CSP).
 
-Colours and sizes are those of the stylesheet. What a picture shows is told in words and numbers beside it.
+Colours and sizes come from the stylesheet. Words and numbers beside a picture say what it shows.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ddr.series.profile import MINUTES, TimeOfDay
 
 WIDTH, HEIGHT = 640, 400
 LEFT, RIGHT, TOP, BOTTOM = 88, 12, 14, 44
-LOWEST, HIGHEST = 40.0, 400.0  # mg/dL; what lies beyond is drawn at the edge
+LOWEST, HIGHEST = 40.0, 400.0  # mg/dL; values beyond are drawn at the edge
 USUAL_TOP = 300.0
 LINES = (70.0, 180.0, 54.0, 250.0, 300.0, 400.0)  # mg/dL; the first two are the ends of the target range
 MMOL = dict(zip(LINES, ("3.9", "10.0", "3.0", "13.9", "16.7", "22.2"), strict=True))
@@ -52,7 +52,7 @@ def day_chart(
 ) -> Markup:
     """The curve of one day, in pieces without a gap; `marks` are changes of the sensor and calibrations.
 
-    `hours`: which part of the day is over when clocks show each of HOURS; a day may have 23 or 25 hours.
+    `hours`: the part of the day that has passed when clocks show each of HOURS; a day may have 23 or 25 hours.
     """
     pieces = list(curve)
     top = _top(value for piece in pieces for _, value in piece)
@@ -66,7 +66,7 @@ def shown(mg_dl: float, unit: str) -> str:
 
 
 def picture(content: str, title: str, text: str) -> Markup:
-    """`content` as a picture; `title` and `text` tell it to those who cannot see it."""
+    """`content` as a picture; `title` and `text` describe it for those who cannot see it."""
     opening = Markup('<svg class="chart" viewBox="0 0 {} {}" role="img" aria-label="{}">').format(
         WIDTH, HEIGHT, f"{title}. {text}"
     )
@@ -108,12 +108,12 @@ def _frame(unit: str, lang: str, top: float, hours: Mapping[int, float]) -> str:
 
 
 def axis_value(mg_dl: float, unit: str) -> str:
-    """The value at one of LINES; those of the target range are round in both units (Battelino 2019)."""
+    """The value at one of LINES; the limits of the target range are round in both units (Battelino 2019)."""
     return MMOL[mg_dl] if unit == "mmol/L" else f"{mg_dl:.0f}"
 
 
 def _ends(top: float) -> str:
-    """The ends of the target range, over everything else."""
+    """The limits of the target range, drawn over everything else."""
     return "".join(f'<path class="limit" d="M{LEFT} {_y(line, top):.1f}H{WIDTH - RIGHT}"/>' for line in LINES[:2])
 
 
@@ -150,7 +150,7 @@ def _dot(point: Point, top: float) -> str:
 
 
 def _marks(marks: Iterable[Mark]) -> str:
-    """A line down the picture with a sign at its top: a triangle for a new sensor, a drop for a calibration."""
+    """A vertical line with a sign at its top: a triangle for a new sensor, a drop for a calibration."""
     drawn = ""
     for part, kind in marks:
         x = _x(part)

@@ -1,4 +1,4 @@
-"""GET /me and POST /me/withdraw: which DiGA may read what, and the end of it (CON-005, CON-014)."""
+"""GET /me and POST /me/withdraw: which DiGA may read what, and how to end it (CON-005, CON-014)."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Kind:
 
 @dataclass(frozen=True)
 class Connection:
-    """One living pairing in the patient's words."""
+    """One active pairing in the patient's words."""
 
     client_id: str
     name: str
@@ -47,7 +47,7 @@ class Connection:
 
 @dataclass(frozen=True)
 class Ended:
-    """A connection that is over, or one kind of data (`kind`) of one that goes on, and why."""
+    """A connection that has ended, or one kind of data (`kind`) of an active one, and why."""
 
     name: str
     ended_ms: int
@@ -56,7 +56,7 @@ class Ended:
 
 
 async def show(request: Request, visitor: Visitor, session: Session) -> Response:
-    """The patient's connections, living and lately ended ones."""
+    """The patient's connections, active and recently ended ones."""
     core, lang = await core_of(request).reading(), language(request.scope)
     alive = await pairings.alive(core.pool, session.patient_id, core.clock())
     return page(
@@ -70,12 +70,12 @@ async def show(request: Request, visitor: Visitor, session: Session) -> Response
 
 
 def _notice(lang: str, something_left: bool) -> str:
-    """That it is withdrawn; that nothing more is passed on only when that is so."""
+    """That consent is withdrawn; that nothing more is passed on only when that is true."""
     return text(lang, "connections.withdrawn_part" if something_left else "connections.withdrawn")
 
 
 async def submit(request: Request, visitor: Visitor, session: Session) -> Response:
-    """Withdraw: `kind` is a ValueSet or "all", `client_id` the DiGA; without it all connections end."""
+    """Withdraw consent: `kind` is a ValueSet or "all", `client_id` the DiGA; without it all connections end."""
     form = await read_form(request, visitor)
     core, kind, client_id = core_of(request), form.one("kind"), form.one("client_id")
     if not kind or (kind != "all" and not client_id):

@@ -68,7 +68,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Period:
-    """How long the consent may last. `instead`, in words: when former consents end, where that is another day."""
+    """How long the consent may last. `instead`, in words: when the former consents end, if that is another day."""
 
     days: int
     until_ms: int
@@ -128,12 +128,12 @@ async def submit(request: Request) -> Response:
 
 
 def _chosen(session: Session, request_uri: str) -> bool:
-    """Whoever represents others has to say for each request whose data it is about."""
+    """Whether the user has chosen whose data this request is about. Only users who represent others have to choose."""
     return not session.represents or session.chosen_sha256 == sha256(request_uri)
 
 
 async def _or_decided(core: Core, visitor: Visitor, request_uri: str, refused: Refused) -> Refused:
-    """The same refusal; or another one when the patient at this browser has decided the request and has come again, by
+    """The same refusal; another one when the patient in this browser has already decided the request and returns with
     the back button or a reload."""
     if refused.problem == "unknown_request" and visitor.session:
         patient_id = visitor.session.patient_id
@@ -145,7 +145,7 @@ async def _or_decided(core: Core, visitor: Visitor, request_uri: str, refused: R
 async def _carry_out(
     core: Core, patient_id: UUID, asked: Asked, form: Form, ends: Mapping[str, int], read: Shown | None
 ) -> str:
-    """Where the decision leads. Of two clicks at once the second finds the request decided; a refusal wins over it."""
+    """Where the decision leads. Of two clicks the second finds the request decided; a refusal wins over it."""
     request_uri, scopes = asked.request.request_uri, set(form.all("scope"))
     chosen = [miv.valueset for miv in asked.mivs if miv.scope in scopes]
     match form.one("decision"):
@@ -163,13 +163,13 @@ async def _carry_out(
 
 
 async def refused(request: Request, error: Exception) -> Response:
-    """The answer to Refused. It never redirects: whoever is behind the redirect_uri may not be trusted now."""
+    """The response to Refused. It never redirects: whoever is behind the redirect_uri may not be trusted now."""
     assert isinstance(error, Refused)
     return error_page(request.scope, error.status, error.problem)
 
 
 async def _asked(core: Core, request_uri: str) -> Asked:
-    """The open request of this name, checked again against what the registry says now."""
+    """The open request of this name, checked again against the registry's present content."""
     if not request_uri:
         raise Refused(400, "bad_request")
     pushed = await par.load(core.pool, request_uri, core.clock())
@@ -235,9 +235,9 @@ async def _choices(core: Core, session: Session, asked: Asked, lang: str) -> lis
 
 
 def _oldest_ms(core: Core, miv: Miv, own: Sequence[Row], now_ms: int) -> int:
-    """Where the oldest values begin that are shown: the chunk in which the history begins is shown whole.
+    """The beginning of the oldest values that are shown: the chunk in which the history begins is shown as a whole.
 
-    Sensors keep the span of chunks with which they were registered.
+    Sensors keep the chunk length with which they were registered.
     """
     spans = [core.settings.chunk_span_seconds * 1000, *(row["span_ms"] or 0 for row in own)]
     whole_ms = max(spans) if miv.continuous else 0
@@ -245,7 +245,7 @@ def _oldest_ms(core: Core, miv: Miv, own: Sequence[Row], now_ms: int) -> int:
 
 
 async def _agreed(core: Core, patient_id: UUID, diga: Diga) -> dict[str, int]:
-    """When what the patient has agreed to for this DiGA ends, by ValueSet."""
+    """When the patient's consents for this DiGA end, by ValueSet."""
     return {
         consent.valueset: consent.until_ms
         for pairing in await pairings.alive(core.pool, patient_id, core.clock())
@@ -257,7 +257,7 @@ async def _agreed(core: Core, patient_id: UUID, diga: Diga) -> dict[str, int]:
 def _periods(core: Core, from_ms: int, chosen: str = "", ends: Sequence[str] = (), lang: str = "de") -> list[Period]:
     """How long a consent given at `from_ms` may last, the preset one first (CON-006, CON-007).
 
-    `ends` are the days of the consents that it would replace: choosing is also choosing against them.
+    `ends` are the end days of the consents that it would replace: choosing a period also means choosing against them.
     """
     longest = core.settings.consent_days
     offered = [*(days for days in SHORTER_DAYS if days < longest), longest]
@@ -271,9 +271,9 @@ def _periods(core: Core, from_ms: int, chosen: str = "", ends: Sequence[str] = (
 
 
 def _until(core: Core, form: Form, ends: Sequence[int]) -> int:
-    """The end that the patient chose, as the page said it that was read: it may be after midnight. Raises Refused.
+    """The end that the patient chose, as the page said it: midnight may have passed since. Raises Refused.
 
-    Nobody who was not asked agrees to more than the shortest period, nor to less than what `ends` says was agreed to.
+    A patient who was not asked agrees to the shortest period that does not end before the consents that end at `ends`.
     """
     chosen, from_ms = form.one("days"), _read_ms(core, form)
     if not chosen:
@@ -286,7 +286,7 @@ def _until(core: Core, form: Form, ends: Sequence[int]) -> int:
 
 
 def _read_ms(core: Core, form: Form) -> int:
-    """When the page was shown that the form comes from, which is not before its request; else now."""
+    """When the page with this form was shown, if that is possible for its request; else now."""
     at, now_ms = form.one("shown"), core.clock()
     return int(at) if WHOLE.fullmatch(at) and 0 <= now_ms - int(at) <= core.settings.par_seconds * 1000 else now_ms
 

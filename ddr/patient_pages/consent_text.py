@@ -1,6 +1,6 @@
-"""The text of the consent page, word by word, as the proof of consent keeps it (GDPR Article 7(1)).
+"""The text of the consent page, word for word, as the proof of consent keeps it (GDPR Article 7(1)).
 
-It holds nothing of the patient: the names of devices and the days, which differ from patient to patient, are left out.
+It contains nothing about the patient: names of devices and days, which differ between patients, are left out.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from ddr.store.authorization.consents import Shown
 
 LANGUAGES = ("de", "en")
 LEFT_OUT = "…"
-# Changes with every change of a word on the page, in either language.
+# Changes whenever a word on the page changes, in either language.
 VERSION = hashlib.sha256(repr(sorted(consent.TEXTS.items())).encode()).hexdigest()[:12]
 
 
 def period_text(miv: Miv) -> str:
-    """The name of the text about the period: what others refer to is shown however old it is."""
+    """The name of the text about the period: data to which others refer is shown however old it is."""
     referred_to = any(code.kind == "reference" for code in miv.codes)
     return "consent.period_text_reference" if referred_to else "consent.period_text"
 
 
 def shown(diga: Diga, mivs: Iterable[Miv], lang: str, *, again: bool, role: str = "") -> Shown:
-    """What the page says in `lang` when this DiGA asks for `mivs`; `again`: something is agreed to already.
+    """What the page says in `lang` when this DiGA requests `mivs`; `again`: a former consent exists.
 
-    `role` is that of a representative; the name of the patient is left out.
+    `role` is that of a representative; the patient's name is left out.
     """
     names = {"diga": diga.name, "manufacturer": diga.manufacturer}
     lines = [

@@ -1,6 +1,6 @@
 """GET and POST /me/data: the patient's values as curves, tables and files.
 
-A day is chosen by POST and shown under an opaque address, so that it can be reloaded and no address tells a date.
+A day is chosen by POST and shown under an opaque URL, so that it can be reloaded and no URL contains a date.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from ddr.store.patients import export
 from ddr.store.patients.measured import measured_between
 from ddr.store.patients.sessions import Session
 
-SINGLES = 20  # measurements on the page with everything
-PAGE = 100  # on a page of their own
+SINGLES = 20  # measurements on the main page
+PAGE = 100  # measurements on a page of single values
 
 
 async def show(request: Request, visitor: Visitor, session: Session) -> Response:
-    """Some weeks, one day (the latest, or that of the address), curves of single values, and the latest of them."""
+    """Some weeks, one day (the latest, or the one in the URL), curves of single values, and the latest of these."""
     core, lang, patient_id = await core_of(request).reading(), language(request.scope), session.patient_id
     days = _period(request)
     miv = core.catalog.with_operation(OPERATION)  # whose readings are glucose
@@ -74,7 +74,7 @@ async def show(request: Request, visitor: Visitor, session: Session) -> Response
 
 
 async def values_page(request: Request, visitor: Visitor, session: Session) -> Response:
-    """GET /me/data/values: all single measurements, newest first, page by page; `before` is an opaque place."""
+    """GET /me/data/values: all single measurements, newest first, page by page; `before` is an opaque reference."""
     core, lang = await core_of(request).reading(), language(request.scope)
     before = request.query_params.get("before")
     decoded = core.ids.decode(before) if before is not None else None
@@ -95,13 +95,13 @@ async def values_page(request: Request, visitor: Visitor, session: Session) -> R
 
 
 def _period(request: Request) -> int | None:
-    """The days of the period chosen; None when no such period can be."""
+    """The number of days in the chosen period; None when it cannot be chosen."""
     chosen = request.query_params.get("days", str(DAYS))
     return int(chosen) if chosen in map(str, PERIODS) else None
 
 
 async def choose(request: Request, visitor: Visitor, _: Session) -> Response:
-    """Lead on to the page of a day. A browser without a calendar sends what was written."""
+    """Redirect to the page of a day. A browser without a date picker sends the text as typed."""
     chosen, kept = written_day((await read_form(request, visitor)).one("day")), _kept(_period(request))
     if chosen is None:
         return see_other(f"/me/data{kept}{'&' if kept else '?'}{UNREADABLE}")
@@ -109,7 +109,7 @@ async def choose(request: Request, visitor: Visitor, _: Session) -> Response:
 
 
 def _kept(days: int | None) -> str:
-    """What an address says of the period, so that another day does not change it."""
+    """The part of a URL that keeps the period, so that choosing a day does not change it."""
     return "" if days in (None, DAYS) else f"?days={days}"
 
 

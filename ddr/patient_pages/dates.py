@@ -11,13 +11,13 @@ GERMAN = "Januar Februar März April Mai Juni Juli August September Oktober Nove
 ENGLISH = "January February March April May June July August September October November December"
 MONTHS = {lang: tuple(names.split()) for lang, names in (("de", GERMAN), ("en", ENGLISH))}
 
-# Before clocks are set back, and after it.
+# Before clocks are set back, and after that.
 CLOCKS = {"de": ("Sommerzeit", "Winterzeit"), "en": ("summer time", "winter time")}
 
-UNREADABLE = "unreadable-day"  # in the query after a form with what was none
-FIRST_DAY, LAST_DAY = date(2000, 1, 1), date(2099, 12, 31)  # that can be chosen
+UNREADABLE = "unreadable-day"  # in the query after a form with an invalid day
+FIRST_DAY, LAST_DAY = date(2000, 1, 1), date(2099, 12, 31)  # the first and last days that can be chosen
 
-# A device without end may be registered with the last day there is; beyond these nothing can be shown.
+# A device without an end may be registered with the last possible day; days beyond these cannot be shown.
 EARLIEST_MS = -62_135_510_400_000  # 2 January of year 1
 LATEST_MS = 253_402_290_000_000  # 31 December 9999
 
@@ -50,7 +50,8 @@ def time_of_day(ms: int) -> str:
 
 
 def told_time(lang: str, ms: int) -> str:
-    """The same, for tables; of the hour that comes twice in autumn with which one it is: `02:30 Sommerzeit`."""
+    """The local time for tables; in the hour that occurs twice in autumn it says which one it is: `02:30
+    Sommerzeit`."""
     return time_of_day(ms) + _which(lang, ms)
 
 
@@ -73,7 +74,7 @@ def short_moment(lang: str, ms: int) -> str:
 
 
 def short_moments(lang: str, first_ms: int, last_ms: int) -> str:
-    """From one instant to a later one, for tables; one alone when both show the same."""
+    """From one instant to a later one, for tables; only one when both show the same."""
     return " – ".join(dict.fromkeys((short_moment(lang, first_ms), short_moment(lang, last_ms))))
 
 
@@ -83,8 +84,8 @@ def moment(lang: str, ms: int) -> str:
 
 
 def written_day(written: str) -> date | None:
-    """A day that can be chosen, as a form has it: by a browser with a calendar, or as people in Germany write it. What
-    lies beyond is the nearest one; None for what is no day."""
+    """The chosen day in a form, from a date picker or as people in Germany write it. A day out of range becomes the
+    nearest one in range; None for text that is not a day."""
     for pattern in ("%Y-%m-%d", "%d.%m.%Y"):
         with suppress(ValueError):
             return min(max(datetime.strptime(written.strip(), pattern).date(), FIRST_DAY), LAST_DAY)

@@ -1,4 +1,4 @@
-"""GET and POST /me/delete: patients delete everything that is stored about them, after proving again who they are."""
+"""GET and POST /me/delete: patients delete everything stored about them, after authenticating again."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from ddr.store.patients.erasure import delete_patient, is_gone
 from ddr.store.patients.login_attempts import count_attempt, forgive
 from ddr.store.patients.sessions import Session
 
-CONFIRMED_MS = 5 * 60 * 1000  # how long a new login at the provider counts
+CONFIRMED_MS = 5 * 60 * 1000  # how long a new login at the provider is valid
 
 
 async def show(request: Request, visitor: Visitor, session: Session) -> Response:
-    """What will be deleted, and the form to do it."""
+    """The page that says what will be deleted, with the form."""
     return _page(request, visitor, session)
 
 
 async def submit(request: Request, visitor: Visitor, session: Session) -> Response:
-    """Delete, and log out everywhere."""
+    """Delete everything, and log out everywhere."""
     form, core = await read_form(request, visitor), core_of(request)
     if not session.decides_for_good:
         return _page(request, visitor, session, 403)
@@ -41,7 +41,7 @@ async def submit(request: Request, visitor: Visitor, session: Session) -> Respon
         return _page(request, visitor, session, 422, error=error)
     try:
         await delete_patient(core.pool, session.patient_id, core.clock())
-    except FAULTS as error:  # told to try again, nobody who is deleted could, or would know
+    except FAULTS as error:  # "try again" would be useless: a deleted patient could not, and would not know
         if not await made(error, partial(is_gone, core.pool, session.patient_id)):
             raise
     response = see_other("/deleted?represented" if session.acting else "/deleted")
@@ -50,7 +50,7 @@ async def submit(request: Request, visitor: Visitor, session: Session) -> Respon
 
 
 async def done(request: Request) -> Response:
-    """GET /deleted: nobody is logged in any more. Of whoever is, nothing was deleted."""
+    """GET /deleted: confirms the deletion to a user who is logged out; one who is logged in has deleted nothing."""
     visitor = await identify(request)
     if visitor.session:
         return see_other("/me")
@@ -62,7 +62,7 @@ def _confirmed(core: Core, session: Session) -> bool:
 
 
 async def _wrong_password(request: Request, core: Core, session: Session, form: Form) -> str:
-    """The error to show, or "" for the right password. Attempts count like those to log in."""
+    """The error to show, or "" for the right password. Attempts count like login attempts."""
     device = known_browser.device_of(request, core.secrets[known_browser.SECRET], session.username)
     attempt = await count_attempt(core.pool, session.username, device, client_network(request.scope), core.clock())
     password = form.one("password")[: LONGEST + 1]

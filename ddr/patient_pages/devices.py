@@ -70,7 +70,7 @@ def _device(core: Core, row: Row, lang: str) -> OwnDevice:
 
 
 def _notice(request: Request, lang: str) -> str:
-    """What has just been done."""
+    """The notice about what was just done."""
     if "disconnected" in request.query_params:
         return text(lang, "gateway_apps.disconnected")
     return text(lang, "file.went_back") if "file-taken-back" in request.query_params else ""

@@ -48,14 +48,14 @@ Resource = Mapping[str, Any]
 CSV = "text/csv; charset=utf-8; header=present"
 FHIR_FILE, CONSENTS_FILE, ACCESSES_FILE = "messwerte.json", "zustimmungen.csv", "zugriffe.csv"
 CONSENTS_EXCEL, ACCESSES_EXCEL = "zustimmungen-excel.csv", "zugriffe-excel.csv"
-LARGE_LINES = 100  # of a table that are made beside the event loop: a day of a sensor with a reading a minute has 1,440
-ASKED_MS = 1000  # how long a right that was found in force is not asked again while somebody reads
+LARGE_LINES = 100  # lines of a table generated in a thread: a day of a sensor with a reading a minute has 1,440
+ASKED_MS = 1000  # how long a right that was found valid is not checked again during a download
 
 
 async def whole_copy(core: Core, patient_id: UUID, lang: str) -> dict[str, AsyncIterator[bytes]]:
-    """Everything of a patient as files: what the patient finds on the pages, by name of the file.
+    """All of a patient's data as files, as the pages offer them, by file name.
 
-    Each raises ChangedMeanwhile in place of its last piece when it is not whole.
+    Each file raises ChangedMeanwhile in place of its last piece when it is incomplete.
     """
     upto_no, exact = await trail.newest_no(core.pool, patient_id), Exact()
     files = {
@@ -68,14 +68,14 @@ async def whole_copy(core: Core, patient_id: UUID, lang: str) -> dict[str, Async
 
 
 async def measured(request: Request, _: Visitor, session: Session, form: Exact) -> Response:
-    """One line per value with its exact time, also of readings that share a slot with a shown one (RFC 4180)."""
+    """One line per value with its exact time, including readings that share a slot with a shown one (RFC 4180)."""
     core = await core_of(request).reading()
     lines = _lines(core, session.patient_id, language(request.scope), form)
     return await _answer(request, core, session, lines, CSV, form.file)
 
 
 async def as_fhir(request: Request, _: Visitor, session: Session) -> Response:
-    """A Bundle of type collection: what was measured as a DiGA gets it, then consents and who read what."""
+    """A Bundle of type collection: measured data as a DiGA gets it, then consents and who read what."""
     core, patient_id = await core_of(request).reading(), session.patient_id
     upto_no = await trail.newest_no(core.pool, patient_id)  # this download itself is not part of it
     bundle = _bundle(core, patient_id, language(request.scope), upto_no)
@@ -83,7 +83,7 @@ async def as_fhir(request: Request, _: Visitor, session: Session) -> Response:
 
 
 async def consents(request: Request, _: Visitor, session: Session, excel: bool = False) -> Response:
-    """Consents and pairings as a table; for `excel` as a German one opens it."""
+    """Consents and pairings as a table; with `excel` in the form that a German Excel opens."""
     core = await core_of(request).reading()
     acting = session.acting is not None
     lines = record_copy.consent_lines(core, session.patient_id, language(request.scope), acting=acting)
@@ -93,7 +93,7 @@ async def consents(request: Request, _: Visitor, session: Session, excel: bool =
 
 
 async def accesses(request: Request, _: Visitor, session: Session, excel: bool = False) -> Response:
-    """Who read what, and what was changed, as a table; for `excel` as a German one opens it."""
+    """Who read what, and what was changed, as a table; with `excel` in the form that a German Excel opens."""
     core = await core_of(request).reading()
     upto_no = await trail.newest_no(core.pool, session.patient_id)
     lines = record_copy.access_lines(core, session.patient_id, language(request.scope), upto_no)
@@ -105,16 +105,17 @@ async def accesses(request: Request, _: Visitor, session: Session, excel: bool =
 async def _answer(
     request: Request, read: Core, session: Session, content: AsyncIterator[bytes], media_type: str, name: str
 ) -> Response:
-    """`content` comes from `read`. A download that is not whole is cut off: the browser says that it failed.
+    """The download of `content`, which comes from `read`. An incomplete one is cut off, so that the browser reports
+    failure.
 
-    Who asks for the headers only (HEAD, as programs do that download) has downloaded nothing. The links of a page name
-    whom it is about, as a file does not say whose it is. Raises FormRefused after another person was chosen.
+    A request for the headers only (HEAD, as download managers send) has downloaded nothing. Links on the page name the
+    person they are about, since a file does not say whose it is. Raises FormRefused after another person was chosen.
     """
     if request.query_params.get("person", session.person) != session.person:
         raise FormRefused(problem="other_person")
     headers = page_headers() | {"Content-Disposition": f'attachment; filename="{name}"', "Content-Type": media_type}
     if request.method == "HEAD":
-        return StreamingResponse((), headers=headers)  # which says no length, as it is not known
+        return StreamingResponse((), headers=headers)  # without a length, which is not known
     core = core_of(request)
     content = in_turns(core, export.whole(read.pool, session.patient_id, content))
     if session.acting:
@@ -124,7 +125,8 @@ async def _answer(
 
 
 async def _while_in_force(core: Core, patient_id: UUID, content: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """The pieces that a representative gets: a client may take all day to read, and the patient goes on measuring.
+    """The pieces for a representative, checked while they are sent: a client may take all day to read, and the patient
+    goes on measuring.
 
     Raises ChangedMeanwhile when the right has ended.
     """
@@ -141,8 +143,9 @@ async def _while_in_force(core: Core, patient_id: UUID, content: AsyncIterator[b
 
 
 async def in_turns(core: Core, content: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """The pieces, each made while few are made for others: a turn of the pages would be held for as long as a client
-    reads. One that reads as fast as they are made is never waited for: others get their turn here."""
+    """The pieces, generated for only a few downloads at a time. The limit covers generating, not sending, which lasts
+    as long as the client reads. A client that reads as fast as pieces are made never waits: others get their turn
+    here."""
     breath = Breath()
     while True:
         async with core.downloading:
@@ -199,7 +202,7 @@ def _yes(value: bool) -> str:
 
 
 async def _bundle(core: Core, patient_id: UUID, lang: str, upto_no: int) -> AsyncIterator[bytes]:
-    """The Bundle, entry by entry; without entries there is no `entry`, as FHIR forbids empty arrays."""
+    """The Bundle, entry by entry. Without entries it has no `entry`, since FHIR forbids empty arrays."""
     yield f'{{"resourceType":"Bundle","type":"collection","timestamp":"{instant(core.clock())}"'.encode()
     opening = b',"entry":['
     async for resource in _everything(core, patient_id, lang, upto_no):
@@ -217,7 +220,7 @@ async def _everything(core: Core, patient_id: UUID, lang: str, upto_no: int) -> 
 
 
 async def measured_resources(core: Core, patient_id: UUID) -> AsyncIterator[Resource]:
-    """Devices, metrics and everything measured, as a DiGA that may see all would get it."""
+    """Devices, metrics and all measured data, as a DiGA that may see everything would get them."""
     now_ms, subject, declared = core.clock(), uuid4().urn, await restores(core.pool)
     for row in await export.devices(core.pool, patient_id):
         yield device_resource(row, core.ids, device_status(row, now_ms, _delay_ms(core, row["measures"])))
@@ -238,18 +241,18 @@ async def measured_resources(core: Core, patient_id: UUID) -> AsyncIterator[Reso
 
 
 def _not_served(row: Row) -> MivCode:
-    """A code that no DiGA may read now, because no MIV that is served has it: the copy is of all that is stored."""
+    """A code that no DiGA may read now because no served MIV has it. The copy contains all stored data."""
     return MivCode(row["code_system"], row["code"], display="", kind="", profile="", unit=None, unit_text=None)
 
 
 def _as_stored(resource: Resource) -> Resource:
-    """The same without what only a MIV that is served could say: the profile, and what the code is called."""
+    """The resource without what only a served MIV could say: the profile, and the display of the code."""
     meta = {name: value for name, value in resource["meta"].items() if name != "profile"}
     coding = {name: value for name, value in resource["code"]["coding"][0].items() if value}
     return {**resource, "meta": meta, "code": {**resource["code"], "coding": [coding]}}
 
 
 def _delay_ms(core: Core, measures: Iterable[str]) -> int:
-    """The shortest delay from real time of what a device measures."""
+    """The shortest Delay-From-Real-Time of what a device measures, in milliseconds."""
     terms = (core.catalog.terms[url] for url in measures if url in core.catalog.terms)
     return min((term.delay_seconds for term in terms), default=0) * 1000

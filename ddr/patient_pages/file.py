@@ -1,6 +1,6 @@
-"""/me/devices/file: a file with values from elsewhere: look at it, take it, take it back (docs/imports.md).
+"""/me/devices/file: a file with values from elsewhere is reviewed, taken, and taken back (docs/imports.md).
 
-The same code as `ddr import` reads the file and gives its values to the gateway API.
+The code of `ddr import` reads the file and sends its values to the gateway API.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from ddr.store.patients import files
 from ddr.store.patients.sessions import Session
 
 FILE_BYTES = 5_000_000
-PIECE = 65_536  # bytes that are parsed before others have their turn
+PIECE = 65_536  # bytes that are parsed before others get their turn
 
 
 async def show(request: Request, visitor: Visitor, session: Session) -> Response:
-    """The file that was given last, to be looked at; on to the devices when there is none.
+    """The file that was uploaded last, for review; a redirect to the devices when there is none.
 
-    It may have been given to another version of the recorder, which read what this one does not.
+    It may have been uploaded to another version of the recorder, which can read what this one cannot.
     """
     core = core_of(request)
     waiting = await files.find(core.pool, session.patient_id, core.clock())
@@ -50,9 +50,9 @@ async def show(request: Request, visitor: Visitor, session: Session) -> Response
 
 
 async def give(request: Request, visitor: Visitor, session: Session) -> Response:
-    """Keep a file to be looked at: nothing goes into the record yet.
+    """Keep an uploaded file for review: nothing is stored in the record yet.
 
-    It is shown at its own address: the way back to the answer of a form is a page of the browser's about an error.
+    It is shown under its own URL, because browsers show an error page when a user goes back to the response to a form.
     """
     core = core_of(request)
     raw = await _given(request, visitor)
@@ -72,7 +72,7 @@ async def give(request: Request, visitor: Visitor, session: Session) -> Response
 
 
 async def take(request: Request, visitor: Visitor, session: Session) -> Response:
-    """Put the values of the file that was looked at into the record."""
+    """Store the values of the reviewed file in the record."""
     core = core_of(request)
     try:
         file, digest = await _chosen(core, request, visitor, session)
@@ -86,7 +86,7 @@ async def take(request: Request, visitor: Visitor, session: Session) -> Response
 
 
 async def take_back(request: Request, visitor: Visitor, session: Session) -> Response:
-    """Take the values of the file out of the record again."""
+    """Remove the values of the file from the record."""
     core = core_of(request)
     try:
         file, digest = await _chosen(core, request, visitor, session)
@@ -100,7 +100,7 @@ async def take_back(request: Request, visitor: Visitor, session: Session) -> Res
 
 
 async def _chosen(core: Core, request: Request, visitor: Visitor, session: Session) -> tuple[ImportFile, str]:
-    """The file that was looked at, which the form names, and its digest. Raises FormRefused, ImportFileError."""
+    """The reviewed file that the form names, and its digest. Raises FormRefused, ImportFileError."""
     form = await read_form(request, visitor)
     waiting = await files.find(core.pool, session.patient_id, core.clock())
     if waiting is None or waiting.digest != form.one("digest"):
@@ -132,9 +132,9 @@ _PROBLEMS: dict[int, str] = {HTTPStatus.REQUEST_TIMEOUT: "too_slow", HTTPStatus.
 
 
 async def _arrived(request: Request) -> Request:
-    """The same request, all of whose body is there. Raises FormRefused for one that is too long or comes too slowly.
+    """The request with its whole body received. Raises FormRefused for a body that is too long or arrives too slowly.
 
-    Starlette's parser would read on for as long as something comes, and put it on the disk.
+    Starlette's parser would read for as long as data arrives, and write it to the disk.
     """
     try:
         body = await read_body(request.scope, request.receive, FILE_BYTES + FORM_BYTES)
@@ -149,16 +149,16 @@ async def _arrived(request: Request) -> Request:
         return {"type": "http.request", "body": piece, "more_body": bool(piece)}
 
     scope = dict(request.scope)
-    del scope["app"]  # with it, the parser's faults would be HTTPExceptions
+    del scope["app"]  # otherwise the parser would raise HTTPException
     return Request(scope, receive)
 
 
 async def _walk(core: Core, patient_id: UUID, steps: Steps, event: Event, digest: str) -> Report:
-    """Give the requests of `steps` to the gateway API of this worker.
+    """Send the requests of `steps` to the gateway API of this worker.
 
-    The trail says `event` as soon as one changed anything, whatever becomes of the others: what is done stands, also
-    when the database goes away, or the worker ends, in the middle, and can be taken back from then on. A file may have
-    a hundred thousand values: which request comes next is found out beside the event loop.
+    The trail records `event` as soon as one of them has changed anything, whatever becomes of the others. What was done
+    stands, and can be taken back, even if the database becomes unavailable or the worker ends halfway. A file may have
+    a hundred thousand values, so the next request is prepared outside the event loop.
     """
     assert core.inside is not None
     told, answer = False, None
@@ -174,7 +174,7 @@ async def _walk(core: Core, patient_id: UUID, steps: Steps, event: Event, digest
 
 
 def _next(steps: Steps, answer: Answer | None) -> tuple[Call, bytes | None] | Report:
-    """The next request and its body; after the last one what became of all."""
+    """The next request and its body; after the last one, the report on all of them."""
     try:
         call = next(steps) if answer is None else steps.send(answer)
     except StopIteration as end:

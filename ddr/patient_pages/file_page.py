@@ -1,4 +1,4 @@
-"""The page of a file with values from elsewhere: what it holds, what became of it, or why it cannot be taken."""
+"""The page of a file with values from elsewhere: its content, what became of it, or why it cannot be taken."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ddr.patient_pages.texts import text
 from ddr.patient_pages.texts.devices import called
 from ddr.patient_pages.visitor import Visitor, core_of
 
-LISTED = 20  # devices, and bad rows, shown one by one
+LISTED = 20  # devices, and bad rows, that are listed one by one
 OTHERS = {
     "pdf": "file.other_pdf",
     "workbook-or-zip": "file.other_workbook_or_zip",
@@ -35,7 +35,7 @@ OTHERS = {
 
 @dataclass(frozen=True)
 class Part:
-    """What a file has of one device and kind of data."""
+    """A file's values of one device and kind of data."""
 
     device: str
     serial: str
@@ -53,7 +53,7 @@ async def shown(
     report: Report | None = None,
     taken_ms: int | None = None,
 ) -> Response:
-    """What `file` holds; with `report`, what became of its values just now. `taken_ms`: when they were taken before."""
+    """What `file` contains; with `report`, what just became of its values. `taken_ms`: when they were taken before."""
     core, lang = core_of(request), language(request.scope)
     parts = await to_thread(_parts, core, file, lang)
     bad = [*file.bad, *(report.refusals if report else ())]  # every row of a file may be bad
@@ -81,12 +81,12 @@ def refused(request: Request, visitor: Visitor, name: str, **values: str) -> Res
 
 
 def unreadable(request: Request, visitor: Visitor) -> Response:
-    """Not by this version: which files there are is said."""
+    """A file that this version cannot read; the page lists the formats it can."""
     return refused(request, visitor, "file.unreadable", known=_format_names(language(request.scope)))
 
 
 def _parts(core: Core, file: ImportFile, lang: str) -> Sequence[Part]:
-    """By device and kind of data; a file may have as many devices as rows."""
+    """The parts by device and kind of data; a file may have as many devices as rows."""
     found: dict[tuple[Source, str], list[int]] = {}
     for value in file.values:
         found.setdefault((value.source, value.code), []).append(value.time_ms)
@@ -113,14 +113,14 @@ _REASONS = {
 
 
 def _reason(found: str) -> str:
-    """The text for what a reader or the gateway API says of a row."""
+    """The text for an error of a row, from a reader or the gateway API."""
     if "cannot have been measured" in found or found in ("range", "implausible"):
         return "file.reason_measured"
     return next((name for beginning, name in _REASONS.items() if found.startswith(beginning)), "file.reason_other")
 
 
 def _format_names(lang: str) -> str:
-    """All formats that are read, for people."""
+    """All formats that can be read, in words."""
     return "; ".join(_format(name, lang) for name in FORMATS)
 
 
@@ -134,5 +134,5 @@ _FORMATS = {
 
 
 def _format(name: str, lang: str) -> str:
-    """What a format is called."""
+    """The name of a format."""
     return text(lang, _FORMATS[name]) if name in _FORMATS else FORMATS[name].title

@@ -21,7 +21,8 @@ MINUTES = apps.CODE_MS // 60_000
 
 @dataclass(frozen=True)
 class OwnApp:
-    """An app that may send readings of the patient; `used_ms` to the hour; `by`: who connected it for the patient."""
+    """An app that may send readings of the patient; `used_ms` to the hour; `by`: the representative who connected
+    it."""
 
     app: str
     name: str
@@ -32,7 +33,7 @@ class OwnApp:
 
 
 async def apps_of(core: Core, session: Session, lang: str) -> Sequence[OwnApp]:
-    """The patient's apps, the oldest first."""
+    """The patient's apps, oldest first."""
     return [
         OwnApp(
             **{name: row[name] for name in ("app", "name", "since_ms", "used_ms", "until_ms")},
@@ -43,12 +44,12 @@ async def apps_of(core: Core, session: Session, lang: str) -> Sequence[OwnApp]:
 
 
 def at_provider(core: Core) -> bool:
-    """True when the account of the OpenID provider lets an app send, too; that one is disconnected there."""
+    """True when the account at the OpenID provider lets an app send, too; such an app is disconnected there."""
     return core.identity is not None and bool(core.identity.audience)
 
 
 async def connect(request: Request, visitor: Visitor, session: Session) -> Response:
-    """POST /me/devices/connect: a new code, shown on this answer only; sending the form again makes another one."""
+    """POST /me/devices/connect: a new code, shown on this response only; posting the form again makes another one."""
     await read_form(request, visitor)
     core = core_of(request)
     code = await apps.offer_code(core.pool, session.patient_id, core.clock())

@@ -1,4 +1,4 @@
-"""What the patient's page says about glucose: some weeks, and one day; prepared from counting readings."""
+"""What the patient's page says about glucose: some weeks, and one day; from the readings that count."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ from ddr.series.slots import text as digits
 from ddr.store.patients.views import sensor_events
 from ddr.store.search.summary import continuous_chunks
 
-PERIODS = (7, 14, 30, 90)  # days that can be chosen
+PERIODS = (7, 14, 30, 90)  # days; the periods that can be chosen
 DAYS = 14  # unless another period is chosen (Battelino 2019)
-ENOUGH = 70  # per cent of the time with readings, for a profile that says something (Battelino 2019)
+ENOUGH = 70  # per cent of the time with readings for a meaningful profile (Battelino 2019)
 STEP, HOUR = 15, 60  # minutes
-GAP = 1.5  # sampling periods without a reading part the curve
+GAP = 1.5  # sampling periods without a reading that interrupt the curve
 
 Reading = tuple[int, float, str, int]
 """Instant in ms, mg/dL, the value as the patient reads it, and the sampling period in ms."""
@@ -44,7 +44,7 @@ Reading = tuple[int, float, str, int]
 
 @dataclass(frozen=True)
 class Hour:
-    """One hour of a day: how many readings, lowest, middle, highest."""
+    """One hour of a day: number of readings, lowest, median, highest."""
 
     begins: str
     count: int
@@ -74,7 +74,7 @@ class Weeks:
     mean: str
     deviation: str  # "" for a single reading
     metrics: Metrics
-    enough: bool  # the consensus asks for 70 % of the time
+    enough: bool  # the consensus requires 70 % of the time
     chart: Markup
     hours: tuple[tuple[str, tuple[str, ...]], ...]  # beginning, percentiles
     ranges: tuple[Range, ...]
@@ -84,7 +84,7 @@ class Weeks:
 async def weeks_until(core: Core, patient_id: UUID, miv: Miv, last: date, days: int, lang: str) -> Weeks | None:
     """The profile of the `days` up to `last`, calculated as for a DiGA; None without readings that count.
 
-    Of the running day what is over: the rest of it cannot have readings yet.
+    Of the current day only the past part counts: the rest cannot have readings yet.
     """
     first = last - timedelta(days=days - 1)
     zone = ZoneInfo(core.settings.time_zone)
@@ -121,7 +121,7 @@ async def weeks_until(core: Core, patient_id: UUID, miv: Miv, last: date, days: 
 
 
 async def one_day(core: Core, patient_id: UUID, miv: Miv, day: date, lang: str) -> DayView | None:
-    """The curve of a German day, with warm-up where nothing else was measured; None without readings."""
+    """The curve of a German day, with warm-up readings where there are no others; None without readings."""
     from_ms, until_ms = midnight(day, ZONE), midnight(day + timedelta(days=1), ZONE)
     rows = await continuous_chunks(core.pool, patient_id, miv.valueset, from_ms, until_ms)
     events = await sensor_events(core.pool, patient_id, miv.valueset, from_ms, until_ms)
@@ -144,7 +144,7 @@ async def one_day(core: Core, patient_id: UUID, miv: Miv, day: date, lang: str) 
 
 
 def _unit(parts: Sequence[Part]) -> str:
-    """The unit of the newest sensor: what the patient is used to."""
+    """The unit of the newest sensor, which the patient is used to."""
     unit: str = max(parts, key=lambda part: part.last_ms).row["unit"]
     return unit
 
@@ -159,7 +159,8 @@ def _readings(part: Part, unit: str, lang: str) -> Iterator[Reading]:
 
 
 def _written(raw: int, scale: Scale, unit: str) -> str:
-    """A value as a DiGA reads it, of `L` and `U` the limit; in another unit than the sensor's with usual decimals."""
+    """A value as a DiGA reads it; for `L` and `U` the limit. In another unit than the sensor's it has the usual
+    decimals."""
     sign, number = {LOW: ("<", scale.low + 1), HIGH: (">", scale.high - 1)}.get(raw, ("", raw))
     return sign + (digits(number, scale.decimals) if unit == scale.unit else shown(float(number * scale.step), unit))
 
@@ -176,7 +177,8 @@ def _pieces(readings: Sequence[Reading], from_ms: int, until_ms: int) -> list[li
 
 
 def _hours_of(day: date) -> Mapping[int, float]:
-    """Which part of a German day is over when clocks show each hour: one lacks an hour, one has one more."""
+    """The part of a German day that has passed when clocks show each hour: one day lacks an hour, one has an extra
+    one."""
     from_ms, until_ms = midnight(day, ZONE), midnight(day + timedelta(days=1), ZONE)
     shown_ms = {hour: as_local(midnight(day, UTC) + hour * HOUR_MS, ZONE) for hour in HOURS}
     return {hour: (at_ms - from_ms) / (until_ms - from_ms) for hour, at_ms in shown_ms.items()}

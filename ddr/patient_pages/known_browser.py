@@ -1,7 +1,7 @@
-"""The cookie by which a browser shows that it logged into an account before (OWASP: device cookies).
+"""The cookie by which a browser shows that it has logged into an account before (OWASP: device cookies).
 
-It proves nothing but that: who has it may try passwords without being held up by the wrong ones of strangers. It names
-no account; for each of a few it holds a random text and a MAC over text and account.
+It proves nothing else: its holder may try passwords without being delayed by the wrong ones of strangers. It names no
+account; for each of a few accounts it holds a random text and a MAC over text and account.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ddr.store.database.names import account_name
 
 COOKIE = "__Host-ddr-known"
 DAYS = 180
-MOST = 4  # accounts of one browser; the one used longest ago is forgotten
+MOST = 4  # accounts of one browser; the one unused for longest is forgotten
 SECRET = "known-browsers"  # noqa: S105 - the name of one
 _NONCE, _MAC = 22, 43  # characters of base64url
 
@@ -29,7 +29,7 @@ def device_of(request: Request, secret: bytes, username: str) -> str:
 
 
 def remember(request: Request, response: Response, secret: bytes, username: str) -> None:
-    """This browser has just logged into this account."""
+    """Remember that this browser has just logged into this account."""
     others = [(nonce, mac) for nonce, mac in _entries(request) if not _fits(secret, nonce, mac, username)]
     nonce = secrets.token_urlsafe(16)
     kept = [(nonce, _mac(secret, nonce, username)), *others][:MOST]

@@ -1,6 +1,7 @@
 """GET and POST /login: the built-in accounts, for demonstration and tests (AS-016).
 
-An unknown name, a wrong password and a wrong one too many are answered alike for every account, known or not.
+The response to an unknown name, a wrong password, or one wrong password too many is the same whether or not the account
+exists.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ async def submit(request: Request) -> Response:
     try:
         form = await read_form(request, visitor)
     except FormRefused as refused:
-        if refused.form is None or visitor.is_new:  # a new cookie for a stranger's form would end the session
+        if refused.form is None or visitor.is_new:  # a new cookie for another site's form would end the session
             raise
         return await _of_another_tab(request, visitor, refused.form)
     request_uri = form.one("request_uri")
@@ -61,9 +62,9 @@ async def submit(request: Request) -> Response:
 
 
 async def _of_another_tab(request: Request, visitor: Visitor, form: Form) -> Response:
-    """On with the session that began in another tab since this form was loaded, or the form again with its request.
+    """Continue with the session that began in another tab since this form was loaded, or show the form again.
 
-    The password is not looked at.
+    The password is not checked.
     """
     request_uri, session = form.one("request_uri"), visitor.session
     if session and session.username == account_name(form.one("username")):
@@ -114,6 +115,6 @@ async def _form(
 
 
 async def waiting_diga(core: Core, request_uri: str) -> Diga | None:
-    """The DiGA that waits for this request's decision, if there is one."""
+    """The DiGA that waits for the decision on this request, if there is one."""
     pushed = await par.load(core.pool, request_uri, core.clock()) if request_uri else None
     return core.registry.by_client_id(pushed.client_id) if pushed else None

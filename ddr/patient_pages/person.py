@@ -1,6 +1,6 @@
 """GET and POST /me/person: whose data this is about, for a login that represents others (docs/representatives.md).
 
-The names on this page are those that the account knows. Nothing of it goes to a DiGA.
+The names on this page are those known to the account. None of them goes to a DiGA.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from ddr.store.patients.sessions import MYSELF, Session, turn_to
 
 
 async def show(request: Request, visitor: Visitor, session: Session) -> Response:
-    """Who can be chosen; on to the goal when there is no choice."""
+    """The people who can be chosen; a redirect to the goal when there is no choice."""
     core, request_uri = core_of(request), request.query_params.get("request_uri", "")
     if not session.represents:
         return see_other(onward(request_uri))
@@ -42,7 +42,7 @@ async def show(request: Request, visitor: Visitor, session: Session) -> Response
         request,
         visitor,
         "person.html",
-        form_targets=("https:",) if core.identity else (),  # the login of `login_first`, wherever the provider has it
+        form_targets=("https:",) if core.identity else (),  # for the provider's login (`login_first`)
         diga=await waiting_diga(core, request_uri),
         request_uri=request_uri,
         myself=MYSELF,
@@ -53,14 +53,14 @@ async def show(request: Request, visitor: Visitor, session: Session) -> Response
 
 
 async def choose(request: Request, visitor: Visitor, session: Session) -> Response:
-    """The session is about this person from now on; the person's trail says that a representative came in."""
+    """The session is about this person from now on; the person's trail records that a representative entered."""
     core = core_of(request)
     try:
         form = await read_form(request, visitor)
     except FormRefused as refused:
         if refused.form is None or refused.form.one("person") != session.person:
             raise
-        return see_other(onward(refused.form.one("request_uri")))  # pressed twice: it is done
+        return see_other(onward(refused.form.one("request_uri")))  # pressed twice: already done
     request_uri, chosen = form.one("request_uri"), await _right(request, session, form.one("person"))
     patient_id, acting = (chosen.patient_id, chosen.acting(moment(core))) if chosen else (session.login_id, None)
     cookie = await turn_to(core.pool, visitor.cookie, patient_id, acting, request_uri)
@@ -75,10 +75,10 @@ async def choose(request: Request, visitor: Visitor, session: Session) -> Respon
 
 
 async def login_first(request: Request) -> Response:
-    """POST /me/person without a session: on to the login, and back to the choice with the DiGA's request.
+    """POST /me/person without a session: redirect to the login, then back to the choice with the DiGA's request.
 
-    A choice gives the session another cookie. Who presses twice before the answer comes sends the second form with the
-    one that is worth nothing any more, and never sees the other.
+    A choice changes the session's cookie. A user who presses twice before the response arrives sends the second form
+    with the old cookie, which is invalid by then, and never sees the first response.
     """
     return see_other(with_request("/login", (await form_of(request)).one("request_uri")))
 

@@ -1,6 +1,6 @@
 """GET /login, /login/confirm and /login/callback: patients log in at the manufacturer's OpenID provider (AS-016).
 
-The provider brings second factors and the recovery of accounts; the recorder sees no password.
+The provider handles second factors and account recovery; the recorder never sees a password.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ from ddr.store.patients.sessions import Session, close_session
 
 LONGEST_REQUEST_URI = 512
 CONFIRMED = "/me/delete"  # the one page that asks for a new login
-ASKS = "asks"  # in the query of the login: whoever the provider remembers is asked, too
+ASKS = "asks"  # in the query of the login: the provider must ask for the login even if it remembers one
 AWAY = {"Retry-After": RETRY_SECONDS, HEADER: str(Outage.DEPENDENCY_FAILED)}
 
 log = logging.getLogger(__name__)
 
 
 async def show(request: Request) -> Response:
-    """On to the provider at once; after logging out a page that says so."""
+    """Redirect to the provider at once; after a logout, a page that says so."""
     visitor = await identify(request)
     if "bye" in request.query_params:
         notice = "" if visitor.session else "login.logged_out"
@@ -48,18 +48,18 @@ async def show(request: Request) -> Response:
 
 
 def _request_uri(request: Request, parameter: str) -> str:
-    """What the DiGA's request is called, as far as it can be kept; whether it exists is asked after the login."""
+    """The name of the DiGA's request if it is short and printable; whether it exists is checked after the login."""
     text = request.query_params.get(parameter, "")
     return text if len(text) <= LONGEST_REQUEST_URI and text.isprintable() else ""
 
 
 async def confirm(request: Request, visitor: Visitor, _: Session) -> Response:
-    """On to the provider, which has to ask the patient again."""
+    """Redirect to the provider, which has to ask the patient to log in again."""
     return await _depart(request, visitor, "", confirms=True)
 
 
 async def callback(request: Request) -> Response:
-    """The browser is back: a new session with a new cookie, if the provider proves who it is."""
+    """The browser has returned: start a new session with a new cookie if the provider proves the user's identity."""
     visitor, core = await identify(request), core_of(request)
     answer = dict(request.query_params)
     state = answer.get("state", "")
@@ -76,7 +76,7 @@ async def callback(request: Request) -> Response:
     except LoginRefused as refusal:
         log.warning("login.refused", extra={"check": str(refusal)})
         return _page(request, visitor, journey.request_uri, 400, error="login.refused", asks=True)
-    except ProviderUnavailable:  # as `unavailable`, but this address has served its turn: the page leads on
+    except ProviderUnavailable:  # as `unavailable`, but this URL works only once: the page leads to a new login
         refused_unless_told("login_unavailable")
         return _page(request, visitor, journey.request_uri, 503, error="login.unavailable", headers=AWAY)
     goal = CONFIRMED if journey.confirms else await first_page(core, session.login_id, journey.request_uri)
@@ -84,7 +84,7 @@ async def callback(request: Request) -> Response:
 
 
 async def unavailable(request: Request, _: Exception) -> Response:
-    """The answer to ProviderUnavailable."""
+    """The response to ProviderUnavailable."""
     return error_page(request.scope, 503, "login_unavailable", AWAY)
 
 
@@ -107,9 +107,10 @@ async def _depart(
 
 
 async def _session(core: Core, provider: Provider, visitor: Visitor, identity: Identity, journey: Journey) -> Session:
-    """Whose session begins. Who confirms must be the one who is logged in.
+    """The session that begins. Only the logged-in user can confirm it.
 
-    Confirming is a login, too: for whom the provider does not say any more that this one acts, nothing is confirmed.
+    A confirmation is a login, too: it confirms nothing for a person whom, according to the provider, this user no
+    longer represents.
     """
     now_ms, sid = core.clock(), logouts.sid_digest(provider.issuer, identity.sid)
     if not journey.confirms:
@@ -128,7 +129,7 @@ async def _session(core: Core, provider: Provider, visitor: Visitor, identity: I
 
 
 async def _begin(core: Core, provider: Provider, visitor: Visitor, session: Session, identity: Identity) -> str:
-    """The cookie of the session, which begins. Raises LoginRefused when the provider has ended this login meanwhile."""
+    """Begin the session and return its cookie. Raises LoginRefused when the provider has ended this login meanwhile."""
     cookie = await begin(core, visitor, session)
     if await logouts.ended(core.pool, provider.issuer, identity.subject, identity.sid, identity.issued_ms):
         await close_session(core.pool, cookie)
@@ -137,7 +138,7 @@ async def _begin(core: Core, provider: Provider, visitor: Visitor, session: Sess
 
 
 def _lost(request: Request, visitor: Visitor, waiting: str) -> Response:
-    """Its DiGA still waits: whoever logs in once more goes on with that."""
+    """The login was lost, but its DiGA still waits: the next login continues with its request."""
     return _page(request, visitor, waiting, 400, error="login.lost")
 
 
@@ -152,7 +153,7 @@ def _page(
     headers: dict[str, str] | None = None,
     asks: bool = False,
 ) -> Response:
-    """`asks`: the next try is one with another account, if somebody wants that."""
+    """`asks`: the next try must ask for the login, so that another account can be used."""
     lang = language(request.scope)
     onward = {"request_uri": request_uri} if request_uri else {}
     onward |= {ASKS: "1"} if asks or ASKS in request.query_params else {}

@@ -1,6 +1,6 @@
 """POST /login/ended: the OpenID provider ends logins, from its server to ours (OpenID Connect Back-Channel Logout 1.0).
 
-Nothing but the signature of the token says who asks; what it does not prove changes nothing.
+Only the token's signature proves who sends the request; anything that it does not prove changes nothing.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 
 async def submit(request: Request) -> Response:
-    """Check `logout_token`, end its sessions: 200; 400 for what is no such token, 503 while its keys are unknown."""
+    """Check `logout_token` and end its sessions: 200; 400 if it is not such a token, 503 while the keys are unknown."""
     core = core_of(request)
     assert core.identity is not None
     try:

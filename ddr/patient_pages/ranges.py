@@ -1,4 +1,4 @@
-"""Time in the five ranges as people read it: what is counted, percent, time per day, and the targets. Pure.
+"""Time in the five ranges in words: how each is counted, percent, time per day, and the targets. Pure.
 
 Battelino 2019 (doi:10.2337/dci19-0028): ranges and targets for most people with diabetes of type 1 and 2.
 """
@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 DAY_MINUTES = 1440
-# Very high to very low: what is counted, in the unit that the patient is used to.
+# Very high to very low: the values that count, in the unit that the patient is used to.
 COUNTED = {
     "mg/dL": (">250", "181–250", "70–180", "54–69", "<54"),
     "mmol/L": (">13.9", "10.1–13.9", "3.9–10.0", "3.0–3.8", "<3.0"),
 }
-# Of a range together with the one beyond it, as the consensus words it: above 180 (with above 250) and so on.
+# Of a range together with the one beyond it, in the words of the consensus: above 180 (with above 250) and so on.
 TARGETS = ("<5 %", "<25 %", ">70 %", "<4 %", "<1 %")
 
 
@@ -44,7 +44,7 @@ def ranges(shares: Sequence[Fraction], unit: str) -> list[Range]:
 
 
 def whole(parts: Sequence[Fraction], total: int) -> list[int]:
-    """Whole numbers near `parts` whose sum is `total`: those with the largest rest are rounded up."""
+    """Whole numbers close to `parts` whose sum is `total`: those with the largest remainders are rounded up."""
     down = [part.numerator // part.denominator for part in parts]
     by_rest = sorted(range(len(parts)), key=lambda at: (down[at] - parts[at], at))
     for at in by_rest[: total - sum(down)]:

@@ -44,13 +44,13 @@ CONSENT_GERMAN = (
 ENDED_BY_GERMAN = {"patient": "Ihnen", "diga": "der App", "operator": "dem Betreiber", "system": "diesem Dienst"}
 ACCESS_GERMAN = ("Zeit", "App", "client_id", "Ereignis", "was")
 ACTS = {"given": "copy.given", "shortened": "copy.shortened", "ended": "copy.ended"}
-ACTS_BY = {"given": "copy.given_by", "shortened": "copy.shortened_by"}  # of a representative
+ACTS_BY = {"given": "copy.given_by", "shortened": "copy.shortened_by"}  # where a representative did it
 
 
 class ConsentLine(NamedTuple):
-    """One line of /me/consents.csv; the names are its columns. Cells that a line has nothing for stay empty.
+    """One line of /me/consents.csv; the field names are its columns. Cells without content stay empty.
 
-    Instants are FHIR instants. `given_as` and `ended_as` are the role of a representative who did it.
+    Instants are FHIR instants. `given_as` and `ended_as` are the role of the representative who did it.
     """
 
     pairing: str = ""
@@ -76,7 +76,7 @@ class ConsentLine(NamedTuple):
 
 
 async def resources(core: Core, patient_id: UUID, lang: str, upto_no: int) -> AsyncIterator[dict[str, Any]]:
-    """Consent and AuditEvent resources; of the trail the entries up to number `upto_no`."""
+    """Consent and AuditEvent resources; those of the trail up to entry number `upto_no`."""
     now_ms, observer = core.clock(), core.settings.product_name
     async for row in export.consents(core.pool, patient_id):
         yield consent_resource(
@@ -96,9 +96,9 @@ async def resources(core: Core, patient_id: UUID, lang: str, upto_no: int) -> As
 
 
 async def consent_lines(core: Core, patient_id: UUID, lang: str, *, acting: bool = False) -> AsyncIterator[bytes]:
-    """/me/consents.csv line by line (RFC 4180): consents with their pairing and the text that was agreed to, then what
-    else the pages tell of who may do what (`_other_lines`). `acting`: a representative reads it, who is not told whom
-    the patient represents."""
+    """/me/consents.csv line by line (RFC 4180): consents with their pairing and the text that was agreed to, then all
+    other permissions that the pages show (`_other_lines`). `acting`: the reader is a representative, who is not told
+    whom the patient represents."""
     yield _written([ConsentLine._fields])
     async for row in export.consents(core.pool, patient_id):
         yield _written([_consent_line(core, row, lang)])
@@ -146,7 +146,7 @@ def _research_line(row: Row, lang: str) -> ConsentLine:
 
 
 async def _other_lines(core: Core, patient_id: UUID, lang: str, acting: bool) -> AsyncIterator[ConsentLine]:
-    """Apps that send, representations of and by this patient, exports for research; as the pages tell them."""
+    """Apps that send, representations of and by this patient, exports for research; worded as on the pages."""
     for row in await tokens.apps(core.pool, patient_id, core.clock()):
         yield ConsentLine(
             app=row["name"] or text(lang, "gateway_apps.unnamed"),
@@ -184,7 +184,7 @@ async def _other_lines(core: Core, patient_id: UUID, lang: str, acting: bool) ->
 
 
 def consent_in_german(row: Sequence[str]) -> Sequence[str]:
-    """A line of the consents with German words for who ended one, and in which role somebody acted."""
+    """A line of the consents with German words for who ended one, and for the role in which somebody acted."""
     line = ConsentLine(*row)
     return line._replace(
         ended_by="Ihrer Vertretung" if line.ended_as else ENDED_BY_GERMAN.get(line.ended_by, line.ended_by),
@@ -220,7 +220,7 @@ def _research_story(row: Row, lang: str) -> list[str]:
 
 
 def _story(core: Core, row: Row, lang: str) -> list[str]:
-    """What happened to a consent, a sentence for each act of the proof."""
+    """What happened to a consent: a sentence for each act in its proof."""
     names = {"app": app_name(core, row["client_id"]), "kind": title_of(core, row["miv_url"], lang)}
     told = [
         text(

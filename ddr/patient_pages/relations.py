@@ -1,4 +1,4 @@
-"""What the OpenID provider says with a login about whom it represents, made into rights (docs/representatives.md)."""
+"""Turns what the OpenID provider says at a login about represented persons into rights (docs/representatives.md)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 
 async def follow_provider(core: Core, issuer: str, login_id: UUID, identity: Identity) -> None:
-    """The login acts for whom the provider lists. An entry that cannot be gives no right; the log says why."""
+    """Let the login act for the persons that the provider lists. An invalid entry gives no right; the log says why."""
     now, found = moment(core), {}
     for entry in identity.represents or ():
         try:
@@ -34,7 +34,7 @@ async def follow_provider(core: Core, issuer: str, login_id: UUID, identity: Ide
 
 
 def _read(entry: Represented | str, now: Moment, zone: ZoneInfo) -> tuple[str, Terms]:
-    """Subject and terms of an entry. Raises ValueError with what is wrong with it."""
+    """Subject and terms of an entry. Raises ValueError that says what is wrong with it."""
     if isinstance(entry, str):
         raise ValueError(entry)
     days = {"born": entry.born, "since": entry.since, "until": entry.until}

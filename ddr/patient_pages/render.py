@@ -25,7 +25,7 @@ from ddr.patient_pages.visitor import Visitor, core_of, set_cookie
 
 _HERE = Path(__file__).parent
 _TEMPLATES = templates(_HERE / "templates")
-# The hash makes browsers fetch a new stylesheet at once although they keep the old one.
+# The hash makes browsers fetch a changed stylesheet at once although they cache the old one.
 _STYLE = f"{STYLESHEET}?v={hashlib.sha256((_HERE / 'static' / 'style.css').read_bytes()).hexdigest()[:12]}"
 
 
@@ -39,11 +39,12 @@ NAMES = {
     "project",
     "reference",
     "exported_by",
-}  # placeholders that somebody else's names fill
+}  # placeholders filled with names given by others
 
 
 def marked(lang: str, name: str, **values: object) -> Markup:
-    """The text `name` as HTML. Names keep their direction of writing to themselves: they cannot turn what is around."""
+    """The text `name` as HTML. Names are isolated in their writing direction, so that they cannot reverse their
+    surroundings."""
     filled = {key: isolated(value) if key in NAMES else value for key, value in values.items()}
     if isinstance(count := values.get("count"), int):
         filled["count"] = counted(lang, count)
@@ -51,7 +52,7 @@ def marked(lang: str, name: str, **values: object) -> Markup:
 
 
 def isolated(name: object) -> Markup:
-    """Somebody else's name within a text of ours."""
+    """A name given by others within a text of ours."""
     return Markup("<bdi>{}</bdi>").format(name)
 
 
@@ -65,7 +66,7 @@ def page(
     form_targets: Iterable[str] = (),
     **content: Any,
 ) -> HTMLResponse:
-    """The page `template` with `content`; `form_targets` are CSP sources that its form may lead to."""
+    """The page `template` with `content`; `form_targets` are CSP sources that its forms may lead to."""
     lang, identity, settings = language(request.scope), core_of(request).identity, core_of(request).settings
     operator = Operator.of(settings)
     body = _TEMPLATES.get_template(template).render(
@@ -91,7 +92,7 @@ def page(
         form_token=visitor.form_token,
         **content,
     )
-    targets = (*form_targets, *([identity.origin] if identity else []))  # logging out leads to the provider
+    targets = (*form_targets, *([identity.origin] if identity else []))  # a logout leads to the provider
     response = HTMLResponse(body, status, headers=page_headers(targets) | (headers or {}))
     remember_language(request.scope, response)
     if visitor.is_new:
@@ -100,7 +101,7 @@ def page(
 
 
 def _switch(request: Request, lang: str) -> str:
-    """This page in the other language; "" after a form, which a link cannot send again."""
+    """The URL of this page in the other language; "" after a form, which a link cannot send again."""
     if request.method not in ("GET", "HEAD"):
         return ""
     kept = [(name, value) for name, value in request.query_params.multi_items() if name != "lang"]

@@ -1,6 +1,6 @@
 """GET and POST /me/research: what research with readings is, and the patient's consent to it (docs/research.md).
 
-It is apart from what DiGA may read: neither follows from the other.
+It is independent of what DiGA may read: neither follows from the other.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ UNTICKED = "research.unticked_error"
 
 
 async def show(request: Request, visitor: Visitor, session: Session) -> Response:
-    """The explanation, the decision, and what was decided before."""
+    """The explanation, the decision, and former decisions."""
     return await _page(request, await core_of(request).reading(), visitor, session)
 
 
 async def submit(request: Request, visitor: Visitor, session: Session) -> Response:
-    """Agree (`decision=give` with `agree`), or take it back (`decision=withdraw`)."""
+    """Agree (`decision=give` with `agree`), or withdraw (`decision=withdraw`)."""
     form, core = await read_form(request, visitor), core_of(request)
     match form.one("decision"):
         case "withdraw":
@@ -61,7 +61,7 @@ async def _page(
     lang = language(request.scope)
     consents = await research.of_patient(core.pool, session.patient_id)
     in_force = next((one for one in consents if one["ended_ms"] is None), None)
-    done = "given" if in_force else "withdrawn"  # what was done may have been undone since, in another tab
+    done = "given" if in_force else "withdrawn"  # another tab may have reversed it since
     notice = NOTICES[done] if done in request.query_params else ""
     return page(
         request,
@@ -82,7 +82,7 @@ async def _page(
 
 
 def told_of(core: Core, row: exports.Row, lang: str) -> dict[str, str]:
-    """An export, as the page and the patient's copy tell it."""
+    """An export, as the page and the patient's copy describe it."""
     return {
         "day": day(lang, row["at_ms"]),
         "recipient": row["recipient"],

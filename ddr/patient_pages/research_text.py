@@ -1,4 +1,4 @@
-"""The text of the page about research, word by word, as the proof of consent keeps it (GDPR Article 7(1))."""
+"""The text of the page about research, word for word, as the proof of consent keeps it (GDPR Article 7(1))."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ddr.patient_pages.texts import text
 from ddr.patient_pages.texts.representation import ROLES, role_name
 from ddr.store.authorization.consents import Shown
 
-# The page in order: a heading, and what stands below it.
+# The page in order: a heading, and the text below it.
 SECTIONS = {
     "passed": ("passed_values", "passed_age"),
     "kept": ("kept_name", "kept_day", "kept_rare"),
@@ -29,7 +29,7 @@ def _words(lang: str, role: str) -> str:
     return "\n".join([*lines, f"[x] {agree}", f"[{text(lang, 'research.give')}]"])
 
 
-# Changes with every change of a word on the page, in either language.
+# Changes whenever a word on the page changes, in either language.
 VERSION = hashlib.sha256("\n".join(_words(*one) for one in product(LANGUAGES, ("", *ROLES))).encode()).hexdigest()[:12]
 
 

@@ -1,4 +1,4 @@
-"""GET and POST /me/review: after a representation has ended the patient decides about what it had connected."""
+"""GET and POST /me/review: after a representation has ended, the patient decides about the connections it made."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ KEEP, WITHDRAW = "keep", "withdraw"
 
 
 class Left(NamedTuple):
-    """Names of what there is to decide about: DiGA by their client_id, apps that send by what they are shown by."""
+    """What is left to decide: DiGA by client_id, apps that send by their displayed names."""
 
     readers: dict[str, str]
     senders: dict[str, str]
 
 
 async def show(request: Request, visitor: Visitor, session: Session) -> Response:
-    """The connections to decide about; on to the goal when there are none."""
+    """The connections to decide about; a redirect to the goal when there are none."""
     request_uri, core = request.query_params.get("request_uri", ""), core_of(request)
     found = await _undecided(core, session)
     return _page(request, visitor, found, request_uri) if any(found) else see_other(onward(request_uri))
 
 
 async def submit(request: Request, visitor: Visitor, session: Session) -> Response:
-    """Carry out what was decided, about all of them at once."""
+    """Carry out the decisions, about all connections at once."""
     form, core = await read_form(request, visitor), core_of(request)
     request_uri, found = form.one("request_uri"), await _undecided(core, session)
     decided = {name: form.one(name) for name in (*found.readers, *found.senders)}
@@ -49,7 +49,7 @@ async def submit(request: Request, visitor: Visitor, session: Session) -> Respon
 
 
 async def _undecided(core: Core, session: Session) -> Left:
-    """What the patient has to decide about; whoever represents decides nothing here."""
+    """What the patient has to decide; a representative decides nothing here."""
     if session.acting:
         return Left({}, {})
     found = await reviews.left(core.pool, session.patient_id, moment(core))

@@ -20,7 +20,7 @@ UNITS = {"mm[Hg]": "mmHg"}  # UCUM as people write it
 
 @dataclass(frozen=True)
 class Value:
-    """One number of a measurement. `text` is "" when there is none, `note` says why."""
+    """One number of a measurement. `text` is "" when there is none; then `note` says why."""
 
     code: str
     name: str
@@ -48,7 +48,7 @@ def single(core: Core, row: Row, lang: str) -> Single:
 
 
 def _when(row: Row, lang: str) -> str:
-    """Day and time, or what a reference value says that holds from a day, a month or a year on."""
+    """Day and time; for a reference value, the day, month or year from which it applies."""
     begins = exact_value(row["content"]).get("effectivePeriod", {}).get("start", "T")
     return short_moment(lang, row["effective_ms"]) if "T" in begins else given_day(lang, begins, row["effective_ms"])
 

@@ -24,7 +24,7 @@ from ddr.store.patients import export
 
 Row = Mapping[str, Any]
 MARKED = 5  # days written below a curve
-LARGE_ROWS = 20  # that are read and drawn aside
+LARGE_ROWS = 20  # rows that are read and drawn in a thread
 
 
 @dataclass(frozen=True)
@@ -41,14 +41,14 @@ class Trend:
 
 
 class _Point(NamedTuple):
-    """A value: part of the time from 0 to 1, number, and how it is listed, with a comparator if it has one."""
+    """A value: part of the time from 0 to 1, number, and its text in lists, with its comparator if any."""
 
     part: float
     number: float
     text: str
 
     def rank(self) -> tuple[float, int]:
-        """The place in the order of values: `<20` comes before 20, and `>600` after 600."""
+        """The sort key: `<20` comes before 20, and `>600` after 600."""
         return self.number, {"<": -1, ">": 1}.get(self.text[0], 0)
 
 
@@ -101,5 +101,5 @@ def _words(name: str, points: Sequence[_Point], unit: str, lang: str) -> str:
 
 
 def last_day(rows: Sequence[Row], now_ms: int) -> date | None:
-    """The German day of the newest of `rows` until now: a reference value may hold from next year on."""
+    """The German day of the newest of `rows` up to now: a reference value may apply from next year on."""
     return next((local_day(row["effective_ms"], ZONE) for row in rows if row["effective_ms"] <= now_ms), None)

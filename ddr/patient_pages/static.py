@@ -17,7 +17,7 @@ _FOLDER = Path(__file__).parent / "static"
 _TYPES = {"style.css": "text/css; charset=utf-8", "icon.svg": "image/svg+xml"}
 _FILES = {name: (_FOLDER / name).read_bytes() for name in _TYPES}
 _HEADERS = {
-    "Cache-Control": "public, max-age=86400",  # a new stylesheet has a new address (render.py)
+    "Cache-Control": "public, max-age=86400",  # a new stylesheet has a new URL (render.py)
     "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
 }
@@ -37,7 +37,7 @@ async def icon(request: Request) -> Response:
 
 
 async def colours(request: Request) -> Response:
-    """GET /static/operator.css: the operator's colour. In the dark the page's own colours stay."""
+    """GET /static/operator.css: the operator's colour. Dark mode keeps the page's own colours."""
     colour = core_of(request).settings.operator_colour
     if not colour:
         return error_page(request.scope, 404, "not_found")

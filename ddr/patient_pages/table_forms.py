@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 from ddr.imports.table import FORMULA, bare
 from ddr.patient_pages.texts.devices import called
 
-# The neutral table that `ddr import` reads (docs/imports.md), in German, too: another recorder takes all of it over.
+# The neutral table that `ddr import` reads (docs/imports.md), also in German: another recorder can import all of it.
 _COLUMNS = {
     "time": "Zeit",
     "code": "Code",
@@ -31,17 +31,17 @@ _COLUMNS = {
 }
 HEADING, GERMAN = tuple(_COLUMNS), tuple(_COLUMNS.values())
 TIME = HEADING.index("time")
-EXACT = "Zeit (UTC)"  # of the table for spreadsheets: programs that show a time to the minute also save it so
+EXACT = "Zeit (UTC)"  # for spreadsheets: programs that show times to the minute also save them so
 NUMBERS = tuple(HEADING.index(name) for name in ("value", "lower_limit", "upper_limit"))
 NAMES = tuple(HEADING.index(name) for name in ("device", "manufacturer"))
 TEXTS = (*NAMES, *(HEADING.index(name) for name in ("code", "serial", "device_type")))
 SHOWN = HEADING.index("shown")
 ANSWERS = {"yes": "ja", "no": "nein"}
-LONGEST_TEXT = 255  # characters of a text within a formula
+LONGEST_TEXT = 255  # characters of a text in a formula
 
 
 def harmless(given: str) -> str:
-    """A text of a cell that no spreadsheet takes for a formula."""
+    """The text of a cell, made so that no spreadsheet takes it for a formula."""
     return "'" + given if given.startswith(FORMULA) else given
 
 
@@ -55,7 +55,7 @@ class Exact:
     heading: Sequence[str] = HEADING
 
     def row(self, cells: Sequence[str]) -> Sequence[str]:
-        """The cells as they are."""
+        """The cells unchanged."""
         return cells
 
     def write(self, rows: Iterable[Sequence[str]]) -> bytes:
@@ -73,7 +73,7 @@ class Exact:
 
 @dataclass(frozen=True)
 class Excel(Exact):
-    """Semicolons, decimal commas, German time; the mark at the beginning says UTF-8."""
+    """Semicolons, decimal commas, German time; a byte order mark at the beginning says UTF-8."""
 
     file: str = "messwerte-excel.csv"
     mark: str = "\ufeff"
@@ -81,7 +81,8 @@ class Excel(Exact):
     heading: Sequence[str] = (*GERMAN, EXACT)
 
     def row(self, cells: Sequence[str]) -> Sequence[str]:
-        """Time, numbers, and names that an import gave, in German; texts as what stays one; then the exact time."""
+        """Time, numbers, and names given by an import in German; texts in a form that stays text; then the exact
+        time."""
         changed = list(cells)
         changed[TIME] = _german(cells[TIME])
         for at in NUMBERS:
@@ -95,7 +96,8 @@ class Excel(Exact):
 
 
 def _as_text(cell: str) -> str:
-    """A cell that Excel keeps as it is: of the code 8480-6 it would make June of 8480, of the serial number 0012 12."""
+    """A cell that Excel leaves as it is: it would turn the code 8480-6 into June 8480, and the serial number 0012 into
+    12."""
     return f'="{bare(cell).replace(chr(34), chr(34) * 2)}"' if 0 < len(cell) <= LONGEST_TEXT else cell
 
 
@@ -103,7 +105,7 @@ _INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 
 
 def _german(instant: str) -> str:
-    """An instant in German time; as it is where no German day can be told (the last hour of the year 9999)."""
+    """An instant in German time; unchanged where there is no German day (the last hour of the year 9999)."""
     try:
         local = datetime.fromisoformat(instant).astimezone(ZoneInfo("Europe/Berlin"))
     except OverflowError:
@@ -116,8 +118,8 @@ async def for_excel(
 ) -> AsyncIterator[bytes]:
     """A table of texts and instants as a German Excel opens it, from its exact form.
 
-    The first piece of `lines` is the heading; `heading` is the same in German, and `in_german` says the tags of a row
-    so. Each piece holds whole rows.
+    The first piece of `lines` is the heading; `heading` is the German one, and `in_german` translates the tags in a
+    row. Each piece holds whole rows.
     """
     form = Excel(heading=heading)
     await anext(lines)

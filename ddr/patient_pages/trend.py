@@ -1,4 +1,4 @@
-"""Curves of single measurements over days, of whatever kind, as SVG. Pure."""
+"""Curves of single measurements of any kind over days, as SVG. Pure."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from markupsafe import Markup
 from ddr.patient_pages.charts import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, picture
 from ddr.patient_pages.numbers import local
 
-LINES = 5  # about so many lines with values
+LINES = 5  # approximate number of lines with values
 
 
 @dataclass(frozen=True)
 class Course:
-    """What was measured under one code: `points` are (part of the time from 0 to 1, value), in order of time."""
+    """The measurements of one code: `points` are (part of the time from 0 to 1, value), in order of time."""
 
     name: str
     points: Sequence[tuple[float, float]]
@@ -26,7 +26,7 @@ class Course:
 def trend_chart(
     courses: Sequence[Course], days: Sequence[tuple[float, str]], lang: str, title: str, text: str
 ) -> Markup:
-    """One picture of all `courses`; below it `days`, each where it is half over, the first and the last at the ends."""
+    """One picture of all `courses`. Each of `days` stands below its middle, the first and the last at the ends."""
     values = [value for course in courses for _, value in course.points]
     lines = scale(min(values), max(values))
     low, high = lines[0], lines[-1]
@@ -55,7 +55,7 @@ def trend_chart(
 
 
 def scale(lowest: float, highest: float) -> list[float]:
-    """Round values from below `lowest` to above `highest`, evenly apart."""
+    """Round values at equal distances, from below `lowest` to above `highest`."""
     spread = max(highest - lowest, abs(highest) * 0.1, 0.1)
     rough = spread / LINES
     power = 10.0 ** floor(log10(rough))

@@ -1,4 +1,4 @@
-"""Who is at the browser: the session cookie, and forms that only our own pages can have sent."""
+"""Who uses the browser: the session cookie, and forms that only our own pages can have sent."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from ddr.store.audit.acting import ACTING, RightOver
 from ddr.store.database.rights import Moment
 from ddr.store.patients.sessions import Session, close_session, load_session, new_cookie, open_session
 
-COOKIE = "__Host-ddr"  # the prefix makes browsers insist on Secure, Path=/ and no Domain
+COOKIE = "__Host-ddr"  # with this prefix browsers insist on Secure, Path=/ and no Domain
 FORM_BYTES = 16_384
 
 
 class FormRefused(Exception):
-    """The form is malformed, stale, or was sent by another site; or it took too long to come.
+    """The form is malformed, stale, or was sent by another site; or it arrived too slowly.
 
-    `form` is one of which nothing but its token is wrong; it may be anybody's, so it may do no more than a GET.
+    `form` is one in which only the token is wrong. Another site may have sent it, so it may do no more than a GET.
     """
 
     form: Form | None = None
@@ -77,9 +77,9 @@ def core_of(request: Request) -> Core:
 
 
 async def identify(request: Request) -> Visitor:
-    """The visitor of this request; without a cookie a new one that nobody knows yet.
+    """The visitor of this request; without a cookie a new, unknown one.
 
-    What the request does from here on, it does in the name of whoever acts in this session.
+    Everything that the request does from here on is done in the name of the person acting in this session.
     """
     cookie = cookie_of(request.scope, COOKIE)
     if not cookie:
@@ -91,14 +91,14 @@ async def identify(request: Request) -> Visitor:
 
 
 def moment(core: Core) -> Moment:
-    """Now, as it counts for the rights of representatives."""
+    """The present instant, as it counts for the rights of representatives."""
     return Moment.at(core.clock(), core.settings)
 
 
 async def read_form(request: Request, visitor: Visitor) -> Form:
     """The posted form. Raises FormRefused unless it is ours: right type, right token, and not sent by another site."""
     form = await form_of(request)
-    # With Referrer-Policy no-referrer browsers send "Origin: null", so their own verdict is asked instead.
+    # With Referrer-Policy no-referrer browsers send "Origin: null", so Sec-Fetch-Site is checked instead.
     if request.headers.get("sec-fetch-site", "same-origin") not in {"same-origin", "none"}:
         raise FormRefused
     try:
@@ -110,7 +110,7 @@ async def read_form(request: Request, visitor: Visitor) -> Form:
 
 
 async def form_of(request: Request) -> Form:
-    """The posted form, whoever sent it. Raises FormRefused unless it is one."""
+    """The posted form, whoever sent it. Raises FormRefused unless it is a form."""
     if media_type(request.scope) != FORM:
         raise FormRefused
     return Form(_fields(await _body(request)))
@@ -119,7 +119,7 @@ async def form_of(request: Request) -> Form:
 def check_token(token: str, visitor: Visitor) -> None:
     """Raises FormRefused unless a form with this token was made for this visitor, in this session.
 
-    With another patient a session has another cookie: a form that was made for somebody else is none of this one.
+    A session about another patient has another cookie, so that forms made for one person are not accepted for another.
     """
     if not hmac.compare_digest(token.encode(), visitor.form_token.encode()):
         raise FormRefused(problem="other_person" if visitor.session and visitor.session.represents else "form_expired")
@@ -142,7 +142,7 @@ def _fields(body: bytes) -> tuple[tuple[str, str], ...]:
 
 
 def set_cookie(response: Response, cookie: str) -> None:
-    """Give the browser its cookie; it ends with the browser, and on the server after idle time."""
+    """Set the session cookie; the browser drops it when it closes, the server ends the session after idle time."""
     response.set_cookie(COOKIE, cookie, path="/", secure=True, httponly=True, samesite="lax")
 
 
@@ -152,24 +152,24 @@ def drop_cookie(response: Response) -> None:
 
 
 def see_other(location: str) -> Response:
-    """303: the browser goes on with GET, so that a reload does not send a form again."""
+    """303: the browser continues with GET, so that a reload does not send a form again."""
     return RedirectResponse(location, 303, headers=page_headers())
 
 
 async def enter(request: Request, visitor: Visitor, session: Session, goal: str) -> Response:
-    """Log `session` in and lead on to `goal`. A new session has a new cookie, and ends the one before."""
+    """Log `session` in and redirect to `goal`. A new session has a new cookie and ends the previous one."""
     return entered(await begin(core_of(request), visitor, session), goal)
 
 
 async def begin(core: Core, visitor: Visitor, session: Session) -> str:
-    """Log `session` in: its new cookie. The session before ends."""
+    """Log `session` in and return its new cookie. The previous session ends."""
     if visitor.session:
         await close_session(core.pool, visitor.cookie)
     return await open_session(core.pool, session, core.clock())
 
 
 def entered(cookie: str, goal: str) -> Response:
-    """On to `goal` with the cookie of a new session."""
+    """Redirect to `goal` with the cookie of a new session."""
     response = see_other(goal)
     set_cookie(response, cookie)
     return response
@@ -180,7 +180,7 @@ PatientEndpoint = Callable[[Request, Visitor, Session], Awaitable[Response]]
 
 
 def for_patients(endpoint: PatientEndpoint, otherwise: Endpoint | None = None) -> Endpoint:
-    """Wrap a page that needs a patient: everyone else is sent to the login, or answered by `otherwise`."""
+    """Wrap a page that needs a patient: anybody else is redirected to the login, or answered by `otherwise`."""
 
     async def guarded(request: Request) -> Response:
         visitor = await identify(request)
@@ -192,10 +192,10 @@ def for_patients(endpoint: PatientEndpoint, otherwise: Endpoint | None = None) -
 
 
 def signed_out(request: Request) -> Response:
-    """On to the login; who has sent a form is told that nothing was done.
+    """Redirect to the login; a user who has posted a form is told that nothing was done.
 
-    A provider that remembers the patient would lead on to the pages as if it were done. Who deletes everything and
-    presses twice would be a new patient then.
+    Otherwise a provider that remembers the patient would lead on to the pages as if it had been done. A patient who
+    deletes everything and presses twice would then become a new patient.
     """
     if request.method == "POST":
         return error_page(request.scope, HTTPStatus.FORBIDDEN, "signed_out")
@@ -205,12 +205,12 @@ def signed_out(request: Request) -> Response:
 
 
 async def right_over(request: Request, error: Exception) -> Response:
-    """The answer to RightOver: nothing was done, and the session has ended with the right."""
+    """The response to RightOver: nothing was done, and the session has ended with the right."""
     assert isinstance(error, RightOver)
     return signed_out(request)
 
 
 async def form_refused(request: Request, error: Exception) -> Response:
-    """The answer to FormRefused."""
+    """The response to FormRefused."""
     assert isinstance(error, FormRefused)
     return error_page(request.scope, error.status, error.problem)

@@ -1,4 +1,4 @@
-"""The page with the audit trail; the keys of the events are their tags (ddr/store/audit/trail.py)."""
+"""The page with the audit trail; its keys are the tags of the events (ddr/store/audit/trail.py)."""
 
 from ddr.http.language import Words
 

@@ -1,4 +1,4 @@
-"""What single values are called, where the kind of data alone does not tell."""
+"""Names of single values where the kind of data alone does not say enough."""
 
 from ddr.http.language import Words
 
@@ -16,6 +16,6 @@ CODES = {
 
 
 def name_of(lang: str, code: str) -> str:
-    """The name of a value, or "" when the kind of data says it all."""
+    """The name of a value, or "" when the kind of data says enough."""
     words = CODES.get(code)
     return words.said(lang) if words else ""

@@ -1,4 +1,4 @@
-"""What the patient's copy tells about consents and pairings."""
+"""What the patient's copy says about consents and pairings."""
 
 from ddr.http.language import Words
 

@@ -24,7 +24,7 @@ TEXTS = {
     "not_given": Words("nicht angegeben", "not given"),
 }
 
-# What an import calls a device whose name or manufacturer its file does not say (ddr/imports); stored as it is here.
+# What an import stores for a device whose name or manufacturer its file lacks (ddr/imports).
 IMPORTED = {
     "Glucose sensor": Words("Glukosesensor", "Glucose sensor"),
     "Blood glucose meter": Words("Blutzuckermessgerät", "Blood glucose meter"),
@@ -36,5 +36,5 @@ IMPORTED = {
 
 
 def called(lang: str, given: str) -> str:
-    """Name or manufacturer of a device in the patient's words: as given, unless only an import has given it."""
+    """Name or manufacturer of a device in the patient's words: as given, unless an import has filled it in."""
     return IMPORTED[given].said(lang) if given in IMPORTED else given

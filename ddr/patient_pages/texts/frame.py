@@ -1,4 +1,4 @@
-"""What every page says around its content."""
+"""The texts around the content of every page."""
 
 from ddr.http.language import Words
 

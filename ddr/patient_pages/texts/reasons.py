@@ -42,8 +42,8 @@ def reason(lang: str, tag: str | None) -> str:
     return REASONS.get(tag or "", UNKNOWN).said(lang)
 
 
-# Of the trail (ddr.scopes.decision.Reason, what the admission says, ddr.store.audit.trail.UNANSWERED): whether it is
-# everyday or strange.
+# Of the trail (ddr.scopes.decision.Reason, reasons of the admission, ddr.store.audit.trail.UNANSWERED): whether it is
+# ordinary or unusual.
 REFUSALS = {
     "grace-period": Words(
         "Sie hatte kurz vorher schon gefragt und muss bis zur nächsten Anfrage warten.",
@@ -77,5 +77,5 @@ REFUSALS = {
 
 
 def refusal(lang: str, tag: str | None) -> str:
-    """Why data was refused (`reason` of an entry of the trail), in words; "" for what has none."""
+    """Why data was refused (`reason` of an entry of the trail), in words; "" where there is no text."""
     return REFUSALS.get(tag or "", Words("", "")).said(lang)

@@ -1,4 +1,4 @@
-"""Pages for those who act for somebody else, and for those for whom somebody acts."""
+"""Pages for those who represent others, and for those who are represented."""
 
 from ddr.http.language import Words
 
@@ -15,12 +15,12 @@ WHO = {
 
 
 def role_name(lang: str, role: str) -> str:
-    """What a relation is called, after "als" or "as a"."""
+    """The name of a relation, after "als" or "as a"."""
     return ROLES[role].said(lang)
 
 
 def somebody(lang: str, role: str | None) -> str:
-    """Whoever acts so, as others call them; "" for patients themselves."""
+    """A person who acts in this role, as others call them; "" for patients themselves."""
     return WHO.get(role or "", Words("", "")).said(lang)
 
 
@@ -88,7 +88,7 @@ TEXTS = {
     "since": Words("seit {day}", "since {day}"),
     "until": Words("bis {day}", "until {day}"),
     "ended_on": Words("beendet am {day}", "ended on {day}"),
-    # what somebody else had allowed
+    # what a representative had allowed
     "review_title": Words("Möchten Sie diese Verbindungen behalten?", "Do you want to keep these connections?"),
     "review": Words(
         "Diese Apps hat jemand für Sie verbunden, der Sie nicht mehr vertritt. Die Apps lesen Ihre Daten weiter. "
