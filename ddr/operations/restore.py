@@ -27,6 +27,7 @@ from ddr.store.audit.trail import NOBODY, Event
 from ddr.store.authorization import representations, research
 from ddr.store.authorization import restore as store
 from ddr.store.authorization.unpairing import Party, withdrawn
+from ddr.store.database.able import able
 from ddr.store.gateways import certificates, tokens
 from ddr.store.patients import administration
 from ddr.store.patients.erasure import delete_patient
@@ -45,13 +46,13 @@ Redo = Callable[[asyncpg.Pool, Entry, int], Awaitable[bool]]
 async def replay(pool: asyncpg.Pool, written: Iterable[Entry], now_ms: int) -> Mapping[str, int]:
     """Carry the ends out that the database does not know; how many, by event. What cannot be read is passed over."""
     done: Counter[str] = Counter()
-    able: dict[str, Entry] = {}
+    last: dict[str, Entry] = {}
     for entry in written:
         if entry["event"] in (Event.ACCOUNT_DISABLED, Event.ACCOUNT_ENABLED):
-            able[str(entry.get("patient"))] = entry  # the last word counts
+            last[str(entry.get("patient"))] = entry  # the last word counts
             continue
         done[entry["event"]] += await _redone(pool, entry, now_ms)
-    for entry in able.values():
+    for entry in last.values():
         done[entry["event"]] += await _redone(pool, entry, now_ms)
     return {event: count for event, count in sorted(done.items()) if count}
 
@@ -170,7 +171,7 @@ async def _disabled(pool: asyncpg.Pool, entry: Entry, now_ms: int) -> bool:
     clocks of hosts and of another database say; and what is done again here is later than what it repeats.
     """
     patient_id = _patient(entry)
-    if not await administration.is_able(pool, patient_id):
+    if not await able(pool, patient_id):
         return False
     if await trail.happened_since(pool, patient_id, Event.ACCOUNT_ENABLED, entry["at_ms"]):
         return False

@@ -26,6 +26,7 @@ from ddr.store.authorization import pairings, research, restore, unpairing
 from ddr.store.authorization.consents import Shown
 from ddr.store.authorization.tokens import Family, load_family, revoke_family
 from ddr.store.authorization.unpairing import Party
+from ddr.store.database.able import able
 from ddr.store.database.digest import sha256
 from ddr.store.database.ids import IdCipher
 from ddr.store.database.pool import connect
@@ -453,7 +454,7 @@ async def test_no_clock_of_a_host_decides_whether_an_account_was_enabled_again(w
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("ddr.store.audit.patients.FRESH", 2)
         assert await world.replayed(world.core) == {}
-    assert await administration.is_able(world.core.pool, pair.patient_id)
+    assert await able(world.core.pool, pair.patient_id)
 
 
 async def test_refreshes_that_the_backup_missed(world: World, clock: Clock) -> None:

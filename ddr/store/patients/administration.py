@@ -11,7 +11,6 @@ import asyncpg
 from ddr.store.audit.trail import Event, record
 from ddr.store.authorization.unpairing import Party, end_all
 from ddr.store.database.names import account_name
-from ddr.store.database.pool import Connection
 from ddr.store.database.stamps import lock_patient
 from ddr.store.patients.sessions import close_all
 
@@ -103,14 +102,6 @@ async def enable(pool: asyncpg.Pool, patient_id: UUID) -> bool:
         at_ms = await _stamp(conn, patient_id, disabled_ms)
         await record(conn, Event.ACCOUNT_ENABLED, at_ms, patient_id=patient_id)
         return True
-
-
-async def is_able(conn: Connection, patient_id: UUID) -> bool:
-    """Whether there is such a patient whose account is not disabled."""
-    able: bool = await conn.fetchval(
-        "SELECT EXISTS (SELECT FROM patient WHERE patient_id = $1 AND disabled_ms IS NULL)", patient_id
-    )
-    return able
 
 
 async def _stamp(conn: asyncpg.Connection, patient_id: UUID, after_ms: int) -> int:
