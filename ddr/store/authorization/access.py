@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -161,7 +161,7 @@ def _told(claimed: str) -> Mapping[str, str]:
 
 
 # This does not wait for the disk: the entry of the audit trail comes after it, and that must be durable.
-def _found(claimed: str, _goes: str) -> str:
+def _found(claimed: str) -> str:
     return f"""
 SELECT patient_id, pairing_no, {", ".join(f"{sql} AS {name}" for name, sql in _told(claimed).items())},
        set_config('synchronous_commit', 'off', true)
@@ -189,22 +189,24 @@ def _known(patient: str, pairing: str) -> str:
 
 
 # A write in a statement has a cost even when nothing is written, so only requests that claim pay for claims.
-def _looking(pair: str, found: Callable[[str, str], str]) -> str:
-    return _basis(pair) + _visited(unless="true") + found("'{}'::text[]", "true")
+def _looking(pair: str) -> str:
+    return _basis(pair) + _visited(unless="true")
 
 
-def _claiming(pair: str, found: Callable[[str, str], str]) -> str:
-    claimed = "coalesce((SELECT array_agg(miv_url) FROM touched WHERE EXISTS (SELECT FROM claimed)), '{}')"
-    goes = "(NOT EXISTS (SELECT FROM touched) OR EXISTS (SELECT FROM claimed))"
-    return _basis(pair) + _CLAIMED + found(claimed, goes)
+def _claiming(pair: str) -> str:
+    return _basis(pair) + _CLAIMED
 
 
-ADMIT = _looking(_GATHERED, _found)
-ADMIT_AND_CLAIM = _claiming(_GATHERED, _found)
-_ADMIT_OF_TABLES = _looking(_OF_TABLES, _found)
-_ADMIT_AND_CLAIM_OF_TABLES = _claiming(_OF_TABLES, _found)
-_ADMIT_THERE = _looking(_known("$7", "$8"), _found_there)
-_ADMIT_AND_CLAIM_THERE = _claiming(_known("$11", "$12"), _found_there)
+_NO_CLAIM = "'{}'::text[]"
+_CLAIM = "coalesce((SELECT array_agg(miv_url) FROM touched WHERE EXISTS (SELECT FROM claimed)), '{}')"
+_UNLESS_REFUSED = "(NOT EXISTS (SELECT FROM touched) OR EXISTS (SELECT FROM claimed))"
+
+ADMIT = _looking(_GATHERED) + _found(_NO_CLAIM)
+ADMIT_AND_CLAIM = _claiming(_GATHERED) + _found(_CLAIM)
+_ADMIT_OF_TABLES = _looking(_OF_TABLES) + _found(_NO_CLAIM)
+_ADMIT_AND_CLAIM_OF_TABLES = _claiming(_OF_TABLES) + _found(_CLAIM)
+_ADMIT_THERE = _looking(_known("$7", "$8")) + _found_there(_NO_CLAIM, "true")
+_ADMIT_AND_CLAIM_THERE = _claiming(_known("$11", "$12")) + _found_there(_CLAIM, _UNLESS_REFUSED)
 
 
 @dataclass(eq=False)
