@@ -5,7 +5,6 @@ OpenID Connect Core 1.0 section 3.1, RP-Initiated Logout 1.0, RFC 7636, RFC 9207
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import logging
 import secrets
@@ -81,7 +80,7 @@ async def way_out(provider: Provider, journey: Journey, base_url: str, language:
 
     `asks`: whoever is remembered there shall be asked all the same.
     """
-    challenge = encoded(hashlib.sha256(journey.verifier.encode()).digest())
+    challenge = encoded(sha256(journey.verifier))
     parameters = {
         "response_type": "code",
         "client_id": provider.client_id,

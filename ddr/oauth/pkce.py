@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import re
 
 from ddr.base64url import encoded
+from ddr.store.database.digest import sha256
 
 METHOD = "S256"
 _CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")
@@ -20,7 +20,7 @@ def well_formed(challenge: str) -> bool:
 
 def challenge_of(verifier: str) -> str:
     """The S256 challenge of a verifier."""
-    return encoded(hashlib.sha256(verifier.encode()).digest())
+    return encoded(sha256(verifier))
 
 
 def proves(verifier: str, challenge: str) -> bool:
