@@ -1,7 +1,7 @@
-"""In whose name a request acts for a patient, so that each record of an act says it: the trail, the proof of consent.
+"""In whose name a request acts for a patient, so that each record of the act says so: the trail, the proof of consent.
 
-It is found through a context variable that the patient's pages set for each request: no act can be forgotten. So each
-act asks by it, in its own transaction, whether whoever acts may do so still.
+It is kept in a context variable that the patient's pages set for each request, so no act can be forgotten. Each act
+uses it to check, in its own transaction, whether whoever acts still may.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ from ddr.store.database.rights import Moment
 
 @dataclass(frozen=True)
 class Acting:
-    """A representative: the patient of the login, and by which right and in which role (a relation) it acts.
+    """A representative: the patient of the login, the right by which it acts, and in which role (a relation).
 
-    `name` is what the login calls whom it acts for; it is for the login's own pages only. `seen` is when the right was
-    last found in force; None for what was done before the database was restored and is done again: it was in force.
+    `name` is what the login calls the person it acts for; it is only for the login's own pages. `seen` is when the
+    right was last found in force. It is None for an act that is repeated after a restore of the database: the right was
+    in force then.
     """
 
     login_id: UUID
@@ -31,12 +32,12 @@ class Acting:
 
     @property
     def detail(self) -> dict[str, str]:
-        """The part of an entry's `detail` that says it; see `detail_of`."""
+        """The part of an entry's `detail` that says so; see `detail_of`."""
         return detail_of(self.role, self.representation_id)
 
 
 def detail_of(role: str | None, representation_id: UUID | None) -> dict[str, str]:
-    """The role of a representative and the right, as the trail keeps them; without a role nothing."""
+    """The role of a representative and the right, as the trail keeps them; empty without a role."""
     return {"by": role, "representation": str(representation_id)} if role else {}
 
 
@@ -44,19 +45,21 @@ ACTING: ContextVar[Acting | None] = ContextVar("ddr.acting", default=None)
 
 
 def acted() -> tuple[str | None, UUID | None]:
-    """Role and right of whoever acts now; nothing for patients themselves and for everybody else."""
+    """Role and right of whoever acts now; (None, None) for patients themselves and for everybody else."""
     acting = ACTING.get()
     return (acting.role, acting.representation_id) if acting else (None, None)
 
 
 class RightOver(Exception):
-    """Whoever acts for the patient may not any more: the right has ended since the page was asked for."""
+    """Whoever acts for the patient no longer may: the right has ended since the page was requested."""
 
 
 async def check_right(conn: asyncpg.Connection, patient_id: UUID, now_ms: int) -> None:
-    """Within a transaction that acts at `now_ms`: whoever acts may, and nobody ends that before it is done.
+    """Within a transaction that acts at `now_ms`: make sure that whoever acts may, and that nobody ends the right
+    before it is done.
 
-    It locks the right before what goes with its end (sessions, codes), as whoever ends it does. Raises RightOver.
+    It locks the right before what ends with it (sessions, codes), in the same order as ending it does. Raises
+    RightOver.
     """
     acting = ACTING.get()
     if acting is None or acting.seen is None:

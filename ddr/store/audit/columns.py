@@ -1,4 +1,4 @@
-"""Whole numbers of many entries in few bytes: differences, byte by byte, so that a packer finds what is alike. Pure."""
+"""Integers of many entries in few bytes: differences, byte by byte, so that deflate finds what is alike. Pure."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from itertools import pairwise
 
 
 def differences(values: Sequence[int]) -> list[int]:
-    """The first value, and of each other one how much it is above the one before."""
+    """The first value, then for each other value its difference from the one before."""
     return [values[0], *(later - earlier for earlier, later in pairwise(values))]
 
 
 def folded(values: Iterable[int]) -> list[int]:
-    """Without signs: 0, -1, 1, -2, … become 0, 1, 2, 3, …"""
+    """Removes signs: 0, -1, 1, -2, … become 0, 1, 2, 3, …"""
     return [value << 1 if value >= 0 else ~(value << 1) for value in values]
 
 
@@ -22,7 +22,7 @@ def unfolded(values: Iterable[int]) -> list[int]:
 
 
 def planes(values: Sequence[int]) -> bytes:
-    """The first value (below 2^64) and the width of the others in bytes, then all their lowest bytes, and so on."""
+    """The first value (below 2^64), the width of the others in bytes, then all their lowest bytes, and so on."""
     first, rest = values[0], values[1:]
     width = (max(rest, default=0).bit_length() + 7) // 8
     found = [bytes([value >> 8 * place & 255 for value in rest]) for place in range(width)]
@@ -30,7 +30,7 @@ def planes(values: Sequence[int]) -> bytes:
 
 
 def read_planes(raw: bytes, at: int, count: int) -> tuple[list[int], int]:
-    """The values that begin at a place, and the place behind them. Raises IndexError, ValueError for too few bytes."""
+    """The values that begin at `at`, and the place after them. Raises IndexError or ValueError for too few bytes."""
     first, width = int.from_bytes(raw[at : at + 8], "big"), raw[at + 8]
     at += 9
     values = [0] * (count - 1)

@@ -1,4 +1,4 @@
-"""The tables of days to which new entries of the audit trail go: made ahead, and dropped when all in them is packed."""
+"""The daily tables for new entries of the audit trail: made in advance, and dropped when all in them is packed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ AHEAD = 3  # days
 
 
 async def open_days(pool: asyncpg.Pool) -> None:
-    """See to it that there is a table for today and for the next days.
+    """Make sure that there is a table for today and for the next days.
 
     While somebody holds the tables, nothing is done: entries of a day without a table have a place, too.
     """

@@ -1,4 +1,4 @@
-"""Entries of the audit trail that are not packed yet, by number, as text that is parsed beside the event loop."""
+"""Entries of the audit trail that are not packed yet, by number, as text that is parsed outside the event loop."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Row = Mapping[str, Any]
 
 
 class Entry(NamedTuple):
-    """One entry of the trail; the instant in milliseconds."""
+    """One entry of the trail; its instant in milliseconds."""
 
     audit_no: int
     patient_id: str
@@ -27,19 +27,19 @@ class Entry(NamedTuple):
 
 
 class Slice(NamedTuple):
-    """Entries as the database wrote them, and up to which number all were packed at that moment."""
+    """Entries as the database wrote them, and the number up to which all entries were packed at that moment."""
 
     packed_upto: int
     text: str | None
 
     def entries(self) -> list[Entry]:
-        """The entries by number; large, so to be called beside the event loop."""
+        """The entries by number. There may be many, so call it outside the event loop."""
         return [Entry(*values) for values in read_json(self.text)] if self.text else []
 
 
 def read_json(text: str) -> Any:
-    """What the database wrote. Numbers of `detail` that are too large for us, which none of ours is, stay texts: an
-    entry that somebody else has put there keeps no other from being sealed. Raises ValueError."""
+    """Parses what the database wrote. Numbers in `detail` that are too large for us stay texts; none of ours are, but
+    an entry that somebody else has put there must not keep the others from being sealed. Raises ValueError."""
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError:
@@ -50,7 +50,7 @@ def _number(text: str) -> Any:
     return text if math.isinf(float(text)) else orjson.loads(text)
 
 
-# One text, not rows: asyncpg would make objects of rows on the event loop.
+# One text instead of rows: asyncpg would make objects of rows on the event loop.
 _COLUMNS = ", ".join(Entry._fields)
 _SLICE = f"""
 SELECT audit_packed_upto() AS packed_upto,
@@ -72,16 +72,17 @@ async def between(conn: Connection, after_no: int, upto_no: int, count: int | No
 
 
 async def matching(conn: Connection, wanted: Row, after_no: int, count: int) -> Slice:
-    """The first `count` entries after number `after_no` that fit `wanted`.
+    """The first `count` entries after number `after_no` that match `wanted`.
 
-    Its keys, each of which may be None: from_ms, until_ms (exclusive), client_id, pairing_id, event (a prefix).
+    The keys of `wanted`, each of which may be None: from_ms, until_ms (exclusive), client_id, pairing_id, event (a
+    prefix).
     """
     values = (wanted[name] for name in WANTED)
     return Slice(*await conn.fetchrow(_SLICE.format(_MATCHING), after_no, LAST, count, *values))
 
 
 def fits(entry: Entry, wanted: Row) -> bool:
-    """True for an entry that `matching` finds with these conditions."""
+    """True for an entry that `matching` finds under these conditions."""
     from_ms, until_ms, client_id, pairing_id, event = (wanted[name] for name in WANTED)
     return (
         (from_ms is None or entry.at_ms >= from_ms)

@@ -1,7 +1,7 @@
-"""Entries of one pairing and day in few bytes: numbers, times and words, each as differences, byte by byte. Pure.
+"""Entries of one pairing and day in few bytes: numbers, times and words, each as byte planes of differences. Pure.
 
-A body is raw deflate (RFC 1951) of three columns. Numbers ascend, polls come at about the same distance, and most say
-the same: so the upper bytes of the differences are nearly all alike, and those of words are.
+A body is raw deflate (RFC 1951) of three columns. Numbers ascend, polls come at about the same interval, and most
+entries say the same. So the upper bytes of the differences are nearly all alike, and so are the words.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from typing import NamedTuple
 
 from ddr.store.audit.columns import differences, folded, planes, read_planes, unfolded
 
-MOST_ENTRIES = 4096  # in one body: what a look at one page has to unpack
-MOST_BYTES = 16 * 8 * MOST_ENTRIES  # of a body that is good, unpacked
+MOST_ENTRIES = 4096  # in one body, which is what one page has to unpack
+MOST_BYTES = 16 * 8 * MOST_ENTRIES  # of a valid body, unpacked
 LEVEL = 6
 HEX_PAIRING = 64
 
 
 class Packed(NamedTuple):
-    """One entry as it is packed: its number, its time in milliseconds, and the number of its word."""
+    """One entry to pack: its number, its time in milliseconds, and the number of its word."""
 
     audit_no: int
     at_ms: int
@@ -28,7 +28,7 @@ class Packed(NamedTuple):
 
 
 def pack(entries: Sequence[Packed]) -> bytes:
-    """The body of entries (MOST_ENTRIES at most) in ascending order of their numbers."""
+    """The body of these entries (at most MOST_ENTRIES) in ascending order of their numbers."""
     numbers, times, words = zip(*entries, strict=True)
     columns = (differences(numbers), folded(differences(times)), words)
     packer = zlib.compressobj(LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
@@ -55,7 +55,7 @@ def unpack(body: bytes) -> list[Packed]:
 
 
 def pairing_bytes(pairing_id: str | None) -> bytes | None:
-    """A Pairing ID in half of its length, 32 bytes; another text with a mark before it, and never 32 bytes."""
+    """A Pairing ID in half its length, 32 bytes. Any other text gets a mark before it, and never has 32 bytes."""
     if pairing_id is None:
         return None
     if len(pairing_id) == HEX_PAIRING and pairing_id.isascii():
@@ -70,7 +70,7 @@ def pairing_bytes(pairing_id: str | None) -> bytes | None:
 
 
 def pairing_text(packed: bytes | None) -> str | None:
-    """What `pairing_bytes` was made of. Raises ValueError when it is damaged."""
+    """The inverse of `pairing_bytes`. Raises ValueError when it is damaged."""
     if packed is None:
         return None
     if len(packed) == HEX_PAIRING // 2:

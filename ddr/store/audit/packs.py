@@ -1,4 +1,4 @@
-"""Packs of the audit trail: which seals are packed, their rows by pairing and day, and the words that these name."""
+"""Packs of the audit trail: which seals are packed, their rows by pairing and day, and the words used in them."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from ddr.store.audit.packing import Packed, pairing_bytes, pairing_text, unpack
 from ddr.store.database.pool import Connection
 
 EPOCH = date(1970, 1, 1)
-PARTS = 1 << 16  # most rows of a patient in one pack
+PARTS = 1 << 16  # the most rows of a patient in one pack
 ROWS = 500  # read at once
-LONG_SECONDS = 280  # for a statement that reads a whole day; a job has 300 (ddr.http.jobs)
+LONG_SECONDS = 280  # for a statement that reads a whole day; a job may take 300 (ddr.http.jobs)
 
 Word = tuple[str, str | None, dict[str, Any]]  # event, client_id, detail
 
 
 class Pack(NamedTuple):
-    """Whole seals that are packed together; instants in milliseconds. `reached`: patients below are done."""
+    """Whole seals that are packed together; instants in milliseconds. `reached`: patients below it are done."""
 
     pack_no: int
     day: int
@@ -38,7 +38,7 @@ class Pack(NamedTuple):
 
     @property
     def date(self) -> date:
-        """The day by UTC under which it is kept."""
+        """The day, in UTC, under which it is kept."""
         return date_of(self.day)
 
     @property
@@ -57,17 +57,17 @@ class PackedRow(NamedTuple):
     body: bytes
 
     def entries(self, words: Mapping[int, Word]) -> list[Entry]:
-        """What it holds. Raises ValueError when it is damaged, or refers to a word that is not there."""
+        """The entries in it. Raises ValueError when it is damaged or refers to a missing word."""
         return self.named(unpack(self.body), words)
 
     def named(self, unpacked: Iterable[Packed], words: Mapping[int, Word]) -> list[Entry]:
-        """What it holds, of which the body is unpacked already. Raises ValueError as `entries`."""
+        """The entries in it, when its body is already unpacked. Raises ValueError as `entries`."""
         patient_id, pairing_id = str(self.patient_id), pairing_text(self.pairing)
         found = []
         for audit_no, at_ms, word_no in unpacked:
             if (word := words.get(word_no)) is None:
                 raise ValueError("refers to a word that is missing")
-            if not -LAST - 1 <= at_ms <= LAST:  # a time without a date is no damage: a clock has told it
+            if not -LAST - 1 <= at_ms <= LAST:  # a time that has no date is no damage: it came from some clock
                 raise ValueError("is damaged")
             event, client_id, detail = word
             found.append(Entry(audit_no, patient_id, at_ms, event, client_id, pairing_id, detail))
@@ -83,18 +83,18 @@ class Group(NamedTuple):
 
 
 def date_of(day: int) -> date:
-    """A day since 1970."""
+    """The date of a day, counted since 1970."""
     return EPOCH + timedelta(days=day)
 
 
 def month_of(day: int) -> int:
-    """The month of a day since 1970, as 202611."""
+    """The month of a day, counted since 1970, as 202611."""
     when = date_of(day)
     return when.year * 100 + when.month
 
 
 def month_after(day: int) -> int:
-    """The first day of the month after that of a day since 1970."""
+    """The first day of the next month after a day, both counted since 1970."""
     return ((date_of(day).replace(day=28) + timedelta(days=4)).replace(day=1) - EPOCH).days
 
 
@@ -118,14 +118,15 @@ async def covering(conn: Connection, after_no: int) -> Pack | None:
 
 
 async def numbered(conn: Connection, pack_no: int) -> Pack:
-    """One pack as it is now."""
+    """A pack as it is now."""
     return Pack(*await conn.fetchrow(f"SELECT {_PACK} FROM audit_pack WHERE pack_no = $1", pack_no))  # noqa: S608
 
 
 async def newest_entry_ms(conn: Connection, pack: Pack, at_ms: int) -> int | None:
-    """When the newest entry of a pack was made, for a clock that shows `at_ms`; None when nothing tells.
+    """When the newest entry of a pack was made, for a clock that shows `at_ms`; None when it cannot be told.
 
-    A time more than a day ahead is of a clock that was wrong: then that of the next pack without such a time counts.
+    A time more than a day ahead comes from a clock that was wrong. Then the time of the next pack without such a time
+    counts.
     """
     found: int | None = await conn.fetchval(
         "SELECT audit_pack_told(p, $2) FROM audit_pack p WHERE pack_no = $1", pack.pack_no, at_ms
@@ -134,7 +135,7 @@ async def newest_entry_ms(conn: Connection, pack: Pack, at_ms: int) -> int | Non
 
 
 async def begin(conn: Connection, pack: Pack) -> bool:
-    """A new pack, with nothing in it. False when another process was faster."""
+    """Begin a new pack, which is still empty. False when another process was faster."""
     await conn.execute("SELECT audit_open_month($1)", pack.date)
     status: str = await conn.execute(
         "INSERT INTO audit_pack (pack_no, day, first_part, after_no, upto_no, last_ms)"
@@ -145,8 +146,8 @@ async def begin(conn: Connection, pack: Pack) -> bool:
 
 
 async def learn_words(pool: asyncpg.Pool, pack: Pack) -> None:
-    """Give each text that the pack's entries say a number, unless it has one this month. Another process that is at the
-    same pack gives the same ones."""
+    """Give a number to each text that the pack's entries use, unless it has one this month. Another process that works
+    on the same pack gives the same numbers."""
     async with long(pool) as conn:
         await _learn_words(conn, pack)
 
@@ -170,7 +171,7 @@ async def _learn_words(conn: asyncpg.Connection, pack: Pack) -> None:
 
 
 async def groups(conn: asyncpg.Connection, pack: Pack, from_id: UUID, until_id: UUID | None) -> AsyncIterator[Group]:
-    """Within a transaction: what the pack has to hold of the patients in [from_id, until_id), None: without end."""
+    """Within a transaction: what the pack must contain of the patients in [from_id, until_id); None: without end."""
     found = conn.cursor(
         """
         SELECT patient_id, pairing_id, array_agg(audit_no ORDER BY audit_no), array_agg(at_ms ORDER BY audit_no),
@@ -192,7 +193,7 @@ async def groups(conn: asyncpg.Connection, pack: Pack, from_id: UUID, until_id: 
 
 
 async def count_unpacked(pool: asyncpg.Pool, pack: Pack) -> int:
-    """How many entries with the pack's numbers there are that are not packed."""
+    """How many entries with the pack's numbers are not packed."""
     async with long(pool) as conn:
         count: int = await conn.fetchval(
             "SELECT count(*) FROM audit WHERE audit_no > $1 AND audit_no <= $2",
@@ -205,19 +206,19 @@ async def count_unpacked(pool: asyncpg.Pool, pack: Pack) -> int:
 
 @asynccontextmanager
 async def long(pool: asyncpg.Pool) -> AsyncIterator[asyncpg.Connection]:
-    """A transaction whose statements may read a whole day, each for LONG_SECONDS."""
+    """A transaction whose statements may read a whole day, each for up to LONG_SECONDS."""
     async with pool.acquire() as conn, conn.transaction():
         await conn.execute(f"SET LOCAL statement_timeout = '{LONG_SECONDS}s'")
         yield conn
 
 
 async def add(conn: asyncpg.Connection, rows: Iterable[PackedRow]) -> None:
-    """Store more packed rows, within the transaction that packs them."""
+    """Within the transaction that packs them: store more packed rows."""
     await conn.copy_records_to_table("audit_packed", records=rows, columns=PackedRow._fields)
 
 
 async def note(conn: Connection, pack: Pack, reached: UUID, entries: int) -> bool:
-    """So many entries more are packed, of the patients below `reached`. False when another process did it, too."""
+    """Note that so many more entries are packed, of patients below `reached`. False when another process did so."""
     status: str = await conn.execute(
         "UPDATE audit_pack SET reached = $2, entries = entries + $3"
         " WHERE pack_no = $1 AND reached IS NOT DISTINCT FROM $4 AND packed_ms IS NULL",
@@ -230,7 +231,7 @@ async def note(conn: Connection, pack: Pack, reached: UUID, entries: int) -> boo
 
 
 async def finish(conn: Connection, pack: Pack, now_ms: int) -> bool:
-    """From now on its entries are read from what is packed. False when another process did it."""
+    """From now on, the pack's entries are read from its packed rows. False when another process did it."""
     status: str = await conn.execute(
         "UPDATE audit_pack SET packed_ms = $2 WHERE pack_no = $1 AND packed_ms IS NULL", pack.pack_no, now_ms
     )
@@ -240,7 +241,7 @@ async def finish(conn: Connection, pack: Pack, now_ms: int) -> bool:
 async def rows_of(
     conn: asyncpg.Connection, pack: Pack, pairing_id: str | None = None
 ) -> AsyncIterator[list[PackedRow]]:
-    """Within a transaction: all rows of a pack, or those of one pairing, some at a time."""
+    """Within a transaction: all rows of a pack, or those of one pairing, in batches."""
     cursor = await conn.cursor(
         f"SELECT {', '.join(PackedRow._fields)} FROM audit_packed"  # noqa: S608 - names of ours
         " WHERE day = $1 AND part >= $2 AND part < $3 AND ($4::bytea IS NULL OR pairing = $4)",
@@ -255,7 +256,7 @@ async def rows_of(
 
 
 async def words(conn: Connection, month: int, numbers: Sequence[int] | None = None) -> dict[int, Word]:
-    """The words of a month by number: all of them, or those with these numbers. What is damaged is not there."""
+    """The words of a month by number: all of them, or those with these numbers. Damaged words are left out."""
     rows = await conn.fetch(
         "SELECT word_no, content FROM audit_word WHERE month = $1 AND ($2::integer[] IS NULL OR word_no = ANY ($2))",
         month,
@@ -273,15 +274,16 @@ def _word(content: str) -> Word | None:
 
 
 async def dropped_until_ms(pool: asyncpg.Pool) -> int | None:
-    """The time of the newest entry that was dropped; None while all of the trail is there."""
+    """The time of the newest entry that was dropped; None while the whole trail exists."""
     last_ms: int | None = await pool.fetchval("SELECT max(last_ms) FROM audit_pack WHERE dropped_ms IS NOT NULL")
     return last_ms
 
 
 async def drop(pool: asyncpg.Pool, before_ms: int, now_ms: int) -> int | None:
-    """Drop the oldest month if it is over and all its entries are older; how many entries went, None: none.
+    """Drop the oldest month if it is over and all its entries are older. Returns how many entries were dropped, None:
+    none.
 
-    None while somebody reads the trail, such as a backup: then another round will do.
+    Returns None while somebody reads the trail, such as a backup; a later round will drop it.
     """
     try:
         entries: int | None = await pool.fetchval("SELECT audit_drop($1, $2)", before_ms, now_ms)

@@ -1,4 +1,4 @@
-"""The audit trail of one patient, of what is packed and of what is not. Read only."""
+"""The audit trail of one patient, packed and unpacked entries alike. Read only."""
 
 from __future__ import annotations
 
@@ -25,9 +25,10 @@ LARGE_BYTES = 12_000  # of bodies: about 2,000 entries
 ROWS = 32  # read at once
 FRESH = 1000  # read at once
 
-# What is not packed lies by hour and patient: one look-up for each hour of the days that have a table. The rest (from
-# before there were such tables, or with a wrong clock) has an index by patient. By number all patients' would be read:
-# OFFSET 0 keeps the planner from it, to which a range of numbers is as narrow as a patient.
+# Entries that are not packed are found by hour and patient: one look-up for each hour of the days that have a table.
+# The others (from before such tables existed, or with a wrong clock) have an index by patient. A scan by number would
+# read the entries of all patients; OFFSET 0 keeps the planner from that, which estimates a range of numbers to be as
+# selective as a patient.
 _COLUMNS = ", ".join(COLUMNS)
 _FRESH = f"""
 WITH place AS (
@@ -49,8 +50,8 @@ _NEWER = _FRESH.format("")
 _PACKED = f"SELECT {', '.join(PackedRow._fields)} FROM audit_packed WHERE patient_id = $1"  # noqa: S608
 _BACK = f"{_PACKED} AND day <= $2 AND (day, part) < ($2, $3) ORDER BY day DESC, part DESC LIMIT $4"
 _FORTH = f"{_PACKED} AND day >= $2 AND (day, part) >= ($2, $3) ORDER BY day, part LIMIT $4"
-# Of the pack in which what came later begins. A pack's day is that of its newest entry, or later: entries that were
-# sealed late, or after a clock that was ahead, lie under days that are not theirs.
+# The day of the pack in which later entries begin. A pack's day is that of its newest entry or later: entries that were
+# sealed late, or by a clock that was ahead, lie under days that are not theirs.
 _DAY_UPTO = """
 SELECT day FROM audit_pack
  WHERE pack_no = 1 + coalesce((SELECT max(pack_no) FROM audit_pack WHERE last_ms < $1), 0)"""
@@ -59,8 +60,8 @@ SELECT day FROM audit_pack
 async def before(pool: asyncpg.Pool, patient_id: UUID, before_no: int, count: int, day: int = 0) -> list[Row]:
     """Up to `count` entries with numbers below `before_no`, newest first.
 
-    Their keys: audit_no, at_ms, event, client_id, pairing_id, detail, day. `day`: that of the entry `before_no`, so
-    that younger ones are not looked at; 0: any.
+    Their keys: audit_no, at_ms, event, client_id, pairing_id, detail, day. `day` is that of the entry `before_no`, so
+    that later ones are not looked at; 0: any.
     """
     packed_upto, rows = await _fresh(pool, _OLDER, patient_id, 0, before_no, count)
     if len(rows) == count:
@@ -78,7 +79,7 @@ async def before(pool: asyncpg.Pool, patient_id: UUID, before_no: int, count: in
 
 
 async def upto(pool: asyncpg.Pool, patient_id: UUID, upto_no: int) -> AsyncIterator[Row]:
-    """All entries up to number `upto_no`, oldest first; keys as those of `before`."""
+    """All entries up to number `upto_no`, oldest first; keys as for `before`."""
     after_no, day = 0, 0
     while True:
         packed_upto: int = await pool.fetchval("SELECT audit_packed_upto()")
@@ -91,7 +92,7 @@ async def upto(pool: asyncpg.Pool, patient_id: UUID, upto_no: int) -> AsyncItera
             after_no = packed_upto
         packed_since, rows = await _fresh(pool, _NEWER, patient_id, after_no, upto_no + 1, FRESH)
         if packed_since > after_no:
-            continue  # what is looked for was packed meanwhile
+            continue  # the wanted entries were packed meanwhile
         for row in rows:
             yield row
         if len(rows) < FRESH:
@@ -100,9 +101,9 @@ async def upto(pool: asyncpg.Pool, patient_id: UUID, upto_no: int) -> AsyncItera
 
 
 async def happened_since(pool: asyncpg.Pool, patient_id: UUID, event: str, since_ms: int) -> bool:
-    """Whether the trail has this event of the patient, from `since_ms` on.
+    """Whether the trail has this event of the patient at or after `since_ms`.
 
-    All of it is looked through: what was written later may bear an earlier time, by another clock.
+    The whole trail is searched, because an entry written later may have an earlier time from another clock.
     """
     before_no, day = NEWEST, 0
     while rows := await before(pool, patient_id, before_no, FRESH, day):
@@ -113,7 +114,7 @@ async def happened_since(pool: asyncpg.Pool, patient_id: UUID, event: str, since
 
 
 async def newest_before(pool: asyncpg.Pool, patient_id: UUID, until_ms: int) -> Row | None:
-    """The newest entry of before `until_ms`, with the keys of `before`; None: there is none."""
+    """The newest entry from before `until_ms`, with the keys of `before`; None: there is none."""
     before_no, day = NEWEST, await pool.fetchval(_DAY_UPTO, until_ms) or 0
     while rows := await before(pool, patient_id, before_no, FRESH, day):
         if found := next((row for row in rows if row["at_ms"] < until_ms), None):
@@ -131,7 +132,7 @@ async def newest_no(pool: asyncpg.Pool, patient_id: UUID) -> int:
 async def _fresh(
     pool: asyncpg.Pool, query: str, patient_id: UUID, after_no: int, before_no: int, count: int
 ) -> tuple[int, list[Row]]:
-    """Up to which number entries are packed, and those of this patient that are not."""
+    """The number up to which entries are packed, and the entries of this patient that are not."""
     rows = await pool.fetch(query, patient_id, after_no, before_no, count)
     return rows[0]["packed_upto"], [_row(row, 0) for row in rows if row["audit_no"] is not None]
 
@@ -139,7 +140,7 @@ async def _fresh(
 async def _packs(
     pool: asyncpg.Pool, query: str, patient_id: UUID, place: tuple[int, int]
 ) -> AsyncIterator[list[PackedRow]]:
-    """The rows of one pack after another."""
+    """The rows of one pack after the other."""
     pack: list[PackedRow] = []
     while True:
         rows = [PackedRow(*row) for row in await pool.fetch(query, patient_id, *place, ROWS)]
@@ -157,7 +158,7 @@ async def _packs(
 
 
 async def _entries(pool: asyncpg.Pool, pack: Sequence[PackedRow]) -> list[Entry]:
-    """What the rows of one pack hold, by number; what is damaged is left out, and told."""
+    """The entries in the rows of one pack, by number; damaged ones are left out and logged."""
     large = sum(len(row.body) for row in pack) > LARGE_BYTES
     unpacked = await aside(large, _unpacked, pack)
     numbers = {entry.word_no for _, entries in unpacked for entry in entries}

@@ -1,4 +1,4 @@
-"""Records of the request log that are durable and not yet sealed: one row for what a worker had in hand at one time."""
+"""Records of the request log that are durable and not yet sealed: one row for all that a worker wrote at one time."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from ddr.store.database.pool import Connection
 
 @dataclass(frozen=True)
 class Batch:
-    """Lines of one life of a worker, numbered from 1, so that a batch that is stored twice is sealed once.
+    """Lines of one run of a worker, numbered from 1, so that a batch that is stored twice is sealed once.
 
-    `damaged`: what is stored cannot be made into lines; `records` is that as it is.
+    `damaged`: what is stored cannot be turned into lines; `records` has it as it is.
     """
 
     run: UUID
@@ -28,18 +28,18 @@ class Batch:
     damaged: bool = False
 
 
-# No ON CONFLICT: its tentative row is one more record in the database's log.
+# There is no ON CONFLICT: its tentative row is one more record in the database's log.
 _ADD = "INSERT INTO request_log_fresh (run, batch_no, records) VALUES ($1, $2, $3)"
 _WITH_ENTRIES = f"WITH added AS ({_ADD}) INSERT INTO audit ({', '.join(NewEntry._fields)})"
-_ADD_WITH_ONE = f"{_WITH_ENTRIES} VALUES ($4, $5, $6, $7, $8, $9)"  # a fifth cheaper, and nearly always
+_ADD_WITH_ONE = f"{_WITH_ENTRIES} VALUES ($4, $5, $6, $7, $8, $9)"  # a fifth cheaper, and nearly always the case
 _ADD_WITH_SEVERAL = f"""{_WITH_ENTRIES}
 SELECT * FROM unnest($4::uuid[], $5::bigint[], $6::text[], $7::text[], $8::text[], $9::jsonb[])"""  # noqa: S608 - names of ours
 
 
 async def add(conn: Connection, batch: Batch, entries: Sequence[NewEntry] = ()) -> None:
-    """Store a batch, and with it the entries of the audit trail of the same requests: all of it or nothing.
+    """Store a batch together with the entries of the audit trail of the same requests: all or nothing.
 
-    Raises asyncpg.UniqueViolationError when the batch is there already, stored by `add_late` while this was under way.
+    Raises asyncpg.UniqueViolationError when the batch exists already, stored by `add_late` in the meantime.
     """
     told = (batch.run, batch.batch_no, deflated(batch.records))
     if len(entries) == 1:
@@ -50,7 +50,7 @@ async def add(conn: Connection, batch: Batch, entries: Sequence[NewEntry] = ()) 
         await conn.execute(_ADD, *told)
 
 
-# All seals are looked through once, however many batches there are: of a long outage there are thousands.
+# All seals are searched once, however many batches there are: after a long outage there are thousands.
 _ADD_LATE = """
   WITH late AS (SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::bytea[]) AS t (run, batch_no, records)),
        wanted AS (SELECT run::text AS run, min(batch_no) AS low, max(batch_no) AS high FROM late GROUP BY run),
@@ -66,7 +66,7 @@ ON CONFLICT DO NOTHING"""
 
 
 async def add_late(pool: asyncpg.Pool, batches: Sequence[Batch]) -> None:
-    """Store batches (one at least) of which nobody knows whether they were stored before: they may even be sealed."""
+    """Store batches (at least one) that may have been stored before, and may even be sealed."""
     runs, numbers = [batch.run for batch in batches], [batch.batch_no for batch in batches]
     records = await in_thread(lambda: [deflated(batch.records) for batch in batches])
     async with pool.acquire() as conn, conn.transaction():

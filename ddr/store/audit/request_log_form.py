@@ -1,8 +1,8 @@
-"""The form of a row of the request log until it is sealed, about a minute later: deflated. Pure.
+"""The form of a row of the request log until it is sealed about a minute later: deflated. Pure.
 
-The database writes each row into its own log, too, where it stays. A record of some 450 bytes becomes 150: what all
-have in common is in a dictionary. The first byte tells the form; a row of a former version is its lines, and begins
-with `{`.
+The database also writes each row into its own log, where it stays. A record of some 450 bytes becomes 150, because a
+dictionary has what all records have in common. The first byte tells the form; a row of a former version is its plain
+lines, and begins with `{`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ _DEFLATED = b"\x01"
 # RFC 1951, without a header. The window holds the dictionary and two records.
 _LEVEL, _WINDOW = 1, -11
 
-# Whoever changes it needs another first byte for what is stored then. What comes most often stands last.
+# A change here needs another first byte for what is stored from then on. The most frequent parts come last.
 _COMMON = (
     b'"error_code":"login","error_description":"HEAD PUT 304 Not Modified 400 Bad Request 401 Unauthorized'
     b' 403 Forbidden 404 Not Found 429 Too Many Requests 503 Service Unavailable","event_type":"Heartbeat",'
@@ -30,13 +30,13 @@ _COMMON = (
 
 
 def deflated(records: bytes) -> bytes:
-    """What is stored of these lines."""
+    """The stored form of these lines."""
     made = zlib.compressobj(_LEVEL, zlib.DEFLATED, _WINDOW, zdict=_COMMON)
     return b"".join((_DEFLATED, made.compress(records), made.flush()))
 
 
 def inflated(stored: bytes) -> bytes:
-    """The lines of what is stored. Raises zlib.error when it cannot be read."""
+    """The lines of a stored row. Raises zlib.error when it cannot be read."""
     if not stored.startswith(_DEFLATED):
         return stored
     made = zlib.decompressobj(_WINDOW, zdict=_COMMON)

@@ -1,4 +1,4 @@
-"""Days of the request log that are packed, or being packed: seals in the new form, and the words that these name."""
+"""Days of the request log that are packed or being packed: seals in the new form, and the words that they refer to."""
 
 from __future__ import annotations
 
@@ -32,24 +32,24 @@ async def due(conn: Connection, before: date) -> date | None:
 
 
 async def begin(pool: asyncpg.Pool, day: date) -> bool:
-    """See to it that there are tables for what is packed of a day. False when that must wait for who reads the log."""
+    """Make sure that the tables for a day's packed seals exist. False when that must wait for readers of the log."""
     return await _alone(pool, "SELECT true FROM request_log_pack_open($1)", day)
 
 
 async def begin_anew(pool: asyncpg.Pool, day: date) -> bool:
-    """Forget what is packed so far of a day that is not packed. False when it is, or must wait as for `begin`."""
+    """Delete what is packed of a day that is not finished. False when it is finished, or must wait as for `begin`."""
     return await _alone(pool, "SELECT request_log_pack_anew($1)", day)
 
 
 async def words(conn: Connection, day: date) -> list[bytes]:
-    """The parts of the words of a day, in their order; nothing in the place of one that is not there any more, because
-    words are numbered through all parts."""
+    """The parts of the words of a day, in order. A missing part is empty, because words are numbered through all
+    parts."""
     there = dict(await conn.fetch("SELECT part, body FROM request_log_word WHERE day = $1", day))
     return [there.get(part, b"") for part in range(1, max(there, default=0) + 1)]
 
 
 async def unpacked(conn: Connection, day: date) -> list[Mapping[str, Any]]:
-    """The next seals of a day that are not packed, with all columns, by number."""
+    """The next seals of a day that are not packed yet, with all columns, by number."""
     rows: list[Mapping[str, Any]] = await conn.fetch(
         f"SELECT {_SEAL} FROM request_log_seal"  # noqa: S608 - names of ours
         " WHERE day = $1 AND seal_no > (SELECT coalesce(max(seal_no), 0) FROM request_log_packed WHERE day = $1)"
@@ -61,8 +61,9 @@ async def unpacked(conn: Connection, day: date) -> list[Mapping[str, Any]]:
 
 
 async def add(pool: asyncpg.Pool, seals: Sequence[Mapping[str, Any]], learnt: tuple[int, bytes] | None) -> bool:
-    """Seals of one day in their new form, and the part of words with its number that they are the first to name: all or
-    nothing. False when another process was faster: with the seals, with the number, or with the whole day.
+    """Store seals of one day in their new form, together with the part of words, with its number, that they are the
+    first to refer to: all or nothing. False when another process was faster: with the seals, with the number, or with
+    the whole day.
     """
     day = seals[0]["day"]
     try:
@@ -73,24 +74,24 @@ async def add(pool: asyncpg.Pool, seals: Sequence[Mapping[str, Any]], learnt: tu
     except asyncpg.UniqueViolationError:
         return False
     except asyncpg.CheckViolationError as error:
-        if error.constraint_name is None:  # what is packed of the day has taken its place, and no partition is there
+        if error.constraint_name is None:  # the packed seals have replaced the day, so no partition is there
             return False
         raise
     return True
 
 
 async def finish(pool: asyncpg.Pool, day: date, now_ms: int) -> bool:
-    """Let what is packed of a day take the place of what is not. False when that has to wait: a seal came late, or
-    somebody reads the log; and when another process was faster.
+    """Replace the unpacked seals of a day by the packed ones. False when that must wait, because a seal came late or
+    somebody reads the log, and when another process was faster.
     """
     try:
         return await _alone(pool, "SELECT request_log_pack_close($1, $2)", day, now_ms)
-    except asyncpg.UndefinedTableError:  # of a session that learnt only with its lock what the other one has done
+    except asyncpg.UndefinedTableError:  # the session saw only after it got the lock what another one had done
         return False
 
 
 async def _alone(pool: asyncpg.Pool, statement: str, *arguments: object) -> bool:
-    """What a function says that changes tables, while nobody seals; False when somebody holds them."""
+    """The result of a function that changes tables, while nobody seals; False when somebody holds them."""
     try:
         async with pool.acquire() as conn, conn.transaction():
             await lock(conn)

@@ -1,4 +1,4 @@
-"""The request log under its seals, its policies and the keys that sealed it."""
+"""The sealed request log, its policies, and the keys that sealed it."""
 
 from __future__ import annotations
 
@@ -25,25 +25,25 @@ COLUMNS = (
 _SEAL = ", ".join(COLUMNS)
 _PLACES = ", ".join(f"${number}" for number in range(2, len(COLUMNS) + 2))
 INSERT = f"INSERT INTO {{}} (day, {_SEAL}) VALUES ($1, {_PLACES})"  # noqa: S608 - names of ours
-MOST_BYTES = 8 * 1024 * 1024  # of lines under one seal, before they are packed
-DEFLATES = 4  # a record comes to a third of its bytes, many in one row to less: so much of them is read at once
-LATELY = 1000  # seals of some hours: no statement is later
+MOST_BYTES = 8 * 1024 * 1024  # of lines under one seal, before it is packed
+DEFLATES = 4  # a record shrinks to a third, many in one row to less: limits how much is read at once
+LATELY = 1000  # the seals of some hours: no statement is later than that
 STEP = 20  # seals read at once, each of at most some thousand lines
 AHEAD = 3  # days
 
 
 class End(NamedTuple):
-    """Number, link and time (ms since the epoch) of the newest seal; 0 before the first one."""
+    """Number, link and time (ms since the epoch) of the newest seal; 0 when there is none."""
 
     seal_no: int
     chain: bytes
     sealed_ms: int
 
 
-# Of each day that has seals its first and last number; migration 0134.
+# For each day that has seals, its first and last number; migration 0134.
 _NUMBERS = "SELECT day, first, last FROM request_log_numbers() WHERE first IS NOT NULL ORDER BY first"
 
-# By number, not by day: a clock may have been wrong.
+# By number, not by day, because a clock may have been wrong.
 _NEWEST = "SELECT day, last FROM request_log_numbers() ORDER BY last DESC NULLS LAST LIMIT 1"
 _END = """
 SELECT seal_no, chain, sealed_ms FROM (
@@ -54,15 +54,15 @@ SELECT seal_no, chain, sealed_ms FROM (
 
 
 async def lock(conn: asyncpg.Connection) -> None:
-    """Within a transaction: be the only one that seals, drops, or adds late records."""
+    """Within a transaction: exclude all others that seal, drop, or add late records."""
     await conn.execute(LOCK, Lock.REQUEST_LOG)
 
 
 async def open_days(pool: asyncpg.Pool) -> None:
-    """See to it that there is a table for today and for the next days.
+    """Make sure that there is a table for today and for the next days.
 
-    Who makes one waits for all who read the log: behind a dump that lasts over midnight nothing could be sealed. While
-    somebody reads or seals, nothing is done, and nobody has to wait.
+    Making one waits for all readers of the log: behind a dump that lasts beyond midnight nothing could be sealed. So
+    while somebody reads or seals nothing is done, and nobody has to wait.
     """
     with suppress(asyncpg.LockNotAvailableError):
         async with pool.acquire() as conn, conn.transaction():
@@ -79,7 +79,7 @@ async def waiting(conn: Connection) -> int:
 
 
 async def fresh(conn: asyncpg.Connection, batches: int) -> list[Batch]:
-    """The first so many batches that are not sealed yet, of about MOST_BYTES at most."""
+    """The first batches that are not sealed yet: at most `batches`, and about MOST_BYTES."""
     rows = await conn.fetch(
         """
         SELECT run, batch_no, records FROM (
@@ -94,7 +94,7 @@ async def fresh(conn: asyncpg.Connection, batches: int) -> list[Batch]:
 
 
 def _upto(rows: Iterable[Row], most: int) -> list[Batch]:
-    """The first of them, with their lines, until those have `most` bytes."""
+    """The first of these, with their lines, until the lines have `most` bytes."""
     found: list[Batch] = []
     for row in rows:
         found.append(_batch(row))
@@ -112,7 +112,7 @@ def _batch(row: Row) -> Batch:
 
 
 async def end(conn: Connection) -> End:
-    """The newest seal, kept or not."""
+    """The newest seal, whether or not it still exists."""
     row = await conn.fetchrow(_END, *(await conn.fetchrow(_NEWEST) or (None, None)))
     return End(**row) if row else End(0, b"", 0)
 
@@ -124,8 +124,8 @@ SELECT s.runs FROM unnest($1::date[]) AS wanted (day) CROSS JOIN LATERAL (
 
 
 async def sealed_lately(conn: asyncpg.Connection, batches: Sequence[Batch], last: End) -> list[Batch]:
-    """Those of `batches` that are under one of the last LATELY seals already: a statement that a worker gave up came
-    through after all, when the batch had been stored from a file."""
+    """Those of `batches` that one of the last LATELY seals already covers: a statement that a worker had given up
+    succeeded after all, after the batch had been stored from a file."""
     day = datetime.fromtimestamp(last.sealed_ms / 1000, UTC).date()
     days = [day - timedelta(days=1), day]
     runs = list({str(batch.run) for batch in batches})
@@ -141,18 +141,18 @@ async def sealed_lately(conn: asyncpg.Connection, batches: Sequence[Batch], last
 
 
 async def add_seal(conn: asyncpg.Connection, seal: Row) -> None:
-    """Within the same transaction as `fresh`: the seal in."""
+    """In the same transaction as `fresh`: add the seal."""
     await conn.execute("SELECT request_log_open($1)", seal["day"])
     await conn.execute(INSERT.format("request_log_seal"), *values(seal))
 
 
 def values(seal: Row) -> list[Any]:
-    """What INSERT takes of a seal."""
+    """The values of a seal for INSERT."""
     return [seal[name] for name in ("day", *COLUMNS)]
 
 
 async def take_out(conn: asyncpg.Connection, batches: Sequence[Batch]) -> None:
-    """Within the same transaction as `fresh`: what is under a seal now."""
+    """In the same transaction as `fresh`: delete the batches that are sealed now."""
     await conn.execute(
         "DELETE FROM request_log_fresh f USING unnest($1::uuid[], $2::bigint[]) AS t(run, batch_no)"
         " WHERE f.run = t.run AND f.batch_no = t.batch_no",
@@ -162,11 +162,11 @@ async def take_out(conn: asyncpg.Connection, batches: Sequence[Batch]) -> None:
 
 
 async def hold(conn: Connection) -> None:
-    """First in a transaction: until its end no day is packed or dropped, so that each seal is seen once."""
+    """First in a transaction: until it ends, no day is packed or dropped, so that each seal is seen once."""
     await conn.execute("LOCK TABLE request_log_seal IN ACCESS SHARE MODE")
 
 
-# The key is (day, seal_no): by seal_no alone each step would read all seals that there are.
+# The key is (day, seal_no): each step by seal_no alone would read all seals.
 PAGE = f"""
 SELECT {_SEAL} FROM unnest($1::date[]) AS wanted (day) CROSS JOIN LATERAL (
   SELECT {_SEAL} FROM request_log_seal s
@@ -178,7 +178,7 @@ SELECT {_SEAL} FROM unnest($1::date[]) AS wanted (day) CROSS JOIN LATERAL (
 
 
 async def seals(conn: Connection, from_ms: int | None = None, until_ms: int | None = None) -> AsyncIterator[Row]:
-    """All seals that may hold records of this period, oldest first."""
+    """All seals that may contain records of this period, oldest first."""
     seal_no = 0
     for days in await _days(conn):
         while rows := await conn.fetch(PAGE, days, seal_no, from_ms, until_ms, STEP):
@@ -190,7 +190,7 @@ async def seals(conn: Connection, from_ms: int | None = None, until_ms: int | No
 
 
 async def _days(conn: Connection) -> list[list[date]]:
-    """The days one after another; together those that share numbers, as clocks around midnight may bring about."""
+    """The days in order, grouped where they share numbers, which clocks around midnight may cause."""
     found: list[list[date]] = []
     upto = 0
     for row in await conn.fetch(_NUMBERS):
@@ -203,7 +203,7 @@ async def _days(conn: Connection) -> list[list[date]]:
 
 
 async def newest_dropped(conn: Connection) -> Row | None:
-    """Where the chain went on when old days were dropped the last time: seal_no, sealed_ms, dropped_ms, chain."""
+    """Where the chain continued when old days were last dropped: seal_no, sealed_ms, dropped_ms, chain."""
     row: Row | None = await conn.fetchrow(
         "SELECT seal_no, sealed_ms, dropped_ms, chain, signature FROM request_log_dropped ORDER BY seal_no DESC LIMIT 1"
     )
@@ -211,7 +211,7 @@ async def newest_dropped(conn: Connection) -> Row | None:
 
 
 async def dropped_around(conn: Connection, since_ms: int, until_ms: int | None) -> bool:
-    """Whether records of this period were dropped with days that are over, because a clock was ahead when they were
+    """Whether records of this period were dropped together with expired days, because a clock was ahead when they were
     made."""
     found: bool = await conn.fetchval(
         "SELECT EXISTS (SELECT FROM request_log_dropped"
@@ -223,9 +223,10 @@ async def dropped_around(conn: Connection, since_ms: int, until_ms: int | None) 
 
 
 async def drop(pool: asyncpg.Pool, before: date) -> int:
-    """Drop the days before `before`, none of the last 30; how many. Drops nothing, 0, while somebody reads the log.
+    """Drop the days before `before`, but none of the last 30. Returns how many; 0, and drops nothing, while somebody
+    reads the log.
 
-    Days on which no recorder ran do not count. Of days of a clock that was wrong see migration 0104.
+    Days on which no recorder ran do not count. For days from a wrong clock see migration 0104.
     """
     try:
         async with pool.acquire() as conn, conn.transaction():
@@ -242,7 +243,7 @@ async def keys(conn: Connection) -> dict[str, Mapping[str, Any]]:
 
 
 async def add_key(conn: Connection, kid: str, jwk: Mapping[str, Any], now_ms: int) -> None:
-    """Keep a public key; nothing happens when it is there already."""
+    """Keep a public key; does nothing when it exists already."""
     await conn.execute(
         "INSERT INTO request_log_key (kid, jwk, since_ms) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
         kid,
@@ -258,7 +259,7 @@ async def policies(conn: Connection) -> list[Row]:
 
 
 async def add_policy(conn: Connection, policy_no: int, since_ms: int, policy: Mapping[str, Any]) -> None:
-    """A new policy in force."""
+    """Add a policy, which is in force from now on."""
     await conn.execute(
         "INSERT INTO request_log_policy (policy_no, since_ms, policy) VALUES ($1, $2, $3)",
         policy_no,
@@ -267,7 +268,8 @@ async def add_policy(conn: Connection, policy_no: int, since_ms: int, policy: Ma
     )
 
 
-# Numbers in a row have the same distance from their places: of a worker that is waited for millions are few spans.
+# Consecutive numbers keep the same distance from their places, so even millions of a worker that is waited for are few
+# spans.
 _UNSEALED = """
 SELECT run::text, array_agg(ARRAY[first, last] ORDER BY first) FROM (
   SELECT run, min(batch_no) AS first, max(batch_no) AS last FROM (
@@ -279,5 +281,5 @@ SELECT run::text, array_agg(ARRAY[first, last] ORDER BY first) FROM (
 
 
 async def unsealed(conn: Connection) -> dict[str, list[list[int]]]:
-    """The numbers of the rows that are not sealed yet, as spans with both ends, by worker."""
+    """The numbers of the rows that are not sealed yet, by worker, as spans with both ends inclusive."""
     return dict(await conn.fetch(_UNSEALED))

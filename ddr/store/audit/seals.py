@@ -1,4 +1,4 @@
-"""The seals of the audit trail, and which entries can no longer get company."""
+"""The seals of the audit trail, and up to which number no further entries can appear."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Row = Mapping[str, Any]
 _NEW = ("seal_no", "upto_no", "entries", "last_ms", "sealed_ms", "digest", "chain", "form")
 _SEAL = f"{', '.join(_NEW)}, purged_ms"
 
-# A time that is later than the seal itself, or from before 1970, is wrong, and the seal's own counts.
+# A time later than the seal's own, or before 1970, is wrong; then the seal's own time counts.
 _SEEN = "CASE WHEN last_ms BETWEEN 0 AND sealed_ms THEN last_ms ELSE sealed_ms END"
 _DAY = f"({_SEEN}) / 86400000"
 
@@ -33,8 +33,8 @@ WHERE relation = 'audit'::regclass AND mode = 'RowExclusiveLock'
 async def settled_number(pool: asyncpg.Pool) -> int:
     """A number up to which no entry can appear any more; 0 when some writer takes too long.
 
-    Numbers are given out before entries are committed. Whoever may hold a number given out by now holds the table's
-    lock for writers; once all these have ended the entries are complete. Nobody is made to wait for that.
+    Numbers are assigned before entries are committed. Whoever may have been assigned a number by now holds the table's
+    lock for writers; once all of these have ended, the entries are complete. Nobody has to wait for this.
     """
     number: int = await pool.fetchval("SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM audit_audit_no_seq")
     earlier = await _writers(pool)
@@ -60,7 +60,7 @@ async def seal_numbered(conn: Connection, seal_no: int) -> Row | None:
 
 
 async def seals_after(conn: Connection, seal_no: int, count: int) -> list[Row]:
-    """The first `count` seals after number `seal_no`, ascending."""
+    """The first `count` seals after number `seal_no`, in ascending order."""
     rows: list[Row] = await conn.fetch(
         f"SELECT {_SEAL} FROM audit_seal WHERE seal_no > $1 ORDER BY seal_no LIMIT $2",  # noqa: S608
         seal_no,
@@ -84,7 +84,7 @@ async def _writers(conn: Connection) -> set[str]:
 
 
 class Run(NamedTuple):
-    """Seals of one day, one after another."""
+    """Consecutive seals of one day."""
 
     day: int
     after_no: int
@@ -93,10 +93,10 @@ class Run(NamedTuple):
 
 
 async def day_after(conn: Connection, after_no: int, until_ms: int) -> Run | None:
-    """The seals that follow number `after_no` until one of a later day, by the time of their newest entries.
+    """The seals that follow number `after_no`, up to the first one of a later day, by the time of their newest entries.
 
-    Those whose time is after `until_ms` were made by a clock that was ahead: they belong to the next one that was not,
-    and without it to nothing yet. Numbers are compared as values, not by joins: these would read all seals.
+    Seals with a time after `until_ms` were made by a clock that was ahead: they belong to the day of the next seal that
+    was not, and to no day until there is one. Numbers are compared as values, because joins would read all seals.
     """
     row = await conn.fetchrow(
         f"""
@@ -125,7 +125,7 @@ async def day_after(conn: Connection, after_no: int, until_ms: int) -> Run | Non
 
 
 async def count_between(conn: Connection, after_no: int, upto_no: int) -> int:
-    """How many entries the seals of these numbers cover."""
+    """How many entries the seals with these numbers cover."""
     count: int = await conn.fetchval(
         "SELECT coalesce(sum(entries), 0) FROM audit_seal WHERE upto_no > $1 AND upto_no <= $2", after_no, upto_no
     )

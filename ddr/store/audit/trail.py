@@ -1,7 +1,7 @@
-"""The audit trail: who did what to whose data, append only, without identifying data (HDDT security-and-privacy.md,
+"""The audit trail: who did what to whose data; append only, without identifying data (HDDT security-and-privacy.md,
 Transparency of Operations).
 
-It lives in the store, because an event is written in the transaction that makes it true.
+It is part of the store because an event is written in the transaction that makes it true.
 """
 
 from __future__ import annotations
@@ -76,7 +76,8 @@ class Event(StrEnum):
     REFRESH_RESTORED = "diga:refresh:restored"
 
 
-# What ended with one of these stays ended, also when the database is restored from a backup: they go into the journal.
+# What ended with one of these events stays ended, even when the database is restored from a backup: they go into the
+# journal.
 ENDS = frozenset(
     {
         Event.PAIRING_ENDED_BY_DIGA,
@@ -100,12 +101,12 @@ ENDS = frozenset(
         Event.RESEARCH_WITHDRAWN,
     }
 )
-UNANSWERED = "unanswered"  # the `reason` of what was allowed and then failed
-_BY_PATIENT = "patient:"  # what a representative may do in the patient's place
+UNANSWERED = "unanswered"  # the `reason` when a request was allowed and then failed
+_BY_PATIENT = "patient:"  # which includes a representative
 
 
 class NewEntry(NamedTuple):
-    """An entry to be made; `detail` holds words of ours only, never a name, a token or an address."""
+    """An entry to be made; `detail` contains only our own words, never a name, a token or an address."""
 
     patient_id: UUID
     at_ms: int
@@ -115,7 +116,7 @@ class NewEntry(NamedTuple):
     detail: Mapping[str, Any]
 
     def unanswered(self) -> NewEntry:
-        """The same of a request that was allowed, and got nothing: the database went away, or its client did."""
+        """The same for a request that was allowed but got no answer, because the database or the client went away."""
         if self.event != Event.DATA_READ:
             return self
         detail = {name: value for name, value in self.detail.items() if name != "valuesets"}
@@ -141,11 +142,11 @@ async def record(
     detail: Mapping[str, Any] | None = None,
     ends: Mapping[str, Any] | None = None,
 ) -> None:
-    """Append one event; `detail` as of NewEntry.
+    """Append one event; `detail` as for NewEntry.
 
     An event of ENDS goes into the journal first, with `ends`: what a restored database needs to find what ended. So
-    does one that has `ends` although nothing ended at once: something was given an earlier end.
-    What a representative does in the patient's place says so (ddr.store.audit.acting).
+    does an event with `ends` when nothing ended at once, but something was given an earlier end. An act of a
+    representative in the patient's place is marked as such (ddr.store.audit.acting).
     """
     if event.startswith(_BY_PATIENT) and (acting := ACTING.get()):
         detail = {**(detail or {}), **acting.detail}
