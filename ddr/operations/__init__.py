@@ -1,1 +1,1 @@
-"""What operators need to prove and to steer: audit trail, request log, admission, status."""
+"""What operators need for proof and control: audit trail, request log, admission, status."""

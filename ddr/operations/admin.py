@@ -1,4 +1,4 @@
-"""The admin listener: is the process alive, can it serve, a few figures. Loopback only; no patient data."""
+"""The admin listener: liveness, readiness, metrics. Loopback only; no patient data."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ async def _answer(core: Core, scope: Scope) -> Reply:
 
 
 async def _health(core: Core) -> Reply:
-    """200 as long as the event loop runs; says nothing about what the process depends on."""
+    """200 as long as the event loop runs; it says nothing about dependencies."""
     return json_reply({"status": "ok", "worker": core.fleet.number, "pid": core.fleet.pid})
 
 
 async def _ready(core: Core) -> Reply:
-    """200 when this worker can answer for itself, else 503; and what is missing.
+    """200 when this worker can serve requests, else 503; the body says what is missing.
 
-    A stale registry is told, but takes no host out of a balancer: it is the same for all, and each of them answers what
-    depends on it with the codes that DiGA know (OPS-005), which a balancer does not.
+    A stale registry is reported, but takes no host out of a balancer. It is stale for all hosts, and each answers the
+    requests that depend on it with the codes that DiGA know (OPS-005), which a balancer does not.
     """
     old = too_old(core, core.clock())
     checks = {"database": await core.pool.ready(), **{name: name not in old for name in (DIGA_VZ, ZTS)}}
@@ -54,7 +54,7 @@ async def _ready(core: Core) -> Reply:
 
 
 async def _metrics(core: Core) -> Reply:
-    """The figures of all workers of this host; those of others are up to a second old."""
+    """The metrics of all workers of this host; those of the other workers are up to a second old."""
     host = await host_figures(core)
 
     def written() -> bytes:
@@ -64,7 +64,7 @@ async def _metrics(core: Core) -> Reply:
 
 
 def described(core: Core) -> Mapping[str, str]:
-    """What `/metrics` has, with a sentence each."""
+    """The names in `/metrics`, with a sentence for each."""
     counted = {
         f"{one.name}_total" if one.type == "counter" else one.name: one.documentation
         for one in core.metrics.registry.collect()

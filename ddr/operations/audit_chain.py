@@ -1,10 +1,11 @@
-"""The hash chain over the audit trail: what a seal says about its entries and about the seal before. Pure.
+"""The hash chain over the audit trail: what a seal says about its entries and about the previous seal. Pure.
 
-An entry's form is a JSON array with sorted keys. A digest is the SHA-256 of a sum: of the forms' SHAKE-256, 2048 bits
-each, modulo 2^2048 (Bellare and Micciancio 1997). It does not depend on the order, so it can be computed of entries by
-number as well as from those packed by patient; with 2048 bits generalised birthdays (Wagner 2002) are out of reach for
-the most entries that a seal has. Seals of `form` 1 were made before: the SHA-256 over the forms by number, each with a
-line feed after it. A link is the SHA-256 over the former link and the seal's own content.
+An entry's form is a JSON array with sorted keys. A digest is the SHA-256 of a sum: the SHAKE-256 values of the forms,
+2048 bits each, added modulo 2^2048 (Bellare and Micciancio 1997). It does not depend on the order of the entries, so it
+can be computed from entries by number as well as from those packed by patient. With 2048 bits generalised birthdays
+(Wagner 2002) are out of reach for the largest number of entries under one seal. Seals of `form` 1 are older: the
+SHA-256 over the forms by number, each followed by a line feed. A link is the SHA-256 over the previous link and the
+seal's own content.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ SUM_BYTES = 256
 
 @dataclass(frozen=True)
 class Seal:
-    """One seal; it covers the entries after the former seal's `upto_no`. Instants in milliseconds."""
+    """One seal; it covers the entries after the previous seal's `upto_no`. Instants in milliseconds."""
 
     seal_no: int
     upto_no: int
@@ -38,7 +39,7 @@ class Seal:
 
     @property
     def head(self) -> str:
-        """The text to be kept elsewhere: it vouches for this seal and for everything before."""
+        """The text to keep elsewhere: it vouches for this seal and for everything before it."""
         return f"{self.seal_no}:{self.chain.hex()}"
 
 
@@ -47,7 +48,7 @@ GENESIS = Seal(0, 0, 0, 0, 0, b"", START)
 
 @dataclass
 class Tally:
-    """The entries of one seal as they are found, in any order."""
+    """The entries of one seal, added in any order."""
 
     form: int = SUM
     count: int = 0
@@ -70,7 +71,7 @@ class Tally:
 
 
 def link(former: Seal, seal: Seal) -> bytes:
-    """What `seal.chain` must be after `former`. Whether its entries are kept any more is not part of it."""
+    """What `seal.chain` must be after `former`. It does not depend on whether the seal's entries still exist."""
     content = [seal.seal_no, former.upto_no, seal.upto_no, seal.entries, seal.last_ms, seal.sealed_ms]
     if seal.form != IN_ORDER:
         content.append(seal.form)
@@ -78,7 +79,7 @@ def link(former: Seal, seal: Seal) -> bytes:
 
 
 def seal_after(former: Seal, entries: Sequence[Entry], now_ms: int) -> Seal:
-    """The seal of `entries` (one at least), which follow those of `former`."""
+    """The seal of `entries` (at least one), which follow those of `former`."""
     tally = Tally()
     for entry in entries:
         tally.add(entry)
@@ -95,14 +96,14 @@ def seal_after(former: Seal, entries: Sequence[Entry], now_ms: int) -> Seal:
 
 
 def chain_faults(former: Seal, seal: Seal) -> list[str]:
-    """What contradicts the place of `seal` behind `former`: nothing, if neither was touched."""
+    """What contradicts that `seal` follows `former`; nothing if neither was changed."""
     if seal.seal_no != former.seal_no + 1 or seal.chain != link(former, seal):
         return [f"seal {seal.seal_no} does not follow seal {former.seal_no}"]
     return []
 
 
 def entry_faults(former: Seal, seal: Seal, found: Tally) -> list[str]:
-    """What contradicts `seal` in the entries that were found: nothing, if none was touched since it was made."""
+    """What contradicts `seal` in the entries found; nothing if none was changed since sealing."""
     if seal.purged_ms is not None:
         return _purge_faults(former, seal, found.count)
     if found.count != seal.entries:
@@ -113,7 +114,7 @@ def entry_faults(former: Seal, seal: Seal, found: Tally) -> list[str]:
 
 
 def _purge_faults(former: Seal, seal: Seal, left: int) -> list[str]:
-    """Before there were packs, entries were deleted seal by seal; `left` are there."""
+    """Faults of a seal whose entries were deleted before packs existed, seal by seal; `left` still exist."""
     found = []
     if former.seal_no and former.purged_ms is None:
         found.append(f"the entries of seal {seal.seal_no} were purged before older ones")

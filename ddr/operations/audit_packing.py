@@ -1,8 +1,8 @@
-"""Packs what is sealed of the audit trail: of a day that is over, one row for each pairing (ddr.store.audit.packs).
+"""Packs sealed entries of the audit trail: those of a past day, one row per pairing (ddr.store.audit.packs).
 
-It is done in shards of patients, each in a transaction of its own, so that it goes on where it stopped. What was packed
-is unpacked again and compared before it is written. A pack counts when it has every entry; until then all are read from
-where they were.
+It packs shards of patients, each in a transaction of its own, so that it can resume where it stopped. Packed rows are
+unpacked and compared before they are written. A pack becomes valid when it is complete; until then all entries are read
+from where they were.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from ddr.store.audit.packing import MOST_ENTRIES, pack, pairing_bytes, pairing_t
 from ddr.store.audit.packs import Group, Pack, PackedRow
 from ddr.store.audit.seals import Run
 
-LATE_MS = 600_000  # a day is packed so long after its end
-SHARD = 500_000  # about so many entries are packed in one transaction,
-MOST_SHARDS = 32  # and more of a large day: to find those of its patients, all entries of the day are looked at
+LATE_MS = 600_000  # how long after its end a day is packed
+SHARD = 500_000  # approximate number of entries packed in one transaction,
+MOST_SHARDS = 32  # and more on a large day: each shard scans all entries of the day
 BATCH = 200  # groups, or
-BATCH_ENTRIES = 20_000  # written at once
+BATCH_ENTRIES = 20_000  # entries, written at once
 ROUND_SECONDS = 20.0
 IDS = 1 << 128
 MOST_AHEAD = 31  # days by which the day of a pack may be ahead of its seals
@@ -33,7 +33,8 @@ log = logging.getLogger(__name__)
 
 
 async def pack_some(pool: asyncpg.Pool, now_ms: int, seconds: float = ROUND_SECONDS) -> int:
-    """Pack what is due, for about so long; how many packs were finished. What then stands in both forms is dropped."""
+    """Pack what is due, for about this long; returns the number of finished packs. Drops entries that exist in both
+    forms."""
     deadline, finished = time.monotonic() + seconds, 0
     while time.monotonic() < deadline and (work := await _next(pool, now_ms)) is not None:
         if not await _advance(pool, work, deadline):
@@ -44,7 +45,7 @@ async def pack_some(pool: asyncpg.Pool, now_ms: int, seconds: float = ROUND_SECO
 
 
 async def _next(pool: asyncpg.Pool, now_ms: int) -> Pack | None:
-    """The pack to go on with: the newest, if it is not finished, else a new one when a day of seals is over."""
+    """The pack to continue: the newest if it is unfinished, else a new one when a day of seals is over."""
     newest = await packs.newest(pool)
     if newest is not None and newest.packed_ms is None:
         return newest
@@ -58,10 +59,11 @@ async def _next(pool: asyncpg.Pool, now_ms: int) -> Pack | None:
 
 
 def _day(run: Run, newest: Pack | None) -> int:
-    """The day under which seals are kept: their own, and never before that of the pack before, whatever clocks say.
+    """The day under which seals are stored: their own, never before the previous pack's, whatever clocks
+    say.
 
-    After a clock was ahead for so long that days were packed, time catches up when that was little. Else days go on
-    from there, and each month of seals gets the next one, so that it can be dropped by itself.
+    After a clock ran ahead for so long that days were packed, real time catches up if the gap is small. Otherwise days
+    continue from there, and each month of seals gets the next month, so that it can be dropped by itself.
     """
     if newest is None or run.day >= newest.day:
         return run.day
@@ -71,17 +73,17 @@ def _day(run: Run, newest: Pack | None) -> int:
 
 
 async def _advance(pool: asyncpg.Pool, work: Pack, deadline: float) -> bool:
-    """Pack one shard of patients after another; True when all are."""
+    """Pack one shard of patients after another; True when all are packed."""
     if work.reached is None:
         await packs.learn_words(pool, work)
     expected = await seals.count_between(pool, work.after_no, work.upto_no)
     shards = min(max(1, -(-expected // SHARD)), MOST_SHARDS)
     step = -(-IDS // shards)
-    begun = work.reached or UUID(int=0)  # maybe within a shard: a version with others began
+    begun = work.reached or UUID(int=0)  # perhaps within a shard: a version with other shards began
     for at in range(begun.int // step, shards):
         ends, last = UUID(int=min((at + 1) * step, IDS - 1)), at + 1 == shards
         if not await _pack_shard(pool, work, begun, ends, last=last):
-            return False  # another process is at it
+            return False  # another process is packing
         work, begun = work._replace(reached=ends), ends
         if not last and time.monotonic() > deadline:
             return False
@@ -89,14 +91,15 @@ async def _advance(pool: asyncpg.Pool, work: Pack, deadline: float) -> bool:
 
 
 async def _pack_shard(pool: asyncpg.Pool, work: Pack, begun: UUID, ends: UUID, *, last: bool) -> bool:
-    """Pack the patients from `begun` to `ends`, or to the last one. False when another process is at it, or was."""
+    """Pack the patients from `begun` to `ends`, or to the last one. False when another process is packing this, or
+    has."""
     try:
         async with packs.long(pool) as conn:
             count = await _shard(conn, work, begun, None if last else ends)
             return await packs.note(conn, work, ends, count)
     except asyncpg.UniqueViolationError:
         if (await packs.numbered(pool, work.pack_no)).reached == work.reached:
-            raise  # it was nobody who noted these rows
+            raise  # no other process has stored these rows
         return False
     except asyncpg.LockNotAvailableError:
         return False
@@ -133,11 +136,11 @@ def _rows(work: Pack, batch: list[tuple[int, Group]]) -> list[PackedRow]:
 
 
 async def _finish(pool: asyncpg.Pool, work: Pack, now_ms: int) -> bool:
-    """Let the pack count; False when another process was faster. A trail that was changed before is packed as it is:
-    its seals go on to say so."""
+    """Make the pack valid; False when another process was faster. A trail that was changed before is packed as it is,
+    and its seals still show the change."""
     if (there := await packs.count_unpacked(pool, work)) != work.entries:
         if (await packs.numbered(pool, work.pack_no)).packed_ms is not None:
-            return False  # and what is packed may be gone from where it was
+            return False  # and the original entries may be gone
         raise RuntimeError(f"pack {work.pack_no} of the audit trail has {work.entries} of {there} entries")
     if not await packs.finish(pool, work, now_ms):
         return False

@@ -1,7 +1,7 @@
-"""Hands out the audit trail: entries by number, of what is packed and of what is not.
+"""Reads the audit trail: entries by number, from packed and unpacked ones.
 
-A pack lies by patient. Its entries are sorted some at a time, into files without a name that end with the process when
-there are many, and merged.
+A pack is ordered by patient. Its entries are sorted in portions and merged; when there are many, the portions are in
+unnamed files, which disappear with the process.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ IN_MEMORY = 200_000  # entries that are sorted at once
 
 
 class DamagedTrail(Exception):
-    """A pack of the trail cannot be handed out; the text says which, and why."""
+    """A pack of the trail cannot be read; the message says which, and why."""
 
 
 async def entries(pool: asyncpg.Pool, wanted: Mapping[str, Any]) -> AsyncIterator[Entry]:
-    """All entries that fit `wanted` (ddr.store.audit.entries.matching), oldest first, however many.
+    """All entries that match `wanted` (ddr.store.audit.entries.matching), oldest first, however many.
 
-    Raises DamagedTrail where what is packed cannot be read, or is not all there; what is before was handed out.
+    Raises DamagedTrail where a pack is unreadable or incomplete; earlier entries have been yielded by then.
     """
     after_no = 0
     while True:
@@ -44,7 +44,7 @@ async def entries(pool: asyncpg.Pool, wanted: Mapping[str, Any]) -> AsyncIterato
             continue
         read = await hot.matching(pool, wanted, after_no, SLICE)
         if read.packed_upto > after_no:
-            continue  # what is looked for was packed meanwhile
+            continue  # the wanted entries were packed meanwhile
         found = await aside(True, read.entries)
         for entry in found:
             yield entry
@@ -76,7 +76,7 @@ async def _of_pack(pool: asyncpg.Pool, pack: Pack, wanted: Mapping[str, Any], af
 def _fitting(
     rows: Iterable[PackedRow], words: Mapping[int, Word], wanted: Mapping[str, Any], after_no: int
 ) -> tuple[int, list[Entry]]:
-    """How many entries these rows hold, and those that are wanted."""
+    """The number of entries in these rows, and the wanted ones."""
     there, fitting = 0, list[Entry]()
     for row in rows:
         try:
@@ -89,14 +89,14 @@ def _fitting(
 
 
 def _laid_aside(files: ExitStack, run: Iterable[Entry]) -> Iterator[Entry]:
-    """The same entries, out of a file until the end of `files`. Raises OSError, which names the folder: it may be full,
-    and is not where the export is written."""
+    """The same entries, from a file that exists until `files` closes. Raises OSError that names its folder, which is
+    not the folder of the export, and may be full."""
     try:
         file = files.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 - `files` closes it
         try:
             return _written(file, run)
         except OSError:
-            with suppress(OSError):  # of what it still has to write: at the end of `files` it would say so once more
+            with suppress(OSError):  # the error of a pending write, which closing `files` would raise again
                 file.close()
             raise
     except OSError as error:
@@ -104,7 +104,7 @@ def _laid_aside(files: ExitStack, run: Iterable[Entry]) -> Iterator[Entry]:
 
 
 def _written(file: IO[bytes], run: Iterable[Entry]) -> Iterator[Entry]:
-    """The same entries, out of a file."""
+    """The same entries, read back from a file."""
     file.writelines(orjson.dumps(list(entry)) + b"\n" for entry in run)
     file.seek(0)
     return (Entry(*orjson.loads(line)) for line in file)

@@ -1,5 +1,5 @@
-"""Work on the audit trail as a whole: seal it, and drop what is old (HDDT security-and-privacy.md, Transparency of
-Operations)."""
+"""Work on the audit trail as a whole: sealing it, and dropping old entries (HDDT security-and-privacy.md, Transparency
+of Operations)."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from ddr.operations.audit_chain import GENESIS, Seal, seal_after
 from ddr.store.audit import entries, packs
 from ddr.store.audit import seals as store
 
-SLICE = 10_000  # most entries under one seal, and read at once
+SLICE = 10_000  # most entries under one seal, and in one read
 
 log = logging.getLogger(__name__)
 
 
 async def seal(pool: asyncpg.Pool, now_ms: int) -> int:
-    """Seal every entry that is committed by now; returns the number of new seals.
+    """Seal every entry committed by now; returns the number of new seals.
 
-    The head goes to the log: whoever rewrites the whole chain would have to rewrite that, too.
+    The head goes to the log: to rewrite the whole chain unnoticed, one would have to rewrite the log, too.
     """
     upto_no, made = await store.settled_number(pool), 0
     while (new := await _seal_slice(pool, upto_no, now_ms)) is not None:
@@ -44,7 +44,7 @@ def _sealed(former: Seal, read: entries.Slice, now_ms: int) -> Seal | None:
 
 
 async def purge(pool: asyncpg.Pool, days: int, now_ms: int) -> int:
-    """Drop the months of which every entry is older than `days`; how many entries went. Their seals stay."""
+    """Drop the months in which every entry is older than `days`; returns the number of dropped entries. Seals stay."""
     total = 0
     while (dropped := await packs.drop(pool, now_ms - days * DAY_MS, now_ms)) is not None:
         total += dropped

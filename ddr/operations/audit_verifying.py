@@ -1,7 +1,7 @@
-"""Computes the chain of seals anew, over entries that are packed and entries that are not, one slice after another.
+"""Recomputes the chain of seals over packed and unpacked entries, one slice after another.
 
-A pack is one slice: its entries lie by patient, and each counts for the seal that has its number. What is not packed is
-read seal by seal. Each slice is judged by itself; no transaction lasts for longer.
+A pack is one slice: its entries are ordered by patient, and each counts for the seal that covers its number. Unpacked
+entries are read seal by seal. Each slice is judged by itself; no transaction lasts longer than one.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from ddr.store.audit.packs import Pack, PackedRow, Word
 from ddr.store.database.clock import present_ms
 
 SEALS = 1000  # read at once
-IN_MEMORY = 200_000  # entries of seals of the older form, which need them in order
+IN_MEMORY = 200_000  # entries under seals of the older form, which are needed in order
 LEAST_DAYS = 30
 
 
 @dataclass
 class Findings:
-    """What `verify` saw. `head` vouches for everything sealed; compare it with one that was kept elsewhere."""
+    """The result of `verify`. `head` vouches for everything sealed; compare it with one that was kept elsewhere."""
 
     faults: tuple[str, ...] = ()
     seals: int = 0
@@ -41,9 +41,9 @@ class Findings:
 async def verify(
     pool: asyncpg.Pool, recorded: str | None = None, from_seal: int = 1, now_ms: int | None = None
 ) -> Findings:
-    """Compute the chain anew from seal number `from_seal` on. `recorded` is a head noted earlier, which must be part of
-    it; `now_ms` the present instant, by default that of the database. Raises LookupError when there is no seal before
-    `from_seal`."""
+    """Recompute the chain from seal number `from_seal` on. `recorded` is a head noted earlier, which must be part of
+    the chain; `now_ms` is the present instant, by default that of the database. Raises LookupError when there is no
+    seal before `from_seal`."""
     now_ms = await present_ms(pool) if now_ms is None else now_ms
     return await _Walk(pool, recorded, await _start(pool, from_seal), now_ms).whole()
 
@@ -58,19 +58,19 @@ async def _start(pool: asyncpg.Pool, from_seal: int) -> Seal:
 
 
 class _Walk:
-    """Along the chain, from one seal to the next: where it has come to, and what it has found so far (`found`)."""
+    """The walk along the chain, from one seal to the next: its position, and the result so far (`found`)."""
 
     def __init__(self, pool: asyncpg.Pool, recorded: str | None, former: Seal, now_ms: int) -> None:
         self._pool, self._recorded = pool, recorded
-        self._latest_ms = now_ms + DAY_MS  # nothing was dropped after it: clocks differ, but not by more than a day
-        self._former = former  # the last seal that was judged
-        self._upto_no = former.upto_no  # of the entries that were read the last one
+        self._latest_ms = now_ms + DAY_MS  # the latest possible drop: clocks differ by a day at most
+        self._former = former  # the last judged seal
+        self._upto_no = former.upto_no  # number of the last entry read
         self._recorded_was_met = recorded in (None, former.head)
-        self._faults: list[str] = []  # a trail that lost a month has one for each minute of it
+        self._faults: list[str] = []  # a trail that lost a month has one for each minute
         self.found = Findings(head=former.head)
 
     async def whole(self) -> Findings:
-        """To the end."""
+        """Walk to the end of the chain."""
         while True:
             pack = await packs.covering(self._pool, self._upto_no)
             if pack is not None:
@@ -87,7 +87,7 @@ class _Walk:
         self._faults += faults
 
     def _go_on_to(self, seal: Seal) -> None:
-        """Judge how the next seal is chained to the former one, and make it the former one."""
+        """Judge how the next seal is chained to the previous one, and advance to it."""
         self._faulty([*chain_faults(self._former, seal), *self._purged_early(seal)])
         self.found.seals += 1
         self.found.head = seal.head
@@ -95,13 +95,13 @@ class _Walk:
         self._former = seal
 
     async def _read_unpacked(self) -> bool:
-        """Some seals of what is not packed; False when there are no more."""
+        """Judge some unpacked seals; False when there are no more."""
         rows = await seals.seals_after(self._pool, self._former.seal_no, SEALS)
         for row in rows:
             former, seal = self._former, Seal(**row)
             read = await hot.between(self._pool, former.upto_no, seal.upto_no)
             if read.packed_upto > self._upto_no:
-                return True  # it was packed meanwhile
+                return True  # packed meanwhile
             tally = await aside(True, _tallied, seal, read)
             self._faulty(entry_faults(former, seal, tally))
             self.found.purged_seals += seal.purged_ms is not None
@@ -111,11 +111,11 @@ class _Walk:
         return bool(rows)
 
     async def _dropped_early(self, pack: Pack, covered: Sequence[Seal]) -> list[str]:
-        """A fault when the entries of a pack were dropped too early; no fault else.
+        """A fault if the entries of a pack were dropped too early, else none.
 
-        The last of them is as late as the pack says, and as the seals over it (`covered`) say: no seal vouches for
-        times that the pack gives. A seal later than a day after the packing was set by a clock that was ahead, and
-        does not count.
+        The latest entry is taken to be as late as both the pack and the seals over it (`covered`) say, since no seal
+        vouches for the times in a pack. A seal more than a day later than the packing was dated by a clock that ran
+        ahead, and is ignored.
         """
         at_ms = min(pack.dropped_ms or 0, self._latest_ms)
         latest_ms = min(pack.packed_ms or 0, at_ms) + DAY_MS
@@ -125,19 +125,19 @@ class _Walk:
         return _early(f"up to {pack.upto_no}", at_ms, last_ms)
 
     def _purged_early(self, seal: Seal) -> list[str]:
-        """The same of entries that are not packed, and were deleted seal by seal."""
+        """The same for unpacked entries that were deleted seal by seal."""
         if seal.purged_ms is None:
             return []
         return _early(f"of seal {seal.seal_no}", min(seal.purged_ms, self._latest_ms), seal.last_ms)
 
     async def _read_pack(self, pack: Pack) -> None:
-        """The seals of one pack, those before the beginning left out."""
+        """Judge the seals of one pack, except those before the beginning."""
         chain = [self._former]
         async for seal in self._covered(pack):
             chain.append(seal)
         faults, entries = ([], 0) if pack.dropped_ms is not None else await _judged(self._pool, pack, chain)
         now = await packs.numbered(self._pool, pack.pack_no)
-        if now.dropped_ms is not None:  # before, or meanwhile
+        if now.dropped_ms is not None:  # before the walk, or meanwhile
             faults, entries = await self._dropped_early(now, chain[1:]), 0
         gone = [seal for seal in chain[1:] if seal.purged_ms is not None or now.dropped_ms is not None]
         self.found.purged_seals += len(gone)
@@ -158,16 +158,16 @@ class _Walk:
 
 
 def _early(which: str, at_ms: int, last_ms: int | None) -> list[str]:
-    """Entries may be gone at this instant when the last of them was old enough."""
+    """A fault unless the last entry was old enough when the entries were dropped."""
     if last_ms is None or at_ms < last_ms + LEAST_DAYS * DAY_MS:
         return [f"the entries {which} were dropped before {LEAST_DAYS} days had passed"]
     return []
 
 
 async def _judged(pool: asyncpg.Pool, pack: Pack, chain: Sequence[Seal]) -> tuple[list[str], int]:
-    """What contradicts `chain`, behind its first seal, in the entries of the pack, and how many there are.
+    """What contradicts `chain`, after its first seal, in the entries of the pack, and the number of entries.
 
-    Seals of the older form need their entries in order: of these only so many at once as fit into memory.
+    Seals of the older form need their entries in order, so only as many as fit into memory are judged at once.
     """
     faults, entries = list[str](), 0
     for index, wanted in enumerate(_portions(chain[1:])):
@@ -182,7 +182,7 @@ async def _judged(pool: asyncpg.Pool, pack: Pack, chain: Sequence[Seal]) -> tupl
 
 
 def _portions(seals_: Iterable[Seal]) -> list[set[int]]:
-    """Numbers of seals that are looked at together."""
+    """Numbers of seals that are judged together."""
     portions, room = [set[int]()], IN_MEMORY
     for seal in seals_:
         if seal.form == IN_ORDER:
@@ -205,7 +205,7 @@ class _Portion:
         self.counted = 0
 
     def take(self, rows: Iterable[PackedRow], words: Mapping[int, Word]) -> None:
-        """More rows; called beside the event loop."""
+        """Add rows; called in a thread."""
         for row in rows:
             try:
                 entries = row.entries(words)
@@ -223,7 +223,7 @@ class _Portion:
                     self.counted += 1
 
     def faults(self, with_others: bool) -> list[str]:
-        """What is wrong; with what concerns no single seal, or without."""
+        """What is wrong; with or without the faults that concern no single seal."""
         found = [
             fault
             for former, seal in pairwise(self._chain)

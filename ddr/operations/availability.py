@@ -1,10 +1,10 @@
 """Availability of a calendar month by the specification's rules (operational-requirements.md, Availability; OPS-001).
 
-Counted over the whole month, 24 hours a day. Maintenance that was announced with start, end, impact and contact five
-business days ahead, or that security did not let wait, is planned: it is taken out of the calculation. Every other time
-in which a function towards DiGA was unavailable is downtime, once however many functions and sources tell of it.
-Restrictions (demoted) and limits are no downtime, nor is what fails after the recorder has left the HIIS-VZ. What an
-operator took back, because it never was, counts as nothing, and the report says who said so.
+It is counted over the whole month, 24 hours a day. Maintenance is planned if it was announced with start, end, impact
+and contact five business days ahead, or was too urgent for security to wait; it is taken out of the calculation. Any
+other time in which a function towards DiGA was unavailable is downtime, counted once however many functions and sources
+report it. Restrictions (demoted) and limits are not downtime, nor are failures after the recorder has left the HIIS-VZ.
+Evidence that an operator retracted as untrue does not count, and the report says who retracted it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ NONE: Mapping[str, Retraction] = MappingProxyType({})
 
 
 class Span(NamedTuple):
-    """A time, in milliseconds, the end not included."""
+    """A period in milliseconds, its end excluded."""
 
     from_ms: int
     until_ms: int
@@ -37,7 +37,7 @@ class Span(NamedTuple):
 
 @dataclass(frozen=True)
 class Item:
-    """A piece of evidence: when, what, who says so, and how it counts."""
+    """A piece of evidence: when, what, its source, and how it counts."""
 
     span: Span
     source: str  # notice | check | probe
@@ -48,10 +48,10 @@ class Item:
 
 @dataclass(frozen=True)
 class Result:
-    """The figures of a month, in milliseconds, and the evidence they are made of."""
+    """The figures of a month, in milliseconds, and the evidence behind them."""
 
     month: Span
-    until_ms: int  # counted until here: the end of the month, or now
+    until_ms: int  # end of the counted time: the end of the month, or now
     items: Sequence[Item]
     planned_ms: int
     down_ms: int
@@ -63,7 +63,7 @@ class Result:
 
     @property
     def availability(self) -> float:
-        """A share of 1; 1 where nothing counts."""
+        """As a share of 1; 1 where no time counts."""
         return 1 - self.down_ms / self.counted_ms if self.counted_ms else 1.0
 
 
@@ -82,7 +82,7 @@ def compute(
     probe: Iterable[Item] = (),
     retracted: Mapping[str, Retraction] = NONE,
 ) -> Result:
-    """The availability of this month as far as it has passed; `retracted`: notices and events that were taken back."""
+    """The availability of this month as far as it has passed; `retracted`: retracted notices and events."""
     until_ms = max(month.from_ms, min(month.until_ms, now_ms))
     window = Span(month.from_ms, until_ms)
     notices, events = list(notices), list(events)
@@ -119,7 +119,8 @@ def of_notice(notice: Notice) -> Item:
 
 
 def of_closed_ingestion(notices: Iterable[Notice], events: Iterable[Event], now_ms: int) -> Iterator[Item]:
-    """Data that was late because maintenance let none in: within a window that met the rules that is planned, too."""
+    """Data was late because maintenance stopped ingestion: within a window that met the rules it counts as planned,
+    too."""
     closed = [
         (Span(one.from_ms, one.end_ms or now_ms), one, why)
         for one in notices
@@ -132,7 +133,7 @@ def of_closed_ingestion(notices: Iterable[Notice], events: Iterable[Event], now_
 
 
 def _taken_out(notice: Notice) -> str:
-    """Why maintenance is taken out of the time that counts; empty when it is not."""
+    """Why maintenance is taken out of the calculation; empty if it is not."""
     closed = notice.planned and notice.cancelled_ms is None and notice.state == UNAVAILABLE
     if not (closed and notice.impact and notice.contact):
         return ""
@@ -143,13 +144,13 @@ def _taken_out(notice: Notice) -> str:
 
 
 def taken_back(item: Item, retraction: Retraction) -> Item:
-    """The same evidence, which does not count because an operator said so."""
+    """The evidence, not counting because an operator retracted it."""
     why = f"taken back by {retraction.by}, {date_time(retraction.at_ms // 1000 * 1000)}: {retraction.reason}"
     return replace(item, counts="nothing", why=why)
 
 
 def of_event(event: Event, now_ms: int) -> Item:
-    """How a state that the checks found counts."""
+    """How a state found by the checks counts."""
     source = f"check {event.key}, {event.name}"
     span = Span(event.from_ms, now_ms if event.until_ms is None else event.until_ms)
     if event.key == RETIRED:
@@ -170,7 +171,7 @@ def cut(span: Span, window: Span) -> Span | None:
 
 
 def union(spans: Iterable[Span]) -> list[Span]:
-    """The same times, each once, in order."""
+    """The same times without overlaps, in order."""
     found: list[Span] = []
     for span in sorted(spans):
         if found and span.from_ms <= found[-1].until_ms:
@@ -181,7 +182,7 @@ def union(spans: Iterable[Span]) -> list[Span]:
 
 
 def subtract(spans: Sequence[Span], others: Sequence[Span]) -> list[Span]:
-    """What of `spans` is in none of `others`; both as `union` gives them."""
+    """The parts of `spans` outside all `others`; both as `union` returns them."""
     found = list(spans)
     for other in others:
         found = [
@@ -197,5 +198,5 @@ def subtract(spans: Sequence[Span], others: Sequence[Span]) -> list[Span]:
 
 
 def total(spans: Iterable[Span]) -> int:
-    """How long they are together; they do not overlap."""
+    """Their total length; they must not overlap."""
     return sum(span.until_ms - span.from_ms for span in spans)

@@ -1,6 +1,7 @@
-"""Business days: Monday to Friday but for the holidays of all Germany (operational-requirements.md, five days ahead).
+"""Business days: Monday to Friday without the nationwide German holidays (operational-requirements.md, five days
+ahead).
 
-Holidays of single states are business days here: what is announced goes to DiGA manufacturers in all of them.
+Holidays of single states are business days here, because announcements go to DiGA manufacturers in all of them.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 AHEAD = 5
-ZONE = ZoneInfo("Europe/Berlin")  # in which a notice is announced, and its days are counted
+ZONE = ZoneInfo("Europe/Berlin")  # the time zone in which notices are announced and their days are counted
 DAY = timedelta(days=1)
 
 
@@ -30,7 +31,7 @@ def easter(year: int) -> date:
 
 @lru_cache(maxsize=64)
 def holidays(year: int) -> frozenset[date]:
-    """The nine holidays of all sixteen states: those of their laws, and 3 October (Einigungsvertrag, article 2)."""
+    """The nine holidays of all sixteen states: those of state law, and 3 October (Einigungsvertrag, article 2)."""
     sunday = easter(year)
     fixed = ((1, 1), (5, 1), (10, 3), (12, 25), (12, 26))
     return frozenset(
@@ -39,14 +40,14 @@ def holidays(year: int) -> frozenset[date]:
 
 
 def is_business_day(day: date) -> bool:
-    """Monday to Friday and no holiday."""
+    """Monday to Friday and not a holiday."""
     return day.weekday() < 5 and day not in holidays(day.year)
 
 
 def earliest(announced: datetime) -> datetime:
-    """From when on that may begin which is announced now: when AHEAD times 24 hours of business days have passed.
+    """The earliest beginning of maintenance announced now: when AHEAD times 24 hours of business days have passed.
 
-    `announced` carries the zone whose days count; on another day it counts from the next business day on.
+    `announced` carries the time zone whose days count; on other days counting starts with the next business day.
     """
     moment = announced
     while not is_business_day(moment.date()):

@@ -1,8 +1,8 @@
-"""Downtime as the request log tells it: `ddr logs export` writes the file, one JSON object a line (OPS-001, OPS-017).
+"""Downtime from the request log: `ddr logs export` writes the file, one JSON object per line (OPS-001, OPS-017).
 
-One failed call among others says nothing: other DiGA were served. A function was down from the first of a row of failed
-calls to the next one that was answered, when there were FEW of them at least and none of that function was answered
-between. Refusals by a limit (429, 503 throttled) and during maintenance are no failures.
+A single failed call proves nothing: other DiGA were served. A function was down from the first of consecutive failed
+calls to its next answered call, if at least FEW calls failed and none of that function was answered between them.
+Refusals by a limit (429, 503 throttled) and during maintenance are not failures.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ FEW = 5
 FAILED = 500
 LIMITS = frozenset({"throttled", "overloaded"})  # error codes of refusals by a limit
 PLANNED = "planned-maintenance"
-MANIFEST = "manifest"  # the last line of an export, which proves the others
+MANIFEST = "manifest"  # the last line of an export, which proves the lines before it
 
 Call = tuple[int, str, bool]  # instant in milliseconds, function, whether it failed
 
 
 @dataclass
 class Export:
-    """What a file of the log says of itself at its end, known when all its lines are read.
+    """What an exported file says about itself at its end; known when all its lines have been read.
 
-    `filters`: what it was narrowed to, by the name of the filter; None when it does not end with a manifest.
+    `filters`: by name, what the export was restricted to; None when the file does not end with a manifest.
     """
 
     filters: Mapping[str, Any] | None = None
@@ -39,7 +39,7 @@ class Export:
 
 @dataclass
 class _Row:
-    """Failed calls of one function in a row."""
+    """Consecutive failed calls of one function."""
 
     first_ms: int
     last_ms: int
@@ -47,7 +47,7 @@ class _Row:
 
 
 def read(lines: Iterable[str], export: Export | None = None) -> Iterator[Call]:
-    """Instant, function, and whether it failed, of each call that tells something. Raises ProbeError.
+    """Instant, function, and whether it failed, for each call that proves something. Raises ProbeError.
 
     When all are read, `export` is filled.
     """
@@ -68,35 +68,35 @@ def read(lines: Iterable[str], export: Export | None = None) -> Iterator[Call]:
         except (KeyError, TypeError, ValueError, AttributeError):
             raise ProbeError(f"line {number}: is no record of the request log") from None
         if function is None or status is None:
-            continue  # the client had gone before the answer: nobody can tell
+            continue  # the client had left before the response: the result is unknown
         if status == 429 or code in LIMITS or PLANNED in f"{code} {call.get('error_description') or ''}":
             continue
         yield at_ms, function, status >= FAILED
 
 
 def _filters(given: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Those that narrow something, instants as numbers. Raises AttributeError, TypeError, ValueError."""
+    """The filters that restrict something, instants as numbers. Raises AttributeError, TypeError, ValueError."""
     narrowing = {str(name): value for name, value in given.items() if value is not None}
     return {name: int(value) if name.endswith("_ms") else value for name, value in narrowing.items()}
 
 
 def _function(path: str) -> str | None:
-    """The function towards DiGA of a path of the log."""
+    """The function towards DiGA of a path in the log."""
     if path.startswith("/fhir/") and path != "/fhir/metadata":
         return SUMMARY if path.endswith("$hddt-cgm-summary") else DATA
     return {"/oauth/par": PAIRING, "/oauth/authorize": PAIRING, "/oauth/token": TOKEN, "/oauth/revoke": TOKEN}.get(path)
 
 
 def downtimes(calls: Callable[[], Iterable[Call]]) -> list[Item]:
-    """What was down; `calls` gives all of them twice, in any order. Of those that were answered only the first after
-    each that failed is kept: a month may have a hundred million."""
+    """The downtimes. `calls` returns all calls, in any order, and is called twice. Of the answered calls only the first
+    after each failed one is kept: a month may have a hundred million."""
     failures: dict[str, list[int]] = {}
     for at_ms, function, failed in calls():
         if failed:
             failures.setdefault(function, []).append(at_ms)
     for times in failures.values():
         times.sort()
-    first: dict[tuple[str, int], int] = {}  # answered behind so many that failed
+    first: dict[tuple[str, int], int] = {}  # the first answered call after so many failed ones
     for at_ms, function, failed in calls():
         if not failed and (times := failures.get(function, [])):
             place = function, bisect_left(times, at_ms)

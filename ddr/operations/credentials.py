@@ -1,4 +1,4 @@
-"""Keeps the register of machines' credentials true: what is in use has a row, what is gone has ended."""
+"""Keeps the register of machine credentials correct: those in use have a row, those no longer in use have ended."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from ddr.store.credentials.roles import roles
 from ddr.store.database.digest import sha256
 from ddr.store.gateways import certificates
 
-UNUSED_MS = DAY_MS  # a token that is in these settings no more may still be in those of another host
+UNUSED_MS = DAY_MS  # a token that has left these settings may still be in those of another host
 
 
 async def follow(core: Core, now_ms: int) -> None:
-    """One round: tokens of the settings, roles of the database, certificates that were let in by a former version."""
+    """One round: tokens in the settings, roles of the database, certificates admitted by a former version."""
     known = await register.every(core.pool)
     marks = {sha256(token).hex() for token in core.settings.registry_token.split()}
     for mark in sorted(marks):

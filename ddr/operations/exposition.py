@@ -1,4 +1,4 @@
-"""The figures of all workers of this host as Prometheus reads them (text format 0.0.4)."""
+"""The metrics of all workers of this host in Prometheus format (text format 0.0.4)."""
 
 from __future__ import annotations
 
@@ -28,9 +28,10 @@ class _Host(Collector):
 
 
 def exposition(workers: Mapping[int, Figures], host: Figures, described: Mapping[str, str]) -> bytes:
-    """One family after another; figures of a worker have its number as a label, those of the host have none.
+    """One metric family after another; metrics of a worker have its number as a label, those of the host have none.
 
-    `described` has a sentence for each name. What a worker of another version tells under an unknown one is left out.
+    `described` has a sentence for each name. Metrics that a worker of another version reports under unknown names are
+    left out.
     """
     families: dict[str, Metric] = {}
     told = [({"worker": str(number)}, figures) for number, figures in workers.items()]
@@ -45,7 +46,7 @@ def exposition(workers: Mapping[int, Figures], host: Figures, described: Mapping
 
 
 def kind(name: str) -> str:
-    """The type of a metric: its name says it."""
+    """The type of a metric, which its name tells."""
     return "histogram" if name in BOUNDS else "counter" if name.endswith(TOTAL) else "gauge"
 
 
@@ -56,7 +57,7 @@ def parted(series: str) -> tuple[str, dict[str, str]]:
 
 
 def fits(name: str, figure: Figure) -> bool:
-    """True when the figure is what this version means by the name."""
+    """True when the value has the type that this version expects under the name."""
     wanted = len(BOUNDS[name]) + 2 if name in BOUNDS else None
     return (len(figure) if isinstance(figure, list) else None) == wanted
 

@@ -1,4 +1,4 @@
-"""The figures of one worker, as it tells them to its supervisor and as `/metrics` shows them (Prometheus names)."""
+"""The metrics of one worker, as reported to its supervisor and shown by `/metrics` (Prometheus names)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ddr.http.fleet import CONNECTIONS, Figures
 from ddr.http.metrics import Figure
 
 RUNS, FAILURES = "ddr_background_runs_total", "ddr_background_failures_total"
-FAILING, GOOD = "ddr_background_failing_since_seconds", "ddr_background_good_seconds"  # UTC since 1970; 0: not
+FAILING, GOOD = "ddr_background_failing_since_seconds", "ddr_background_good_seconds"  # seconds since 1970 UTC; 0: none
 
 DESCRIBED = {
     CONNECTIONS: "Connections of clients",
@@ -43,7 +43,8 @@ DESCRIBED = {
 
 
 def worker_figures(core: Core) -> dict[str, Figure]:
-    """Value by name, with labels in it if any; what ends in `_total` is a counter, a list a histogram, else a gauge."""
+    """Values by name, with any labels in it. A name ending in `_total` is a counter, a list a histogram, all else a
+    gauge."""
     figures: dict[str, Figure] = {
         CONNECTIONS: core.fleet.connections(),
         "ddr_database_connections": core.pool.get_size(),
@@ -91,7 +92,7 @@ def _background_figures(core: Core) -> dict[str, Figure]:
 
 
 def memory_bytes(field: str = "VmRSS") -> int:
-    """The resident set of this process, with VmHWM its largest so far; 0 where no kernel tells (other than Linux)."""
+    """The resident set of this process, with VmHWM its peak; 0 where no kernel reports it (other than Linux)."""
     try:
         lines = Path("/proc/self/status").read_text("utf-8").splitlines()
     except OSError:
@@ -101,7 +102,7 @@ def memory_bytes(field: str = "VmRSS") -> int:
 
 @dataclass(frozen=True)
 class Background:
-    """A job in all workers of this host: its failures, and since when it fails in one of them."""
+    """A job across all workers of this host: its failures, and since when it has been failing in any of them."""
 
     failures: int
     since_ms: int | None

@@ -1,4 +1,4 @@
-"""Figures of the host or the whole recorder, gathered when `/metrics` is asked for them, not every second."""
+"""Metrics of the host or the whole recorder, collected when `/metrics` is requested, not every second."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ DESCRIBED = {
 
 
 async def host_figures(core: Core) -> dict[str, Figure]:
-    """Value by name; what cannot be told at the moment is left out."""
+    """Values by name; those that cannot be determined at the moment are left out."""
     figures: dict[str, Figure] = {
         f'ddr_build_info{{version="{__version__}",python="{platform.python_version()}"}}': 1,
         "ddr_worker_restarts_total": core.fleet.restarts,

@@ -1,7 +1,6 @@
-"""What has to happen from time to time without a request: seal, pack and drop the audit trail, end and delete what has
-run out.
+"""Periodic work without a request: seal, pack and drop the audit trail, end and delete what has expired.
 
-Every worker tries; a lease lets one of them do it. What two would do twice does no harm.
+Every worker tries; a lease lets one of them do it. If two do the same, it does no harm.
 """
 
 from __future__ import annotations
@@ -42,27 +41,27 @@ log = logging.getLogger(__name__)
 
 
 async def rounds(core: Callable[[], Core]) -> Never:
-    """One round after another; `core` as it is then. A round lasts for as long as its steps do."""
+    """Run one round after another, with `core` as it is at its start. A round lasts as long as its steps do."""
     await core().jobs.keep(JOB, lambda: one_round(core()), ROUND_SECONDS, limited=False)
 
 
 async def one_round(core: Core) -> None:
-    """Everything that is due now, unless another worker is at it.
+    """Do everything that is due now, unless another worker is doing it.
 
-    Each step is a job of its own (`ddr.http.jobs`): one that fails or hangs, once or always, keeps no other from being
-    done, and those that come after it have the time of their own begin. What failed in this worker it does again, also
-    when it is another one's turn: until then it is told as failing.
+    Each step is a job of its own (`ddr.http.jobs`): one that fails or hangs, once or always, does not keep the others
+    from being done, and later steps get the time at their own start. A worker repeats its failed steps even when it is
+    another worker's turn; until one succeeds, it is reported as failing.
     """
     core.strangers.flush()
     async with _alone(core.pool) as alone:
         for name in steps(core, core.clock()):
             job = f"housekeeping-{name}"
             if alone or core.jobs.fails(job):
-                await core.jobs.attempt(job, steps(core, core.clock())[name])  # anew, with the time of its own begin
+                await core.jobs.attempt(job, steps(core, core.clock())[name])  # again, with the time of its own start
 
 
 def steps(core: Core, now_ms: int) -> dict[str, Step]:
-    """What there is to do, by name, in the order in which it is done: the clock, ends, the trail, then deleting."""
+    """The steps by name, in the order in which they are done: the clock, ends, the trail, then deleting."""
     pool, settings = core.pool, core.settings
     return {
         "clock": lambda: _look_at_clock(core),
@@ -150,13 +149,13 @@ async def _forget_outages(core: Core, now_ms: int) -> None:
 
 
 async def _as_the_trail(core: Core, now_ms: int, forget: Callable[[asyncpg.Pool, int], Awaitable[object]]) -> None:
-    """Forget what is older than the trail is kept."""
+    """Delete what is older than the retention of the trail."""
     await forget(core.pool, await clock.counted(core.pool, now_ms - core.settings.audit_days * DAY_MS))
 
 
 @asynccontextmanager
 async def _alone(pool: asyncpg.Pool) -> AsyncIterator[bool]:
-    """True when no other process is between its own begin and end of this block; the turn of a dead one ends soon."""
+    """True when no other process is inside this block; the turn of a dead process expires soon."""
     mark = secrets.token_bytes(16)
     if not await leases.take(pool, JOB, mark):
         yield False

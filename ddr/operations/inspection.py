@@ -1,6 +1,6 @@
-"""The regular inspection of the registries: what changed in the three sources, and what the recorder did.
+"""The regular inspection of the registries: what changed in the three sources, and what the recorder did about it.
 
-Once a day its result goes to the log; `ddr registry report` tells it for any time.
+Once a day its result goes to the log; `ddr registry report` gives it for any period.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ddr.store.database.pool import Connection
 from ddr.store.registries import sources as store
 
 REPORT = "report"
-OWN = "recorder"  # the source of events that are no registry's
+OWN = "recorder"  # the source of events of the recorder itself
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ class Inspection:
 
 
 async def inspect(pool: Connection, from_ms: int, until_ms: int) -> Inspection:
-    """The inspection of this time."""
+    """The inspection of this period."""
     states = await store.history(pool, from_ms, until_ms)
     changes = [change for row in states for change in _changes(row, states, from_ms, until_ms)]
     happened = await store.events(pool, from_ms, until_ms)
@@ -59,10 +59,10 @@ async def inspect(pool: Connection, from_ms: int, until_ms: int) -> Inspection:
 
 
 async def daily(pool: asyncpg.Pool, now_ms: int) -> None:
-    """Write the inspection of the time since the last one to the log, when that is a day ago."""
+    """Write the inspection of the time since the last one to the log, if that is a day ago."""
     async with pool.acquire() as conn, conn.transaction():
         await store.alone(conn)
-        last = await store.events(conn, 0, now_ms + DAY_MS, REPORT)  # one that another clock is ahead of counts
+        last = await store.events(conn, 0, now_ms + DAY_MS, REPORT)  # also counts one dated by a clock ahead of ours
         from_ms = last[-1]["at_ms"] if last else now_ms - DAY_MS
         if last and now_ms - from_ms < DAY_MS:
             return
@@ -77,7 +77,7 @@ def _state(source: store.Source) -> str:
 
 
 def _changes(row: asyncpg.Record, states: list[asyncpg.Record], from_ms: int, until_ms: int) -> list[Change]:
-    """The begin of a state, and its end unless another one followed at once."""
+    """The beginning of a state, and its end unless another state followed at once."""
     found = []
     name = row["source"], row["entry"]
     if from_ms <= row["from_ms"] < until_ms:

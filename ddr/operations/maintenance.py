@@ -1,4 +1,4 @@
-"""Planned maintenance in each room's own form: 503 with a code of its own until the window ends (OPS-004 to 006)."""
+"""Planned maintenance in each room's own form: 503 with a specific code until the window ends (OPS-004 to 006)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ Refuse = Callable[[Closure], ASGIApp]
 
 
 def closure(core: Core, function: str) -> Closure | None:
-    """The maintenance that closes this function at present; the setting `maintenance` closes what DiGA use."""
+    """The maintenance that closes this function at present; the setting `maintenance` closes the functions towards
+    DiGA."""
     now_ms = core.clock()
     if found := core.notices.closing(function, now_ms):
         notice, end_ms = found
@@ -33,7 +34,7 @@ def closure(core: Core, function: str) -> Closure | None:
 
 
 def closing(app: ASGIApp, core: Core, functions: Mapping[str, str], refuse: Refuse) -> ASGIApp:
-    """`app`, but a request whose path belongs to a function under maintenance is answered by `refuse`."""
+    """`app` with its paths of functions under maintenance answered by `refuse`."""
 
     async def call(scope: Scope, receive: Receive, send: Send) -> None:
         function = functions.get(scope["path"].rstrip("/"))
@@ -44,7 +45,7 @@ def closing(app: ASGIApp, core: Core, functions: Mapping[str, str], refuse: Refu
 
 
 def closed_ingestion(app: ASGIApp, core: Core, open_path: str) -> ASGIApp:
-    """The gateway API `app`, closed while nothing can be taken in; its description stays readable."""
+    """The gateway API `app`, closed while no data can be taken in; its description stays readable."""
 
     async def call(scope: Scope, receive: Receive, send: Send) -> None:
         found = None if scope["path"] == open_path else closure(core, INGESTION)
@@ -54,7 +55,7 @@ def closed_ingestion(app: ASGIApp, core: Core, open_path: str) -> ASGIApp:
 
 
 def oauth_refusal(found: Closure) -> ASGIApp:
-    """What the authorization server tells DiGA backends (RFC 6749 section 4.1.2.1), and browsers as a page."""
+    """The response of the authorization server: for DiGA backends RFC 6749 section 4.1.2.1, for browsers a page."""
     content = {
         "error": "temporarily_unavailable",
         "error_description": found.detail,
@@ -81,7 +82,7 @@ def page_refusal(found: Closure) -> ASGIApp:
 
 
 def problem_refusal(found: Closure) -> ASGIApp:
-    """A problem document for gateways (RFC 9457): they keep what they have and send it again."""
+    """A problem document for gateways (RFC 9457), which keep their data and send it again."""
     more: dict[str, str | bool] = {
         "code": Outage.PLANNED_MAINTENANCE,
         "retry": True,

@@ -1,6 +1,6 @@
-"""The patient's decision, as the consent page hands it over: carried out, and turned into the redirect to the DiGA.
+"""Carries out the patient's decision from the consent page, and turns it into the redirect to the DiGA.
 
-The answer goes to the redirect_uri of the pushed request with state and iss (RFC 6749 section 4.1.2, RFC 9207).
+The response goes to the redirect_uri of the pushed request with state and iss (RFC 6749 section 4.1.2, RFC 9207).
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ async def approve(
 
     `shown` is the text that was agreed to, for the proof.
 
-    None when the request is unknown, expired or already decided. Agreeing to nothing is a refusal; so is a DiGA that
-    lost its permission meanwhile.
+    None when the request is unknown, expired or already decided. Agreeing to nothing counts as a refusal, as does a
+    DiGA that has lost its permission meanwhile.
     """
     now_ms = core.clock()
     request = await par.load(core.pool, request_uri, now_ms)
@@ -56,7 +56,7 @@ async def approve(
         )
     except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         if fault_of(error) is not None:
-            raise  # the patient is told to try again; the same decision then has the same answer
+            raise  # the patient is asked to try again; the same decision then gets the same response
         return await _failed(core, request, patient_id, error)
     if approval is not None:
         concerns(approval.pairing_id, approval.request.client_id)
@@ -72,12 +72,12 @@ async def refuse(core: Core, request_uri: str, patient_id: UUID) -> str | None:
 async def answered(
     core: Core, request_uri: str, patient_id: UUID, scopes: Collection[str], refused: bool = False
 ) -> str | None:
-    """The Location once more when this patient decided the request just now: a form that was sent twice.
+    """The Location again, when this patient decided the request just now and a form was sent twice.
 
-    Just now is as long as a code is good: whoever was told that the database is away tries again when it is back.
-    None when that is not so, or when the DiGA has already redeemed the code: presenting it again would end the grant.
-    Who has agreed and is `refused` now, in another tab or by the back button, has refused, unless the DiGA was faster.
-    Who agrees to other `scopes` now does not go on with what was agreed to first: None, too.
+    "Just now" is the lifetime of a code: a patient who was told that the database is unavailable tries again later.
+    None otherwise, and when the DiGA has already redeemed the code, since presenting it again would end the grant. A
+    patient who agreed and then refuses (`refused`), in another tab or with the back button, has refused, unless the
+    DiGA was faster. None, too, for a patient who now agrees to other `scopes`, so that the first consent is not used.
     """
     now_ms = core.clock()
     if refused and (request := await par.decided(core.pool, request_uri, patient_id, 0)):
@@ -97,7 +97,7 @@ async def answered(
 
 
 async def _failed(core: Core, request: PushedRequest, patient_id: UUID, error: Exception) -> str:
-    """Nothing was issued; the DiGA is told so in the words of AS-036. The log names the kind of error only."""
+    """Nothing was issued; the DiGA is told so with the error of AS-036. The log names the kind of error only."""
     log.error("pairing.failed", extra={"error": kind_of(error)})
     await record(core.pool, Event.PAIRING_FAILED, core.clock(), patient_id=patient_id, client_id=request.client_id)
     return _location(core, request, error="server_error", error_description="Failed to generate pairing identifier")
@@ -109,7 +109,7 @@ def _permitted(core: Core, client_id: str, valuesets: Collection[str]) -> frozen
 
 
 def _terms(core: Core, now_ms: int, until_ms: int | None) -> Terms:
-    """A shorter consent is the patient's choice, a longer one is not (CON-007, CON-017)."""
+    """The patient may choose a shorter consent, but not a longer one (CON-007, CON-017)."""
     longest_ms = now_ms + core.settings.consent_days * DAY_MS
     return Terms(
         code_until_ms=now_ms + core.settings.code_seconds * 1000,
@@ -118,7 +118,7 @@ def _terms(core: Core, now_ms: int, until_ms: int | None) -> Terms:
 
 
 def _location(core: Core, request: PushedRequest, **answer: str) -> str:
-    """The redirect_uri exactly as registered, with the answer appended to its query."""
+    """The redirect_uri exactly as registered, with the response appended to its query."""
     joint = "?" if "?" not in request.redirect_uri else "" if request.redirect_uri.endswith("?") else "&"
     parameters = urlencode({**answer, "state": request.state, "iss": core.settings.public_base_url})
     return f"{request.redirect_uri}{joint}{parameters}"

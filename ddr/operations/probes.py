@@ -1,8 +1,8 @@
-"""The file of an external probe: one look at the service a line, as CSV with a header or as JSON lines.
+"""The file of an external probe: one observation of the service per line, as CSV with a header or as JSON lines.
 
-Members, or columns: `time` (FHIR dateTime or instant with zone), `status` (HTTP status, 0: no answer), and optionally
-`cause` (the answer's header Outage-Cause; `rate-limit` for a refusal by a limit) and `endpoint`. Looks at several
-endpoints may be mixed: each endpoint has its own line of time, and the service is down when any of them is.
+Members, or columns: `time` (FHIR dateTime or instant with zone), `status` (HTTP status, 0: no response), and optionally
+`cause` (the response's header Outage-Cause; `rate-limit` for a refusal by a limit) and `endpoint`. Observations of
+several endpoints may be mixed: each endpoint has its own timeline, and the service is down when any of them is.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from ddr.fhir.instants import parse_date_time
 from ddr.fhir.outages import Outage
 from ddr.operations.availability import Item, Span
 
-GAP_MS = 600_000  # a look tells nothing about what is later than this
+GAP_MS = 600_000  # an observation says nothing about the time later than this after it
 FAILED = 500
 RATE_LIMIT = "rate-limit"
 
 
 class ProbeError(Exception):
-    """A line that cannot be read; the text names it."""
+    """A line that cannot be read; the message names it."""
 
 
 @dataclass(frozen=True)
 class Look:
-    """One look of a probe."""
+    """One observation of a probe."""
 
     at_ms: int
     status: int
@@ -38,12 +38,12 @@ class Look:
 
     @property
     def down(self) -> bool:
-        """No answer, or a failure; a documented refusal by a limit is none (Throughput and Load Requirements)."""
+        """No response, or a failure; a documented refusal by a limit is not one (Throughput and Load Requirements)."""
         return self.status == 0 or (self.status >= FAILED and self.cause != RATE_LIMIT)
 
 
 def read(text: str) -> list[Look]:
-    """All looks of a file, in the order of their times. Raises ProbeError."""
+    """All observations of a file, ordered by time. Raises ProbeError."""
     found = []
     try:
         rows = list(_rows(text))
@@ -71,9 +71,9 @@ def _status(raw: Any) -> int:
 def _rows(text: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
     if not text.lstrip().startswith("{"):
         rows = csv.DictReader(io.StringIO(text))
-        yield from ((rows.line_num, row) for row in rows)  # empty lines are left out, and count
+        yield from ((rows.line_num, row) for row in rows)  # empty lines are skipped, but counted
         return
-    for number, line in enumerate(io.StringIO(text), 1):  # ended by line feeds alone
+    for number, line in enumerate(io.StringIO(text), 1):  # only line feeds end a line
         if line.strip():
             try:
                 row = json.loads(line)
@@ -85,7 +85,7 @@ def _rows(text: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
 
 
 def downtimes(looks: list[Look]) -> list[Item]:
-    """What was down: from each failed look until the next look at the same endpoint, GAP_MS at most."""
+    """The downtimes: from each failed observation until the next one of the same endpoint, GAP_MS at most."""
     found = []
     by_endpoint: dict[str, list[Look]] = {}
     for look in looks:
@@ -106,7 +106,7 @@ def _cause(look: Look, endpoint: str) -> str:
 
 
 def observed_ms(looks: list[Look], window: Span) -> int:
-    """For how long of the window the probe looked: a gap of more than GAP_MS is not observed."""
+    """For how long of the window the probe observed the service: gaps longer than GAP_MS are not observed."""
     times = sorted({look.at_ms for look in looks if window.from_ms <= look.at_ms < window.until_ms})
     ends = [*times[1:], window.until_ms]
     return sum(min(after - at, GAP_MS) for at, after in zip(times, ends, strict=False))

@@ -1,4 +1,4 @@
-"""Whether a folder with a release is what its makers signed: an Ed25519 signature over a list of SHA-256 sums."""
+"""Whether a folder with a release is what its makers signed: an Ed25519 signature over a list of SHA-256 checksums."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _LINE = re.compile(r"([0-9a-f]{64})  ([A-Za-z0-9][A-Za-z0-9._+-]*)")
 
 
 class ReleaseError(ValueError):
-    """Why a folder is not the release that was signed; one line for the operator."""
+    """Why a folder is not the signed release; one line for the operator."""
 
 
 def public_key(file: Path) -> Ed25519PublicKey:
-    """The key in a PEM file. Raises ReleaseError, OSError."""
+    """The public key in a PEM file. Raises ReleaseError, OSError."""
     try:
         key = load_pem_public_key(file.read_bytes())
     except (ValueError, UnsupportedAlgorithm):
@@ -31,14 +31,14 @@ def public_key(file: Path) -> Ed25519PublicKey:
 
 
 def sign(folder: Path, key: Ed25519PrivateKey) -> None:
-    """Write the sums of all files in `folder`, as sha256sum does, and the signature (64 bytes, RFC 8032)."""
+    """Write the checksums of all files in `folder`, in sha256sum's format, and the signature (64 bytes, RFC 8032)."""
     sums = "".join(f"{digest(file)}  {file.name}\n" for file in _files(folder)).encode()
     (folder / SUMS).write_bytes(sums)
     (folder / SIGNATURE).write_bytes(key.sign(sums))
 
 
 def verify(folder: Path, key: Ed25519PublicKey) -> list[str]:
-    """The names of the files that the signature covers: all that lie there. Raises ReleaseError, OSError."""
+    """The names of the signed files, which must be all files in the folder. Raises ReleaseError, OSError."""
     sums = (folder / SUMS).read_bytes()
     try:
         key.verify((folder / SIGNATURE).read_bytes(), sums)
@@ -61,7 +61,7 @@ def digest(file: Path) -> str:
 
 
 def _files(folder: Path) -> list[Path]:
-    """Everything in the folder but the two files of the signature; folders and links are nobody's."""
+    """Everything in the folder except the two files of the signature; subfolders and links are not allowed."""
     return sorted(one for one in folder.iterdir() if one.name not in (SUMS, SIGNATURE))
 
 

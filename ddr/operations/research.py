@@ -1,6 +1,7 @@
-"""Exports for research: from those who agreed to parts that single nobody out, and what is written down of it.
+"""Exports for research: data of those who consented, reduced so that nobody is singled out, and the record of each
+export.
 
-What is drawn for an export - ids, weeks, order - is in its memory only.
+Random choices of an export - ids, weeks, order - exist only in its memory.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from ddr.store.database.rights import Moment
 from ddr.store.patients import research as store
 from ddr.store.patients.research import Row
 
-BACK_WEEKS = 53  # how far back an export looks
+BACK_WEEKS = 53  # how far back an export reaches
 
 Found = dict[tuple[str, str], Cut[Continuous] | Cut[Singles]]
 """The weeks of one patient by code and unit; single measurements have no unit here."""
@@ -40,8 +41,8 @@ Found = dict[tuple[str, str], Cut[Continuous] | Cut[Singles]]
 
 @dataclass(frozen=True)
 class Terms:
-    """Under what an export is made: `least` people share what stands out, `zone` is that of the calendar; readings of a
-    sensor that is not calibrated count with `uncalibrated` only, as in a summary."""
+    """The terms of an export: at least `least` people share any distinguishing feature, `zone` is the calendar's time
+    zone, and readings of an uncalibrated sensor count with `uncalibrated` only, as in a summary."""
 
     approval: Approval
     least: int
@@ -51,7 +52,8 @@ class Terms:
 
 @dataclass
 class Export:
-    """What is to be given. `weeks` by patient and ValueSet; `counts` says of each kind and code what is left out."""
+    """The content of an export. `weeks` by patient and ValueSet; `counts` says for each kind and code what is left
+    out."""
 
     agreed: int = 0
     parts: list[Part] = field(default_factory=list)
@@ -60,7 +62,7 @@ class Export:
 
 
 async def prepare(pool: asyncpg.Pool, read: asyncpg.Pool, mivs: Sequence[Miv], terms: Terms, moment: Moment) -> Export:
-    """The export of these kinds as it would be now; `read` is a pool that readings may be read from.
+    """The export of these kinds as it would be now; `read` is the pool that readings are read from.
 
     Nothing is written.
     """
@@ -86,7 +88,7 @@ async def prepare(pool: asyncpg.Pool, read: asyncpg.Pool, mivs: Sequence[Miv], t
 
 
 async def _found(read: asyncpg.Pool, patient_id: UUID, miv: Miv, today: date, terms: Terms, taken: set[int]) -> Found:
-    """The weeks of a patient before this one."""
+    """The weeks of a patient before the current one."""
     this_week, zone = week_number(today), terms.zone
     span = (midnight(monday(this_week - BACK_WEEKS), zone), midnight(monday(this_week), zone))
     if not miv.continuous:
@@ -105,7 +107,7 @@ def _continuous(rows: Sequence[Row], span: tuple[int, int], zone: ZoneInfo, take
 
 
 def _numbers(row: Row) -> Iterator[tuple[int, float]]:
-    """Instants and numbers of a chunk; what is beyond the limits of the sensor is the limit, if that is known."""
+    """Instants and numbers of a chunk; a value beyond the sensor's limits becomes the limit if that is known."""
     beyond = {LOW: row["lower_limit"], HIGH: row["upper_limit"], ERROR: None}
     for at_ms, raw in shown(row["times"], row["vals"], row["start_ms"], row["period_ms"]):
         number = beyond[raw] if raw in beyond else Decimal(raw).scaleb(-row["decimals"])
@@ -129,7 +131,7 @@ def _values(content: bytes) -> Iterator[tuple[str, str, Decimal]]:
 
 
 class _Given(NamedTuple):
-    """What the rules leave of one kind and code: the part of the export, and the weeks in it by patient."""
+    """What the rules leave of one kind and code: the part of the export, and its weeks by patient."""
 
     part: Part
     weeks: Mapping[UUID, Sequence[Continuous | Singles]]
@@ -150,14 +152,15 @@ def _given(
 
 
 def _new_id() -> str:
-    """A name for this export. Digits alone, or `12e34`, programs that guess types would take for a number."""
+    """A random id for this export. It is neither digits only nor like `12e34`, which programs take for numbers."""
     return f"p{secrets.token_hex(8)}"
 
 
 def _counts(
     miv: Miv, code: str, unit: str, cuts: Mapping[UUID, Cut[Any]], given: _Given | None, least: int
 ) -> dict[str, Any]:
-    """How much there was of one kind and code, and how much is given. Of fewer than `least` people nothing is told."""
+    """The amount of data of one kind and code, and how much is given. Nothing is reported about fewer than `least`
+    people."""
     people = sum(1 for cut in cuts.values() if cut.weeks)
     about: dict[str, Any] = {"kind": miv.name, "code": code, "unit": unit}
     if given is None:

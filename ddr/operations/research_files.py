@@ -1,4 +1,4 @@
-"""The files of an export for research: tables as CSV and, if asked for, Parquet, the data dictionary, the report."""
+"""The files of an export for research: tables as CSV and, on request, Parquet, the data dictionary, the report."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ def names(*, parquet: bool) -> tuple[str, ...]:
 
 
 def write(export: Export, terms: Terms, folder: Path, export_id: UUID, *, parquet: bool) -> None:
-    """The files, on the disk and readable for their owner only; they bear their names after `put_in_place`.
+    """Write the files to the disk, readable by their owner only; `put_in_place` gives them their final names.
 
-    Where that fails there are none.
+    On failure no file is left.
     """
     parts = {name: folder / f".{name}.{export_id}.{len(export.weeks)}.part" for name in names(parquet=parquet)}
     try:
@@ -66,7 +66,7 @@ def write(export: Export, terms: Terms, folder: Path, export_id: UUID, *, parque
 
 
 def put_in_place(folder: Path, export_id: UUID) -> list[Path]:
-    """Give the files of an export their names; those that did not have them yet."""
+    """Give the files of an export their final names; those that already have them are left."""
     placed = []
     for name, path in sorted(_parts(folder, export_id).items()):
         placed.append(path.rename(folder / name))
@@ -75,25 +75,26 @@ def put_in_place(folder: Path, export_id: UUID) -> list[Path]:
 
 
 def take_back(folder: Path, export_id: UUID) -> None:
-    """Delete what does not bear its name yet."""
+    """Delete the files that do not have their final names yet."""
     for path in _parts(folder, export_id).values():
         path.unlink(missing_ok=True)
 
 
 def withhold(folder: Path, export_id: UUID) -> None:
-    """Delete what an export left that was broken off, those first that bear their names already: no other has any."""
+    """Delete what an interrupted export has left, first the files with final names: only this export can have made
+    them."""
     for name in names(parquet=True):
         (folder / name).unlink(missing_ok=True)
     take_back(folder, export_id)
 
 
 def unfinished(folder: Path) -> dict[UUID, int]:
-    """The exports that were broken off before all files had their names, with the number of their people."""
+    """The exports that were interrupted before all files had their final names, with the number of their people."""
     return {UUID(found[2]): int(found[3]) for path in folder.glob(".*.part") if (found := _PART.fullmatch(path.name))}
 
 
 def _parts(folder: Path, export_id: UUID) -> dict[str, Path]:
-    """By the name that each shall have."""
+    """The drafts, by final name."""
     found = ((_PART.fullmatch(path.name), path) for path in folder.glob(f".*.{export_id}.*.part"))
     return {match[1]: path for match, path in found if match}
 
@@ -131,7 +132,7 @@ def _create(path: Path) -> TextIO:
 
 
 def _table(file: TextIO, heading: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """CSV of RFC 4180; whole numbers without a point."""
+    """CSV of RFC 4180; integers without a decimal point."""
     writer = csv.writer(file)
     writer.writerow(heading)
     writer.writerows(map(_texts, rows))

@@ -12,7 +12,7 @@ ROWS = 100_000  # in memory at once, and in a row group
 
 
 def write(file: BinaryIO, table: str, rows: Iterable[Sequence[Any]]) -> None:
-    """The rows of a table of the data dictionary, with the types that it says."""
+    """Write the rows of a table of the data dictionary, with the types defined there."""
     import pyarrow
     from pyarrow import parquet
 

@@ -1,9 +1,9 @@
-"""After a restore from a backup: carry out again what the journal says has ended (docs/backup.md).
+"""After a restore from a backup: repeat the ends that the journal records (docs/backup.md).
 
-Replaying is harmless at any time and any number of times: an end holds for what existed when it was written, and
-nothing that began later is touched. So `ddr serve` does it at each start, from the
-mark on that the database took along into its backup; and each worker when it finds the database started anew, or
-another one in its place, which may be a standby that was promoted without the last seconds.
+Replaying is harmless at any time, any number of times: an end applies to what existed when it was written, and leaves
+everything that began later. So `ddr serve` replays at each start, from the mark that was in the database when it was
+backed up. Each worker also does so when it finds the database restarted or replaced, perhaps by a standby that was
+promoted without the last seconds.
 """
 
 from __future__ import annotations
@@ -34,22 +34,23 @@ from ddr.store.patients.erasure import delete_patient
 
 log = logging.getLogger(__name__)
 
-LOOK_SECONDS = 5.0  # how often a worker looks whether it is the same server
-LATE_MS = HOUR_MS  # longer than a transaction takes to commit what it has written down, and than clocks of hosts differ
+LOOK_SECONDS = 5.0  # how often a worker checks whether the server is still the same
+LATE_MS = HOUR_MS  # longer than a transaction takes to commit after writing to the journal, and than host clocks differ
 
-# Nothing is lost without a start: of the server that went away, or of the one that took its place.
+# Nothing is lost without a start, either of the lost server or of the one that replaced it.
 _SERVER = "SELECT concat_ws(' ', pg_postmaster_start_time(), oid) FROM pg_database WHERE datname = current_database()"
 
 Redo = Callable[[asyncpg.Pool, Entry, int], Awaitable[bool]]
 
 
 async def replay(pool: asyncpg.Pool, written: Iterable[Entry], now_ms: int) -> Mapping[str, int]:
-    """Carry the ends out that the database does not know; how many, by event. What cannot be read is passed over."""
+    """Carry out the ends that the database does not know; returns their number by event. Unreadable entries are
+    skipped."""
     done: Counter[str] = Counter()
     last: dict[str, Entry] = {}
     for entry in written:
         if entry["event"] in (Event.ACCOUNT_DISABLED, Event.ACCOUNT_ENABLED):
-            last[str(entry.get("patient"))] = entry  # the last word counts
+            last[str(entry.get("patient"))] = entry  # the last entry counts
             continue
         done[entry["event"]] += await _redone(pool, entry, now_ms)
     for entry in last.values():
@@ -58,7 +59,7 @@ async def replay(pool: asyncpg.Pool, written: Iterable[Entry], now_ms: int) -> M
 
 
 async def catch_up(pool: asyncpg.Pool, folder: Path, now_ms: int) -> Mapping[str, int]:
-    """Replay what the database may have missed beyond what it was last said to know."""
+    """Replay what the database may have lost: everything after the mark that it last stored."""
     there = await asyncio.to_thread(held, folder)
     known = await store.marked(pool)
     done = await replay(pool, await asyncio.to_thread(lambda: list(entries(folder, known))), now_ms)
@@ -69,13 +70,14 @@ async def catch_up(pool: asyncpg.Pool, folder: Path, now_ms: int) -> Mapping[str
 
 
 class Replays:
-    """Of one worker: the ends of this host's journal, once for each server that it finds."""
+    """For one worker: replays the ends of this host's journal once for each server that it finds."""
 
     def __init__(self) -> None:
         self._server = ""
 
     async def look(self, pool: asyncpg.Pool, folder: Path, now_ms: int) -> None:
-        """Catch up when it is another server than the last time. What fails is done the next time."""
+        """Catch up when the server has changed since the last check. After a failure it tries again at the next
+        check."""
         found = await pool.fetchval(_SERVER)
         if found != self._server:
             await catch_up(pool, folder, now_ms)
@@ -83,7 +85,7 @@ class Replays:
 
 
 async def keep_mark(pool: asyncpg.Pool, folder: Path, now_ms: int, before_ms: int) -> None:
-    """Note now and then that the database knows what was written down a while ago; files of before `before_ms` go."""
+    """Store now and then that the database knows what was written a while ago; delete files from before `before_ms`."""
     await store.mark_later(pool, await asyncio.to_thread(held, folder), now_ms, LATE_MS, month(before_ms))
 
 
@@ -101,9 +103,9 @@ async def _redone(pool: asyncpg.Pool, entry: Entry, now_ms: int) -> bool:
 
 @contextmanager
 def _acting(entry: Entry) -> Iterator[None]:
-    """What a representative did is done again in the same role, so that proof and trail say who it was.
+    """Repeat what a representative did in the same role, so that proof and trail say who it was.
 
-    The right to it was asked then; by now it may be over, or have begun after the backup.
+    The right was checked then; by now it may have ended, or have begun after the backup.
     """
     role, right = entry.get("by"), entry.get("representation")
     acting = Acting(NOBODY, UUID(right), role, "", None) if isinstance(role, str) and isinstance(right, str) else None
@@ -165,10 +167,10 @@ async def _research(pool: asyncpg.Pool, entry: Entry, now_ms: int) -> bool:
 
 
 async def _disabled(pool: asyncpg.Pool, entry: Entry, now_ms: int) -> bool:
-    """Not when the account was enabled since: that may stand in the journal of another host.
+    """Disable an account, unless it was enabled since, which may be recorded in the journal of another host.
 
-    Times tell which came later, because both are stamps of the patient: each is later than the one before, whatever
-    clocks of hosts and of another database say; and what is done again here is later than what it repeats.
+    Timestamps decide which came later, because both belong to the patient: each is later than the previous one,
+    whatever the clocks of hosts and of another database say. What is repeated here is dated later than the original.
     """
     patient_id = _patient(entry)
     if not await able(pool, patient_id):
@@ -179,7 +181,7 @@ async def _disabled(pool: asyncpg.Pool, entry: Entry, now_ms: int) -> bool:
 
 
 def _party(entry: Entry) -> Party:
-    """Who ended it: the source of the event's tag."""
+    """Who ended it, from the source in the event's tag."""
     return Party(entry["event"].partition(":")[0])
 
 
@@ -195,7 +197,7 @@ def _text(entry: Entry, name: str) -> str:
 
 
 def _instants(entry: Entry, name: str) -> list[int]:
-    """Empty where a version before this one has written nothing of it."""
+    """Empty where an earlier version wrote none."""
     return [int(each) for each in entry.get(name, ())]
 
 

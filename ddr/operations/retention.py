@@ -1,6 +1,5 @@
 """Deletes what has been kept long enough, if the settings say so (docs/retention.md): once a day, some patients at a
-time, so that no round of housekeeping lasts long.
-"""
+time, so that no round of housekeeping takes long."""
 
 from __future__ import annotations
 
@@ -18,11 +17,11 @@ from ddr.settings import Settings, SettingsError
 from ddr.store.database.clock import counted
 from ddr.store.patients import retention as store
 
-OUTAGE_DAYS = 400  # at least: the availability of each month of a whole year can be told
+OUTAGE_DAYS = 400  # at least: the availability of each month of a whole year stays computable
 PATIENTS = 50  # looked at together
 ROUND_SECONDS = 10.0
-PROOF_MS = 60_000  # the database lets proof go by its own clock, of which a worker's may be ahead
-SLACK_MS = DAY_MS  # what is being uploaded while it grows too old is not deleted under the upload
+PROOF_MS = 60_000  # the database releases proof by its own clock; a worker's clock may be ahead of it
+SLACK_MS = DAY_MS  # data that becomes too old during its upload is not deleted meanwhile
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +29,7 @@ Forget = Callable[[asyncpg.Pool, Sequence[UUID], int], Awaitable[int]]
 
 
 def check_retention(settings: Settings, catalog: MivCatalog) -> None:
-    """Raises SettingsError when readings would be deleted of which a DiGA may still ask."""
+    """Raises SettingsError when readings would be deleted that a DiGA may still request."""
     least = longest_historic_days(catalog) + 1
     if settings.readings_days and settings.readings_days < least:
         why = "the longest registered Historic-Data-Period and a day"
@@ -42,12 +41,12 @@ def longest_historic_days(catalog: MivCatalog) -> int:
 
 
 async def outages_since_ms(pool: asyncpg.Pool, settings: Settings, now_ms: int) -> int:
-    """What the checks found is kept when it was over then or later: as long as the trail, and OUTAGE_DAYS at least."""
+    """The instant from which findings of the checks are kept: the retention of the trail, and at least OUTAGE_DAYS."""
     return await counted(pool, now_ms - max(settings.audit_days, OUTAGE_DAYS) * DAY_MS)
 
 
 async def forget_readings(core: Core, now_ms: int) -> None:
-    """What is older than `readings_days`; nothing when that is 0."""
+    """Delete readings older than `readings_days`; nothing when that is 0."""
     if core.settings.readings_days:
         days = max(core.settings.readings_days, longest_historic_days(core.catalog) + 1)
         before_ms = await counted(core.pool, now_ms - days * DAY_MS - SLACK_MS)
@@ -55,14 +54,14 @@ async def forget_readings(core: Core, now_ms: int) -> None:
 
 
 async def forget_pairings(core: Core, now_ms: int) -> None:
-    """What ended more than `ended_pairings_days` ago; nothing when that is 0."""
+    """Delete pairings that ended more than `ended_pairings_days` ago; nothing when that is 0."""
     if days := core.settings.ended_pairings_days:
         before_ms = await counted(core.pool, now_ms - days * DAY_MS - PROOF_MS)
         await _through_all(core.pool, "ended-pairings", store.forget_pairings, before_ms, now_ms)
 
 
 async def _through_all(pool: asyncpg.Pool, job: str, forget: Forget, before_ms: int, now_ms: int) -> None:
-    """Go on where the last round stopped; begin anew a day after all patients had been looked at."""
+    """Continue where the last round stopped; start again a day after all patients have been processed."""
     after, done_ms = await store.progress(pool, job)
     if done_ms is not None:
         if done_ms <= now_ms < done_ms + DAY_MS:

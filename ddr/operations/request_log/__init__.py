@@ -1,1 +1,1 @@
-"""The request log as a whole: its seals, its retention, what is handed out of it and how that is proven."""
+"""The request log as a whole: its seals, its retention, its exports and their proof."""

@@ -1,8 +1,8 @@
-"""The hash chain over the request log: what a seal says about its lines and about the seal before. Pure.
+"""The hash chain over the request log: what a seal says about its lines and about the previous seal. Pure.
 
-A digest is the SHA-256 over the lines of a seal, each followed by a line feed; a link is the SHA-256 over the former
-link and the seal's own content. As that of the audit trail (ddr.operations.audit_chain), but a seal
-holds its lines itself.
+A digest is the SHA-256 over the lines of a seal, each followed by a line feed; a link is the SHA-256 over the previous
+link and the seal's own content. It is like the chain of the audit trail (ddr.operations.audit_chain), but a seal
+contains its lines.
 """
 
 from __future__ import annotations
@@ -22,17 +22,18 @@ from ddr.operations.audit_chain import START
 from ddr.operations.request_log.damaged import is_damaged
 from ddr.operations.request_log.packing import Words, unpack
 
-LEVEL = 6  # of zlib: tenfold in a tenth of the time of 9
+LEVEL = 6  # of zlib: a tenth of the size in a tenth of the time of level 9
 Runs = Mapping[str, Sequence[Sequence[int]]]
-IN_LINES, IN_COLUMNS = 1, 2  # forms of what a seal holds: of the minute, and of a day that is packed
+IN_LINES, IN_COLUMNS = 1, 2  # forms of a seal's content: lines, of the current day; columns, of a packed day
 NO_WORDS = Words()
 
 
 @dataclass(frozen=True)
 class Seal:
-    """One seal with its lines packed; instants in milliseconds. `runs`: which batches of which worker are in it.
+    """One seal with its lines compressed; instants in milliseconds. `runs`: the batches of each worker that it
+    contains.
 
-    What is signed does not depend on the form.
+    The signature does not depend on the form.
     """
 
     seal_no: int
@@ -51,16 +52,16 @@ class Seal:
 
     @property
     def day(self) -> date:
-        """The partition in which it lies."""
+        """The partition that contains it."""
         return datetime.fromtimestamp(self.sealed_ms / 1000, UTC).date()
 
     @property
     def head(self) -> str:
-        """The text that vouches for this seal and for everything before."""
+        """The text that vouches for this seal and for everything before it."""
         return head_of(self.seal_no, self.chain)
 
     def lines(self, words: Words = NO_WORDS) -> list[bytes]:
-        """Its lines, out of columns with the words of its day. Raises ValueError when they cannot be unpacked."""
+        """Its lines; from columns with the words of its day. Raises ValueError when they cannot be unpacked."""
         if self.form == IN_COLUMNS:
             found = unpack(self.packed, words)
             if digest(found) != self.digest:  # zlib has a checksum of its own
@@ -73,12 +74,12 @@ class Seal:
 
 
 def head_of(seal_no: int, chain: bytes) -> str:
-    """How a seal is named for what it vouches for; its days may be gone."""
+    """The text that vouches for a seal; its day may have been dropped."""
     return f"{seal_no}:{chain.hex()}"
 
 
 def digest(lines: Iterable[bytes]) -> bytes:
-    """The SHA-256 of lines in their order."""
+    """The SHA-256 of lines in this order."""
     hashed = hashlib.sha256()
     for line in lines:
         hashed.update(line + b"\n")
@@ -92,7 +93,7 @@ def link(seal: Seal) -> bytes:
 
 
 def seal_of(lines: list[bytes], seal_no: int, former: bytes, runs: Runs, policy_no: int, now_ms: int) -> Seal:
-    """The seal of these lines (one at least) by time, not yet signed; `former` is the link before it."""
+    """The seal of these lines (at least one) ordered by time, not yet signed; `former` is the previous link."""
     timed = sorted((at_ms_of(orjson.loads(line)), line) for line in lines)
     lines = [line for _, line in timed]
     seal = Seal(
@@ -113,7 +114,7 @@ def seal_of(lines: list[bytes], seal_no: int, former: bytes, runs: Runs, policy_
 
 
 def faults(before: tuple[int, bytes], seal: Seal, words: Words = NO_WORDS) -> list[str]:
-    """What contradicts `seal`, which must follow `before` (number and link): nothing, if it was not touched."""
+    """What contradicts `seal`, which must follow `before` (number and link); nothing if it was not changed."""
     found = []
     if seal.seal_no != before[0] + 1 or seal.former != before[1]:
         found.append(f"seal {seal.seal_no} does not follow seal {before[0]}")
@@ -142,13 +143,14 @@ def ranges(numbers: Iterable[int]) -> list[list[int]]:
 
 
 class Batches:
-    """Which batches of each worker are under seals, as spans: there are millions, next to each other."""
+    """The sealed batches of each worker as spans, since there are millions of adjacent ones."""
 
     def __init__(self) -> None:
         self._spans: dict[str, list[tuple[int, int]]] = {}
 
     def add(self, runs: Runs) -> None:
-        """Those of one more seal. What is no span is passed over: the seal was changed, and that is told of it."""
+        """Add the batches of one more seal. Invalid spans are ignored: the seal was changed, and its own check reports
+        that."""
         with suppress(AttributeError, TypeError, ValueError):
             for run, parts in runs.items():
                 spans = self._spans.setdefault(run, [])
@@ -159,10 +161,10 @@ class Batches:
                         spans.append((int(first), int(last)))
 
     def missing(self, known_from_start: bool, waiting: Runs) -> list[str]:
-        """Batches that are in no seal although later ones of the same worker are, and do not wait for one either:
-        those that are stored late, from a file, do (`waiting`, as spans).
+        """Batches that are in no seal although later ones of the same worker are, and that are not waiting to be sealed
+        either (`waiting`, as spans), as those stored late from a file are.
 
-        Without `known_from_start` the first ones of a worker may lie under seals that are not kept any more.
+        Without `known_from_start` the first batches of a worker may be under seals that no longer exist.
         """
         found = []
         for run, spans in sorted(self._spans.items()):
@@ -177,5 +179,5 @@ class Batches:
 
 
 def as_row(seal: Seal) -> Mapping[str, Any]:
-    """Columns of the table by name."""
+    """The columns of the table by name."""
     return {**vars(seal), "day": seal.day}

@@ -1,4 +1,4 @@
-"""Which lines of a file were changed, added, moved or removed, compared with what it must hold. Pure."""
+"""Which lines of a file were changed, added, moved or removed, compared with its required content. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import orjson
 def differences(given: Sequence[bytes], wanted: Iterable[bytes]) -> list[str]:
     """What is wrong with the lines `given`, by their numbers from 1; nothing when they are exactly `wanted`.
 
-    Between two lines that are right, a line that must not be there is taken for the changed form of a missing one.
+    Between two correct lines, an unexpected line is taken for the changed form of a missing one.
     """
     wanted = list(wanted)
     if list(given) == wanted:
@@ -39,7 +39,7 @@ def differences(given: Sequence[bytes], wanted: Iterable[bytes]) -> list[str]:
 
 
 def _gap(strange: deque[int], missing: Iterable[int], wanted: Sequence[bytes], before: int) -> list[str]:
-    """Lines that must not be there, and lines that are missing, between two that are right; empties `strange`."""
+    """Unexpected lines and missing lines between two correct ones; empties `strange`."""
     found = []
     for place in missing:
         if strange:
@@ -52,6 +52,6 @@ def _gap(strange: deque[int], missing: Iterable[int], wanted: Sequence[bytes], b
 
 
 def _shown(line: bytes) -> str:
-    """A record as a fault names it."""
+    """A record as faults name it."""
     record = orjson.loads(line)
     return f"{record['timestamp']} {record['transaction_id']} {record['message']}"

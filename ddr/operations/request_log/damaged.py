@@ -1,6 +1,6 @@
-"""What is stored of the request log and cannot be read when it is to be sealed: a disk failed, or somebody changed it.
+"""Rows of the request log that cannot be read when they are to be sealed: a disk failed, or somebody changed them.
 
-It comes under the seal as it is, within a record that says so: evidence stays, and nothing else has to wait. Pure.
+They are sealed as they are, within a record that says so: the evidence stays, and sealing continues. Pure.
 """
 
 from __future__ import annotations
@@ -13,25 +13,25 @@ from ddr.http.request_log.record import Call, Operator, at_ms_of, line
 from ddr.store.audit.request_log import Batch
 
 CODE = "record-damaged"
-_MARK = b'"error_code":"%s"' % CODE.encode()  # within a text of JSON the quotes are escaped
+_MARK = b'"error_code":"%s"' % CODE.encode()  # within a JSON string the quotes are escaped
 _NOBODY = Operator("", "")
-# What exports ask of a record. The rest may be otherwise in the next version, whose rows this one may have to seal.
+# What exports need of a record. All else may differ in the next version, whose rows this one may have to seal.
 _ASKED = frozenset({"client_id", "pairing_id", "partner_id", "status", "transaction_id"})
 
 
 def lines_of(batch: Batch, now_ms: int) -> list[bytes]:
-    """The lines of a batch, one at least; in place of those that are no records, records that hold them."""
+    """The lines of a batch, at least one; lines that are not records are replaced by records that contain them."""
     found = [batch.records] if batch.damaged else batch.records.splitlines() or [b""]
     return [text if not batch.damaged and _is_record(text) else _holding(text, batch, now_ms) for text in found]
 
 
 def is_damaged(text: bytes) -> bool:
-    """True for a line that holds one that could not be read."""
+    """True for a record that contains an unreadable line."""
     return _MARK in text
 
 
 def _is_record(text: bytes) -> bool:
-    """Whether everything that is asked of a record can be told of this line."""
+    """Whether a line has everything that exports need of a record."""
     try:
         record = orjson.loads(text)
         at_ms_of(record)

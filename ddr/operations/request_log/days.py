@@ -1,8 +1,8 @@
-"""Packs the days of the request log that are over: the seals stay, their lines get a form of a third of the bytes.
+"""Packs past days of the request log: the seals stay, their lines shrink to a third of the bytes.
 
-It is done some seals at a time, each time in a transaction, so that it goes on where it stopped. What was packed is
-unpacked again and compared before it is written; lines that do not come back the same keep the form that they had. A
-day counts as packed when all its seals are; until then it is read from where it was.
+It packs some seals in each transaction, so that it can resume where it stopped. Packed lines are unpacked and compared
+before they are written; lines that do not come back unchanged keep their form. A day counts as packed when all its
+seals are; until then it is read from where it was.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from ddr.operations.request_log.packing import Learning, pack, unpack
 from ddr.store.audit import request_log_packs as packs
 from ddr.store.audit.request_log_seals import COLUMNS
 
-LATE_MS = 600_000  # a day is packed so long after its end
+LATE_MS = 600_000  # how long after its end a day is packed
 ROUND_SECONDS = 20.0
 
 log = logging.getLogger(__name__)
 
 
 async def pack_some(pool: asyncpg.Pool, now_ms: int, seconds: float = ROUND_SECONDS) -> int:
-    """Pack what is due, for about so long; how many days were finished."""
+    """Pack what is due, for about this long; returns the number of finished days."""
     today = datetime.fromtimestamp((now_ms - LATE_MS) / 1000, UTC).date()
     deadline, finished = time.monotonic() + seconds, 0
     while time.monotonic() < deadline and (day := await packs.due(pool, today)) is not None:
@@ -40,7 +40,7 @@ async def pack_some(pool: asyncpg.Pool, now_ms: int, seconds: float = ROUND_SECO
 
 
 async def _advance(pool: asyncpg.Pool, day: date, deadline: float) -> bool:
-    """Pack seal after seal; True when all are. A day whose words are damaged is begun anew by the next round."""
+    """Pack one seal after another; True when all are packed. The next round restarts a day whose words are damaged."""
     if not await packs.begin(pool, day):
         return False
     try:
@@ -52,14 +52,14 @@ async def _advance(pool: asyncpg.Pool, day: date, deadline: float) -> bool:
     while rows := await packs.unpacked(pool, day):
         seals = [await aside(True, packed, row, learning) for row in rows]
         if not await packs.add(pool, seals, learning.learnt()):
-            return False  # another process is at it
+            return False  # another process is packing
         if time.monotonic() > deadline:
             return False
     return True
 
 
 def packed(row: Mapping[str, Any], learning: Learning) -> Mapping[str, Any]:
-    """The row of a seal in its new form; as it is when its lines are damaged or do not come back the same."""
+    """The row of a seal in its new form; unchanged when its lines are damaged or do not come back unchanged."""
     if row["form"] != IN_LINES:
         return row
     try:

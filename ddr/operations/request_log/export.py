@@ -1,4 +1,4 @@
-"""Handing the request log out: filtered lines, and a signed manifest that says what the file must hold."""
+"""Exports of the request log: filtered lines, and a signed manifest of what the file must contain."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MEMBER = "manifest"  # the only member of a file's last line
 
 @dataclass(frozen=True)
 class Filters:
-    """What is wanted; None: all. Instants in milliseconds, `until_ms` exclusive; `endpoint` as in partner_id."""
+    """What is wanted; None: all. Instants in milliseconds, `until_ms` excluded; `endpoint` as in partner_id."""
 
     since_ms: int | None = None
     until_ms: int | None = None
@@ -49,7 +49,7 @@ class Filters:
         )
 
     def skipping(self, words: Words) -> Skipping | None:
-        """What tells packed seals of a day that hold no such record; None when each may hold some."""
+        """Finds packed seals of a day that contain no wanted record; None when any of them may."""
         if (self.client, self.pairing, self.endpoint, self.status, self.transaction) == (None,) * 5:
             return None
         shared = Filters(client=self.client, endpoint=self.endpoint, status=self.status)
@@ -58,7 +58,7 @@ class Filters:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a file holds: all lines that fit `filters` up to seal number `upto_seal`, whose link is `chain`."""
+    """What a file contains: all lines that match `filters` up to seal number `upto_seal`, whose link is `chain`."""
 
     filters: Filters
     records: int
@@ -67,12 +67,12 @@ class Manifest:
     chain: str
 
     def claims(self) -> dict[str, Any]:
-        """As it is signed."""
+        """The manifest in its signed form."""
         return asdict(self)
 
     @classmethod
     def of(cls, claims: Mapping[str, Any]) -> Manifest:
-        """From what was signed. Raises KeyError, TypeError."""
+        """The manifest from its signed form. Raises KeyError, TypeError."""
         names = {field.name for field in fields(cls)} - {"filters"}
         return cls(Filters(**claims["filters"]), **{name: claims[name] for name in names})
 
@@ -80,7 +80,7 @@ class Manifest:
 async def seals(
     conn: Connection, from_ms: int | None = None, until_ms: int | None = None
 ) -> AsyncIterator[tuple[Seal, Words]]:
-    """All seals that may hold records of this period, oldest first, each with the words that it names."""
+    """All seals that may contain records of this period, oldest first, each with the words that it refers to."""
     words, of_day = NO_WORDS, None
     async for row in store.seals(conn, from_ms, until_ms):
         kept = Seal(**row)
@@ -90,7 +90,7 @@ async def seals(
 
 
 async def matching(conn: Connection, filters: Filters, upto_seal: int) -> AsyncIterator[bytes]:
-    """The lines that fit, in the order of the chain. Raises ValueError for a damaged seal, if it was not skipped."""
+    """The matching lines in the order of the chain. Raises ValueError for a damaged seal that is not skipped."""
     skipping, of_words = None, NO_WORDS
     async for kept, words in seals(conn, filters.since_ms, filters.until_ms):
         if kept.seal_no > upto_seal:
@@ -108,9 +108,9 @@ async def matching(conn: Connection, filters: Filters, upto_seal: int) -> AsyncI
 async def export(
     pool: asyncpg.Pool, read: asyncpg.Pool, signer: Signer, filters: Filters, now_ms: int
 ) -> AsyncIterator[bytes]:
-    """The sealed lines that `read` has, each with its line feed, the manifest last, for which `pool` keeps the key.
+    """The sealed lines from `read`, each with its line feed, and last the manifest, signed with the key from `pool`.
 
-    Raises ChangedMeanwhile in place of the manifest when days of which lines are wanted were dropped meanwhile.
+    Raises ChangedMeanwhile in place of the manifest when days with wanted lines were dropped meanwhile.
     """
     hashed, count = hashlib.sha256(), 0
     async with read.acquire() as conn:
@@ -129,7 +129,7 @@ async def export(
 
 
 async def still_kept(conn: Connection, filters: Filters, dropped: Mapping[str, Any] | None) -> bool:
-    """Whether all seals of this period are still there; `dropped` is what went last."""
+    """Whether all seals of this period still exist; `dropped` is the last dropped one."""
     if dropped is None:
         return True
     if filters.since_ms is None or filters.since_ms <= dropped["sealed_ms"]:

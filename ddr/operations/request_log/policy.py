@@ -1,5 +1,5 @@
-"""What is logged, what is masked and how long it is kept: each version with the time from when on it was in force
-(HDDT operational-requirements.md, Proof and Audit Capability)."""
+"""What is logged, what is masked and how long it is kept: each version with the time from which it was in force (HDDT
+operational-requirements.md, Proof and Audit Capability)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ATTRIBUTES = (
     "timestamp",
     "transaction_id",
 )
-# Whoever changes what is recorded or left out says so here: it becomes a new version at the next start.
+# Update this when what is recorded or left out changes: it becomes a new version at the next start.
 SCOPE = (
     "every request and connection on the DiGA listener (FHIR interface, PAR, token and revocation endpoint)",
     "on the public listener: authorization endpoint, login and consent on its way, both metadata documents, the OpenAPI"
@@ -51,7 +51,7 @@ def policy(settings: Settings) -> dict[str, Any]:
 
 
 async def keep(pool: asyncpg.Pool, settings: Settings, now_ms: int) -> int:
-    """The number of the policy in force, a new one when something has changed."""
+    """The number of the policy in force; a new one when something has changed."""
     wanted = policy(settings)
     async with pool.acquire() as conn, conn.transaction():
         await store.lock(conn)
@@ -64,7 +64,7 @@ async def keep(pool: asyncpg.Pool, settings: Settings, now_ms: int) -> int:
 
 
 async def newest(pool: asyncpg.Pool, settings: Settings, now_ms: int) -> int:
-    """The number of the policy that some host put into force last; workers do so when they start."""
+    """The number of the policy that a host put into force last; workers do that when they start."""
     former = await store.policies(pool)
     return int(former[-1]["policy_no"]) if former else await keep(pool, settings, now_ms)
 
@@ -75,5 +75,5 @@ async def history(pool: asyncpg.Pool) -> list[Mapping[str, Any]]:
     ends: list[int | None] = [row["since_ms"] for row in rows[1:]]
     return [
         {"version": row["policy_no"], "since_ms": row["since_ms"], "until_ms": until, "policy": row["policy"]}
-        for row, until in zip(rows, [*ends, None], strict=False)  # none of none
+        for row, until in zip(rows, [*ends, None], strict=False)  # empty when there are none
     ]

@@ -17,20 +17,20 @@ from ddr.operations.request_log.signing import Signer
 from ddr.settings import Settings
 from ddr.store.audit import request_log_seals as store
 
-BATCHES = 5000  # most rows under one seal; most have one line
-# A clock that is behind by up to so much dates no seal before the one that it follows: days are dropped one after
-# the other, and the chain goes on behind them. One that is further ahead was wrong, and is not followed.
+BATCHES = 5000  # most rows under one seal; most rows have one line
+# A seal is never dated before the previous one, even if a clock is behind by up to this much: days are dropped one
+# after another, and the chain continues after them. A clock that was further ahead was wrong, and is not followed.
 SKEW_MS = DAY_MS
 
 log = logging.getLogger(__name__)
 
 
 async def seal(pool: asyncpg.Pool, signer: Signer, settings: Settings, now_ms: int) -> int:
-    """Seal every record that is durable by now; returns the number of new seals.
+    """Seal every durable record; returns the number of new seals.
 
-    As many batches are taken as there are now: under load others come meanwhile, and the end would never come.
+    Only the batches that exist now are sealed: under load new ones arrive all the time, and sealing would never end.
 
-    The head goes to the technical log: whoever rewrites the whole chain would have to rewrite that, too.
+    The head goes to the technical log: to rewrite the whole chain unnoticed, one would have to rewrite that log, too.
     """
     policy_no, made, left = await policy.newest(pool, settings, now_ms), 0, await store.waiting(pool)
     while left > 0:
@@ -45,7 +45,7 @@ async def seal(pool: asyncpg.Pool, signer: Signer, settings: Settings, now_ms: i
 
 
 async def _seal_some(pool: asyncpg.Pool, signer: Signer, policy_no: int, now_ms: int) -> tuple[Seal | None, int]:
-    """The new seal, if any, and how many batches were taken."""
+    """The new seal, if any, and the number of sealed batches."""
     async with pool.acquire() as conn, conn.transaction():
         await store.lock(conn)
         last = await store.end(conn)
@@ -73,6 +73,6 @@ async def _seal_some(pool: asyncpg.Pool, signer: Signer, policy_no: int, now_ms:
 
 
 async def drop(pool: asyncpg.Pool, days: int, now_ms: int) -> int:
-    """Drop the days of sealing that ended `days` ago (30 at least); returns how many days."""
+    """Drop the days of sealing that ended `days` ago (at least 30); returns the number of days."""
     today = datetime.fromtimestamp(now_ms / 1000, UTC).date()
     return await store.drop(pool, today - timedelta(days=days))

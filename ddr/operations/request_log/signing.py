@@ -1,6 +1,6 @@
-"""Signatures of the recorder over its request log: a JWS by the key that signs access tokens, of a type of its own.
+"""The recorder's signatures over its request log: a JWS by the key that signs access tokens, with a type of its own.
 
-Public keys are kept for good, by their thumbprint (RFC 7638): the private ones end with their rotation.
+Public keys are kept for good, by their thumbprint (RFC 7638); private keys end with their rotation.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ TYPE = "ddr-request-log+jwt"
 
 
 class Signer(Protocol):
-    """What ddr.oauth.keys.Keys is to this room."""
+    """What this room needs of ddr.oauth.keys.Keys."""
 
     def sign(self, claims: Mapping[str, Any], typ: str, now_ms: int) -> str:
         """A JWT."""
@@ -32,14 +32,14 @@ class Signer(Protocol):
 
 @dataclass(frozen=True)
 class Signed:
-    """A signature that is good: its claims, and the thumbprint of the key."""
+    """A valid signature: its claims, and the thumbprint of the key."""
 
     claims: Mapping[str, Any]
     kid: str
 
 
 async def sign(conn: Connection, signer: Signer, claims: Mapping[str, Any], now_ms: int) -> str:
-    """A signature over `claims`, whose public key is kept."""
+    """Sign `claims`, and keep the public key."""
     token = signer.sign({**claims, "iat": now_ms // 1000}, TYPE, now_ms)
     known = await store.keys(conn)
     for jwk in signer.jwks()["keys"]:
@@ -49,7 +49,7 @@ async def sign(conn: Connection, signer: Signer, claims: Mapping[str, Any], now_
 
 
 def read(token: str, keys: Mapping[str, Mapping[str, Any]]) -> Signed | None:
-    """What a signature says, if one of `keys` made it, and that key is the one of its name; else None."""
+    """The content of a signature if one of `keys` made it, and that key is the one it names; else None."""
     try:
         for kid, jwk in keys.items():
             key = ECKey.import_key(dict(jwk))

@@ -1,6 +1,6 @@
-"""Which packed seals of a day hold no record that is wanted: what they name tells, before lines are made. Pure.
+"""Which packed seals of a day contain no wanted record, by the words they refer to, without their lines. Pure.
 
-A seal that is skipped is not compared with what was signed: that is what `ddr logs verify` does, of all of them.
+A skipped seal is not compared with its signature; `ddr logs verify` does that for all seals.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from ddr.operations.request_log.packing import ODD, Words, skim
 
 
 class Skipping:
-    """For one day. `fits` judges a record by what it shares with others: all but time, size, Pairing ID and id."""
+    """For one day. `fits` judges a record by what it shares with others: everything except time, size, Pairing ID and
+    id."""
 
     def __init__(
         self, words: Words, fits: Callable[[Mapping[str, Any]], bool], pairing: str | None, transaction: str | None
@@ -20,7 +21,7 @@ class Skipping:
         self._words, self._pairing, self._transaction = words, pairing, transaction
         self._number = words.number_of(_content(pairing))
         self._fitting: set[int] = set()
-        self._literal: set[int] = set()  # with another Pairing ID than those that have numbers
+        self._literal: set[int] = set()  # texts that contain the wanted Pairing ID, which has no number then
         for number in range(1, len(words.texts) + 1):
             try:
                 template = words.template(number)
@@ -28,12 +29,12 @@ class Skipping:
                     self._fitting.add(number)
                     if pairing == template["pairing_id"]:
                         self._literal.add(number)
-            except (AttributeError, LookupError, TypeError, ValueError):  # such lines are left to whoever reads them
+            except (AttributeError, LookupError, TypeError, ValueError):  # such lines are left to the reader
                 self._fitting.add(number)
                 self._literal.add(number)
 
     def skips(self, body: bytes) -> bool:
-        """True when no line of the body is wanted; never for one that is damaged as far as is seen here."""
+        """True when no line of the body is wanted; never for one that is visibly damaged."""
         try:
             seen = skim(body)
         except ValueError:
@@ -51,7 +52,7 @@ class Skipping:
 
 
 def _content(pairing: str | None) -> bytes:
-    """The bytes of a text that may be a Pairing ID; none for another one."""
+    """The bytes of a text that may be a Pairing ID; empty for any other."""
     try:
         content = bytes.fromhex(pairing or "")
     except ValueError:

@@ -1,4 +1,4 @@
-"""Proves that the request log is whole, and that a file is exactly what it says it is."""
+"""Proves that the request log is complete, and that an exported file is unchanged."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LEAST_DAYS = 30
 
 @dataclass
 class Findings:
-    """What was seen. `head` vouches for everything sealed, dropped since or not; compare it with one that was kept
+    """The result. `head` vouches for everything sealed, even if dropped since; compare it with one that was kept
     elsewhere."""
 
     faults: list[str] = field(default_factory=list)
@@ -38,14 +38,14 @@ class Findings:
 
 
 async def verify_chain(pool: asyncpg.Pool, recorded: str | None = None) -> Findings:
-    """Compute the whole chain anew. `recorded` is a head noted earlier, which must be part of it."""
+    """Recompute the whole chain. `recorded` is a head noted earlier, which must be part of it."""
     async with pool.acquire() as conn, conn.transaction(isolation="repeatable_read", readonly=True):
         await store.hold(conn)
         return await findings(conn, recorded)
 
 
 async def verify_file(pool: asyncpg.Pool, content: bytes, recorded: str | None = None) -> Findings:
-    """The chain as `verify_chain` proves it, and whether `content` is exactly what was exported from it."""
+    """Verify the chain as `verify_chain` does, and whether `content` is exactly what was exported from it."""
     async with pool.acquire() as conn, conn.transaction(isolation="repeatable_read", readonly=True):
         await store.hold(conn)
         found = await findings(conn, recorded)
@@ -54,7 +54,7 @@ async def verify_file(pool: asyncpg.Pool, content: bytes, recorded: str | None =
 
 
 async def findings(conn: Connection, recorded: str | None = None) -> Findings:
-    """The same on a connection, whose transaction says which state of the log."""
+    """The same on a connection, whose transaction determines the state of the log."""
     keys = await store.keys(conn)
     policies = {row["policy_no"] for row in await store.policies(conn)}
     dropped = await store.newest_dropped(conn)
@@ -94,8 +94,8 @@ def _signature(
 
 
 def _dropped(row: Mapping[str, Any], keys: Mapping[str, Mapping[str, Any]], now_ms: int) -> list[str]:
-    """What contradicts the newest dropped seal. It was made when its signature says, and dropped by now, whatever is
-    written beside it: clocks differ by a day at most."""
+    """What contradicts the newest dropped seal. It was made at the time in its signature, and is dropped now, whatever
+    its row says: clocks differ by a day at most."""
     found = _signature(row["signature"], row["seal_no"], row["chain"], keys, set())
     signed = signing.read(row["signature"], keys)
     sealed_ms = max(row["sealed_ms"], int(signed.claims["iat"]) * 1000 if signed else 0)

@@ -1,1 +1,1 @@
-"""The status feed: what works, what does not and will not, for machines, people and subscribers (OPS-008)."""
+"""The status feed: what works, what does not, and what will not, for machines, people and subscribers (OPS-008)."""

@@ -1,4 +1,4 @@
-"""How requests are answered, for the checks of a worker: failures of ours, not refusals (OPS-008, OPS-016)."""
+"""How requests are answered, for a worker's checks: our failures, not refusals (OPS-008, OPS-016)."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _SUMMARY = "/fhir/Observation/$hddt-cgm-summary"
 
 
 def observed(app: ASGIApp, core: Core, function_of: Callable[[str], str | None]) -> ASGIApp:
-    """`app`, with a note for `core.watch` of each answer to a path that belongs to a function.
+    """`app`, noting for `core.watch` each response to a path that belongs to a function.
 
-    Noted when it has ended: of one that is withheld as it ends (ddr.http.exchange), what is said in its place counts.
+    It is noted when it has ended: if a response is withheld at its end (ddr.http.exchange), its replacement counts.
     """
 
     async def call(scope: Scope, receive: Receive, send: Send) -> None:
@@ -45,8 +45,8 @@ def observed(app: ASGIApp, core: Core, function_of: Callable[[str], str | None])
 
 
 def _note(core: Core, function: str, start: MutableMapping[str, Any]) -> None:
-    """Maintenance and limits tell nothing about whether the function works, nor does any refusal: whoever is let in
-    nowhere (401), or asks for what is not there (404), would hide by it that nobody else is served."""
+    """Maintenance, limits and refusals do not tell whether the function works. Otherwise a client that is admitted
+    nowhere (401), or requests what does not exist (404), would hide that nobody else is served."""
     if REFUSED <= start["status"] < FAILED:
         return
     failed = start["status"] >= FAILED
@@ -56,12 +56,12 @@ def _note(core: Core, function: str, start: MutableMapping[str, Any]) -> None:
 
 
 def of_diga(path: str) -> str | None:
-    """The function of a path of the DiGA listener."""
+    """The function of a path on the DiGA listener."""
     if path.startswith("/fhir/") and path != "/fhir/metadata":
         return SUMMARY if path == _SUMMARY else DATA
     return BACKEND.get(path)
 
 
 def of_gateway(path: str) -> str | None:
-    """The function of a path of the gateway listener; its description is there for anybody, and takes nothing in."""
+    """The function of a path on the gateway listener; its description is public and takes nothing in."""
     return None if path.endswith("/openapi.json") else INGESTION

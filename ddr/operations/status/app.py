@@ -1,4 +1,4 @@
-"""GET /status for anybody: JSON, a page, or an Atom feed, as Accept or the path says (OPS-007, OPS-008)."""
+"""GET /status for everybody: JSON, a page, or an Atom feed, by Accept or by path (OPS-007, OPS-008)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PATHS = (PATH, *FIXED, SCHEMA_PATH)
 
 
 def create_status(core: Core) -> ASGIApp:
-    """The feed as an application of its own; it needs nothing but this worker."""
+    """The feed as an application of its own; it depends on this worker only."""
     reader = Reader(core)
 
     async def status(scope: Scope, receive: Receive, send: Send) -> None:
@@ -47,7 +47,8 @@ async def _answer(core: Core, reader: Reader, scope: Scope) -> Reply:
 
 
 def preferred(accept: str) -> str:
-    """The form that the client likes best (RFC 9110 section 12.5.1); JSON where it does not say, or none will do."""
+    """The form that the client prefers (RFC 9110 section 12.5.1); JSON without a preference, or when none is
+    possible."""
     best, weight, exact = JSON, 0.0, 0
     for part in accept.lower().split(","):
         name, *parameters = (piece.strip() for piece in part.split(";"))

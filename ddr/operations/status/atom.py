@@ -1,4 +1,4 @@
-"""The status feed for subscribers (RFC 4287): what goes on, is announced, was, will not be, and never was."""
+"""The status feed for subscribers (RFC 4287): current, announced, past, cancelled and retracted events."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ RETRACTED = "retracted"
 def render(core: Core, feed: dict[str, Any], retracted: Iterable[dict[str, Any]]) -> bytes:
     """`feed` (ddr.operations.status.feed) as an Atom document; an entry changes when its event does.
 
-    Readers keep what is left out: what was `retracted` is told as such here, where other forms leave it out.
+    Readers keep entries that disappear, so a `retracted` event has an entry that says so; other forms leave it out.
 
-    What is left out changes the feed, too, and leaves no instant behind: the newest entry's would go back. So each
-    answer is of its own moment, for readers ignore what is older than what they have.
+    An entry that disappears changes the feed, too, but leaves no instant behind: the newest entry's instant would be
+    earlier. So each response is dated by its own moment, since readers ignore anything older than what they have.
     """
     base = core.settings.public_base_url
     root = Element("feed", {"xmlns": NAMESPACE, "xml:lang": "en"})
@@ -71,5 +71,5 @@ def _text(parent: Element, name: str, text: str) -> None:
 
 
 def _printable(text: str) -> str:
-    """On one line, without what XML cannot hold, whoever wrote it; soft hyphens and joiners of letters stay."""
+    """Text on one line, without characters that XML cannot contain; soft hyphens and joiners stay."""
     return "".join(char if char.isprintable() or category(char) == "Cf" else " " for char in text)

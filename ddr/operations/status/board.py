@@ -1,4 +1,4 @@
-"""All that is known of the service at a moment: read from the database, or, without it, as this worker knows it."""
+"""The state of the service at a moment: read from the database, or, without it, as this worker knows it."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ from ddr.store.registries.sources import Source, read_sources
 
 SECONDS = 2.0  # for the database to answer
 GONE = (LEFT, "Dieser Device Data Recorder unterstützt die HDDT-Schnittstelle nicht mehr")
-MOST_A_SECOND = 10  # readings: a flood of readers does not become one of statements
-PAST_MS = 14 * DAY_MS  # how long what is over is shown, and that it never was
+MOST_A_SECOND = 10  # reads: many readers do not cause many statements
+PAST_MS = 14 * DAY_MS  # how long past events, and retractions, are shown
 
 
 @dataclass(frozen=True)
 class Board:
-    """What goes on, what will, and what was; instants in milliseconds.
+    """Current, future and past events; instants in milliseconds.
 
-    `retracted`: what operators lately said that it never was; `words`: their newest about a notice or an event.
+    `retracted`: what operators lately retracted as untrue; `words`: their latest statements about a notice or an event.
     """
 
     now_ms: int
@@ -56,18 +56,18 @@ class Board:
 
     @property
     def to_come(self) -> list[Notice]:
-        """Maintenance that is announced."""
+        """Announced maintenance."""
         return [one for one in self.notices if one.to_come(self.now_ms)]
 
     @property
     def cancelled(self) -> list[Notice]:
-        """What was announced, and will not be."""
+        """Cancelled announcements."""
         since_ms = self.now_ms - PAST_MS
         return [one for one in self.notices if one.cancelled_ms is not None and one.cancelled_ms > since_ms]
 
 
 class Reader:
-    """Reads boards for whoever asks, one at a time; in a flood of readers so many a second, shown to all of them."""
+    """Reads boards for all readers, one at a time and at most MOST_A_SECOND a second; concurrent readers share one."""
 
     def __init__(self, core: Core) -> None:
         self._core = core
@@ -75,7 +75,7 @@ class Reader:
         self._begun: deque[float] = deque([-math.inf] * MOST_A_SECOND, MOST_A_SECOND)
 
     async def board(self) -> Board:
-        """The board of this moment, or of less than a second ago; never an error of the database."""
+        """The board of this moment, or of less than a second ago; never raises an error of the database."""
         now = time.monotonic()
         if self._reading is None or (self._reading.done() and now - self._begun[0] >= 1):
             self._begun.append(now)
@@ -84,7 +84,7 @@ class Reader:
 
 
 async def read(core: Core) -> Board:
-    """Ask the database; when it does not answer within SECONDS, that is the news."""
+    """Read the database; if it does not answer within SECONDS, the board reports that."""
     try:
         async with asyncio.timeout(SECONDS):
             return await shared(core, _own(core))
@@ -95,10 +95,10 @@ async def read(core: Core) -> Board:
 
 
 async def shared(core: Core, own: Sequence[Trouble] = ()) -> Board:
-    """The board of what every worker reads alike, and so of what is written down; with `own`, the troubles that only
-    this worker knows as yet.
+    """The board from what all workers can read, which is also what is stored; with `own`, also the troubles that only
+    this worker knows so far.
 
-    Raises what the database raises.
+    Raises the database's errors.
     """
     now_ms, pool = core.clock(), core.pool
     sources, held = await read_sources(pool), await losses.held(pool)
@@ -113,7 +113,7 @@ async def shared(core: Core, own: Sequence[Trouble] = ()) -> Board:
     past = await events_store.between(pool, now_ms - PAST_MS, now_ms)
     ended = {one.name: one for one in past if one.until_ms is not None}
     recent = [name for name, word in words.items() if word.latest_ms > now_ms - PAST_MS]
-    if recent:  # also of what has grown too old to be shown without
+    if recent:  # also those that are too old to be shown otherwise
         notices |= {one.notice: one for one in await notices_store.named(pool, recent)}
         ended |= {one.name: one for one in await events_store.named(pool, recent)}
     retracted = {name for name, word in words.items() if word.retracted}
@@ -127,10 +127,10 @@ async def shared(core: Core, own: Sequence[Trouble] = ()) -> Board:
 
 
 def _board(core: Core, now_ms: int, present: list[Trouble], begun: Mapping[str, int] | None = None) -> Board:
-    """The present troubles, one of each key, the worst first, and the notices that stand.
+    """The present troubles, one per key, the worst first, and the notices in force.
 
-    With what an operator has set, and with the data of each MIV that cannot be taken in for too long. `begun`: since
-    when each key goes on, by what is written down; the earlier instant counts.
+    They include those set by an operator, and the data of each MIV that has been held up for too long. `begun`: since
+    when each key has been stored as ongoing; the earlier instant counts.
     """
     by_key = {
         key: replace(one, since_ms=_earliest((begun or {}).get(key), one.since_ms))
@@ -151,7 +151,7 @@ def _board(core: Core, now_ms: int, present: list[Trouble], begun: Mapping[str, 
 
 
 def _own(core: Core) -> list[Trouble]:
-    """What this worker knows by itself, a moment before the others."""
+    """What this worker knows itself, a moment before the others."""
     return [*troubles.of_this_host(core, core.clock()), *core.watch.raised().values()]
 
 

@@ -1,4 +1,4 @@
-"""What a worker can find out about itself: database, clock, signing keys, certificate, queue, answers, jobs."""
+"""What a worker can check itself: database, clock, signing keys, certificate, queue, responses, jobs."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from ddr.operations.status.functions import NAMES, TOKEN, TOWARDS_DIGA
 from ddr.settings import Settings
 from ddr.tls.server_certificate import first_of, own
 
-EXPIRES_SOON = timedelta(days=14)  # what is not renewed by then needs somebody
-CLOCK_MS = 10_000  # a host that follows NTP is nearer than that to a database that does
-JOB_MS = 60_000  # a job that fails for so long is told
+EXPIRES_SOON = timedelta(days=14)  # a certificate not renewed by then needs attention
+CLOCK_MS = 10_000  # a host that follows NTP is closer than this to a database that does
+JOB_MS = 60_000  # a job that fails for this long is reported
 CERTIFICATE = "certificate"
 DATABASE = "database"
 DIGA_VZ, ZTS = "diga-vz", "zts"  # without them requests are refused
 
 
 def database_away(since_ms: int | None = None) -> Trouble:
-    """Nothing can be done without it."""
+    """Without the database nothing works."""
     told = ("The database does not answer", "Die Datenbank antwortet nicht")
     return Trouble(DATABASE, UNAVAILABLE, NAMES, *told, since_ms)
 
 
 async def look(core: Core, refused_before: int) -> list[Trouble]:
-    """All findings of this moment. `refused_before`: requests that admission had refused at the last look."""
+    """All findings of this moment. `refused_before`: requests that admission had refused by the last check."""
     now_ms = core.clock()
     found = [] if await core.pool.ready() else [database_away()]
     if core.pool.servers.standing.reasons:
@@ -47,7 +47,7 @@ async def look(core: Core, refused_before: int) -> list[Trouble]:
 
 
 def _clock(core: Core) -> list[Trouble]:
-    """Everything is dated by the database's clock: it does no harm unless that is the wrong one."""
+    """Everything is dated by the database's clock: a wrong clock of a host does no harm, one of the database does."""
     if abs(core.host_ahead_ms()) <= CLOCK_MS:
         return []
     told = (
@@ -58,12 +58,12 @@ def _clock(core: Core) -> list[Trouble]:
 
 
 def relied_on_ms(settings: Settings) -> dict[str, int]:
-    """For how long requests rely on what each registry said last."""
+    """For how long requests rely on the last answer of each registry."""
     return {DIGA_VZ: settings.registry_max_age_seconds * 1000, ZTS: settings.zts_max_age_seconds * 1000}
 
 
 def too_old(core: Core, now_ms: int) -> list[str]:
-    """The registries because of whose age this worker refuses requests."""
+    """The registries whose data is so old that this worker refuses requests."""
     if not core.registry.stale(now_ms):
         return []
     limits, seen = relied_on_ms(core.settings), core.registry_seen
@@ -71,13 +71,14 @@ def too_old(core: Core, now_ms: int) -> list[str]:
 
 
 def registry_stale(name: str, since_ms: int | None = None) -> Trouble:
-    """What a registry said is too old to rely on: what depends on it is refused."""
+    """The data of a registry is too old to rely on: requests that depend on it are refused."""
     told = (f"{name} could not be read for too long", f"{name} ist schon zu lange nicht lesbar")
     return Trouble(name, UNAVAILABLE, TOWARDS_DIGA, *told, since_ms)
 
 
 def certificate(core: Core, now_ms: int) -> list[Trouble]:
-    """The certificate of the listeners has expired, or will within EXPIRES_SOON; one that cannot be read stays."""
+    """The certificate of the listeners has expired, or will within EXPIRES_SOON. If it cannot be read, the old one
+    stays."""
     if (ends := _ends(core)) is None:
         return []
     now = datetime.fromtimestamp(now_ms / 1000, UTC)
@@ -98,7 +99,8 @@ def days_left(core: Core, now_ms: int) -> int | None:
 
 
 def in_force(core: Core) -> x509.Certificate:
-    """The certificate of the listeners: of the file, unless they keep a former one. Raises OSError, ValueError."""
+    """The certificate that the listeners use: the one in the file, unless they kept a former one. Raises OSError,
+    ValueError."""
     chain = core.fleet.certificate()
     return first_of(chain) if chain else own(core.settings.server_cert)
 
@@ -111,12 +113,12 @@ def _ends(core: Core) -> datetime | None:
 
 
 def _signing(core: Core, now_ms: int) -> list[Trouble]:
-    """A token can be signed: tried."""
+    """Whether a token can be signed, by trying."""
     if core.signer is None:
         return []
     try:
         core.signer.sign({"iat": now_ms // 1000}, "check+jwt", now_ms)
-    except Exception:  # whatever it is, no DiGA gets a token
+    except Exception:  # whatever the error, no DiGA gets a token
         told = ("Access tokens cannot be signed", "Zugriffstoken können nicht signiert werden")
         return [Trouble("signing-keys", UNAVAILABLE, [TOKEN], *told)]
     return []
@@ -131,6 +133,6 @@ def _jobs(core: Core, now_ms: int) -> list[Trouble]:
 
 
 def job_fails(name: str, since_ms: int) -> Trouble:
-    """Work beside the requests fails for a while; nobody is refused because of it yet."""
+    """A background job has been failing for a while; no request is refused because of it yet."""
     told = (f"Background work fails: {name}", f"Arbeiten im Hintergrund schlagen fehl: {name}")
     return Trouble(f"job-{name}", DEMOTED, [], *told, since_ms)

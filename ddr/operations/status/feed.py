@@ -1,4 +1,4 @@
-"""The status feed as JSON; `schema.json` beside this file describes it, and is served."""
+"""The status feed as JSON, described by `schema.json` in this folder, which is served, too."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ddr.store.outages.notices import Notice
 from ddr.store.registries.sources import Source
 
 OPERATIONAL = "operational"
-UPDATE = timedelta(seconds=60)  # every answer is of its own moment; who polls need not do it more often
+UPDATE = timedelta(seconds=60)  # each response describes its own moment; polling more often is not needed
 
 Json = dict[str, Any]
 
@@ -56,7 +56,7 @@ def document(core: Core, board: Board) -> Json:
 
 
 def retracted(core: Core, board: Board) -> list[Json]:
-    """What was told and never was, the latest word first: for who keeps what is left out."""
+    """Retracted events, the latest first, for readers that keep entries which disappear."""
     found = [
         _of_notice(core, board, one) if isinstance(one, Notice) else _of_event(core, board, one)
         for one in board.retracted
@@ -75,7 +75,7 @@ def _worst(events: list[Json]) -> str:
 
 
 def _function(core: Core, name: str, events: list[Json]) -> Json:
-    """The state of one function, and of the event that makes it so."""
+    """The state of one function, and of the event that causes it."""
     its = [one for one in events if name in one["functions"]]
     state = _worst(its)
     first = next((one for one in its if one["status"] == state), None)
@@ -114,7 +114,7 @@ def _of_notice(core: Core, board: Board, notice: Notice) -> Json:
 
 
 def _updated(board: Board, name: str, changed_ms: int) -> str:
-    """When there was news of a notice or an event: its own change, or what operators said of it afterwards."""
+    """When there was news about a notice or an event: its own change, or an operator's later statement."""
     word = board.words.get(name)
     return instant(changed_ms if word is None else word.told_ms(changed_ms))
 
@@ -131,7 +131,7 @@ def _of_trouble(core: Core, trouble: Trouble) -> Json:
 
 
 def _found(core: Core, one: Trouble | Event, start: str | None, end: str | None) -> Json:
-    """What a check found. What reaches no function yet still says at which addresses it would."""
+    """A finding of the checks. One that affects no function yet still says which addresses it would affect."""
     functions = expanded(one.functions, core.catalog)
     name = f"{core.settings.public_base_url}/status#{one.key}-{start}"
     return {
@@ -152,7 +152,7 @@ def _found(core: Core, one: Trouble | Event, start: str | None, end: str | None)
 
 
 def _past(core: Core, board: Board) -> list[Json]:
-    """What is over, the newest first."""
+    """Past events, newest first."""
     found = [_of_event(core, board, one) for one in board.past]
     found += [
         _of_notice(core, board, one)

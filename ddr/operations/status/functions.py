@@ -8,10 +8,10 @@ from ddr.http.core import Core
 from ddr.miv.model import MivCatalog
 
 PAIRING, TOKEN, DATA, SUMMARY, INGESTION = "pairing", "token", "data", "summary", "ingestion"
-TOWARDS_DIGA = (PAIRING, TOKEN, DATA, SUMMARY)  # the service that HDDT means
+TOWARDS_DIGA = (PAIRING, TOKEN, DATA, SUMMARY)  # the service in HDDT's sense
 NAMES = (*TOWARDS_DIGA, INGESTION)
-RETIRED = "retired"  # the key of what is told once the recorder has left the HIIS-VZ: no disruption of the service
-HOLDUP = "holdup-"  # and the name of a MIV: what a check finds of data that is late
+RETIRED = "retired"  # the key of the trouble after the recorder has left the HIIS-VZ: not a disruption of the service
+HOLDUP = "holdup-"  # followed by the name of a MIV: the key of the finding that its data is late
 
 
 def data_of(miv: str) -> str:
@@ -20,18 +20,19 @@ def data_of(miv: str) -> str:
 
 
 def all_functions(catalog: MivCatalog) -> list[str]:
-    """Every function by the name it has in the feed, in order."""
+    """The names of all functions in the feed, in order."""
     return [PAIRING, TOKEN, *(data_of(miv.name) for miv in catalog.mivs), SUMMARY, INGESTION]
 
 
 def expanded(functions: Iterable[str], catalog: MivCatalog) -> list[str]:
-    """`data` stands for the data of all MIVs; in the order of `all_functions`, unknown names left out."""
+    """These functions in the order of `all_functions`, without unknown names; `data` stands for the data of all
+    MIVs."""
     wanted = set(functions)
     return [name for name in all_functions(catalog) if name in wanted or name.partition(":")[0] in wanted]
 
 
 def endpoints(functions: Iterable[str], core: Core) -> list[str]:
-    """The addresses that belong to these functions, each once."""
+    """The addresses of these functions, without duplicates."""
     settings = core.settings
     fhir, diga, public = settings.fhir_base, settings.diga_base_url, settings.public_base_url
     of = {

@@ -1,4 +1,4 @@
-"""The status feed as a page for people, German or English by the rule of all pages, in the operator's frame."""
+"""The status feed as a page for people, German or English as on all pages, in the operator's frame."""
 
 from __future__ import annotations
 

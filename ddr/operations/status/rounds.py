@@ -1,4 +1,4 @@
-"""A worker's rounds: it looks at itself, says what it found, and keeps what began and ended (OPS-001, OPS-008)."""
+"""A worker's rounds: it checks itself, reports its findings, and stores what began and ended (OPS-001, OPS-008)."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from ddr.store.outages import events, reports
 from ddr.store.outages.events import Event
 
 EVERY_SECONDS = 5.0
-GAP_MS = 60_000  # when no worker was heard of for so long, none served
-TELL_SECONDS = 40.0  # for the database to take a report: a worker that waits for it looks at itself within GAP_MS
+GAP_MS = 60_000  # if no worker reported for this long, none was serving
+TELL_SECONDS = 40.0  # for the database to take a report: a worker waiting for it still checks itself within GAP_MS
 STOPPED = "recorder-stopped"
 
 
@@ -28,17 +28,18 @@ def host_of(core: Core) -> str:
 
 
 class Rounds:
-    """The rounds of one worker. `core` by name, since rooms are exchanged; `steady` is a clock that nobody sets."""
+    """The rounds of one worker. `core` is an argument since rooms are exchanged; `steady` is a clock that nobody
+    sets."""
 
     def __init__(self, steady: Callable[[], int] = steady_ms) -> None:
         self.run = uuid4()  # this process
         self._refused = 0
         self._steady = steady
-        self._looked_ms = self._runs_ms = steady()  # the last look, and since when there was no gap between looks
-        self._told_ms: int | None = None  # what `_runs_ms` was when something was told the last time
+        self._looked_ms = self._runs_ms = steady()  # the last check, and since when there was no gap between checks
+        self._told_ms: int | None = None  # `_runs_ms` at the last report
 
     async def look(self, core: Core) -> None:
-        """What needs no database: so it is known also when that is away."""
+        """Run the checks. They need no database, so they also work without it."""
         steady_now_ms = self._steady()
         if steady_now_ms - self._looked_ms > GAP_MS:
             self._runs_ms = steady_now_ms
@@ -48,14 +49,14 @@ class Rounds:
         core.watch.note(found, core.clock())
 
     async def tell(self, core: Core) -> None:
-        """Report to all, and write down what began or ended."""
+        """Report to all, and store what began or ended."""
         now_ms, pool = core.clock(), core.pool
         told = [as_json(one) for one in core.watch.raised().values()]
         closed = bool(core.settings.maintenance)
         last_ms = await reports.write(pool, host_of(core), core.fleet.number, now_ms, told, closed, self.run)
         ran, self._told_ms = self._told_ms == self._runs_ms, self._runs_ms
-        # Who has looked at itself ever since it told something knows that it was the clock that leapt, or the database
-        # that was away, which is told as such.
+        # A worker that has checked itself without a gap since its last report did not stop: the clock leapt, or the
+        # database was unavailable, which is reported as such.
         if last_ms is not None and now_ms - last_ms > GAP_MS and not ran:
             await events.add(pool, _stopped(core, last_ms, now_ms))
         seen = await board.shared(core)

@@ -1,4 +1,4 @@
-"""What is wrong with the service as a whole: what each worker found, and what all of them can read in the database."""
+"""What is wrong with the service as a whole: each worker's findings, and what all workers can read in the database."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ CREDENTIALS = {
     Kind.REGISTRY: ("The access to a registry", "Der Zugang zu einem Register"),
     Kind.DATABASE: ("An access to the database", "Ein Zugang zur Datenbank"),
 }
-SILENT_MS, FORGOTTEN_MS = 30_000, 600_000  # a worker that says nothing; one that nobody waits for any more
+SILENT_MS, FORGOTTEN_MS = 30_000, 600_000  # a worker is silent; it is no longer expected
 
 
 def merged(troubles: Iterable[Trouble]) -> dict[str, Trouble]:
-    """One of each key: the worst state, every function, the earliest begin."""
+    """One trouble per key: the worst state, all functions, the earliest beginning."""
     found: dict[str, Trouble] = {}
     for one in troubles:
         known = found.get(one.key)
@@ -40,7 +40,8 @@ def merged(troubles: Iterable[Trouble]) -> dict[str, Trouble]:
 
 
 def of_registries(core: Core, sources: Mapping[str, Source], held: int, now_ms: int) -> list[Trouble]:
-    """Registry data that is too old is an outage of what relies on it; what does not answer is told before."""
+    """Registry data that is too old is an outage of what relies on it; a registry that does not answer is reported
+    earlier."""
     found = [trouble for name, source in sources.items() if (trouble := _registry(core, name, source, now_ms))]
     if held:
         told = (
@@ -68,7 +69,7 @@ def _registry(core: Core, name: str, source: Source, now_ms: int) -> Trouble | N
 
 
 def of_this_host(core: Core, now_ms: int) -> list[Trouble]:
-    """Work that has failed for a while, in any worker of this host."""
+    """Jobs that have been failing for a while in any worker of this host."""
     return [
         job_fails(name, one.since_ms)
         for name, one in background(core).items()
@@ -77,7 +78,7 @@ def of_this_host(core: Core, now_ms: int) -> list[Trouble]:
 
 
 def of_credentials(soon: Iterable[tuple[Kind, int]]) -> list[Trouble]:
-    """Credentials of machines that end and that nothing follows, the earliest of each kind; names are not for here."""
+    """Credentials of machines that expire without a successor, the earliest of each kind; names do not belong here."""
     found: dict[Kind, Trouble] = {}
     for kind, until_ms in soon:
         at = date_time(until_ms)
@@ -89,7 +90,7 @@ def of_credentials(soon: Iterable[tuple[Kind, int]]) -> list[Trouble]:
 def of_workers(reports: Iterable[Report], now_ms: int) -> list[Trouble]:
     """What every worker of every host found lately, and workers that fell silent.
 
-    One that was there later than now is gone since before the clock was set back; whoever is there says so anew.
+    A worker that reported later than now disappeared before the clock was set back; those still running report again.
     """
     found: list[Trouble] = []
     for report in reports:
@@ -107,8 +108,8 @@ def of_workers(reports: Iterable[Report], now_ms: int) -> list[Trouble]:
 def beyond_holdup(core: Core, standstills: Iterable[tuple[int, str]], now_ms: int) -> list[Trouble]:
     """Data that could not be taken in for longer than the Vendor-Holdup of its MIV is unavailable (OPS-016).
 
-    `standstills`: since when nothing is taken in, and why. What is taken in is readable at once: the delay of data is
-    the time for which it could not be.
+    `standstills`: since when nothing is taken in, and why. Data can be read as soon as it is taken in: its delay is the
+    time for which it could not be.
     """
     found = []
     for since_ms, _ in standstills:
@@ -126,17 +127,17 @@ def beyond_holdup(core: Core, standstills: Iterable[tuple[int, str]], now_ms: in
 
 
 def standing_still(troubles: Iterable[Trouble], now_ms: int) -> list[tuple[int, str]]:
-    """Since when ingestion is unavailable, for each reason."""
+    """Since when ingestion is unavailable, by reason."""
     return [
         (one.since_ms or now_ms, one.key) for one in troubles if one.state == UNAVAILABLE and INGESTION in one.functions
     ]
 
 
 def named(trouble: Trouble, core: Core) -> Trouble:
-    """With the functions as the feed names them."""
+    """The trouble with its functions named as in the feed."""
     return replace(trouble, functions=expanded(trouble.functions, core.catalog))
 
 
 def as_json(trouble: Trouble) -> dict[str, Any]:
-    """For a worker's report."""
+    """The trouble for a worker's report."""
     return {**vars(trouble), "functions": list(trouble.functions)}
