@@ -18,7 +18,6 @@ from ddr.gateway.writing import writing
 from ddr.http.core import Core
 from ddr.series.packing import Reading
 from ddr.series.reading import NO_LIMIT, Rejection, future_at, in_other_unit, read_items
-from ddr.store.gateways.uploads import UploadDeleted
 from ddr.store.series import sensors as series_sensors
 from ddr.store.series.bulk import append_together
 from ddr.store.series.correction import correct_readings
@@ -26,6 +25,7 @@ from ddr.store.series.deletion import delete_upload as take_back
 from ddr.store.series.end import complete_until
 from ddr.store.series.merging import Outcome, merge_readings
 from ddr.store.series.sensors import LimitsAdded, Sensor, SensorKey
+from ddr.store.series.uploads import UploadDeleted
 
 NO_LIMITS = frozenset(NO_LIMIT.values())  # by a remembered sensor: it may have got its limits since
 

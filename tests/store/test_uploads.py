@@ -9,9 +9,9 @@ import pytest
 
 from ddr.series.packing import ERROR, HIGH
 from ddr.series.reading import Rules
-from ddr.store.gateways.uploads import UploadDeleted, keep_within, note_upload, taken_back
 from ddr.store.series.deletion import delete_upload
 from ddr.store.series.sensors import load
+from ddr.store.series.uploads import UploadDeleted, keep_within, note_upload, taken_back
 from tests.store.continuous import PERIOD, START, Stored, register
 from tests.support.skew import fetched, in_passing
 

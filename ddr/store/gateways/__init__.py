@@ -1,1 +1,1 @@
-"""Who sends: tokens, certificates of bridges, repeated requests, uploads."""
+"""Who sends: tokens, certificates of bridges, repeated requests."""

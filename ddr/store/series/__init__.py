@@ -1,1 +1,1 @@
-"""Continuous series: appending, merging, cutting anew, ending, taking back."""
+"""Continuous series: uploads, appending, merging, cutting anew, ending, taking back."""

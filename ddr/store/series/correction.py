@@ -10,13 +10,13 @@ from ddr.series.grid import Grid
 from ddr.series.packing import Reading
 from ddr.store.database.stamps import lock_patient
 from ddr.store.devices.devices import heard
-from ddr.store.gateways.uploads import note_upload, taken_back
 from ddr.store.series.chunks import lock_epoch_rows, readings_between
 from ddr.store.series.claims import leave_out, note_rivals, stand
 from ddr.store.series.giving_way import give_way
 from ddr.store.series.merging import Outcome
 from ddr.store.series.recut import pieces_at, recut_series
 from ddr.store.series.sensors import Sensor, check_limits
+from ddr.store.series.uploads import note_upload, taken_back
 
 TOGETHER = 100  # readings that stand at once: the planner compares each with all claims of their span
 

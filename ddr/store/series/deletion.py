@@ -7,10 +7,10 @@ from uuid import UUID
 import asyncpg
 
 from ddr.series.grid import Grid
-from ddr.store.gateways.uploads import taken_back
 from ddr.store.series.chunks import lock_epoch_rows
 from ddr.store.series.claims import withdraw
 from ddr.store.series.recut import pieces_at, recut_series
+from ddr.store.series.uploads import taken_back
 
 _DELETE = """
     UPDATE upload SET deleted_ms = $4

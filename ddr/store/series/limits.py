@@ -20,10 +20,10 @@ from ddr.series.packing import ERROR, HIGH, LOW, decode_values
 from ddr.series.reading import Rules
 from ddr.series.resettle import restated
 from ddr.store.devices.devices import Row
-from ddr.store.gateways.uploads import keep_within as keep_uploads_within
 from ddr.store.series.chunks import change_terms, lock_epoch_rows, write
 from ddr.store.series.claims import keep_within as keep_claims_within
 from ddr.store.series.recut import chunks_of
+from ddr.store.series.uploads import keep_within as keep_uploads_within
 
 _LIMITS = """
     UPDATE sensor SET lower_limit = $3, upper_limit = $4, registration = $5

@@ -19,12 +19,12 @@ from ddr.series.packing import Reading
 from ddr.store.database.kept import kept
 from ddr.store.database.stamps import lock_patient
 from ddr.store.devices.devices import heard
-from ddr.store.gateways.uploads import note_upload, taken_back
 from ddr.store.series.appending import HEARD_STEP_MS
 from ddr.store.series.chunks import NumberedEpoch, as_epochs, last_chunks, lock_epoch_rows, readings_between, write
 from ddr.store.series.claims import Noted, leave_out, note_rivals, noted_on
 from ddr.store.series.giving_way import give_way
 from ddr.store.series.sensors import Sensor, check_limits
+from ddr.store.series.uploads import note_upload, taken_back
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from ddr.series.reading import Rules
 from ddr.series.tail import Tail
 from ddr.store.database.spreading import is_spread
 from ddr.store.devices.devices import OF_IMPORT, Row
-from ddr.store.gateways.uploads import BY_TIME, LAST_MS
+from ddr.store.series.uploads import BY_TIME, LAST_MS
 
 SensorKey = tuple[UUID, str, str]
 """Patient, device key, sensor key."""
