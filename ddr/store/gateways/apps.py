@@ -1,4 +1,4 @@
-"""Gateway apps as patients and operators handle them: connected by a code, renewed, disconnected; each act is recorded.
+"""Gateway apps as seen by patients and operators: connected by a code, renewed, disconnected; each act is recorded.
 
 A patient gets a pairing code in the browser and types it into the app, which exchanges it for its first token. So the
 app never sees how the patient logs in, and the recorder needs nothing from the app's maker.
@@ -27,19 +27,19 @@ from ddr.store.gateways.tokens import Renewed
 
 CODE_MS = 10 * 60 * 1000
 ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford's base 32: no letter that looks like a digit
-LENGTH = 10  # 50 random bits: a million guesses within CODE_MS find one of a thousand codes once in a million times
+LENGTH = 10  # 50 random bits: a million guesses within CODE_MS hit one of a thousand codes once in a million times
 _ALIKE = str.maketrans("OIL", "011", "- \t")
 
 
 def normal_code(text: str) -> str:
-    """A code as it is kept, from what somebody typed."""
+    """A typed code in the form in which it is stored."""
     return text.upper().translate(_ALIKE)
 
 
 async def offer_code(pool: asyncpg.Pool, patient_id: UUID, now_ms: int) -> str:
-    """A pairing code for this patient, good for CODE_MS and one app; it takes the place of the one before.
+    """A pairing code for this patient, good for CODE_MS and one app; it replaces the one before.
 
-    It is worth nothing when the account is disabled or gone by now. Raises RightOver.
+    It cannot be used when the account is disabled or gone by now. Raises RightOver.
     """
     role, representation_id = acted()
     code = "".join(secrets.choice(ALPHABET) for _ in range(LENGTH))
@@ -63,7 +63,7 @@ async def offer_code(pool: asyncpg.Pool, patient_id: UUID, now_ms: int) -> str:
     return f"{code[:5]}-{code[5:]}"
 
 
-# One that lasts longer than is ever given is of a clock that was set back.
+# A code that lasts longer than any is given was issued by a clock that was set back.
 _LOOK = f"""
 SELECT patient_id, role, representation_id FROM gateway_code
  WHERE code_sha256 = $1 AND expires_ms > $2 AND expires_ms <= $2::bigint + {CODE_MS + SKEW_MS}"""  # noqa: S608
@@ -71,23 +71,24 @@ _TAKE = "DELETE FROM gateway_code WHERE patient_id = $1 AND code_sha256 = $2"
 
 
 async def connect(pool: asyncpg.Pool, code: str, name: str, days: int, moment: Moment) -> tuple[str, int] | None:
-    """The first token of an app and its end, for a code that is good; of several callers one gets it.
+    """The first token of an app and its end, in exchange for a good code; of several callers, one gets it.
 
-    The code of a representative is good while the right is. Raises TooManyTokens, and the code stays good.
+    The code of a representative is good as long as the right is in force. Raises TooManyTokens; the code then stays
+    good.
     """
     token: str | None = None
     now_ms = moment.now_ms
     try:
         async with pool.acquire() as conn, conn.transaction():
             token = await _exchanged(conn, sha256(normal_code(code)), name, days, moment)
-    except FAULTS as error:  # the code would be used up, and nobody had the token
+    except FAULTS as error:  # otherwise the code would be used up, and nobody would have the token
         if token is None or not await made(error, partial(_is_there, pool, token, now_ms)):
             raise
     return None if token is None else (token, now_ms + days * DAY_MS)
 
 
 async def _exchanged(conn: asyncpg.Connection, code_sha256: bytes, name: str, days: int, moment: Moment) -> str | None:
-    """Locks account, right and code in the order of whoever ends one of them: an end deletes the code last."""
+    """Locks account, right and code in the order in which an end locks them: it deletes the code last."""
     found = await conn.fetchrow(_LOOK, code_sha256, moment.now_ms)
     if found is None or not await stays_able(conn, found["patient_id"]):
         return None
@@ -119,7 +120,7 @@ async def renew(
 
 
 async def issue(pool: asyncpg.Pool, patient_id: UUID, name: str, days: int, now_ms: int) -> str:
-    """A token that an operator hands out. Raises TooManyTokens."""
+    """A token that an operator issues. Raises TooManyTokens."""
     async with pool.acquire() as conn, conn.transaction():
         token = await tokens.create(conn, patient_id, now_ms, name=name, days=days)
         await record(conn, Event.GATEWAY_TOKEN_ISSUED, now_ms, patient_id=patient_id)
@@ -127,7 +128,7 @@ async def issue(pool: asyncpg.Pool, patient_id: UUID, name: str, days: int, now_
 
 
 async def disconnect(pool: asyncpg.Pool, patient_id: UUID, app: str | None, by: Event, now_ms: int) -> int:
-    """End all tokens of the app that is shown so (None: of all apps), from the next request on; how many apps.
+    """End all tokens of the app shown as `app` (None: of all apps), from the next request on; returns how many apps.
 
     Raises RightOver.
     """
@@ -137,7 +138,7 @@ async def disconnect(pool: asyncpg.Pool, patient_id: UUID, app: str | None, by: 
 
 
 async def end(conn: asyncpg.Connection, patient_id: UUID, app: str | None, by: Event, now_ms: int) -> int:
-    """Within a transaction: the same, by who may."""
+    """Within a transaction: the same, for callers that have already been checked."""
     ended = await tokens.revoke(conn, patient_id, app, now_ms)
     for first in ended:
         await record(conn, by, now_ms, patient_id=patient_id, ends={"app": first.hex()})
@@ -145,5 +146,5 @@ async def end(conn: asyncpg.Connection, patient_id: UUID, app: str | None, by: E
 
 
 async def sweep_codes(pool: asyncpg.Pool, now_ms: int) -> None:
-    """Forget codes that nobody used."""
+    """Delete codes that nobody used."""
     await delete_due(pool, "gateway_code", "expires_ms", now_ms + 1)

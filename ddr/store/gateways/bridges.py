@@ -1,4 +1,4 @@
-"""Whom a cloud bridge means: patients by the name under which they log in."""
+"""Whom a cloud bridge refers to: patients by the name under which they log in."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _ABLE = "disabled_ms IS NULL"
 
 
 async def patients(conn: Connection, issuer: str | None, accounts: Collection[str]) -> dict[str, UUID]:
-    """The patients of those `accounts` that are known and not disabled, by the account as it was given.
+    """The patients of those `accounts` that are known and not disabled, by the account as given.
 
-    An account is the subject of a user of the OpenID provider `issuer`; without one the name of a built-in account.
+    An account is the subject of a user of the OpenID provider `issuer`, or without one the name of a built-in account.
     """
     if issuer is None:
         names = {account: account_name(account) for account in accounts}
@@ -26,7 +26,7 @@ async def patients(conn: Connection, issuer: str | None, accounts: Collection[st
 
 
 async def _found(conn: Connection, column: str, table: str, which: str, *arguments: object) -> dict[str, UUID]:
-    """Where patients are spread, the directory lies apart from them: two statements there, one otherwise."""
+    """Uses two statements where patients are spread, because the directory is on another server; one otherwise."""
     if not is_spread(conn):
         able = f"SELECT {column}, patient_id FROM {table} JOIN patient USING (patient_id) WHERE {which} AND {_ABLE}"  # noqa: S608
         return {row[0]: row[1] for row in await conn.fetch(able, *arguments)}

@@ -1,4 +1,4 @@
-"""Certificates of cloud bridges: who may send for many patients, and what a worker's listener knows of them."""
+"""Certificates of cloud bridges: who may send for many patients, and which ones a worker's listener knows."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from ddr.store.credentials import register
 from ddr.store.credentials.register import Kind
 from ddr.store.database.pool import Connection
 
-LOOK_SECONDS = 5.0  # after this time at the latest a new certificate passes the handshake
+LOOK_SECONDS = 5.0  # a new certificate passes the handshake after this time at the latest
 
 Row = Mapping[str, Any]
 
 
 class AlreadyKnown(Exception):
-    """The certificate was registered before; a revoked one never comes back."""
+    """The certificate was registered before; a revoked one never becomes valid again."""
 
 
 class Ambiguous(Exception):
-    """Two certificates have this name, which says not which one is meant."""
+    """Two certificates have this name, so it does not say which one is meant."""
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What operators say of a certificate; `until_ms` is its own end."""
+    """What operators state about a certificate; `until_ms` is its own end."""
 
     name: str
     until_ms: int
@@ -40,7 +40,7 @@ class Facts:
 
 
 async def add(pool: asyncpg.Pool, der: bytes, facts: Facts, now_ms: int) -> None:
-    """Register a certificate, recorded. Raises AlreadyKnown, and Enough beside two of the name."""
+    """Register a certificate, recorded. Raises AlreadyKnown, and Enough when two of this name exist."""
     digest = hashlib.sha256(der).digest()
     try:
         async with pool.acquire() as conn, conn.transaction():
@@ -58,7 +58,7 @@ async def add(pool: asyncpg.Pool, der: bytes, facts: Facts, now_ms: int) -> None
 
 
 async def known(conn: Connection) -> Sequence[Row]:
-    """All certificates ever registered, the oldest first."""
+    """All certificates ever registered, oldest first."""
     rows: Sequence[Row] = await conn.fetch(
         "SELECT certificate_sha256, certificate, name, created_ms, revoked_ms FROM gateway_certificate"
         " ORDER BY created_ms, name"
@@ -69,8 +69,8 @@ async def known(conn: Connection) -> Sequence[Row]:
 async def let_in(conn: Connection, der: bytes, now_ms: int) -> bool:
     """True while exactly this certificate is registered, neither revoked nor expired. Counts as a use of it.
 
-    An expired one comes on a connection from before, and through a proxy that does not look. A database that takes no
-    writes is no reason to refuse.
+    An expired certificate can arrive on a connection opened before, or through a proxy that does not check. That a
+    database takes no writes is no reason to refuse.
     """
     digest = hashlib.sha256(der).digest()
     row = await conn.fetchrow(
@@ -88,9 +88,9 @@ async def let_in(conn: Connection, der: bytes, now_ms: int) -> bool:
 
 
 async def revoke(pool: asyncpg.Pool, which: str, now_ms: int) -> bool:
-    """End the certificate of this name or SHA-256, from the next request on, recorded. False when none is alive.
+    """End the certificate with this name or SHA-256, from the next request on, recorded. False when none is in force.
 
-    Raises Ambiguous for the name of two.
+    Raises Ambiguous when two have this name.
     """
     async with pool.acquire() as conn, conn.transaction():
         alive = await conn.fetch(
@@ -109,7 +109,7 @@ async def revoke(pool: asyncpg.Pool, which: str, now_ms: int) -> bool:
 
 
 async def end(conn: Connection, certificate_sha256: bytes, at_ms: int) -> bool:
-    """End the certificate with this hash, as it had ended before a restore. False when it was not alive."""
+    """End the certificate with this hash, as it had ended before a restore. False when it was not in force."""
     status: str = await conn.execute(
         "UPDATE gateway_certificate SET revoked_ms = $2 WHERE certificate_sha256 = $1 AND revoked_ms IS NULL",
         certificate_sha256,
@@ -120,12 +120,12 @@ async def end(conn: Connection, certificate_sha256: bytes, at_ms: int) -> bool:
 
 
 class Anchors:
-    """The certificates that pass the handshake of a worker's gateway listener; the decision is `let_in`."""
+    """The certificates that pass the handshake of a worker's gateway listener; the decision is made by `let_in`."""
 
     def __init__(self) -> None:
         self.certificates: frozenset[bytes] = frozenset()
 
     async def refresh(self, pool: asyncpg.Pool) -> None:
-        """Read those in force again."""
+        """Read again which certificates are in force."""
         rows = await pool.fetch("SELECT certificate FROM gateway_certificate WHERE revoked_ms IS NULL")
         self.certificates = frozenset(row["certificate"] for row in rows)

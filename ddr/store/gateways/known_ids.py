@@ -1,4 +1,4 @@
-"""What a logical id names in the words of the gateway: keys of devices, sensors and measurements."""
+"""What a logical id names in terms of the gateway: keys of devices, sensors and measurements."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ async def measurement_key(conn: asyncpg.Connection, patient_id: UUID, measuremen
 async def measurement_keys_at(
     conn: asyncpg.Connection, patient_id: UUID, code: tuple[str, str], device_key: str | None, effective_ms: int
 ) -> list[str]:
-    """The keys of what this device measured under `code` (system and code) at this time; more than two are not told."""
+    """The keys of what this device measured under `code` (system and code) at this time; at most two of them."""
     rows = await conn.fetch(
         """SELECT m.measurement_key FROM measurement m
              LEFT JOIN device d ON d.patient_id = $1 AND d.device_no = m.device_no

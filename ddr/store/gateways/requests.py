@@ -1,7 +1,7 @@
 """Requests of gateways and bridges with an Idempotency-Key, and their answers.
 
-Whoever works on a request holds a lease by the clock of the database and renews it; the end of a lease is the sign
-that the worker is gone. A `claim` tells its holder from one who took over.
+Whoever works on a request holds a lease, by the clock of the database, and renews it. When a lease ends, its worker is
+considered gone. A `claim` distinguishes its holder from one who took over.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _TABLES = {UUID: ("gateway_request", "patient_id"), bytes: ("bridge_request", "b
 
 @dataclass(frozen=True)
 class Key:
-    """Whose key: a patient, or the bridge with a certificate of this SHA-256."""
+    """Whose key it is: that of a patient, or of the bridge with a certificate with this SHA-256."""
 
     owner: UUID | bytes
     key: str
@@ -39,12 +39,14 @@ class Key:
 
 
 async def claim(pool: asyncpg.Pool, key: Key, digest: bytes, mark: bytes, now_ms: int) -> Row | None:
-    """Note that `mark` works on the request; the other one (request_sha256, status, answer, content_type) if there is.
+    """Note that `mark` works on the request. If another one did, returns its row (request_sha256, status, answer,
+    content_type).
 
-    Answers older than KEEP_MS count no more, and work whose lease ran out is taken over; so is work whose lease is
-    longer than is ever given, by a clock that was set back.
+    Answers older than KEEP_MS no longer count, and work whose lease has ended is taken over. So is work with a lease
+    longer than any that is given, which comes from a clock that was set back.
     """
-    # the clock is said once: where patients are spread, a conflict is judged beside the row, which has another one
+    # The clock is a parameter: where patients are spread, a conflict is judged on the server with the row, which has
+    # another clock.
     claimed = await pool.fetchval(
         key.sql(
             """INSERT INTO {table} AS r ({owner}, request_key, request_sha256, created_ms, claim, lease_ms)
@@ -67,7 +69,7 @@ async def claim(pool: asyncpg.Pool, key: Key, digest: bytes, mark: bytes, now_ms
 
 
 async def renew(pool: asyncpg.Pool, key: Key, mark: bytes) -> None:
-    """Hold the lease for another LEASE_MS."""
+    """Extend the lease by another LEASE_MS."""
     await pool.execute(
         key.sql("UPDATE {table} SET lease_ms = {now} + $4 WHERE {mine} AND claim = $3"),
         key.owner, key.key, mark, LEASE_MS,
@@ -75,7 +77,7 @@ async def renew(pool: asyncpg.Pool, key: Key, mark: bytes) -> None:
 
 
 async def keep(pool: asyncpg.Pool, key: Key, mark: bytes, status: int, content_type: str | None, answer: bytes) -> None:
-    """Keep the answer, unless another one took over."""
+    """Store the answer, unless another worker took over."""
     await pool.execute(
         key.sql("UPDATE {table} SET status = $4, content_type = $5, answer = $6 WHERE {mine} AND claim = $3"),
         key.owner, key.key, mark, status, content_type, answer,
@@ -83,13 +85,13 @@ async def keep(pool: asyncpg.Pool, key: Key, mark: bytes, status: int, content_t
 
 
 async def release(pool: asyncpg.Pool, key: Key, mark: bytes) -> None:
-    """Forget a request that failed."""
+    """Delete a request that failed."""
     await pool.execute(
         key.sql("DELETE FROM {table} WHERE {mine} AND claim = $3 AND status IS NULL"), key.owner, key.key, mark
     )
 
 
 async def sweep(pool: asyncpg.Pool, now_ms: int) -> None:
-    """Forget the answers that are too old to be given again."""
+    """Delete the answers that are too old to be given again."""
     for table, _ in _TABLES.values():
         await delete_due(pool, table, "created_ms", now_ms - KEEP_MS)

@@ -1,7 +1,7 @@
-"""Bearer tokens of gateway apps: only their SHA-256 is kept, a token itself is shown once.
+"""Bearer tokens of gateway apps: only their SHA-256 is stored; the token itself is shown once.
 
-A token has an end. It is looked up on each request, so that whatever ends it holds with the next one on every worker.
-An *app* is the line of tokens that began with one of them and goes on by renewal; people see apps.
+A token has an end. It is looked up on each request, so whatever ends it takes effect on the next request, in every
+worker. An *app* is the line of tokens that began with one of them and continues by renewal; people see apps.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from ddr.store.database.several import fetch_together
 from ddr.store.database.spreading import is_spread
 from ddr.store.database.sweeping import delete_due
 
-DAYS = 365  # how long a token lasts when nobody says otherwise
+DAYS = 365  # how long a token lasts by default
 NOTED_MS = HOUR_MS  # a use is noted once an hour
 MOST = 20  # tokens of one patient that are good at once
-SHOWN = 16  # hex characters of the hash that name an app towards people
+SHOWN = 16  # hex characters of the hash that people see as the name of an app
 
 Row = Mapping[str, Any]
-By = tuple[str | None, UUID | None]  # role and right of a representative, as of `acted`
+By = tuple[str | None, UUID | None]  # role and right of a representative, as for `acted`
 NOBODY_ELSE: By = (None, None)
 
 
@@ -38,7 +38,7 @@ class TooManyTokens(Exception):
 
 
 class Holder(NamedTuple):
-    """Whose token it is; `good` is False when it was revoked, has run out, or the account is disabled."""
+    """Whose token it is; `good` is False when it was revoked or has expired, or the account is disabled."""
 
     patient_id: UUID
     good: bool
@@ -71,7 +71,7 @@ async def create(
 ) -> str:
     """A new token (256 random bits) of a new app that writes for this patient for `days`. Raises TooManyTokens.
 
-    `by` connected it in the patient's place.
+    `by` is the representative who connected it in the patient's place.
     """
     token = secrets.token_urlsafe(32)
     await _insert(conn, token, sha256(token), patient_id, name, now_ms, now_ms + days * DAY_MS, by)
@@ -88,7 +88,7 @@ async def find(conn: Connection, token_sha256: bytes, now_ms: int) -> Holder | N
 
 
 async def note_use(conn: Connection, token_sha256: bytes, holder: Holder, now_ms: int) -> None:
-    """Keep the hour of the last use. A database that takes no writes is no reason to refuse the request."""
+    """Note the hour of the last use. That a database takes no writes is no reason to refuse the request."""
     if holder.used_ms is not None and now_ms - holder.used_ms < NOTED_MS:
         return
     with suppress(asyncpg.PostgresError):
@@ -99,9 +99,8 @@ async def note_use(conn: Connection, token_sha256: bytes, holder: Holder, now_ms
 
 
 async def apps(conn: Connection, patient_id: UUID, now_ms: int) -> Sequence[Row]:
-    """The patient's apps that have a good token, the oldest first: app, name, since_ms, used_ms, until_ms.
-
-    And role and representation_id of whoever connected it in the patient's place.
+    """The patient's apps that have a good token, oldest first: app, name, since_ms, used_ms, until_ms, and role and
+    representation_id of whoever connected it in the patient's place.
     """
     rows: Sequence[Row] = await conn.fetch(
         f"""
@@ -121,10 +120,10 @@ async def apps(conn: Connection, patient_id: UUID, now_ms: int) -> Sequence[Row]
 async def renew(
     conn: asyncpg.Connection, token_sha256: bytes, days: int, overlap_ms: int, now_ms: int
 ) -> Renewed | None:
-    """Within a transaction: another token of the same app; the former one ends after `overlap_ms` at the latest.
+    """Within a transaction: issue another token of the same app; the former one ends after `overlap_ms` at the latest.
 
-    None when the former one is not good any more. Renewing again gives another token: an answer may have been lost.
-    Raises TooManyTokens.
+    None when the former one is not good any more. Renewing again gives another token, because an answer may have been
+    lost. Raises TooManyTokens.
     """
     if not await able(
         conn, await conn.fetchval("SELECT patient_id FROM gateway_token WHERE token_sha256 = $1", token_sha256)
@@ -149,7 +148,7 @@ async def renew(
 
 
 async def end_former(conn: Connection, token_sha256: bytes, at_ms: int) -> bool:
-    """Let a token that was renewed end at `at_ms`, as it had before a restore. False when it does not last longer."""
+    """Let a renewed token end at `at_ms`, as it had before a restore. False when it does not last longer anyway."""
     status: str = await conn.execute(
         "UPDATE gateway_token SET expires_ms = $2 WHERE token_sha256 = $1 AND revoked_ms IS NULL AND expires_ms > $2",
         token_sha256,
@@ -159,7 +158,7 @@ async def end_former(conn: Connection, token_sha256: bytes, at_ms: int) -> bool:
 
 
 async def newest(conn: Connection, patient_id: UUID, app: str, now_ms: int) -> bytes | None:
-    """The hash of the newest good token of the app that is shown so."""
+    """The hash of the newest good token of the app shown as `app`."""
     found: bytes | None = await conn.fetchval(
         f"SELECT token_sha256 FROM gateway_token WHERE patient_id = $1 AND {_APP} = $2 AND revoked_ms IS NULL"
         " AND expires_ms > $3 ORDER BY created_ms DESC LIMIT 1",
@@ -171,10 +170,10 @@ async def newest(conn: Connection, patient_id: UUID, app: str, now_ms: int) -> b
 
 
 async def revoke(conn: Connection, patient_id: UUID, app: str | None, now_ms: int) -> list[bytes]:
-    """End the tokens of the app that is shown so, of every app when `app` is None, from the next request on.
+    """End the tokens of the app shown as `app`, or of every app when it is None, from the next request on.
 
-    Returns the hashes of the first tokens of the apps that ended, each once. A renewal under way holds the token that
-    it renews, and the one that it makes is seen by the next statement only: so there is always another one.
+    Returns the hashes of the first tokens of the apps that ended, each once. A concurrent renewal locks the token that
+    it renews, and only the next statement sees the token that it makes; so the statement is repeated.
     """
     ended: set[bytes] = set()
     for number in count():
@@ -192,7 +191,7 @@ async def revoke(conn: Connection, patient_id: UUID, app: str | None, now_ms: in
 
 
 async def end_app(conn: Connection, app: bytes, at_ms: int) -> bool:
-    """End every token of the line that began with the token of this hash; False when none was alive."""
+    """End every token of the line that began with the token with this hash; False when none was good."""
     status: str = await conn.execute(
         "UPDATE gateway_token SET revoked_ms = $2 WHERE app = $1 AND revoked_ms IS NULL", app, at_ms
     )
@@ -200,7 +199,7 @@ async def end_app(conn: Connection, app: bytes, at_ms: int) -> bool:
 
 
 async def sweep(pool: asyncpg.Pool, before_ms: int) -> None:
-    """Forget tokens that ended before `before_ms`."""
+    """Delete tokens that ended before `before_ms`."""
     await delete_due(pool, "gateway_token", "least(revoked_ms, expires_ms)", before_ms)
 
 

@@ -1,8 +1,8 @@
-"""A series whose start moves back far before the historic period begins anew: a new epoch holds what another one held.
+"""When the start of a series moves back far before the historic period, a new epoch replaces the former one.
 
 Chunks are numbered from the start of their epoch, and ids are made of these numbers. If the epoch kept its chunks, an
 id that DiGA know would name a chunk from before the period, which is shown to nobody: no DiGA would learn that the
-values have another id now. A start that moves by less leaves the ids to their chunks.
+values now have another id. If the start moves by less, the ids stay with their chunks.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ddr.store.devices import devices as store
 from ddr.store.devices.devices import Row
 from ddr.store.series.recut import Piece
 
-MOST_WITHDRAWN = 100  # epochs of a sensor; an app that moves the start without end changes the last one
+MOST_WITHDRAWN = 100  # epochs of a sensor; beyond it, an app that keeps moving the start changes the last epoch instead
 
 _STORED = f"""
     SELECT min(k) AS first_k, min(start_ms) FILTER (WHERE status <> '{WITHDRAWN}' AND start_ms > $4) AS start_ms,
@@ -25,10 +25,10 @@ _STORED = f"""
 
 
 async def begins_anew(conn: asyncpg.Connection, row: Row, from_ms: int, floor_ms: int) -> bool:
-    """Whether an epoch (a row of chunks.lock_epoch_rows) that is to begin at `from_ms` has to be another one.
+    """Whether an epoch (a row of chunks.lock_epoch_rows) that is to begin at `from_ms` must be replaced by a new one.
 
-    `floor_ms` is where the historic period begins. The chunks move with the start, give or take a sampling period. They
-    do not where the first ones are gone (ddr.series.recut).
+    `floor_ms` is where the historic period begins. The chunks move with the start, by up to a sampling period more or
+    less; they do not move when the first chunks were deleted (ddr.series.recut).
     """
     if not row["continuous"] or row["tail_k"] is None or from_ms >= min(row["from_ms"], floor_ms):
         return False
@@ -41,11 +41,11 @@ async def begins_anew(conn: asyncpg.Connection, row: Row, from_ms: int, floor_ms
 
 
 async def begin(conn: asyncpg.Connection, found: dict[str, Any], now_ms: int) -> Piece:
-    """Store the epoch `found`, a changed row of chunks.lock_epoch_rows, as a new one."""
+    """Store the epoch `found`, a changed row of chunks.lock_epoch_rows, as a new epoch."""
     number = await store.insert_epoch(conn, found["patient_id"], found["device_no"], found["sensor_no"], found, now_ms)
     return Piece({**found, "epoch_no": number, "tail_k": None, "tail_start_ms": None}, None)
 
 
 def emptied(row: Row) -> Piece:
-    """What an epoch has left that was withdrawn: nothing."""
+    """The piece of a withdrawn epoch: it has no readings left."""
     return Piece({**row, "until_ms": row["from_ms"]}, row)

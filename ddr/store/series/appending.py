@@ -1,6 +1,6 @@
-"""Appending readings to the end of a series: one statement that takes effect on the very chunk it was made for, or not.
+"""Appends readings to the end of a series, by one statement that changes nothing unless the chunk is as expected.
 
-It is what nearly every upload comes to; what is not new, or not at the end, is merged (ddr.store.series.merging).
+Nearly every upload is an append. Readings that are not new, or not at the end, are merged (ddr.store.series.merging).
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from ddr.store.database.spreading import is_spread
 from ddr.store.database.stamps import moved, stamp
 from ddr.store.series.sensors import Sensor
 
-HEARD_STEP_MS = 60_000  # Device.heard_ms is exact to this; its users think in the minutes of Delay-From-Real-Time
+HEARD_STEP_MS = 60_000  # the precision of Device.heard_ms; its users think in the minutes of Delay-From-Real-Time
 
-# The row of the patient is locked first, so that the stamps of a patient come in the order of commits.
+# The row of the patient is locked first, so that the patient's timestamps are in the order of commits.
 _STAMPED = f"stamped AS (UPDATE patient SET stamp_ms = {stamp('$13')} WHERE patient_id = $1 RETURNING stamp_ms)"  # noqa: S608
 
-# The length of vals tells apart what a version cannot: a reading that is stored but not shown leaves the version alone.
-# So does the time of the last change: a standby that was promoted without its last seconds counts the same versions
-# again, of other readings.
-# A chunk that was final by time before this stamp may have been shown so.
+# The length of vals detects what the version cannot: a reading that is stored but not shown does not change the
+# version. So does the time of the last change: a standby that was promoted without its last seconds counts the same
+# versions again, with other readings. A chunk that was final by time before this timestamp may have been shown as
+# final.
 _APPENDED = f"""
     UPDATE chunk SET times = substring(times FROM 1 FOR $6) || $7, vals = vals || $8, last_ms = $9, filled = $10,
                      status = $11, version = version + 1, updated_ms = {moved("updated_ms", "stamped.stamp_ms")}
@@ -35,7 +35,7 @@ _APPENDED = f"""
 
 APPEND = f"WITH {_STAMPED} {_APPENDED}"
 
-# A sign of life is not worth waiting for: another upload may hold the row of the device.
+# A sign of life is not worth waiting for when another upload holds the row of the device.
 _APPEND_AND_HEAR = f"""
     WITH {_STAMPED}, appended AS ({_APPENDED}),
          heard AS (UPDATE device SET heard_ms = $12 WHERE patient_id = $1 AND device_no IN (
@@ -43,7 +43,7 @@ _APPEND_AND_HEAR = f"""
                           AND EXISTS (SELECT FROM appended) FOR NO KEY UPDATE SKIP LOCKED))
     SELECT updated_ms FROM appended"""  # noqa: S608
 
-# As they are said where patients are spread (ddr.store.database.each_there).
+# The statements as run where patients are spread (ddr.store.database.each_there).
 _THERE = {
     APPEND: f"WITH {_STAMPED}, appended AS ({_APPENDED}) SELECT ARRAY[updated_ms::text] FROM appended",  # noqa: S608
     _APPEND_AND_HEAR: _APPEND_AND_HEAR.replace("SELECT updated_ms FROM", "SELECT ARRAY[updated_ms::text] FROM"),
@@ -53,9 +53,9 @@ _THERE = {
 async def append(
     pool: Connection, sensor: Sensor, readings: Sequence[Reading], now_ms: int, steered_ms: int | None = None
 ) -> Sensor | None:
-    """Append ascending `readings` to the tail of `sensor` in one statement. Returns the sensor as it is then.
+    """Append ascending `readings` to the tail of `sensor` in one statement. Returns the sensor as it is afterwards.
 
-    None when they do not all come after what is stored, or when the tail is not what it was: nothing was written then.
+    None, and nothing was written, when they do not all come after what is stored, or when the tail has changed.
     `now_ms` is the worker's clock, `steered_ms` as for ddr.store.database.stamps.lock_patient.
     """
     tail = sensor.tail

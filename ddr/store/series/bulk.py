@@ -1,8 +1,8 @@
-"""Appending to the series of many sensors at once: the uploads of a cloud bridge, and those that come at one time.
+"""Appends to the series of many sensors at once: the uploads of a cloud bridge, and concurrent ones.
 
-The same change as `append` (ddr.store.series.appending) makes for each sensor, under the same conditions, but one
-statement and one commit for all. It waits for no lock: a patient that somebody else is writing to is left out, so that
-two such statements cannot block each other, in whatever order they come by their rows.
+It changes each sensor as `append` (ddr.store.series.appending) does, under the same conditions, but with one statement
+and one commit for all. It waits for no lock: patients that somebody else is writing to are left out. So two such
+statements cannot block each other, in whatever order they reach their rows.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from ddr.store.database.together import Way, ask
 from ddr.store.series.appending import APPEND, HEARD_STEP_MS, append
 from ddr.store.series.sensors import Sensor
 
-# `w`: what is to be appended, a row for each sensor. `locked`: the patients that nobody else is writing to; their rows
-# come first (ddr.store.database.stamps). `stamped`: their new stamps. `held`: those of `w` whose chunk is still what it
-# was. What another writer holds is left out, too: it would keep the stamps of all the others waiting. The condition on
-# a chunk is judged on its newest version.
+# `w`: what to append, a row for each sensor. `locked`: the patients that nobody else is writing to; their rows come
+# first (ddr.store.database.stamps). `stamped`: their new timestamps. `held`: those of `w` whose chunk has not changed.
+# Chunks that another writer holds are left out, too, as it would keep the timestamps of all others waiting. The
+# condition on a chunk is judged on its newest version.
 _APPEND = f"""
     WITH w AS MATERIALIZED (
         SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::integer[], $4::integer[], $5::integer[], $6::integer[],
@@ -63,7 +63,7 @@ Upload = tuple[Sensor, Sequence[Reading]]
 async def append_all(
     pool: Connection, uploads: Iterable[Upload], now_ms: int, steered_ms: int | None = None
 ) -> list[Sensor | None]:
-    """For each upload its sensor as it is when the ascending readings were appended; None: nothing was written.
+    """For each upload, its sensor after the ascending readings were appended; None: nothing was written.
 
     The sensors must differ. `now_ms` and `steered_ms` as for `append`.
     """
@@ -88,14 +88,14 @@ async def append_all(
 
 
 class _Plan(NamedTuple):
-    """One append: its arguments, patient and epoch first; the sensor as it is then; whether its device was heard."""
+    """One append: its arguments, patient and epoch first; the sensor afterwards; whether its device was heard."""
 
     row: tuple[object, ...]
     after: Sensor
     hears: bool
 
     def at(self, updated_ms: int) -> Sensor:
-        """`after` as it was written."""
+        """`after` with the timestamp with which it was written."""
         assert self.after.tail is not None
         return replace(self.after, tail=replace(self.after.tail, updated_ms=updated_ms))
 
@@ -116,7 +116,7 @@ def _planned(sensor: Sensor, readings: Sequence[Reading], now_ms: int) -> _Plan 
 
 
 async def _hear(sensors: Iterable[Sensor], pool: Connection, now_ms: int) -> None:
-    """Note signs of life of the devices (Device.status, DEV-014), as exactly as for one append."""
+    """Note signs of life of the devices (Device.status, DEV-014), with the precision of a single append."""
     devices = {(one.patient_id, one.device_no) for one in sensors}
     if devices:
         await pool.execute(_HEAR, *map(list, zip(*devices, strict=True)), now_ms)
@@ -134,7 +134,7 @@ class _One(NamedTuple):
 async def append_together(
     pool: Connection, sensor: Sensor, readings: Sequence[Reading], now_ms: int, steered_ms: int | None = None
 ) -> Sensor | None:
-    """As `append` for one sensor, but with those who come at the same time, by one statement and one commit."""
+    """As `append` for one sensor, but together with concurrent ones, by one statement and one commit."""
     return await ask(pool, _APPENDING, _One(sensor, readings, now_ms, steered_ms))
 
 

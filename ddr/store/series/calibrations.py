@@ -1,7 +1,7 @@
 """Calibration events of a sensor, and the epochs that follow from them: DeviceMetrics, series, measurements.
 
 Everything happens in the caller's transaction, which holds the lock of the patient
-(ddr.store.database.stamps.lock_patient); `now_ms` is its stamp.
+(ddr.store.database.stamps.lock_patient); `now_ms` is its timestamp.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ NOT_YET = 2**63 - 1  # sensor.shown_from_ms of a sensor that is not calibrated y
 
 _REGISTER = "UPDATE sensor SET registration = $3 WHERE patient_id = $1 AND sensor_no = $2"
 _SHOWN_FROM = "UPDATE sensor SET shown_from_ms = $3 WHERE patient_id = $1 AND sensor_no = $2"
-# created_ms: what is missing in them is expected from now on, because nobody was shown anything of them before.
+# created_ms: what is missing in them is expected from now on, because nothing of them was shown to anybody before.
 _APPEARED = """
     UPDATE epoch SET created_ms = $5
      WHERE patient_id = $1 AND sensor_no = $2 AND from_ms >= $3 AND from_ms < $4 RETURNING epoch_no"""
@@ -38,7 +38,7 @@ _CHUNKS_APPEARED = f"""
 
 
 async def events_of(conn: Connection, patient_id: UUID, sensor_no: int) -> list[Event]:
-    """The stored events of a sensor in order of time, without the registration."""
+    """The stored events of a sensor in order of time, without its registration."""
     rows = await conn.fetch(
         """SELECT time_ms, state, type, time AS text FROM calibration
             WHERE patient_id = $1 AND sensor_no = $2 ORDER BY time_ms""",
@@ -82,27 +82,27 @@ async def taken_back(conn: asyncpg.Connection, patient_id: UUID, sensor_no: int)
 
 
 def registered(sensor: Row) -> Event:
-    """The calibration that a sensor was registered with, as an event at its start."""
+    """The calibration with which a sensor was registered, as an event at its start."""
     first = sensor["registration"]["calibration"]
     return Event(sensor["started_ms"], first["state"], first.get("type"), first.get("time"))
 
 
 async def register(conn: asyncpg.Connection, sensor: Row, first: dict[str, Any]) -> Row:
-    """The sensor with another calibration at its start; `apply_events` makes its epochs follow."""
+    """Give the sensor another calibration at its start; `apply_events` then adapts its epochs. Returns the sensor."""
     registration = sensor["registration"] | {"calibration": first}
     await conn.execute(_REGISTER, sensor["patient_id"], sensor["sensor_no"], registration)
     return {**sensor, "registration": registration}
 
 
 async def withhold(conn: asyncpg.Connection, patient_id: UUID, sensor_no: int) -> None:
-    """Show nothing of a sensor until `show_from` says from when on."""
+    """Show nothing of a sensor until `show_from` says from when on to show it."""
     await conn.execute(_SHOWN_FROM, patient_id, sensor_no, NOT_YET)
 
 
 async def show_from(conn: asyncpg.Connection, sensor: Row, from_ms: int, now_ms: int) -> None:
-    """Show the epochs of a withheld sensor that begin at `from_ms` or later.
+    """Show those epochs of a withheld sensor that begin at `from_ms` or later.
 
-    To a DiGA those are new that were stored before: searches by lastUpdated find them.
+    To a DiGA, those that were stored before are new: searches by lastUpdated find them.
     """
     patient_id, sensor_no = sensor["patient_id"], sensor["sensor_no"]
     await conn.execute(_SHOWN_FROM, patient_id, sensor_no, from_ms)
@@ -114,7 +114,7 @@ async def show_from(conn: asyncpg.Connection, sensor: Row, from_ms: int, now_ms:
 async def apply_events(
     conn: asyncpg.Connection, patient_id: UUID, sensor_no: int, now_ms: int, delay_ms: int, floor_ms: int
 ) -> None:
-    """Make the epochs of a calibrated sensor those of its stored events, and cut again what was stored.
+    """Make the epochs of a calibrated sensor those of its stored events, and cut the stored readings anew.
 
     `delay_ms` as for ddr.store.series.merging.merge_readings, `floor_ms` as for ddr.store.series.anew.begins_anew.
     """
@@ -138,9 +138,10 @@ def _bounds(row: Row) -> tuple[int, int | None]:
 
 
 async def _piece(conn: asyncpg.Connection, rows: Sequence[Row], part: Segment, now_ms: int, floor_ms: int) -> Piece:
-    """The epoch of a segment, stored. It is the first one that began within the segment, else a new one.
+    """Store the epoch of a segment: the first one that began within the segment, or else a new one.
 
-    There is one, unless an event was taken back, or a new one takes its place; then the others have nothing left.
+    There is one, unless an event was taken back or a new epoch takes its place; then the other epochs have nothing
+    left.
     """
     starts = [row["from_ms"] for row in rows]
     at = bisect_left(starts, part.from_ms)
@@ -163,9 +164,9 @@ async def _piece(conn: asyncpg.Connection, rows: Sequence[Row], part: Segment, n
 async def _repoint(
     conn: asyncpg.Connection, patient_id: UUID, pieces: Sequence[Piece], left: Sequence[int], now_ms: int
 ) -> None:
-    """Let dedicated measurements refer to the epoch of their time; those that referred to another get a new version.
+    """Let dedicated measurements refer to the epoch of their time; those whose reference changes get a new version.
 
-    `left` are the numbers of epochs that have nothing any more.
+    `left` are the numbers of epochs that have nothing left.
     """
     starts = [piece.row["from_ms"] for piece in pieces]
     numbers = [piece.row["epoch_no"] for piece in pieces]
@@ -177,7 +178,7 @@ async def _repoint(
 
 
 def _moved(row: Row, epoch_no: int) -> Row:
-    """The measurement with another DeviceMetric: what was final is amended now."""
+    """The measurement with another DeviceMetric; if it was final, it is now amended."""
     status = "amended" if row["status"] == "final" else row["status"]
     content = exact_json(exact_value(row["content"]) | {"status": status})
     return {**row, "epoch_no": epoch_no, "status": status, "content": content}

@@ -19,7 +19,7 @@ from ddr.store.devices.devices import Row
 from ddr.store.series.bounds import first_k
 from ddr.store.series.sensors import CHUNK_COLUMNS, Sensor, chunk_of
 
-# Not the epochs: an epoch made while this waits would not be among those that a single statement saw when it began.
+# It does not lock the epochs: a single statement would not see an epoch made while it waits.
 _LOCK = "SELECT FROM sensor WHERE patient_id = $1 AND sensor_no = $2 FOR NO KEY UPDATE"
 
 _EPOCHS = """
@@ -34,8 +34,8 @@ _EPOCHS = """
      WHERE s.patient_id = $1 AND s.sensor_no = $2 AND NOT e.withdrawn
      ORDER BY e.from_ms FOR NO KEY UPDATE OF e"""
 
-# A reading lies at most half a period before its chunk's start. With OFFSET 0 an epoch's chunks are looked up from that
-# number on, however few of all of the patient's the planner takes for the average.
+# A reading lies at most half a period before the start of its chunk. OFFSET 0 makes the planner look up an epoch's
+# chunks from that number on, even where it estimates that the patient has few chunks.
 _BETWEEN = f"""
     SELECT c.start_ms, c.times, c.vals, s.period_ms
       FROM sensor s
@@ -46,7 +46,7 @@ _BETWEEN = f"""
            AND last_ms >= $3 AND start_ms <= $4::bigint + s.period_ms OFFSET 0) AS c
      WHERE s.patient_id = $1 AND s.sensor_no = $2"""  # noqa: S608
 
-# What was withdrawn stays where it was when the chunks before it move: nothing follows from its place.
+# Withdrawn chunks keep their place when the chunks before them move: nothing follows from their place.
 _LAST_CHUNKS = f"""
     SELECT {CHUNK_COLUMNS} FROM chunk
      WHERE patient_id = $1 AND epoch_no = $2 AND k >= coalesce(
@@ -63,7 +63,7 @@ _WRITE = f"""
 
 _TAIL = "UPDATE epoch SET tail_k = $3, tail_start_ms = $4 WHERE patient_id = $1 AND epoch_no = $2"
 
-# Searches find it by that time after the end of its epoch, too (ddr.store.series.bounds).
+# Searches then find it by that time, even after the end of its epoch (ddr.store.series.bounds).
 _WITHDRAWN = """
     UPDATE epoch SET last_withdrawn_ms = $3::bigint
      WHERE patient_id = $1 AND epoch_no = $2 AND coalesce(last_withdrawn_ms, 0) < $3"""
@@ -72,7 +72,7 @@ _TERMS = "UPDATE chunk SET terms = terms + 1 WHERE patient_id = $1 AND epoch_no 
 
 
 async def readings_between(pool: asyncpg.Pool, sensor: Sensor, from_ms: int, until_ms: int) -> set[Reading]:
-    """All readings of the chunks of this time, so some around it, too."""
+    """All readings of the chunks of this time, which includes some around it."""
     rows = await pool.fetch(_BETWEEN, sensor.patient_id, sensor.sensor_no, from_ms, until_ms)
     return await aside(len(rows) > LARGE_CHUNKS, _decoded, rows)
 
@@ -86,9 +86,9 @@ NumberedEpoch = tuple[int, Epoch]
 
 
 async def lock_epoch_rows(conn: asyncpg.Connection, patient_id: UUID, sensor_no: int) -> list[Row]:
-    """The epochs of a sensor in order of time, which nobody else merges into until the transaction ends.
+    """The epochs of a sensor in order of time, locked against other merges until the transaction ends.
 
-    Each row has its columns, and those of sensor and device that a series depends on.
+    Each row has the epoch's columns, and those of sensor and device that a series depends on.
     """
     await conn.execute(_LOCK, patient_id, sensor_no)
     rows: list[Row] = await conn.fetch(_EPOCHS, patient_id, sensor_no)
@@ -96,21 +96,21 @@ async def lock_epoch_rows(conn: asyncpg.Connection, patient_id: UUID, sensor_no:
 
 
 def as_epochs(rows: Iterable[Row], delay_ms: int) -> list[NumberedEpoch]:
-    """The epochs of rows of `lock_epoch_rows`, each with its number; `delay_ms` is the MIV's Delay-From-Real-Time."""
+    """The epochs in rows of `lock_epoch_rows`, each with its number; `delay_ms` is the MIV's Delay-From-Real-Time."""
     return [(row["epoch_no"], Epoch.of(row, delay_ms)) for row in rows]
 
 
 async def last_chunks(
     conn: asyncpg.Connection, patient_id: UUID, epoch_no: int, epoch: Epoch, first_ms: int
 ) -> list[Chunk]:
-    """The stored chunks that a reading at `first_ms` or later can change, and the live one before them; locked."""
+    """The stored chunks that a reading at `first_ms` or later can change, and the live one before them; all locked."""
     before_ms = first_ms - epoch.grid.bound(0)  # a chunk that starts by then ends before the reading
     rows = await conn.fetch(_LAST_CHUNKS, patient_id, epoch_no, before_ms)
     return [chunk_of(row) for row in rows]
 
 
 async def write(conn: asyncpg.Connection, patient_id: UUID, epoch_no: int, epoch: Epoch, merged: Merge) -> None:
-    """Store the changed chunks, and where the series ends now. The caller holds the lock of the patient."""
+    """Store the changed chunks and the new end of the series. The caller holds the lock of the patient."""
     if merged.changed:
         await conn.executemany(_WRITE, [(patient_id, epoch_no, *astuple(chunk)) for chunk in merged.changed])
     withdrawn = [chunk.start_ms for chunk in merged.changed if chunk.status == WITHDRAWN]
@@ -124,5 +124,5 @@ async def write(conn: asyncpg.Connection, patient_id: UUID, epoch_no: int, epoch
 
 
 async def change_terms(conn: asyncpg.Connection, patient_id: UUID, numbers: Sequence[int]) -> None:
-    """Let nobody append to these epochs under the terms that were in force until now."""
+    """Make sure that nobody appends to these epochs under the former terms."""
     await conn.execute(_TERMS, patient_id, numbers)

@@ -1,9 +1,9 @@
-"""Different values for one instant of a series, in the order in which they came; in the lock of the patient.
+"""Different values of one instant of a series, in order of arrival; used under the lock of the patient.
 
-Without a correction all of them are stored and the series decides which one is shown. A correction stands in the place
-of the others, which stay here, whether they came before or come after it. When the one that was shown is taken back,
-the newest of the corrections that are left stands, or else the newest of the other values. What is not kept of many is
-counted (ddr.series.rivals).
+Without a correction all of them are stored, and the series decides which one is shown. A correction replaces the
+others, which stay here, whether they come before or after it. When the shown value is taken back, the newest of the
+remaining corrections replaces it, or else the newest of the other values. Values of many that are not kept are counted
+(ddr.series.rivals).
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ _NOTE = """
      ORDER BY place
         ON CONFLICT DO NOTHING"""
 
-# Where patients are spread, an UPDATE cannot take numbers for itself.
+# Where patients are spread, an UPDATE cannot draw numbers from a sequence.
 _NUMBERS = "SELECT nextval(pg_get_serial_sequence('claim', 'claim_no')) AS number FROM generate_series(1, $1)"
 
-# The first and the last of the times stand beside them: by these the index finds the claims that are joined, where the
-# planner takes a sensor to have one or two, so that to read all of them is as good.
+# The statements also name the first and the last of the times, so that the index finds the joined claims. Otherwise the
+# planner would assume one or two claims per sensor, for which reading all of them is just as good.
 
-# Only of a correction there is a number.
+# There is a number only for corrections.
 _REPLACE = """
     UPDATE claim c SET replaced_ms = CASE WHEN c.raw = w.raw THEN NULL ELSE coalesce(c.replaced_ms, $5) END,
                        correction = c.correction OR (c.raw = w.raw AND w.number IS NOT NULL),
@@ -54,7 +54,7 @@ _ORDER = """
      WHERE patient_id = $1 AND sensor_no = $2 AND time_ms = ANY($3::bigint[]) AND time_ms BETWEEN $4 AND $5
      ORDER BY correction, claim_no"""
 
-# Of those in whose place another one stands as many are kept as of the others, corrections beside those that are none.
+# As many replaced values are kept as others, corrections and the rest separately.
 _LEAVE_OUT = f"""
     WITH placed AS (
         SELECT time_ms, raw, replaced_ms, row_number() OVER (PARTITION BY time_ms ORDER BY claim_no) AS place,
@@ -88,16 +88,16 @@ _PUT = """
 
 @dataclass
 class Noted:
-    """What is noted of the instants of an upload's readings."""
+    """What is noted about the instants of an upload's readings."""
 
-    replaced: set[Reading] = field(default_factory=set)  # of its readings those in whose place another one stands
-    overruled: set[Reading] = field(default_factory=set)  # new ones of instants for which a correction stands
-    came: dict[int, list[int]] = field(default_factory=dict)  # instant → stored raw values as they came one by one
+    replaced: set[Reading] = field(default_factory=set)  # those of its readings that another value replaces
+    overruled: set[Reading] = field(default_factory=set)  # new ones at instants that have a correction
+    came: dict[int, list[int]] = field(default_factory=dict)  # instant → stored raw values in order of arrival
 
 
 @dataclass
 class Change:
-    """Readings to take out of a series and to put into it."""
+    """Readings to remove from a series and to add to it."""
 
     removed: set[Reading] = field(default_factory=set)
     added: set[Reading] = field(default_factory=set)
@@ -111,9 +111,9 @@ async def note_rivals(
     now_ms: int,
     overruled: bool = False,
 ) -> None:
-    """Note different values of equal instants, first those that came first; known ones keep their place.
+    """Note different values of equal instants in order of arrival; known ones keep their place.
 
-    `overruled`: they came after the correction that stands in their place.
+    `overruled`: they came after the correction that replaces them.
     """
     rows = list(rivals)
     if rows:
@@ -124,7 +124,7 @@ async def note_rivals(
 async def stand(
     conn: asyncpg.Connection, patient_id: UUID, sensor_no: int, readings: Collection[Reading], now_ms: int, newest: bool
 ) -> None:
-    """Let these readings, all noted, stand in the place of all others of their instants.
+    """Let these readings, all noted, replace all others of their instants.
 
     `newest`: they are corrections, and came last.
     """
@@ -152,7 +152,7 @@ async def leave_out(
 
 
 async def noted_on(conn: asyncpg.Connection, patient_id: UUID, sensor_no: int, readings: Sequence[Reading]) -> Noted:
-    """What is noted of the instants of `readings`, which ascend."""
+    """What is noted about the instants of `readings`, which ascend."""
     found, standing, replaced = Noted(), dict[int, int](), set[Reading]()
     for row in await conn.fetch(_CLAIMS, patient_id, sensor_no, readings[0][0], readings[-1][0]):
         time, raw = row["time_ms"], row["raw"]
@@ -172,10 +172,10 @@ async def noted_on(conn: asyncpg.Connection, patient_id: UUID, sensor_no: int, r
 async def withdraw(
     conn: asyncpg.Connection, patient_id: UUID, sensor_no: int, gone: Collection[Reading], now_ms: int
 ) -> Change:
-    """Let the readings in `gone` not count any more; what the series has to change for other values.
+    """Make sure that the readings in `gone` no longer count. Returns what the series must change for other values.
 
-    Where the value that was shown is among them, the newest of the others stands in its place. None of them is a
-    correction any more, also when it comes again.
+    Where the shown value is among them, the newest of the others replaces it. None of them is a correction any more,
+    even when it comes again.
     """
     change = Change()
     if not gone:
@@ -192,7 +192,7 @@ async def withdraw(
         stored = [raw for raw, stands in values if stands]
         left = [raw for raw, _ in values if (time, raw) not in gone]
         if not left or not stored or (time, shown_of(stored)) not in gone:
-            continue  # nothing else there, or what is shown stays
+            continue  # there is no other value, or the shown one stays
         standing.add((time, left[-1]))
         change.added.add((time, left[-1]))
         change.removed.update((time, raw) for raw in stored if raw != left[-1])
@@ -201,9 +201,10 @@ async def withdraw(
 
 
 async def keep_within(conn: asyncpg.Connection, patient_id: UUID, sensor_no: int, rules: Rules) -> None:
-    """Values beyond the limits of `rules` are LOW and HIGH from now on.
+    """Turn values beyond the limits of `rules` into LOW and HIGH.
 
-    Several that become one came as the first of them did, as a correction with the last one; it stands if one does.
+    Values that become equal count as arrived with the first of them, or as a correction with the last correction. The
+    result is replaced only if all of them were.
     """
     least, most = (LOW if rules.lowest is None else rules.lowest), (HIGH if rules.highest is None else rules.highest)
     same: dict[Reading, list[asyncpg.Record]] = defaultdict(list)

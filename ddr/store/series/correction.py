@@ -1,4 +1,4 @@
-"""Correcting readings that are stored: the newest value of an instant stands in the place of the others."""
+"""Corrects stored readings: the newest value of an instant replaces the others."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ddr.store.series.recut import pieces_at, recut_series
 from ddr.store.series.sensors import Sensor, check_limits
 from ddr.store.series.uploads import note_upload, taken_back
 
-TOGETHER = 100  # readings that stand at once: the planner compares each with all claims of their span
+TOGETHER = 100  # readings to correct at once: the planner compares each with all claims of their span
 
 
 async def correct_readings(
@@ -29,9 +29,9 @@ async def correct_readings(
     delay_ms: int,
     upload_key: str | None = None,
 ) -> Outcome | None:
-    """As ddr.store.series.merging.merge_readings, but what is stored with other values for these instants is replaced.
+    """As ddr.store.series.merging.merge_readings, but replaces other values that are stored for these instants.
 
-    `readings` ascend and have one value for an instant. A chunk that was final is amended. Raises the same.
+    `readings` ascend and have one value per instant. A chunk that was final is amended. Raises the same errors.
     """
     outcome, patient_id, sensor_no = Outcome(), sensor.patient_id, sensor.sensor_no
     async with pool.acquire() as conn, conn.transaction():
@@ -54,7 +54,7 @@ async def correct_readings(
         before = {reading for reading in known if values.get(reading[0], reading[1]) != reading[1]}
         outcome.accepted.update(new - known)
         await note_rivals(conn, patient_id, sensor_no, sorted(before), stamp_ms)
-        await note_rivals(conn, patient_id, sensor_no, ordered, stamp_ms)  # others may come later
+        await note_rivals(conn, patient_id, sensor_no, ordered, stamp_ms)  # other values may come later
         for part in (ordered[at : at + TOGETHER] for at in range(0, len(ordered), TOGETHER)):
             await stand(conn, patient_id, sensor_no, part, stamp_ms, newest=True)
             await leave_out(conn, patient_id, sensor_no, [time for time, _ in part], ())
@@ -67,7 +67,7 @@ async def correct_readings(
 def _storable(
     readings: Sequence[Reading], gone: Collection[Reading], grids: Sequence[Grid], outcome: Outcome
 ) -> list[Reading]:
-    """Those of ascending `readings` that lie within an epoch and were not taken back; into `outcome` the others."""
+    """Those of ascending `readings` that lie within an epoch and were not taken back; the others go into `outcome`."""
     storable = []
     for reading in readings:
         if reading in gone:

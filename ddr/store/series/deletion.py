@@ -1,4 +1,4 @@
-"""Taking back an upload that was made in error."""
+"""Takes back an upload that was made in error."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ async def delete_upload(
         gone = await taken_back(conn, patient_id, sensor_no, upload["times"][0], upload["times"][-1])
         own = gone.intersection(zip(upload["times"], upload["vals"], strict=True))
         instants = {time for time, _ in own}
-        gone = {reading for reading in gone if reading[0] in instants}  # with what had gone of them before
+        gone = {reading for reading in gone if reading[0] in instants}  # including those that were taken back before
         change = await withdraw(conn, patient_id, sensor_no, gone, now_ms)
         grids = [Grid.of(row) for row in rows]
         added = {reading for reading in change.added if any(grid.holds(reading[0]) for grid in grids)}

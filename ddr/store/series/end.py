@@ -1,4 +1,4 @@
-"""What ends the wait for readings: the gateway's "everything sent up to T", and the end of a sensor."""
+"""The end of the wait for readings: the gateway's "everything sent up to T", and the end of a sensor."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SENT = """
     UPDATE sensor SET complete_until_ms = greatest(complete_until_ms, $3)
      WHERE patient_id = $1 AND sensor_no = $2 RETURNING complete_until_ms"""
 
-# Chunks that are final by time already stay as they are.
+# Chunks that are already final by time do not change.
 _FINISH = f"""
     UPDATE chunk SET status = 'f', version = version + 1, updated_ms = {moved("updated_ms", "$5")}
      WHERE patient_id = $1 AND epoch_no = $2 AND status = 'p' AND start_ms <= $3 AND start_ms >= $4
@@ -39,9 +39,9 @@ class ReadingsAfterEnd(Exception):
 async def complete_until(
     pool: asyncpg.Pool, sensor: Sensor, until_ms: int, delay_ms: int, steered_ms: int | None = None
 ) -> int | None:
-    """Note that everything up to `until_ms` has been sent: chunks that end by then are final.
+    """Note that everything up to `until_ms` has been sent: chunks that end by then become final.
 
-    Returns the latest instant ever noted, or None when the sensor is gone. `delay_ms` and `steered_ms` as for
+    Returns the latest instant ever noted, or None when the sensor is gone. `delay_ms` and `steered_ms` are as for
     `merge_readings`.
     """
     async with pool.acquire() as conn, conn.transaction():
@@ -59,15 +59,15 @@ async def complete_until(
 async def _finish(conn: asyncpg.Connection, patient_id: UUID, numbered: NumberedEpoch, now_ms: int) -> None:
     epoch_no, epoch = numbered
     length = epoch.grid.span_ms - SECOND
-    sent = (epoch.complete_until_ms or 0) - length  # chunks that start by then
-    settled = now_ms - epoch.buffering_ms - length  # chunks that start before are final by time
-    expired = _expired(epoch, now_ms)  # and so are those that start within
+    sent = (epoch.complete_until_ms or 0) - length  # the last start of a chunk that ends by then
+    settled = now_ms - epoch.buffering_ms - length  # chunks that start before this are final by time
+    expired = _expired(epoch, now_ms)  # and so are those that start between these
     await conn.execute(_FINISH, patient_id, epoch_no, sent, settled, now_ms, *expired)
     await _cover(conn, patient_id, numbered, now_ms, sent + 1)
 
 
 def _expired(epoch: Epoch, now_ms: int) -> tuple[int, int]:
-    """Between which instants a chunk starts that is final since its device expired (ddr.series.status.settles)."""
+    """Between which instants chunks start that are final because their device expired (ddr.series.status.settles)."""
     if epoch.expires_ms is None or epoch.expires_ms >= now_ms:
         return 0, 0
     return whole_second(epoch.expires_ms) - epoch.grid.span_ms, epoch.expires_ms
@@ -76,7 +76,7 @@ def _expired(epoch: Epoch, now_ms: int) -> tuple[int, int]:
 async def _cover(
     conn: asyncpg.Connection, patient_id: UUID, numbered: NumberedEpoch, now_ms: int, cover_ms: int
 ) -> None:
-    """Store the empty chunks that start before `cover_ms`, as far as readings were expected."""
+    """Store the empty chunks that start before `cover_ms`, if readings were expected in them."""
     epoch_no, epoch = numbered
     cover_ms = cover_ms if epoch.expected_until_ms is None else min(cover_ms, epoch.expected_until_ms)
     next_start = epoch.next_start()[1]
@@ -88,9 +88,9 @@ async def _cover(
 async def close_epochs(
     conn: asyncpg.Connection, patient_id: UUID, sensor_no: int, ended_ms: int, now_ms: int, delay_ms: int
 ) -> None:
-    """End the series of a sensor at `ended_ms` (exclusive), within the caller's transaction. An earlier end stays.
+    """Within the caller's transaction: end the series of a sensor at `ended_ms` (exclusive). An earlier end stays.
 
-    The chunk at the end is cut there and final, and so is what is missing before it (SER-003, SER-008, SER-017).
+    The chunk at the end is cut there and becomes final, and so do missing ones before it (SER-003, SER-008, SER-017).
     Raises ReadingsAfterEnd.
     """
     pieces = []

@@ -19,9 +19,9 @@ _SENSORS = "SELECT sensor_no, miv_url FROM sensor WHERE patient_id = $1 AND devi
 async def change_expiration(
     conn: asyncpg.Connection, device: Row, expiration_ms: int | None, now_ms: int, delay_ms: Callable[[str], int]
 ) -> None:
-    """Settle the chunks of `device` for its new expiration, in the caller's transaction, which then stores that.
+    """Within the caller's transaction, which then stores the expiration: settle the chunks of `device` for it.
 
-    `device` is the row as it was; `delay_ms` gives the Delay-From-Real-Time of a MIV by its ValueSet.
+    `device` is the row before the change; `delay_ms` gives the Delay-From-Real-Time of a MIV by its ValueSet.
     """
     patient_id: UUID = device["patient_id"]
     for sensor in await conn.fetch(_SENSORS, patient_id, device["device_no"]):

@@ -1,7 +1,7 @@
-"""Where an app sends what an import has of the same sensor already, the import's values give way to the app's.
+"""Where an app sends readings of a sensor that were already imported, the imported values give way to the app's.
 
-An export cuts times to the minute, so the same reading would be there twice: under the import's own registration of the
-device and under the app's. The import's values stay where the app has none. docs/imports.md says it for people.
+An export cuts times to the minute, so the same reading would be stored twice: under the import's own registration of
+the device and under the app's. The imported values stay where the app has none. docs/imports.md explains it to users.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ddr.store.series.chunks import lock_epoch_rows, readings_between
 from ddr.store.series.recut import pieces_at, recut_series
 from ddr.store.series.sensors import Sensor
 
-# `s` is a sensor of an app's device `d`, `o` one of the same device and kind that an import registered.
+# `s` is a sensor of an app's device `d`, `o` a sensor of the same device and kind that an import registered.
 _SAME = f"""
     FROM device d
     JOIN device i ON i.patient_id = $1 AND {OF_IMPORT}
@@ -38,17 +38,17 @@ _BESIDE = f"""
 
 
 async def note_beside(conn: asyncpg.Connection, patient_id: UUID) -> None:
-    """Mark the sensors of apps for whose device an import has a sensor of the same kind (Sensor.beside_import)."""
+    """Mark the apps' sensors whose device has an imported sensor of the same kind (Sensor.beside_import)."""
     await conn.execute(_NOTE, patient_id)
 
 
 async def give_way(
     conn: asyncpg.Connection, sensor: Sensor, readings: Sequence[Reading], now_ms: int, delay_ms: int
 ) -> None:
-    """Take what imports have of the same instants as `readings`, which ascend, out of the imports' own series.
+    """Remove from the imported series what they have at the instants of `readings`, which ascend.
 
-    The same instant is one nearer than half a sampling period, as for an import beside an app (ddr.imports.sending).
-    The caller has stored the readings in this transaction and holds the lock of the patient.
+    Instants are the same when they are less than half a sampling period apart, as for an import beside an app
+    (ddr.imports.sending). The caller has stored the readings in this transaction and holds the lock of the patient.
     """
     for row in await conn.fetch(_BESIDE, sensor.patient_id, sensor.sensor_no):
         number = row["sensor_no"]

@@ -1,8 +1,8 @@
-"""A sensor's limits become known after its registration: what is shown of it says them from now on.
+"""When a sensor's limits become known after its registration, whatever is shown of it states them from then on.
 
-Numbers beyond them that came before become L and U, as they do when they come later: what is stored does not depend on
-which came first, and the same upload again is known. Those of an import may be a guess, made of a later file: they
-reach as far as what earlier ones have brought.
+Numbers beyond them that were stored before become L and U, as later ones do. So what is stored does not depend on which
+came first, and the same upload again is recognised. The limits from an import may be a guess based on a later file:
+they are widened to include the values of earlier files.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _LIMITS = """
 
 
 class NumbersBeyond(Exception):
-    """The limits were a guess, and there are numbers beyond them."""
+    """The limits were a guess, and some number lies beyond them."""
 
 
 async def add_limits(
@@ -43,9 +43,9 @@ async def add_limits(
     delay_ms: int,
     unless_beyond: Collection[float] | None = None,
 ) -> None:
-    """Note the limits in `columns` and make new versions of the chunks, in the caller's transaction.
+    """Within the caller's transaction: store the limits in `columns` and make new versions of the chunks.
 
-    `registration` is that of the sensor with its limits; `delay_ms` as for merge_readings. With `unless_beyond` the
+    `registration` is that of the sensor with its limits; `delay_ms` is as for merge_readings. With `unless_beyond` the
     limits are a guess: raises NumbersBeyond when one of these numbers, or of the stored ones, lies beyond a new limit.
     """
     patient_id, sensor_no = sensor["patient_id"], sensor["sensor_no"]

@@ -1,8 +1,8 @@
 """Merging readings into the stored chunks of a continuous sensor, wherever they belong.
 
-Any number of workers may write to one sensor: an append (ddr.store.series.appending) takes effect only on the very
-chunk it was made for, and a merge locks the sensor, so that the result is as if one writer had done it all. Both answer
-only after the commit.
+Any number of workers may write to one sensor. An append (ddr.store.series.appending) changes nothing unless the chunk
+is as expected, and a merge locks the sensor, so the result is as if a single writer had done it all. Both answer only
+after the commit.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ from ddr.store.series.uploads import note_upload, taken_back
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of the readings of an upload; those in none of the sets were stored before."""
+    """What became of the readings of an upload; those in none of the sets had already been stored."""
 
     accepted: set[Reading] = field(default_factory=set)
     hidden: set[Reading] = field(default_factory=set)  # accepted, but another reading of the same slot is shown
     early: set[Reading] = field(default_factory=set)  # before the sensor was in use
-    late: set[Reading] = field(default_factory=set)  # after it was
+    late: set[Reading] = field(default_factory=set)  # after the sensor was in use
     deleted: set[Reading] = field(default_factory=set)  # the gateway took them back
-    rivals: set[Reading] = field(default_factory=set)  # accepted, and other values are stored for their instant
-    superseded: set[Reading] = field(default_factory=set)  # a correction stands in their place
+    rivals: set[Reading] = field(default_factory=set)  # accepted, but other values are stored for their instant, too
+    superseded: set[Reading] = field(default_factory=set)  # a correction replaces them
 
 
 async def merge_readings(
@@ -51,8 +51,8 @@ async def merge_readings(
 ) -> Outcome | None:
     """Put any ascending `readings` where they belong, in one transaction; None when the sensor is gone.
 
-    `delay_ms` is the Delay-From-Real-Time of the sensor's MIV; `now_ms` and `steered_ms` as for an append.
-    Raises UploadDeleted, and LimitsAdded when the readings have to be judged again.
+    `delay_ms` is the Delay-From-Real-Time of the sensor's MIV; `now_ms` and `steered_ms` are as for an append. Raises
+    UploadDeleted, and LimitsAdded when the readings must be judged again.
     """
     outcome, large = Outcome(), len(readings) > LARGE_ITEMS
     if now_ms - sensor.heard_ms >= HEARD_STEP_MS:
@@ -92,7 +92,7 @@ async def merge_readings(
 def _routed(
     epochs: Sequence[NumberedEpoch], readings: Iterable[Reading], outcome: Outcome
 ) -> Iterable[tuple[NumberedEpoch, list[Reading]]]:
-    """Each epoch with its readings, and into `outcome` those that belong to none."""
+    """Each epoch with its readings; readings that belong to none go into `outcome`."""
     starts = [epoch.grid.from_ms for _, epoch in epochs]
     parts: list[list[Reading]] = [[] for _ in epochs]
     for reading in readings:
@@ -109,9 +109,9 @@ def _routed(
 async def _apply_former_acts(
     conn: asyncpg.Connection, sensor: Sensor, readings: Sequence[Reading], stamp_ms: int, outcome: Outcome
 ) -> Noted:
-    """Put into `outcome` the readings that were taken back, and those in whose place a correction stands.
+    """Put into `outcome` the readings that were taken back, and those that a correction replaces.
 
-    Returns what is noted of their instants.
+    Returns what is noted about their instants.
     """
     patient_id, sensor_no = sensor.patient_id, sensor.sensor_no
     gone = await taken_back(conn, patient_id, sensor_no, readings[0][0], readings[-1][0])
@@ -126,7 +126,7 @@ async def _apply_former_acts(
 
 
 async def _note_rivals(conn: asyncpg.Connection, sensor: Sensor, merged: Merge, stamp_ms: int) -> None:
-    """Remember in which order different values of one instant came, and how many more than are kept."""
+    """Remember the order of arrival of different values of one instant, and how many there are beyond those kept."""
     kept, left_out = merged.rivals - merged.left_out, merged.left_out
     for rivals in (kept - merged.accepted, kept & merged.accepted):
         await note_rivals(conn, sensor.patient_id, sensor.sensor_no, sorted(rivals), stamp_ms)
@@ -134,9 +134,9 @@ async def _note_rivals(conn: asyncpg.Connection, sensor: Sensor, merged: Merge, 
 
 
 async def _all_stored(pool: asyncpg.Pool, sensor: Sensor, readings: Sequence[Reading]) -> bool:
-    """True for a repeated upload, which then takes no locks and writes nothing. What is stored is never taken back.
+    """True for a repeated upload, which then takes no locks and writes nothing. Nothing that is stored is taken back.
 
-    The first one may have got no answer because a standby did not have it yet: this one waits for that.
+    The first upload may have got no answer because a standby did not have it yet, so this one waits for the standby.
     """
     found = (await readings_between(pool, sensor, readings[0][0], readings[-1][0])).issuperset(readings)
     if found:

@@ -1,4 +1,4 @@
-"""Cutting the stored series of a sensor anew, in the caller's transaction (ddr.series.recut)."""
+"""Cuts the stored series of a sensor anew, in the caller's transaction (ddr.series.recut)."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ _ALL_CHUNKS = f"""
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """One epoch as it is now and as it was before, None when it is new: rows of chunks.lock_epoch_rows."""
+    """One epoch, as it is now and as it was before (None when it is new): rows of chunks.lock_epoch_rows."""
 
     row: Row
     former: Row | None
 
 
 def pieces_at(rows: Iterable[Row], times: Collection[int]) -> list[Piece]:
-    """Of the epochs `rows` (chunks.lock_epoch_rows) those, unchanged, that hold one of these instants."""
+    """Those of the epochs `rows` (chunks.lock_epoch_rows) that contain one of these instants, as unchanged pieces."""
     return [Piece(row, row) for row in rows if any(map(Grid.of(row).holds, times))]
 
 
 class UnplacedReadings(Exception):
-    """A stored reading belongs to none of the epochs: it would be lost."""
+    """A stored reading belongs to none of the epochs, and would be lost."""
 
 
 async def recut_series(
@@ -48,10 +48,10 @@ async def recut_series(
     removed: Collection[Reading] = frozenset(),
     added: Collection[Reading] = frozenset(),
 ) -> None:
-    """Give each stored reading of these epochs, without `removed` and with `added`, to the epoch of its time.
+    """Assign each stored reading of these epochs, without `removed` and with `added`, to the epoch of its time.
 
-    The chunks are cut anew from that, and stored. The epochs are those of one locked sensor, and all that share
-    readings. `delay_ms` as for merge_readings. Raises UnplacedReadings.
+    The chunks are then cut anew and stored. The epochs must be those of one locked sensor, and include all that share
+    readings. `delay_ms` is as for merge_readings. Raises UnplacedReadings.
     """
     if not pieces:
         return
@@ -90,7 +90,7 @@ def _cuts(
 
 
 async def chunks_of(conn: asyncpg.Connection, patient_id: UUID, numbers: Sequence[int]) -> dict[int, list[Chunk]]:
-    """All chunks of these epochs, locked, so that nothing is appended to them."""
+    """All chunks of these epochs, locked so that nothing is appended to them."""
     found: dict[int, list[Chunk]] = {}
     for row in await conn.fetch(_ALL_CHUNKS, patient_id, numbers):
         found.setdefault(row["epoch_no"], []).append(chunk_of(row))

@@ -1,8 +1,9 @@
-"""A continuous sensor as an upload needs it, with the tail of its running series; and the tails a worker remembers.
+"""A continuous sensor as an upload needs it, with the tail of its running series, and the tails that a worker
+remembers.
 
-What is remembered may be outdated at any time: another worker may have written. Facts of a sensor never change once it
-is registered, but limits may be added, for which who holds the lock looks (check_limits); and a tail is only ever used
-by a statement that checks it (ddr.store.series.appending.append).
+What is remembered may be outdated at any time, because another worker may have written. Facts of a registered sensor
+never change, except that limits may be added, for which the holder of the lock checks (check_limits). A tail is only
+used by a statement that checks it (ddr.store.series.appending.append).
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ SensorKey = tuple[UUID, str, str]
 CHUNK_COLUMNS = "k, start_ms, last_ms, updated_ms, version, filled, status, times, vals"
 _of_chunk = itemgetter(*CHUNK_COLUMNS.split(", "))
 
-# Of one patient, or of each row of `w`: `{patient}` is what names the patient on every table.
+# Of one patient, or of each row of `w`: `{patient}` stands for the patient in the condition on each table.
 _COLUMNS = """
     SELECT d.patient_id, d.device_key, s.sensor_key, s.device_no, s.sensor_no, s.miv_url, s.continuous, s.unit,
            s.decimals, s.lower_limit, s.upper_limit, s.period_ms, s.span_ms, s.buffering_ms, s.complete_until_ms,
@@ -85,11 +86,11 @@ class Sensor:
 
 
 class LimitsAdded(Exception):
-    """The sensor got limits after it was loaded: its readings have to be judged by them."""
+    """The sensor got limits after it was loaded, and its readings must be judged by them."""
 
 
 def check_limits(sensor: Sensor, row: Row) -> None:
-    """Raise LimitsAdded unless those in `row`, of the locked sensor, are those that its readings were judged by."""
+    """Raise LimitsAdded unless the limits in `row`, of the locked sensor, are those its readings were judged by."""
     judged = sensor.rules
     now = Rules.of(judged.unit, judged.decimals, row["lower_limit"], row["upper_limit"])
     if (now.lowest, now.highest) != (judged.lowest, judged.highest):
@@ -97,7 +98,7 @@ def check_limits(sensor: Sensor, row: Row) -> None:
 
 
 async def load(pool: asyncpg.Pool, patient_id: UUID, device_key: str, sensor_key: str) -> Sensor | None:
-    """The sensor as it is now, or None when the patient has none of these keys. One statement."""
+    """The sensor as it is now, or None when the patient does not have these keys. One statement."""
     row = await pool.fetchrow(_LOAD, patient_id, device_key, sensor_key)
     return row and _sensor(row)
 
@@ -114,8 +115,9 @@ async def load_all(pool: asyncpg.Pool, keys: Collection[SensorKey]) -> dict[Sens
 
 
 def _sensor(row: asyncpg.Record) -> Sensor:
-    # What was taken back must not come again, what an import has must give way, and only a merge looks at that. What is
-    # appended comes after the last reading, and nothing of that time was taken back when all that was is older.
+    # What was taken back must not be accepted again, and imported values must give way; only a merge checks that.
+    # Appended readings come after the last one, and nothing of that time was taken back when all that was taken back is
+    # older.
     can_append = row["k"] is not None and not row["overlaps"] and not row["taken_back"]
     return Sensor(
         patient_id=row["patient_id"],
@@ -137,7 +139,7 @@ def chunk_of(row: asyncpg.Record) -> Chunk:
 
 
 class Remembered(Newest[SensorKey, Sensor]):
-    """The sensors that this worker wrote to last, `most` at most."""
+    """The sensors that this worker wrote to most recently, at most `most`."""
 
     def __init__(self, most: int = 20_000) -> None:
         super().__init__(most)

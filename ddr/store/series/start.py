@@ -1,4 +1,4 @@
-"""Correcting when a sensor began, in the caller's transaction, which holds the lock of the patient."""
+"""Corrects when a sensor began, in the caller's transaction, which holds the lock of the patient."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ async def move_start(
     delay_ms: int,
     floor_ms: int,
 ) -> None:
-    """Let the sensor begin at `started_ms`: its first epoch does, and what is stored of a series is cut anew.
+    """Let the sensor and its first epoch begin at `started_ms`, and cut anew what is stored of a series.
 
-    `delay_ms` and `floor_ms` as for ddr.store.series.calibrations.apply_events. Raises KnownBefore.
+    `delay_ms` and `floor_ms` are as for ddr.store.series.calibrations.apply_events. Raises KnownBefore.
     """
     rows = await lock_epoch_rows(conn, patient_id, sensor_no)
     first = rows[0]
@@ -45,7 +45,8 @@ async def move_start(
     moved = {**first, "from_ms": started_ms, "started_ms": started_ms}
     unseen = first["continuous"] and first["tail_k"] is None
     if unseen and Epoch.of(first, delay_ms).placeholder(0, now_ms) is None:
-        # Nobody was shown anything of it: what is missing is expected from now on, and new when it is shown (RS-036).
+        # Nothing of it was shown to anybody: what is missing is expected from now on, and new when it is shown
+        # (RS-036).
         await conn.execute(_LEARNT, patient_id, first["epoch_no"], now_ms)
         moved["registered_ms"] = now_ms
     await move_sensor(conn, patient_id, sensor_no, started_ms)

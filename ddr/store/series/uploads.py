@@ -1,7 +1,7 @@
-"""Uploads with a key, and which readings were taken back; in a transaction that holds the lock of the sensor.
+"""Uploads with a key, and which readings were taken back; used in a transaction that holds the lock of the sensor.
 
-A reading is taken back when an upload that holds it was deleted and no other upload with a key holds it. So what counts
-depends on the set of uploads and deletions only, never on their order.
+A reading is taken back when an upload that contains it was deleted and no other upload with a key contains it. So what
+counts depends only on the set of uploads and deletions, never on their order.
 """
 
 from __future__ import annotations
@@ -68,9 +68,9 @@ async def note_upload(
 async def taken_back(
     conn: asyncpg.Connection, patient_id: UUID, sensor_no: int, from_ms: int, until_ms: int
 ) -> set[Reading]:
-    """The readings from `from_ms` to `until_ms` that no longer count, and would not if they came again.
+    """The readings from `from_ms` to `until_ms` that no longer count, and would not count if they came again.
 
-    Most sensors have none, and may have uploads of years: of these are read those that have readings of this time, and
+    Most sensors have none, and may have uploads of many years. So only uploads with readings of this time are read, and
     only when one of them was deleted.
     """
     rows = await conn.fetch(_TAKEN_BACK, patient_id, sensor_no, from_ms, until_ms)
@@ -78,9 +78,9 @@ async def taken_back(
 
 
 async def keep_within(conn: asyncpg.Connection, patient_id: UUID, sensor_no: int, rules: Rules) -> None:
-    """Values beyond the limits of `rules` are LOW and HIGH from now on.
+    """Turn values beyond the limits of `rules` into LOW and HIGH.
 
-    A sensor may have uploads of years: of these come here those that change, some at a time.
+    A sensor may have uploads of many years: only those that change are loaded, in batches.
     """
     breath, after, limits = Breath(), "", (rules.lowest, rules.highest)
     while rows := await conn.fetch(_BEYOND, patient_id, sensor_no, after, [LOW, ERROR, HIGH], *limits, _TOGETHER):
