@@ -24,7 +24,8 @@ def instant_ms(text: Any) -> int | None:
     """Milliseconds since 1970 of an RFC 3339 instant; further digits are cut off. None when it is not one."""
     if not isinstance(text, str):
         return None
-    if len(text) in _USUAL and text[7:17:3] == "-T::" and _usual_zone(text):
+    # from Python 3.14 on 24:00:00 is the next midnight, which it is neither in RFC 3339 nor in FHIR
+    if len(text) in _USUAL and text[7:17:3] == "-T::" and text[11:13] < "24" and _usual_zone(text):
         try:
             return (datetime.fromisoformat(text) - _EPOCH) // _MILLISECOND
         except ValueError:
