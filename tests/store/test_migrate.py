@@ -286,11 +286,13 @@ async def test_a_changed_file_is_refused(empty: asyncpg.Pool, tmp_path: Path) ->
         await migrate(empty, tmp_path)
 
 
-async def test_an_older_recorder_refuses_a_newer_schema(empty: asyncpg.Pool, tmp_path: Path) -> None:
+async def test_an_older_version_says_what_to_do_at_a_newer_schema(empty: asyncpg.Pool, tmp_path: Path) -> None:
     write(tmp_path, "0001_a.sql", "CREATE TABLE a (x int)")
     await migrate(empty, tmp_path)
     (tmp_path / "0001_a.sql").rename(tmp_path / "0001_b.sql")
-    with pytest.raises(StoreError, match="newer than this version"):
+    with pytest.raises(
+        StoreError, match=r"newer than this version: it has .*; install .* or type commands at a host that has it"
+    ):
         await migrate(empty, tmp_path)
 
 

@@ -222,7 +222,10 @@ def _check(done: dict[str, str], wanted: list[Migration]) -> None:
     checksums = {migration.name: migration.checksum for migration in wanted}
     for name, checksum in sorted(done.items()):
         if name not in checksums:
-            raise StoreError(f"database schema is newer than this version: it has migration {name}")
+            raise StoreError(
+                f"database schema is newer than this version: it has migration {name}; install the version that brought"
+                " it or a later one here, or type commands at a host that has it (docs/serving.md)"
+            )
         if checksums[name] != checksum:
             raise StoreError(f"migration {name} was changed after it had been applied to this database")
 
