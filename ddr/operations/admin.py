@@ -48,6 +48,8 @@ async def _ready(core: Core) -> Reply:
     checks = {"database": await core.pool.ready(), **{name: name not in old for name in (DIGA_VZ, ZTS)}}
     ready = checks["database"]
     told = {"status": "ready" if ready else "not ready", "checks": checks}
+    if core.pool.unfit is not None:
+        told["database-fault"] = core.pool.unfit.error
     if states := core.pool.servers.standing.report():
         told["database-hosts"] = states
     return json_reply(told, 200 if ready else 503)

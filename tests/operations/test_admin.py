@@ -18,7 +18,8 @@ from ddr.http.jobs import State
 from ddr.http.metrics import Metrics
 from ddr.operations.admin import create_admin
 from ddr.operations.status.checks import look
-from ddr.store.database.pool import open_pool
+from ddr.store.database.pool import connect, open_pool
+from tests.support.pooler import direct_only
 from tests.support.trust import FakeTrust
 
 
@@ -59,6 +60,26 @@ async def test_a_lost_database_is_named_while_the_process_is_healthy(core: Core)
     lost = replace(core, pool=pool)
     assert (await get(lost, "/readyz")).json()["checks"]["database"] is False
     assert (await get(lost, "/healthz")).status_code == 200
+
+
+@direct_only
+async def test_a_database_that_answers_and_stores_nothing_is_told_so(
+    core: Core, own_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with await connect(own_url, 1) as pool:
+        full = replace(core, pool=pool)
+        name = await pool.fetchval("SELECT current_database()")
+        await pool.execute(f"ALTER DATABASE {name} SET temp_file_limit = 0")
+        assert (await get(full, "/readyz")).json()["database-fault"] == "ConfigurationLimitExceededError"
+        assert (await look(full, 0))[0].cause == "The database does not answer"
+        await pool.execute(f"ALTER DATABASE {name} RESET temp_file_limit")
+        await pool.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+        assert (await get(full, "/readyz")).json()["database-fault"] == "the server is read-only"
+        assert (await look(full, 0))[0].cause == "The database cannot store anything"
+    told = [(record.msg, record.error) for record in caplog.records if hasattr(record, "error")]
+    assert told == [
+        ("database.unfit", "ConfigurationLimitExceededError"), ("database.unfit", "the server is read-only")
+    ]  # fmt: skip
 
 
 async def test_the_worker_that_answers_is_named(core: Core) -> None:

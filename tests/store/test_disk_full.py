@@ -16,6 +16,7 @@ import pytest
 from ddr.settings import Settings
 from ddr.store.database.faults import READ_ONLY, fault_of
 from ddr.store.database.pool import open_pool
+from ddr.store.database.probe import Unfit
 from tests.support.postgres import Server
 
 SIZE = 120  # MiB
@@ -51,7 +52,7 @@ async def test_a_full_disk_is_noticed_and_its_end_too(small: Path, settings: Set
             with ballast.open("wb") as file:
                 file.truncate(0)
                 os.posix_fallocate(file.fileno(), 0, room.f_bavail * room.f_frsize - 64 * 1024)
-            assert not await pool.ready()
+            assert not await pool.ready() and pool.unfit == Unfit("DiskFullError", stores=False)
             with pytest.raises(asyncpg.PostgresError) as full:
                 await pool.execute("INSERT INTO filled SELECT repeat(md5(g::text), 30) FROM generate_series(1, 2000) g")
             assert fault_of(full.value) == READ_ONLY

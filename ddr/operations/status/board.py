@@ -90,7 +90,7 @@ async def read(core: Core) -> Board:
             return await shared(core, _own(core))
     except FAULTS:
         now_ms = core.clock()
-        away = database_away(core.watch.first_ms(DATABASE) or now_ms)
+        away = database_away(core, core.watch.first_ms(DATABASE) or now_ms)
         return _board(core, now_ms, [away, *_own(core)])
 
 

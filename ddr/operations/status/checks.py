@@ -21,16 +21,18 @@ DATABASE = "database"
 DIGA_VZ, ZTS = "diga-vz", "zts"  # without them requests are refused
 
 
-def database_away(since_ms: int | None = None) -> Trouble:
-    """Without the database nothing works."""
+def database_away(core: Core, since_ms: int | None = None) -> Trouble:
+    """Without the database, or when it can store nothing, nothing works."""
     told = ("The database does not answer", "Die Datenbank antwortet nicht")
+    if core.pool.unfit is not None and not core.pool.unfit.stores:
+        told = ("The database cannot store anything", "Die Datenbank kann nichts speichern")
     return Trouble(DATABASE, UNAVAILABLE, NAMES, *told, since_ms)
 
 
 async def look(core: Core, refused_before: int) -> list[Trouble]:
     """All findings of this moment. `refused_before`: requests that admission had refused by the last check."""
     now_ms = core.clock()
-    found = [] if await core.pool.ready() else [database_away()]
+    found = [] if await core.pool.ready() else [database_away(core)]
     if core.pool.servers.standing.reasons:
         told = ("A server of the database must not be used", "Ein Server der Datenbank darf nicht benutzt werden")
         found.append(Trouble("database-host", DEMOTED, [], *told))

@@ -20,7 +20,7 @@ from ddr.store.database.faults import FAULTS, PoolBusy, StaleServer
 from ddr.store.database.limits import BACKGROUND, REQUESTS, Limits, session_options
 from ddr.store.database.lineage import FILE, Lineage
 from ddr.store.database.prepared import Prepared
-from ddr.store.database.probe import Probe
+from ddr.store.database.probe import Probe, Unfit
 from ddr.store.database.servers import HOST_SECONDS, Servers
 from ddr.store.database.spreading import SESSION, look
 
@@ -109,6 +109,11 @@ class Pool(asyncpg.Pool):  # type: ignore[misc]
     async def ready(self) -> bool:
         """True when the database is fit for requests; asked beside the pool, answered within two seconds."""
         return not self.is_closing() and await self._probe.ready()
+
+    @property
+    def unfit(self) -> Unfit | None:
+        """Why the database was not ready when that was asked last; None: it was, or nobody has asked."""
+        return self._probe.unfit
 
     async def watch_servers(self, thorough: bool) -> None:
         """Find out soon that the server in use hangs, or was replaced; without need all are asked if `thorough`."""

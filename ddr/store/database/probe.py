@@ -8,11 +8,15 @@ A sort that must go to disk finds out whether the disk is full.
 from __future__ import annotations
 
 import asyncio
+import logging
 from contextlib import suppress
+from dataclasses import dataclass
 
 import asyncpg
 
-from ddr.store.database.faults import FAULTS
+from ddr.reasons import kind_of
+from ddr.store.database import faults
+from ddr.store.database.faults import FAULTS, fault_of
 from ddr.store.database.kept import MARK
 from ddr.store.database.limits import Limits, session_options
 from ddr.store.database.servers import Servers
@@ -27,18 +31,29 @@ _SPILL = (
 )
 _LOG = f"SELECT {MARK}"
 
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Unfit:
+    """Why the database is not fit for requests; `stores`: not because it takes no writes."""
+
+    error: str
+    stores: bool = True
+
 
 class Probe:
-    """Asks one question at a time; who asks meanwhile gets the same answer."""
+    """Asks one question at a time; who asks meanwhile gets the same answer. `unfit`: the last one, None: it is fit."""
 
     def __init__(self, servers: Servers, cache: int) -> None:
         self._servers = servers
         self._options = session_options(LIMITS, cache, servers.schema)
         self._connection: asyncpg.Connection | None = None
         self._asking: asyncio.Task[bool] | None = None
+        self.unfit: Unfit | None = None
 
     async def ready(self) -> bool:
-        """True when the database answers, is writable, has room, and commits."""
+        """True when the database answers, is writable, has room, and commits; a change is a line in the log."""
         if self._asking is None or self._asking.done():
             self._asking = asyncio.create_task(self._ask())
         return await asyncio.shield(self._asking)
@@ -53,30 +68,37 @@ class Probe:
         task = asyncio.create_task(self._answer())
         done, _ = await asyncio.wait([task], timeout=SECONDS)
         if done and task.exception() is None:
-            return task.result()
+            return self._found(task.result())
         connection = self._connection
         self._drop()  # nobody waits for what a hanging server may still say
         if connection is not None and not done and self._servers.several:
             self._servers.doubt(connection.host)
         task.add_done_callback(_no_matter)
         task.cancel()
-        if done and not isinstance(error := task.exception(), FAULTS):
-            raise error or RuntimeError
-        return False
+        error = (task.exception() if done else None) or TimeoutError()
+        if not isinstance(error, FAULTS):
+            raise error
+        return self._found(Unfit(kind_of(error), stores=fault_of(error) != faults.READ_ONLY))
 
-    async def _answer(self) -> bool:
+    def _found(self, unfit: Unfit | None) -> bool:
+        before, self.unfit = self.unfit, unfit
+        if unfit is not None and unfit != before:
+            log.warning("database.unfit", extra={"error": unfit.error})
+        return unfit is None
+
+    async def _answer(self) -> Unfit | None:
         if self._connection is None or self._connection.is_closed():
             self._connection = await self._servers.connect(**self._options)
         connection = self._connection
         async with connection.transaction():
             if not await connection.fetchval(_WRITABLE):
                 self._servers.standing.refuse(connection.host, READ_ONLY)
-                return False
+                return Unfit(READ_ONLY, stores=False)
             await connection.execute("SET LOCAL work_mem = '64kB'")
             await connection.execute(_SPILL)
             await connection.execute(_LOG)
         self._servers.standing.use(connection.host)
-        return True
+        return None
 
     def _drop(self) -> None:
         connection, self._connection = self._connection, None
@@ -85,7 +107,7 @@ class Probe:
                 connection.terminate()
 
 
-def _no_matter(task: asyncio.Task[bool]) -> None:
+def _no_matter(task: asyncio.Task[Unfit | None]) -> None:
     """How it ended when nobody waits for it any more; else asyncio tells it as an error that nobody looked at."""
     if not task.cancelled():
         task.exception()
