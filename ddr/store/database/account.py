@@ -1,4 +1,4 @@
-"""The account that the embedded PostgreSQL runs under: our own, or an unprivileged one when we are root."""
+"""The account under which the embedded PostgreSQL runs: our own, or an unprivileged one when we are root."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ UNPRIVILEGED = ("postgres", "nobody")
 
 @dataclass(frozen=True)
 class Account:
-    """Runs programs and owns files; `user` is None for our own account."""
+    """Runs programs and owns files under an account; `user` is None for our own."""
 
     user: pwd.struct_passwd | None
 
     def run(self, command: list[str], cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-        """Run `command` to its end with stdout and stderr together in `stdout`, cut off from our terminal."""
+        """Run `command` to its end, detached from our terminal, with stdout and stderr combined in `stdout`."""
         return subprocess.run(
             command,
             cwd=cwd,
@@ -46,11 +46,11 @@ class Account:
     def home(self, place: Path) -> Path:
         """A directory of mode 0700 that the account owns and can reach.
 
-        It is `place` itself, or, when a parent of `place` shuts the account out, a directory elsewhere that `place`
-        links to. Raises StoreError when the account reaches neither.
+        It is `place` itself, or, when the account has no access to a parent of `place`, a directory elsewhere to which
+        `place` links. Raises StoreError when the account can reach neither.
         """
         if not place.exists():
-            place.unlink(missing_ok=True)  # a link to a directory that is gone
+            place.unlink(missing_ok=True)  # a link to a directory that no longer exists
             place.mkdir()
             if not self._reaches(place):
                 place.rmdir()
@@ -78,7 +78,7 @@ class Account:
 
 
 def _outside() -> str | None:
-    """Where directories last and other accounts get in."""
+    """Where directories persist and other accounts have access."""
     return "/var/lib" if os.access("/var/lib", os.W_OK) else None
 
 

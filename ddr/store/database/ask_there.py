@@ -1,8 +1,8 @@
-"""A statement that reads of one patient, asked where the patient's rows are: it is planned there, once for a session.
+"""Runs a statement that reads data of one patient on the server with the patient's rows, planned once per session.
 
-Citus plans a long statement anew each time, at the coordinator and again where the rows are, for ten times what
-executing it costs. So the text goes as an argument of a function that is distributed with the patient, which keeps it
-prepared on the very tables of the part (shard) that the patient is in.
+Citus plans a long statement anew each time, at the coordinator and again on the server with the rows, which costs ten
+times as much as executing it. So the text is passed as an argument to a function that is distributed with the patient.
+The function keeps it prepared for the very tables of the part (shard) that the patient is in.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from ddr.store.database.several import array
 from ddr.store.database.spreading import is_spread
 from ddr.store.database.straight import fetch_there
 
-LONG = 2_000  # characters of a text that is sent only when it is not prepared: to read 15,000 of them takes 0.3 ms
+LONG = 2_000  # characters of a text that is sent only when it is not prepared yet: reading 15,000 of them takes 0.3 ms
 
 _TABLES = "|".join(table for table, place in PLACES.items() if place.where in (Where.PATIENT, Where.REFERENCE))
-# marked by a comment, in which nothing changes elsewhere
+# Marked by a comment, which changes nothing elsewhere.
 _ASKED = re.compile(rf"\b(FROM|JOIN|INTO|UPDATE)(\s+)({_TABLES})\b")
 
 
 class Shape(NamedTuple):
-    """Of a statement: the name that it is prepared under, its text with the tables marked, the types of its parameters,
-    and its columns with their types."""
+    """What a statement needs to be run there: the name under which it is prepared, its text with the tables marked, the
+    types of its parameters, and its columns with their types."""
 
     name: str
     text: str
@@ -47,15 +47,15 @@ class Shape(NamedTuple):
 
 
 _SHAPES: dict[str, Shape] = {}
-_MOST = 300  # then they are found out anew: 14 MB at most
+_MOST = 300  # beyond it, shapes are found out anew; 14 MB at most
 
 
 async def fetch_of_patient(conn: Connection, text: str, *arguments: Any) -> list[asyncpg.Record]:
-    """What the statement `text` finds. It only reads, and of one patient, who is its $1.
+    """The rows of the statement `text`, which only reads, and only data of one patient, who is its $1.
 
-    It names tables of a patient, or that are on all servers, after FROM or JOIN, and no others that are spread. On one
-    server it is asked as it stands; so is one that is long by the values that a client sent: prepared, it would take
-    megabytes of a session, and it comes once.
+    After FROM or JOIN it may name tables of a patient and tables that are on all servers, but no others that are
+    spread. On a single server it runs as it is. So does a statement that is long because of the values that a client
+    sent: prepared, it would take megabytes of a session, and it is not repeated.
     """
     rows: list[asyncpg.Record]
     if not is_spread(conn) or len(text) > LONGEST_CACHED:
@@ -72,7 +72,7 @@ async def fetch_of_patient(conn: Connection, text: str, *arguments: Any) -> list
 
 
 async def shape_of(conn: Connection, text: str) -> Shape:
-    """Of what types parameters and columns are, as the database says; remembered."""
+    """The types of parameters and columns, as the database says; remembered."""
     if (known := _SHAPES.get(text)) is not None:
         return known
     if isinstance(conn, asyncpg.Pool):
@@ -81,7 +81,7 @@ async def shape_of(conn: Connection, text: str) -> Shape:
     statement = await conn.prepare(text)
     columns = tuple((each.name, each.type.name) for each in statement.get_attributes())
     types = tuple(each.name for each in statement.get_parameters())
-    await conn.execute("SELECT 1")  # who only prepares leaves a session active, with locks, and its time running on
+    await conn.execute("SELECT 1")  # only preparing would leave the session active, with locks, and its time running on
     if len(_SHAPES) >= _MOST:
         _SHAPES.clear()
     _SHAPES[text] = found = Shape(name_of(text), marked(text), types, columns)
@@ -89,20 +89,20 @@ async def shape_of(conn: Connection, text: str) -> Shape:
 
 
 def marked(text: str) -> str:
-    """A statement in which the function finds the tables that lie with the patient."""
+    """A statement in which the function can find the tables that are stored with the patient."""
     return _ASKED.sub(r"\1\2/*\3*/\3", text)
 
 
 def name_of(text: str) -> str:
-    """The name that a statement is prepared under; the part's number follows."""
+    """The name under which a statement is prepared; the part's number is appended."""
     return f"ddr_{sha256(text.encode()).hexdigest()[:24]}_"
 
 
 def as_text(value: object, kind: str) -> str | None:
-    """A parameter of this SQL type as the database reads it from a text."""
+    """A parameter of this SQL type, as text that the database can read."""
     if value is None:
         return None
-    if kind in ("json", "jsonb"):  # as ddr.store.database.pool has it
+    if kind in ("json", "jsonb"):  # as in ddr.store.database.pool
         return orjson.dumps(value).decode()
     match value:
         case bool():

@@ -51,7 +51,7 @@ def find_installation(data: Path) -> Installation:
 
 
 def copied(installation: Installation, target: Path) -> Installation:
-    """A copy of `installation` below `target`; the programs of the wheel find their libraries beside it again."""
+    """A copy of `installation` below `target`, in which the programs of the wheel still find their libraries."""
     prefix = installation.bin.parent
     ignored = shutil.ignore_patterns("include", "*.a")
     shutil.copytree(prefix, target / "copy" / prefix.name, symlinks=True, ignore=ignored)
@@ -62,7 +62,7 @@ def copied(installation: Installation, target: Path) -> Installation:
 
 
 def folders() -> Iterator[Path]:
-    """Directories that hold all the programs, best first."""
+    """Directories that contain all the programs, best first."""
     for folder in _candidates():
         if all((folder / program).is_file() for program in PROGRAMS):
             yield folder

@@ -1,4 +1,4 @@
-"""How bearer secrets are kept: only as their SHA-256."""
+"""How bearer secrets are stored: only as their SHA-256."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ import hashlib
 
 
 def sha256(secret: str) -> bytes:
-    """32 bytes. Enough for secrets of 128 random bits and more; no use for passwords."""
+    """The digest, 32 bytes. Sufficient for secrets with at least 128 random bits; unsuitable for passwords."""
     return hashlib.sha256(secret.encode()).digest()

@@ -1,4 +1,4 @@
-"""Spreading an installation over the servers of Citus, table by table as `placing` says; what is done stays done."""
+"""Spreads an installation over the servers of Citus, table by table as `placing` says; finished tables stay done."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from ddr.store.database.placing import PATIENT, PLACES, Place, Where
 from ddr.store.database.pool import Connection
 from ddr.store.database.spreading import STAMP, STAMP_FUNCTION, is_spread, look
 
-SHARDS = 32  # as Citus has it by default
+SHARDS = 32  # the default of Citus
 
 log = logging.getLogger(__name__)
 
 
 class Trigger(NamedTuple):
-    """A trigger as migrations make it, and its function; what `gathers` always does, at the end of a transaction."""
+    """A trigger as migrations make it, and its function. One that `gathers` always runs, as a transaction ends."""
 
     table: str
     events: str
@@ -40,10 +40,10 @@ class Trigger(NamedTuple):
         ]
 
     def keep(self, name: str) -> list[str]:
-        """The statements by which one that gathers is there for every role again."""
+        """The statements that make a gathering trigger run for every role again."""
         return [
             f"ALTER TABLE {self.table} ENABLE ALWAYS TRIGGER {name}",
-            "TRUNCATE standing",  # which nothing has kept right meanwhile
+            "TRUNCATE standing",  # which nothing has kept up to date meanwhile
         ]
 
 
@@ -60,9 +60,9 @@ def _keeping(table: str, function: str) -> Trigger:
     return Trigger(table, events, function)
 
 
-# These look into another table, which one server cannot do for another. What they write is written by statements
-# instead (ddr.store.authorization.consents); what they forbid nothing of the recorder does; what they gather is looked
-# up (ddr.store.authorization.standings).
+# These access another table, which one server cannot do for another. Where patients are spread, statements write
+# instead what they write (ddr.store.authorization.consents), the recorder never does what they forbid, and what they
+# gather is read from the tables (ddr.store.authorization.standings).
 UNFIT_TRIGGERS: Mapping[str, Trigger] = {
     "consent_given": _recording("INSERT"),
     "consent_changed": _recording("UPDATE OF until_ms, withdrawn_ms"),
@@ -75,17 +75,17 @@ UNFIT_TRIGGERS: Mapping[str, Trigger] = {
     "standing_grant": _gathering("token_grant", "INSERT OR DELETE OR UPDATE OF revoked_ms, consent_nos"),
 }
 GATHERING = tuple(name for name, trigger in UNFIT_TRIGGERS.items() if trigger.gathers)
-# Functions that statements use where a patient's rows are.
+# Functions that statements use on the servers with patients' rows.
 FUNCTIONS = ("folded(text)", STAMP)
 
 
 class NoEngine(StoreError):
-    """The database has no Citus, or no servers to spread over."""
+    """The database does not have Citus, or no servers to spread over."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """What becomes of a table, and whether it is so already."""
+    """What happens to a table, and whether it has happened already."""
 
     table: str
     place: Place
@@ -93,10 +93,10 @@ class Step:
 
 
 async def check_placed(pool: asyncpg.Pool, functions: Iterable[str]) -> None:
-    """Raises StoreError when patients are spread, or begun to be, and not all is where it belongs: a later version has
-    more of it, or a distribution was broken off.
+    """Raises StoreError when patients are spread, or partly, and not every table is where it belongs: a later version
+    has more tables, or a distribution was interrupted.
 
-    `functions` as for `distribute`. Each request that uses a table that is on the coordinator still would fail.
+    `functions` is as for `distribute`. Each request that uses a table that is still on the coordinator would fail.
     """
     if not await has_engine(pool) or not (placed := await _placed(pool)).keys() & PLACES.keys():
         return
@@ -113,7 +113,7 @@ async def check_placed(pool: asyncpg.Pool, functions: Iterable[str]) -> None:
 
 
 async def plan(conn: Connection) -> list[Step]:
-    """What `distribute` would do, in its order; needs no engine. Raises StoreError for unknown tables."""
+    """What `distribute` would do, in order; needs no engine. Raises StoreError for unknown tables."""
     there = {row["relname"] for row in await conn.fetch(_TABLES)}
     placed: Mapping[str, str] = {}
     if await has_engine(conn):
@@ -121,7 +121,7 @@ async def plan(conn: Connection) -> list[Step]:
         there -= {row["name"] for row in await conn.fetch(_PARTS)}
     if unknown := sorted(there - PLACES.keys()):
         raise StoreError(f"tables that are not the recorder's, or of a newer version: {', '.join(unknown)}")
-    # what is joined with all comes first; `patient` is whom the others of a patient are beside
+    # Tables that are joined with all others come first; a patient's other tables are colocated with `patient`.
     order = sorted(
         (table for table in PLACES if table in there),
         key=lambda table: (_ORDER.index(PLACES[table].where), table != "patient"),
@@ -132,7 +132,7 @@ async def plan(conn: Connection) -> list[Step]:
 _TABLES = """
 SELECT relname FROM pg_class WHERE relkind IN ('r', 'p') AND NOT relispartition
    AND relnamespace = current_schema()::regnamespace"""
-# Of tables that are spread, what lies on this server.
+# The parts of spread tables that are on this server.
 _PARTS = "SELECT shard_name(logicalrelid, shardid) AS name FROM pg_dist_shard"
 _ORDER = (Where.REFERENCE, Where.PATIENT, Where.KEY, Where.FIRST)
 
@@ -148,12 +148,12 @@ async def distribute(
     shards: int = SHARDS,
     tell: Callable[[Step], None] = lambda step: None,
 ) -> int:
-    """Put each table where it belongs, with what is in it; how many were put. Each is whole or not at all.
+    """Move each table, with its rows, to where it belongs. Returns how many were moved; each is moved as a whole or not
+    at all.
 
-    `functions`: those that run beside a patient's rows, within transactions as well, by their signatures; the first
-    parameter is the patient.
-    Nobody may use the tables meanwhile, and a recorder that starts waits. The pool has two connections. Raises
-    NoEngine, StoreError.
+    `functions`: by signature, those that run beside a patient's rows, also within transactions; their first parameter
+    is the patient. Nobody may use the tables meanwhile, and a recorder that starts waits. The pool has two connections.
+    Raises NoEngine, StoreError.
     """
     async with pool.acquire() as conn, pool.acquire() as holding, holding.transaction():
         await _check_engine(conn)
@@ -183,7 +183,7 @@ async def distribute(
 async def _put(conn: asyncpg.Connection, step: Step, shards: int) -> None:
     table, place = step.table, step.place
     async with conn.transaction():
-        # some hours of copying are no reason to stop; triggers that look at nothing but their row work on any server
+        # Hours of copying must not stop it. Triggers that only look at their own row work on any server.
         await conn.execute(
             "SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0; SET LOCAL citus.enable_unsafe_triggers = on"
         )
@@ -191,7 +191,7 @@ async def _put(conn: asyncpg.Connection, step: Step, shards: int) -> None:
             if await conn.fetchval(_HAS_TRIGGER, table, name):
                 await conn.execute(f'DROP TRIGGER "{name}" ON "{table}"')
                 if trigger.gathers:
-                    await conn.execute("TRUNCATE standing")  # which nothing keeps right any more
+                    await conn.execute("TRUNCATE standing")  # which nothing keeps up to date any more
         if place.where is Where.REFERENCE:
             await conn.execute("SELECT create_reference_table($1::regclass)", table, timeout=None)
         elif place.where is Where.KEY or table == "patient":
@@ -207,9 +207,10 @@ async def _put(conn: asyncpg.Connection, step: Step, shards: int) -> None:
 
 
 async def give_back(conn: asyncpg.Connection) -> None:
-    """Give an installation that came back to one server, by dump and restore, the triggers that a distribution took;
-    and put on what a restore of data without triggers left off, and those that gather for every role."""
-    if is_spread(conn) or await look(conn):  # it may have been spread while a lock was waited for
+    """For an installation that came back to one server by dump and restore: restore the triggers that a distribution
+    removed. Also enable triggers that a restore of data without triggers left disabled, and gathering ones for every
+    role."""
+    if is_spread(conn) or await look(conn):  # it may have been spread while this waited for a lock
         return
     tables, _, functions, gather = zip(*UNFIT_TRIGGERS.values(), strict=True)
     for name, gone in await conn.fetch(_LACKING, list(UNFIT_TRIGGERS), tables, functions, gather):
@@ -223,8 +224,8 @@ async def give_back(conn: asyncpg.Connection) -> None:
         await conn.execute(f"ALTER TABLE {table} ENABLE TRIGGER {name}")
 
 
-# What is not there, and what gathers and is not always there: `pg_restore --disable-triggers` leaves it so. A role that
-# only uses the tables of another one can start, and could not put triggers on.
+# Triggers that are missing, and gathering ones that do not run always: `pg_restore --disable-triggers` leaves them like
+# that. A role that only uses the tables of another role can start, but could not enable triggers.
 _LACKING = """
 SELECT name, tgname IS NULL AS gone
   FROM unnest($1::text[], $2::text[], $3::text[], $4::boolean[]) AS t (name, kept, function, gathers)
@@ -232,7 +233,7 @@ SELECT name, tgname IS NULL AS gone
   LEFT JOIN pg_trigger ON tgrelid = c.oid AND tgname = name
  WHERE to_regprocedure(function) IS NOT NULL
    AND (tgname IS NULL OR gathers AND tgenabled <> 'A' AND pg_has_role(relowner, 'USAGE'))"""
-# Triggers of ours; those of the engine and of constraints are none's but the superuser's.
+# Only our own triggers; those of the engine and of constraints belong to the superuser.
 _OFF = """
 SELECT tgrelid::regclass::text, quote_ident(tgname) FROM pg_trigger JOIN pg_class c ON c.oid = tgrelid
  WHERE tgenabled = 'D' AND NOT tgisinternal AND relnamespace = current_schema()::regnamespace
@@ -248,7 +249,7 @@ async def _check_engine(conn: asyncpg.Connection) -> None:
 
 
 async def _keep_others_waiting(conn: asyncpg.Connection) -> None:
-    """Until the end of this transaction nobody's migrations go on, with which each recorder begins its start."""
+    """Until this transaction ends, nobody's migrations continue, and each recorder begins its start with them."""
     await conn.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
     if not await conn.fetchval(TRY_LOCK, Lock.MIGRATION):
         raise StoreError("somebody brings the schema up to date, or spreads patients: wait until that is done")
@@ -258,7 +259,7 @@ async def _check_nobody(conn: asyncpg.Connection) -> None:
     others = await conn.fetchval(
         "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'ddr'"
         " AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
-        # but for ourselves, and who waits for us
+        # except ourselves, and those that wait for us
         " AND pid NOT IN (SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND objid = $1)",
         Lock.MIGRATION,
     )
@@ -267,13 +268,13 @@ async def _check_nobody(conn: asyncpg.Connection) -> None:
 
 
 async def has_engine(conn: Connection) -> bool:
-    """Whether this database has Citus."""
+    """Whether this database has Citus installed."""
     found: bool = await conn.fetchval("SELECT EXISTS (SELECT FROM pg_extension WHERE extname = 'citus')")
     return found
 
 
 async def _placed(conn: Connection) -> Mapping[str, str]:
-    """The tables that the engine knows, by the column by which they are spread; empty: on all servers."""
+    """The tables that the engine manages, with the column by which they are spread; empty: on all servers."""
     rows = await conn.fetch(
         """
         SELECT c.relname, p.partmethod::text AS method, column_to_column_name(p.logicalrelid, p.partkey) AS by

@@ -1,4 +1,4 @@
-"""The URL of the database: its form, its hosts, and what of it may be shown. No message holds a user or password."""
+"""The URL of the database: its form, its hosts, and what may be shown. No message contains a user or password."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PARTS = "a URL like postgresql://user:password@host/database"
 
 
 def check_url(url: str, setting: str = "database_url") -> None:
-    """Raises StoreError with one line that names the setting and repeats nothing of `url`."""
+    """Raises StoreError with one line that names the setting and repeats no part of `url`."""
     if re.match(r"\s*\w+\s*=", url):
         raise StoreError(f"{setting}: must be {_PARTS}, not a list like host=… user=…")
     if not re.match(r"postgres(ql)?://", url):
@@ -33,7 +33,7 @@ def check_url(url: str, setting: str = "database_url") -> None:
 
 
 def hosts(url: str) -> list[Host]:
-    """The servers that `url` names, in order; empty when it names none (then the environment or a socket decides)."""
+    """The servers that `url` names, in order; empty when it names none, and the environment or a socket decides."""
     parts = urlsplit(url)
     query = dict(parse_qsl(parts.query, keep_blank_values=True))
     if named := query.get("host"):
@@ -58,7 +58,7 @@ def names_parameter(url: str, name: str) -> bool:
 
 
 def shown(url: str) -> str:
-    """Hosts and database of `url`, fit for a message; nothing of one that is malformed."""
+    """Hosts and database of `url`, fit for a message; no part of a malformed one."""
     match = _FORM.fullmatch(url)
     if match is None:
         return "(malformed URL)"

@@ -1,8 +1,8 @@
-"""Statements about one patient that may write, one after the other in one call, where the patient's rows are.
+"""Runs statements about one patient, which may write, in order and in one call on the server with the patient's rows.
 
-Citus plans each statement anew, at the coordinator and again where the rows are, and what writes to several tables not
-at all. So the texts go as arguments of a function that is distributed with the patient and keeps them prepared on the
-very tables of the part (shard) that the patient is in.
+Citus plans each statement anew, at the coordinator and again on the server with the rows, and it cannot plan a
+statement that writes to several tables. So the texts are passed as arguments to a function that is distributed with the
+patient. The function keeps them prepared for the very tables of the part (shard) that the patient is in.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from ddr.store.database.straight import fetch_there
 
 Row = Mapping[str, Any]
 
-AGAIN_SECONDS = (0.0, 0.05, 0.5)  # until a moved patient is asked for again: servers learn of a move one after another
+AGAIN_SECONDS = (0.0, 0.05, 0.5)  # pauses before retrying for a moved patient: servers learn of it one by one
 
 
 class Statement(NamedTuple):
-    """A statement as it is said on one server, and its arguments.
+    """A statement as it runs on a single server, and its arguments.
 
-    It names tables of the patient, or that are on all servers, after FROM, JOIN, INTO or UPDATE. What writes within a
-    WITH and tells something is `packed`: it returns arrays of texts, and a row is {"packed": texts}. With STOP as the
-    last of them it is the last statement that is done.
+    After FROM, JOIN, INTO or UPDATE it may name tables of the patient and tables that are on all servers. A statement
+    that writes within a WITH and returns something is `packed`: it returns arrays of texts, and a row is {"packed":
+    texts}. If the last text is STOP, no further statement runs.
     """
 
     text: str
@@ -41,9 +41,9 @@ class Statement(NamedTuple):
 
 
 async def each_there(conn: Connection, whose: UUID, statements: Sequence[Statement]) -> list[list[Row]]:
-    """What each of the statements finds, of a patient that is spread: all of them are done, or none.
+    """The rows of each statement about a spread patient; all of the statements take effect, or none.
 
-    Raises SerializationError in a transaction when the patient was moved to another server just now.
+    Raises SerializationError in a transaction when the patient was just moved to another server.
     """
     pauses = AGAIN_SECONDS if isinstance(conn, asyncpg.Pool) else ()
     for pause in pauses:
@@ -62,7 +62,7 @@ async def _each(conn: Connection, whose: UUID, statements: Sequence[Statement]) 
         once_array(as_text(*one) for one in zip(statement.arguments, shape.types, strict=True))
         for statement, shape in zip(statements, shapes, strict=True)
     ]
-    # 0: it tells nothing; 1: rows, which are made texts of; 2: texts, of which the last may say that nothing follows
+    # 0: it returns nothing; 1: rows, which are converted to texts; 2: texts, the last of which may stop the sequence.
     tells = [2 if one.packed else int(bool(shape.columns)) for one, shape in zip(statements, shapes, strict=True)]
     rows = await fetch_there(conn, whose, _THERE, whose, together, names, [], [], given, tells)
     if rows and rows[0]["of_item"] == 0:
@@ -80,7 +80,7 @@ _THERE = f"SELECT * FROM {EACH}($1, $2, $3, $4, $5, $6, $7)"  # noqa: S608 - a n
 
 
 def _telling(shape: Shape, packed: bool) -> str:
-    """The statement as it is prepared: what it finds it gives as arrays of texts."""
+    """The statement as it is prepared: it returns its rows as arrays of texts."""
     if packed or not shape.columns:
         return shape.text
     columns = ", ".join(f'said."{name}"::text' for name, _ in shape.columns)
@@ -95,11 +95,11 @@ def _row(shape: Shape, texts: Sequence[str | None]) -> Row:
 
 
 def _numbers(text: str) -> list[int | None]:
-    """The text of an array of integers, as `{1,NULL}`, read."""
+    """Parses the text of an array of integers, such as `{1,NULL}`."""
     return [None if one == "NULL" else int(one) for one in text[1:-1].split(",")] if text != "{}" else []
 
 
-_READ: Mapping[str, Callable[[str], Any]] = {  # as asyncpg has them
+_READ: Mapping[str, Callable[[str], Any]] = {  # as asyncpg returns them
     "text": str,
     "int2": int,
     "int4": int,

@@ -1,8 +1,8 @@
 """The embedded PostgreSQL: a private server in the state directory, for demonstrations, tests and small installations.
 
-It listens on a unix socket in a directory of mode 0700 only. The process that starts it holds a lock on the state
-directory and stops it at its end; other commands on the same state directory use the running one. A recorder starts it
-again when it is gone: nobody else looks after it.
+It listens only on a unix socket in a directory of mode 0700. The process that starts it holds a lock on the state
+directory and stops it when it ends; other commands on the same state directory use the running server. A recorder
+restarts it when it is gone, because nobody else looks after it.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ from ddr.store.database.binaries import Installation, copied, find_installation
 from ddr.store.database.errors import StoreError
 
 SOCKET = ".s.PGSQL.5432"
-TELLING = ("FATAL", "PANIC", "error:", "terminated by signal"), ("could not",)  # in what PostgreSQL's programs say
+TELLING = ("FATAL", "PANIC", "error:", "terminated by signal"), ("could not",)  # printed by PostgreSQL's programs
 LONGEST_SOCKET_PATH = 107  # bytes; sun_path of the kernel
-TO_CLIENTS = "FATAL:  the database system is "  # starting up, in recovery: what whoever asks meanwhile is told
+TO_CLIENTS = "FATAL:  the database system is "  # what clients are told while it starts up or recovers
 WAIT_SECONDS = 60
-START_SECONDS = 3600  # of the first one: after a crash it may have much to do, and who gave up would begin that anew
-BEGUN_SECONDS = 10.0  # in which a server that was begun listens at its socket, on a slow machine
-LOOK_SECONDS = 1.0  # between two looks whether the server is still there
+START_SECONDS = 3600  # to start: after a crash it may have much to do, and giving up would make it begin again
+BEGUN_SECONDS = 10.0  # until a started server listens at its socket, on a slow machine
+LOOK_SECONDS = 1.0  # between two checks whether the server still runs
 SERVER_OPTIONS = {
     "listen_addresses": "",
     "unix_socket_permissions": "0700",
     "max_connections": "200",
-    "max_parallel_workers_per_gather": "0",  # short statements; and /dev/shm is small in containers
+    "max_parallel_workers_per_gather": "0",  # statements are short, and /dev/shm is small in containers
     "log_statement": "none",
-    "log_min_error_statement": "panic",  # statements may hold patient data
+    "log_min_error_statement": "panic",  # statements may contain patient data
     "log_parameter_max_length_on_error": "0",
 }
 
@@ -55,9 +55,9 @@ log = logging.getLogger(__name__)
 def embedded(state_dir: Path, share: bool = True) -> Iterator[str]:
     """Run the server of `state_dir` during the block and yield its URL; create it on first use (about 1 s).
 
-    If another process runs it already: yields the URL of that one when `share`, else raises StoreError. Without `share`
-    it is for a recorder, and is started again when it was killed.
-    Raises StoreError with one line for everything that goes wrong.
+    If another process runs it already, yields that server's URL when `share`, else raises StoreError. Without `share`
+    the server is for a recorder, and is restarted when it was killed. Raises StoreError with one line for everything
+    that goes wrong.
     """
     try:
         state_dir.mkdir(parents=True, exist_ok=True)
@@ -75,15 +75,15 @@ def embedded(state_dir: Path, share: bool = True) -> Iterator[str]:
             with nullcontext() if share else _kept(server):
                 yield url
         finally:
-            with suppress(OSError):  # where nothing can be written any more
+            with suppress(OSError):  # in case nothing can be written any more
                 published.unlink(missing_ok=True)
             server.stop()
 
 
 @contextmanager
 def database(settings: Settings, share: bool = True) -> Iterator[Settings]:
-    """`settings` with a database that is there during the block: the configured one, or the embedded one if that is
-    switched on: nobody shall find out later that data went to a private database. Raises StoreError."""
+    """`settings` with a database that exists during the block: the configured one, or the embedded one if that is
+    switched on. Nobody should find out later that data went to a private database. Raises StoreError."""
     if settings.database_url:
         yield settings
         return
@@ -105,7 +105,7 @@ def _locked(descriptor: int) -> bool:
 
 
 def _publish(file: Path, url: str) -> None:
-    """Tell others where it is, at once or not at all. Raises StoreError."""
+    """Publish its URL for others, atomically. Raises StoreError."""
     try:
         with draft(file) as out:
             out.write(url.encode())
@@ -127,7 +127,7 @@ def _shared_url(state_dir: Path, share: bool) -> str:
 
 @contextmanager
 def _kept(server: _Server) -> Iterator[None]:
-    """Start `server` again whenever it is gone (killed, for want of memory for instance) during the block."""
+    """During the block, restart `server` whenever it is gone (killed for lack of memory, for instance)."""
     over = threading.Event()
     keeper = threading.Thread(target=_keep, args=(server, over), name="embedded", daemon=True)
     keeper.start()
@@ -147,15 +147,15 @@ def _keep(server: _Server, over: threading.Event) -> None:
                 server.start()
                 log.warning("database.started_again")
             told = ""
-        except (StoreError, OSError) as error:  # processes of the former one are there; or the system gives us none
+        except (StoreError, OSError) as error:  # former processes still run, or the system cannot start new ones
             reason = in_words(error)
-            if (kind := re.sub(r"\d", "", reason)) != told:  # times and process ids are others each time
+            if (kind := re.sub(r"\d", "", reason)) != told:  # times and process ids differ each time
                 log.warning("database.not_started", extra={"reason": reason})
             told = kind
 
 
 class _Server:
-    """One data directory and the programs to run it, as the account that may."""
+    """One data directory, the programs to run it, and the account under which they run."""
 
     def __init__(self, state_dir: Path) -> None:
         self.account = server_account()
@@ -165,7 +165,7 @@ class _Server:
         self.run_dir = self._run_dir()
 
     def start(self, seconds: int = WAIT_SECONDS) -> str:
-        """Start the server, creating the data directory first if needed, and return its URL once it answers."""
+        """Start the server, creating the data directory first if needed. Returns its URL once it answers."""
         if not self.data.exists():
             self._initialise()
         self._stop_leftover()
@@ -183,31 +183,31 @@ class _Server:
         return f"postgresql://ddr@/postgres?host={quote(str(self.run_dir))}"
 
     def _await(self) -> None:
-        """When we are told to end while it starts: it does not end with the program that starts it, and must be there
-        to be stopped."""
+        """Make sure that it can be stopped when we are told to end while it starts: it does not end with the program
+        that starts it."""
         until = time.monotonic() + BEGUN_SECONDS
         while not self.runs() and time.monotonic() < until:
             time.sleep(0.02)
 
     def runs(self) -> bool:
-        """Whether somebody listens at its socket."""
+        """Whether a server listens at its socket."""
         return _answers(self.run_dir / SOCKET)
 
     def bury(self) -> None:
-        """Let the process of a killed server go, if we became its parent (process 1 of a container): else it counts as
-        one that runs."""
+        """Reap the process of a killed server if we became its parent (process 1 of a container); otherwise it counts
+        as running."""
         with suppress(OSError, ValueError, IndexError):
             os.waitpid(int((self.data / "postmaster.pid").read_text("utf-8").split()[0]), os.WNOHANG)
 
     def stop(self) -> None:
-        """Stop the server, if it is there; sessions that are still open are cut."""
+        """Stop the server if it runs; open sessions are ended."""
         if self.runs():
             self._run("pg_ctl", "stop", "-D", self.data, "-m", "fast", "-w", "-t", WAIT_SECONDS, "-s")
         if self.run_dir.parent != self.home:
             shutil.rmtree(self.run_dir, ignore_errors=True)
 
     def _initialise(self) -> None:
-        """Create the data directory, first under another name: an interrupted initdb leaves nothing usable."""
+        """Create the data directory, under another name first, because an interrupted initdb leaves nothing usable."""
         fresh = self.home / "data.new"
         shutil.rmtree(fresh, ignore_errors=True)
         access = ("-U", "ddr", "--auth-local=trust", "--auth-host=reject")
@@ -215,18 +215,18 @@ class _Server:
         fresh.rename(self.data)
 
     def _stop_leftover(self) -> None:
-        """Stop the server of a recorder that was killed: the lock is ours, so nobody else needs it."""
+        """Stop the server of a recorder that was killed: the lock is ours, so nobody else uses it."""
         pid_file = self.data / "postmaster.pid"
         if not pid_file.exists():
             return
         lines = pid_file.read_text("utf-8").splitlines()
-        if not lines:  # of a server that was killed, or a machine that was, as it began: none starts beside it
+        if not lines:  # the server or the machine was killed as it started: no second one starts beside it
             pid_file.unlink()
         if len(lines) > 4 and _answers(Path(lines[4]) / SOCKET):
             self._run("pg_ctl", "stop", "-D", self.data, "-m", "fast", "-w", "-t", WAIT_SECONDS, "-s")
 
     def _reachable(self, installation: Installation) -> Installation:
-        """`installation`, or a copy of it when the account cannot reach it (a virtual environment below /root)."""
+        """`installation`, or a copy of it when the account has no access to it (a virtual environment below /root)."""
         if self.account.may_run(installation.bin / "postgres"):
             return installation
         copies = self.home / "pgsql"
@@ -236,7 +236,7 @@ class _Server:
         return copy
 
     def _run_dir(self) -> Path:
-        """The directory of the socket: in the home, or a short temporary one when the path would be too long."""
+        """The directory of the socket: in the home, or a short temporary one if the path would be too long."""
         run_dir = self.home / "run"
         if len(os.fsencode(run_dir / SOCKET)) > LONGEST_SOCKET_PATH:
             run_dir = Path(tempfile.mkdtemp(prefix="ddr-", dir="/tmp"))
@@ -245,7 +245,7 @@ class _Server:
         return run_dir
 
     def _run(self, program: str, *arguments: str | Path | int) -> None:
-        """Run one of the programs to its end; its complaint becomes the StoreError."""
+        """Run one of the programs to its end; if it fails, what it printed becomes the StoreError."""
         command = [str(self.installation.bin / program), *(str(argument) for argument in arguments)]
         done = self.account.run(command, cwd=self.home)
         if done.returncode != 0:
@@ -255,9 +255,9 @@ class _Server:
 
 
 def complaint(program: str, status: int, text: str) -> str:
-    """The line that says what was wrong, of all that a program said before it ended with this exit status.
+    """The line that says what was wrong, from all that a program printed before it ended with this exit status.
 
-    One that was killed, as for lack of memory, says only what it was about to do.
+    A program that was killed, as for lack of memory, says only what it was about to do.
     """
     lines = [line.strip() for line in text.splitlines() if line.strip() and TO_CLIENTS not in line]
     telling = [line for words in TELLING for line in lines if any(word in line for word in words)]
@@ -267,7 +267,7 @@ def complaint(program: str, status: int, text: str) -> str:
 
 
 def _answers(path: Path) -> bool:
-    """Whether somebody listens at the socket, however busy."""
+    """Whether a server listens at the socket, however busy."""
     with socket.socket(socket.AF_UNIX) as probe:
         probe.settimeout(LOOK_SECONDS)
         try:

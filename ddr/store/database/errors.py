@@ -1,4 +1,4 @@
-"""The store's error towards an operator."""
+"""The store's errors for operators."""
 
 
 class StoreError(Exception):
@@ -6,8 +6,8 @@ class StoreError(Exception):
 
 
 class DatabaseAway(StoreError):
-    """Nobody answers there at present, or a server that is just starting or stopping: it may be back in a moment."""
+    """No server answers at present, or only one that is starting or stopping: it may be available in a moment."""
 
 
 class DatabaseLost(DatabaseAway):
-    """The same of one that had answered: it went away in the middle of what was to be done."""
+    """The same for a database that had answered before: it went away in the middle of some work."""

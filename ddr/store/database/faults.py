@@ -1,4 +1,4 @@
-"""Which exceptions mean that the database cannot serve now, in contrast to a fault of ours or of the request."""
+"""Which exceptions mean that the database cannot serve at present, as opposed to a fault of ours or of the request."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from ddr.reasons import NO_THREAD, in_words
 
 
 class PoolBusy(TimeoutError):
-    """No connection of the pool became free in time: more is asked than can be done."""
+    """No connection of the pool became free in time: there are more requests than can be served."""
 
 
 class PatientBusy(TimeoutError):
-    """Others of this process write for the same patient, and did not come to an end in time."""
+    """Other requests of this process write for the same patient, and did not finish in time."""
 
 
 class ChangedMeanwhile(Exception):
-    """What was read step by step is not whole: it was changed between two steps, in a way that hides some of it."""
+    """Data read in several steps is not consistent: it was changed between two steps in a way that hides some of it."""
 
 
 class StaleServer(ConnectionError):
-    """A server that must not be used: of another cluster, a former primary that was replaced, or with a schema of
-    somebody else."""
+    """A server that must not be used: it belongs to another cluster, is a former primary that was replaced, or has
+    somebody else's schema."""
 
 
 @dataclass(frozen=True)
 class Fault:
-    """What a client is told: a stable code, a sentence without internals, and seconds until it may try again."""
+    """What a client is told: a stable code, a sentence without internals, and the seconds until it may retry."""
 
     code: str
     detail: str
@@ -56,27 +56,28 @@ _BY_TYPE: tuple[tuple[type[BaseException], Fault], ...] = (
     (asyncpg.DiskFullError, READ_ONLY),
     (asyncpg.PostgresConnectionError, UNAVAILABLE),
     (asyncpg.InsufficientResourcesError, UNAVAILABLE),
-    (asyncpg.OperatorInterventionError, UNAVAILABLE),  # shut down, starting, statement_timeout
-    (asyncpg.InvalidTransactionStateError, UNAVAILABLE),  # ended while idle in a transaction
+    (asyncpg.OperatorInterventionError, UNAVAILABLE),  # shutting down, starting, statement_timeout
+    (asyncpg.InvalidTransactionStateError, UNAVAILABLE),  # the session ended while idle in a transaction
     (asyncpg.ObjectNotInPrerequisiteStateError, UNAVAILABLE),
-    (exceptions.PostgresSystemError, UNAVAILABLE),  # errors of input and output
-    (exceptions.InternalServerError, UNAVAILABLE),  # damaged pages, a pooler without a server
-    (asyncpg.InvalidAuthorizationSpecificationError, UNAVAILABLE),  # a password that was changed
+    (exceptions.PostgresSystemError, UNAVAILABLE),  # I/O errors
+    (exceptions.InternalServerError, UNAVAILABLE),  # damaged pages, or a pooler without a server
+    (asyncpg.InvalidAuthorizationSpecificationError, UNAVAILABLE),  # a changed password
     (asyncpg.InvalidCatalogNameError, UNAVAILABLE),  # a database that is being replaced
     (asyncpg.InsufficientPrivilegeError, UNAVAILABLE),
-    (asyncpg.DuplicatePreparedStatementError, UNAVAILABLE),  # a pooler, see the setting database_statement_cache
+    (asyncpg.DuplicatePreparedStatementError, UNAVAILABLE),  # a pooler; see the setting database_statement_cache
     (asyncpg.InvalidSQLStatementNameError, UNAVAILABLE),
-    (exceptions.InternalClientError, UNAVAILABLE),  # a connection that was cut at the wrong moment
+    (exceptions.InternalClientError, UNAVAILABLE),  # a connection lost at the wrong moment
     (asyncpg.InterfaceError, UNAVAILABLE),
     (TimeoutError, UNAVAILABLE),
     (OSError, UNAVAILABLE),
 )
 
-# Told as RuntimeError: by uvloop, a connection that was cut while something was written to it; by Python, that the
-# machine or the container gives no thread.
+# Raised as RuntimeError: by uvloop for a connection that was lost during a write, by Python when the machine or the
+# container gives no thread.
 _BY_TEXT = ("the handler is closed", NO_THREAD)
 
-# Where PostgreSQL says that none is left before a vacuum. What else has this error code is a fault of ours.
+# Where PostgreSQL reports that no transaction ids are left before a vacuum. Any other error with this code is a fault
+# of ours.
 _NO_TRANSACTION_ID = ("GetNewTransactionId", "GetNewMultiXactId")
 
 FAULTS: tuple[type[BaseException], ...] = (*(kind for kind, _ in _BY_TYPE), asyncpg.ProgramLimitExceededError)
@@ -84,21 +85,21 @@ FAULTS: tuple[type[BaseException], ...] = (*(kind for kind, _ in _BY_TYPE), asyn
 
 
 def reason_of(error: BaseException) -> str:
-    """What is wrong in one line for operators, without what the database adds in detail: that quotes values of rows."""
+    """What is wrong, in one line for operators, without the database's detail, which quotes values of rows."""
     if isinstance(error, asyncpg.PostgresError) and error.args:
         return " ".join(str(error.args[0]).split())
     if isinstance(error, asyncpg.InterfaceError) and str(error).endswith("connection is closed"):
-        return "the connection was lost"  # the driver names what of its own cannot be called now
+        return "the connection was lost"  # the driver names its own functions that cannot be called now
     return in_words(error)
 
 
 def fault_of(error: BaseException) -> Fault | None:
-    """What is wrong around us when `error` says so, else None: then the fault is in this program or in the request."""
+    """What is wrong in our environment when `error` shows it; None: the fault is in this program or in the request."""
     if isinstance(error, ValueError) and isinstance(error, asyncpg.InterfaceError):
         return None  # arguments that do not fit their statement
     if getattr(error, "server_source_function", None) in _NO_TRANSACTION_ID:
         return READ_ONLY
-    if isinstance(error, MemoryError):  # what others have in hand takes it, and gives it back
+    if isinstance(error, MemoryError):  # other work in progress has taken the memory, and will free it
         return OVERLOADED
     if isinstance(error, RuntimeError) and any(text in str(error) for text in _BY_TEXT):
         return UNAVAILABLE

@@ -1,6 +1,6 @@
-"""Settings of a server or a role by which what it acknowledges may be lost, or which change what statements say.
+"""Settings of a server or a role that may lose acknowledged data, or that change the meaning of statements.
 
-A session of our own is put right. What is the server's alone, or a pooler's, can only be told.
+In a session of our own they are corrected. Those of the server alone, or of a pooler, can only be reported.
 """
 
 from __future__ import annotations
@@ -12,21 +12,23 @@ import asyncpg
 
 log = logging.getLogger(__name__)
 
-# By name what is unfit, and what a session is set to; "": no session can. Where a commit need not wait for the disk
-# (the admission) it is asked for; `remote_apply` and the like are the operator's choice.
+# For each setting its unfit values, and the value that a session is set to; "": a session cannot set it. Code where a
+# commit need not wait for the disk (the admission) sets that itself; `remote_apply` and the like are the operator's
+# choice.
 _UNFIT = {
     "synchronous_commit": (("off",), "on"),
     "default_transaction_isolation": (("repeatable read", "serializable"), "read committed"),
-    "bytea_output": (("escape",), "hex"),  # bytes that come as text, from where patients are spread
-    "array_nulls": (("off",), "on"),  # NULL in arrays that go as text, to there
+    "bytea_output": (("escape",), "hex"),  # from where patients are spread, bytes come as text
+    "array_nulls": (("off",), "on"),  # NULL in arrays sent there as text
     "standard_conforming_strings": (("off",), "on"),
-    # No trigger and no foreign key holds then, so who may not set it is not served: proofs of consent were lost
+    # With it, no trigger and no foreign key works, and proofs of consent would be lost; so a role that may not set it
+    # is not served.
     "session_replication_role": (("replica",), "origin"),
     "fsync": (("off",), ""),
     "full_page_writes": (("off",), ""),
 }
-# What a session of ours is set to whatever is set for others: a connection that waits for requests is ended neither by
-# the server, in the very moment in which one takes it, nor in the middle of a migration (since PostgreSQL 17).
+# What a session of ours is set to, whatever is set for others. The server must not end a waiting connection at the very
+# moment in which it is taken, nor end one in the middle of a migration (since PostgreSQL 17).
 _ENDLESS = (
     "set_config('idle_session_timeout', '0', false)",
     "CASE WHEN current_setting('transaction_timeout', true) <> '0'"
@@ -36,7 +38,7 @@ _ASKED = f"SELECT {', '.join(f'current_setting({name!r})' for name in _UNFIT)}"
 
 
 class Fitting:
-    """Which settings the log has warned of, of the servers of a URL; shared by all connections of a process."""
+    """Which settings of a URL's servers have been warned of in the log; shared by all connections of a process."""
 
     def __init__(self) -> None:
         self._warned: set[str] = set()
@@ -44,9 +46,9 @@ class Fitting:
     async def put_right(
         self, connection: asyncpg.Connection, own: bool, tells: bool, limits: Mapping[str, str]
     ) -> None:
-        """Look at a new connection; `own`: its session is nobody else's; `tells`: it serves requests.
+        """Check a new connection; `own`: nobody else uses its session; `tells`: it serves requests.
 
-        Its limits were named as it began, but a pooler in session mode passes that over (`ignore_startup_parameters`).
+        Its limits were set as it was opened, but a pooler in session mode ignores them (`ignore_startup_parameters`).
         """
         once_more = (f"set_config('{name}', '{value}', false)" for name, value in limits.items())
         found = await connection.fetchrow(", ".join([_ASKED, *((*_ENDLESS, *once_more) if own else ())]))

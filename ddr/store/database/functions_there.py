@@ -1,13 +1,13 @@
-"""The functions that run beside a patient's rows where patients are spread: each keeps statements prepared there.
+"""The functions that run beside a patient's rows where patients are spread; each keeps statements prepared there.
 
-Pure SQL; ddr.store.database.ask_there and each_there use them, `ddr db distribute` puts them where they run.
+Pure SQL; ddr.store.database.ask_there and each_there use them, and `ddr db distribute` installs them where they run.
 """
 
 from __future__ import annotations
 
-NAME = "ddr_ask_2"  # another number for another meaning, so that two versions can run beside each other
+NAME = "ddr_ask_2"  # changes with the meaning, so that two versions can run side by side
 SIGNATURE = f"{NAME}(uuid, text, text, text, text[])"
-KEPT = 1_000_000  # characters of statements in a session of a server, 170 bytes each; beyond, all are planned anew
+KEPT = 1_000_000  # characters of statements in a server's session, 170 bytes each; beyond it, all are planned anew
 
 _PART = "get_shard_id_for_distribution_column('patient', whose)"
 
@@ -39,10 +39,10 @@ def _executed(called: str, given: str) -> str:
               FROM unnest({given}) WITH ORDINALITY AS t (one, n)))"""  # noqa: S608 - texts of ours
 
 
-# Tables are those that were seen when the function was made: the coordinator's sessions on other servers do not know
-# the schema of ours. What is read of a part that is not on this server is left to Citus, which finds it; and so is
-# everything where there is no Citus. What was prepared on a table that is gone is planned anew by its name. Without a
-# text nothing is found unless it is prepared.
+# Tables are those that existed when the function was made, because the coordinator's sessions on other servers do not
+# know our schema. Reads of a part that is not on this server are left to Citus, which finds it; so is everything where
+# there is no Citus. A statement prepared for a table that is gone is planned anew by its name. Without a text, nothing
+# is found unless the statement is prepared.
 FUNCTION = f"""
 CREATE OR REPLACE FUNCTION {NAME}(whose uuid, called text, said text, types text, given text[])
 RETURNS SETOF record LANGUAGE plpgsql

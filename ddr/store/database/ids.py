@@ -1,4 +1,4 @@
-"""Logical ids shown outside: internal numbers enciphered with AES, so that they are short, stable and unguessable."""
+"""Logical ids shown outside: internal numbers encrypted with AES, so that they are short, stable and unguessable."""
 
 from __future__ import annotations
 
@@ -29,8 +29,9 @@ class Kind(IntEnum):
 class IdCipher:
     """Turns (kind, no, k) into 32 hex characters and back with one AES block.
 
-    A block holds 40 zero bits, so that a guessed id deciphers to nothing but with a chance of 1 : 2^40; a hit would
-    still have to belong to the caller's patient, which every query checks. 32 hex characters fit the FHIR type `id`.
+    A block contains 40 zero bits, so a guessed id decrypts to something valid only with a probability of 1 : 2^40. A
+    hit would still have to belong to the caller's patient, which every query checks. 32 hex characters fit the FHIR
+    type `id`.
     """
 
     def __init__(self, key: bytes) -> None:

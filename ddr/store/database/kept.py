@@ -1,8 +1,8 @@
-"""What was read is kept: a standby that is promoted has it, too, before anybody is told that it is there.
+"""Makes sure that what was read survives: a standby that is promoted must have it before anybody is told of it.
 
-A commit that waits for a synchronous standby is seen by others once that wait is given up, as at the end of a statement
-that took too long. Its own client is told nothing; who only reads it waits here for a commit of its own, which comes
-after it in the database's log. Without such a standby what is seen is on the disk.
+A commit that waits for a synchronous standby becomes visible to others when that wait is given up, as at the end of a
+statement that took too long. Its own client is told nothing. A request that only reads it waits here for a commit of
+its own, which comes later in the database's log. Without such a standby, what is visible is on the disk.
 """
 
 from __future__ import annotations
@@ -18,6 +18,6 @@ _KEPT = f"SELECT CASE WHEN current_setting('synchronous_standby_names') <> '' TH
 async def kept(pool: asyncpg.Pool) -> None:
     """Returns when the standby that commits wait for, if there is one, has all that was read here. Raises FAULTS.
 
-    Where patients are spread over several servers it says so of the first one only.
+    Where patients are spread over several servers, this holds for the first one only.
     """
     await pool.execute(_KEPT)

@@ -1,6 +1,7 @@
-"""Whose turn a job is: a row with an end, by the database's clock.
+"""Whose turn a job is: a row that expires, by the database's clock.
 
-Not a lock of a session: a pooler gives a session to somebody else, and keeps the lock of a process that is gone.
+It is not a session lock, because a pooler gives the session to somebody else and keeps the lock of a process that is
+gone.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ LEASE_MS = 60_000
 
 
 async def take(pool: asyncpg.Pool, job: str, mark: bytes) -> bool:
-    """Take the turn for LEASE_MS, or hold it for longer; False while somebody with another mark has it.
+    """Take the turn for LEASE_MS, or extend it; False while somebody with another mark has it.
 
-    One that lasts longer than is ever given is of a clock that was set back: nobody waits until that has caught up.
+    A lease longer than any that is given comes from a clock that was set back, and is ignored: nobody waits for the
+    clock to catch up.
     """
     taken = await pool.fetchval(
         f"""INSERT INTO job_lease AS j (job, mark, until_ms)
@@ -30,5 +32,5 @@ async def take(pool: asyncpg.Pool, job: str, mark: bytes) -> bool:
 
 
 async def give_back(pool: asyncpg.Pool, job: str, mark: bytes) -> None:
-    """End the turn, unless it is somebody else's by now."""
+    """End the turn, unless somebody else has it by now."""
     await pool.execute("DELETE FROM job_lease WHERE job = $1 AND mark = $2", job, mark)

@@ -1,4 +1,4 @@
-"""How long statements, locks and connections are waited for: seconds in requests, more in other work."""
+"""How long to wait for statements, locks and connections: seconds in requests, longer in other work."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from ddr.store.database.servers import ServerConnection
 
 @dataclass(frozen=True)
 class Limits:
-    """All in seconds. The server's limit for statements is above ours, so that ours speaks first."""
+    """All in seconds. The server's limit for statements is higher than ours, so that ours takes effect first."""
 
     acquire: float
     statement: float
     lock: float
 
     def server_settings(self) -> dict[str, str]:
-        """The same for the server, which also ends what a lost client has left behind."""
+        """The same limits for the server, which also ends what a lost client has left behind."""
         return {
             "statement_timeout": f"{int(self.statement * 1250)}ms",
             "lock_timeout": f"{int(self.lock * 1000)}ms",
@@ -34,7 +34,7 @@ BACKGROUND = Limits(acquire=30, statement=60, lock=10)
 
 
 class _Limited(Transaction):  # type: ignore[misc]
-    """A transaction that sets its limits itself: a pooler gives each one another session of the server."""
+    """A transaction that sets its limits itself, because a pooler may give each one another session of the server."""
 
     __slots__ = ()
 
@@ -58,22 +58,22 @@ class PooledConnection(ServerConnection):
 
 
 class PooledBackgroundConnection(PooledConnection):
-    """As PooledConnection, with the limits of work that no request waits for."""
+    """As PooledConnection, with the limits of work for which no request waits."""
 
     __slots__ = ()
     limits = BACKGROUND
 
 
 def session_options(limits: Limits, cache: int, schema: str = "") -> dict[str, Any]:
-    """What asyncpg is told for each connection. A pooler (`cache` 0) takes no settings of a session: there the role or
-    the pooler sets the schema, and `ddr.store.database.servers` looks whether it does."""
+    """The options of asyncpg for each connection. A pooler (`cache` 0) accepts no settings of a session: there the role
+    or the pooler sets the schema, and `ddr.store.database.servers` checks that it does."""
     settings = {"application_name": "ddr"}
     if cache and schema:
         settings["search_path"] = f'"{schema}"'
     kind: type[asyncpg.Connection] = ServerConnection
     if cache:
         settings |= {**limits.server_settings(), "jit": "off"}  # short statements: compiling costs more than it saves
-        if limits == REQUESTS:  # they name a patient; a plan for one who has been here for years is worse, not better
+        if limits == REQUESTS:  # they name a patient; a plan for one with years of data is worse, not better
             settings["plan_cache_mode"] = "force_generic_plan"
     else:
         kind = PooledConnection if limits == REQUESTS else PooledBackgroundConnection

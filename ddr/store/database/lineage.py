@@ -1,7 +1,7 @@
 """Which cluster the recorder writes to, and its newest timeline: a former primary that comes back is not used again.
 
-A standby that is promoted begins a timeline with a higher number (PostgreSQL: continuous archiving, timelines). What
-was seen is kept in the state directory for the next start, because the former primary knows nothing of it.
+Promoting a standby begins a timeline with a higher number (PostgreSQL: continuous archiving, timelines). The newest one
+is stored in the state directory for the next start, because the former primary knows nothing of it.
 """
 
 from __future__ import annotations
@@ -31,23 +31,23 @@ class Lineage:
 
     def __init__(self, file: Path | None = None) -> None:
         self.file = file
-        self.system: str | None = None  # of the server that this process used first
+        self.system: str | None = None  # of the first server that this process used
         self.timeline = 0
 
     async def check(self, connection: asyncpg.Connection) -> bool:
-        """True when the server has a newer timeline than all before: connections to others are then outdated.
+        """True when the server has a newer timeline than all before: connections to other servers are then outdated.
 
-        Raises StaleServer for one that must not be used.
+        Raises StaleServer when the server must not be used.
         """
         try:
             system, wal_file = await connection.fetchrow(_IDENTITY)
         except (asyncpg.InsufficientPrivilegeError, asyncpg.UndefinedFunctionError):
-            return False  # a service that does not tell
+            return False  # a service that does not say
         timeline = int(wal_file[:8], 16) if wal_file else None
         return self.note(system, timeline)
 
     def note(self, system: str, timeline: int | None) -> bool:
-        """As `check`, of a server of the cluster `system` that writes `timeline`, None for a standby.
+        """As `check`, for a server of the cluster `system` that writes `timeline`, None for a standby.
 
         Raises StaleServer.
         """
@@ -75,13 +75,13 @@ class Lineage:
         return None, 0
 
     def _keep(self) -> None:
-        """Write the file at once or not at all; without it only this process remembers."""
+        """Write the file atomically; without it, only this process remembers."""
         if self.file is None:
             return
         try:
             with draft(self.file) as file:
                 file.write(orjson.dumps({"system": self.system, "timeline": self.timeline}))
-        except FileNotFoundError:  # a command, where no recorder has been
+        except FileNotFoundError:  # a command where no recorder has run yet
             return
         except OSError as error:
             log.warning("database.timeline_not_kept", extra={"reason": in_words(error)})

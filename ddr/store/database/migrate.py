@@ -26,12 +26,12 @@ from ddr.store.database.stamps import CLOCK
 
 FOLDER = Path(__file__).parent / "migrations"
 PATIENCE_SECONDS = 3600  # for the lock, and for each statement of a migration of a large database
-MOST_DEADLOCKS = 10  # in a row, of a second each at least: who writes in another order does not stop
-# While a migration waits for a lock, requests wait behind it: for less than they are patient (REQUESTS in limits.py),
-# and longer than PostgreSQL's deadlock_timeout, after which an autovacuum gives way.
+MOST_DEADLOCKS = 10  # in a row, each after at least a second: writers with another order of locks do not stop
+# While a migration waits for a lock, requests wait behind it. So it waits less long than requests do (REQUESTS in
+# limits.py), but longer than PostgreSQL's deadlock_timeout, after which an autovacuum gives way.
 LOCK_SECONDS = 1.25
-PAUSE_SECONDS = 2.0  # before it is tried again, in which those go on who waited
-LONG_SECONDS = 5.0  # after which the log tells what a start waits for
+PAUSE_SECONDS = 2.0  # before a retry, in which the waiting requests continue
+LONG_SECONDS = 5.0  # after which the log says what a start waits for
 _NAME = re.compile(r"\d{4}_[a-z0-9_]+\.sql")
 _COMMENT = re.compile(r"--[^\n]*")
 _STATEMENT = re.compile(r"""(?:--[^\n]*|'[^']*'|"[^"]*"|(\$\w*\$).*?\1|[^;])+""", re.DOTALL)
@@ -48,7 +48,7 @@ class Migration:
 
     @property
     def statements(self) -> list[str]:
-        """One by one, comments and all: of several in one text Citus tells other servers each as that whole text."""
+        """One by one, comments included: of several in one text, Citus sends the whole text for each."""
         texts = (found[0] for found in _STATEMENT.finditer(self.sql))
         return [text for text in texts if _COMMENT.sub("", text).strip()]
 
@@ -70,13 +70,13 @@ def migrations(folder: Path = FOLDER) -> list[Migration]:
 
 
 async def migrate(pool: asyncpg.Pool, folder: Path = FOLDER) -> list[str]:
-    """Apply what is missing and return the names applied. Safe to run from several processes at once.
+    """Apply the missing migrations and return their names. Several processes may run it at once.
 
-    An installation that comes back from several servers, or from a restore without triggers, gets its triggers, too.
+    An installation that comes back from several servers, or from a restore without triggers, also gets its triggers.
 
-    Raises StoreError when an applied file was changed, is unknown to this version, or fails, and for a database that
-    cannot be used: too old, not in UTF-8, read-only, or without the right to make tables. Raises DatabaseLost when the
-    database goes away meanwhile: what it was about to apply is not applied, and what came before it is.
+    Raises StoreError when an applied file was changed, is unknown to this version, or fails, and for an unusable
+    database: too old, not in UTF-8, read-only, or without the right to create tables. Raises DatabaseLost when the
+    database goes away meanwhile: the migration in progress is not applied, those before it are.
     """
     wanted = migrations(folder)
     try:
@@ -99,10 +99,10 @@ async def first_migration_ms(pool: asyncpg.Pool) -> int:
 
 
 async def check_complete(pool: asyncpg.Pool, folder: Path = FOLDER) -> None:
-    """Raises StoreError when the schema lacks what this version brings. One that has more is that of a later version.
+    """Raises StoreError when the schema lacks what this version needs. A schema with more is that of a later version.
 
-    The files of an installation are exchanged before its schema: a worker that is started between the two is of this
-    version, and its supervisor, which has migrated, of the version before.
+    The files of an installation are replaced before its schema. A worker that is started in between is of this version,
+    while its supervisor, which has migrated, is of the previous one.
     """
     done = {row["name"] for row in await pool.fetch("SELECT name FROM schema_migration")}
     if missing := sorted({one.name for one in migrations(folder)} - done):
@@ -122,10 +122,10 @@ async def _check_server(connection: asyncpg.Connection) -> None:
 
 
 async def _make_schema(connection: asyncpg.Connection, schema: str) -> None:
-    """The schema that the tables shall be in; nothing when it is there: then no right to make it is needed."""
+    """Create the schema for the tables; does nothing when it exists, so no right to create it is needed then."""
     if not schema or await connection.fetchval("SELECT to_regnamespace($1) IS NOT NULL", f'"{schema}"'):
         return
-    async with connection.transaction():  # whose names of locks depend on schemas that are there
+    async with connection.transaction():  # the names of locks depend on the schemas that exist
         await connection.execute("SELECT pg_advisory_xact_lock($1)", Lock.SCHEMA)
         await connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{schema}"')
     if await connection.fetchval("SELECT current_schema()") != schema:
@@ -136,11 +136,12 @@ async def _make_schema(connection: asyncpg.Connection, schema: str) -> None:
 
 
 async def _apply(connection: asyncpg.Connection, wanted: list[Migration]) -> list[str]:
-    """Apply what is missing, each in a transaction in which nobody else does. Once more after a deadlock with who goes
-    on writing meanwhile (the version before), or where somebody reads a table for long (`pg_dump`), as nothing of it is
-    applied then. Raises the last of MOST_DEADLOCKS, and when a table is held for PATIENCE_SECONDS.
+    """Apply the missing migrations, each in a transaction during which no other process does. A migration is retried
+    after a deadlock with the previous version, which goes on writing, or when a reader such as `pg_dump` holds a table
+    for long, as it is rolled back then. Raises the last of MOST_DEADLOCKS, and an error when a table is held for
+    PATIENCE_SECONDS.
 
-    A lock of the transaction, not of the session, which a pooler would give to others; so are the limits.
+    Lock and limits are those of the transaction, not of the session, which a pooler would give to others.
     """
     applied: list[str] = []
     deadlocks, locked_since = 0, None
@@ -196,7 +197,7 @@ def _told_if_long(**fields: str) -> Iterator[None]:
 
 
 def migrate_database(settings: Settings) -> list[str]:
-    """`migrate` for a command without an event loop. Raises StoreError, also when there is no connection."""
+    """`migrate` for a command without an event loop. Raises StoreError, also when it cannot connect."""
 
     async def connected() -> list[str]:
         around, cache = settings.database_migration_url, settings.database_statement_cache
@@ -210,7 +211,7 @@ def migrate_database(settings: Settings) -> list[str]:
 
 
 async def _done(connection: asyncpg.Connection) -> dict[str, str]:
-    """The checksums of what is applied, by name; the table of them is made first where there is none."""
+    """The checksums of the applied migrations, by name; creates their table if it is missing."""
     if await connection.fetchval("SELECT to_regclass('schema_migration') IS NULL"):  # else no right to do so is needed
         await connection.execute(
             "CREATE TABLE schema_migration (name text PRIMARY KEY, checksum text NOT NULL, applied_ms bigint NOT NULL)"

@@ -1,4 +1,4 @@
-"""In which part of the patients (shard) one is, by the hash that Citus spreads by, and on which server that lies."""
+"""Which part of the patients (shard) a patient is in, by the hash that Citus uses, and which server has that part."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from uuid import UUID
 from ddr.store.database.dsn import Host
 
 _WORD = 0xFFFFFFFF
-_BEGIN = (0x9E3779B9 + 16 + 3923095) & _WORD  # of a hash over 16 bytes
+_BEGIN = (0x9E3779B9 + 16 + 3923095) & _WORD  # of a hash of 16 bytes
 
 
 class Parts:
-    """Where each part lies, of those that other servers than the coordinator have."""
+    """Where each part is, for parts on other servers than the coordinator."""
 
     def __init__(self, parts: Iterable[tuple[int, Host | None]] = ()) -> None:
-        """Of each part the lowest hash in it and its server; None: the coordinator, or nobody can say."""
+        """For each part, its lowest hash and its server; None: the coordinator, or unknown."""
         ordered = sorted(parts, key=lambda part: part[0])
         self._begins = [begin for begin, _ in ordered]
         self._hosts = [host for _, host in ordered]
         self.hosts = frozenset(host for host in self._hosts if host is not None)
 
     def host_of(self, patient_id: UUID) -> Host | None:
-        """The server where the rows of this patient are; None: ask the coordinator."""
+        """The server with the rows of this patient; None: ask the coordinator."""
         place = bisect_right(self._begins, hashed(patient_id)) - 1
         return self._hosts[place] if place >= 0 else None
 
 
 def hashed(key: UUID) -> int:
-    """PostgreSQL's `uuid_hash`: lookup3 of Bob Jenkins over the 16 bytes, as a signed number of 32 bits (hashfn.c)."""
+    """PostgreSQL's `uuid_hash`: lookup3 by Bob Jenkins over the 16 bytes, as a signed 32-bit integer (hashfn.c)."""
     first, second, third, last = (int.from_bytes(key.bytes[at : at + 4], "little") for at in (0, 4, 8, 12))
     a, b, c = _mixed((_BEGIN + first) & _WORD, (_BEGIN + second) & _WORD, (_BEGIN + third) & _WORD)
     a = (a + last) & _WORD

@@ -1,6 +1,6 @@
-"""Where each table is once an installation is spread over several servers, and why (docs/scaling.md).
+"""Where each table is when an installation is spread over several servers, and why (docs/scaling.md).
 
-Pure data, which `ddr db distribute` goes by. A test finds a table of the schema that is not here.
+Pure data, used by `ddr db distribute`. A test finds tables of the schema that are missing here.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ class Where(StrEnum):
 
     PATIENT = "by patient"  # all tables of a patient on one server: they are colocated
     KEY = "by its own key"  # a directory: found before the patient is known
-    REFERENCE = "on all"  # small, seldom written, read together with a patient's
-    FIRST = "on the first"  # the coordinator's own
+    REFERENCE = "on all"  # small, rarely written, read together with a patient's rows
+    FIRST = "on the first"  # on the coordinator only
 
 
 class Place(NamedTuple):
-    """`by`: the column that statements on a request name by a parameter; by it the table is spread, if it is."""
+    """`by`: the column that statements of requests compare with a parameter; a spread table is spread by it."""
 
     where: Where
     by: str | None
@@ -55,7 +55,7 @@ _OUTAGE = "what does not work, or will not"
 _STRANGER = "what strangers cause, for minutes"
 
 PLACES: Mapping[str, Place] = {
-    # A patient, and what a gateway sent.
+    # A patient, and what gateways sent.
     "patient": _patient("the patient's clock, which each write takes"),
     "device": _patient("data"),
     "sensor": _patient("data"),
@@ -89,11 +89,11 @@ PLACES: Mapping[str, Place] = {
     "authorization_code": _key("code_sha256", "from a code to the patient"),
     "pushed_request": _key("request_sha256", "a pushed request, which belongs to no patient yet"),
     "browser_session": _key("cookie_sha256", "from a cookie to the patient"),
-    # Small, and read with others.
+    # Small, and read together with others.
     "consent_text": _all("texts that proofs of consent name"),
     "restore_window": _all("restores, which admissions look at"),
     "representation": _all("found by the login that stands for the patient, and by the patient", PATIENT),
-    # The first server's.
+    # On the first server only.
     "gateway_code": _first("for minutes; found by its hash, and one of each patient", PATIENT),
     "audit": _first(_TRAIL, PATIENT),
     "audit_day": _first(_TRAIL),
@@ -139,6 +139,6 @@ PLACES: Mapping[str, Place] = {
 
 
 def spread() -> dict[str, str]:
-    """The tables whose rows are on different servers, by the column that says where."""
+    """The tables whose rows are on different servers, with the column that decides on which."""
     spread_by = (Where.PATIENT, Where.KEY)
     return {table: place.by for table, place in PLACES.items() if place.where in spread_by and place.by is not None}

@@ -29,14 +29,14 @@ Connection = asyncpg.Connection | asyncpg.Pool  # what a repository function tak
 AWAY = (
     OSError,
     TimeoutError,
-    asyncpg.OperatorInterventionError,  # it starts or stops
-    asyncpg.PostgresConnectionError,  # a pooler's words for a server behind it that is not there
+    asyncpg.OperatorInterventionError,  # it is starting or stopping
+    asyncpg.PostgresConnectionError,  # what a pooler says when the server behind it is not there
     asyncpg.TooManyConnectionsError,
 )
-# In the words of a pooler, which has one code for all that happens, and of a server without TLS.
+# As a pooler says it, which uses one code for everything, and a server without TLS.
 FINAL = ("authentication failed", "no such database", "no such user", "does not exist", "rejected SSL upgrade")
 PARAMETER = "startup parameter"
-CUT = (asyncio.CancelledError, TimeoutError)  # by which a statement may end between its parts
+CUT = (asyncio.CancelledError, TimeoutError)  # by which a statement may end between its protocol steps
 CACHED_STATEMENTS = 100
 _ERRNO = re.compile(r"\[Errno (\d+)\]")
 INACTIVE_SECONDS = 300.0
@@ -45,7 +45,7 @@ POOLER = "set database_statement_cache to 0 behind a pooler in transaction mode,
 
 @dataclass
 class Waits:
-    """How often a connection was waited for because none was free, or was made; and how often in vain."""
+    """How often a caller waited for a connection because none was free or one had to be made, and how often in vain."""
 
     count: int = 0
     seconds: float = 0.0
@@ -53,27 +53,27 @@ class Waits:
 
 
 class Beside(Protocol):
-    """Something with connections of its own that ends with a pool."""
+    """Something with its own connections that ends together with a pool."""
 
     async def close(self) -> None:
-        """End once the statements under way are answered."""
+        """End once the running statements are answered."""
 
     def terminate(self) -> None:
-        """End at once, statements under way or not."""
+        """End at once, even if statements are running."""
 
 
 class Pool(asyncpg.Pool):  # type: ignore[misc]
-    """A pool that nobody waits for without end: each `acquire` raises PoolBusy or the error of the database."""
+    """A pool for which nobody waits without limit: each `acquire` raises PoolBusy or the error of the database."""
 
     def __init__(self, servers: Servers, size: int, limits: Limits, cache: int) -> None:
         self.servers = servers
         self.limits = limits
         self.cache = cache
         self.waits = Waits()
-        self.lines: dict[Any, Any] = {}  # of statements that go together (ddr.store.database.together)
-        self.beside: Beside | None = None  # ways to the servers where patients are (ddr.store.database.straight)
+        self.lines: dict[Any, Any] = {}  # of statements that are batched (ddr.store.database.together)
+        self.beside: Beside | None = None  # connections to the patients' servers (ddr.store.database.straight)
         self._doubts = 0
-        self._returned = 0.0  # when a connection came back the last time that was still good
+        self._returned = 0.0  # when a connection that was still good last came back
         self._probe = Probe(servers, cache)
         super().__init__(
             servers.url,
@@ -99,15 +99,15 @@ class Pool(asyncpg.Pool):  # type: ignore[misc]
         return connection
 
     async def _begin(self, connection: asyncpg.Connection) -> None:
-        """Bound what it keeps prepared, and put its settings right. jsonb becomes Python values: in binary form it is
-        the text after one byte."""
+        """Limit what it keeps prepared, and correct its settings. jsonb is converted to Python values; in binary form
+        it is the text after one byte."""
         connection._stmt_cache = Prepared.like(connection._stmt_cache)
         await connection.set_type_codec("jsonb", schema="pg_catalog", encoder=_encode, decoder=_decode, format="binary")
         tells, limits = self.limits == REQUESTS, self.limits.server_settings()
         await self.servers.fitting.put_right(connection, own=bool(self.cache), tells=tells, limits=limits)
 
     async def ready(self) -> bool:
-        """True when the database is fit for requests; asked beside the pool, answered within two seconds."""
+        """True when the database can serve requests; asked on a separate connection, answered within two seconds."""
         return not self.is_closing() and await self._probe.ready()
 
     @property
@@ -116,7 +116,7 @@ class Pool(asyncpg.Pool):  # type: ignore[misc]
         return self._probe.unfit
 
     async def watch_servers(self, thorough: bool) -> None:
-        """Find out soon that the server in use hangs, or was replaced; without need all are asked if `thorough`."""
+        """Detect quickly that the server in use hangs or was replaced; if it looks fine, ask all only if `thorough`."""
         if not await self.ready() or thorough:
             await self.servers.look()
 
@@ -135,11 +135,11 @@ class Pool(asyncpg.Pool):  # type: ignore[misc]
         super().terminate()
 
     async def release(self, connection: Any, *, timeout: float | None = None) -> None:  # noqa: ASYNC109
-        """As asyncpg's, but without a task, a timer and turns of the event loop where there is nothing to wait for."""
+        """As asyncpg's, but without a task, a timer and turns of the event loop when there is nothing to wait for."""
         raw, holder = connection._con, connection._holder
-        if raw is not None and not raw.is_closed():  # else it was lost, and is back already
+        if raw is not None and not raw.is_closed():  # otherwise it was lost, and is back already
             if holder._pool is self and holder._generation != self._generation:
-                raw.terminate()  # its server may not even hear a goodbye
+                raw.terminate()  # its server may not even receive a goodbye
                 return
             self._returned = asyncio.get_running_loop().time()
             if isinstance(sys.exception(), CUT):
@@ -154,19 +154,19 @@ class Pool(asyncpg.Pool):  # type: ignore[misc]
         await super().release(connection, timeout=timeout)
 
     async def expire_connections(self) -> None:
-        """As asyncpg's, but what is free is given up without a goodbye, for whose answer a task would wait: its server
-        hangs."""
+        """As asyncpg's, but idle connections are terminated without a goodbye: their server hangs, and a task would
+        wait for its answer."""
         await super().expire_connections()
         for holder in self._holders:
             if holder._in_use is None:
                 holder.terminate()
 
     async def _end(self, connection: Any, raw: Any, timeout: float | None) -> None:  # noqa: ASYNC109
-        """Give back what was cut in the middle of something.
+        """Give back a connection whose statement was interrupted.
 
-        asyncpg asks for a statement's plan and does not end that (no Sync): who is cancelled before it is executed
-        leaves the locks of its tables, and a time for now(), with whoever has the connection next, minutes later. An
-        empty query ends it.
+        asyncpg asks for a statement's plan without ending that (no Sync). If the caller is cancelled before execution,
+        the table locks and the time for now() stay with the connection, for whoever gets it minutes later. An empty
+        query ends this.
         """
         try:
             await raw._protocol.query("", self.limits.statement)
@@ -175,7 +175,7 @@ class Pool(asyncpg.Pool):  # type: ignore[misc]
         await super().release(connection, timeout=timeout)
 
     def _as_it_was(self, holder: Any, raw: Any) -> bool:
-        """True when the next one can have this connection as it is, so that giving it back waits for nothing."""
+        """True when the next caller can use this connection as it is, so that giving it back waits for nothing."""
         protocol = raw._protocol
         return (
             holder._pool is self
@@ -187,7 +187,7 @@ class Pool(asyncpg.Pool):  # type: ignore[misc]
         )
 
     def _at_hand(self) -> bool:
-        """True when the next connection that the queue gives is free and good, so that nothing is waited for."""
+        """True when the next connection in the queue is free and good, so that acquiring it waits for nothing."""
         for holder in reversed(self._queue._queue):
             if holder.is_connected():
                 return bool(holder._generation == self._generation)
@@ -200,7 +200,7 @@ class Pool(asyncpg.Pool):  # type: ignore[misc]
         if timeout is None and self._at_hand():
             spent(CONNECTION, 0.0)
             connection = await super()._acquire(None)
-            connection._holder._timeout = self.limits.acquire  # for what may have to be mended when it is given back
+            connection._holder._timeout = self.limits.acquire  # for repairs that may be needed when it is given back
             return connection
         loop = asyncio.get_running_loop()
         begun, free = loop.time(), self.get_idle_size() > 0
@@ -212,7 +212,7 @@ class Pool(asyncpg.Pool):  # type: ignore[misc]
             self._waited(loop.time() - begun, free)
             self.waits.failed += 1
             quiet = loop.time() - self._returned > self.limits.acquire
-            if self.servers.away or quiet:  # nothing came to an end all the time: that is not load
+            if self.servers.away or quiet:  # if nothing was given back all the time, this is not load
                 raise ConnectionError("no server answers") from None
             raise PoolBusy("no connection became free in time") from None
 
@@ -245,16 +245,17 @@ async def connect(
     lineage: Lineage | None = None,
     schema: str = "",
 ) -> Pool:
-    """A pool of at most `size` connections to `url`, on the tables of `schema` (empty: what the role uses by itself).
+    """A pool of at most `size` connections to `url`, using the tables of `schema` (empty: those that the role uses by
+    default).
 
-    Raises StoreError, DatabaseAway: one line, server and reason.
+    Raises StoreError, or DatabaseAway: one line with server and reason.
     """
     check_url(url)
     return await opened(Servers(url, lineage, schema), size, limits, cache)
 
 
 async def opened(servers: Servers, size: int, limits: Limits, cache: int) -> Pool:
-    """A pool on these servers. Raises as `connect`."""
+    """A pool on these servers. Raises the same as `connect`."""
     url = servers.url
     try:
         await servers.survey()
@@ -267,7 +268,7 @@ async def opened(servers: Servers, size: int, limits: Limits, cache: int) -> Poo
 
 
 def _stays(error: BaseException) -> bool:
-    """Whether waiting does not help: a server that must not be used, or one that refuses what it was told."""
+    """Whether waiting does not help: the server must not be used, or it refuses the credentials or the database."""
     return isinstance(error, StaleServer) or any(said in str(error) for said in (PARAMETER, *FINAL))
 
 
@@ -286,9 +287,9 @@ def _reason(url: str, error: BaseException) -> str:
             return "a parameter behind the ? of the URL has a value that is not known"
         case FileNotFoundError() | PermissionError() if "sslrootcert=" in url or "sslcert=" in url:
             return f"a file that the URL names behind its ?: {error.strerror}"
-        case FileNotFoundError():  # the socket
+        case FileNotFoundError():  # the socket does not exist
             return "no server listens there"
-        case OSError() if set(_ERRNO.findall(str(error))) == {str(ECONNREFUSED)}:  # at each address of a name
+        case OSError() if set(_ERRNO.findall(str(error))) == {str(ECONNREFUSED)}:  # refused at each address of a name
             return "no server listens there"
         case asyncpg.ProtocolViolationError() if PARAMETER in str(error):
             return f"a pooler refuses settings of a session: {POOLER}"
@@ -307,7 +308,8 @@ def _decode(data: bytes) -> Any:
 
 
 async def _keep(connection: asyncpg.Connection) -> None:
-    """Nothing to undo when a connection goes back: no caller changes session state; a reset costs a round trip.
+    """There is nothing to undo when a connection is given back: no caller changes session state, and a reset costs a
+    round trip.
 
-    asyncpg itself rolls an open transaction back before this is called.
+    asyncpg itself rolls back an open transaction before it calls this.
     """

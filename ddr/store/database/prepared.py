@@ -1,8 +1,8 @@
-"""Which statements a session keeps prepared: those used last, as long as their texts together are not too long.
+"""Which statements a session keeps prepared: those used last, as long as the total length of their texts is limited.
 
-A prepared statement takes some 170 bytes of the database's memory for each character of its text, a search over all
-kinds of data 2.5 MB in each session. How many searches there are is up to the clients: with a hundred a session had
-220 MB.
+A prepared statement takes some 170 bytes of the database's memory per character of its text; a search over all kinds of
+data takes 2.5 MB in each session. How many different searches there are is up to the clients: with a hundred, a session
+took 220 MB.
 """
 
 from __future__ import annotations
@@ -11,20 +11,21 @@ from typing import Any
 
 from asyncpg.connection import _StatementCache
 
-# Characters of a statement that is kept prepared. A search over all kinds of data has 16,000, and planning it takes far
-# longer than executing it; what has more is long by the values that a client sent, and comes once.
+# The longest statement that is kept prepared, in characters. A search over all kinds of data has 16,000, and planning
+# it takes far longer than executing it. A longer one is long because of the values that a client sent, and is not
+# repeated.
 LONGEST_CACHED = 24_000
-MOST_CHARACTERS = 300_000  # 50 MB; the statements of usual requests come to a third of it
+MOST_CHARACTERS = 300_000  # 50 MB; the statements of usual requests need a third of it
 
 
 class Prepared(_StatementCache):  # type: ignore[misc]
-    """asyncpg's cache of one connection, which bounds the number of statements only; its keys begin with the text."""
+    """asyncpg's cache of one connection, which only limits the number of statements; its keys begin with the text."""
 
     __slots__ = ()
 
     @classmethod
     def like(cls, cache: _StatementCache) -> Prepared:
-        """An empty one with the limits of `cache`."""
+        """An empty cache with the limits of `cache`."""
         return cls(
             loop=cache._loop, max_size=cache._max_size, on_remove=cache._on_remove, max_lifetime=cache._max_lifetime
         )

@@ -1,8 +1,8 @@
-"""Is the database fit for requests right now: asked on a connection of its own, answered within two seconds.
+"""Can the database serve requests right now? Asked on a connection of its own, answered within two seconds.
 
-The question does what a request does: it begins a transaction, writes a little of the log and commits, so that it
-fails with a server that is read-only or waits for a standby (pg_logical_emit_message leaves nothing in any table).
-A sort that must go to disk finds out whether the disk is full.
+The probe does what a request does: it begins a transaction, writes a little to the log and commits. So it fails on a
+server that is read-only or waits for a standby (pg_logical_emit_message leaves nothing in any table). A sort that must
+go to disk finds out whether the disk is full.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Unfit:
 
 
 class Probe:
-    """Asks one question at a time; who asks meanwhile gets the same answer. `unfit`: the last one, None: it is fit."""
+    """Asks one question at a time; concurrent callers get the same answer. `unfit`: the last one, None: it is fit."""
 
     def __init__(self, servers: Servers, cache: int) -> None:
         self._servers = servers
@@ -53,13 +53,13 @@ class Probe:
         self.unfit: Unfit | None = None
 
     async def ready(self) -> bool:
-        """True when the database answers, is writable, has room, and commits; a change is a line in the log."""
+        """True when the database answers, is writable, has disk space, and commits; a change is logged."""
         if self._asking is None or self._asking.done():
             self._asking = asyncio.create_task(self._ask())
         return await asyncio.shield(self._asking)
 
     def close(self) -> None:
-        """Give the connection up."""
+        """Close the connection."""
         if self._asking is not None:
             self._asking.cancel()
         self._drop()
@@ -70,7 +70,7 @@ class Probe:
         if done and task.exception() is None:
             return self._found(task.result())
         connection = self._connection
-        self._drop()  # nobody waits for what a hanging server may still say
+        self._drop()  # nobody waits for what a hanging server may still answer
         if connection is not None and not done and self._servers.several:
             self._servers.doubt(connection.host)
         task.add_done_callback(_no_matter)
@@ -108,6 +108,6 @@ class Probe:
 
 
 def _no_matter(task: asyncio.Task[Unfit | None]) -> None:
-    """How it ended when nobody waits for it any more; else asyncio tells it as an error that nobody looked at."""
+    """Retrieve the result that nobody awaits; otherwise asyncio reports an exception that was never retrieved."""
     if not task.cancelled():
         task.exception()

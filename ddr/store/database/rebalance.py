@@ -1,8 +1,8 @@
-"""Moving patients to a server that was added, or away from one, by Citus's own rebalancer, while recorders run.
+"""Moves patients to a server that was added, or away from one, with Citus's own rebalancer while recorders run.
 
-A part of the tables (a shard, and those of other tables beside it) is copied while it is read and written. At the end
-its writes wait until the copy has caught up: that is what a patient's requests can notice. So writes are tried from
-beginning to end, as an upload does them, and a move during which one waits too long is taken back.
+A part of the tables (a shard, and those of other tables colocated with it) is copied while it is read and written. At
+the end its writes wait until the copy has caught up, which a patient's requests may notice. So writes like those of an
+upload are tried from beginning to end, and a move during which one waits too long is undone.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from ddr.store.database.faults import FAULTS, reason_of
 from ddr.store.database.placing import PLACES, Where
 from ddr.store.database.pool import Connection
 
-LONGEST_SECONDS = 10.0  # that a write of a patient may wait; the lock's limit of work without a request is no shorter
+LONGEST_SECONDS = 10.0  # that a patient's write may wait; the lock limit of work without a request is no shorter
 LOOK_SECONDS = 1.0
-LOOKS = 60  # that may fail one after the other
+LOOKS = 60  # consecutive ones that may fail
 WRITE_SECONDS = 0.2  # between two rounds of writes
 
-# The plan has a column for the size, which is 0 in Citus 13.
+# The plan also has a size column, which is 0 in Citus 13.
 _MOVES = """
 SELECT array_agg(m.table_name::text ORDER BY m.shardid) AS tables, min(m.shardid) AS shard,
        coalesce(sum(z.size), 0)::bigint AS bytes, m.sourcename || ':' || m.sourceport AS source,
@@ -42,7 +42,7 @@ _IDLE = "SELECT nodename || ':' || nodeport AS server FROM pg_dist_node WHERE NO
 _APART = """
 SELECT from_nodename || ':' || from_nodeport AS server, to_nodename || ':' || to_nodeport AS other
   FROM citus_check_cluster_node_health() WHERE result IS DISTINCT FROM true ORDER BY 1, 2"""
-# What a server must be able to: send and receive the changes of a table, row by row.
+# What a server must support: sending and receiving the changes of a table, row by row.
 _ABLE = """
 SELECT n.nodename || ':' || n.nodeport AS server, r.success, r.result
   FROM run_command_on_all_nodes($$
@@ -51,7 +51,7 @@ SELECT n.nodename || ':' || n.nodeport AS server, r.success, r.result
            'senders', current_setting('max_wal_senders')::int,
            'workers', current_setting('max_logical_replication_workers')::int)
        $$) r JOIN pg_dist_node n ON n.nodeid = r.nodeid ORDER BY n.nodeid"""
-# An update of a row without a name cannot be told to the other server.
+# Without a replica identity, the update of a row cannot be sent to the other server.
 _NAMELESS = """
 SELECT c.relname FROM pg_class c
  WHERE c.relname = ANY ($1::text[]) AND c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'p')
@@ -62,18 +62,18 @@ _SOMEBODY = """
 SELECT result FROM run_command_on_shards('patient', $$SELECT patient_id FROM %s LIMIT 1$$)
  WHERE success AND result <> '' AND shardid = ANY ($1::bigint[])"""
 _SHARDS = "SELECT shardid FROM get_rebalance_table_shards_plan() WHERE table_name = 'patient'::regclass"
-# Never the mode that lets writes wait for a copy.
+# Never the mode in which writes wait for a copy.
 _START = "SELECT citus_rebalance_start(shard_transfer_mode => 'auto')"
 _STATUS = "SELECT job_id, state::text AS state, details::text AS details FROM citus_rebalance_status()"
 _STOP = "SELECT citus_rebalance_stop()"
-# What an upload begins with; it changes nothing.
+# The first statement of an upload; it changes nothing.
 _WRITE = "UPDATE patient SET stamp_ms = stamp_ms WHERE patient_id = $1"
 _OVER = {"finished", "failed", "cancelled"}
 
 
 @dataclass(frozen=True)
 class Move:
-    """A part of these tables, which lie together, from one server to another."""
+    """A part of these tables, which are colocated, from one server to another."""
 
     tables: tuple[str, ...]
     bytes: int
@@ -83,8 +83,8 @@ class Move:
 
 @dataclass(frozen=True)
 class Moved:
-    """How many steps the engine took, and how `writes` to patients of the moved parts went: the longest that one took
-    in seconds, and how many failed."""
+    """How many steps the engine took, and the `writes` to patients of the moved parts: how many seconds the longest
+    took, and how many failed."""
 
     steps: int
     writes: int
@@ -93,7 +93,7 @@ class Moved:
 
 
 async def moves(conn: Connection) -> list[Move]:
-    """What would be moved now. Raises NoEngine, StoreError: one line, all that is in the way."""
+    """What would be moved now. Raises NoEngine, StoreError: one line with all obstacles."""
     await _check(conn)
     try:
         rows = await conn.fetch(_MOVES)
@@ -103,10 +103,10 @@ async def moves(conn: Connection) -> list[Move]:
 
 
 async def rebalance(pool: asyncpg.Pool, tell: Callable[[str], None] = lambda line: None) -> Moved:
-    """Move what `moves` says, or go on with what somebody began; recorders run meanwhile. The pool has two connections.
+    """Carry out `moves`, or continue what somebody began, while recorders run. The pool has two connections.
 
-    Raises NoEngine, StoreError: what is in the way; a write that waited for LONGEST_SECONDS, then the move in hand is
-    taken back and what was moved before stays where it is; or what the engine failed at.
+    Raises NoEngine or StoreError for obstacles and for failures of the engine. Also when a write waited for
+    LONGEST_SECONDS: then the current move is undone, and what was moved before stays.
     """
     planned = await moves(pool)
     patients = await _somebody(pool)
@@ -138,7 +138,7 @@ async def _check(conn: Connection) -> None:
 
 
 async def _servers(conn: Connection) -> list[str]:
-    """What each server lacks to have tables moved, one line for each; [] when nothing."""
+    """What each server lacks to have tables moved, one line per server; [] when nothing."""
     found = [f"server {row['server']} is not active: citus_activate_node" for row in await conn.fetch(_IDLE)]
     found += [f"server {row['server']} does not reach {row['other']}" for row in await conn.fetch(_APART)]
     for row in await conn.fetch(_ABLE):
@@ -178,14 +178,14 @@ async def _running(pool: asyncpg.Pool) -> int | None:
 
 
 async def _follow(pool: asyncpg.Pool, job: int, watch: _Watch, tell: Callable[[str], None]) -> int:
-    """How many steps the engine took when the job is over. Raises StoreError."""
+    """How many steps the engine has taken when the job is over. Raises StoreError."""
     shown = ""
     while True:
         row = await _status(pool, tell)
         details = json.loads(row["details"])
         counts, tasks = details["task_state_counts"], details["tasks"]
         line = f"{counts.get('done', 0)} of {sum(counts.values())} steps are done"
-        # the engine tries again what failed; why it did is told each time
+        # The engine retries failed steps; the reason is reported each time.
         line += "".join(f"; tried again: {text}" for text in _messages(tasks))
         if line != shown:
             tell(line)
@@ -208,9 +208,9 @@ async def _follow(pool: asyncpg.Pool, job: int, watch: _Watch, tell: Callable[[s
 
 
 async def _status(pool: asyncpg.Pool, tell: Callable[[str], None]) -> asyncpg.Record:
-    """How far the engine is, which asks all servers and tries again what one of them was part of: so is it asked again.
+    """How far the engine is. This asks all servers, and retries those that one failed; so it is repeated here.
 
-    Raises StoreError when it does not say it for long.
+    Raises StoreError when there is no answer for long.
     """
     unanswered = 0
     while True:
@@ -231,14 +231,14 @@ def _messages(tasks: Iterable[dict[str, str]]) -> list[str]:
 
 
 class _Watch:
-    """Writes to the patients in turn and keeps how long the longest one took."""
+    """Writes to the patients in turn and remembers how long the longest write took."""
 
     def __init__(self, pool: asyncpg.Pool, patients: list[UUID]) -> None:
         self._pool, self._patients = pool, patients
         self.writes, self.failed, self.longest, self.too_long = 0, 0, 0.0, False
 
     async def run(self) -> None:
-        """Until it is cancelled, or a write has waited too long."""
+        """Runs until it is cancelled, or a write has waited too long."""
         while not self.too_long:
             for patient_id in self._patients:
                 await self._write(patient_id)
@@ -251,6 +251,6 @@ class _Watch:
             await self._pool.execute(_WRITE, patient_id, timeout=LONGEST_SECONDS)
         except (TimeoutError, asyncpg.LockNotAvailableError, asyncpg.QueryCanceledError):
             self.too_long = True
-        except FAULTS:  # a patient's request would have been answered 503
+        except FAULTS:  # a patient's request would have been answered with 503
             self.failed += 1
         self.longest = max(self.longest, perf_counter() - begun)

@@ -1,7 +1,7 @@
-"""A replica that is read in the place of the primary, when it has everything that the primary has at that moment.
+"""A replica that is read instead of the primary when it has everything that the primary has at that moment.
 
-Whoever reads there sees what was written before, so that time never goes back. It is for what only shows: neither a
-decision about access nor what a DiGA searches is read there.
+So a reader sees all that was written before, and time never goes back. It is only for displaying data: neither access
+decisions nor the searches of DiGA use it.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from ddr.store.database.pool import Pool, opened
 from ddr.store.database.servers import Servers
 
 REST_SECONDS = 2.0  # after it did not answer
-STEP_SECONDS = 0.01  # between two looks at how far it is
+STEP_SECONDS = 0.01  # between two checks of how far it is
 
 _DATABASE = "SELECT oid FROM pg_database WHERE datname = current_database()"  # the same on both
 _WRITTEN = "SELECT pg_current_wal_flush_lsn()::text"
-# One that follows nobody any more would show for ever what was.
+# A replica that follows no primary any more would show outdated data forever.
 _HAS_IT = """
 SELECT pg_is_in_recovery() AND EXISTS (SELECT FROM pg_stat_wal_receiver)
        AND pg_last_wal_replay_lsn() >= $1::text::pg_lsn"""
@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 
 def check_replica(settings: Settings) -> None:
-    """Raises StoreError when the setting `database_replica_url` cannot be one."""
+    """Raises StoreError when the setting `database_replica_url` cannot be a replica."""
     if url := settings.database_replica_url:
         check_url(url, "database_replica_url")
         if len(hosts(url)) > 1:
@@ -41,7 +41,7 @@ def check_replica(settings: Settings) -> None:
 
 
 class Replica:
-    """The server of `database_replica_url`; without connections until `look` has found it."""
+    """The server of `database_replica_url`; has no connections until `look` has found it."""
 
     def __init__(self, settings: Settings, limits: Limits = REQUESTS) -> None:
         self._url, self._schema = settings.database_replica_url, settings.database_schema
@@ -50,13 +50,13 @@ class Replica:
         self._patience = settings.database_replica_milliseconds / 1000
         self._pool: Pool | None = None
         self._rests_until = 0.0  # by the event loop's clock
-        self._logged: str | None = ""  # why it cannot be used, as the log says; None: it can
-        self.reads = 0  # that it was asked for and answered
-        self.passed_over = 0  # that the primary answered in its place
+        self._logged: str | None = ""  # why it cannot be used, as logged; None: it can
+        self.reads = 0  # how often it was asked and answered
+        self.passed_over = 0  # how often the primary answered instead
         check_replica(settings)
 
     async def look(self, primary: Pool) -> None:
-        """Connect to it if it can be reached and is the same database; does nothing while it is connected."""
+        """Connect to it if it can be reached and has the same database; does nothing while connected."""
         if self._pool is not None:
             return
         lineage = Lineage()
@@ -79,7 +79,7 @@ class Replica:
         self._say(why)
 
     async def instead_of(self, primary: Pool) -> Pool:
-        """Its pool, when it has within the time for it what the primary has now; else `primary`.
+        """Its pool, if it reaches in time what the primary has now; else `primary`.
 
         Raises FAULTS of the primary, never those of the replica.
         """
@@ -108,12 +108,12 @@ class Replica:
         return True
 
     def close(self) -> None:
-        """End its connections at once."""
+        """Close its connections at once."""
         if self._pool is not None:
             self._pool.terminate()
 
     def _say(self, why: str | None) -> None:
-        """Log whether the replica is used, and `why` not, when that has changed."""
+        """Log whether the replica is used, and if not `why`, when that has changed."""
         if why == self._logged:
             return
         self._logged = why

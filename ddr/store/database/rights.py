@@ -1,7 +1,7 @@
-"""The one way to ask whether a representative may act for a patient now (docs/representatives.md).
+"""The one way to check whether a representative may act for a patient now (docs/representatives.md).
 
-A right counts from its beginning until it has ended, its last day is over or the patient is of age, each by the
-operator's calendar, whenever its row is closed; and while the representative's account may be used.
+A right is in force from its beginning until it has ended, its last day is over or the patient is of age, each by the
+operator's calendar and whenever its row is closed, and only while the representative's account may be used.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ddr.store.database.able import able
 
 @dataclass(frozen=True)
 class Moment:
-    """An instant, and when people come of age by the operator's calendar: what a right is asked with."""
+    """An instant, and when people come of age by the operator's calendar: what is needed to check a right."""
 
     now_ms: int
     majority_years: int
@@ -34,11 +34,11 @@ class Moment:
 
     @property
     def of_age_born_by(self) -> date:
-        """The latest birthday of those who are of age now (ddr.scopes.majority)."""
+        """The latest birthday of persons who are of age now (ddr.scopes.majority)."""
         return of_age_born_by(self.now_ms, self.majority_years, self.zone)
 
     async def stands(self, conn: asyncpg.Connection, patient_id: UUID, representation_id: UUID) -> bool:
-        """Within a transaction: the right is in force, and nobody ends it before the end of the transaction."""
+        """Within a transaction: whether the right is in force; nobody can end it before the transaction ends."""
         representative_id = await conn.fetchval(
             _STANDS, patient_id, representation_id, self.now_ms, self.of_age_born_by
         )
@@ -46,7 +46,7 @@ class Moment:
 
 
 def in_force(row: str, now_ms: str, of_age_born_by: str) -> str:
-    """SQL that is true for a representation `row` that counts; names of parameters as in Moment."""
+    """SQL that is true for a representation `row` that is in force; names of parameters as in Moment."""
     return (
         f"{row}.ended_ms IS NULL AND {row}.since_ms <= {now_ms}"
         f" AND ({row}.until_ms IS NULL OR {row}.until_ms > {now_ms})"

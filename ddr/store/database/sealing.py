@@ -24,18 +24,19 @@ WAY_OUT = "; bring the right one back, or, when it is lost, see `ddr keys replac
 
 @dataclass(frozen=True)
 class KeyRing:
-    """Key-encryption keys of 32 bytes: `current` seals, all of them open."""
+    """Key-encryption keys of 32 bytes: `current` seals, and all of them can open."""
 
     current: bytes
     old: tuple[bytes, ...] = ()
 
 
 def key_encryption_key(settings: Settings, *, make: bool = True) -> KeyRing:
-    """The keys of the settings, else of a file in the state directory (development).
+    """The keys of the settings, or else of a file in the state directory (development).
 
-    `key_encryption_key` may hold further keys on further lines: the first seals, the others only open, as does
-    `key_encryption_key_old`. With `make` a missing file is made; without it the database has sealed what
-    a new key could not open. Raises SettingsError when it is missing, or a line is not 32 bytes in base64.
+    `key_encryption_key` may have further keys on further lines: the first seals, and the others, like
+    `key_encryption_key_old`, only open. With `make`, a missing file is created; pass False when the database already
+    has secrets that a new key could not open. Raises SettingsError when the file is missing, or a line is not 32 bytes
+    in base64.
     """
     text, where = settings.key_encryption_key, "key_encryption_key"
     if not text:
@@ -47,14 +48,14 @@ def key_encryption_key(settings: Settings, *, make: bool = True) -> KeyRing:
 
 
 def check_keys(settings: Settings) -> None:
-    """Raises SettingsError when a key of the settings is none; keys are not looked for elsewhere."""
+    """Raises SettingsError when a key of the settings is invalid; does not look for keys elsewhere."""
     for name in ("key_encryption_key", "key_encryption_key_old"):
         for line in getattr(settings, name).split():
             _decoded(line, name)
 
 
 def seal(keys: KeyRing, plain: bytes, name: str) -> bytes:
-    """`plain` encrypted; it can be opened under the same `name` only, so that rows cannot be exchanged."""
+    """`plain` encrypted; it can only be opened under the same `name`, so that rows cannot be exchanged."""
     nonce = secrets.token_bytes(NONCE)
     return nonce + AESGCM(keys.current).encrypt(nonce, plain, name.encode())
 
@@ -70,7 +71,7 @@ def opened(keys: KeyRing, sealed: bytes, name: str) -> bytes | None:
 
 
 def unseal(keys: KeyRing, sealed: bytes, name: str) -> bytes:
-    """What was sealed under `name`. Raises SettingsError when none of the keys is the one."""
+    """What was sealed under `name`. Raises SettingsError when none of the keys opens it."""
     plain = opened(keys, sealed, name)
     if plain is None:
         raise SettingsError(f"setting key_encryption_key: does not open what this database has sealed{WAY_OUT}")
@@ -90,7 +91,7 @@ def _decoded(text: str, setting: str) -> bytes:
 def _kept(path: Path, make: bool) -> str:
     """The keys in `path`, made on first use; linking a finished file lets exactly one of several workers win.
 
-    It is on the disk before anything is sealed: what a power failure takes away is lost with all that it opens.
+    The file is on the disk before anything is sealed: if a power failure lost it, all that it opens would be lost.
     """
     if not path.exists():
         if not make:
@@ -107,7 +108,7 @@ def _kept(path: Path, make: bool) -> str:
 
 
 def _make(path: Path) -> None:
-    draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}")  # no process id: containers have the same ones
+    draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}")  # not the process id: containers have the same ones
     try:
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:
@@ -116,7 +117,7 @@ def _make(path: Path) -> None:
             os.close(descriptor)
         path.hardlink_to(draft)
     except FileExistsError:
-        pass  # another worker was faster; its key counts
+        pass  # another worker was faster; its key is used
     finally:
         draft.unlink(missing_ok=True)
     keep_names(path.parent)

@@ -1,4 +1,4 @@
-"""Server-wide secrets in the database: created on first start, the same for every worker, sealed at rest."""
+"""Server-wide secrets in the database: created at the first start, the same for every worker, sealed at rest."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _KEEP = "UPDATE secret SET sealed = $2, value = NULL WHERE name = $1"
 async def load_secrets(pool: asyncpg.Pool, keys: KeyRing) -> dict[str, bytes]:
     """All secrets by name, 32 bytes each. Missing ones are created; of several workers that try, the first one wins.
 
-    What a version before this one left unsealed is sealed. Raises SettingsError when no key of `keys` is the right one.
+    Secrets that a former version left unsealed are sealed. Raises SettingsError when no key of `keys` opens a secret.
     """
     await pool.executemany(
         _MAKE, [(name, seal(keys, secrets.token_bytes(LENGTH), _label(name))) for name in sorted(NAMES)]
@@ -29,13 +29,13 @@ async def load_secrets(pool: asyncpg.Pool, keys: KeyRing) -> dict[str, bytes]:
 
 
 async def sealed_ones_exist(conn: asyncpg.Connection | asyncpg.Pool) -> bool:
-    """True when a key-encryption key has been in use for secrets."""
+    """True when secrets have been sealed under a key-encryption key."""
     found: bool = await conn.fetchval("SELECT EXISTS (SELECT FROM secret WHERE sealed IS NOT NULL)")
     return found
 
 
 async def reseal(conn: asyncpg.Connection, keys: KeyRing) -> int:
-    """Within a transaction: seal every secret under the current key; how many there are. Raises SettingsError."""
+    """Within a transaction: seal all secrets under the current key. Returns how many. Raises SettingsError."""
     rows = await conn.fetch("SELECT name, value, sealed FROM secret ORDER BY name FOR UPDATE")
     for row in rows:
         label = _label(row["name"])
@@ -45,28 +45,28 @@ async def reseal(conn: asyncpg.Connection, keys: KeyRing) -> int:
 
 
 async def forget_lost(conn: asyncpg.Connection, keys: KeyRing) -> int:
-    """Within a transaction: delete the secrets that none of the keys opens; how many. New ones are made at a start."""
+    """Within a transaction: delete the secrets that no key opens. Returns how many. A start makes new ones."""
     gone = await lost_ones(conn, keys)
     await conn.execute("DELETE FROM secret WHERE name = ANY ($1::text[])", gone)
     return len(gone)
 
 
 async def lost_ones(conn: asyncpg.Connection, keys: KeyRing) -> list[str]:
-    """Within a transaction: the names of the secrets that none of the keys opens; nobody changes one meanwhile."""
+    """Within a transaction: the names of the secrets that none of the keys opens; locked against changes by others."""
     rows = await conn.fetch("SELECT name, sealed FROM secret WHERE sealed IS NOT NULL FOR UPDATE")
     return [row["name"] for row in rows if opened(keys, row["sealed"], _label(row["name"])) is None]
 
 
 async def _seal_open_ones(pool: asyncpg.Pool, keys: KeyRing) -> None:
-    """Two who do it at once write the same secret under the same key: the second finds nothing to do."""
+    """Two workers that do this at once write the same secret under the same key; the second finds nothing to do."""
     rows = await pool.fetch("SELECT name, value FROM secret WHERE value IS NOT NULL ORDER BY name")
     for row in rows:
         sealed = seal(keys, row["value"], _label(row["name"]))
         await pool.execute(f"{_KEEP} AND value IS NOT NULL", row["name"], sealed)
     if rows:
-        await pool.execute("VACUUM FULL secret")  # a few rows; else the file keeps what they held before
+        await pool.execute("VACUUM FULL secret")  # a few rows; otherwise the file would keep their former values
 
 
 def _label(name: str) -> str:
-    """What a secret is sealed under: no row of another table can take its place."""
+    """The name under which a secret is sealed, so that no row of another table can replace it."""
     return f"secret:{name}"

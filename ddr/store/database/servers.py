@@ -19,15 +19,15 @@ from ddr.store.database.lineage import Lineage
 from ddr.store.database.spreading import there
 from ddr.store.database.standing import Standing, label
 
-HOST_SECONDS = 2.0  # for one server to accept a connection, as libpq's connect_timeout counts per host
+HOST_SECONDS = 2.0  # for one server to accept a connection; libpq's connect_timeout also counts per host
 CANCEL_SECONDS = 1.0  # for a server to stop a statement that took too long
-USER_TIMEOUT_MS = 5_000  # sent bytes that nobody acknowledges
+USER_TIMEOUT_MS = 5_000  # until sent bytes must be acknowledged
 
-_SCHEMA = "SELECT current_schema()"  # null: it is not there yet
+_SCHEMA = "SELECT current_schema()"  # null: it does not exist yet
 
 
 class _Bounded(Transaction):  # type: ignore[misc]
-    """A transaction over servers: Citus tells them nothing of a session, and of a transaction what is set within."""
+    """A transaction over several servers. Citus passes on no session settings, only those made within a transaction."""
 
     __slots__ = ()
 
@@ -43,7 +43,7 @@ class ServerConnection(asyncpg.Connection):  # type: ignore[misc]
     __slots__ = ("host", "lock_seconds", "servers")
 
     async def execute(self, query: str, *args: Any, **options: Any) -> str:
-        """As asyncpg's; the request in hand is told how long it took, as with those below."""
+        """As asyncpg's; the current request is told how long it took, as with those below."""
         with statement(query):
             status: str = await super().execute(self._text(query), *args, **options)
             return status
@@ -74,7 +74,7 @@ class ServerConnection(asyncpg.Connection):  # type: ignore[misc]
             return await super().fetchrow(self._text(query), *args, **options)
 
     def transaction(self, **options: Any) -> Transaction:
-        """As asyncpg's; where patients are spread a lock of any server is waited for as long as one of the first."""
+        """As asyncpg's; where patients are spread, a lock on any server is waited for as long as one on the first."""
         kind = _Bounded if hasattr(self, "lock_seconds") else Transaction
         return kind(self, options.get("isolation"), options.get("readonly", False), options.get("deferrable", False))
 
@@ -97,30 +97,30 @@ class Servers:
     """
 
     def __init__(self, url: str, lineage: Lineage | None = None, schema: str = "", at: Host | None = None) -> None:
-        """`schema`: whose tables connections see, and no others; empty: what the role uses by itself. `at`: the one
-        server that is asked in the place of those that the URL names, with all else that it says."""
+        """`schema`: the only schema whose tables connections see; empty: what the role uses by default. `at`: the one
+        server to use instead of those that the URL names; the rest of the URL still applies."""
         self.url, self.schema = url, schema
         self.shown = shown(url) if at is None else label(at)
         self.lineage = lineage or Lineage()
         self.fitting = Fitting()
-        self.spread: bool | None = None  # over servers of Citus; None: nobody has looked yet
+        self.spread: bool | None = None  # over servers of Citus; None: not checked yet
         self.away = False
-        self.doubts = 0  # how often connections in hand turned out to be of no use, as far as that can be known
+        self.doubts = 0  # how often open connections turned out to be useless, as far as that can be known
         found = hosts(url) if at is None else [at]
         self.order: list[Host | None] = list(found) if len(found) > 1 else [at]
         self.standing = Standing(self.several)
         self._open: WeakSet[asyncpg.Connection] = WeakSet()
-        # a recorder has no use for a standby when there is a primary to look for
+        # A recorder cannot use a standby, so when there is a choice it looks for the primary.
         primary = (self.several or at is not None) and not names_parameter(url, "target_session_attrs")
         self._wanted = {"target_session_attrs": "primary"} if primary else {}
 
     async def connect(self, **options: Any) -> asyncpg.Connection:
-        """A connection to the first server that can be used. Raises the error of the last one tried."""
+        """A connection to the first usable server. Raises the error of the last one tried."""
         error: BaseException = ConnectionError("no server")
         for host in list(self.order):
             try:
                 connection = await self._connect(host, options)
-            except asyncio.CancelledError:  # its caller's patience is at an end: the next one begins with another
+            except asyncio.CancelledError:  # its caller has waited too long; the next one begins with another server
                 self._put(host, at_front=False)
                 self.away = True
                 raise
@@ -138,7 +138,7 @@ class Servers:
         raise error
 
     async def _connect(self, host: Host | None, options: dict[str, Any]) -> asyncpg.Connection:
-        """A connection to this server, if it may be used; what was found out about it is kept."""
+        """A connection to this server, if it may be used; what is found out about it is remembered."""
         where = {} if host is None else {"host": host[0], "port": host[1]}
         try:
             connection = await asyncpg.connect(self.url, timeout=HOST_SECONDS, **where, **self._wanted, **options)
@@ -173,16 +173,16 @@ class Servers:
 
     @property
     def several(self) -> bool:
-        """True when there is a choice."""
+        """True when there is more than one server to choose from."""
         return len(self.order) > 1
 
     async def look(self) -> None:
-        """Ask those that are not in use whether one became the primary: the one in use may not know that it was
+        """Ask the servers that are not in use whether one became the primary; the one in use may not know that it was
         replaced."""
         await asyncio.gather(*(self._look(host) for host in self.order[1:]))
 
     async def survey(self) -> None:
-        """Ask all before the first is used: of two that say they are the primary, only the newer one is."""
+        """Ask all servers before the first is used: if two say that they are the primary, only the newer one is."""
         if self.several:
             await asyncio.gather(*(self._look(host) for host in self.order))
 
@@ -192,12 +192,12 @@ class Servers:
             await connection.close(timeout=HOST_SECONDS)
 
     def doubt(self, host: Host | None) -> None:
-        """This server hangs: connections to it are given up, and the others are tried before it."""
+        """This server hangs: connections to it are given up, and the others are tried first."""
         self.doubts += 1
         self._put(host, at_front=False)
 
     def _replaced_by(self, host: Host | None) -> None:
-        """This server writes a newer timeline: nothing that is still asked of the others can be acknowledged."""
+        """This server writes a newer timeline: nothing that is still requested from the others can be acknowledged."""
         self.doubts += 1
         self._put(host, at_front=True)
         for connection in list(self._open):

@@ -1,4 +1,4 @@
-"""Whether a transaction was made of whose end nothing was heard, because the database went away at that moment."""
+"""Whether a transaction was committed when the database went away before it confirmed that."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ AGAIN_SECONDS = 0.2
 
 async def made(error: BaseException, ask: Callable[[], Awaitable[bool]]) -> bool:
     """What `ask()` finds out once the database answers again; False when it does not within SETTLE_SECONDS, or when
-    `error` itself says that nothing was made.
+    `error` itself says that nothing was committed.
 
-    For what can be done once only, and of which the caller alone would know nothing: told 503, it would try again in
-    vain.
+    For what can only be done once and only the caller would not know about: told 503, it would retry in vain.
     """
     if fault_of(error) != UNAVAILABLE:
         return False

@@ -1,4 +1,4 @@
-"""A statement that reads for one request as one that reads for several: once begun, it is asked for each of them."""
+"""Turns a statement that reads for one request into one that reads for several concurrent ones."""
 
 from __future__ import annotations
 
@@ -19,17 +19,19 @@ _PARAMETER = re.compile(r"\$(\d+)")
 
 
 async def fetch_together(conn: Connection, text: str, types: Types, *arguments: Any, most: int = MOST) -> Rows:
-    """What a reading statement finds, asked together with those who ask the same with other arguments, `most` of them.
+    """The rows of a reading statement, run together with concurrent callers of the same text with other arguments, at
+    most `most` of them.
 
-    Its parameters are of these SQL types. Texts are remembered, so they must be few: none may depend on a client.
+    Its parameters have these SQL types. Texts are remembered, so there must be few: none may depend on a client.
     """
     return await ask(conn, _way(text, types, most), arguments)
 
 
 def for_several(text: str, types: Types) -> str:
-    """The same for each of a list of arguments; parameters are lists of these SQL types, `of_item` says whose a row is.
+    """The same statement for each of a list of arguments. Parameters are lists of these SQL types; `of_item` says which
+    item a row belongs to.
 
-    What is a parameter in `text` is one in its plan still, so it finds its rows in the same way.
+    A parameter in `text` is still a parameter in the plan, so rows are found in the same way.
     """
     given = ", ".join(f"${n}::{'text' if _is_array(kind) else kind}[]" for n, kind in enumerate(types, 1))
     names = [f"p{n}" for n in range(1, len(types) + 1)]
@@ -66,7 +68,7 @@ def _is_array(kind: str) -> bool:
 
 
 def array(values: Iterable[object]) -> str:
-    """An array as text, which a cast makes one again: in an array of arrays all would have to be of one length."""
+    """An array as text, which a cast turns back into one: in an array of arrays, all would need the same length."""
     return _text(tuple(values))
 
 
@@ -76,7 +78,7 @@ def _text(values: tuple[object, ...]) -> str:
 
 
 def once_array(values: Iterable[object]) -> str:
-    """The same, of values that do not come again."""
+    """The same, for values that do not recur."""
     return "{" + ",".join("NULL" if value is None else _quoted(str(value)) for value in values) + "}"
 
 

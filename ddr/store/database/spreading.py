@@ -1,6 +1,6 @@
-"""Whether patients lie on several servers (docs/scaling.md): then a statement asks one patient, or one directory.
+"""Whether patients are on several servers (docs/scaling.md): then a statement asks about one patient, or one directory.
 
-What one PostgreSQL does in one statement, for speed, is done in two there. It is found out when a pool is opened.
+For speed, a single PostgreSQL does in one statement what takes two there. This is found out when a pool is opened.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from ddr.store.database.stamps import stamp
 
 KNOWN = 1_000  # texts that are remembered
 
-# Citus must see which patient it is to plan a join; and what it hides in the catalogue takes seconds to ask.
-# What is set for a transaction holds on each of its servers.
+# Citus must see which patient a query is about to plan a join, and what it hides in the catalogue takes seconds to
+# query. Settings of a transaction apply on each of its servers.
 SESSION = (
     "SET plan_cache_mode = auto; SET citus.override_table_visibility = off; SET citus.propagate_set_commands = 'local'"
 )
@@ -33,18 +33,18 @@ async def look(conn: asyncpg.Connection | asyncpg.Pool) -> bool:
 
 
 def is_spread(conn: Any) -> bool:
-    """The same as it was when the pool of this connection was opened; False for a connection of no pool of ours."""
+    """The same, as found when the pool of this connection was opened; False for a connection of no pool of ours."""
     servers = getattr(conn, "servers", None)
     return servers is not None and bool(servers.spread)
 
 
 def over_servers(conn: Any, table: str) -> bool:
-    """Whether the rows of this table lie on several servers."""
+    """Whether the rows of this table are on several servers."""
     return is_spread(conn) and table in spread()
 
 
-# The next stamp as a function of the row (ddr.store.database.stamps.stamp). It is said to be immutable so that the
-# server that has the row computes it, after it has got its lock; what has a column in it is computed nowhere else.
+# The next timestamp as a function of the row (ddr.store.database.stamps.stamp). It is declared immutable so that the
+# server with the row computes it, after it got the lock; an expression with a column is computed nowhere else.
 STAMP = "ddr_stamp(bigint, bigint)"
 STAMP_FUNCTION = """
 CREATE OR REPLACE FUNCTION ddr_stamp(stamp_ms bigint, steered_ms bigint) RETURNS bigint LANGUAGE plpgsql IMMUTABLE AS
@@ -56,7 +56,7 @@ _STAMP = re.compile(re.escape(stamp("%")).replace("%", r"(\$\d+)"))
 
 @of_short_texts(KNOWN, LONGEST_CACHED)
 def there(text: str) -> str:
-    """A statement as it may be said of a patient on another server: with the clock of its beginning."""
+    """A statement as it may be run for a patient on another server: with the clock as of its beginning."""
     if "FUNCTION" in text:  # what runs beside the row has a clock there
         return text
     return _STAMP.sub(r"ddr_stamp(stamp_ms, \1)", text).replace("clock_timestamp()", "statement_timestamp()")

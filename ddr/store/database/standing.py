@@ -1,4 +1,4 @@
-"""How each server of the database's URL stands: in use, a standby, refused, away. A change is a line in the log."""
+"""The state of each server of the database's URL: in use, a standby, refused, away. Each change is a log entry."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 @unique
 class State(StrEnum):
-    """What a look at a server found."""
+    """What a check of a server found."""
 
     IN_USE = "in use"
     LEFT = "left"  # another one is in use now
@@ -33,15 +33,15 @@ def label(host: Host | None) -> str:
 
 
 class Standing:
-    """What is known of each server, by its label."""
+    """What is known about each server, by its label."""
 
     def __init__(self, several: bool) -> None:
         self._several = several
         self.states: dict[str, State] = {}
-        self.reasons: dict[str, str] = {}  # of what is refused
+        self.reasons: dict[str, str] = {}  # for those that are refused
 
     def use(self, host: Host | None) -> None:
-        """Note that statements go to this server; another one that was in use is left."""
+        """Note that statements go to this server; the server that was in use before is left."""
         for other, state in self.states.items():
             if state is State.IN_USE and other != label(host):
                 self.states[other] = State.LEFT
@@ -59,7 +59,7 @@ class Standing:
             log.warning("database.host_away", extra={"host": label(host), "error": kind_of(error)})
 
     def refuse(self, host: Host | None, reason: str) -> None:
-        """Note that a server answers and must not be used."""
+        """Note that a server answers but must not be used."""
         before = self.reasons.get(label(host))
         self._changed(host, State.REFUSED)
         self.reasons[label(host)] = reason
@@ -67,7 +67,7 @@ class Standing:
             log.warning("database.host_refused", extra={"host": label(host), "reason": reason})
 
     def report(self) -> dict[str, str]:
-        """What an operator is told of each, if there are several or one is refused."""
+        """What an operator is told about each, if there are several or one is refused."""
         if not self._several and not self.reasons:
             return {}
         return {

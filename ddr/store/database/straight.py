@@ -1,8 +1,8 @@
-"""Single calls of the functions beside a patient's rows, said straight to the server that has them: the coordinator
+"""Sends single calls of the functions beside a patient's rows straight to the server that has them: the coordinator
 would plan each again and pass it on, for half of what a poll costs.
 
-Every server of Citus can be asked for a patient, and passes on what is not with it, so nothing depends on knowing
-where a part lies. While that is not known, or its server cannot be reached, the coordinator is asked.
+Every server of Citus accepts calls for any patient and passes on those for others, so nothing depends on knowing where
+a part is. While that is unknown, or the server cannot be reached, the coordinator is asked.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from ddr.store.database.servers import Servers
 from ddr.store.database.spreading import is_spread
 from ddr.store.database.standing import label
 
-KNOWN_SECONDS = 10.0  # how long it holds where parts are; it is read again after half of it
+KNOWN_SECONDS = 10.0  # how long the known places of the parts are valid; they are read again after half of it
 REST_SECONDS = 10.0  # after a server could not be reached, or failed
-REFUSED_SECONDS = 60.0  # after it let nobody in, or was another one
+REFUSED_SECONDS = 60.0  # after it rejected the login, or was another server
 
-# A server that is not told of moves is not asked. The coordinator, which may have parts, too, has no address here.
+# A server that does not learn of moves is not asked. The coordinator, which may have parts, too, has no address here.
 _PARTS = """
 SELECT s.shardminvalue::integer AS begins, n.nodename AS name, n.nodeport AS port, uuid_hash($1) AS hashed
   FROM pg_dist_shard s
@@ -50,10 +50,10 @@ log = logging.getLogger(__name__)
 
 
 async def fetch_there(conn: Connection, whose: UUID, text: str, *arguments: Any) -> list[asyncpg.Record]:
-    """What this call about a patient finds, of a function beside the rows. Raises what it raises.
+    """The rows of this call about a patient, to a function beside the rows. Raises what the call raises.
 
-    It is said to one server only, unless that refuses it as a whole: nobody knows what a call has done of which no
-    answer came.
+    It is sent to one server only, unless that rejects it as a whole: nobody knows what a call has done that got no
+    answer.
     """
     ways = _ways(conn)
     found = None if ways is None else await ways.fetch(whose, text, *arguments)
@@ -62,7 +62,7 @@ async def fetch_there(conn: Connection, whose: UUID, text: str, *arguments: Any)
 
 
 def _ways(conn: Connection) -> Ways | None:
-    """Those of a pool for requests; a pooler, whose purpose is that there are few connections, is not passed by."""
+    """Those of a pool for requests. A pooler is not bypassed, as its purpose is that there are few connections."""
     if not isinstance(conn, Pool) or not is_spread(conn) or conn.limits != REQUESTS or not conn.cache:
         return None
     if not isinstance(conn.beside, Ways):
@@ -71,9 +71,9 @@ def _ways(conn: Connection) -> Ways | None:
 
 
 class Ways:
-    """A pool's ways to the servers where patients are: up to as many connections to each as the pool has.
+    """A pool's connections to the servers with the patients: for each server, up to as many as the pool has.
 
-    They are looked for and made beside the requests, which never wait for that.
+    They are looked for and opened in the background; requests never wait for that.
     """
 
     def __init__(self, coordinator: Pool) -> None:
@@ -82,16 +82,16 @@ class Ways:
         self._read_at = self._tried_at = -KNOWN_SECONDS  # by the event loop's clock
         self.pools: dict[Host, Pool] = {}
         self._rests_until: dict[Host, float] = {}
-        self._away: dict[Host | None, bool] = {}  # as the log says; None: who tells where the parts are
+        self._away: dict[Host | None, bool] = {}  # as logged; None: the server that says where the parts are
         self._tasks: dict[object, asyncio.Task[None]] = {}
 
     async def fetch(self, whose: UUID, text: str, *arguments: Any) -> list[asyncpg.Record] | None:
-        """What a call finds at the patient's server; None: it was done nowhere, ask the coordinator."""
+        """The rows of a call at the patient's server; None: it was run nowhere, ask the coordinator."""
         if (host := self.host_of(whose)) is None or (pool := self.pools.get(host)) is None:
             return None
         try:
             own = await pool.acquire()
-        except PoolBusy:  # that is load, of which the coordinator is not to have more
+        except PoolBusy:  # this is load, of which the coordinator should not get more
             raise
         except FAULTS as error:
             self.rest(host, error)
@@ -102,7 +102,7 @@ class Ways:
         except asyncpg.SerializationError:  # the part was moved
             self._read_at = self._tried_at = -KNOWN_SECONDS
             raise
-        except asyncpg.SyntaxOrAccessError as error:  # it has no such function, or does not allow it
+        except asyncpg.SyntaxOrAccessError as error:  # the server has no such function, or does not allow it
             self.rest(host, error)
             return None
         except FAULTS as error:
@@ -113,7 +113,7 @@ class Ways:
             await pool.release(own)
 
     def host_of(self, whose: UUID) -> Host | None:
-        """The server of a patient, if that is known; what is not known, or not connected, is seen to."""
+        """The server of a patient, if known; starts to look for what is unknown or not connected."""
         now = asyncio.get_running_loop().time()
         if now - self._tried_at > KNOWN_SECONDS / 2:
             self._begin("parts", self._look)
@@ -124,7 +124,7 @@ class Ways:
         return host
 
     def rest(self, host: Host, error: BaseException) -> None:
-        """This server fails: it is not asked for a while, and then by new connections."""
+        """This server fails: it is not asked for a while, and then over new connections."""
         refused = isinstance(error, StoreError) and not isinstance(error, DatabaseAway)
         seconds = REFUSED_SECONDS if refused else REST_SECONDS
         self._rests_until[host] = asyncio.get_running_loop().time() + seconds
@@ -132,7 +132,7 @@ class Ways:
         self._leave(host)
 
     async def close(self) -> None:
-        """As a pool's: what is asked is answered first."""
+        """As a pool's: running calls are answered first."""
         tasks = list(self._tasks.values())
         for task in tasks:
             task.cancel()
@@ -140,14 +140,14 @@ class Ways:
         await asyncio.gather(*(pool.close() for pool in self.pools.values()))
 
     def terminate(self) -> None:
-        """End all pools at once, and what watches them."""
+        """End all pools and their background tasks at once."""
         for task in self._tasks.values():
             task.cancel()
         for pool in self.pools.values():
             pool.terminate()
 
     async def _look(self) -> None:
-        """Read where the parts are; what was known holds its time when that fails."""
+        """Read where the parts are; if that fails, what was known stays valid for its time."""
         begun = asyncio.get_running_loop().time()
         try:
             self._parts = await parts(self._coordinator)
@@ -173,13 +173,13 @@ class Ways:
             self._begin(pool, partial(_end, pool))
 
     def _begin(self, key: object, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Beside the requests, in the name of none, and once at a time."""
+        """Run in the background, outside of any request, and only once at a time."""
         if key not in self._tasks:
             self._tasks[key] = task = asyncio.get_running_loop().create_task(work(), context=Context())
             task.add_done_callback(lambda _: self._tasks.pop(key, None))
 
     def _say(self, host: Host | None, why: str | None) -> None:
-        """A change is a line in the log; None: it can be used."""
+        """Log a change; None: it can be used."""
         before, self._away[host] = self._away.get(host), why is not None
         if why is not None and not before:
             log.warning("database.part_server_away", extra={"host": label(host), "reason": why})
@@ -214,7 +214,7 @@ async def at(coordinator: Pool, host: Host) -> Pool:
 async def system_at(coordinator: Pool, host: Host) -> str | None:
     """The system identifier of the server that the coordinator finds under this address. Raises FAULTS, PostgresError.
 
-    Another machine may find something else there, under `localhost` for instance.
+    From another machine the same address may lead elsewhere, as `localhost` does.
     """
     system: str | None = await coordinator.fetchval(_SYSTEM, *host)
     return system
@@ -225,7 +225,7 @@ def _reason(error: BaseException) -> str:
 
 
 async def _end(pool: Pool) -> None:
-    """Give connections up once what is asked is answered, or has taken too long."""
+    """Close connections once the running calls are answered, or have taken too long."""
     try:
         async with asyncio.timeout(2 * pool.limits.statement):
             await pool.close()

@@ -1,17 +1,17 @@
-"""Deleting what has run out, without looking at what has not."""
+"""Deletes what has expired, without looking at what has not."""
 
 from __future__ import annotations
 
 from ddr.store.database.pool import Connection
 from ddr.store.database.spreading import over_servers
 
-STEP = 1000  # rows per statement: a backlog neither holds locks for long nor meets the limit of statements
+STEP = 1000  # rows per statement: a backlog neither holds locks for long nor exceeds the time limit of statements
 
 
 async def delete_due(pool: Connection, table: str, due: str, before: int, also: str = "true", *more: object) -> None:
     """Delete the rows of `table` whose `due`, a column or an expression that has an index, is below `before`.
 
-    Of these only where `also` holds, a condition that may name `more` as $2 and so on.
+    With `also`, only rows that meet this condition, which may refer to `more` as $2 and so on.
     """
     condition = f"{due} < $1 AND {also}"
     if over_servers(pool, table):
@@ -28,7 +28,7 @@ async def delete_due(pool: Connection, table: str, due: str, before: int, also: 
 
 
 async def _delete_over_servers(pool: Connection, table: str, due: str, condition: str, *given: object) -> None:
-    """The same where each server has places of rows of its own: in steps of `due`, as many rows as share the last."""
+    """The same where row locations differ per server: in steps of `due`, including all rows that share the last."""
     last = f"SELECT {due} FROM {table} WHERE {condition} ORDER BY {due} OFFSET {STEP - 1} LIMIT 1"  # noqa: S608
     delete = f"DELETE FROM {table} WHERE {condition}"  # noqa: S608 - our own names
     while (upto := await pool.fetchval(last, *given)) is not None:

@@ -1,8 +1,9 @@
-"""Natural batching (group commit): what is asked while a statement of its kind is under way goes together as the next.
+"""Natural batching (group commit): requests that arrive while a statement of their kind runs form the next one
+together.
 
-Who finds nothing under way goes at once and by itself, so light load pays nothing; nobody waits for company. What
-cannot be done together, or was spoilt by a neighbour, each one does by itself, as if there were no batching. Each pool,
-so each worker, has its own lines.
+When no statement is running, a request runs at once and alone, so light load pays nothing; nobody waits for company.
+What cannot be done together, or failed because of another item, is done one by one, as if there were no batching. Each
+pool, and so each worker, has its own lines.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from ddr.store.database.pool import Connection, Pool
 from ddr.store.database.spreading import is_spread
 
 MOST = 64  # in one statement
-PATIENCE_SECONDS = 0.1  # with who goes by itself, and may have to wait for a lock; then the others go without it
+PATIENCE_SECONDS = 0.1  # for one that runs alone and may wait for a lock; then the others go on without it
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -27,10 +28,11 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, eq=False)
 class Way(Generic[Item, Result]):
-    """How one kind of statement is done; what `together` gives None for goes by itself, as if it had not been asked.
+    """How one kind of statement is run. Items for which `together` returns None run alone, as if they had not been
+    part.
 
-    `text` is the statement for one. Of items with the same `key` one goes at a time, in order; None: any number. At
-    most `most` go together.
+    `text` is the statement for one item. Items with the same `key` run one at a time, in order; None: any number at
+    once. At most `most` run together.
     """
 
     text: str
@@ -45,10 +47,10 @@ Forsaken = Callable[[Result], Coroutine[Any, Any, None]]
 
 
 async def ask(conn: Connection, way: Way[Item, Result], item: Item, forsaken: Forsaken[Result] | None = None) -> Result:
-    """What the statement says of `item`. Raises what it raises. On a connection, not a pool, it goes by itself, and so
-    it does where each patient may be on another server.
+    """The result of the statement for `item`. Raises what it raises. On a connection instead of a pool it runs alone,
+    and also where each patient may be on another server.
 
-    Who is cancelled while others take part does not cancel the statement.
+    Cancelling one caller does not cancel a statement in which others take part.
     """
     if not isinstance(conn, Pool) or is_spread(conn):
         return await way.alone(conn, item)
@@ -59,14 +61,14 @@ async def ask(conn: Connection, way: Way[Item, Result], item: Item, forsaken: Fo
 
 
 class _Turn:
-    """The right to go, and the duty to say when it is over."""
+    """The right to run, and the duty to say when it is over."""
 
     __slots__ = ()
 
 
 class _Waiting(NamedTuple, Generic[Item, Result]):
     item: Item
-    done: asyncio.Future[Result | _Turn | None]  # a turn: to go first; None: by itself, beside others
+    done: asyncio.Future[Result | _Turn | None]  # a turn: run first; None: run alone, beside others
     forsaken: Forsaken[Result] | None
 
 
@@ -106,12 +108,12 @@ class Line(Generic[Item, Result]):
         try:
             return await done
         except asyncio.CancelledError:
-            if not done.cancelled() and not done.exception():  # it came at the very moment
+            if not done.cancelled() and not done.exception():  # the result came at that very moment
                 self._leave(one, done.result())
             raise
 
     def _next(self, turn: _Turn) -> None:
-        """What had this turn is over, or takes too long: who waits is next."""
+        """The statement with this turn is over, or takes too long: those who wait are next."""
         if self._under_way is not turn:
             return
         now = self._taken()
@@ -122,7 +124,7 @@ class Line(Generic[Item, Result]):
             self._do(self._go(now, next_turn))
 
     def _taken(self) -> list[_Waiting[Item, Result]]:
-        """Those who go together now; the others go on waiting, in order."""
+        """The items that run together now; the others keep waiting, in order."""
         now: list[_Waiting[Item, Result]] = []
         later: list[_Waiting[Item, Result]] = []
         keys: set[Hashable] = set()
@@ -142,7 +144,7 @@ class Line(Generic[Item, Result]):
         try:
             found = await self._way.together(self._pool, [one.item for one in now])
         except Exception as error:
-            failure = error if fault_of(error) not in (None, BUSY, CHANGED) else None  # else it may be one item's
+            failure = error if fault_of(error) not in (None, BUSY, CHANGED) else None  # else one item may be the cause
         except BaseException as error:
             failure = error
             raise
@@ -159,14 +161,14 @@ class Line(Generic[Item, Result]):
                     one.done.set_result(result)
 
     def _leave(self, one: _Waiting[Item, Result], found: Result | _Turn | None) -> None:
-        """Pass on what was `found` for one who waits no more: the turn, or the result to its `forsaken`."""
+        """Pass on what was `found` for a caller that no longer waits: the turn, or the result to its `forsaken`."""
         if isinstance(found, _Turn):
             self._next(found)
         elif found is not None and one.forsaken is not None:
             self._do(one.forsaken(found))
 
     def _do(self, work: Coroutine[Any, Any, None]) -> None:
-        """Beside the requests, in the name of none."""
+        """Run in the background, outside of any request."""
         task = asyncio.get_running_loop().create_task(work, context=Context())
         self._aside.add(task)
         task.add_done_callback(self._aside.discard)
