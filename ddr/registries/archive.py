@@ -14,19 +14,19 @@ from typing import Any
 import orjson
 
 MAX_ARCHIVE_BYTES = 32 * 1024 * 1024
-MAX_CONTENT_BYTES = 256 * 1024 * 1024  # unpacked: more is a bomb
+MAX_CONTENT_BYTES = 256 * 1024 * 1024  # unpacked; more is a decompression bomb
 MAX_MEMBERS = 5000
 FOLDER = "package/"
-META = FOLDER + "miv.toml"  # not of the ZTS: an operator's package may bring what a new code needs
+META = FOLDER + "miv.toml"  # not from the ZTS: an operator's package may add what a new code needs
 
 
 class BadArchive(Exception):
-    """The archive cannot be used; the text says why."""
+    """The archive cannot be used; the message says why."""
 
 
 @dataclass(frozen=True)
 class Archive:
-    """What an archive holds: its name, its version, its ValueSets, and miv.toml if there is one."""
+    """The content of an archive: its name, its version, its ValueSets, and miv.toml if there is one."""
 
     name: str
     version: str
@@ -37,8 +37,8 @@ class Archive:
 def read_archive(packed: bytes) -> Archive:
     """The package in `packed`. Raises BadArchive.
 
-    Only regular files directly in `package/` are looked at; links, devices and paths that lead elsewhere are passed
-    over, and no name from the archive ever becomes the name of a file.
+    Only regular files directly in `package/` are read; links, devices and paths that lead elsewhere are ignored, and no
+    name from the archive ever becomes the name of a file.
     """
     files = _files(_unpacked(packed))
     try:
@@ -78,7 +78,7 @@ def _files(plain: bytes) -> dict[str, bytes]:
                 if count >= MAX_MEMBERS:
                     raise BadArchive(f"the archive has more than {MAX_MEMBERS} files")
                 path = member.name.removeprefix("./")
-                plain_file = member.isreg() and not member.issparse()  # a sparse one is as large as it says
+                plain_file = member.isreg() and not member.issparse()  # a sparse file is as large as it claims
                 if plain_file and path.startswith(FOLDER) and "/" not in path.removeprefix(FOLDER):
                     found = tar.extractfile(member)
                     files[path] = found.read() if found else b""

@@ -1,4 +1,4 @@
-"""Certificates as registries hold them: base64 of DER or of PEM, which BfArM leaves open."""
+"""Certificates as registries contain them: base64 of DER or of PEM, which BfArM leaves open."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ PEM_START = b"-----BEGIN CERTIFICATE-----"
 
 
 class BadCertificate(ValueError):
-    """The registered certificate cannot be used; the text says why."""
+    """The registered certificate cannot be used; the message says why."""
 
 
 def decode(text: str) -> bytes:
-    """The DER of a registered certificate. Raises BadCertificate when it is none or not for TLS clients."""
+    """The DER of a registered certificate. Raises BadCertificate if it is invalid or not for TLS clients."""
     certificate = _parse(_unwrap(text))
     usages, key_usage = _extension(certificate, x509.ExtendedKeyUsage), _extension(certificate, x509.KeyUsage)
     if usages is not None and ExtendedKeyUsageOID.CLIENT_AUTH not in usages:
@@ -46,19 +46,19 @@ def fingerprint(der: bytes) -> str:
 
 
 def expires_ms(der: bytes) -> int:
-    """End of validity in milliseconds since 1970."""
+    """End of validity, in milliseconds since 1970."""
     return int(x509.load_der_x509_certificate(der).not_valid_after_utc.timestamp() * 1000)
 
 
 def shut_out(every: Collection[bytes]) -> dict[bytes, set[bytes]]:
-    """Which certificates OpenSSL refuses when `every` one is a trust anchor, and because of which others.
+    """The certificates that OpenSSL would reject if `every` one were a trust anchor, and which others cause that.
 
-    It looks for the issuer by name, and refuses when the one it finds has another key or is no authority.
+    OpenSSL finds an issuer by name, and rejects the certificate if that issuer has another key or is not a CA.
     """
     known = {x509.load_der_x509_certificate(der): der for der in every}
     called: dict[Folded, list[x509.Certificate]] = {}
     for one in known:
-        with suppress(ValueError):  # a name that nobody can read
+        with suppress(ValueError):  # an unreadable name
             called.setdefault(_folded(one.subject), []).append(one)
     found = {
         der: {known[by] for by in _supposed_issuers(one, called) if not _issued(one, by)} for one, der in known.items()
@@ -80,7 +80,7 @@ def _supposed_issuers(
 
 
 def _is_that_key(key: x509.AuthorityKeyIdentifier | None, by: x509.Certificate) -> bool:
-    """Whether nothing that a certificate says of its issuer speaks against this one (RFC 5280 section 4.2.1.1)."""
+    """Whether all that a certificate says about its issuer is consistent with this one (RFC 5280 section 4.2.1.1)."""
     own = _extension(by, x509.SubjectKeyIdentifier)
     if key is None:
         return True
@@ -89,12 +89,13 @@ def _is_that_key(key: x509.AuthorityKeyIdentifier | None, by: x509.Certificate) 
 
 
 def _kind(algorithm: x509.ObjectIdentifier) -> list[str]:
-    """The first four numbers of the OID: keys and signatures share them for RSA, elliptic curves, and Ed25519 each."""
+    """The first four numbers of the OID, which keys and signatures share: for RSA, elliptic curves, and Ed25519
+    each."""
     return algorithm.dotted_string.split(".")[:4]
 
 
 def _folded(name: x509.Name) -> Folded:
-    """`name` as OpenSSL compares it: without regard to upper case (of ASCII) and to how many blanks there are."""
+    """`name` as OpenSSL compares it: ignoring case (of ASCII) and repeated spaces."""
     return tuple(frozenset((part.oid, _folded_text(part.value)) for part in parts) for parts in name.rdns)
 
 
@@ -114,7 +115,7 @@ def _issued(certificate: x509.Certificate, by: x509.Certificate) -> bool:
 
 
 def weakness(der: bytes) -> list[str]:
-    """What the operator should know of a certificate that can still be used: an RSA key that BSI finds too short."""
+    """A warning for the operator about a usable certificate: an RSA key shorter than BSI requires."""
     try:
         key = x509.load_der_x509_certificate(der).public_key()
     except (ValueError, UnsupportedAlgorithm):

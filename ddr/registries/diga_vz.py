@@ -1,4 +1,4 @@
-"""The allow list of DiGA: an immutable snapshot of the stored DiGA-VZ in every worker, swapped when that changes."""
+"""The allow list of DiGA: each worker has an immutable snapshot of the stored DiGA-VZ, replaced when that changes."""
 
 from __future__ import annotations
 
@@ -23,41 +23,41 @@ from ddr.store.registries import losses as lost
 from ddr.store.registries import sources as store
 
 SOURCE = "diga-vz"
-BEHIND_MS = 60_000  # more than a worker may be behind the stored state, and a decision under way there
+BEHIND_MS = 60_000  # longer than a worker may lag behind the stored state, including decisions in progress
 
 log = logging.getLogger(__name__)
 
 
 class DigaVz(Follower[Reading]):
-    """The DiGA-VZ; what it offers are the look-ups of a TrustSource (ddr.http.core)."""
+    """The DiGA-VZ; its public methods are the look-ups of a TrustSource (ddr.http.core)."""
 
     source = SOURCE
 
     def __init__(self, settings: Settings, pool: asyncpg.Pool, clock: Callable[[], int]) -> None:
         super().__init__(settings, pool, clock)
         self._snapshot = Snapshot()
-        self._former: Mapping[str, str] = {}  # names of DiGA that are no entry any more
+        self._former: Mapping[str, str] = {}  # names of DiGA that no longer have an entry
         self._known: Known = {}
         self._compared = False  # with the consents, at least once
 
     def by_certificate(self, der: bytes) -> Diga | None:
-        """The DiGA that holds exactly this certificate (DER), inactive ones included; nobody once it has expired, which
-        a connection from before and a proxy that does not look let through."""
+        """The DiGA with exactly this certificate (DER), including inactive ones. None once it has expired: existing
+        connections, and proxies that do not check, would let it through."""
         digest = fingerprint(der)
         known = self._snapshot.ends_ms.get(digest, 0) > self._clock()
         return self._snapshot.by_certificate.get(digest) if known else None
 
     def by_client_id(self, client_id: str) -> Diga | None:
-        """The DiGA with this client id, inactive ones included."""
+        """The DiGA with this client id, including inactive ones."""
         return self._snapshot.by_client_id.get(client_id)
 
     def name_of(self, client_id: str) -> str | None:
-        """What the DiGA is or was called: the trail of patients names it for longer than anything else needs it."""
+        """The present or former name of the DiGA: patients' trails name it longer than anything else needs it."""
         diga = self.by_client_id(client_id)
         return diga.name if diga else self._former.get(client_id)
 
     def certificates(self) -> list[bytes]:
-        """DER of every known certificate, those of inactive DiGA included (TLS-011)."""
+        """DER of every known certificate, including those of inactive DiGA (TLS-011)."""
         return list(self._snapshot.certificates)
 
     async def _read(self, http: httpx.AsyncClient) -> Reading:
@@ -69,7 +69,7 @@ class DigaVz(Follower[Reading]):
     async def _save(self, read: Reading, began_ms: int, next_ms: int) -> None:
         async with self._pool.acquire() as connection, connection.transaction():
             known = [from_json(content) for content in (await store.read_entries(connection, SOURCE)).values()]
-            # Signatures are verified for it; of many certificates of one name that takes a while.
+            # Verifies signatures, which takes a while when many certificates have the same name.
             entries = await asyncio.to_thread(reconcile, read.found.entries, known, began_ms, read.found.listed)
             stored = {entry.client_id: to_json(entry) for entry in entries}
             notes = [
@@ -82,13 +82,14 @@ class DigaVz(Follower[Reading]):
                 log.warning("registry.note", extra={"source": SOURCE, "note": note})
             if (await store.read_source(connection, SOURCE)).seen_ms == began_ms:
                 await self._judge(connection, read, entries, began_ms, changed=changed or lately)
-        await self.follow()  # refused from now on, however long it takes to end what is many
+        await self.follow()  # refuse from now on, however long ending many takes
         await carry_out(self._pool, self._clock())
 
     async def _changed_lately(self, connection: asyncpg.Connection, began_ms: int) -> bool:
-        """Whether the reading before this one took something away, or one of the last minute.
+        """Whether the reading before this one, or any in the last minute, took something away.
 
-        A worker that had not followed it may have let a patient agree to just that, after consents were compared.
+        A worker that had not followed it yet may have let a patient agree to exactly that after the consents were
+        compared.
         """
         last_ms = (await store.read_source(connection, SOURCE)).seen_ms
         return await store.changed_since(connection, SOURCE, min(last_ms, began_ms - BEHIND_MS))
@@ -96,7 +97,8 @@ class DigaVz(Follower[Reading]):
     async def _judge(
         self, connection: asyncpg.Connection, read: Reading, entries: Sequence[Entry], now_ms: int, *, changed: bool
     ) -> None:
-        """Note what was taken away, in the transaction of the reading: whoever carries it out, it is not forgotten."""
+        """Store what was taken away, in the transaction of the reading, so that it will be carried out by some
+        worker."""
         known = await lost.read(connection, lock=True)
         if not (changed or known or not self._compared):
             return
@@ -119,7 +121,7 @@ class DigaVz(Follower[Reading]):
 
 
 async def carry_out(pool: asyncpg.Pool, now_ms: int) -> None:
-    """End what is decided to end (CON-014, REG-011); what a fault leaves undone is done after the next reading."""
+    """Carry out decided ends (CON-014, REG-011); after a fault, the rest is carried out after the next reading."""
     for loss in await lost.read(pool):
         if not loss.decided:
             continue

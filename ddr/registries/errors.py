@@ -2,9 +2,10 @@
 
 
 class RegistryFault(Exception):
-    """The registry's answer cannot be used; the text is one line for the operator, without secrets and patient data.
+    """The registry's response cannot be used; the message is one line for the operator, without secrets or patient
+    data.
 
-    `status` is the HTTP status where it was that; 0 otherwise.
+    `status` is the HTTP status if that was the fault; 0 otherwise.
     """
 
     def __init__(self, text: str, status: int = 0) -> None:

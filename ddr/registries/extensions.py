@@ -1,4 +1,4 @@
-"""FHIR extensions and identifiers read by URL, never by position; whatever is unknown is passed over."""
+"""FHIR extensions and identifiers, read by URL and never by position; unknown ones are ignored."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def extensions(element: Mapping[str, Any], url: str) -> list[Mapping[str, Any]]:
 def values(element: Mapping[str, Any], url: str) -> list[str]:
     """The texts of the extensions with this URL.
 
-    The data type is not fixed by what BfArM publishes, so any `value[x]` counts; of a Reference it is the `reference`.
+    BfArM's publications do not fix the data type, so any `value[x]` counts; of a Reference it is the `reference`.
     """
     return [text for extension in extensions(element, url) if (text := _text(extension))]
 

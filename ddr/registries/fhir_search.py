@@ -1,4 +1,4 @@
-"""Reading a whole searchset from one of BfArM's FHIR interfaces: opaque paging links, limits, and clear faults."""
+"""Reads a whole searchset from one of BfArM's FHIR interfaces: opaque paging links, limits, and clear faults."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from ddr.registries.errors import RegistryFault
 from ddr.registries.tokens import Tokens
 from ddr.settings import Settings
 
-Known = MutableMapping[str, tuple[str, dict[str, Any]]]  # address of an answer of one page → its ETag, the answer
+Known = MutableMapping[str, tuple[str, dict[str, Any]]]  # URL of a single-page response → its ETag, the response
 
 PAGE_SIZE = 200
 MAX_PAGE_BYTES = 16 * 1024 * 1024
 MAX_PAGES = 500
-MAX_BYTES = 64 * 1024 * 1024  # of all pages: what is read of them takes ten times as much
-MAX_AGE_SECONDS = 3600  # of an answer from a cache on the way
+MAX_BYTES = 64 * 1024 * 1024  # of all pages: parsing takes ten times as much
+MAX_AGE_SECONDS = 3600  # of a response from a cache on the way
 TIMEOUT = httpx.Timeout(20, connect=10)
 
 
 def http_client(settings: Settings, *, token: bool = True) -> httpx.AsyncClient:
     """A client for BfArM's registries: bearer token, FHIR JSON, and the development CA if one is set.
 
-    Redirects are not followed, so that the token never leaves the configured host.
+    It does not follow redirects, so that the token never leaves the configured host.
     """
     context = ssl.create_default_context()
     if settings.registry_ca:
@@ -53,8 +53,8 @@ async def search_all(
 ) -> list[dict[str, Any]]:
     """Every resource that the search at `url` finds, over all pages. Raises RegistryFault, never returns a part.
 
-    With `known` an answer of one page is asked for again only if it changed (RFC 9110 section 13.1.2). Of longer
-    answers each page is fetched: the links of an earlier paging may have run out.
+    With `known`, a single-page response is requested conditionally (RFC 9110 section 13.1.2). Of longer responses every
+    page is fetched, since the links of an earlier paging may have expired.
     """
     known = {} if known is None else known
     page = str(httpx.URL(url, params={**parameters, "_count": str(PAGE_SIZE)}))
@@ -80,7 +80,7 @@ async def search_all(
 async def fetch(
     http: httpx.AsyncClient, url: str, tag: str = "", limit: int = MAX_PAGE_BYTES
 ) -> tuple[str, bytes | None]:
-    """ETag and body of the answer; no body when it still has the ETag `tag`. Raises RegistryFault."""
+    """ETag and body of the response; no body when it still has the ETag `tag`. Raises RegistryFault."""
     try:
         async with http.stream("GET", url, headers={"if-none-match": tag} if tag else {}) as response:
             if response.status_code != 200 and not (tag and response.status_code == 304):
@@ -95,31 +95,31 @@ async def fetch(
 
 
 def _not_from_a_cache(response: httpx.Response) -> None:
-    """What is kept on the way counts towards the time for which it may be trusted (HDDT caching)."""
+    """The age of cached responses counts towards the time for which they may be trusted (HDDT caching)."""
     if (age := age_seconds(response)) > MAX_AGE_SECONDS:
         raise RegistryFault(f"the answer is {age} s old and comes from a cache on the way")
 
 
 def age_seconds(response: httpx.Response) -> int:
-    """How long the answer was kept by caches on the way (RFC 9111 section 5.1)."""
+    """How long caches on the way have kept the response (RFC 9111 section 5.1)."""
     text = response.headers.get("age", "")
     return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
 
 
 async def _fetch_bundle(http: httpx.AsyncClient, url: str, known: Known) -> tuple[dict[str, Any], int]:
-    """The answer, and the bytes that came for it."""
+    """The response, and its number of bytes."""
     tag, body = await fetch(http, url, known[url][0] if url in known else "")
     if body is None:
         return known[url][1], 0
     bundle = await aside(len(body) > LARGE_BYTES, _bundle, body)
     known.pop(url, None)
-    if tag.isascii() and tag and not _next_link(bundle):  # a tag may have other characters, a header of ours has none
+    if tag.isascii() and tag and not _next_link(bundle):  # an ETag may not fit into our request header
         known[url] = tag, bundle
     return bundle, len(body)
 
 
 def _following(page: str, link: str) -> str:
-    """The address of the next page; empty without a link. Raises RegistryFault."""
+    """The URL of the next page; empty without a link. Raises RegistryFault."""
     try:
         following = str(httpx.URL(urljoin(page, link))) if link else ""
         elsewhere = link and _origin(following) != _origin(page)
@@ -141,13 +141,13 @@ def _bundle(body: bytes) -> dict[str, Any]:
 
 
 def _matches(bundle: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The resources found; an entry without a usable resource stays as an empty one: the total still adds up."""
+    """The resources found; an entry without a usable resource becomes an empty one, so that the total is right."""
     found = [entry for entry in _objects(bundle.get("entry")) if _search_mode(entry) == "match"]
     return [entry["resource"] if isinstance(entry.get("resource"), dict) else {} for entry in found]
 
 
 def _once(resources: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Without repetitions: where an entry is added between two pages, the last one of the first comes again."""
+    """Without duplicates: when an entry is added between two pages, the last one of the first page is repeated."""
     first: dict[str, dict[str, Any]] = {}
     return [one for one in resources if (known := first.setdefault(str(one.get("id")), one)) is one or known != one]
 

@@ -1,4 +1,4 @@
-"""DiGA entries as BfArM's DiGA-VZ publishes them: HealthApp and HealthAppCatalogEntry read into our own form.
+"""Converts DiGA entries as BfArM's DiGA-VZ publishes them, HealthApp and HealthAppCatalogEntry, to our own form.
 
 Profiles: https://fhir.bfarm.de/StructureDefinition/HealthApp, …/HealthAppHiisTrustAttributes, …/HealthAppCatalogEntry.
 """
@@ -24,7 +24,7 @@ MANUFACTURER = BFARM + "HealthAppManufacturer"
 DIGA_ID = "https://fhir.bfarm.de/Identifier/DigaId"
 
 LISTED = {"draft", "active"}  # draft: listed for a trial period (§ 139e SGB V), with all rights of a listed DiGA
-RETIRED = {"retired"}  # FHIR R4 PublicationStatus has `unknown` as well, which says nothing, as a misspelt status does
+RETIRED = {"retired"}  # FHIR R4 PublicationStatus also has `unknown`, which proves nothing; nor does a misspelt status
 CLIENT_ID = re.compile(r"urn:diga:bfarm:([0-9]{5})")
 DIGA_NUMBER = re.compile(r"[0-9]{5}")
 
@@ -42,16 +42,16 @@ class Entry:
     listed: bool = True  # False: the registry itself says that the DiGA is retired, or no longer knows it
     problems: tuple[str, ...] = ()  # why the entry cannot be used, or not fully
     usable: bool = True  # False: a problem disables the DiGA although it is listed
-    absent: bool = False  # not listed because the last reading does not mention it: that proves nothing yet
-    doubtful: bool = False  # a part cannot be read, so that what seems to be missing may only be that
+    absent: bool = False  # not listed because the last reading does not mention it, which proves nothing yet
+    doubtful: bool = False  # a part is unreadable, so that something may only seem to be missing
 
 
 @dataclass(frozen=True)
 class Found:
-    """What a reading holds: `entries` of DiGA that may be clients, and `notes` on what could not be read.
+    """The content of a reading: `entries` of DiGA that may be clients, and `notes` on what could not be read.
 
-    `listed` are the client ids of all listed DiGA, by their DiGA-ID, with trust attributes or without. `certain`: every
-    resource belongs to a known DiGA, so that a DiGA that is not mentioned is none of the others.
+    `listed` are the client ids of all listed DiGA, by their DiGA-ID, with or without trust attributes. `certain`: every
+    resource belongs to a known DiGA, so that none of them can be about a DiGA that is not mentioned.
     """
 
     entries: list[Entry]
@@ -65,7 +65,7 @@ def read_entries(
 ) -> Found:
     """All DiGA that may be clients, and what could not be read at all.
 
-    Apps are joined with catalogue entries and manufacturers by their ids, which hold within one reading only.
+    Apps are joined with catalogue entries and manufacturers by resource ids, which are valid within one reading only.
     """
     states = catalog_states(catalog)
     names = {str(maker.get("id")): str(maker.get("name") or "") for maker in makers}
@@ -89,7 +89,7 @@ def read_entries(
 
 
 def _owner(app: Mapping[str, Any], claimed: str | None) -> str | None:
-    """The client id of the DiGA that this is about: by its DiGA-ID, else by the client id that it claims."""
+    """The client id of the DiGA that a resource is about: by its DiGA-ID, else the client id that it claims."""
     number = diga_id(app)
     if number is not None and DIGA_NUMBER.fullmatch(number):
         return f"urn:diga:bfarm:{number}"
@@ -97,7 +97,8 @@ def _owner(app: Mapping[str, Any], claimed: str | None) -> str | None:
 
 
 def is_retired(states: Collection[str] | None) -> bool:
-    """Whether the registry itself says that the DiGA is retired: by its catalogue states, each of them readable."""
+    """Whether the registry itself says that the DiGA is retired: by its catalogue states, all of which must be
+    readable."""
     return states is not None and set(states) == RETIRED
 
 
@@ -150,7 +151,7 @@ def _trust_values(trust: list[Mapping[str, Any]], part: str) -> list[str]:
 
 
 def _certificates(texts: list[str]) -> tuple[tuple[bytes, ...], list[str]]:
-    """The certificates that can be used, each once, and what there is to say against them and the others."""
+    """The usable certificates, without duplicates, and the problems of these and of the others."""
     good: dict[bytes, None] = {}
     refused = []
     for text in texts:
@@ -188,7 +189,7 @@ def catalog_states(catalog: Iterable[Mapping[str, Any]]) -> dict[str, set[str]]:
 
 
 def diga_id(app: Mapping[str, Any]) -> str | None:
-    """The DiGA-ID of a HealthApp as it is written, or None."""
+    """The DiGA-ID of a HealthApp as written, or None."""
     return next(iter(identifiers(app, DIGA_ID)), None)
 
 

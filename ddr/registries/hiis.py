@@ -45,14 +45,14 @@ class Address:
 
 @dataclass(frozen=True)
 class Registration:
-    """What the HIIS-VZ says about a recorder, in our own form."""
+    """The HIIS-VZ's statements about a recorder, in our own form."""
 
     endpoints: Mapping[str, Address]  # by connection type
     mivs: Mapping[str, MivTerms | None]  # by ValueSet canonical; None: without usable terms
 
 
 def registration(settings: Settings, catalog: MivCatalog) -> Registration:
-    """What should be registered: the settings that this recorder runs with."""
+    """What should be registered, from this recorder's settings."""
     servers = {FHIR: settings.fhir_base, AUTHORIZATION: settings.public_base_url}
     return Registration(
         endpoints={kind: Address(urlsplit(url).hostname or "", url) for kind, url in servers.items()},
@@ -61,7 +61,7 @@ def registration(settings: Settings, catalog: MivCatalog) -> Registration:
 
 
 def resources(settings: Settings, catalog: MivCatalog) -> list[Resource]:
-    """The DeviceDefinition and both Endpoints, as they are to be registered."""
+    """The DeviceDefinition and both Endpoints in the form to be registered."""
     wanted = registration(settings, catalog)
     endpoints = [_endpoint(kind, address) for kind, address in wanted.endpoints.items()]
     links = [{"url": ENDPOINT_LINK, "valueReference": {"reference": f"Endpoint/{one['id']}"}} for one in endpoints]
@@ -80,12 +80,12 @@ def resources(settings: Settings, catalog: MivCatalog) -> list[Resource]:
 
 
 def bundle(entries: Iterable[Resource]) -> Resource:
-    """`entries` as a collection."""
+    """`entries` as a Bundle of type collection."""
     return {"resourceType": "Bundle", "type": "collection", "entry": [{"resource": one} for one in entries]}
 
 
 def read_registration(definition: Mapping[str, Any], endpoints: Iterable[Mapping[str, Any]]) -> Registration:
-    """What a registered DeviceDefinition and its Endpoints say; unknown and unusable parts are left out."""
+    """The content of a registered DeviceDefinition and its Endpoints; unknown and unusable parts are left out."""
     linked = {reference_id(reference) for reference in values(definition, ENDPOINT_LINK)}
     found = [one for one in endpoints if one.get("id") in linked and one.get("status", "active") == "active"]
     sets = {value(one, "mivSet") or "": _terms(one) for one in extensions(definition, MIV_SET)}
@@ -93,7 +93,7 @@ def read_registration(definition: Mapping[str, Any], endpoints: Iterable[Mapping
 
 
 def differences(own: Registration, theirs: Registration) -> list[str]:
-    """One line for each point in which the HIIS-VZ says something else than this recorder does."""
+    """One line for each point in which the HIIS-VZ differs from this recorder."""
     lines = [
         f"endpoint {kind}: {_shown(own.endpoints.get(kind))} here, {_shown(theirs.endpoints.get(kind))} registered"
         for kind in sorted({*own.endpoints, *theirs.endpoints})
@@ -166,6 +166,7 @@ def _kind(endpoint: Mapping[str, Any]) -> str:
 
 
 def _address(endpoint: Mapping[str, Any]) -> Address:
-    """Some entries give the address of the metadata document instead of the base URL."""
+    """The server at a registered address. Some entries give the URL of the metadata document instead of the base
+    URL."""
     url = str(endpoint.get("address") or "").split("/.well-known/")[0].rstrip("/")
     return Address(str(endpoint.get("name") or urlsplit(url).hostname or ""), url)

@@ -42,7 +42,7 @@ def certificate_problems(chain: Path, hosts: set[str], now_ms: int) -> list[str]
 
 
 async def live_problems(settings: Settings, catalog: MivCatalog, ca: str) -> list[str]:
-    """What is wrong with the running recorder, asked from outside; `ca` is an extra CA (development)."""
+    """What is wrong with the running recorder, requested from outside; `ca` is an extra CA (development)."""
     context = ssl.create_default_context()
     if ca:
         context.load_verify_locations(ca)
@@ -54,13 +54,13 @@ async def live_problems(settings: Settings, catalog: MivCatalog, ca: str) -> lis
             if (document := await _document(http, url, found)) is not None:
                 try:
                     found += problems(document, settings, catalog)
-                except (AttributeError, LookupError, TypeError):  # whoever answers there is no recorder of ours
+                except (AttributeError, LookupError, TypeError):  # something other than our recorder answers there
                     found.append(f"{url}: is a document of another form")
     return found
 
 
 async def _unreachable(url: str, context: ssl.SSLContext) -> list[str]:
-    """Problems of a TLS connection to `url`; that it asks for a client certificate is none."""
+    """Problems of a TLS connection to `url`; a request for a client certificate is not one."""
     parts = urlsplit(url)
     try:
         async with asyncio.timeout(CONNECT_SECONDS):
@@ -79,7 +79,7 @@ async def _document(http: httpx.AsyncClient, url: str, found: list[str]) -> Mapp
     try:
         response = await http.get(url, headers={"accept": "application/json, application/fhir+json"})
         content = response.json() if response.status_code == httpx.codes.OK else None
-    except (httpx.HTTPError, OSError, ValueError, RecursionError) as error:  # alerts of TLS 1.3 come as they are
+    except (httpx.HTTPError, OSError, ValueError, RecursionError) as error:  # TLS 1.3 alerts come unwrapped
         found.append(f"{url}: cannot be read: {in_words(error)}")
         return None
     if not isinstance(content, Mapping):

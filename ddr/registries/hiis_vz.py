@@ -1,6 +1,6 @@
-"""Following this recorder's own entry in the HIIS-VZ: whether it says what the recorder does.
+"""Follows this recorder's own entry in the HIIS-VZ, and compares it with the settings.
 
-Nothing that a DiGA asks for relies on this data, so that its age refuses nobody; the operator is warned.
+No request of a DiGA relies on this data, so that nothing is refused because of its age; the operator is warned.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ log = logging.getLogger(__name__)
 
 
 async def registered(http: httpx.AsyncClient, settings: Settings) -> Registration | None:
-    """What the HIIS-VZ says about this recorder, None when it does not know it. Raises RegistryFault."""
+    """The HIIS-VZ's entry of this recorder, None when there is none. Raises RegistryFault."""
     base = settings.hiis_vz_base.rstrip("/")
     wanted = {"identifier": f"{HIIS_ID}|{settings.hiis_id}", "_profile": RECORDER}
     definitions = await search_all(http, f"{base}/DeviceDefinition", wanted)
-    found = [one for one in definitions if settings.hiis_id in identifiers(one, HIIS_ID)]  # of others we know nothing
+    found = [one for one in definitions if settings.hiis_id in identifiers(one, HIIS_ID)]  # others are ignored
     if len(found) > 1:
         raise RegistryFault(f"holds {len(found)} recorders with the number {settings.hiis_id}")
     endpoints = await search_all(http, f"{base}/Endpoint", {"_profile": ENDPOINT}) if found else []
@@ -53,7 +53,7 @@ def complaints(own: Registration, theirs: Registration | None, hiis_id: str) -> 
 
 
 class HiisVz(Follower[Registration | None]):
-    """The own entry; its differences are the notes of this source."""
+    """The own entry; differences become the notes of this source."""
 
     source = SOURCE
 

@@ -1,8 +1,8 @@
-"""What follows when the DiGA-VZ takes something away: which consents and pairings end, and when. Pure.
+"""Which consents and pairings end, and when, after the DiGA-VZ has taken something away. Pure.
 
-What a reading does not give is refused at once; that is safe and can be taken back. An end cannot, so it needs proof:
-the registry says *retired* or names a DiGA without a kind of data; or it answers a direct question about the DiGA with
-"unknown" in two readings; or the DiGA is missing for hours. An end of many at once waits for an operator.
+What a reading does not contain is refused at once; that is safe and can be reversed. An end cannot, so it needs proof:
+the registry says *retired*, or lists a DiGA without a kind of data; or it answers a direct question about the DiGA with
+"unknown" in two readings; or the DiGA is missing for hours. When many would end at once, an operator has to confirm.
 """
 
 from __future__ import annotations
@@ -15,28 +15,28 @@ from ddr.durations import HOUR_MS
 from ddr.registries.health_app import Entry
 from ddr.store.registries.losses import WHOLE, Loss, Use
 
-UNKNOWN_READINGS = 2  # that say "unknown" when asked
+UNKNOWN_READINGS = 2  # that answer "unknown" to the question
 ABSENT_READINGS, ABSENT_MS = 4, 6 * HOUR_MS  # without any answer about the DiGA
-FEW = 3  # DiGA that one reading may end by itself
-LARGEST_SHARE = 0.25  # of all pairings, where there is more than one DiGA or MANY pairings
+FEW = 3  # DiGA that one reading may end without confirmation
+LARGEST_SHARE = 0.25  # of all pairings, where there is more than one DiGA or there are MANY pairings
 MANY = 50
 
 
 class Evidence(StrEnum):
-    """What the registry lets us know about something that was taken away."""
+    """What the registry tells us about something that was taken away."""
 
     RETIRED = "retired"  # it says so
-    NOT_PERMITTED = "not-permitted"  # the DiGA is listed, readable as a whole, without this kind of data
-    UNKNOWN = "unknown"  # asked directly, it does not know the DiGA
-    LISTED = "listed"  # asked directly, it lists the DiGA that its list lacks
-    UNANSWERED = "unanswered"  # not mentioned, and no answer to the question
-    NOT_ASKED = "not-asked"  # not mentioned, and others were asked about: this reading says nothing of it
+    NOT_PERMITTED = "not-permitted"  # the DiGA is listed, fully readable, without this kind of data
+    UNKNOWN = "unknown"  # in answer to the direct question, it does not know the DiGA
+    LISTED = "listed"  # in answer to the direct question, it lists the DiGA that is missing in its list
+    UNANSWERED = "unanswered"  # not mentioned, and the question was not answered
+    NOT_ASKED = "not-asked"  # not mentioned, and only others were asked about: this reading proves nothing about it
 
 
 def taken_away(
     entries: Collection[Entry], answers: Mapping[str, Evidence], use: Mapping[str, Use], lost: Collection[Loss]
 ) -> dict[tuple[str, str], Evidence]:
-    """What patients agreed to and the reading does not give: (client id, ValueSet or WHOLE) → evidence."""
+    """What patients consented to and the reading does not contain: (client id, ValueSet or WHOLE) → evidence."""
     found: dict[tuple[str, str], Evidence] = {}
     by_name = {entry.client_id: entry for entry in entries}
     for client_id in {*by_name, *(loss.client_id for loss in lost)} & use.keys():
@@ -59,28 +59,28 @@ def judged(
     *,
     certain: bool,
 ) -> list[Loss]:
-    """The losses after a reading, those decided among them to be carried out; what is there again is left out.
+    """The losses after a reading, including those now decided and to be carried out; restored ones are left out.
 
-    `certain`: the reading proves that what it does not mention is absent.
+    `certain`: what the reading does not mention is certainly absent.
     """
     before = {loss.key: loss for loss in known}
     losses = [_seen(before.get(key) or Loss(*key, since_ms=now_ms), said, now_ms) for key, said in missing.items()]
     due = [loss for loss in losses if not loss.decided and _proven(loss, now_ms, certain=certain)]
     too_many = _too_many(due, use)
     after = [_held_or_decided(loss, too_many, now_ms) if loss in due else loss for loss in losses]
-    # What was decided ends although it is there again: the end was due before.
+    # A decided loss ends even if it is listed again: the end was due before.
     return [*after, *(loss for loss in known if loss.decided and loss.key not in missing)]
 
 
 def _held_or_decided(loss: Loss, too_many: bool, now_ms: int) -> Loss:
-    """A loss that is due: held until an operator confirms it when it is one of too many, or was once."""
+    """A loss that is due: held until an operator confirms it if it is one of too many, or was held before."""
     if loss.confirmed or not (too_many or loss.held_ms):
         return replace(loss, decided=True)
     return replace(loss, held_ms=loss.held_ms or now_ms)
 
 
 def _seen(loss: Loss, said: Evidence, now_ms: int) -> Loss:
-    if said is Evidence.LISTED:  # whatever spoke for an end before is refuted
+    if said is Evidence.LISTED:  # refutes all earlier evidence for an end
         return replace(loss, evidence=said, since_ms=now_ms, readings=0, unknown=0)
     if said is Evidence.NOT_ASKED:
         return replace(loss, evidence=said)
@@ -99,7 +99,7 @@ def _proven(loss: Loss, now_ms: int, *, certain: bool) -> bool:
 
 
 def _too_many(due: Collection[Loss], use: Mapping[str, Use]) -> bool:
-    """Whether these ends are more than a registry in order would bring about between two readings."""
+    """Whether these are more ends than an intact registry would cause between two readings."""
     digas = {loss.client_id for loss in due if not loss.confirmed}
     pairings = sum(use[name].pairings for name in digas)
     share = pairings > LARGEST_SHARE * sum(one.pairings for one in use.values())

@@ -1,9 +1,9 @@
-"""What leaves a ValueSet on the ZTS is given to nobody any more, by itself; what is new waits for a person.
+"""A code that leaves a ValueSet on the ZTS is no longer served, automatically; new codes wait for a person.
 
-HDDT security-and-privacy.md: a code counts while it is in the ValueSet as the ZTS publishes it, and ValueSets are not
-relied on for more than 24 hours (REG-007, REG-010). Each reading compares what is in force with what is published, so
-that neither a fault nor an operator can leave more in force than that; a reading that cannot compare them counts for
-nothing (ddr.registries.terminology).
+HDDT security-and-privacy.md: a code counts while it is in the ValueSet as the ZTS publishes it, and ValueSets may be
+relied on for at most 24 hours (REG-007, REG-010). Each reading compares what is in force with what is published, so
+that neither a fault nor an operator can leave more in force for longer; a reading that cannot compare them does not
+count (ddr.registries.terminology).
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ log = logging.getLogger(__name__)
 
 
 async def narrow(settings: Settings, pool: asyncpg.Pool, published: Iterable[Published], now_ms: int) -> list[str]:
-    """Put in force, of each MIV, no more than the newest published version has; where that cannot be done, and why."""
+    """Reduce each MIV in force to what the newest published version contains; returns where that is impossible, and
+    why."""
     faults: list[str] = []
     in_force = await terminology.in_force(pool)
     for name, origin, version in await _authoritative(pool, published):
@@ -51,7 +52,7 @@ async def narrow(settings: Settings, pool: asyncpg.Pool, published: Iterable[Pub
 
 
 async def _authoritative(pool: asyncpg.Pool, published: Iterable[Published]) -> list[tuple[str, str, MivVersion]]:
-    """MIV name, package and content of what the newest packages hold, as far as it was fetched and could be read."""
+    """MIV name, package and content of the newest packages, as far as they were fetched and could be read."""
     held = await terminology.held_by_packages(pool)
     kept = {(one.name, one.content.version): one.content for one in await terminology.kept(pool)}
     return [
@@ -65,7 +66,7 @@ async def _authoritative(pool: asyncpg.Pool, published: Iterable[Published]) -> 
 async def _put_in_force(
     settings: Settings, pool: asyncpg.Pool, miv: Miv, origin: str, version: MivVersion, now_ms: int
 ) -> None:
-    """The published version itself when it only takes away, else the one in force without what it takes away."""
+    """The published version itself if it only removes codes, else the one in force without the removed codes."""
     changed, _ = compared(miv, version)
     others = await terminology.in_force(pool)
     new, content = _loaded(settings, others, miv.name, version), version
@@ -87,7 +88,7 @@ async def _put_in_force(
 
 
 def _loaded(settings: Settings, others: dict[str, MivVersion], name: str, version: MivVersion) -> Miv | None:
-    """The MIV with this version, or None when it lacks something that an operator has to add."""
+    """The MIV in this version, or None when it lacks something that an operator has to add."""
     try:
         return load_catalog(settings.miv_packages, settings.miv, {**others, name: version}).by_name(name)
     except MivError:
@@ -95,7 +96,7 @@ def _loaded(settings: Settings, others: dict[str, MivVersion], name: str, versio
 
 
 async def of_the_folder(settings: Settings, pool: asyncpg.Pool, miv: Miv) -> MivVersion:
-    """`miv` as it came with the program; kept from now on, so that there is a way back to it."""
+    """`miv` as shipped with the program; stored from now on, so that it can be activated again."""
     folder = settings.miv_packages / miv.name / "package"
     valuesets = tuple(json.loads(path.read_text("utf-8")) for path in sorted(folder.glob("ValueSet-*.json")))
     content = MivVersion(miv.version, valuesets)

@@ -13,7 +13,7 @@ from ddr.registries.health_app import Entry
 from ddr.scopes.diga import Diga
 
 NAMES = {one.name for one in fields(Entry)}
-DEFAULTS = {"absent", "doubtful"}  # not written when false
+DEFAULTS = {"absent", "doubtful"}  # not stored when false
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,8 @@ class Snapshot:
 
     by_client_id: Mapping[str, Diga] = field(default_factory=dict)
     by_certificate: Mapping[str, Diga] = field(default_factory=dict)  # key: sha256 of the DER, hex
-    certificates: tuple[bytes, ...] = ()  # DER, those of retired and disabled DiGA included
-    ends_ms: Mapping[str, int] = field(default_factory=dict)  # of the certificates, by the same key
+    certificates: tuple[bytes, ...] = ()  # DER, including those of retired and disabled DiGA
+    ends_ms: Mapping[str, int] = field(default_factory=dict)  # expiry of the certificates, by the same key
 
 
 def snapshot(entries: Iterable[Entry]) -> Snapshot:
@@ -39,16 +39,16 @@ def snapshot(entries: Iterable[Entry]) -> Snapshot:
 
 
 def reconcile(read: Iterable[Entry], known: Iterable[Entry], now_ms: int, listed: Collection[str] = ()) -> list[Entry]:
-    """What the registry says now, made unambiguous and completed by what it no longer mentions.
+    """The registry's present content, made unambiguous and completed by what it no longer mentions.
 
-    - A client id in two entries names no DiGA any more: both are disabled.
+    - A client id in two entries no longer names a DiGA: both are disabled.
     - An expired certificate authenticates nobody; a DiGA without another one is disabled.
-    - A certificate in two entries identifies the one that is listed; of several the DiGA that had it before, else none.
-    - A new certificate that would make TLS refuse one that was there before, by its name, is left out; but a
-      retired DiGA stands back.
+    - A certificate in two entries belongs to the listed DiGA; if several are, to the one that had it before, else to
+      none.
+    - A new certificate is left out if its name would make TLS reject an earlier one of a DiGA that is not retired.
     - A DiGA that vanished stays known, as absent, until its last certificate has expired: its requests get the error of
       an inactive client instead of a failed handshake.
-    - A DiGA in `listed` (client ids) that has lost its trust attributes is listed still, but cannot be used.
+    - A DiGA in `listed` (client ids) that has lost its trust attributes is still listed, but cannot be used.
     """
     entries = _disable_doubles([_without_expired(entry, now_ms) for entry in read])
     mentioned = {entry.client_id for entry in entries}
@@ -58,7 +58,7 @@ def reconcile(read: Iterable[Entry], known: Iterable[Entry], now_ms: int, listed
 
 
 def _gone(entry: Entry, listed: Collection[str]) -> Entry:
-    """What becomes of a known entry that the reading does not hold."""
+    """The state of a known entry that the reading does not contain."""
     if entry.client_id in listed:
         problem = "the DiGA is listed, without trust attributes that can be read"
         return replace(entry, listed=True, absent=False, usable=False, doubtful=True, problems=(problem,))
@@ -78,7 +78,7 @@ def _diga(entry: Entry) -> Diga:
 
 
 def _disable_doubles(entries: list[Entry]) -> list[Entry]:
-    """`entries` with each client id once."""
+    """`entries` without repeated client ids."""
     counts = Counter(entry.client_id for entry in entries)
     listed = {entry.client_id for entry in entries if entry.listed}
     last = {entry.client_id: entry for entry in entries}
@@ -94,7 +94,7 @@ def _separate_certificates(entries: list[Entry], known: Iterable[Entry]) -> list
     holders = Counter(der for entry in entries for der in entry.certificates)
     shared = {der for der, count in holders.items() if count > 1}
     owners = {der: entry.client_id for entry in known for der in entry.certificates if der in shared}
-    # A retired DiGA stands back; one that is not mentioned may be there again with the next reading.
+    # A retired DiGA has no priority; one that is not mentioned may return with the next reading.
     claims: dict[bytes, list[str]] = {}
     for entry in entries:
         for der in shared.intersection(entry.certificates) if entry.listed or entry.absent else ():
@@ -107,9 +107,9 @@ def _separate_certificates(entries: list[Entry], known: Iterable[Entry]) -> list
 
 
 def _not_shut_out(entries: list[Entry], known: Iterable[Entry]) -> list[Entry]:
-    """`entries` without new certificates that would make TLS refuse one that was there before, of a DiGA not retired.
+    """`entries` without new certificates that would make TLS reject an earlier one of a DiGA that is not retired.
 
-    Of others that TLS refuses it is told: their client sees an alert, and nobody here would see anything.
+    Other certificates that TLS rejects are reported: their clients only see an alert, and nobody here would notice.
     """
     owners = {der: entry.client_id for entry in known for der in entry.certificates}
     standing = {entry.client_id for entry in entries if entry.listed or entry.absent}
@@ -148,7 +148,7 @@ def _without(entry: Entry, unfit: set[bytes], problem: str) -> Entry:
 
 
 def to_json(entry: Entry) -> dict[str, Any]:
-    """`entry` as it is stored."""
+    """`entry` in its stored form."""
     return {
         **{name: value for name, value in vars(entry).items() if value or name not in DEFAULTS},
         "valuesets": sorted(entry.valuesets),

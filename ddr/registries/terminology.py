@@ -1,5 +1,5 @@
-"""Following the ZTS: new versions of MIV ValueSets are fetched and kept. What they take away is gone at once, what they
-add waits for the operator."""
+"""Follows the ZTS: fetches and stores new versions of MIV ValueSets. Codes that they remove are out of force at once;
+codes that they add wait for the operator."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Waiting:
-    """A kept version that is newer than what is in force; `problem`: why it cannot be activated as it is."""
+    """A stored version that is newer than the one in force; `problem`: why it cannot be activated as it is."""
 
     miv: Miv  # in force
     version: MivVersion
@@ -48,7 +48,7 @@ class Read:
     fetched: Sequence[tuple[Published, Archive, str]]  # with the SHA-256 of the archive
     deprecated: Sequence[str]
     unread: Sequence[str]  # the newest packages that could not be fetched or opened, and why
-    gone: Sequence[str] = ()  # packages that the ZTS knows no more
+    gone: Sequence[str] = ()  # packages that the ZTS no longer knows
 
 
 async def current_catalog(settings: Settings, pool: asyncpg.Pool) -> MivCatalog:
@@ -57,7 +57,7 @@ async def current_catalog(settings: Settings, pool: asyncpg.Pool) -> MivCatalog:
 
 
 class Zts(Follower[Read]):
-    """The ZTS as a worker sees it; `catalog` is what is in force, `exchanged` is called when that changes."""
+    """The ZTS as a worker sees it; `catalog` is in force, `exchanged` is called when it changes."""
 
     source = SOURCE
     sends_token = False
@@ -105,7 +105,7 @@ class Zts(Follower[Read]):
         seen = await terminology.looked_into(self._pool)
         fetched, unread = [], list[str]()
         for package in newest(published):
-            if package.label not in seen or seen[package.label] not in (None, package.shasum):  # or published anew
+            if package.label not in seen or seen[package.label] not in (None, package.shasum):  # or published again
                 try:
                     fetched.append((package, *await download(http, base, package)))
                 except (BadArchive, RegistryFault) as error:
@@ -115,9 +115,8 @@ class Zts(Follower[Read]):
         return Read(published, fetched, titles, unread, sorted(before.difference(names)))
 
     async def _save(self, read: Read, began_ms: int, next_ms: int) -> None:
-        """Take over what could be read. Unless that was the newest of every package, this was no reading: what is in
-        force gets no younger by it, and is relied on no longer than a registry that does not answer (REG-007, REG-008).
-        """
+        """Store what could be read. Unless that includes the newest version of every package, it does not count as a
+        reading: the data in force becomes no younger, as if the registry had not answered (REG-007, REG-008)."""
         notes = [f"package {name} is not on the ZTS any more: what is in force stays" for name in read.gone]
         async with self._pool.acquire() as connection, connection.transaction():
             for package, archive, sha256 in read.fetched:
@@ -138,10 +137,10 @@ class Zts(Follower[Read]):
 async def keep_all(
     connection: asyncpg.Connection, catalog: MivCatalog, archive: Archive, origin: str, sha256: str, now_ms: int
 ) -> tuple[dict[str, str], list[str]]:
-    """Keep every version in `archive` that differs from what is in force. One that is called like a kept one, and is
-    another, is kept beside it under a name of its own.
+    """Store every version in `archive` that differs from the one in force. One with the name of a stored version but
+    other content is stored beside it under a name of its own.
 
-    Returns the name of the version of each MIV that the archive holds, and what the operator should know.
+    Returns the version's name for each MIV in the archive, and what the operator should know.
     """
     kept = {(one.name, one.content.version): one.content for one in await terminology.kept(connection)}
     notes = [
@@ -171,7 +170,7 @@ async def keep_all(
 
 
 async def waiting(connection: Connection, catalog: MivCatalog) -> list[Waiting]:
-    """The last version of each MIV that came after the one in force, and was never activated."""
+    """For each MIV the last version that came after the one in force and was never activated."""
     last = {one.name: one for one in await terminology.kept(connection)}
     found = []
     for one in last.values():
@@ -183,7 +182,7 @@ async def waiting(connection: Connection, catalog: MivCatalog) -> list[Waiting]:
 
 
 def described(one: Waiting) -> str:
-    """One line about a version that waits."""
+    """One line about a waiting version."""
     counts = f"{len(one.difference.added)} codes added, {len(one.difference.removed)} removed"
     return f"MIV {one.miv.name}: version {one.version.version} waits for activation ({counts})"
 

@@ -1,4 +1,4 @@
-"""Bearer tokens for a registry: while one follows another, both are known, and the one that is accepted counts."""
+"""Bearer tokens for a registry: during a rotation both are known, and the accepted one is used."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ REFUSED = (401, 403)
 
 
 class Tokens(httpx.Auth):
-    """Sends the token that was accepted last, at first the first one; one that is refused gives way to the next."""
+    """Sends the token that was accepted last, initially the first; when one is rejected, it tries the next."""
 
     def __init__(self, tokens: Sequence[str]) -> None:
         self._tokens = list(tokens)
-        self.accepted = ""  # the token of the last answer that was not a refusal
+        self.accepted = ""  # the token of the last response that was not a rejection
 
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        """The request, with one token after the other as long as they are refused."""
+        """The request, with one token after another while they are rejected."""
         if not self._tokens:
             yield request
         for token in list(self._tokens):

@@ -1,4 +1,4 @@
-"""Everything that requests rely on and that BfArM keeps: who is a DiGA (DiGA-VZ), and what a MIV is (ZTS)."""
+"""All trust data from BfArM that requests rely on: who is a DiGA (DiGA-VZ), and what a MIV is (ZTS)."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from ddr.scopes.diga import Diga
 
 
 class Trust:
-    """A TrustSource (ddr.http.core). Fails closed: when one of the two is too old, everything is."""
+    """A TrustSource (ddr.http.core). Fails closed: when one of the two is too old, both are."""
 
     def __init__(self, diga_vz: DigaVz, zts: Zts) -> None:
         self._diga_vz, self._zts = diga_vz, zts
 
     def by_certificate(self, der: bytes) -> Diga | None:
-        """The DiGA that holds exactly this certificate (DER), inactive ones included."""
+        """The DiGA with exactly this certificate (DER), including inactive ones."""
         return self._diga_vz.by_certificate(der)
 
     def by_client_id(self, client_id: str) -> Diga | None:
-        """The DiGA with this client id, inactive ones included."""
+        """The DiGA with this client id, including inactive ones."""
         return self._diga_vz.by_client_id(client_id)
 
     def name_of(self, client_id: str) -> str | None:
-        """What the DiGA with this client id is called, or was while it was listed."""
+        """The present or former name of the DiGA with this client id."""
         return self._diga_vz.name_of(client_id)
 
     def stale(self, now_ms: int) -> bool:

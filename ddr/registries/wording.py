@@ -1,4 +1,4 @@
-"""Texts of a registry are somebody else's input: what may reach a page, a terminal or a log, and which addresses."""
+"""Texts of a registry are untrusted: what may appear on a page, a terminal or in a log, and which URIs may be used."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import re
 import unicodedata
 from urllib.parse import urlsplit
 
-LONGEST_NAME = 120  # characters; a name is read by patients where they decide
+LONGEST_NAME = 120  # characters; patients read the name where they decide
 LONGEST_NOTE = 400
 LONGEST_ADDRESS = 2000
-_INVISIBLE = {"Cc", "Cf", "Cs", "Co", "Cn"}  # controls, bidi and other format characters, and what has no meaning here
+_INVISIBLE = {"Cc", "Cf", "Cs", "Co", "Cn"}  # controls, bidi and other format characters, and unassigned ones
 
 _ADDRESS = re.compile(r"(?:[A-Za-z0-9._~:/?\[\]@!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+")  # RFC 3986 section 2, no fragment
 _HOST = re.compile(r"(?=.{1,253}$)(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)*[A-Za-z0-9-]{1,63}")
-_LITERAL = re.compile(r"\[[0-9A-Fa-f:.]+\](?::[0-9]*)?")  # an IPv6 address and a port; brackets stand nowhere else
+_LITERAL = re.compile(r"\[[0-9A-Fa-f:.]+\](?::[0-9]*)?")  # an IPv6 address and a port; brackets occur nowhere else
 _PRIVATE_SCHEME = re.compile(r"[a-z][a-z0-9+-]*(?:\.[a-z0-9+-]+)+")  # RFC 8252 section 7.1: a domain name, reversed
 _LOOPBACK = ("127.0.0.1", "::1")  # RFC 8252 section 7.3; `localhost` may lead elsewhere (section 8.3)
 
 
 def clean(text: str, longest: int = LONGEST_NAME) -> str:
-    """`text` on one line, without characters that nobody sees, and not longer than `longest` characters."""
+    """`text` on one line, without invisible characters, and no longer than `longest` characters."""
     spaced = "".join(" " if character.isspace() else character for character in text[: longest * 8])
     visible = "".join(character for character in spaced if unicodedata.category(character) not in _INVISIBLE)
     short = " ".join(unicodedata.normalize("NFC", visible).split())

@@ -1,7 +1,7 @@
-"""The ZTS (terminologien.bfarm.de): which packages hold our MIV ValueSets, in which versions, and their download.
+"""The ZTS (terminologien.bfarm.de): which packages contain our MIV ValueSets, in which versions, and their download.
 
 Interface: BfArM's packages and feeds API (`/api-docs/packages.json`, `/api-docs/feeds.json`); HDDT
-registries-and-zts.md. No token is sent: the MIV packages are not protected ones.
+registries-and-zts.md. No token is sent: the MIV packages are not protected.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from ddr.registries.wording import LONGEST_NOTE, clean
 NAME = re.compile(r"[a-z][a-z0-9-]*(\.[a-z][a-z0-9-]*)+")
 STABLE = re.compile(r"(\d{1,9})\.(\d{1,9})\.(\d{1,9})")
 DEPRECATED = "Veraltet:"
-MAX_FEED_BYTES = 1024 * 1024  # some 500 of a publication
+MAX_FEED_BYTES = 1024 * 1024  # about 500 of a publication
 PIECE = 16 * 1024
 
 
@@ -43,17 +43,18 @@ class Published:
 
     @property
     def label(self) -> str:
-        """name#version, as the feed writes it."""
+        """name#version, as in the feed."""
         return f"{self.name}#{self.version}"
 
 
 async def packages(
     http: httpx.AsyncClient, base: str, valuesets: Iterable[str], before: Collection[str] = ()
 ) -> list[Published]:
-    """Every version of every package that holds one of `valuesets`. Raises RegistryFault.
+    """Every version of every package that contains one of `valuesets`. Raises RegistryFault.
 
-    Empty when the ZTS does not publish them (yet): then the ValueSets of gematik's package stay in force. Of packages
-    that the last reading had (`before`, their names) and the catalogue lacks the ZTS is asked; it may know none.
+    Empty when the ZTS does not publish them (yet): then the ValueSets of gematik's package stay in force. Packages of
+    the last reading (`before`, their names) that the catalogue lacks are requested from the ZTS by name; it may not
+    know them.
     """
     names: set[str] = set()
     for url in valuesets:
@@ -82,7 +83,7 @@ async def deprecations(http: httpx.AsyncClient, base: str, name: str) -> list[st
 def _titles(body: bytes) -> list[str]:
     parser = XMLParser(forbid_dtd=True)
     try:
-        for start in range(0, len(body), PIECE):  # the parser does not take turns with the event loop within one
+        for start in range(0, len(body), PIECE):  # the parser does not yield to the event loop within a piece
             parser.feed(body[start : start + PIECE])
         root: Element = parser.close()
     except (ParseError, DefusedXmlException, ValueError):
@@ -91,9 +92,9 @@ def _titles(body: bytes) -> list[str]:
 
 
 async def download(http: httpx.AsyncClient, base: str, package: Published) -> tuple[Archive, str]:
-    """The package and the SHA-256 of its archive. Raises RegistryFault, or BadArchive when the content is no good.
+    """The package and the SHA-256 of its archive. Raises RegistryFault, or BadArchive when the content is invalid.
 
-    The SHA-1 that the ZTS publishes guards against damage on the way; against forgery it is TLS that guards.
+    The SHA-1 that the ZTS publishes protects against damage in transit; TLS protects against forgery.
     """
     _, body = await fetch(http, f"{base}/packages/{package.name}/{package.version}", limit=MAX_ARCHIVE_BYTES)
     return await aside(True, _opened, package, body or b"")
@@ -109,7 +110,7 @@ def _opened(package: Published, packed: bytes) -> tuple[Archive, str]:
 
 
 def newest(published: Iterable[Published]) -> list[Published]:
-    """Of each package its highest stable version that is not deprecated (the ZTS's `latest` may be a prerelease)."""
+    """For each package its highest stable version that is not deprecated (the ZTS's `latest` may be a prerelease)."""
     best: dict[str, Published] = {}
     for one in published:
         if STABLE.fullmatch(one.version) and not one.deprecated:
