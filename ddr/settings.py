@@ -56,20 +56,20 @@ class Settings:
         "Prepared statements that a connection keeps; 0 behind a pooler in transaction mode (PgBouncer).", 100
     )
     database_migration_url: str = described(
-        "Another way to the same database for migrations, around a pooler; empty: database_url.", ""
+        "URL of the same database for migrations, bypassing a pooler; empty: database_url.", ""
     )
     database_schema: str = described(
-        "Schema of the database that all tables are in, made when it is missing; empty: what the role uses by itself,"
-        " usually public. Of several recorders in one database each has its own (docs/database.md).",
+        "Schema of the database that holds all tables, created when it is missing; empty: the role's own default,"
+        " usually public. Each of several recorders in one database has its own (docs/database.md).",
         "",
     )
     database_replica_url: str = described(
         "One standby that patients' pages, exports and verifications are read from; empty: database_url.", ""
     )
     database_replica_milliseconds: int = described(
-        "How far the standby may be behind: so long it is waited for, then database_url answers.", 500
+        "How long a read waits for the standby to catch up before database_url answers it.", 500
     )
-    miv_packages: Path = described("Directory of the MIV packages; by default those that come along.", _miv_packages())
+    miv_packages: Path = described("Directory of the MIV packages; by default those of the release.", _miv_packages())
     # listeners
     host: str = described("Address that the three outside listeners bind to.", "127.0.0.1")
     diga_port: int = described("Port of the DiGA listener (mTLS).", 8443)
@@ -85,13 +85,13 @@ class Settings:
     server_cert: Path = described("PEM chain of the server certificate.", Path(".ddr/certs/server.pem"))
     server_key: Path = described("PEM key of the server certificate.", Path(".ddr/certs/server.key"))
     client_cert_header: str = described(
-        "Header in which the trusted proxies, where TLS ends, send the client certificate (RFC 9440); empty: TLS ends"
+        "Header in which the trusted proxies, which end TLS, send the client certificate (RFC 9440); empty: TLS ends"
         " here.",
         "",
     )
     trusted_proxies: str = described(
-        "Addresses and networks of the proxies in front (10.0.0.7 fd00::/64): their headers are believed, those of"
-        " everybody else are not.",
+        "Addresses and networks of the proxies in front (10.0.0.7 fd00::/64): their headers are believed, all"
+        " others are not.",
         "",
     )
     client_address_header: str = described(
@@ -101,8 +101,8 @@ class Settings:
     )
     proxy_protocol_from: str = described(
         "Addresses and networks of the proxies that pass TCP through and begin each connection with a header of the"
-        " PROXY protocol, version 2: it names the client. From them a connection without one is closed; from everybody"
-        " else none is taken.",
+        " PROXY protocol, version 2, which names the client. From them a connection without the header is closed; from"
+        " all other addresses the header is not accepted.",
         "",
     )
     # watching
@@ -116,7 +116,7 @@ class Settings:
     hiis_vz_base: str = described("Base URL of the HIIS-VZ.", "https://hiis.bfarm.de/api/fhir/v3.0")
     zts_base: str = described("Base URL of the ZTS.", "https://terminologien.bfarm.de")
     registry_token: str = described(
-        "Bearer token for BfArM's FHIR interfaces; two, with a space or on two lines, while one follows the other.", ""
+        "Bearer token for BfArM's FHIR interfaces; two, separated by a space or on two lines, during a replacement.", ""
     )
     registry_ca: str = described("PEM file of an extra CA for the registries (development).", "")
     registry_refresh_seconds: int = described("How often the DiGA-VZ is read.", 900)
@@ -136,33 +136,35 @@ class Settings:
     operator_name: str = described("Name of the operator on the patients' pages; empty: the manufacturer's.", "")
     operator_imprint_url: str = described("Address of the operator's imprint (§ 5 DDG).", "")
     operator_privacy_url: str = described("Address of the operator's privacy notice (Art. 13 GDPR).", "")
-    operator_contact: str = described("Where patients and finders of faults turn to: a mail or a web address.", "")
+    operator_contact: str = described(
+        "Contact for patients and for people who find faults: a mail or a web address.", ""
+    )
     operator_logo: str = described("Picture beside the name: path of an SVG or PNG file of 200 kB at most.", "")
     operator_colour: str = described(
-        "Colour of buttons and links, #rrggbb, dark enough to be read on its own tint.", ""
+        "Colour of buttons and links, #rrggbb, dark enough to be legible on its own tint.", ""
     )
     # authorization server
     access_token_seconds: int = described("Lifetime of an access token.", 600)
     refresh_token_seconds: int = described(
-        "Lifetime of a refresh token: 30 days (HDDT); another one for demonstration and tests only.", 30 * DAY
+        "Lifetime of a refresh token: 30 days (HDDT); other values for demonstration and tests only.", 30 * DAY
     )
     refresh_repeat_seconds: int = described("A repeated refresh within this time gets the same successor.", 10)
     key_encryption_key: str = described(
-        "Key that seals signing keys and the server's other secrets in the database: 32 bytes in base64, further lines:"
-        " keys that only open (docs/keys.md); empty: a file in state_dir (development).",
+        "Key that seals signing keys and the server's other secrets in the database: 32 bytes in base64; further lines"
+        " are keys that only open (docs/keys.md); empty: a file in state_dir (development).",
         "",
     )
     key_encryption_key_old: str = described(
-        "While key_encryption_key is exchanged: the former one, which still opens (docs/keys.md).", ""
+        "While key_encryption_key is being replaced: the former key, which still opens (docs/keys.md).", ""
     )
     par_seconds: int = described(
         "Lifetime of a pushed authorization request, below 600 (FAPI 2.0); must cover login and consent.", 590
     )
-    par_max_open: int = described("Most pushed requests of one DiGA that wait for a patient at once.", 1000)
+    par_max_open: int = described("Most pushed requests of one DiGA that may wait for a patient at once.", 1000)
     code_seconds: int = described("Lifetime of an authorization code.", 60)
     consent_days: int = described("Longest consent (one year at most).", 365)
     patient_login: str = described(
-        "How patients log in: builtin (demonstration and tests only), or oidc (at the manufacturer's OpenID provider).",
+        "How patients log in: builtin (demonstration and tests only) or oidc (at the manufacturer's OpenID provider).",
         "builtin",
     )
     allow_builtin_accounts: bool = described("The built-in accounts may be used; never in production.", False)
@@ -173,24 +175,24 @@ class Settings:
         "Audience of the provider's access tokens that gateways may present; empty: only the recorder's own tokens.", ""
     )
     oidc_access_token_type: str = described(
-        "Header typ of the provider's access tokens (RFC 9068). With another one than at+jwt, for instance JWT, what"
-        " looks like an ID token is still refused.",
+        "Header typ of the provider's access tokens (RFC 9068). With a value other than at+jwt, for instance JWT, a"
+        " token that looks like an ID token is still refused.",
         "at+jwt",
     )
     oidc_ca: str = described("PEM file of an extra CA for the provider (development).", "")
     oidc_represents_claim: str = described(
         "Claim of the ID token that lists for whom the user acts (docs/representatives.md); empty: only"
-        " `ddr patient proxy` says so.",
+        " `ddr patient proxy` sets it.",
         "",
     )
     majority_years: int = described("Age at which the rights of parents and guardians end.", 18)
     research: bool = described(
-        "Patients may agree to research with their readings, without names (docs/research.md); off: neither page nor"
-        " command is there.",
+        "Patients may agree to research with their readings, without names (docs/research.md); off: there is neither"
+        " page nor command.",
         False,
     )
     research_least: int = described(
-        "What stands out in an export for research is that of so many people, or is left out (5 at least).", 10
+        "Whatever stands out in a research export is shared by at least this many people, or left out (5 at least).", 10
     )
     session_seconds: int = described("Lifetime of a patient's browser session without activity.", 1800)
     # audit trail
@@ -202,12 +204,12 @@ class Settings:
         False,
     )
     maintenance: str = described(
-        "Maintenance that cannot be written into the database (else: `ddr maintenance`): what DiGA and the status feed"
-        " are told, with its end; empty: none.",
+        "Maintenance that cannot be written into the database (otherwise: `ddr maintenance`): the text for DiGA and the"
+        " status feed, with its end; empty: none.",
         "",
     )
     maintenance_retry_seconds: int = described(
-        "When DiGA may ask again during maintenance of the setting `maintenance`.", 600
+        "After how many seconds DiGA may ask again during maintenance set by `maintenance`.", 600
     )
     # journal of ends
     journal_dir: str = described(
@@ -218,7 +220,7 @@ class Settings:
     journal_days: int = described("How long the journal is kept: longer than the oldest backup.", 400)
     # how long what is over is kept (docs/retention.md)
     readings_days: int = described(
-        "How long readings and measurements are kept; 0: as long as the patient. At least a day more than the longest"
+        "How long readings and measurements are kept; 0: as long as the patient. At least one day more than the longest"
         " Historic-Data-Period of miv.",
         0,
     )
@@ -229,16 +231,18 @@ class Settings:
     )
     # series
     chunk_span_seconds: int = described("Chunk time span of newly registered continuous sensors.", DAY)
-    buffering_seconds: int = described("How long a device keeps unsent readings, if it does not say so itself.", DAY)
+    buffering_seconds: int = described(
+        "How long a device keeps unsent readings, if its registration does not say.", DAY
+    )
     # summaries of glucose values (docs/cgm-summary.md)
-    time_zone: str = described("Time zone whose calendar days and times of day summaries use.", "Europe/Berlin")
+    time_zone: str = described("Time zone of the calendar days and times of day in summaries.", "Europe/Berlin")
     summary_uncalibrated: bool = described(
-        "Readings of a sensor without calibration count in summaries and exports for research, too.", False
+        "Readings of an uncalibrated sensor also count in summaries and research exports.", False
     )
     device_overlap: str = described(
-        "When a device is registered that replaces another one: keep both active until the gateway ends the old one"
-        " (keep), end the old one when the new one starts (end), or when the new one's sensor is calibrated, and show"
-        " nothing of that sensor before (end-when-calibrated).",
+        "When a device replaces another one: keep both active until the gateway ends the old one (keep), end the old"
+        " one when the new one starts (end), or end it when the new one's sensor is calibrated, and show nothing of"
+        " that sensor before (end-when-calibrated).",
         "keep",
     )
     device_overlap_types: str = described(
@@ -254,7 +258,7 @@ class Settings:
     gateway_future_seconds: int = described("How far in the future a reading may lie (clock skew).", 120)
     gateway_token_days: int = described("How long a gateway's token lasts; its app renews it before.", 365)
     gateway_token_overlap_seconds: int = described(
-        "How long the former token is good beside its successor (also while an answer was lost).", DAY
+        "How long the former token stays valid beside its successor (in case a response was lost).", DAY
     )
     # FHIR
     search_default_count: int = described("Page size of a search without _count.", 200)
@@ -265,7 +269,7 @@ class Settings:
     miv: Mapping[str, MivSettings] = field(
         default_factory=dict,
         metadata={
-            "doc": "Per MIV package name: grace_seconds, historic_days and delay_seconds, all three; of a MIV that is"
+            "doc": "Per MIV package name: grace_seconds, historic_days and delay_seconds, all three; for a MIV that is"
             " not named: the package's limits."
         },
     )
