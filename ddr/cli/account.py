@@ -1,4 +1,4 @@
-"""What the commands about patients share: the patient of an account."""
+"""Shared by the commands about patients: finds the patient of an account."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ ACCOUNT = "user name, or subject at the OpenID provider"
 
 
 async def the_patient(pool: asyncpg.Pool, settings: Settings, account: str) -> UUID:
-    """The one patient of this account; of the users of several providers the one at `oidc_issuer`. Raises CommandError.
+    """The one patient of this account; among users of several providers, the one at `oidc_issuer`. Raises CommandError.
 
-    A provider that has moved to another address may know its users by the same subjects.
+    A provider that has moved to another URL may know its users by the same subjects.
     """
     found = await administration.by_account(pool, account)
     if len(found) > 1 and (here := await identities.find(pool, settings.oidc_issuer, account)):

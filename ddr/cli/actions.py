@@ -1,4 +1,4 @@
-"""The actions of a command: each has a parser of its own, and a function, which is `does` among what was parsed."""
+"""The actions of a command: each has a parser and a function, which is `does` in the parsed arguments."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import argparse
 from collections.abc import Callable
 
 Does = Callable[..., object]
-Actions = argparse._SubParsersAction  # argparse has no public name for what add_subparsers gives
+Actions = argparse._SubParsersAction  # argparse has no public name for the result of add_subparsers
 
 
 def actions_of(parser: argparse.ArgumentParser) -> Actions[argparse.ArgumentParser]:
-    """Where the actions of this command are added; one of them must be named."""
+    """The object to which this command's actions are added; exactly one must be given."""
     return parser.add_subparsers(dest="action", required=True, metavar="ACTION")
 
 

@@ -1,4 +1,4 @@
-"""What arguments of commands may be: types for argparse, and the rule that none is empty."""
+"""Types of command-line arguments for argparse, and the rule that no argument is empty."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _UNSHOWN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ufffe\uffff]")
 
 
 def number(least: int, most: int = LARGEST) -> Callable[[str], int]:
-    """A type for whole numbers of `least` or more, and at most `most`."""
+    """A type for whole numbers from `least` to `most`."""
 
     def parse(text: str) -> int:
         if not re.fullmatch(r"-?[0-9]{1,18}", text):
@@ -32,14 +32,14 @@ def number(least: int, most: int = LARGEST) -> Callable[[str], int]:
 
 
 def amount(most: float = LARGEST, *, zero: bool = False) -> Callable[[str], float]:
-    """A type for amounts of seconds or days with decimals: above 0, or 0 too, and at most `most`."""
+    """A type for seconds or days with decimals: above 0, or also 0, and at most `most`."""
 
     def parse(text: str) -> float:
         try:
             value = float(text)
         except ValueError:
             raise argparse.ArgumentTypeError(f"{text!r} is no number") from None
-        if not (value > 0 or (zero and value == 0)):  # also what is not a number (nan)
+        if not (value > 0 or (zero and value == 0)):  # rejects nan, too
             raise argparse.ArgumentTypeError("must be 0 or more" if zero else "must be more than 0")
         if value > most:
             raise argparse.ArgumentTypeError(f"must be {most} or less")
@@ -49,7 +49,7 @@ def amount(most: float = LARGEST, *, zero: bool = False) -> Callable[[str], floa
 
 
 def words(text: str) -> str:
-    """A type for words that many read, as in lists of a line each, on terminals and in XML."""
+    """A type for words shown to many readers, as in lists with a line each, on terminals and in XML."""
     if text.strip() and _UNSHOWN.search(text):
         raise argparse.ArgumentTypeError("must be one line without control characters")
     return text
@@ -63,7 +63,7 @@ def month(text: str) -> str:
 
 
 def day(text: str) -> date:
-    """A type for days like 2015-03-01, and no other form of ISO 8601."""
+    """A type for days like 2015-03-01; other forms of ISO 8601 are rejected."""
     with suppress(ValueError):
         if re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text):
             return date.fromisoformat(text)
@@ -71,28 +71,28 @@ def day(text: str) -> date:
 
 
 def authority(text: str) -> str:
-    """A type for files with the certificate of an authority in PEM; none is named by default."""
+    """A type for PEM files with a CA certificate; the default is none."""
     if text.strip() and (fault := authority_fault(text)):
         raise argparse.ArgumentTypeError(f"{text}: {fault}")
     return text
 
 
 def in_order(begin: str, begin_ms: int | None, until_ms: int | None) -> None:
-    """Raises CommandError for a span of time between option `begin` and `--until` in which nothing can lie."""
+    """Raises CommandError when the period between option `begin` and `--until` is empty."""
     if begin_ms is not None and until_ms is not None and until_ms <= begin_ms:
         raise CommandError(f"--until must be after {begin}")
 
 
 def empty(arguments: Sequence[str]) -> str | None:
-    """Which of the words of a command line is empty or blank, in words; None when none is.
+    """The first empty or blank word of a command line, described in words; None when there is none.
 
-    It is a variable of a script that was never set. Who wants no value leaves the option away.
+    It usually comes from an unset variable in a script. To give no value, leave the option out.
     """
     for before, word in pairwise(("", *arguments)):
         option, given, value = word.partition("=") if word.startswith("--") else ("", "", word)
         if given and not value.strip():
             return f"argument {option}: is empty"
-        if given and value == "--":  # of which argparse makes an empty list, whatever the type of the option
+        if given and value == "--":  # argparse turns it into an empty list, whatever the option's type
             return f"argument {option}: expected one argument"
         if not word.strip():
             return f"argument {before}: is empty" if before.startswith("--") else "an argument is empty"

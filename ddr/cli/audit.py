@@ -67,7 +67,7 @@ async def _verify(args: argparse.Namespace, settings: Settings, pool: Pool) -> N
 
 
 async def _export(args: argparse.Namespace, settings: Settings, pool: Pool) -> None:
-    """One object a line, without the internal number of the patient: the Pairing ID is the pseudonym outside."""
+    """One object per line, without the internal patient number: outside, the Pairing ID is the pseudonym."""
     try:
         async with reading(settings, pool) as read:
             await _tell_dropped(read, args.from_ms)
@@ -77,7 +77,7 @@ async def _export(args: argparse.Namespace, settings: Settings, pool: Pool) -> N
 
 
 async def _tell_dropped(pool: Pool, from_ms: int | None) -> None:
-    """Say beside the export that what it was asked for is not all there any more."""
+    """Warn beside the export that some of the requested entries no longer exist."""
     dropped_ms = await packs.dropped_until_ms(pool)
     if from_ms is not None and dropped_ms is not None and from_ms <= dropped_ms:
         print(

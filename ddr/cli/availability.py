@@ -61,18 +61,18 @@ def _looks(file: Path) -> list[probes.Look]:
 
 
 class _Log:
-    """A file of the request log: its calls, as often as they are wanted, and when they were read, what it lacks."""
+    """A file of the request log: its calls, which can be read repeatedly, when they were read, and what is missing."""
 
     def __init__(self, file: Path) -> None:
         self._file, self._export = file, calls.Export()
-        self._kept = None if file.is_file() else list(self._read())  # a pipe can be read once
+        self._kept = None if file.is_file() else list(self._read())  # a pipe can be read only once
 
     def calls(self) -> Iterable[Call]:
         """All calls in it. Raises CommandError."""
         return self._read() if self._kept is None else self._kept
 
     def lacking(self, result: Result) -> Iterator[str]:
-        """Which calls of the time that counts are not in it, by what it says of itself."""
+        """Which calls of the counted time the file lacks, according to its manifest."""
         file, filters = self._file, self._export.filters
         if filters is None:
             yield f"{file} has no manifest at its end, as a whole export has: calls may be missing"
@@ -90,7 +90,7 @@ class _Log:
 
 @contextmanager
 def _in_one_line(file: Path) -> Iterator[None]:
-    """What is wrong with a file that is read in the block, as one line. Raises CommandError."""
+    """Turns errors in a file that is read in the block into one line. Raises CommandError."""
     try:
         yield
     except probes.ProbeError as error:
@@ -104,7 +104,7 @@ def _in_one_line(file: Path) -> Iterator[None]:
 async def _compute(
     month: str, looks: list[probes.Look], downtimes: list[Item], settings: Settings, pool: asyncpg.Pool
 ) -> tuple[Span, Result]:
-    """The month, and its figures: by what operators and checks have written down, and `downtimes` seen from outside."""
+    """The month and its figures, from the evidence of operators and checks and from externally observed `downtimes`."""
     span = rules.month_of(month, ZoneInfo(settings.time_zone))
     now = now_ms()
     if span.from_ms > now:
@@ -119,7 +119,7 @@ async def _compute(
     if known_ms >= span.until_ms:
         raise CommandError(f"nothing is known of {month}: this database was made {shown_instant(begun_ms)}")
     if span.from_ms < begun_ms <= known_ms:
-        since = span._replace(from_ms=begun_ms)  # of what was before nothing is known
+        since = span._replace(from_ms=begun_ms)  # nothing is known about the time before
         result = rules.compute(since, now, known, found, downtimes, words)
     if span.from_ms < (kept_ms := await outages_since_ms(pool, settings, now)) and begun_ms < kept_ms:
         raise CommandError(f"{month} is too long ago: what the checks found before {shown_instant(kept_ms)} is deleted")

@@ -20,7 +20,7 @@ HELP = "check the running recorder from outside"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Without one of its actions it checks TLS, which needs nothing else."""
+    """Without an action it checks TLS, which needs no further argument."""
     parser.set_defaults(does=_tls)
     actions = parser.add_subparsers(metavar="WHAT")
     action(actions, "tls", _tls, "protocol versions, suites, groups, signatures and certificate of each listener")
@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the report; status 1 when anything is wrong."""
-    settings = load_settings(allow_builtin_accounts=True)  # how patients log in is not seen from outside
+    settings = load_settings(allow_builtin_accounts=True)  # how patients log in is invisible from outside
     if count := args.does(args, settings):
         raise CommandError(f"{count} problem{'s' if count > 1 else ''} found")
     return 0
@@ -49,7 +49,7 @@ def _tls(args: argparse.Namespace, settings: Settings) -> int:
 
 
 def _dns(args: argparse.Namespace, settings: Settings) -> int:
-    from ddr.cli.checks.dns import check_dns  # the only user of its library
+    from ddr.cli.checks.dns import check_dns  # the only one that needs its library
 
     return check_dns(settings, args.server)
 

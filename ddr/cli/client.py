@@ -58,7 +58,7 @@ def _pairing(text: str) -> str:
 
 
 def _action(actions: Actions[argparse.ArgumentParser], does: Does, text: str) -> argparse.ArgumentParser:
-    """It has the name of what does it."""
+    """The action is named after the function that carries it out."""
     parser = action(actions, does.__name__, does, text)
     parser.description = text
     parser.add_argument(

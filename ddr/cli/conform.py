@@ -96,8 +96,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """0 when something passed and nothing failed but remarks; 1 when something failed, nothing passed, or the recorder
-    was out of reach; 3 when nothing failed but the kit has faults of its own; 130 when interrupted."""
+    """0 when something passed and nothing failed except remarks; 1 when something failed, nothing passed, or the
+    recorder was unreachable; 3 when nothing failed but the kit itself has faults; 130 when interrupted."""
     try:
         target = with_terms(_target(args), args.grace_seconds)
         checks = _chosen(args.only)
@@ -149,11 +149,11 @@ def _plan(target: Target, checks: Sequence[Check]) -> int:
 
 
 class _Read(Console):
-    """A console whose reader may go away: then the run is broken off as by Ctrl-C, so that its pairings end and its
-    reports are written."""
+    """A console whose reader may disappear: that interrupts the run like Ctrl-C, so that its pairings are ended and its
+    reports written."""
 
     def on_broken_pipe(self) -> None:
-        """Called by rich, whose own way is to leave at once."""
+        """Called by rich, which by default exits at once."""
         self.quiet = True
         printed()
         print(f"ddr: {LOST}: {os.strerror(errno.EPIPE)}", file=sys.stderr)
@@ -168,12 +168,12 @@ def _examine(args: argparse.Namespace, target: Target, checks: Sequence[Check]) 
     wire = Wire(target)
     wire.prepare()
     earlier = read_earlier(args.against) if args.against else None
-    if earlier and earlier.fhir_base != target.fhir_base:  # of which everything would have disappeared
+    if earlier and earlier.fhir_base != target.fhir_base:  # otherwise every check would count as disappeared
         raise TargetError(f"{args.against} is of another recorder: {earlier.fhir_base}")
     kit = Kit(target, wire, _browser(args, wire), Patience(args.patience), args.provoke, args.keep, earlier)
     kit.source = _source(args.data, target, wire)
     terminal, started = Terminal(console, len(checks)), int(time.time() * 1000)
-    terminated = signal(SIGTERM, default_int_handler)  # a build server that loses its patience gets the report, too
+    terminated = signal(SIGTERM, default_int_handler)  # a build server that runs into its timeout gets the report, too
     results = run_checks(kit, checks, terminal.tell)
     with suppress(KeyboardInterrupt):
         kit.leave()
@@ -191,7 +191,8 @@ def _examine(args: argparse.Namespace, target: Target, checks: Sequence[Check]) 
 
 
 def _writable(file: Path) -> bool:
-    """Better known before a run of minutes than after it. An ordinary file is replaced, which its folder must allow."""
+    """Checked before a run of minutes rather than after it. An ordinary file is replaced, so its folder must be
+    writable."""
     folder = file.resolve().parent
     if file.exists() and not file.is_file():
         return not file.is_dir() and os.access(file, os.W_OK)
@@ -199,7 +200,7 @@ def _writable(file: Path) -> bool:
 
 
 def exit_status(report: Json) -> int:
-    """0 when every check passed that could be made, 1 when one failed, none passed or the run broke off by itself.
+    """0 when every check that could run passed, 1 when one failed, none passed or the run aborted.
 
     3 when the kit itself is at fault, 130 after Ctrl-C (docs/conformance-kit.md).
     """
@@ -220,9 +221,9 @@ def _source(name: str, target: Target, wire: Wire) -> Source | None:
 
 
 def _write(file: Path | None, text: Callable[[], str]) -> None:
-    """Whole, or not at all: a report is what somebody relies on, and the memory of `--against`."""
+    """Write a report completely or not at all: others rely on it, and `--against` reads it."""
     if file:
-        content = text().encode("utf-8", "replace")  # halves of characters have no UTF-8
+        content = text().encode("utf-8", "replace")  # UTF-8 cannot encode lone surrogates
         with draft(file) as out:
             out.write(content)
 

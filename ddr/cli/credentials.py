@@ -80,7 +80,7 @@ async def _assign(args: argparse.Namespace, settings: Settings, pool: asyncpg.Po
 
 
 async def _which(pool: asyncpg.Pool, kind: Kind, which: str) -> Credential:
-    """The one credential in use that is meant. Raises CommandError."""
+    """The one credential in use that the arguments select. Raises CommandError."""
     alive = [one for one in await register.every(pool) if one.kind is kind and one.ended_ms is None]
     found = [one for one in alive if one.mark == which] or [
         one for one in alive if kind is not Kind.DATABASE and one.mark.startswith(which.lower())

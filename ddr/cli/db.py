@@ -37,9 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Apply what is missing and print the names; status 2 where there is no engine to spread or move patients.
+    """Apply missing migrations and print their names; status 2 where the database cannot spread or move patients.
 
-    A plan changes nothing, and `rebalance` nothing of the schema.
+    With a plan nothing is changed; `rebalance` does not change the schema.
     """
     with database(load_settings()) as settings, database_faults_in_one_line():
         if args.action == "migrate" or (args.action == "distribute" and not args.plan):
@@ -95,7 +95,7 @@ async def _rebalance(args: argparse.Namespace, settings: Settings) -> None:
 
 
 def _alike(planned: list[Move]) -> Iterable[list[Move]]:
-    """The parts of the same tables that go the same way."""
+    """Parts of the same tables that move in the same direction, grouped."""
     found: dict[tuple[str, str, str], list[Move]] = {}
     for move in planned:
         found.setdefault((move.tables[0], move.source, move.target), []).append(move)

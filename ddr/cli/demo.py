@@ -146,7 +146,7 @@ async def _perform(args: argparse.Namespace, show: Show) -> None:
 
 
 async def _serve_on(stack: DemoStack, show: Show, args: argparse.Namespace, plot: Plot) -> None:
-    """Until cancelled; data goes on arriving where that is wanted."""
+    """Serve until cancelled; if wanted, data keeps arriving."""
     if args.time_lapse is None:
         await asyncio.Event().wait()
     feed = Feed(stack, plot.start_ms, plot.now_ms, args.time_lapse, len(plot.traces))
@@ -176,7 +176,7 @@ def _epilogue(stack: DemoStack, show: Show, args: argparse.Namespace) -> None:
 
 
 def _end_on_signals() -> None:
-    """The first Ctrl-C, SIGTERM or end of the terminal cancels this task, which takes everything down."""
+    """The first Ctrl-C, SIGTERM or end of the terminal cancels this task, which stops everything."""
     task = asyncio.current_task()
     assert task
 

@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Write the files, and say what is missing."""
+    """Write the files, and print what is missing."""
     try:
         chosen = load_settings()
         dossier, more, lacking = _installed(chosen, args.ca), list[Chapter](), list[str]()

@@ -1,4 +1,4 @@
-"""How a command ends that does not come to its own end: by a signal, or because nobody can take what it prints."""
+"""How a command ends early: by a signal, or because its output cannot be written."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from ddr.reasons import in_words
 T = TypeVar("T")
 
 LOST = "not all of the output could be written"
-ENDING = (signal.SIGTERM, signal.SIGHUP)  # of a service manager; of a terminal that is gone
+ENDING = (signal.SIGTERM, signal.SIGHUP)  # from a service manager; from a terminal that has closed
 
 
 @contextmanager
 def taking_back() -> Iterator[list[int]]:
-    """SIGTERM and SIGHUP end what is done in the block as Ctrl-C does: half of a file is deleted, a private database
-    stops. Yields those that came; `die` is for after the block.
+    """SIGTERM and SIGHUP end the work in the block as Ctrl-C does: an unfinished file is deleted, a private database
+    stops. Yields the signals received; call `die` after the block.
 
-    What ignores them (nohup), or handles them itself, goes on doing so.
+    Where they are ignored (nohup) or have other handlers, nothing changes.
     """
     came: list[int] = []
 
     def end(number: int, frame: FrameType | None) -> None:
         came.append(number)
-        if not callable(signal.getsignal(signal.SIGINT)):  # a script's background jobs ignore Ctrl-C, and only that
+        if not callable(signal.getsignal(signal.SIGINT)):  # background jobs of a script ignore Ctrl-C only
             raise KeyboardInterrupt
-        signal.raise_signal(signal.SIGINT)  # an event loop has its own way with it
+        signal.raise_signal(signal.SIGINT)  # an event loop handles it in its own way
 
     if threading.current_thread() is not threading.main_thread():
         yield came
@@ -51,10 +51,10 @@ def taking_back() -> Iterator[list[int]]:
 
 
 def waking(main: Coroutine[Any, Any, T]) -> T:
-    """As asyncio.run, but a signal ends it at whatever moment it comes.
+    """asyncio.run, but a signal ends it whenever it arrives.
 
-    One that comes just before the event loop begins to wait would only be seen when something else wakes it, which may
-    be at the end of a statement: a loop that has a handler of its own, for whichever signal, is woken by each of them.
+    A signal that arrives just before the event loop begins to wait would be noticed only when something else wakes the
+    loop, perhaps at the end of a statement. A loop with a handler of its own, for any signal, is woken by all of them.
     """
 
     async def woken() -> T:
@@ -65,30 +65,30 @@ def waking(main: Coroutine[Any, Any, T]) -> T:
 
 
 def die(number: int) -> None:
-    """End this process by a signal, so that whoever sent it sees that it was that."""
+    """End this process by a signal, so that its sender sees that it worked."""
     signal.signal(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)
 
 
 def open_streams() -> None:
-    """Let there be a standard input, output and error, which can take each character.
+    """Ensure that standard input, output and error exist and accept every character.
 
-    Where one is closed Python prints nothing without a word, and the next file that is opened gets its number. What is
-    printed to a closed output is an error here.
+    If one is closed, Python silently discards output, and the next opened file gets its number. Here, printing to a
+    closed output is an error.
     """
     for name, mode, flags in (("stdin", "r", os.O_RDONLY), ("stdout", "w", os.O_RDONLY), ("stderr", "w", os.O_WRONLY)):
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(os.open(os.devnull, flags), mode))
-    if isinstance(sys.stdout, io.TextIOWrapper):  # of a terminal that is not UTF-8
+    if isinstance(sys.stdout, io.TextIOWrapper):  # for terminals that do not use UTF-8
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def printed() -> str | None:
-    """None when all that was printed has been taken, else one line, and nothing more is printed."""
+    """None when all output was written, else one line; after that nothing more is printed."""
     try:
         sys.stdout.flush()
     except OSError as error:
-        with suppress(OSError, ValueError):  # else the interpreter tries again at its end, and complains in its own way
+        with suppress(OSError, ValueError):  # otherwise the interpreter tries again at exit, and prints its own error
             out = sys.stdout.fileno()
             os.dup2(os.open(os.devnull, os.O_WRONLY), out)
         return f"{LOST}: {in_words(error)}"

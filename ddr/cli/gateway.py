@@ -36,12 +36,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     if args.does is _add:
-        args.der = _certificate(args)  # what is wrong with the arguments needs no database
+        args.der = _certificate(args)  # invalid arguments are reported without a database
     return act(args)
 
 
 def _certificate(args: argparse.Namespace) -> bytes:
-    """The DER of the certificate to be added. Raises CommandError for it, and for what is said of it."""
+    """The DER of the certificate to add. Raises CommandError for an invalid certificate or invalid terms."""
     if not all(len(text) <= 250 and text.isprintable() for text in (args.name, args.owner, args.purpose)):
         raise CommandError("name, owner and purpose must have at most 250 printable characters")
     try:

@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Status 1 when something is wrong; the files of `register` are written only when nothing is."""
+    """Returns 1 when something is wrong; `register` writes its files only when nothing is."""
     settings, catalog, now = with_database(_current)
     if args.action == "diff":
         return waking(_diff(settings, catalog))
@@ -79,7 +79,7 @@ async def _diff(settings: Settings, catalog: MivCatalog) -> int:
             theirs = await registered(http, settings)
     except (RegistryFault, OSError, httpx.InvalidURL) as error:
         raise CommandError(f"HIIS-VZ: {in_words(error, named=True)}") from None
-    except (AttributeError, LookupError, TypeError, ValueError) as error:  # of an answer that nobody has thought of
+    except (AttributeError, LookupError, TypeError, ValueError) as error:  # for responses that nobody anticipated
         raise CommandError(f"HIIS-VZ: cannot be read: {type(error).__name__}") from None
     lines = complaints(registration(settings, catalog), theirs, settings.hiis_id)
     print("\n".join(lines) or "the HIIS-VZ says what this recorder does")
@@ -87,7 +87,7 @@ async def _diff(settings: Settings, catalog: MivCatalog) -> int:
 
 
 def sheet(settings: Settings, catalog: MivCatalog, at_ms: int) -> str:
-    """The registration as a page to fill in BfArM's portal from, in Markdown."""
+    """The registration as a page in Markdown, to copy into BfArM's portal."""
     servers = registration(settings, catalog).endpoints.items()
     endpoints = [(NAMES[kind], kind, address.fqdn, address.url) for kind, address in servers]
     mivs = [

@@ -40,9 +40,9 @@ from ddr.settings_sources import load_settings
 HELP = "import values that a person has exported elsewhere"
 VARIABLE = "DDR_GATEWAY_TOKEN"
 NAMES = ("auto", *FORMATS)
-LISTED = 20  # bad rows shown one by one
+LISTED = 20  # number of bad rows listed one by one
 TRIES = 5
-UNTRUSTED = "CERTIFICATE_VERIFY_FAILED"  # as OpenSSL says it
+UNTRUSTED = "CERTIFICATE_VERIFY_FAILED"  # OpenSSL's wording
 JSON = {"content-type": "application/json"}
 NO_RECORDER = "what answers at the setting gateway_base_url is no gateway API of a recorder"
 
@@ -70,7 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """0 when values were taken or are there already, 1 when there was nothing to take or all was refused."""
+    """0 when values were taken or already there, 1 when there was nothing to take or everything was refused."""
     name, *rest = args.words
     if name in NAMES and rest:
         words, insist = rest, None if name == "auto" else name
@@ -111,7 +111,7 @@ def _token(args: argparse.Namespace) -> str:
 
 
 def _read(path: Path, insist: str | None, args: argparse.Namespace) -> tuple[ImportFile, str]:
-    """The file, and the digest that names its import: of its content and of how its times were read."""
+    """The file, and the digest that names its import: of its content and of the way its times were read."""
     zone = _zone(args.zone)
     try:
         raw = path.read_bytes()
@@ -126,7 +126,7 @@ def _read(path: Path, insist: str | None, args: argparse.Namespace) -> tuple[Imp
 def _zone(name: str) -> ZoneInfo:
     try:
         return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError):  # Europe is a folder of zones
+    except (ZoneInfoNotFoundError, ValueError, OSError):  # "Europe", for instance, is a folder of zones
         raise CommandError(f"import: no time zone {name}; an example is Europe/Berlin") from None
 
 
@@ -138,7 +138,7 @@ def _map(path: Path) -> mapped.ColumnMap:
 
 
 def _walk(client: httpx.Client, steps: Steps, total: int) -> Report:
-    """Make the requests of `steps` one after the other. Raises CommandError."""
+    """Send the requests of `steps` one after another. Raises CommandError."""
     with Progress(console=Console(stderr=True)) as progress:
         task, answer = progress.add_task("Sending", total=total), None
         try:
@@ -148,7 +148,7 @@ def _walk(client: httpx.Client, steps: Steps, total: int) -> Report:
                 progress.advance(task, call.values)
                 try:
                     call = steps.send(answer)
-                except (LookupError, TypeError, ValueError, AttributeError) as error:  # it lacks what ours has
+                except (LookupError, TypeError, ValueError, AttributeError) as error:  # it is not like ours
                     told = " ".join(f"{call.method} {call.path}: {type(error).__name__} {error}".split())
                     raise CommandError(f"import: {NO_RECORDER} ({told[:160]})") from error
         except StopIteration as end:
@@ -159,14 +159,14 @@ def _walk(client: httpx.Client, steps: Steps, total: int) -> Report:
 
 
 def _ask(client: httpx.Client, call: Call, wait: Callable[[float], None] | None = None) -> Answer:
-    """One request; a recorder that is busy or restarts is asked again. Raises CommandError."""
+    """Send one request; repeat it while a recorder is busy or restarting. Raises CommandError."""
     pause, wait = 1.0, wait or time.sleep
     for left in range(TRIES - 1, -1, -1):
         try:
             response = client.request(call.method, call.path, content=call.content, headers=JSON)
-        except (httpx.RequestError, ssl.SSLError) as error:  # alerts of TLS 1.3 come as they are
+        except (httpx.RequestError, ssl.SSLError) as error:  # TLS 1.3 alerts come unwrapped
             problem = in_words(error)
-            if UNTRUSTED in problem:  # certificates do not mend themselves
+            if UNTRUSTED in problem:  # retrying does not fix a certificate
                 raise CommandError(f"import: {problem}; --ca names the file of an authority") from None
         else:
             if response.status_code not in (429, 502, 503, 504) or not left:
@@ -180,7 +180,7 @@ def _ask(client: httpx.Client, call: Call, wait: Callable[[float], None] | None 
 
 
 def _answer(response: httpx.Response) -> Answer:
-    """What a recorder says. Raises CommandError for what something else does: a proxy, a page of another port."""
+    """The response of a recorder. Raises CommandError when something else responds: a proxy, a page on another port."""
     try:
         body = response.json() if response.content else None
     except (ValueError, RecursionError):
@@ -191,12 +191,12 @@ def _answer(response: httpx.Response) -> Answer:
 
 
 def _plain(text: str) -> Text:
-    """What somebody else wrote: no markup, and nothing that a terminal would obey."""
+    """Text from others, without markup and control sequences for the terminal."""
     return Text(printable(text))
 
 
 def _show(path: Path, file: ImportFile) -> None:
-    """What a file has, for --dry-run."""
+    """The content of a file, for --dry-run."""
     table = Table(
         "device",
         "serial number",
@@ -223,7 +223,7 @@ def _show(path: Path, file: ImportFile) -> None:
 
 
 def _tell(path: Path, file: ImportFile, report: Report) -> bool:
-    """A table of what became of the rows of the file; True when something was taken or is there."""
+    """A table of what became of the rows of the file; True when something was taken or already there."""
     table = Table("values", "count", title=_plain(f"{path.name}: {file.format}"))
     names = {
         "hidden": "taken, but another value of the same time is shown",
@@ -255,7 +255,7 @@ def _bad_rows(file: ImportFile, report: Report) -> None:
 
 
 def _lines(told: Iterable[tuple[int, str]]) -> Sequence[str]:
-    """`line 3: …`, and `lines 4–9: …` where all rows of a stretch have the same fault."""
+    """`line 3: …`, and `lines 4–9: …` for consecutive rows with the same fault."""
     found: list[str] = []
     for text, rows in groupby(sorted(told), key=itemgetter(1)):
         numbers = [line for line, _ in rows]

@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print what there is now. With `rotate`, tokens that are out stay valid; with `replace` they do not."""
+    """Print the present keys. After `rotate`, issued tokens stay valid; after `replace` they do not."""
     if args.does is _begin_anew and not args.yes:
         raise CommandError(
             "everything that key_encryption_key does not open would be destroyed: signing keys with every access token"

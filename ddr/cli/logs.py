@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print or write the result; status 1 when something is not whole."""
+    """Print or write the result; status 1 when something is incomplete or changed."""
     match args.action:
         case "export":
             in_order("--since", args.since_ms, args.until_ms)
@@ -79,7 +79,7 @@ def _recipient(path: Path) -> x509.Certificate:
 
 
 def _written(output: Path | None, recipient: x509.Certificate | None, wanted: Filters) -> None:
-    """A file is there as a whole or not at all, and only its owner can read it."""
+    """Write a file completely or not at all, readable by its owner only."""
     if output is None:
         _into(sys.stdout.buffer.write, recipient, wanted)
         sys.stdout.buffer.flush()
@@ -93,7 +93,7 @@ def _into(write: Callable[[bytes], object], recipient: x509.Certificate | None, 
 
     async def lines(settings: Settings, pool: Pool) -> None:
         signer = await Keys.load(pool, await opening_key(pool, settings), now_ms())
-        await seal(pool, signer, settings, now_ms())  # what is durable by now
+        await seal(pool, signer, settings, now_ms())  # everything durable by now
         async with reading(settings, pool) as read:
             async for line in export(pool, read, signer, wanted, now_ms()):
                 (plain.append if recipient else write)(line)

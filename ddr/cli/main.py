@@ -22,9 +22,9 @@ from ddr.settings_recorders import CHOSEN, choosing
 from ddr.store.database.errors import StoreError
 from ddr.tls.context import TlsError
 
-_choice = argparse.ArgumentParser(add_help=False, allow_abbrev=False)  # stands anywhere in the command
+_choice = argparse.ArgumentParser(add_help=False, allow_abbrev=False)  # allowed anywhere in the command
 _choice.add_argument("--recorder")
-INTERRUPTED, INTERRUPTION = 130, "ddr: interrupted"  # as shells say it of Ctrl-C
+INTERRUPTED, INTERRUPTION = 130, "ddr: interrupted"  # as shells report Ctrl-C
 SERVE = "serve"
 WRITING = (errno.EBADF, errno.EPIPE, errno.ENOSPC)
 NO_THREAD_TOLD = "the system gives no thread; look for limits of processes (ulimit -u, TasksMax, pids_limit)"
@@ -38,8 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with taking_back() as came:
         try:
             status = _taken(reported(lambda: _run(sys.argv[1:] if arguments is None else arguments), came))
-        except SystemExit as ended:  # of argparse, which has printed
-            if ended.code == 1:  # of rich, which says nothing
+        except SystemExit as ended:  # by argparse, which has printed the error
+            if ended.code == 1:  # by rich, which prints nothing
                 print(f"ddr: {LOST}: {os.strerror(errno.EPIPE)}", file=sys.stderr)
             raise SystemExit(_taken(int(ended.code or 0))) from None
     if came and status == INTERRUPTED:
@@ -48,14 +48,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _leave_no_cores() -> None:
-    """A crash of this process, or of a child, puts no image of its memory on a disk: keys, passwords and readings are
-    in it. Whoever needs one sets the limit of the running process (prlimit)."""
+    """Prevent core dumps of this process and its children: their memory contains keys, passwords and readings. Whoever
+    needs one sets the limit of the running process (prlimit)."""
     _, most = resource.getrlimit(resource.RLIMIT_CORE)
     resource.setrlimit(resource.RLIMIT_CORE, (0, most))
 
 
 def _taken(status: int) -> int:
-    """The exit status of what has printed: it is not done when nobody could take it."""
+    """The exit status after printing: failure when the output could not be written."""
     lost = printed()
     if lost and not status:
         print(f"ddr: {lost}", file=sys.stderr)
@@ -70,7 +70,7 @@ def _run(arguments: Sequence[str]) -> int | None:
     )
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     chosen, others = _choice.parse_known_args(arguments)
-    if others[:1] == [SERVE]:  # until it can do what this asks for, which is to read settings: it has read none yet
+    if others[:1] == [SERVE]:  # `serve` cannot yet do what this signal requests, reading settings, as it has read none
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
     known = commands(subparsers)
     parsed, unknown = parser.parse_known_args(others)
@@ -81,19 +81,19 @@ def _run(arguments: Sequence[str]) -> int | None:
         os.environ.clear()
         os.environ.update(environment)
     command = known[parsed.command]
-    if unknown and command.whole:  # argparse would print the usage of `ddr`, which has none of the command's arguments
+    if unknown and command.whole:  # argparse would print the usage of `ddr`, which lacks the command's arguments
         subparsers.choices[parsed.command].error(f"unrecognized arguments: {' '.join(unknown)}")
     return _done(command, parsed)
 
 
 def _done(command: Command, parsed: argparse.Namespace) -> int | None:
-    """A file, connection or package that a command lacks is for the operator to mend."""
+    """The exit status of the command; a missing file, connection or package is reported to the operator."""
     try:
         return command.run(parsed)
     except OSError as error:
         unwritten = f"{LOST}: " if error.filename is None and error.errno in WRITING else ""
         raise CommandError(unwritten + in_words(error, named=True)) from error
-    except UnicodeEncodeError:  # its text quotes the value
+    except UnicodeEncodeError:  # its message quotes the value
         raise CommandError("an argument has bytes that are no UTF-8") from None
     except ModuleNotFoundError as error:
         raise missing(error, parsed.command) from None
@@ -102,7 +102,7 @@ def _done(command: Command, parsed: argparse.Namespace) -> int | None:
 def reported(action: Callable[[], int | None], came: Collection[int] = ()) -> int:
     """The exit status of `action`; an error meant for the operator becomes one line on stderr and status 1.
 
-    One that is met after a signal in `came`, on the way out, is not why it ended.
+    After a signal in `came`, an error during the shutdown is not the reason for the end.
     """
     try:
         return action() or 0

@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print what is in force from now on."""
+    """Print what is now in force."""
     return act(args)
 
 
@@ -74,7 +74,7 @@ async def _start(args: argparse.Namespace, settings: Settings, pool: asyncpg.Poo
         former,
         notice=store.new_name(),
         from_ms=now,
-        until_ms=args.until_ms or now + former.until_ms - former.from_ms,  # it takes as long
+        until_ms=args.until_ms or now + former.until_ms - former.from_ms,  # keeps its duration
         urgent_reason=args.reason,
         announced_ms=now,
         changed_ms=now,
@@ -88,7 +88,7 @@ async def _start(args: argparse.Namespace, settings: Settings, pool: asyncpg.Poo
 
 
 async def _add(pool: asyncpg.Pool, args: argparse.Namespace, notice: Notice) -> str:
-    """Store what meets the rules, once. Raises CommandError."""
+    """Store a notice that meets the rules, once. Raises CommandError."""
     _check_span(notice)
 
     def check() -> None:
@@ -105,13 +105,13 @@ async def _add(pool: asyncpg.Pool, args: argparse.Namespace, notice: Notice) -> 
 
 
 def _words(args: argparse.Namespace) -> dict[str, object]:
-    """What a new window says, by its option; nothing of it changes with the begin of one that was announced."""
+    """The texts of a new window, by option; starting an announced one does not change them."""
     names = ("cause", "impact", "cause_de", "impact_de", "contact", "functions", "demoted")
     return {f"--{name.replace('_', '-')}": getattr(args, name) for name in names}
 
 
 def _new(args: argparse.Namespace, settings: Settings, from_ms: int) -> Notice:
-    """The notice of the arguments. Raises CommandError: start, end, impact and contact belong to an announcement."""
+    """The notice from the arguments. Raises CommandError: an announcement needs start, end, impact and contact."""
     contact = args.contact or settings.operator_contact
     given = {"--until": args.until_ms, "--cause": args.cause, "--impact": args.impact, "--contact": contact}
     if missing := [name for name, value in given.items() if not value]:

@@ -64,10 +64,10 @@ async def _check(args: argparse.Namespace, settings: Settings, pool: asyncpg.Poo
 
 async def _update(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> None:
     catalog = await current_catalog(settings, pool)
-    await claim(pool, SOURCE, now_ms(), 0)  # the row must exist; reading out of turn does no harm
+    await claim(pool, SOURCE, now_ms(), 0)  # the row must exist; an extra reading does no harm
     try:
         await Zts(settings, pool, now_ms, catalog).read_now()
-    except Exception:  # of an answer that nobody has thought of: noted as a fault, which is told below
+    except Exception:  # for responses that nobody anticipated: noted as a fault, which is printed below
         if not (await read_source(pool, SOURCE)).fault:
             raise
     state = await read_source(pool, SOURCE)
@@ -75,7 +75,7 @@ async def _update(args: argparse.Namespace, settings: Settings, pool: asyncpg.Po
     if state.fault:
         raise CommandError(f"ZTS: {state.fault}")
     print("\n".join(f"note: {note}" for note in state.notes) or "the ZTS has nothing new")
-    await _print_waiting(pool, await current_catalog(settings, pool))  # what narrows is in force by now
+    await _print_waiting(pool, await current_catalog(settings, pool))  # removals are in force by now
 
 
 async def _import(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> None:
@@ -120,7 +120,7 @@ async def _activate(args: argparse.Namespace, settings: Settings, pool: asyncpg.
 
 
 def _built(settings: Settings, others: dict[str, MivVersion], name: str, version: MivVersion) -> Miv:
-    """The MIV with this version, checked with all others. Raises CommandError with the way out."""
+    """The MIV in this version, checked with all others. Raises CommandError that says what to do."""
     try:
         miv = load_catalog(settings.miv_packages, settings.miv, {**others, name: version}).by_name(name)
     except MivError as error:
@@ -142,7 +142,7 @@ def _meta(file: Path) -> str:
 
 
 async def _print_waiting(pool: asyncpg.Pool, catalog: MivCatalog) -> int:
-    """Print what each waiting version means; 1 when there is one."""
+    """Print what each waiting version would change; 1 when there is one."""
     found = await waiting(pool, catalog)
     for one in found:
         print("\n".join(_meaning(one, await terminology.consents(pool, one.miv.valueset, now_ms()))))

@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print what is told from now on."""
+    """Print what is now shown."""
     return act(args)
 
 
@@ -83,7 +83,7 @@ async def _retract(args: argparse.Namespace, settings: Settings, pool: asyncpg.P
 
 
 async def _over(pool: asyncpg.Pool, name: str, now: int) -> str:
-    """The name of a disruption or an event that is over. Raises CommandError."""
+    """The name of a past disruption or event. Raises CommandError."""
     number = _EVENT.fullmatch(name)
     if number:
         event = await events.find(pool, int(number[1]))

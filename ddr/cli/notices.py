@@ -1,4 +1,5 @@
-"""What `ddr maintenance` and `ddr notice` share: a notice made of arguments, found, listed, and as a line."""
+"""Shared by `ddr maintenance` and `ddr notice`: a notice is built from arguments, found, listed, and shown as a
+line."""
 
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ from ddr.store.outages.notices import Notice
 
 
 def act(args: argparse.Namespace) -> int:
-    """Do what the action of `args` does and print its lines. Raises CommandError."""
+    """Carry out the action in `args` and print its lines. Raises CommandError."""
     lines: Sequence[str] = with_database(lambda settings, pool: args.does(args, settings, pool))
     for text in lines:
         print(text)
@@ -23,7 +24,7 @@ def act(args: argparse.Namespace) -> int:
 
 
 def words_in_german_and_contact(parser: argparse.ArgumentParser) -> None:
-    """The options of every notice that nobody has to give."""
+    """The optional arguments of every notice."""
     parser.add_argument("--cause-de", type=words, default="", help="the cause in German, for the page")
     parser.add_argument("--impact-de", type=words, default="", help="the impact in German")
     parser.add_argument("--contact", type=words, default="", help="whom to ask; default: the setting operator_contact")
@@ -40,7 +41,7 @@ def announced(
     contact: str,
     urgent_reason: str | None = None,
 ) -> Notice:
-    """A new notice, told at `now`, with end and words of the arguments; instants in milliseconds."""
+    """A new notice announced at `now`, with the end and texts in the arguments; instants in milliseconds."""
     return Notice(
         notice=store.new_name(),
         planned=planned,
@@ -60,13 +61,13 @@ def announced(
 
 
 async def listed(pool: asyncpg.Pool, planned: bool) -> list[str]:
-    """A line for each notice of that kind that is still kept."""
+    """A line for each stored notice of that kind."""
     now = now_ms()
     return [line(one, now) for one in await store.recent(pool, now - store.KEPT_MS) if one.planned == planned]
 
 
 async def found(pool: asyncpg.Pool, name: str) -> Notice:
-    """The notice of this name. Raises CommandError."""
+    """The notice with this name. Raises CommandError."""
     notice = await store.find(pool, name)
     if notice is None:
         raise CommandError(f"there is no notice {name}: ddr notice list, ddr maintenance list")

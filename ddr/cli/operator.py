@@ -1,4 +1,4 @@
-"""What the operator's commands share: the database, opened and up to date, its clock, instants read and written."""
+"""Shared by the operator's commands: the migrated database, its clock, reading and writing instants."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def with_database(action: Callable[[Settings, Pool], Awaitable[T]]) -> T:
     """The result of `action` with settings and a pool on the migrated database.
 
     Raises StoreError, SettingsError, and CommandError for an argument that no column can hold, for a database that
-    refuses or goes away, and for an end that is not in the journal.
+    rejects the statement or becomes unavailable, and for an end that could not be written to the journal.
     """
 
     async def act(settings: Settings) -> T:
@@ -55,23 +55,23 @@ def with_database(action: Callable[[Settings, Pool], Awaitable[T]]) -> T:
 
 
 def act(args: argparse.Namespace) -> int:
-    """Do what the action of `args` does with settings and a pool; its exit status. Raises as `with_database`."""
+    """Carry out the action in `args` with settings and a pool; returns its exit status. Raises as `with_database`."""
     return with_database(lambda settings, pool: args.does(args, settings, pool)) or 0
 
 
 @contextmanager
 def database_faults_in_one_line() -> Iterator[None]:
-    """What the database refuses or breaks off in the block as one line: it went away, is a standby, is locked.
+    """Turns database faults in the block into one line: it is unavailable, a standby, or locked.
 
     Raises CommandError.
     """
     technical_log.for_commands()
     try:
         yield
-    except BrokenPipeError:  # of the standard output
+    except BrokenPipeError:  # of standard output
         raise
     except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, ConnectionError) as error:
-        if isinstance(error, asyncpg.DataError | ValueError):  # its text quotes the value
+        if isinstance(error, asyncpg.DataError | ValueError):  # its message quotes the value
             raise CommandError("an argument has bytes that are no UTF-8") from None
         raise CommandError(f"database: {reason_of(error)}") from None
     except TimeoutError as error:
@@ -81,14 +81,15 @@ def database_faults_in_one_line() -> Iterator[None]:
 def now_ms() -> int:
     """The present instant in milliseconds since 1970-01-01T00:00:00Z by the database's clock, as for every recorder.
 
-    Whoever types the command may sit at a host whose clock is wrong. Raises LookupError outside of `with_database`.
+    The clock of the host where the command is typed may be wrong. Raises LookupError outside `with_database`.
     """
     return _CLOCK.get()()
 
 
 @asynccontextmanager
 async def reading(settings: Settings, pool: Pool) -> AsyncIterator[Pool]:
-    """The pool for what only reads: the replica's, if there is one and it has what the primary has now; else `pool`."""
+    """The pool for read-only work: the replica's, if there is one and it has caught up with the primary; else
+    `pool`."""
     if not settings.database_replica_url:
         yield pool
         return
@@ -101,7 +102,8 @@ async def reading(settings: Settings, pool: Pool) -> AsyncIterator[Pool]:
 
 
 def instant_argument(text: str) -> int:
-    """The begin of a FHIR dateTime in milliseconds, as a type for argparse; in UTC it must have a year, too."""
+    """The beginning of a FHIR dateTime in milliseconds, as a type for argparse; it must have a valid year in UTC,
+    too."""
     try:
         ms = parse_date_time(text)[0]
     except ValueError:

@@ -63,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     copy.add_argument("--language", choices=("de", "en"), default="de")
     proxy = actions.add_parser("proxy", help="who represents whom: parents, guardians, carers")
     patient_proxy.add_arguments(proxy)
-    for name in ("erase", "delete"):  # one deed; the second is its older name
+    for name in ("erase", "delete"):  # the second is the older name
         _on_account(actions, name, _delete, "delete everything that is stored about the patient", final=True)
 
 
@@ -181,7 +181,7 @@ async def _delete(args: argparse.Namespace, settings: Settings, pool: asyncpg.Po
 
 
 def _print_rows(table: str, rows: int) -> None:
-    """Progress of a deletion, or what it would be."""
+    """The progress of a deletion, or what it would delete."""
     if rows:
         print(f"  {table}: {rows} rows", flush=True)
 

@@ -1,4 +1,5 @@
-"""A patient's copy as files (GDPR Article 15), for `ddr patient export`: what the patient's own pages give."""
+"""A patient's copy as files (GDPR Article 15), for `ddr patient export`, with the content of the patient's own
+pages."""
 
 from __future__ import annotations
 
@@ -29,15 +30,15 @@ PROGRESS_BYTES = 10_000_000
 async def write_copy(
     settings: Settings, pool: Pool, patient_id: UUID, folder: Path, lang: str
 ) -> AsyncIterator[tuple[str, int]]:
-    """Write the files into `folder`, readable for their owner only; name and bytes of each when all are complete.
+    """Write the files into `folder`, readable by their owner only; name and bytes of each when all are complete.
 
-    They bear their names when everything is in them: whatever happens before, no file is left. Nothing is written
-    over: raises CommandError when one of the files is there. It is recorded; the patient sees it.
+    They get their final names when all are complete, so that no file is left after a failure. Existing files are not
+    overwritten: raises CommandError when one of the names is taken. The export is recorded; the patient sees it.
     """
     core = await _core(settings, pool)
     _make(folder)
     parts: dict[Path, Path] = {}
-    with alone_in(folder):  # else what is another patient's could get into these files
+    with alone_in(folder):  # otherwise another patient's data could get into these files
         try:
             async with reading(settings, pool) as read:
                 files = await whole_copy(replace(core, pool=read), patient_id, lang)
@@ -79,7 +80,7 @@ async def _written(part: Path, content: AsyncIterator[bytes]) -> None:
 
 
 async def _core(settings: Settings, pool: Pool) -> Core:
-    """What the pages know, without a recorder: names of DiGA are those that recorders read last."""
+    """A core for the pages without a recorder; names of DiGA are from the recorders' last reading."""
     catalog = await current_catalog(settings, pool)
     diga_vz = DigaVz(settings, pool, now_ms)
     await diga_vz.follow()

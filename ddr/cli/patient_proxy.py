@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def complete(args: argparse.Namespace) -> None:
-    """Read what `add` was not told of the patient's person. Raises CommandError."""
+    """Read what the arguments of `add` do not say about the patient's person. Raises CommandError."""
     if args.does is not _add:
         return
     if args.name is None:
@@ -81,10 +81,10 @@ async def _add(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool)
 
 
 async def _represented(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> UUID:
-    """The patient; one who was never here is made known when that was asked for. Raises CommandError."""
+    """The patient; an unknown one is created if that was requested. Raises CommandError."""
     if args.new and settings.patient_login == "oidc":
         patient_id = await identities.patient_of(pool, settings.oidc_issuer, args.patient, now_ms())
-        if patient_id is not None:  # else the account is disabled
+        if patient_id is not None:  # otherwise the account is disabled
             return patient_id
     elif args.new and not await administration.by_account(pool, args.patient):
         raise CommandError("--new is for subjects of an OpenID provider; else: ddr patient add")
@@ -109,7 +109,7 @@ async def _list(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool
 
 
 async def _accounts(pool: asyncpg.Pool, patient_id: UUID) -> str:
-    """The accounts of a patient, who may be gone."""
+    """The accounts of a patient, who may have been deleted."""
     rows = await administration.described(pool, [patient_id], now_ms())
     return ", ".join(account for row in rows for account in row["accounts"]) or "(no account)"
 

@@ -12,7 +12,7 @@ from ddr.settings_sources import admin_port
 
 HELP = "ask the recorder on this machine how it is"
 SECONDS = 3
-LONGEST = 1000  # characters of an answer that are told
+LONGEST = 1000  # characters of a response that are printed
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """0 when the answer is 200; otherwise one line with what it is. Raises CommandError."""
+    """0 when the response is 200; otherwise one line that says what it is. Raises CommandError."""
     url = f"http://127.0.0.1:{admin_port()}/{args.path}"
     try:
         answer = httpx.get(url, timeout=SECONDS, trust_env=False)

@@ -85,8 +85,8 @@ async def _at(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) 
 
 
 async def _check_kept(settings: Settings, pool: asyncpg.Pool, at_ms: int) -> None:
-    """Raises CommandError for an instant of which nothing is known yet, or only a part is left: what still stands,
-    without what has ended."""
+    """Raises CommandError for an instant about which nothing is known yet, or whose state is only partly stored:
+    entries that are still there, without those that have ended."""
     if at_ms > now_ms():
         raise CommandError(f"{shown_instant(at_ms)} is still to come")
     kept_ms = await counted(pool, now_ms() - settings.audit_days * DAY_MS)
@@ -150,7 +150,7 @@ def _listing(content: Mapping[str, Any]) -> str:
 
 
 def _ends(content: Mapping[str, Any]) -> list[tuple[str, int]]:
-    """The certificates of an entry by fingerprint, and until when each is valid."""
+    """The certificates of an entry by fingerprint, with their end of validity."""
     ders = map(base64.b64decode, content["certificates"])
     return [(fingerprint(der), expires_ms(der)) for der in ders]
 
@@ -171,7 +171,7 @@ def _loss(loss: losses.Loss) -> str:
 
 
 def _short(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Without what fills pages: certificates are told by their fingerprints."""
+    """The entry shortened: certificates by their fingerprints."""
     if "certificates" not in content:
         return dict(content)
     return {**content, "certificates": [digest for digest, _ in _ends(content)]}

@@ -97,7 +97,7 @@ def _state(file: Path) -> RegistryState:
 
 
 def _edited(file: Path, edit: Callable[[RegistryState], str]) -> tuple[RegistryState, str]:
-    """What the file holds after `edit`, and what that says; nobody else edits it meanwhile."""
+    """The content of the file after `edit`, and the result of `edit`; nobody else edits it meanwhile."""
     with alone_in(file.parent, patient=True) if file.parent.is_dir() else nullcontext():
         state = _state(file)
         done = edit(state)
@@ -138,7 +138,7 @@ def _one(state: RegistryState, number: str) -> ListedDiga:
 
 
 def _canonicals(mivs: list[str]) -> list[str]:
-    """`mivs`, all of them canonical URLs. A name of something else would be listed and never be asked for."""
+    """`mivs`, all of which must be canonical URLs: another name would be listed but never requested."""
     for url in mivs:
         if not is_canonical(url):
             raise CommandError(f"{url!r} is no canonical URL of a ValueSet, as in {EXAMPLE}")
@@ -146,7 +146,7 @@ def _canonicals(mivs: list[str]) -> list[str]:
 
 
 def _redirectable(text: str) -> str:
-    """`text`, an absolute URI."""
+    """`text`, which must be an absolute URI."""
     parts = urlsplit(text)
     if not (parts.scheme == "https" and parts.hostname) and "." not in parts.scheme:
         raise CommandError(f"{text!r} is no redirect URI: https, or a scheme of the app's own with a dot in it")

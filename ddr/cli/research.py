@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Do what was asked for; status 1 when it could not be done, 2 when there is no such thing here."""
+    """Carry out the action; status 1 when that failed, 2 when the setting `research` is off."""
     if not load_settings().research:
         print("ddr: there is no command research: the setting research is off", file=sys.stderr)
         return MISUSED
@@ -96,8 +96,8 @@ async def _give(args: argparse.Namespace, settings: Settings, pool: Pool, export
         _check_free(args)
         write(export, terms, args.out, export_id, parquet=args.parquet)
         moment = Moment.at(now_ms(), settings)
-        # From here until its answer only the database knows whether it is done: however this ends, the files stay for
-        # `_finished`. Weeks that are written down are given to nobody else.
+        # From here until the response only the database knows whether the export was recorded, so the files stay for
+        # `_finished` whatever happens. Recorded weeks are given to nobody else.
         try:
             given = await store.note(pool, export_id, terms.approval, args.by.strip(), export.weeks, moment)
         except FAULTS as error:
@@ -116,9 +116,9 @@ async def _give(args: argparse.Namespace, settings: Settings, pool: Pool, export
 
 
 async def _finished(out: Path, pool: Pool, moment: Moment) -> bool:
-    """See to what an export left that was broken off: True when it had been written down, and its files are there now.
+    """Handle an interrupted export: True when it had been recorded, and its files have their final names now.
 
-    Else they are deleted, and so they are when somebody has withdrawn since: nothing of theirs is passed on any more.
+    Otherwise its files are deleted, also when somebody has withdrawn since: their data is no longer passed on.
     """
     finished = False
     if not unfinished(out):

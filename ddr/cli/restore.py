@@ -70,7 +70,7 @@ async def _replay(args: argparse.Namespace, settings: Settings, pool: asyncpg.Po
 
 
 def lines_of(done: Mapping[str, int]) -> str:
-    """What a replay did, a line for each kind."""
+    """The results of a replay, a line for each kind."""
     return "\n".join(f"{count} x {event}" for event, count in done.items()) or "nothing had to be done again"
 
 

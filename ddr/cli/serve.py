@@ -53,7 +53,7 @@ from ddr.tls import bsi
 from ddr.tls.context import check_usable, public_context
 
 HELP = "run the recorder"
-# Settings of the process that holds the sockets and the database: new values need a new start.
+# Settings of the process that owns the sockets and the database: new values take effect at the next start.
 FIXED = (
     "state_dir",
     "database_url",
@@ -66,19 +66,19 @@ FIXED = (
     "admin_port",
     "workers",
 )
-LOOK_SECONDS = 0.5  # between two looks at a database that does not answer yet
+LOOK_SECONDS = 0.5  # between two checks of a database that does not answer yet
 
 log = logging.getLogger(__name__)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """None: everything is a setting."""
+    """No arguments: everything is a setting."""
 
 
 def run(args: argparse.Namespace) -> int:
-    """Serve until SIGTERM or Ctrl-C, then drain and return 0. Problems at start raise errors of one line."""
+    """Serve until SIGTERM or Ctrl-C, then drain and return 0. Problems at the start raise errors of one line."""
     technical_log.configure()
-    # Before there are workers to exchange this signal may not end us; what it asks for is done when there are.
+    # Until there are workers to exchange, this signal must not end the process; its request is handled when there are.
     early = list[int]()
     signal.signal(signal.SIGHUP, lambda number, _: early.append(number))
     if several(os.environ):
@@ -97,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def check_state(folder: Path) -> None:
-    """Workers keep there what must survive them. Raises CommandError."""
+    """Workers store there what must survive them. Raises CommandError."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -107,14 +107,14 @@ def check_state(folder: Path) -> None:
 
 
 def fit_to_start(environ: Mapping[str, str] | None = None) -> Settings:
-    """The settings, and a certificate that is valid now. Raises errors for the operator."""
+    """The settings, and a currently valid certificate. Raises errors for the operator."""
     settings = checked(environ)
     check_usable(settings.server_cert, datetime.now(UTC))
     return settings
 
 
 def checked(environ: Mapping[str, str] | None = None) -> Settings:
-    """The settings, of our environment if not of another, found fit for a start. Raises errors for the operator."""
+    """The settings of our environment, unless another is given, checked for a start. Raises errors for the operator."""
     settings = load_settings(environ)
     check_keys(settings)
     check_replica(settings)
@@ -124,7 +124,7 @@ def checked(environ: Mapping[str, str] | None = None) -> Settings:
 
 
 def _tell(settings: Settings) -> None:
-    """The line that says what runs here, and on what."""
+    """The line that says what runs here, with which database."""
     listeners = {name: f"{host}:{port}" for name, (host, port) in addresses(settings).items()}
     facts = {
         "version": __version__,
@@ -139,8 +139,7 @@ def _tell(settings: Settings) -> None:
 
 
 def _migrate(settings: Settings) -> None:
-    """Bring the schema up to date; a database that starts at the same time as we do, or anew meanwhile, is waited
-    for."""
+    """Migrate the schema; wait for a database that is starting or restarting."""
     deadline, waits = time.monotonic() + settings.database_wait_seconds, False
     while True:
         try:
@@ -158,10 +157,10 @@ def _migrate(settings: Settings) -> None:
 
 
 async def prepare(settings: Settings) -> None:
-    """What must hold before anything is served. Raises StoreError, SettingsError.
+    """Ensure what must hold before anything is served. Raises StoreError, SettingsError.
 
-    Where patients are spread all is where this version has it; the key opens what is sealed, and nothing is left
-    unsealed; the journal of ends can be written, and what it knows has ended here, too.
+    Where patients are spread, all tables are where this version expects them; the key opens the sealed secrets, and
+    none is unsealed; the journal of ends can be written, and the ends that it records have been carried out here, too.
     """
     check(settings.journal_folder)
     async with await open_pool(settings, BACKGROUND, 2) as pool:
@@ -175,7 +174,7 @@ async def prepare(settings: Settings) -> None:
 
 
 def _environment(settings: Settings) -> Mapping[str, str]:
-    """What workers inherit: our own environment and the TLS profile. Their settings they are told.
+    """The environment of workers: our own and the TLS profile. They get their settings over a pipe.
 
     Raises CommandError.
     """
@@ -187,7 +186,7 @@ def _environment(settings: Settings) -> Mapping[str, str]:
 
 
 def rechecked(settings: Settings) -> Settings:
-    """What holds after a reload: the settings as they are now, but for those of the start that stay. Raises errors for
+    """The settings after a reload: the present ones, except for those that are fixed at the start. Raises errors for
     the operator."""
     new = checked()
     # The URL of the embedded database is ours, not the operator's.
@@ -200,7 +199,7 @@ def rechecked(settings: Settings) -> Settings:
 
 
 def _fit_to_reload(new: Settings) -> None:
-    """As at a start: better the former settings than withdrawals that a restore undoes. Raises StoreError."""
+    """Check as at a start: the former settings are better than withdrawals that a restore undoes. Raises StoreError."""
     check(new.journal_folder)
 
 
@@ -211,18 +210,18 @@ async def _supervise(sockets: Sockets, settings: Settings, early: Sequence[int])
 
 
 async def _keep_several(early: Sequence[int]) -> None:
-    """A process for each recorder of the directory, until SIGTERM; SIGHUP reads it again."""
+    """Run one process per recorder of the directory until SIGTERM; SIGHUP reads the directory again."""
     recorders = Recorders(fit_to_start, FIXED, _fit_to_reload)
     _on_signals(recorders.stop, recorders.read, early)
     await recorders.run()
 
 
 def _on_signals(stop: Callable[[], None], reload: Callable[[], None], early: Sequence[int]) -> None:
-    """`early`: what had come before."""
+    """`early`: the signals that arrived before."""
     on_terminal = sys.stderr.isatty()
 
     def hang_up() -> None:
-        """A request to read anew; or the end of the terminal that we ran in, which then is none any more."""
+        """A request to reload, or the end of the terminal that started us, which then no longer exists."""
         if on_terminal and not sys.stderr.isatty():
             stop()
         else:

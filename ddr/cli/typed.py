@@ -1,4 +1,4 @@
-"""What a command reads from standard input, so that it stands in no list of processes and in no history of a shell."""
+"""Reads secrets and personal data from standard input, so that they are in no process list and no shell history."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ddr.reasons import in_words
 
 
 def line(what: str) -> str:
-    """The next line; at a terminal it is asked for. To be called without an event loop, which would not hear Ctrl-C.
+    """The next line; prompts at a terminal. Call it without an event loop, which would ignore Ctrl-C.
 
     Raises CommandError.
     """

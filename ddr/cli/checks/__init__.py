@@ -1,1 +1,1 @@
-"""What `ddr check` looks at from outside, one matter per file."""
+"""The checks of `ddr check` from outside, one subject per file."""

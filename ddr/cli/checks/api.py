@@ -1,6 +1,6 @@
 """`ddr check api`: a whole poll from outside, as a DiGA does it: metadata, refresh, search with all pages, a read.
 
-The refresh token is in a file, which holds its successor afterwards: the recorder rotates it with each use.
+A file contains the refresh token, and afterwards its successor: the recorder rotates it with each use.
 """
 
 from __future__ import annotations
@@ -25,35 +25,35 @@ from ddr.client import ClientError, Diga, Grant, Recorder, Throttled
 from ddr.drafts import alone_in
 from ddr.reasons import in_words
 
-MOST_PAGES = 3  # a test patient has few; and a check ends
+MOST_PAGES = 3  # a test patient has few; it also keeps the check finite
 
 
 class TokenFile:
-    """A TokenStore (ddr.client.tokens) of one pairing: the file holds nothing but the refresh token."""
+    """A TokenStore (ddr.client.tokens) of one pairing; its file contains only the refresh token."""
 
     def __init__(self, file: Path) -> None:
         self._file, self._grant = file, Grant("", "", "", "", 0)
 
     async def load(self, pairing_id: str) -> Grant | None:
-        """The token of the file; an access token from this run only."""
+        """The token in the file; an access token from this run only."""
         return replace(self._grant, refresh_token=(await asyncio.to_thread(self._file.read_text)).strip())
 
     async def save(self, grant: Grant) -> None:
-        """Written beside, synced and renamed, so that there is one whole token in the file at any time."""
+        """Written to a draft, synced and renamed, so that the file always contains one complete token."""
         await asyncio.to_thread(self._write, grant.refresh_token)
         self._grant = grant
 
     async def forget(self, pairing_id: str) -> None:
-        """An operator may want to look at it."""
+        """Keep the file: an operator may want to inspect it."""
 
     @asynccontextmanager
     async def alone(self, pairing_id: str) -> AsyncIterator[None]:
-        """Two checks with one token would end its pairing: `check_api` lets one wait for the other."""
+        """Two checks with one token would end its pairing: `check_api` lets only one run at a time."""
         yield
 
     def try_out(self) -> None:
-        """Write the token as its successor will be written. Raises OSError: better now than when the recorder has
-        exchanged it, for a token that is used twice ends the pairing."""
+        """Write the token in the way its successor will be written. Raises OSError now rather than after the recorder
+        has rotated the token: using one twice ends the pairing."""
         if not S_ISREG(self._file.stat().st_mode):
             raise OSError(errno.EINVAL, "is no file that could hold the next token", str(self._file))
         self._write(self._file.read_text("utf-8").strip())
@@ -69,7 +69,7 @@ class TokenFile:
 
 @dataclass
 class _Timed:
-    """Tells how long each request took, and what was answered."""
+    """Prints the duration and status of each request."""
 
     last_status: int = 0
 
@@ -85,10 +85,11 @@ class _Timed:
 
 
 def check_api(diga: Diga, tokens: Path) -> int:
-    """Print what was asked and how long it took; the number of problems. Raises CommandError for a wrong file."""
+    """Print the requests and their durations; returns the number of problems. Raises CommandError for an invalid
+    file."""
     print(f"DiGA {diga.client_id} at {diga.fhir_base}")
-    # A link stays one: what it leads to has the next token, by whichever way it is read. Path.resolve raises no OSError
-    # for a link to itself.
+    # A link stays a link: its target gets the next token, whatever path is used to read it. Path.resolve does not raise
+    # OSError for a link to itself.
     tokens = Path(os.path.realpath(tokens))
     file = TokenFile(tokens)
     try:

@@ -1,4 +1,4 @@
-"""`ddr check dns`: what the world is told of the recorder's names: addresses, and who may issue certificates (CAA)."""
+"""`ddr check dns`: public DNS records of the recorder's names: addresses, and who may issue certificates (CAA)."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ TAGS = {"issue", "issuewild", "iodef", "issuemail", "contactemail", "contactphon
 
 
 def check_dns(settings: Settings, server: str) -> int:
-    """Print the records of each host of the base URLs; the number of problems. Raises CommandError without an answer.
+    """Print the records of each host in the base URLs; returns the number of problems. Raises CommandError without a
+    response.
 
-    `server` is the resolver to ask, ADDRESS or ADDRESS:PORT, "" for the system's.
+    `server` is the resolver, ADDRESS or ADDRESS:PORT, "" for the system's.
     """
     urls = (settings.diga_base_url, settings.public_base_url, settings.gateway_base_url)
     resolver = _resolver(server)
@@ -61,7 +62,7 @@ def _host(resolver: dns.resolver.Resolver, host: str) -> int:
 
 
 def _relevant(resolver: dns.resolver.Resolver, name: Name) -> tuple[Name, Sequence[Rdata]]:
-    """The CAA records that count for a name: its own, else those of the nearest parent (RFC 8659 section 3)."""
+    """The CAA records that apply to a name: its own, else those of the nearest parent (RFC 8659 section 3)."""
     while name != root:
         if records := _records(resolver, name, "CAA"):
             return name, records
@@ -70,7 +71,7 @@ def _relevant(resolver: dns.resolver.Resolver, name: Name) -> tuple[Name, Sequen
 
 
 def _caa(records: Sequence[Rdata]) -> list[str]:
-    """What is wrong with the records that count."""
+    """What is wrong with the records that apply."""
     if not records:
         return ["no CAA record: every certification authority may issue certificates for it"]
     tags = [record.tag.decode().lower() for record in records]  # type: ignore[attr-defined]

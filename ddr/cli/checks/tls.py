@@ -12,7 +12,7 @@ from ddr.tls.server_certificate import Properties, properties
 
 
 def check_tls(settings: Settings) -> int:
-    """Print the report; the number of problems. Raises CommandError when a listener cannot be reached."""
+    """Print the report; returns the number of problems. Raises CommandError when a listener is unreachable."""
     listeners = {
         "DiGA": settings.diga_base_url,
         "public": settings.public_base_url,
@@ -22,7 +22,7 @@ def check_tls(settings: Settings) -> int:
 
 
 def _listener(name: str, url: str) -> int:
-    """Report on one listener as it is seen at its outside address; the number of problems."""
+    """Report on one listener at its outside address; returns the number of problems."""
     parts, now = urlsplit(url), datetime.now(UTC)
     host = parts.hostname or ""
     try:

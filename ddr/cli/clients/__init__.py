@@ -1,1 +1,1 @@
-"""What `ddr client` does: one coroutine per action, and how it shows that it goes on."""
+"""The actions of `ddr client`: one coroutine each, and how they show progress."""

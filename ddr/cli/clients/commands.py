@@ -1,4 +1,4 @@
-"""The actions of `ddr client`: each takes the parsed arguments and gives the exit status."""
+"""The actions of `ddr client`: each takes the parsed arguments and returns the exit status."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ from ddr.reasons import in_words
 
 
 def _place(config: Path) -> tuple[Diga, FileTokens, Path]:
-    """The DiGA, its tokens, and where it keeps how far it has read. Raises ConfigError, OSError."""
+    """The DiGA, its tokens, and the file with its cursors. Raises ConfigError, OSError."""
     diga = Diga.from_file(config)
     return diga, FileTokens(config.parent / f"{config.stem}.tokens"), config.parent / f"{config.stem}.sqlite"
 
 
 async def pair(args: argparse.Namespace) -> int:
-    """Prints the pairing id on stdout; what is for the person goes to stderr."""
+    """Print the pairing id on stdout; messages for the user go to stderr."""
     diga, tokens, _ = _place(args.config)
     async with diga.http() as http:
         pairing = Pairing(diga, http, tokens)
@@ -66,11 +66,11 @@ async def pair(args: argparse.Namespace) -> int:
 
 
 async def _line() -> str:
-    """A line of the standard input. It is not read in a thread: after Ctrl-C that would wait for the line on and on."""
+    """A line of standard input, not read in a thread, which would wait for the line even after Ctrl-C."""
     loop, typed = asyncio.get_running_loop(), asyncio.Event()
     try:
         loop.add_reader(sys.stdin.fileno(), typed.set)
-    except (OSError, AttributeError):  # a file, in which everything is there
+    except (OSError, AttributeError):  # a file, whose content is there at once
         pass
     else:
         try:
@@ -81,7 +81,7 @@ async def _line() -> str:
 
 
 async def pairings(args: argparse.Namespace) -> int:
-    """One id a line."""
+    """Print one id per line."""
     _, tokens, _ = _place(args.config)
     for one in await tokens.pairings():
         print(one)
@@ -89,7 +89,7 @@ async def pairings(args: argparse.Namespace) -> int:
 
 
 async def recorders(args: argparse.Namespace) -> int:
-    """Their addresses and times; of all, or of the one that has a device."""
+    """Print addresses and times of all recorders, or of the one that serves a device."""
     content = read_toml(args.config)
     base, token = address_of(content, "hiis", args.config), content.get("hiis_token", "")
     if not isinstance(token, str):
@@ -113,7 +113,7 @@ def _shown(terms: Terms) -> str:
 
 
 async def unpair(args: argparse.Namespace) -> int:
-    """1 when there is no such pairing."""
+    """End a pairing; 1 when there is no such pairing."""
     diga, tokens, journal = _place(args.config)
     if await tokens.load(args.pairing) is None:
         raise CommandError("no tokens are kept for this pairing")
@@ -124,9 +124,9 @@ async def unpair(args: argparse.Namespace) -> int:
 
 
 async def pull(args: argparse.Namespace) -> int:
-    """What is new of one or all pairings; 1 when one of them could not be asked.
+    """Pull what is new for one or all pairings; 1 when one of them failed.
 
-    Raises Unreachable when two in a row are not answered: it is the recorder, and not what it says of one of them.
+    Raises Unreachable when two in a row get no response: then it is the recorder, not its response about one pairing.
     """
     diga, tokens, file = _place(args.config)
     journal, out = SqliteJournal(file), opened(args.out, args.format)
@@ -149,7 +149,7 @@ async def pull(args: argparse.Namespace) -> int:
             except (Unreachable, Throttled, PairingEnded, BrokenGrant, Refused) as error:
                 unreachable = isinstance(error, Unreachable)
                 if unreachable and (lost or isinstance(error, Unanswered)):
-                    raise  # two in a row, or a refresh without answer, which is to be repeated at once
+                    raise  # two in a row, or a refresh without a response, which must be repeated at once
                 failed, lost = failed + 1, unreachable
                 progress.say(f"{pairing_id}: {_in_words(error)}")
             else:
@@ -159,17 +159,17 @@ async def pull(args: argparse.Namespace) -> int:
 
 
 def _in_words(error: Exception) -> str:
-    """Why one pairing could not be asked."""
+    """Why one pairing failed."""
     if isinstance(error, Throttled):
         return f"{'the recorder is busy' if isinstance(error, Busy) else 'the Grace-Period still runs'}, {error}"
     return f"{error}; pair anew" if isinstance(error, PairingEnded) else str(error)
 
 
 async def watch(args: argparse.Namespace) -> int:
-    """Until Ctrl-C, SIGTERM or `--seconds`; then turns in hand are finished."""
+    """Run until Ctrl-C, SIGTERM or `--seconds`; then finish the running turns."""
     diga, tokens, file = _place(args.config)
     out, journal, stop = opened(args.out, args.format), SqliteJournal(file), asyncio.Event()
-    with suppress(RuntimeError):  # in a thread signals are somebody else's
+    with suppress(RuntimeError):  # only the main thread can handle signals
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
 
@@ -180,7 +180,7 @@ async def watch(args: argparse.Namespace) -> int:
             progress.say(_unshown(news.pairing_id, news.unshown))
         try:
             out.write({"pairing": news.pairing_id, **row} for row in rows_of(news.changes))
-        except BrokenPipeError as error:  # unlike a full disk it does not mend: nobody reads what we print any more
+        except BrokenPipeError as error:  # unlike a full disk this is permanent: nobody reads the output any more
             gone.append(error)
             stop.set()
             raise

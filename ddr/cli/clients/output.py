@@ -1,4 +1,4 @@
-"""Where rows go: a file of some form, or the terminal."""
+"""Where rows go: a file in one of the formats, or the terminal."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ COLUMNS = ("pairing", "change", *READING)
 
 
 class Printed:
-    """Rows on stdout."""
+    """Writes rows to stdout."""
 
     def __init__(self, form: str) -> None:
         self._lines = form == "jsonl"
@@ -26,7 +26,7 @@ class Printed:
             self._csv.writeheader()
 
     def write(self, rows: Iterable[Row]) -> int:
-        """How many there were."""
+        """Write rows; returns their number."""
         number = 0
         for row in rows:
             number += 1
@@ -39,7 +39,7 @@ class Printed:
 
 
 def opened(path: Path | None, form: str | None) -> Output | Printed:
-    """The output. Raises CommandError when the form is none, a file has other columns, or Parquet lacks pyarrow."""
+    """The output. Raises CommandError for an unknown format, a file with other columns, or Parquet without pyarrow."""
     ending = path.suffix.removeprefix(".") if path else ""
     form = form or (ending if ending in FORMATS else "csv")
     if path is None:

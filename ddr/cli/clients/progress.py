@@ -1,4 +1,4 @@
-"""A line on stderr that says how far it is; only on a terminal, elsewhere the last one alone."""
+"""A progress line on stderr; where stderr is not a terminal, only the last one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ WIDTH = 24
 
 
 class Progress:
-    """`total` None: it has no end."""
+    """`total` None: there is no end."""
 
     def __init__(self, verb: str, total: int | None) -> None:
         self._verb, self._total, self._shown = verb, total, sys.stderr.isatty()
@@ -23,7 +23,7 @@ class Progress:
             print(f"\r\x1b[K{self._verb} {bar}{done}{of}, {text}", end="", file=sys.stderr, flush=True)
 
     def say(self, text: str) -> None:
-        """A line of its own."""
+        """Print a line of its own."""
         self.clear()
         print(text, file=sys.stderr)
 
@@ -31,6 +31,6 @@ class Progress:
         self.say(text)
 
     def clear(self) -> None:
-        """Nothing half-written stays."""
+        """Remove an unfinished line."""
         if self._shown:
             print("\r\x1b[K", end="", file=sys.stderr)

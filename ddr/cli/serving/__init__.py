@@ -1,1 +1,1 @@
-"""What `ddr serve` is made of: listening sockets, the supervisor, the worker process, its log."""
+"""The parts of `ddr serve`: listening sockets, the supervisor, the worker process, its log."""

@@ -1,4 +1,4 @@
-"""Accepts the connections of one listening socket, as many as its crowd allows, and awaits no handshake for long."""
+"""Accepts connections on one listening socket, up to its crowd's limit, and waits for no handshake for long."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from ddr.cli.serving.proxy_header import NoHeader, read_source
 from ddr.http.address import Network, among
 from ddr.reasons import in_words
 
-YIELD_SECONDS = 0.01  # head start of the other workers when this one has more connections than they
+YIELD_SECONDS = 0.01  # head start for the other workers when this one has more connections
 HANDSHAKE_SECONDS = 10.0
-GOODBYE_SECONDS = 5.0  # for a client to say goodbye over TLS, and to take what was sent before
-PAUSE_SECONDS = 0.2  # without descriptors
+GOODBYE_SECONDS = 5.0  # for the client's TLS close, and to receive what was sent before
+PAUSE_SECONDS = 0.2  # when descriptors have run out
 NO_DESCRIPTORS = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 log = logging.getLogger(__name__)
 
 
 class Acceptor:
-    """What uvicorn calls a server: `close` it and `wait_closed` for the handshakes that are under way."""
+    """The interface that uvicorn expects of a server: `close` it, then `wait_closed` for unfinished handshakes."""
 
     def __init__(
         self,
@@ -37,8 +37,9 @@ class Acceptor:
         trouble: Trouble = unheard,
         proxies: Sequence[Network] = (),
     ) -> None:
-        """`burdened` is true while this worker has more connections than another one; `trouble` is told of connections
-        that are not let in; who connects from `proxies` says first for whom (PROXY protocol), and nobody else may."""
+        """`burdened` is true while this worker has more connections than another one; `trouble` is called for
+        connections that are not admitted. Peers in `proxies` must first say for whom they connect (PROXY protocol);
+        nobody else may."""
         self._trouble, self._proxies = trouble, proxies
         self._burdened, self._yielded = burdened, False
         self._listening, self._context, self._make, self._crowd = listening, context, make, crowd
@@ -54,13 +55,13 @@ class Acceptor:
         return (self._listening,)
 
     def close(self) -> None:
-        """Accept nothing more."""
+        """Stop accepting."""
         if not self._closed.is_set():
             self._closed.set()
             self._loop.remove_reader(self._listening.fileno())
 
     async def wait_closed(self) -> None:
-        """Until it is closed and no handshake is under way."""
+        """Wait until it is closed and no handshake is in progress."""
         await self._closed.wait()
         if self._handshakes:
             await asyncio.wait(self._handshakes)
@@ -70,12 +71,13 @@ class Acceptor:
             self._loop.add_reader(self._listening.fileno(), self._accept)
 
     def _pause(self, seconds: float) -> None:
-        """The socket stays readable: look at it again after a while."""
+        """Stop for a while: the socket stays readable, so it is checked again later."""
         self._loop.remove_reader(self._listening.fileno())
         self._loop.call_later(seconds, self._begin)
 
     def _accept(self) -> None:
-        """Take one. All at once would give a burst of clients, and the connections that they keep, to one worker."""
+        """Accept one connection. Accepting all at once would give a burst of clients, and their connections, to one
+        worker."""
         if self._burdened() and not self._yielded:
             self._yielded = True
             self._pause(YIELD_SECONDS)
@@ -83,10 +85,10 @@ class Acceptor:
         self._yielded = False
         try:
             own, address = self._listening.accept()
-        except (BlockingIOError, InterruptedError, ConnectionAbortedError):  # another worker was quicker
+        except (BlockingIOError, InterruptedError, ConnectionAbortedError):  # another worker was faster
             return
         except OSError as error:
-            if error.errno in NO_DESCRIPTORS:  # else it would be told without end that there is one to accept
+            if error.errno in NO_DESCRIPTORS:  # otherwise the loop would report the waiting connection without end
                 log.warning("serve.not_accepted", extra={"reason": in_words(error)})
                 self._crowd.make_room()
                 self._pause(PAUSE_SECONDS)
@@ -117,12 +119,12 @@ class Acceptor:
         except (OSError, TimeoutError, ssl.SSLError, NoHeader, MemoryError, asyncio.CancelledError) as error:
             self._trouble(_kind(error), None, None)
         finally:
-            if not welcome:  # whatever it was: else the client waits without end, and keeps its place
+            if not welcome:  # after any failure: otherwise the client waits without end, and keeps its place
                 self._crowd.leave(guest)
                 guest.socket.close()
 
     async def _introduced(self, guest: Guest, connection: Connection) -> None:
-        """The proxy says who the guest is. Raises NoHeader, also when it does not say so in time, and OSError."""
+        """Read from the proxy who the guest is. Raises NoHeader, also after a timeout, and OSError."""
         try:
             async with asyncio.timeout(HANDSHAKE_SECONDS):
                 source = await read_source(guest.socket)
@@ -134,10 +136,10 @@ class Acceptor:
 
 
 def _kind(error: BaseException) -> str:
-    """Of what the handshake died, as the request log calls it. asyncio tells a timeout as a lost connection."""
+    """Why the handshake failed, as the request log names it. asyncio reports a timeout as a lost connection."""
     if isinstance(error, NoHeader):
         return "proxy-header"
-    if isinstance(error, MemoryError):  # TLS takes some 300 KB for each
+    if isinstance(error, MemoryError):  # TLS takes about 300 KB for each
         return "too-many-connections"
     if isinstance(error, TimeoutError) or "taking longer" in str(error):
         return "tls-timeout"

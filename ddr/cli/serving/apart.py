@@ -1,4 +1,4 @@
-"""What two recorders of one installation must not share, so that nothing of one is anything to the other."""
+"""What two recorders of one installation must not share, so that they do not affect each other."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
 
 
 def conflict(own: Settings, others: Mapping[str, Settings]) -> str | None:
-    """Why a recorder with the settings `own` cannot run beside `others`, by name; None: it can. Raises StoreError."""
+    """Why a recorder with the settings `own` cannot run beside `others`, by name; None if it can. Raises StoreError."""
     for name, other in others.items():
         for setting, (value, reason) in _OWN.items():
             mine = value(own)
@@ -31,7 +31,7 @@ def _database(settings: Settings) -> Any:
     return url and (tuple(hosts(url)), urlsplit(url).path, settings.database_schema or "public")
 
 
-# What it is compared by (nothing: not set), and why; of the first that is the same the operator is told.
+# The values compared (empty: not set), and the reason; the operator is told about the first match.
 _OWN: Mapping[str, tuple[Callable[[Settings], Any], str]] = {
     "database_schema": (_database, "in one database each has a schema of its own"),
     "state_dir": (lambda s: s.state_dir.resolve(), "its files are one recorder's"),
@@ -57,7 +57,7 @@ _OWN: Mapping[str, tuple[Callable[[Settings], Any], str]] = {
 
 
 def _taken(own: Settings, other: Settings) -> str | None:
-    """Which listener of `own` is where `other` has one."""
+    """Which listener of `own` has an address of `other`."""
     taken = list(addresses(other).values())
     for listener, (host, port) in addresses(own).items():
         if any(port == one and (host == at or {host, at} & {*_EVERYWHERE}) for at, one in taken):

@@ -1,6 +1,6 @@
-"""Lines of the technical log that repeat: the first is written, then once a minute how many there were, then the end.
+"""Condenses repeated lines of the technical log: the first is written, then a count once a minute, then the end.
 
-During an outage every request may fail alike, on every worker; a log that drowns in that helps nobody.
+During an outage every request may fail in the same way, on every worker; a flooded log helps nobody.
 """
 
 from __future__ import annotations
@@ -11,15 +11,16 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-EVERY_SECONDS = 60.0  # between two lines about the same; when nothing of it came for so long, it is over
+EVERY_SECONDS = 60.0  # between two counts; after this long without a repetition the episode is over
 TICK_SECONDS = 5.0
-MOST = 1000  # kinds of lines that are counted at once
+MOST = 1000  # kinds of lines counted at the same time
 
 REPEATED, OVER = "log.repeated", "log.repeated_no_more"
 
 
 class Episode:
-    """A line that came once at least. Not its record: an exception in it would keep all that its frames had in hand."""
+    """A line that occurred at least once. Its record is not kept: an exception would keep all objects of its frames
+    alive."""
 
     def __init__(self, name: str, level: int, line: dict[str, Any], now: float) -> None:
         self.name, self.level, self.line = name, level, line
@@ -28,7 +29,8 @@ class Episode:
 
 
 class Condensed(logging.Handler):
-    """Passes records on to `target`, warnings and errors only when they are new; `fields` gives what a line shows."""
+    """Passes records on to `target`, warnings and errors only when they are new; `fields` gives the content of a
+    line."""
 
     def __init__(
         self,
@@ -42,7 +44,7 @@ class Condensed(logging.Handler):
         self._to_tick = False
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write it, or count it. What is below a warning happens once each time and is always written."""
+        """Write the record, or count it. Records below a warning are individual events and always written."""
         if self._to_tick:
             self.keep_ticking()
         if record.levelno < logging.WARNING:
@@ -61,7 +63,7 @@ class Condensed(logging.Handler):
         self._target.handle(record)
 
     def tick(self) -> None:
-        """Write what is due."""
+        """Write the counts that are due."""
         with self.lock or threading.RLock():
             now = self._clock()
             for key, episode in list(self._episodes.items()):
@@ -72,7 +74,7 @@ class Condensed(logging.Handler):
                     del self._episodes[key]
 
     def close(self) -> None:
-        """Nothing that was counted gets lost."""
+        """Write all pending counts."""
         with self.lock or threading.RLock():
             for episode in self._episodes.values():
                 self._tell(episode, self._clock(), over=False)
@@ -80,8 +82,8 @@ class Condensed(logging.Handler):
         super().close()
 
     def keep_ticking(self) -> None:
-        """Let a thread do it as long as the process lives. Where the system gives none, a later record asks again: what
-        is told late is no reason to end."""
+        """Start a thread that does so as long as the process lives. Where the system provides none, a later record
+        tries again: late counts are no reason to stop."""
         self._to_tick = True
         try:
             threading.Thread(target=self._ticking, name="log", daemon=True).start()

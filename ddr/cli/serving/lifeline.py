@@ -1,4 +1,4 @@
-"""A worker's side of the talk with its supervisor (`ddr.cli.serving.process`): the beat, what it is told, its end."""
+"""A worker's side of the dialogue with its supervisor (`ddr.cli.serving.process`): heartbeat, messages, end."""
 
 from __future__ import annotations
 
@@ -22,25 +22,26 @@ Told = Callable[[Mapping[str, Any]], None]
 
 
 class Lifeline:
-    """Cancels the task that opened it, once, when the worker shall end: its stdin has closed, or SIGTERM came."""
+    """Cancels the task that opened it, once, when the worker should end: its stdin has closed, or SIGTERM arrived."""
 
     def __init__(self, told: Told) -> None:
         self._told = told
         self.figures: Callable[[], Mapping[str, Any]] = dict
-        self._known: Mapping[str, Any] = {}  # the figures of the last beat but one at most
+        self._known: Mapping[str, Any] = {}  # of the last heartbeat, or the one before
         self._ready = self._leaving = False
         self._unsaid = b""
         self._tasks: list[asyncio.Task[None]] = []
 
     async def open(self) -> None:
-        """Begin to beat and to listen. Ctrl-C and a closed terminal reach the whole group: the supervisor decides."""
+        """Start the heartbeat and listen. Ctrl-C and a closed terminal reach the whole process group: the supervisor
+        decides."""
         for number in (signal.SIGINT, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
         loop, worker = asyncio.get_running_loop(), asyncio.current_task()
         assert worker is not None
         reader = asyncio.StreamReader(limit=LONGEST_LINE)
         await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
-        os.set_blocking(sys.stdout.fileno(), False)  # a supervisor that stands still must not stop us
+        os.set_blocking(sys.stdout.fileno(), False)  # a supervisor that hangs must not block us
 
         def end() -> None:
             if not self._leaving:
@@ -56,15 +57,15 @@ class Lifeline:
         ]
 
     def ready(self) -> None:
-        """Say that this worker serves."""
+        """Report that this worker serves."""
         self._ready = True
         self._say()
 
     def _say(self) -> None:
-        """What nobody reads gets lost; the next beat says it again."""
+        """Send a message. What nobody reads is lost; the next heartbeat repeats it."""
         message = {"ready": self._ready, "leaving": self._leaving, "figures": self._known}
         try:
-            if self._unsaid:  # the pipe took a part of the last one
+            if self._unsaid:  # the pipe took only a part of the last message
                 self._unsaid = self._unsaid[os.write(sys.stdout.fileno(), self._unsaid) :]
             if not self._unsaid:
                 line = orjson.dumps(message) + b"\n"
@@ -75,7 +76,7 @@ class Lifeline:
     def _figures(self) -> Mapping[str, Any]:
         try:
             return self.figures()
-        except Exception as error:  # no reason to be taken for dead
+        except Exception as error:  # must not make this worker look dead
             log.error("worker.no_figures", exc_info=error)
             return {}
 
@@ -85,9 +86,10 @@ class Lifeline:
             await asyncio.sleep(BEAT_SECONDS)
 
     async def _count(self) -> None:
-        """Collect the figures beside the event loop. The beat does not wait: threads may be busy, and we alive."""
+        """Collect the figures in a thread. The heartbeat does not wait for them: threads may be busy while we are
+        alive."""
         while True:
-            with suppress(RuntimeError):  # the system gives no thread at the moment
+            with suppress(RuntimeError):  # the system provides no thread at the moment
                 self._known = await asyncio.to_thread(self._figures)
             await asyncio.sleep(BEAT_SECONDS)
 

@@ -1,4 +1,4 @@
-"""The listeners of one worker: uvicorn servers in one event loop, TLS contexts that follow what they depend on."""
+"""The listeners of one worker: uvicorn servers in one event loop, with TLS contexts that follow their sources."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from ddr.tls.context import with_clients
 from ddr.tls.follow import LOOK_SECONDS, Build, Following, Mark
 from ddr.tls.pair import PairFiles, ServerPair
 
-INTERFACE = ("diga", "public")  # whose connections the request log knows
+INTERFACE = ("diga", "public")  # the listeners whose connections are in the request log
 
 
 class Listeners:
-    """All listeners of a worker, from start to the end of the last request."""
+    """All listeners of a worker, from their start to the end of the last request."""
 
     def __init__(self, core: Core, apps: Mapping[str, ASGIApp], held: ServerPair | None = None) -> None:
-        """`held`: certificate and key in force, for as long as those of the files are worse."""
+        """`held`: the certificate and key to use while those in the files are invalid."""
         self._core, self._apps = core, apps
         self._files = PairFiles(core.settings.server_cert, core.settings.server_key, held)
         self._following: list[asyncio.Task[Never]] = []
         self._serving: dict[Server, asyncio.Task[None]] = {}
 
     async def start(self, sockets: Mapping[str, socket.socket]) -> None:
-        """Begin to accept connections. Raises TlsError."""
+        """Start accepting connections. Raises TlsError."""
         contexts = await self._contexts()
         self._core.fleet.connections = lambda: sum(len(server.crowd) for server in self._serving)
         proxies = networks(self._core.settings.proxy_protocol_from)
@@ -45,14 +45,14 @@ class Listeners:
                 PARTS.get(name, 1.0),
                 self._core.fleet.burdened,
                 trouble(self._core, name) if name in INTERFACE else unheard,
-                proxies if name in contexts else (),  # the admin listener is the machine's own
+                proxies if name in contexts else (),  # the admin listener is local
             )
             self._serving[server] = asyncio.create_task(server.serve([one]))
-        while not all(server.started for server in self._serving):  # noqa: ASYNC110 - uvicorn has no event for it
+        while not all(server.started for server in self._serving):  # noqa: ASYNC110 - uvicorn has no event for this
             await asyncio.sleep(0.01)
 
     async def stop(self) -> None:
-        """Accept nothing more and let all connections come to their end (`ddr.cli.serving.server`)."""
+        """Stop accepting, and let all connections end (`ddr.cli.serving.server`)."""
         for server in self._serving:
             server.should_exit = True
         await asyncio.gather(*self._serving.values())
@@ -60,7 +60,7 @@ class Listeners:
             task.cancel()
 
     async def _contexts(self) -> dict[str, ssl.SSLContext]:
-        """The outer context of each TLS listener. Behind a proxy none asks for a client certificate."""
+        """The outer context of each TLS listener. Behind a proxy none requests a client certificate."""
         settings, files = self._core.settings, self._files
         await files.begin()
         self._core.fleet.certificate = lambda: files.pair.chain
@@ -80,7 +80,7 @@ class Listeners:
         return {"diga": diga, "public": everybody, "gateway": gateway}
 
     async def _live(self, name: str, build: Build, mark: Mark) -> ssl.SSLContext:
-        """The outer context of what `build` makes, made again whenever `mark` changes."""
+        """The outer context around the result of `build`, which is called again whenever `mark` changes."""
         following = await Following.begin(build, mark)
         self._keep(name, following.step)
         return following.outer

@@ -1,4 +1,4 @@
-"""The technical log: one JSON object a line on stderr, events with constant names, nothing about patients."""
+"""The technical log: one JSON object per line on stderr, events with constant names, nothing about patients."""
 
 from __future__ import annotations
 
@@ -25,10 +25,11 @@ _FIELDS = re.compile(r"(\s+\w+=)?%\S+")  # ` name=%s` in a message's template
 
 
 class JsonLines(logging.Formatter):
-    """Formats a record as JSON. Of an exception only type and places are written: its text may quote data.
+    """Formats a record as JSON. Of an exception only its type and locations are written, since its message may quote
+    data.
 
-    For the same reason the first line of a message must do: asyncio shows the failed task in the next ones. Of several
-    recorders each says which one it is.
+    For the same reason only the first line of a message is used: asyncio describes the failed task in later ones. With
+    several recorders each line names its recorder.
     """
 
     def __init__(self) -> None:
@@ -44,7 +45,7 @@ class JsonLines(logging.Formatter):
 
 
 def fields(record: logging.LogRecord) -> dict[str, Any]:
-    """What a line says, without time and level."""
+    """The content of a line, without time and level."""
     found: dict[str, Any] = {"event": _FIELDS.sub("", str(record.msg).strip().partition("\n")[0]).strip()}
     if record.args:
         found["message"] = record.getMessage()
@@ -60,7 +61,8 @@ def _places(trace: TracebackType | None) -> list[str]:
 
 
 def of_pool(record: logging.LogRecord) -> bool:
-    """asyncpg's pool tells with a stack, again and again, that the database is away: an event of ours instead."""
+    """asyncpg's pool reports again and again, with a stack, that the database is unavailable: one event of ours
+    instead."""
     if record.exc_info and record.exc_info[1] is not None:
         record.error, record.exc_info = kind_of(record.exc_info[1]), None
         record.msg, record.args = NOT_CONNECTED, ()
@@ -68,8 +70,8 @@ def of_pool(record: logging.LogRecord) -> bool:
 
 
 def for_commands() -> None:
-    """The same from warnings on, for a command, which has no log of its own: Python would print a bare name, or a
-    stack."""
+    """Warnings and errors in the same form for a command, which has no log of its own: Python would print a bare name,
+    or a stack."""
     if not logging.getLogger().handlers:
         logging.getLogger("asyncpg.pool").addFilter(of_pool)
         handler = logging.StreamHandler(sys.stderr)
@@ -78,7 +80,7 @@ def for_commands() -> None:
 
 
 def configure() -> None:
-    """Send the log of this process to stderr. Libraries are heard from warnings on; there is no access log."""
+    """Send the log of this process to stderr. Libraries log warnings and errors only; there is no access log."""
     logging.getLogger("asyncpg.pool").addFilter(of_pool)
     handler = Unread(sys.stderr)
     handler.setFormatter(JsonLines())

@@ -1,9 +1,9 @@
 """One worker process as its supervisor sees it: ready, alive, stuck, leaving, gone.
 
-They talk in lines of JSON. Every BEAT_SECONDS, which is the beat of its event loop, and whenever a state changes, the
-worker says `{"ready": bool, "leaving": bool, "figures": {name: number or list}}`: it serves; it has been told to end.
-What it gets on its stdin is first its settings and the certificate in force (`ddr.cli.serving.handed`), then what it
-shall know of the others (`ddr.http.fleet`); when its stdin closes, it finishes what it has in hand and ends.
+They exchange lines of JSON. Every BEAT_SECONDS, the heartbeat of its event loop, and whenever a state changes, the
+worker sends `{"ready": bool, "leaving": bool, "figures": {name: number or list}}`: it serves; it has been told to end.
+On its stdin it gets first its settings and the certificate in force (`ddr.cli.serving.handed`), then the figures of the
+others (`ddr.http.fleet`). When its stdin closes, it finishes its requests and ends.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from ddr.settings import Settings
 from ddr.tls.pair import ServerPair
 
 BEAT_SECONDS = 1.0
-STUCK_BEATS = 5  # a worker that misses so many is replaced: no request may keep an event loop for that long
-START_BEATS = 60  # until the first one: the interpreter may take its time on a busy machine
+STUCK_BEATS = 5  # a worker that misses this many is replaced: no request may block an event loop for that long
+START_BEATS = 60  # until the first one: the interpreter may start slowly on a busy machine
 GRACE_SECONDS = DRAIN_SECONDS + 10
-LONGEST_LINE = 16 * 1024 * 1024  # a worker tells some 30 kB, and is told what all of them do
+LONGEST_LINE = 16 * 1024 * 1024  # a worker sends about 30 kB, and receives what all of them send
 
-module = "ddr.cli.serving.worker"  # what a worker runs; the demonstration has its own
+module = "ddr.cli.serving.worker"  # the module that a worker runs; the demonstration has its own
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ class WorkerProcess:
     async def spawn(
         cls, number: int, sockets: Sockets, environment: Mapping[str, str], settings: Settings, pair: ServerPair | None
     ) -> WorkerProcess:
-        """Start worker `number`. Raises NOT_STARTED when the system gives no further process."""
+        """Start worker `number`. Raises NOT_STARTED when the system provides no further process."""
         process = await begin(
             *(sys.executable, "-m", module, str(number), to_argument(sockets)),
             env=environment,
@@ -88,14 +88,14 @@ class WorkerProcess:
         return self.ready.is_set() and not self.ended.is_set()
 
     def tell(self, line: bytes) -> None:
-        """Send one line; left out when the worker does not read what it was sent before."""
+        """Send one line; skipped while the worker has not read the previous ones."""
         assert self._process.stdin is not None
         pipe = self._process.stdin
         if not self.leaving.is_set() and pipe.transport.get_write_buffer_size() == 0:
             pipe.write(line)
 
     async def end(self) -> None:
-        """Close the lifeline and wait; kill the worker when it does not come to an end."""
+        """Close the lifeline and wait; kill the worker when it does not end."""
         assert self._process.stdin is not None
         self.leaving.set()
         self._process.stdin.close()
@@ -111,12 +111,12 @@ class WorkerProcess:
             self._process.kill()
 
     async def _listen(self) -> None:
-        """Take its messages until it has ended."""
+        """Receive its messages until it has ended."""
         assert self._process.stdout is not None
         while not self._process.stdout.at_eof():
             try:
                 self._take(await self._process.stdout.readline())
-            except ValueError:  # longer than any message: a library that prints
+            except ValueError:  # longer than any message: output of a library
                 self._heard = True
         await self._process.wait()
         self.ended.set()
@@ -127,7 +127,7 @@ class WorkerProcess:
         try:
             message = orjson.loads(line)
             figures, ready, leaving = message["figures"], message["ready"], message["leaving"]
-        except (orjson.JSONDecodeError, TypeError, LookupError):  # a library that prints
+        except (orjson.JSONDecodeError, TypeError, LookupError):  # output of a library
             return
         self._beaten, self.figures = True, figures
         if ready:
@@ -138,7 +138,7 @@ class WorkerProcess:
     async def _watch(self) -> None:
         """Kill it when its event loop is stuck.
 
-        Counted are rounds of our own loop: when the whole machine stood still, that was one round for both.
+        Rounds of our own event loop are counted: when the whole machine stood still, that was one round for both.
         """
         missed = 0
         while not self.ended.is_set():

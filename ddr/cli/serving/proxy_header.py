@@ -1,6 +1,6 @@
-"""The PROXY protocol, version 2: whom a proxy that passes TCP through connects for (HAProxy, proxy-protocol.txt 2.2).
+"""The PROXY protocol, version 2: a proxy that forwards TCP names its client (HAProxy, proxy-protocol.txt 2.2).
 
-The header comes before everything else, also before TLS. Not one byte is read beyond it.
+The header comes before everything else, also before TLS. No byte after it is read.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from ipaddress import ip_address
 
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
 FIXED = len(SIGNATURE) + 4  # then the command, the family, and the length of what follows
-LONGEST = 2048  # of what follows: addresses and additions (TLVs), which are not read
+LONGEST = 2048  # of the rest: addresses and additions (TLVs), which are ignored
 LOCAL, PROXY = 0x20, 0x21
 UNSPECIFIED, TCP4, TCP6 = 0x00, 0x11, 0x21
 _BYTES = {TCP4: 4, TCP6: 16}  # of an address
@@ -23,11 +23,11 @@ Source = tuple[str, int]
 
 
 class NoHeader(Exception):
-    """What the proxy sent first is no such header, or one of a kind that is not understood."""
+    """The proxy's first bytes are not such a header, or one of an unknown kind."""
 
 
 async def read_source(own: socket.socket) -> Source | None:
-    """The client for whom the peer of this non-blocking socket connects; None when it connects for itself.
+    """The client for which the peer of this non-blocking socket connects; None when it connects for itself.
 
     Raises NoHeader, OSError.
     """
@@ -45,12 +45,12 @@ async def read_source(own: socket.socket) -> Source | None:
 
 
 async def source_of(exactly: Callable[[int], Awaitable[bytes]]) -> Source | None:
-    """The client, from what `exactly` gives so many bytes of. Raises NoHeader."""
+    """The client; `exactly` returns a given number of bytes. Raises NoHeader."""
     signature, command, family, length = struct.unpack("!12sBBH", await exactly(FIXED))
     if signature != SIGNATURE or command not in (LOCAL, PROXY) or length > LONGEST:
         raise NoHeader
     rest = await exactly(length)
-    if command == LOCAL or family == UNSPECIFIED:  # a look at our health: addresses, if there are any, mean nothing
+    if command == LOCAL or family == UNSPECIFIED:  # a health check; any addresses mean nothing
         return None
     size = _BYTES.get(family)
     if size is None or length < 2 * size + 4:

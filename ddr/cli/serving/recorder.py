@@ -1,7 +1,7 @@
 """One of several recorders: `python -m ddr.cli.serving.recorder`, started by `ddr serve` for a file of DDR_RECORDERS.
 
-It is `ddr serve` with the settings of that file, but for what it hears on its stdin: whatever comes asks for a reload,
-and its end, which is that of the process that started it, for ours.
+It is `ddr serve` with the settings of that file, except for its stdin: any input requests a reload, and the end of
+input, when the process that started it has ended, ends this one.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ddr.cli.main import reported
 
 
 def _listen() -> None:
-    """Without a file object: the interpreter cannot end while a thread waits in one, and breaks off (SIGABRT)."""
+    """Reads without a file object: the interpreter cannot exit while a thread waits in one, and aborts (SIGABRT)."""
     while os.read(sys.stdin.fileno(), 4096):
         os.kill(os.getpid(), signal.SIGHUP)
     os.kill(os.getpid(), signal.SIGTERM)

@@ -1,7 +1,7 @@
-"""Keeps the recorders of one installation running, each a `ddr serve` of its own, and follows their files of settings.
+"""Keeps the recorders of one installation running, each a `ddr serve` of its own, and follows their settings files.
 
-What is wrong with one file or one recorder touches that one alone: it is told in the log and looked at again at the
-next reading. A recorder that runs keeps running with what it has while its file is broken.
+A fault in one file or one recorder affects only that one: it is logged, and checked again at the next reading. A
+running recorder keeps its settings while its file is broken.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from ddr.settings import Settings
 from ddr.settings_recorders import choosing, names
 
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 30.0
-STEADY_SECONDS = 60  # a recorder that ran this long starts again without a pause
-END_SECONDS = GRACE_SECONDS + 5  # that of its workers, and of what is around them
+STEADY_SECONDS = 60  # a recorder that ran this long is restarted without a pause
+END_SECONDS = GRACE_SECONDS + 5  # the time of its workers, and of what surrounds them
 
 log = logging.getLogger(__name__)
 
 
 class Kept:
-    """One recorder: the settings that it was started with, and its process, if it has one at present."""
+    """One recorder: the settings it was started with, and its process, if there is one at present."""
 
     def __init__(self, name: str, admitted: Callable[[str], Awaitable[Settings | None]]) -> None:
-        """`admitted` gives its settings; None, told in the log: it must not start with what its file says."""
+        """`admitted` returns its settings; None, with a log entry, when it must not start with what its file says."""
         self.name = name
-        self.settings: Settings | None = None  # while it shall run with them: nobody else gets what is its own
+        self.settings: Settings | None = None  # while it should run with them: nobody else gets its ports and names
         self._admitted = admitted
         self._process: asyncio.subprocess.Process | None = None
         self._leaving, self._again, self._ending = asyncio.Event(), asyncio.Event(), asyncio.Event()
@@ -49,7 +49,7 @@ class Kept:
         return self._process is not None
 
     def look_again(self) -> None:
-        """Its file may be right now."""
+        """Try again: its file may be correct now."""
         self._again.set()
 
     def reload(self) -> None:
@@ -58,11 +58,11 @@ class Kept:
             self._process.stdin.write(b"\n")
 
     def restart(self) -> None:
-        """Let it end and start anew."""
+        """Let it end and start again."""
         self._ending.set()
 
     async def end(self) -> None:
-        """Let it answer what was asked, and wait until it is gone."""
+        """Let it finish its requests, and wait until it has ended."""
         for event in (self._leaving, self._ending, self._again):
             event.set()
         await asyncio.shield(self._task)
@@ -86,14 +86,14 @@ class Kept:
             await self._wait(pause)
 
     async def _wait(self, seconds: float) -> None:
-        """So long, or until its file was read again."""
+        """Wait for this long, or until its file was read again."""
         try:
             await asyncio.wait_for(self._again.wait(), seconds)
         except TimeoutError:
             return
 
     async def _run(self) -> int | None:
-        """Start it and wait for its end; its exit status, None: the system gives no process."""
+        """Start it and wait for its end; returns its exit status, or None when the system provides no process."""
         try:
             process = await begin(
                 *(sys.executable, "-m", "ddr.cli.serving.recorder"),
@@ -124,9 +124,9 @@ class Kept:
 
 
 class Recorders:
-    """All of them. `checked` gives the settings of an environment, found fit for a start; `fixed`: names of those that
-    need a new start. `fit` raises for whatever else a recorder that runs would refuse at a reload: it tells nobody that
-    it did, and would not be asked again when that is mended, which no file of settings shows."""
+    """All recorders. `checked` returns the settings of an environment, checked for a start; `fixed`: names of settings
+    that need a restart. `fit` raises for any other reason for which a running recorder would refuse a reload. The
+    recorder would not report its refusal, and would not be asked again after a repair that no settings file shows."""
 
     def __init__(
         self,
@@ -136,7 +136,7 @@ class Recorders:
     ) -> None:
         self._checked, self._fixed, self._fit = checked, fixed, fit
         self._kept: dict[str, Kept] = {}
-        self._one_by_one = asyncio.Lock()  # of two that want the same, the first in the alphabet gets it
+        self._one_by_one = asyncio.Lock()  # if two want the same, the alphabetically first gets it
         self._stopping, self._reading = asyncio.Event(), asyncio.Event()
 
     def stop(self) -> None:
@@ -179,7 +179,7 @@ class Recorders:
             return
         log.info("recorders.read", extra={"recorders": found})
         gone = [name for name in self._kept if name not in found]
-        await asyncio.gather(*(self._retire(name) for name in gone))  # whose ports and names others may have now
+        await asyncio.gather(*(self._retire(name) for name in gone))  # so that others can have their ports and names
         for name in found:
             if name in self._kept:
                 await self._follow(self._kept[name])
@@ -192,7 +192,7 @@ class Recorders:
         log.info("recorders.retired", extra={"recorder": name})
 
     async def _follow(self, one: Kept) -> None:
-        """Let it have what its file says now, if that is something else."""
+        """Apply its file if its settings have changed."""
         if not one.runs or one.settings is None:
             one.look_again()
             return
@@ -207,7 +207,7 @@ class Recorders:
             one.reload()
 
     async def _admitted(self, name: str, runs: bool = False) -> Settings | None:
-        """The settings of this recorder; None, told in the log, when they are wrong or another's."""
+        """The settings of this recorder; None, with a log entry, when they are invalid or conflict with another's."""
         async with self._one_by_one:
             try:
                 settings = await in_thread(self._checked, choosing(os.environ, name))

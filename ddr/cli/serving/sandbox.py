@@ -1,6 +1,6 @@
-"""The recorder of the demonstration: `ddr serve`, but for faults on demand in its workers.
+"""The recorder of the demonstration: `ddr serve` with faults on demand in its workers.
 
-`python -m ddr.cli.serving.sandbox` is started by `ddr demo` only, and starts its workers likewise.
+`python -m ddr.cli.serving.sandbox` is started by `ddr demo` only, and starts its workers in the same way.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def _around(name: str, app: ASGIApp, settings: Settings) -> ASGIApp:
 
 
 def main(arguments: list[str]) -> int:
-    """Serve, or be one of the workers."""
+    """Serve, or run as one of the workers."""
     if arguments:
         clock.LOOK_SECONDS = CLOCK_SECONDS
         return worker.main(arguments, _around)

@@ -1,8 +1,9 @@
-"""One listener of a worker: uvicorn's server with our protocol and an end that loses no request and waits for nobody.
+"""One listener of a worker: uvicorn's server with our protocol, and a shutdown that loses no request and waits for
+nobody.
 
-The end, in order: no new connection is accepted; whatever is asked on one that exists is answered, with
-`Connection: close`; connections on which nothing is asked are closed after a moment, in which a request that is under
-way arrives; one that is closed and has got everything is not waited for, though its client does not say goodbye.
+The shutdown, in order: no new connection is accepted; every request on an existing one is answered, with `Connection:
+close`; idle connections are closed after a moment, in which a request that is under way can arrive; a closed connection
+that has delivered everything is not waited for, even if its client does not close TLS.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ from ddr.cli.serving.crowd import Crowd
 from ddr.http.address import Network
 from ddr.http.asgi import ASGIApp
 
-KEEP_ALIVE_SECONDS = 75  # a new mTLS connection costs fifteen times a request
-IDLE_SECONDS = 1.0  # that a connection without a request is kept open after the end has begun
-BEGUN_SECONDS = 3.0  # the same for one with a handshake or a head that is not complete
-DRAIN_SECONDS = 20  # for the requests in hand
+KEEP_ALIVE_SECONDS = 75  # a new mTLS connection costs as much as fifteen requests
+IDLE_SECONDS = 1.0  # for which an idle connection stays open after the shutdown has begun
+BEGUN_SECONDS = 3.0  # the same for an incomplete handshake or head
+DRAIN_SECONDS = 20  # for requests being answered
 TICK_SECONDS = 0.05
 
 log = logging.getLogger(__name__)
@@ -51,11 +52,11 @@ class Server(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Nothing is captured."""
+        """Captures no signals."""
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Accept what the crowd allows, and begin to wait for the end of the last handshake."""
+        """Accept what the crowd allows, and start waiting for the end of the last handshake."""
         for one in sockets or []:
             acceptor = Acceptor(
                 one, self.config.ssl, self._connection, self.crowd, self._burdened, self._trouble, self._proxies
@@ -65,8 +66,8 @@ class Server(uvicorn.Server):
         self._gone = [asyncio.create_task(server.wait_closed()) for server in self.servers]
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """End as described above, within DRAIN_SECONDS."""
-        await asyncio.sleep(0)  # `wait_closed` must have begun
+        """Shut down as described above, within DRAIN_SECONDS."""
+        await asyncio.sleep(0)  # `wait_closed` must have started
         for server in self.servers:
             server.close()
         for one in sockets or []:
@@ -93,12 +94,12 @@ class Server(uvicorn.Server):
         return [one for one in self.state.connections if isinstance(one, Connection)]
 
     def _all_gone(self, age: float) -> bool:
-        """No connection, no handshake that may still become one, and no work left over from one that was cut."""
+        """No connection, no handshake that may still become one, and no work left over from a cut one."""
         handshakes = age < BEGUN_SECONDS and not all(task.done() for task in self._gone)
         return not (self.state.connections or self.state.tasks or handshakes)
 
     async def _cut(self) -> None:
-        """First the connections: uvicorn would answer what is cancelled with a 500."""
+        """Connections first: uvicorn would answer cancelled requests with a 500."""
         if self.state.tasks:
             log.error("serve.requests_cut", extra={"count": len(self.state.tasks)})
         for connection in self._connections():
@@ -121,7 +122,7 @@ def server_for(
     """A uvicorn server for `app` with our limits and without its log; plain HTTP when there is no context.
 
     Its connections may take `part` of the descriptors of this process. `burdened`: it has more than other processes.
-    `trouble` is told of connections that come to no request. `proxies` begin theirs with a PROXY protocol header.
+    `trouble` is called for connections without a complete request. `proxies` begin theirs with a PROXY protocol header.
     """
     config = uvicorn.Config(
         app,

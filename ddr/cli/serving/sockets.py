@@ -1,4 +1,5 @@
-"""The listening sockets: bound once by the supervisor, inherited by every worker, so that whoever is alive accepts."""
+"""The listening sockets: bound once by the supervisor and inherited by every worker, so that any live worker
+accepts."""
 
 from __future__ import annotations
 
@@ -14,7 +15,7 @@ Sockets = Mapping[str, socket.socket]
 
 
 def addresses(settings: Settings) -> dict[str, tuple[str, int]]:
-    """Host and port by listener. The admin listener never leaves the machine."""
+    """Host and port by listener. The admin listener is always local."""
     return {
         "diga": (settings.host, settings.diga_port),
         "public": (settings.host, settings.public_port),
@@ -35,14 +36,14 @@ def bind(settings: Settings) -> Sockets:
             family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
             sockets[name] = socket.create_server(address, family=family, backlog=BACKLOG)
         except OSError as error:
-            # Its number may be none of the system's: that of a name which is not found.
+            # The error number may not be the system's, as for an unknown host name.
             reason = (error.strerror or str(error)).partition(" (while attempting")[0]
             raise CommandError(f"{name} listener: cannot bind {address[0]}:{address[1]}: {reason}") from None
     return sockets
 
 
 def to_argument(sockets: Sockets) -> str:
-    """How a worker learns which inherited descriptor is which listener."""
+    """The argument that tells a worker which inherited descriptor is which listener."""
     return ",".join(f"{name}={one.fileno()}" for name, one in sockets.items())
 
 

@@ -23,8 +23,8 @@ from ddr.tls.follow import LOOK_SECONDS
 from ddr.tls.pair import PairFiles
 
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 5.0
-START_SECONDS = 15.0  # what a worker may take to serve, before another reload counts for more
-STEADY_SECONDS = 10  # a worker that served this long starts again without a pause
+START_SECONDS = 15.0  # for a worker to serve, before another reload takes precedence
+STEADY_SECONDS = 10  # a worker that served this long is restarted without a pause
 
 T = TypeVar("T")
 
@@ -33,21 +33,21 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Slot:
-    """One of the workers that there shall be, and the process that is it at present."""
+    """A worker's place, and the process that fills it at present."""
 
     number: int
     worker: WorkerProcess
-    changing: asyncio.Lock = field(default_factory=asyncio.Lock)  # held by who puts another one in its place
+    changing: asyncio.Lock = field(default_factory=asyncio.Lock)  # held while the process is replaced
 
 
 class Supervisor:
-    """Starts workers on shared sockets, and others in their place when they crash, hang, or shall be new."""
+    """Starts workers on shared sockets, and replaces those that crash, hang, or must be exchanged."""
 
     def __init__(
         self, sockets: Sockets, settings: Settings, environment: Mapping[str, str], recheck: Callable[[], Settings]
     ) -> None:
-        """`settings` are what workers get, however late they are started; `recheck` gives those to exchange workers
-        for, and an error for the operator keeps the former ones."""
+        """`settings` are for all workers, however late they are started; `recheck` returns the settings to exchange
+        workers for, and the former ones stay when it raises an error for the operator."""
         self._sockets, self._settings, self._environment, self._recheck = sockets, settings, environment, recheck
         self._files = PairFiles(settings.server_cert, settings.server_key)
         self._count = settings.workers
@@ -61,7 +61,7 @@ class Supervisor:
         self._stopping.set()
 
     def reload(self) -> None:
-        """Ask for new workers in place of all."""
+        """Request new workers in place of all."""
         self._reloading.set()
 
     async def run(self) -> None:
@@ -85,7 +85,7 @@ class Supervisor:
             await self._end()
 
     async def _end(self) -> None:
-        """First our own hold on the sockets: when the workers have let go, too, new connections are refused."""
+        """First close our own sockets: when the workers have closed theirs, too, new connections are refused."""
         self._stopping.set()
         log.info("serve.stopping")
         for one in self._sockets.values():
@@ -94,7 +94,7 @@ class Supervisor:
         log.info("serve.stopped")
 
     async def _all_started(self) -> bool:
-        """False when a worker gave up by itself; one that was killed at its start is replaced as later ones are."""
+        """False when a worker gave up by itself; one that was killed during its start is replaced like later ones."""
         await asyncio.gather(*(slot.worker.started() for slot in self._slots))
         return not any(slot.worker.gave_up for slot in self._slots)
 
@@ -105,7 +105,7 @@ class Supervisor:
         return worker
 
     async def _spawn(self, number: int) -> WorkerProcess | None:
-        """A new process; None, noted in the log, when the system gives none at the moment."""
+        """A new process; None, with a log entry, when the system provides none at the moment."""
         try:
             worker = await WorkerProcess.spawn(
                 number, self._sockets, self._environment, self._settings, self._files.held
@@ -117,7 +117,7 @@ class Supervisor:
         return worker
 
     async def _keep(self, slot: Slot) -> None:
-        """Put another worker in place of one that leaves or has ended, with pauses while new ones keep crashing."""
+        """Replace a worker that leaves or has ended, with pauses while new ones keep crashing."""
         pause = 0.0
         while True:
             worker = slot.worker
@@ -128,13 +128,13 @@ class Supervisor:
             if worker.ended.is_set():
                 log.error("serve.worker_ended", extra={"worker": slot.number, "status": worker.status})
             if not worker.ended.is_set() or self._was_steady(worker):
-                pause = 0.0  # it was told to leave, or the fault is a rare one
-            while slot.worker is worker:  # more than once where the system gives no process
+                pause = 0.0  # it was told to leave, or the fault is rare
+            while slot.worker is worker:  # repeated where the system provides no process
                 if await self._unless_stopped(asyncio.sleep(pause, result=True)) is None:
                     return
                 pause = min(max(2 * pause, FIRST_PAUSE_SECONDS), LONGEST_PAUSE_SECONDS)
                 async with slot.changing:
-                    if slot.worker is worker:  # else it was exchanged meanwhile, and two would be in its place
+                    if slot.worker is worker:  # otherwise it was exchanged meanwhile, and there would be two
                         slot.worker = await self._spawn(slot.number) or worker
                         self._restarts += slot.worker is not worker
                         self._tell_all()  # before it serves: a counter of `/metrics` must not go back
@@ -151,7 +151,7 @@ class Supervisor:
                 self._settings = new = await in_thread(self._recheck)
             except OPERATOR_ERRORS as error:
                 log.error("serve.reload_refused", extra={"reason": str(error)})
-                await self._go_back()  # one before may have ended its way back for this one
+                await self._go_back()  # a request before may have ended its own way back
                 continue
             log.info("serve.reloading")
             if (new.server_cert, new.server_key) != (former[0].server_cert, former[0].server_key):
@@ -164,13 +164,13 @@ class Supervisor:
                 await self._go_back()
 
     async def _go_back(self) -> None:
-        """Exchange once more who was exchanged already: all have the former settings, unless others are asked for."""
+        """Give the former settings back to workers that were exchanged already, unless another reload is requested."""
         while not self._reloading.is_set() and await self._unless_stopped(self._exchange_all()) is False:
             await self._unless_stopped(asyncio.sleep(LONGEST_PAUSE_SECONDS, result=True))
 
     async def _exchange_all(self) -> bool:
-        """Whoever does not serve with the settings in force, one after another, each after its successor serves; False:
-        a new one does not, and the others stay."""
+        """Exchange workers that do not serve with the settings in force, one after another, each after its successor
+        serves. False when a new one does not serve; the rest then stay."""
         for slot in self._slots:
             worker = slot.worker
             if worker.settings is self._settings and worker.ready.is_set() and not worker.leaving.is_set():
@@ -187,8 +187,8 @@ class Supervisor:
         return True
 
     async def _serves(self, successor: WorkerProcess) -> bool:
-        """Whether it does. One that still does not when it had its time, and another reload is asked for, is ended: it
-        may wait for what only other settings bring."""
+        """Whether it serves. If it does not within its time and another reload is requested, it is ended: it may be
+        waiting for what only other settings bring."""
         started, asked = asyncio.create_task(successor.started()), asyncio.create_task(self._reloading.wait())
         await asyncio.wait((started,), timeout=START_SECONDS)
         await asyncio.wait((started, asked), return_when=asyncio.FIRST_COMPLETED)
@@ -198,12 +198,12 @@ class Supervisor:
         return await started
 
     async def _follow_files(self) -> None:
-        """Know the certificate and key that are in force: what is in their files may be no good when a worker dies."""
+        """Keep the certificate and key in force: those in the files may be invalid when a worker dies."""
         while await self._unless_stopped(asyncio.sleep(LOOK_SECONDS, result=True)) is not None:
             await self._look_at_files()
 
     async def _look_at_files(self) -> None:
-        with suppress(Exception):  # workers tell it, in `/status`, too
+        with suppress(Exception):  # workers report it, in `/status`, too
             await self._files.step()
 
     async def _keep_telling(self) -> None:
@@ -211,7 +211,7 @@ class Supervisor:
             self._tell_all()
 
     def _tell_all(self) -> None:
-        """Each worker learns the figures of all, for whoever asks it."""
+        """Send the figures of all workers to each of them, so that any can report them."""
         workers = {str(slot.number): slot.worker.figures for slot in self._slots}
         line = orjson.dumps({"workers": workers, "restarts": self._restarts}) + b"\n"
         for worker in self._alive:

@@ -1,7 +1,8 @@
-"""Writes the technical log, and never waits for who reads it: a reader that hangs must not stop the recorder.
+"""Writes the technical log, and never waits for its reader: a reader that hangs must not stop the recorder.
 
-What it does not take is counted, and told with the next line that it does. Pipes and sockets, behind which there is a
-collector or a container's runtime, have room for some dozens of lines; files take everything until their disk is full.
+Lines that it does not take are counted, and the next line that it takes reports them. Pipes and sockets, behind which
+there is a collector or a container runtime, have room for some dozens of lines; files take everything until their disk
+is full.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ import socket
 import stat
 from typing import TextIO
 
-PATIENCE_MS = 50  # with a reader that has taken everything so far: it may be slow for a moment
-PIECE = select.PIPE_BUF  # bytes that a pipe takes at once when it takes any
+PATIENCE_MS = 50  # for a reader that has taken everything so far: it may be slow for a moment
+PIECE = select.PIPE_BUF  # bytes that a pipe takes at once, if it takes any
 LOST = "log.lost"
 
 
@@ -24,14 +25,14 @@ class Unread(logging.StreamHandler[TextIO]):
     def __init__(self, stream: TextIO) -> None:
         super().__init__(stream)
         self._lost = 0
-        self._cut = False  # the last line is not whole
+        self._cut = False  # the last line is incomplete
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write it if there is room."""
+        """Write the line if there is room."""
         try:
             descriptor = self.stream.fileno()
             os.fstat(descriptor)
-        except (OSError, ValueError, AttributeError):  # there is nothing behind it
+        except (OSError, ValueError, AttributeError):  # there is no stream
             super().emit(record)
             return
         try:
@@ -43,7 +44,7 @@ class Unread(logging.StreamHandler[TextIO]):
             self.handleError(record)
 
     def _write(self, descriptor: int, line: str) -> bool:
-        """False when it was not written, or not to its end."""
+        """False when it was not written completely."""
         content = b"\n" * self._cut + line.encode(errors="backslashreplace") + b"\n"
         begun, patience = False, 0 if self._lost else PATIENCE_MS
         while content and _takes(descriptor, patience):
@@ -58,18 +59,18 @@ class Unread(logging.StreamHandler[TextIO]):
 
 
 def _takes(descriptor: int, patience_ms: int) -> bool:
-    """Whether a write would not wait, now or within this time; one that fails does not, either."""
+    """Whether a write would not block, now or within this time; a write that fails does not block, either."""
     asked = select.poll()
     asked.register(descriptor, select.POLLOUT)
     return bool(asked.poll(patience_ms))
 
 
 def _taken(descriptor: int, content: bytes) -> int:
-    """How many bytes were written: all at once where there is room, so that lines of several processes do not mix.
+    """The number of bytes written: all at once where there is room, so that lines of several processes do not mix.
 
-    Raises BlockingIOError when another one has taken the room meanwhile, OSError when the disk is full. The flag not to
-    wait would hold for all who have the pipe or socket of one that we got: so it is opened anew, or said with each
-    message.
+    Raises BlockingIOError when another process has taken the room meanwhile, OSError when the disk is full. The
+    non-blocking flag would apply to all that share the pipe or socket: so the pipe is opened anew, and for a socket the
+    flag goes with each message.
     """
     mode = os.fstat(descriptor).st_mode
     if stat.S_ISREG(mode):
@@ -82,7 +83,7 @@ def _taken(descriptor: int, content: bytes) -> int:
             same.detach()
     try:
         own = os.open(f"/proc/self/fd/{descriptor}", os.O_WRONLY | os.O_NONBLOCK) if stat.S_ISFIFO(mode) else None
-    except OSError:  # another account's, no Linux, or no descriptor left
+    except OSError:  # of another account, not Linux, or no descriptor left
         own = None
     if own is None:
         return os.write(descriptor, content[:PIECE])
@@ -93,6 +94,6 @@ def _taken(descriptor: int, content: bytes) -> int:
 
 
 def _warning(lost: int) -> logging.LogRecord:
-    """That so many records were lost."""
+    """The record that says how many records were lost."""
     told = {"name": __name__, "levelno": logging.WARNING, "levelname": "WARNING", "msg": LOST, "count": lost}
     return logging.makeLogRecord(told)

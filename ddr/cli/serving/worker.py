@@ -1,7 +1,7 @@
 """One worker process: `python -m ddr.cli.serving.worker NUMBER SOCKETS`, started by the supervisor only.
 
-When it shall end it finishes what it has in hand. A database that is not there is waited for: only what an operator has
-to mend ends a worker before it serves.
+At its end it finishes its requests. It waits for an unavailable database: only what an operator has to fix ends a
+worker before it serves.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from ddr.settings import Settings
 from ddr.settings_sources import load_settings
 from ddr.store.database.errors import StoreError
 
-# Until the rooms are open each of these says that the database is away, starts, or goes away again.
+# Before the rooms are open, each of these means that the database is unavailable, starting, or stopping again.
 AWAY = (
     StoreError,
     ConnectionError,
@@ -44,9 +44,9 @@ AWAY = (
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,
 )
-SWITCH_SECONDS = 0.001  # how long a thread that works aside (ddr.aside) keeps the event loop waiting
+SWITCH_SECONDS = 0.001  # how long a thread that works aside (ddr.aside) may delay the event loop
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 0.2, 2.0
-# A worker counts as larger than it is by a tenth of the memory (proc(5), in thousandths).
+# Makes a worker count as larger by a tenth of the memory (proc(5), in thousandths).
 OUT_OF_MEMORY, FIRST = Path("/proc/self/oom_score_adj"), 100
 
 log = logging.getLogger(__name__)
@@ -56,14 +56,14 @@ Around = Callable[[str, ASGIApp, Settings], ASGIApp]
 
 
 def plain(name: str, app: ASGIApp, settings: Settings) -> ASGIApp:
-    """The application of a listener as it is."""
+    """The application of a listener, unchanged."""
     return app
 
 
 async def work(number: int, sockets: Sockets, around: Around = plain) -> None:
-    """Serve until the lifeline closes or SIGTERM comes, then finish the requests in hand.
+    """Serve until the lifeline closes or SIGTERM arrives, then finish the requests.
 
-    `around` is put around the application of each listener.
+    `around` wraps the application of each listener.
     """
     fleet = Fleet(number)
     first: asyncio.Future[Mapping[str, Any]] = asyncio.get_running_loop().create_future()
@@ -78,14 +78,14 @@ async def work(number: int, sockets: Sockets, around: Around = plain) -> None:
     await lifeline.open()
     with suppress(asyncio.CancelledError):
         async with AsyncExitStack() as stack:
-            given = await first  # of a supervisor of a version before this one neither settings nor a pair
+            given = await first  # a supervisor of an earlier version sends neither settings nor a pair
             settings = taken_over(given["settings"]) if "settings" in given else load_settings()
             rooms = await opened(stack, settings, fleet)
             lifeline.figures = lambda: worker_figures(rooms.core)
             apps = {name: around(name, app, rooms.core.settings) for name, app in rooms.listeners().items()}
             listeners = Listeners(rooms.core, apps, taken_pair(given.get("pair")))
             try:
-                settle()  # nobody has to wait for it yet
+                settle()  # while no request has to wait for it
                 await listeners.start(sockets)
                 lifeline.ready()
                 await asyncio.get_running_loop().create_future()  # until cancelled
@@ -94,7 +94,7 @@ async def work(number: int, sockets: Sockets, around: Around = plain) -> None:
 
 
 async def opened(stack: AsyncExitStack, settings: Settings, fleet: Fleet) -> Rooms:
-    """The rooms, entered into `stack` as soon as the database is there."""
+    """The rooms, entered into `stack` as soon as the database is available."""
     wait, said = FIRST_WAIT_SECONDS, ""
     while True:
         try:
@@ -109,8 +109,8 @@ async def opened(stack: AsyncExitStack, settings: Settings, fleet: Fleet) -> Roo
 
 
 def end_first() -> None:
-    """Where memory runs out, let the kernel end a worker, which is replaced, not the supervisor, which is as large."""
-    with suppress(OSError):  # there is no such thing, or it may not be written
+    """When memory runs out, let the kernel kill a worker, which is replaced, not the supervisor, which is as large."""
+    with suppress(OSError):  # it does not exist, or must not be written
         OUT_OF_MEMORY.write_text(str(min(int(OUT_OF_MEMORY.read_text("ascii")) + FIRST, 1000)), "ascii")
 
 
