@@ -14,7 +14,6 @@ from ddr.settings import Settings
 from ddr.settings_sources import load_settings
 from ddr.store.database.distribute import SHARDS, NoEngine, Step, distribute, plan
 from ddr.store.database.embedded import database
-from ddr.store.database.functions_there import FUNCTIONS
 from ddr.store.database.limits import BACKGROUND, REQUESTS
 from ddr.store.database.migrate import migrate_database
 from ddr.store.database.placing import Where
@@ -62,7 +61,7 @@ async def _distribute(args: argparse.Namespace, settings: Settings) -> None:
             for step in await plan(pool):
                 print(_shown(step))
             return
-        count = await distribute(pool, FUNCTIONS, args.shards, lambda step: print(_shown(step), flush=True))
+        count = await distribute(pool, args.shards, lambda step: print(_shown(step), flush=True))
         print(f"{count} tables were put where they belong; the others were there")
         print("tried, not for patients yet: docs/scaling.md says what was not run")
 

@@ -42,7 +42,6 @@ from ddr.store.database.distribute import check_placed
 from ddr.store.database.dsn import shown
 from ddr.store.database.embedded import database
 from ddr.store.database.errors import DatabaseAway, DatabaseLost
-from ddr.store.database.functions_there import FUNCTIONS
 from ddr.store.database.limits import BACKGROUND
 from ddr.store.database.migrate import migrate_database
 from ddr.store.database.pool import open_pool
@@ -164,7 +163,7 @@ async def prepare(settings: Settings) -> None:
     """
     check(settings.journal_folder)
     async with await open_pool(settings, BACKGROUND, 2) as pool:
-        await check_placed(pool, FUNCTIONS)
+        await check_placed(pool)
         clock = DatabaseClock()
         await clock.read(pool)
         ring = await opening_key(pool, settings)

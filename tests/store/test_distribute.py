@@ -49,7 +49,7 @@ async def triggers(pool: asyncpg.Pool) -> set[str]:
 async def test_each_table_is_put_where_it_belongs_and_once(pool: asyncpg.Pool) -> None:
     told: list[Step] = []
     away = [table for table, place in PLACES.items() if place.where is not Where.FIRST]
-    assert await distribute(pool, FUNCTIONS, 8, told.append) == len(away)
+    assert await distribute(pool, 8, told.append) == len(away)
     found = await placed(pool)
     assert list(found) == [step.table for step in told] and set(found) == set(away)
     for table, (by, beside, shards) in found.items():
@@ -68,7 +68,7 @@ async def test_each_table_is_put_where_it_belongs_and_once(pool: asyncpg.Pool) -
     assert put[STAMP.replace(", ", ",")] == (None, None)
     assert {put[one.replace(", ", ",")] for one in FUNCTIONS} == {("$1", "patient")}
     assert {step.table for step in await plan(pool) if step.done} == PLACES.keys()
-    assert await distribute(pool, FUNCTIONS, 8, told.append) == 0 and len(told) == len(away)
+    assert await distribute(pool, 8, told.append) == 0 and len(told) == len(away)
 
 
 async def test_what_is_done_stays_done_when_a_table_fails(pool: asyncpg.Pool) -> None:
@@ -79,19 +79,19 @@ async def test_what_is_done_stays_done_when_a_table_fails(pool: asyncpg.Pool) ->
     )
     told: list[Step] = []
     with pytest.raises(StoreError, match=r"^table consent cannot be spread: a disk is full$"):
-        await distribute(pool, FUNCTIONS, 8, told.append)
+        await distribute(pool, 8, told.append)
     assert {step.table for step in told} == set(await placed(pool))
     assert await triggers(pool) & {"consent_given", "consent_changed"}, "a table is put whole or not at all"
     await pool.execute("DROP TRIGGER refuse ON engine.pg_dist_partition")
     rest = [step.table for step in await plan(pool) if not step.done]
-    assert await distribute(pool, FUNCTIONS, 8) == len(rest) > 0
+    assert await distribute(pool, 8) == len(rest) > 0
     assert await triggers(pool) == set()
 
 
 async def test_it_begins_only_where_it_may(pool: asyncpg.Pool) -> None:
     await pool.execute("INSERT INTO pg_dist_partition VALUES ('audit', 'h', 'patient_id')")
     with pytest.raises(StoreError, match=r"^tables are spread that must not be: audit$"):
-        await distribute(pool, FUNCTIONS)
+        await distribute(pool)
     await pool.execute("DELETE FROM pg_dist_partition")
     await pool.execute("CREATE TABLE of_others (); CREATE TABLE patient_7 ()")
     await pool.execute("INSERT INTO pg_dist_shard VALUES ('patient', 7)")
@@ -100,10 +100,10 @@ async def test_it_begins_only_where_it_may(pool: asyncpg.Pool) -> None:
     await pool.execute("DROP TABLE of_others")
     async with await connect(pool.servers.url, 1):
         with pytest.raises(StoreError, match=r"^1 connections of recorders are open: stop them first$"):
-            await distribute(pool, FUNCTIONS)
+            await distribute(pool)
     await pool.execute("UPDATE pg_dist_node SET shouldhaveshards = false")
     with pytest.raises(NoEngine, match="citus_add_node"):
-        await distribute(pool, FUNCTIONS)
+        await distribute(pool)
     assert await placed(pool) == {}
     assert await look(pool) is False
 
@@ -118,7 +118,7 @@ async def test_a_start_after_an_update_says_what_is_left_to_distribute(
 
     monkeypatch.setattr("ddr.store.database.pool.look", yes)
     settings = load_settings({}, database_url=pool.servers.url, state_dir=tmp_path, allow_builtin_accounts=True)
-    await distribute(pool, FUNCTIONS, 8)
+    await distribute(pool, 8)
     await prepare(settings)
     await pool.execute("DELETE FROM pg_dist_partition WHERE logicalrelid IN ('claim'::regclass, 'opening'::regclass)")
     await pool.execute("DROP FUNCTION ddr_ask_2")
@@ -136,7 +136,7 @@ async def test_no_recorder_starts_on_what_is_half_spread(
 
     settings = load_settings({}, database_url=pool.servers.url, state_dir=tmp_path, allow_builtin_accounts=True)
     with pytest.raises(KeyboardInterrupt, match="consent_text"):
-        await distribute(pool, FUNCTIONS, 8, killed)
+        await distribute(pool, 8, killed)
     with pytest.raises(StoreError, match=r"not yet where they belong: account, .*, restore_window, .* `ddr db distrib"):
         await prepare(settings)
 
@@ -157,14 +157,14 @@ async def test_a_recorder_that_starts_meanwhile_waits_for_the_end(
         if step.table == "consent_text":
             starts.append(asyncio.create_task(start()))
 
-    await distribute(pool, FUNCTIONS, 8, told)
+    await distribute(pool, 8, told)
     await asyncio.gather(*starts)
     assert await triggers(pool) == set(), "it gives back what goes with the distribution"
     async with pool.acquire() as other, other.transaction():
         await other.execute(LOCK, Lock.MIGRATION)
         async with await connect(pool.servers.url, 2) as second:
             with pytest.raises(StoreError, match=r"^somebody brings the schema up to date, or spreads patients"):
-                await distribute(second, FUNCTIONS, 8)
+                await distribute(second, 8)
 
 
 async def test_back_on_one_server_the_triggers_are_there_again(database_url: str) -> None:

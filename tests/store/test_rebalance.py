@@ -15,7 +15,6 @@ import pytest
 from ddr.store.database import rebalance as subject
 from ddr.store.database.distribute import distribute, plan
 from ddr.store.database.errors import StoreError
-from ddr.store.database.functions_there import FUNCTIONS
 from ddr.store.database.placing import PLACES, Where
 from ddr.store.database.rebalance import Move, moves, rebalance
 from tests.cli.recorder import ddr, settings_for
@@ -36,7 +35,7 @@ async def pool(database_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
     monkeypatch.setattr(subject, "LOOK_SECONDS", 0.01)
     async with stand_in(database_url, monkeypatch, size=2) as pool:
         await pool.execute("INSERT INTO patient (patient_id, created_ms) VALUES ($1, 0)", WHO)
-        await distribute(pool, FUNCTIONS)
+        await distribute(pool)
         await pool.execute(
             """INSERT INTO pg_dist_node (nodeid, nodename) VALUES (3, 'db4');
                UPDATE pg_dist_partition SET colocationid = 2 WHERE logicalrelid = 'account'::regclass;

@@ -64,7 +64,7 @@ async def spread_database(coordinator: str) -> AsyncIterator[str]:
         await conn.close()
         async with await pool.connect(url, 2) as own:
             await migrate(own)
-            await distribute(own, FUNCTIONS, SHARDS)
+            await distribute(own, SHARDS)
         yield url
     finally:
         for server in servers:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -11,10 +11,11 @@ import asyncpg
 
 from ddr.store.database.errors import StoreError
 from ddr.store.database.faults import reason_of
+from ddr.store.database.functions_there import FUNCTIONS
 from ddr.store.database.locks import TRY_LOCK, Lock
 from ddr.store.database.placing import PATIENT, PLACES, Place, Where
 from ddr.store.database.pool import Connection
-from ddr.store.database.spreading import STAMP, STAMP_FUNCTION, is_spread, look
+from ddr.store.database.spreading import STAMP, STAMP_FUNCTION, has_engine, is_spread, look
 
 SHARDS = 32  # the default of Citus
 
@@ -76,7 +77,7 @@ UNFIT_TRIGGERS: Mapping[str, Trigger] = {
 }
 GATHERING = tuple(name for name, trigger in UNFIT_TRIGGERS.items() if trigger.gathers)
 # Functions that statements use on the servers with patients' rows.
-FUNCTIONS = ("folded(text)", STAMP)
+_OF_STATEMENTS = ("folded(text)", STAMP)
 
 
 class NoEngine(StoreError):
@@ -92,17 +93,17 @@ class Step:
     done: bool
 
 
-async def check_placed(pool: asyncpg.Pool, functions: Iterable[str]) -> None:
+async def check_placed(pool: asyncpg.Pool) -> None:
     """Raises StoreError when patients are spread, or partly, and not every table is where it belongs: a later version
     has more tables, or a distribution was interrupted.
 
-    `functions` is as for `distribute`. Each request that uses a table that is still on the coordinator would fail.
+    Each request that uses a table that is still on the coordinator would fail.
     """
     if not await has_engine(pool) or not (placed := await _placed(pool)).keys() & PLACES.keys():
         return
     there = {row["relname"] for row in await pool.fetch(_TABLES)}
     left = [table for table in sorted(there & PLACES.keys()) if not _is_so(PLACES[table], placed.get(table))]
-    for name in (*FUNCTIONS, *functions):
+    for name in (*_OF_STATEMENTS, *FUNCTIONS):
         if await pool.fetchval("SELECT to_regprocedure($1) IS NULL", name):
             left.append(name.partition("(")[0])
     if left:
@@ -142,18 +143,13 @@ def _is_so(place: Place, found: str | None) -> bool:
     return found == wanted
 
 
-async def distribute(
-    pool: asyncpg.Pool,
-    functions: Mapping[str, str],
-    shards: int = SHARDS,
-    tell: Callable[[Step], None] = lambda step: None,
-) -> int:
+async def distribute(pool: asyncpg.Pool, shards: int = SHARDS, tell: Callable[[Step], None] = lambda step: None) -> int:
     """Move each table, with its rows, to where it belongs. Returns how many were moved; each is moved as a whole or not
     at all.
 
-    `functions`: by signature, those that run beside a patient's rows, also within transactions; their first parameter
-    is the patient. Nobody may use the tables meanwhile, and a recorder that starts waits. The pool has two connections.
-    Raises NoEngine, StoreError.
+    FUNCTIONS run beside a patient's rows, also within transactions; their first parameter is the patient. Nobody may
+    use the tables meanwhile, and a recorder that starts waits. The pool has two connections. Raises NoEngine,
+    StoreError.
     """
     async with pool.acquire() as conn, pool.acquire() as holding, holding.transaction():
         await _check_engine(conn)
@@ -169,9 +165,9 @@ async def distribute(
                 raise StoreError(f"table {step.table} cannot be spread: {reason_of(error)}") from None
             tell(step)
         await conn.execute(STAMP_FUNCTION)
-        for function in FUNCTIONS:
+        for function in _OF_STATEMENTS:
             await conn.execute("SELECT create_distributed_function($1::regprocedure)", function)
-        for signature, text in functions.items():
+        for signature, text in FUNCTIONS.items():
             await conn.execute(text)
             await conn.execute(
                 "SELECT create_distributed_function($1::regprocedure, $2, 'patient', force_delegation => true)",
@@ -265,12 +261,6 @@ async def _check_nobody(conn: asyncpg.Connection) -> None:
     )
     if others:
         raise StoreError(f"{others} connections of recorders are open: stop them first")
-
-
-async def has_engine(conn: Connection) -> bool:
-    """Whether this database has Citus installed."""
-    found: bool = await conn.fetchval("SELECT EXISTS (SELECT FROM pg_extension WHERE extname = 'citus')")
-    return found
 
 
 async def _placed(conn: Connection) -> Mapping[str, str]:

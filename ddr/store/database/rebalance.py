@@ -17,11 +17,12 @@ from uuid import UUID
 
 import asyncpg
 
-from ddr.store.database.distribute import NoEngine, has_engine, plan
+from ddr.store.database.distribute import NoEngine, plan
 from ddr.store.database.errors import StoreError
 from ddr.store.database.faults import FAULTS, reason_of
 from ddr.store.database.placing import PLACES, Where
 from ddr.store.database.pool import Connection
+from ddr.store.database.spreading import has_engine
 
 LONGEST_SECONDS = 10.0  # that a patient's write may wait; the lock limit of work without a request is no shorter
 LOOK_SECONDS = 1.0

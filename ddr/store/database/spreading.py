@@ -27,9 +27,14 @@ _PLACED = """
 SELECT EXISTS (SELECT FROM pg_dist_partition WHERE logicalrelid = to_regclass('patient') AND partmethod = 'h')"""
 
 
+async def has_engine(conn: asyncpg.Connection | asyncpg.Pool) -> bool:
+    """Whether this database has Citus installed."""
+    return bool(await conn.fetchval(_ENGINE))
+
+
 async def look(conn: asyncpg.Connection | asyncpg.Pool) -> bool:
     """Whether the installation is spread, as the database says."""
-    return bool(await conn.fetchval(_ENGINE) and await conn.fetchval(_PLACED))
+    return await has_engine(conn) and bool(await conn.fetchval(_PLACED))
 
 
 def is_spread(conn: Any) -> bool:
