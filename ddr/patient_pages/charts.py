@@ -20,6 +20,7 @@ LOWEST, HIGHEST = 40.0, 400.0  # mg/dL; values beyond are drawn at the edge
 USUAL_TOP = 300.0
 LINES = (70.0, 180.0, 54.0, 250.0, 300.0, 400.0)  # mg/dL; the first two are the ends of the target range
 MMOL = dict(zip(LINES, ("3.9", "10.0", "3.0", "13.9", "16.7", "22.2"), strict=True))
+STEP = 15  # minutes of the day for each point of the profile
 HOURS = (0, 6, 12, 18, 24)
 USUAL_DAY = {hour: hour / 24 for hour in HOURS}
 
@@ -29,12 +30,12 @@ Mark = tuple[float, str]
 """Part of the day from 0 to 1, and what happened: "sensor" or "calibration"."""
 
 
-def profile_chart(steps: Sequence[TimeOfDay], step: int, unit: str, lang: str, title: str, text: str) -> Markup:
+def profile_chart(steps: Sequence[TimeOfDay], unit: str, lang: str, title: str, text: str) -> Markup:
     """The profile: the median, and the bands that hold half and nine tenths of the values."""
     top = _top(place for one in steps for place in one.percentiles)
-    runs = _runs(steps, step)
-    bands = "".join(_band(run, low, high, name, step, top) for run in runs for low, high, name in BANDS)
-    medians = "".join(_line(_points(run, 2, step), "median", top) for run in runs)
+    runs = _runs(steps)
+    bands = "".join(_band(run, low, high, name, top) for run in runs for low, high, name in BANDS)
+    medians = "".join(_line(_points(run, 2), "median", top) for run in runs)
     return picture(_frame(unit, lang, top, USUAL_DAY) + bands + medians + _ends(top), title, text)
 
 
@@ -117,23 +118,23 @@ def _ends(top: float) -> str:
     return "".join(f'<path class="limit" d="M{LEFT} {_y(line, top):.1f}H{WIDTH - RIGHT}"/>' for line in LINES[:2])
 
 
-def _runs(steps: Sequence[TimeOfDay], step: int) -> list[list[TimeOfDay]]:
+def _runs(steps: Sequence[TimeOfDay]) -> list[list[TimeOfDay]]:
     """Steps of the day that follow each other without a gap."""
     runs: list[list[TimeOfDay]] = [[*steps[:1]]] if steps else []
     for before, after in pairwise(steps):
-        if after.minute - before.minute > step:
+        if after.minute - before.minute > STEP:
             runs.append([])
         runs[-1].append(after)
     return runs
 
 
-def _points(run: Iterable[TimeOfDay], place: int, step: int) -> list[Point]:
+def _points(run: Iterable[TimeOfDay], place: int) -> list[Point]:
     """A percentile over the day, each value in the middle of its step."""
-    return [((one.minute + step / 2) / MINUTES, one.percentiles[place]) for one in run]
+    return [((one.minute + STEP / 2) / MINUTES, one.percentiles[place]) for one in run]
 
 
-def _band(run: Sequence[TimeOfDay], low: int, high: int, name: str, step: int, top: float) -> str:
-    edge = [*_points(run, high, step), *reversed(_points(run, low, step))]
+def _band(run: Sequence[TimeOfDay], low: int, high: int, name: str, top: float) -> str:
+    edge = [*_points(run, high), *reversed(_points(run, low))]
     return f'<path class="{name}" d="M{_path(edge, top)}Z"/>'
 
 

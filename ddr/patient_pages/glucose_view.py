@@ -17,7 +17,7 @@ from ddr.aside import aside
 from ddr.durations import HOUR_MS
 from ddr.http.core import Core
 from ddr.miv.model import Miv
-from ddr.patient_pages.charts import HOURS, Point, day_chart, profile_chart, shown
+from ddr.patient_pages.charts import HOURS, STEP, Point, day_chart, profile_chart, shown
 from ddr.patient_pages.dates import ZONE, time_of_day, told_time
 from ddr.patient_pages.numbers import local
 from ddr.patient_pages.ranges import Range, ranges
@@ -35,7 +35,7 @@ from ddr.store.search.summary import continuous_chunks
 PERIODS = (7, 14, 30, 90)  # days; the periods that can be chosen
 DAYS = 14  # unless another period is chosen (Battelino 2019)
 ENOUGH = 70  # per cent of the time with readings for a meaningful profile (Battelino 2019)
-STEP, HOUR = 15, 60  # minutes
+HOUR = 60  # minutes
 GAP = 1.5  # sampling periods without a reading that interrupt the curve
 
 Reading = tuple[int, float, str, int]
@@ -99,7 +99,7 @@ async def weeks_until(core: Core, patient_id: UUID, miv: Miv, last: date, days: 
             return None
         unit, steps = _unit(parts), glucose_profile(parts, zone, STEP)
         hours = glucose_profile(parts, zone, HOUR)
-        chart = profile_chart(steps, STEP, unit, lang, text(lang, "data.profile"), _profile_words(hours, unit, lang))
+        chart = profile_chart(steps, unit, lang, text(lang, "data.profile"), _profile_words(hours, unit, lang))
         table = tuple(
             (_clock(one.minute), tuple(local(lang, shown(p, unit)) for p in one.percentiles)) for one in hours
         )
