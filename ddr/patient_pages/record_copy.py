@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -99,13 +99,13 @@ async def consent_lines(core: Core, patient_id: UUID, lang: str, *, acting: bool
     """/me/consents.csv line by line (RFC 4180): consents with their pairing and the text that was agreed to, then all
     other permissions that the pages show (`_other_lines`). `acting`: the reader is a representative, who is not told
     whom the patient represents."""
-    yield _written([ConsentLine._fields])
+    yield _written(ConsentLine._fields)
     async for row in export.consents(core.pool, patient_id):
-        yield _written([_consent_line(core, row, lang)])
+        yield _written(_consent_line(core, row, lang))
     for row in await research.of_patient(core.pool, patient_id):
-        yield _written([_research_line(row, lang)])
+        yield _written(_research_line(row, lang))
     async for line in _other_lines(core, patient_id, lang, acting):
-        yield _written([line])
+        yield _written(line)
 
 
 def _consent_line(core: Core, row: Row, lang: str) -> ConsentLine:
@@ -195,10 +195,10 @@ def consent_in_german(row: Sequence[str]) -> Sequence[str]:
 
 async def access_lines(core: Core, patient_id: UUID, lang: str, upto_no: int) -> AsyncIterator[bytes]:
     """One line per entry of the trail, up to number `upto_no`, in words and with its tag."""
-    yield _written([ACCESS_HEADING])
+    yield _written(ACCESS_HEADING)
     async for row in trail.upto(core.pool, patient_id, upto_no):
         app, said = app_name(core, row["client_id"]), words(core, row, lang, text)
-        yield _written([(told_instant(row["at_ms"]), app, row["client_id"] or "", row["event"], said)])
+        yield _written((told_instant(row["at_ms"]), app, row["client_id"] or "", row["event"], said))
 
 
 def _agreed_text(row: Row) -> dict[str, str]:
@@ -249,7 +249,7 @@ def _at(ms: int | None) -> str:
     return "" if ms is None else instant(ms)
 
 
-def _written(rows: Iterable[Sequence[str]]) -> bytes:
+def _written(row: Sequence[str]) -> bytes:
     written = io.StringIO()
-    csv.writer(written).writerows([[harmless(cell) for cell in row] for row in rows])
+    csv.writer(written).writerow([harmless(cell) for cell in row])
     return written.getvalue().encode()
