@@ -41,10 +41,13 @@ def detail_of(role: str | None, representation_id: UUID | None) -> dict[str, str
     return {"by": role, "representation": str(representation_id)} if role else {}
 
 
+By = tuple[str | None, UUID | None]
+"""Role and right of a representative, as of `acted`."""
+
 ACTING: ContextVar[Acting | None] = ContextVar("ddr.acting", default=None)
 
 
-def acted() -> tuple[str | None, UUID | None]:
+def acted() -> By:
     """Role and right of whoever acts now; (None, None) for patients themselves and for everybody else."""
     acting = ACTING.get()
     return (acting.role, acting.representation_id) if acting else (None, None)

@@ -13,7 +13,7 @@ from uuid import UUID
 
 import asyncpg
 
-from ddr.store.audit.acting import acted
+from ddr.store.audit.acting import By, acted
 from ddr.store.database.digest import sha256
 from ddr.store.database.spreading import is_spread
 
@@ -110,7 +110,7 @@ async def shorten(
     valuesets: Collection[str],
     until_ms: int,
     at_ms: int,
-    by: tuple[str | None, UUID | None],
+    by: By,
     given_ms: int | None = None,
     granted_ms: Collection[int] = (),
 ) -> Shortened:

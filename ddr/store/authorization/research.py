@@ -10,7 +10,7 @@ from uuid import UUID
 
 import asyncpg
 
-from ddr.store.audit.acting import acted, check_right, detail_of
+from ddr.store.audit.acting import By, acted, check_right, detail_of
 from ddr.store.audit.trail import Event, record
 from ddr.store.authorization.consents import BY_PATIENT, Shown, keep_text
 from ddr.store.database.pool import Connection
@@ -18,7 +18,6 @@ from ddr.store.database.stamps import HOLD_PATIENT
 
 BY_SYSTEM = "system"
 _EVER = 2**63 - 1
-By = tuple[str | None, UUID | None]  # role and right of a representative, as for `acted`
 # Giving and withdrawing wait for each other, and for an export that is being written.
 _ABLE = "SELECT FROM patient WHERE patient_id = $1 AND disabled_ms IS NULL FOR NO KEY UPDATE"
 _OPEN = """

@@ -12,6 +12,7 @@ from uuid import UUID
 import asyncpg
 
 from ddr.fhir.versions import Restore
+from ddr.store.audit.acting import By
 from ddr.store.audit.trail import Event, record
 from ddr.store.authorization.consents import THERE_BY, shorten
 from ddr.store.authorization.tokens import Family, find_pairing
@@ -206,7 +207,7 @@ async def shorten_consents(
     until_ms: int,
     at_ms: int,
     granted_ms: Collection[int],
-    by: tuple[str | None, UUID | None],
+    by: By,
 ) -> bool:
     """Give the consents of this pairing that existed at `at_ms` the earlier end that was chosen then.
 

@@ -16,6 +16,7 @@ from uuid import UUID
 import asyncpg
 
 from ddr.durations import DAY_MS, HOUR_MS
+from ddr.store.audit.acting import By
 from ddr.store.database.able import able
 from ddr.store.database.digest import sha256
 from ddr.store.database.pool import Connection
@@ -29,7 +30,6 @@ MOST = 20  # tokens of one patient that are good at once
 SHOWN = 16  # hex characters of the hash that people see as the name of an app
 
 Row = Mapping[str, Any]
-By = tuple[str | None, UUID | None]  # role and right of a representative, as for `acted`
 NOBODY_ELSE: By = (None, None)
 
 
