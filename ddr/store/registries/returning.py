@@ -6,7 +6,6 @@ Patient by patient, each in a transaction with a stamp of its own, so that no up
 from __future__ import annotations
 
 from collections.abc import Collection
-from uuid import UUID
 
 import asyncpg
 
@@ -48,33 +47,16 @@ _MEASUREMENTS = f"""
     SELECT count(*) FROM returned"""  # noqa: S608
 
 
-async def give_back(
-    pool: asyncpg.Pool, former: str, valueset: str, codes: Collection[tuple[str, str]], steered_ms: int | None = None
-) -> int:
+async def give_back(pool: asyncpg.Pool, former: str, valueset: str, codes: Collection[tuple[str, str]]) -> int:
     """Let data with these codes (system, code) under the MIV `former` belong to `valueset`; how many rows did.
 
-    Again changes nothing more, so that one that was interrupted may be repeated. `steered_ms` as for lock_patient.
+    Again changes nothing more, so that one that was interrupted may be repeated.
     """
     systems, names = [system for system, _ in codes], [code for _, code in codes]
-    rows = await pool.fetch(_PATIENTS, former, systems, names)
-    return sum([await _of(pool, row["patient_id"], former, valueset, systems, names, steered_ms) for row in rows])
-
-
-async def _of(
-    pool: asyncpg.Pool,
-    patient_id: UUID,
-    former: str,
-    valueset: str,
-    systems: list[str],
-    codes: list[str],
-    steered_ms: int | None,
-) -> int:
-    async with pool.acquire() as conn, conn.transaction():
-        stamp_ms = await lock_patient(conn, patient_id, steered_ms)
-        if stamp_ms is None:
-            return 0
-        found = [
-            await conn.fetchval(statement, patient_id, former, systems, codes, valueset, stamp_ms)
-            for statement in (_SENSORS, _MEASUREMENTS)
-        ]
-    return sum(found)
+    found = 0
+    for (patient_id,) in await pool.fetch(_PATIENTS, former, systems, names):
+        async with pool.acquire() as conn, conn.transaction():
+            stamp_ms = await lock_patient(conn, patient_id, None)
+            for statement in (_SENSORS, _MEASUREMENTS) if stamp_ms is not None else ():
+                found += await conn.fetchval(statement, patient_id, former, systems, names, valueset, stamp_ms)
+    return found
