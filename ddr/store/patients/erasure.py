@@ -18,6 +18,7 @@ from ddr.store.audit.acting import check_right
 from ddr.store.audit.trail import Event, record
 from ddr.store.authorization.representations import end_all_of
 from ddr.store.authorization.unpairing import Party, end_all
+from ddr.store.database.pool import Connection
 from ddr.store.patients.sessions import close_all
 
 REASON = "data-deleted"
@@ -93,9 +94,9 @@ async def delete_patient(
         return True
 
 
-async def is_gone(pool: asyncpg.Pool, patient_id: UUID) -> bool:
+async def is_gone(conn: Connection, patient_id: UUID) -> bool:
     """True when there is no such patient (any more)."""
-    return await pool.fetchrow("SELECT FROM patient WHERE patient_id = $1", patient_id) is None
+    return await conn.fetchrow("SELECT FROM patient WHERE patient_id = $1", patient_id) is None
 
 
 async def delete_rest(pool: asyncpg.Pool, now_ms: int) -> int:
@@ -104,7 +105,7 @@ async def delete_rest(pool: asyncpg.Pool, now_ms: int) -> int:
     for row in await pool.fetch(_DUE, now_ms - AGAIN_MS):
         patient_id = row["patient_id"]
         async with pool.acquire() as conn, conn.transaction():
-            if await conn.fetchrow("SELECT FROM patient WHERE patient_id = $1", patient_id) is None:
+            if await is_gone(conn, patient_id):
                 for table in TABLES:
                     status = await conn.execute(f"DELETE FROM {table} WHERE patient_id = $1", patient_id)
                     count += int(status.split()[-1])
