@@ -133,7 +133,7 @@ def _board(core: Core, now_ms: int, present: list[Trouble], begun: Mapping[str, 
     when each key has been stored as ongoing; the earlier instant counts.
     """
     by_key = {
-        key: replace(one, since_ms=_earliest((begun or {}).get(key), one.since_ms))
+        key: replace(one, since_ms=troubles.earliest((begun or {}).get(key), one.since_ms))
         for key, one in troubles.merged([*present, *_setting(core)]).items()
     }
     standstills = troubles.standing_still(by_key.values(), now_ms)
@@ -160,8 +160,3 @@ def _setting(core: Core) -> list[Trouble]:
     text = core.settings.maintenance
     found = [Trouble("maintenance", UNAVAILABLE, TOWARDS_DIGA, text, text)] if text else []
     return [*found, Trouble(RETIRED, UNAVAILABLE, TOWARDS_DIGA, *GONE)] if core.settings.retired else found
-
-
-def _earliest(*instants: int | None) -> int | None:
-    known = [at for at in instants if at is not None]
-    return min(known) if known else None

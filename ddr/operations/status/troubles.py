@@ -32,11 +32,16 @@ def merged(troubles: Iterable[Trouble]) -> dict[str, Trouble]:
         if known is None:
             found[one.key] = one
             continue
-        begins = [at for at in (known.since_ms, one.since_ms) if at is not None]
         worse = one if (one.state, known.state) == (UNAVAILABLE, DEMOTED) else known
         functions = list(dict.fromkeys([*known.functions, *one.functions]))
-        found[one.key] = replace(worse, functions=functions, since_ms=min(begins) if begins else None)
+        found[one.key] = replace(worse, functions=functions, since_ms=earliest(known.since_ms, one.since_ms))
     return found
+
+
+def earliest(*instants: int | None) -> int | None:
+    """The first of those that are known; None: none is."""
+    known = [at for at in instants if at is not None]
+    return min(known) if known else None
 
 
 def of_registries(core: Core, sources: Mapping[str, Source], held: int, now_ms: int) -> list[Trouble]:
