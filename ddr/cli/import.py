@@ -93,7 +93,11 @@ def run(args: argparse.Namespace) -> int:
         for path, file, digest in files:
             steps = taking_back(file, digest) if args.undo else sending(file, digest)
             report = _walk(client, steps, len(file.values))
-            good |= _tell(path, file, report)
+            some = _tell(path, file, report)
+            if args.undo and not some and not report.refusals:
+                told = f"nothing of {path.name} is there: it has been taken back, or was read with another --zone"
+                Console(stderr=True).print(_plain(told), soft_wrap=True)
+            good |= some
     return 0 if good else 1
 
 

@@ -89,7 +89,10 @@ async def _import(args: argparse.Namespace, settings: Settings, pool: asyncpg.Po
     catalog = await current_catalog(settings, pool)
     origin = f"{archive.name}#{archive.version} ({args.file.name})"
     async with pool.acquire() as connection, connection.transaction():
-        _, notes = await keep_all(connection, catalog, archive, origin, hashlib.sha256(packed).hexdigest(), now_ms())
+        sha256 = hashlib.sha256(packed).hexdigest()
+        held, notes = await keep_all(connection, catalog, archive, origin, sha256, now_ms())
+    if not held and not notes:
+        raise CommandError(f"{args.file}: has no ValueSet of a MIV")
     print("\n".join(notes) or f"{origin} taken in")
     await _print_waiting(pool, catalog)
 

@@ -201,6 +201,14 @@ def test_values_of_a_series_that_another_file_has_are_not_told_to_be_gone(
     assert "taken back, but for what another file has, too" in capsys.readouterr().out
 
 
+def test_who_takes_back_what_is_not_there_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    walk_with(Report(), [], monkeypatch)
+    assert main(["import", "--undo", "--token", "x", "export.csv"]) == 1
+    assert "nothing of export.csv is there" in capsys.readouterr().err
+
+
 OF_A_DEVICE = {"key": "d", "startedAt": "2026-11-20T08:00:00Z"}
 
 

@@ -220,6 +220,10 @@ async def test_an_archive_can_be_imported(
     file.write_bytes(archive(Package(PACKAGE, "1.2.0", valuesets(settings, "1.2.0"))))
     assert await ddr("miv", "import", str(file)) == 0
     assert "the codes are the same" in capsys.readouterr().out
+    others = [one for one in valuesets(settings, "1.2.0") if "-miv-" not in one["url"]]
+    file.write_bytes(archive(Package(PACKAGE, "1.2.0", others)))
+    assert await ddr("miv", "import", str(file)) == 1
+    assert "has no ValueSet of a MIV" in capsys.readouterr().err
     file.write_bytes(b"<html>")
     assert await ddr("miv", "import", str(file)) == 1
     assert "not gzip" in capsys.readouterr().err
