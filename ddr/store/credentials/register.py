@@ -1,6 +1,7 @@
-"""The register of machines' credentials: a row for each, with its owner; every step is recorded.
+"""The register of machines' credentials: one row for each, with its owner; every change is recorded.
 
-What a credential may is decided elsewhere: this says who answers for it, and that it is about to end.
+What a credential permits is decided elsewhere. The register says who is responsible for it, and when it is about to
+end.
 """
 
 from __future__ import annotations
@@ -16,12 +17,12 @@ from ddr.store.audit.trail import Event, record
 from ddr.store.database.digest import sha256
 from ddr.store.database.pool import Connection
 
-SOON_MS = 21 * DAY_MS  # what nothing follows by then needs somebody
-MOST = 2  # of a kind and name at once: one, and the one that follows it
+SOON_MS = 21 * DAY_MS  # a credential without a successor by then needs attention
+MOST = 2  # of a kind and name at once: one, and its successor
 
 
 class Kind(StrEnum):
-    """What a credential opens."""
+    """What a credential gives access to."""
 
     BRIDGE = "bridge"  # the gateway API, for many patients
     REGISTRY = "registry"  # BfArM's registries, for the recorder
@@ -34,7 +35,7 @@ class Enough(Exception):
 
 @dataclass(frozen=True)
 class Credential:
-    """One credential. `used_ms` to the hour; `until_ms` None: no end is known."""
+    """One credential. `used_ms` is precise to the hour; `until_ms` None: no end is known."""
 
     kind: Kind
     mark: str
@@ -48,19 +49,19 @@ class Credential:
 
     @property
     def complete(self) -> bool:
-        """Somebody answers for it, it is known what it is for, and it has an end."""
+        """Whether its owner, its purpose and its end are known."""
         return bool(self.owner and self.purpose and self.until_ms)
 
 
 @dataclass(frozen=True)
 class Warnings:
-    """What needs somebody: ends that nothing follows, the earliest first, and how many lack owner, purpose or end."""
+    """What needs attention: ends without a successor, earliest first, and how many lack owner, purpose or end."""
 
     ends: Sequence[tuple[Kind, int]]
     incomplete: int
 
     def soon(self, now_ms: int) -> list[tuple[Kind, int]]:
-        """Those within SOON_MS, and those that are over."""
+        """The ends within SOON_MS, and those that have passed."""
         return [(kind, until_ms) for kind, until_ms in self.ends if until_ms <= now_ms + SOON_MS]
 
 
@@ -75,7 +76,7 @@ ON CONFLICT (kind, mark) DO UPDATE
    SET since_ms = excluded.since_ms, ended_ms = NULL,
        until_ms = CASE WHEN c.kind = 'database' THEN excluded.until_ms ELSE coalesce(excluded.until_ms, c.until_ms) END
  WHERE c.ended_ms IS NOT NULL RETURNING true"""
-# Those that no other of the same name outlasts.
+# Credentials that are outlasted by no other of the same name.
 _ENDS = """
 SELECT kind, until_ms FROM credential c
  WHERE ended_ms IS NULL AND until_ms IS NOT NULL AND NOT EXISTS (
@@ -88,12 +89,12 @@ SELECT count(*) FROM credential
 
 
 async def every(conn: Connection) -> list[Credential]:
-    """All there are and were: those in use first, by kind and name."""
+    """All credentials, past ones included: those in use first, by kind and name."""
     return [Credential(**{**row, "kind": Kind(row["kind"])}) for row in await conn.fetch(_ALL)]
 
 
 async def warnings(conn: Connection) -> Warnings:
-    """What needs somebody now or soon."""
+    """What needs attention now or soon."""
     ends = [(Kind(kind), until_ms) for kind, until_ms in await conn.fetch(_ENDS)]
     return Warnings(ends, await conn.fetchval(_INCOMPLETE))
 
@@ -101,7 +102,7 @@ async def warnings(conn: Connection) -> Warnings:
 async def add(
     conn: asyncpg.Connection, kind: Kind, mark: str, name: str, owner: str, purpose: str, until_ms: int, now_ms: int
 ) -> None:
-    """Within the transaction that lets it in, and records that: its row. Raises Enough."""
+    """Within the transaction that admits the credential and records that: add its row. Raises Enough."""
     await conn.execute("LOCK TABLE credential IN SHARE ROW EXCLUSIVE MODE")
     alive = "SELECT count(*) FROM credential WHERE kind = $1 AND name = $2 AND ended_ms IS NULL"
     if await conn.fetchval(alive, kind, name) >= MOST:
@@ -112,10 +113,10 @@ async def add(
 async def meet(
     pool: asyncpg.Pool, kind: Kind, mark: str, name: str, until_ms: int | None, now_ms: int, *, own: bool = False
 ) -> None:
-    """One that is in use: it has a row from now on, without an owner as yet; recorded, unless it is what asks this.
+    """Make sure that a credential in use has a row, at first without an owner; recorded, unless it is the caller's own.
 
-    `until_ms`: when it is known to end. Of a role the database knows it, also that there is no end any more; of others
-    somebody may have said it.
+    `until_ms`: when it is known to end. For a role the database knows that, including that there is no end any more;
+    for others somebody may have stated it.
     """
     async with pool.acquire() as conn, conn.transaction():
         if await conn.fetchval(_MEET, kind, mark, name, until_ms, now_ms):
@@ -133,7 +134,7 @@ async def meet(
 
 @dataclass(frozen=True)
 class Assigned:
-    """What an operator says of a credential; of `name` and `until_ms` None: as before."""
+    """What an operator states about a credential; None for `name` and `until_ms`: unchanged."""
 
     owner: str
     purpose: str
@@ -142,7 +143,7 @@ class Assigned:
 
 
 async def assign(pool: asyncpg.Pool, one: Credential, said: Assigned, now_ms: int) -> bool:
-    """Who answers for it and what it is for, recorded. False when it has ended meanwhile."""
+    """Set who is responsible for it and what it is for, recorded. False when it has ended meanwhile."""
     async with pool.acquire() as conn, conn.transaction():
         status: str = await conn.execute(
             "UPDATE credential SET owner = $3, purpose = $4, name = coalesce($5, name),"
@@ -161,7 +162,7 @@ async def assign(pool: asyncpg.Pool, one: Credential, said: Assigned, now_ms: in
 
 
 async def note_use(conn: Connection, kind: Kind, mark: str, now_ms: int) -> None:
-    """Keep the hour of the last use."""
+    """Note the hour of the last use."""
     await conn.execute(
         "UPDATE credential SET used_ms = $3 WHERE kind = $1 AND mark = $2 AND coalesce(used_ms, 0) < $3",
         kind,
@@ -171,7 +172,7 @@ async def note_use(conn: Connection, kind: Kind, mark: str, now_ms: int) -> None
 
 
 async def close(conn: asyncpg.Connection, kind: Kind, mark: str, now_ms: int) -> bool:
-    """Within a transaction that records it: it has ended. False when it had."""
+    """Within a transaction that records it: mark it as ended. False when it already was."""
     status: str = await conn.execute(
         "UPDATE credential SET ended_ms = $3 WHERE kind = $1 AND mark = $2 AND ended_ms IS NULL", kind, mark, now_ms
     )
@@ -179,13 +180,13 @@ async def close(conn: asyncpg.Connection, kind: Kind, mark: str, now_ms: int) ->
 
 
 async def gone(pool: asyncpg.Pool, kind: Kind, mark: str, now_ms: int) -> None:
-    """It is not in use any more, as was found out."""
+    """Mark it as ended because it was found to be no longer in use."""
     async with pool.acquire() as conn, conn.transaction():
         if await close(conn, kind, mark, now_ms):
             await _recorded(conn, Event.CREDENTIAL_ENDED, kind, mark, now_ms)
 
 
 async def _recorded(conn: asyncpg.Connection, event: Event, kind: Kind, mark: str, now_ms: int) -> None:
-    """The name of a role may be somebody's: the trail has its digest."""
+    """The name of a role may be that of a person, so the trail has its digest."""
     digest = sha256(mark).hex() if kind is Kind.DATABASE else mark
     await record(conn, event, now_ms, detail={"kind": str(kind), "sha256": digest})

@@ -1,6 +1,6 @@
 """Roles of the database that can log in and read the tables of patients: the recorder's own, and those of people.
 
-An end in the year 9999 or later, infinity included, is none.
+An end in the year 9999 or later, infinity included, counts as no end.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ SELECT r.rolname::text AS name,
 
 
 class Role(NamedTuple):
-    """A role; `until_ms` is its VALID UNTIL, `used`: somebody is connected by it now, `own`: it is the one asking."""
+    """A role; `until_ms` is its VALID UNTIL, `used`: it has a connection now, `own`: it is this connection's."""
 
     name: str
     until_ms: int | None

@@ -1,6 +1,6 @@
-"""Devices and DeviceMetrics become visible with their first Observation (SCO-006): new to whoever polls, however old.
+"""Devices and DeviceMetrics become visible with their first Observation (SCO-006): new to a poll, however old they are.
 
-What appears gets the stamp of the transaction that shows it, so that searches by `_lastUpdated` find it (RS-036).
+What appears gets the timestamp of the transaction that shows it, so that searches by `_lastUpdated` find it (RS-036).
 All of it happens in a transaction that holds the lock of the patient (ddr.store.database.stamps).
 """
 
@@ -15,14 +15,14 @@ from ddr.durations import DAY_MS
 from ddr.series.epoch import Epoch
 from ddr.store.database.stamps import moved
 
-# No Historic-Data-Period is shorter: whoever may see a series at all, sees what it measured within the last day.
+# No Historic-Data-Period is shorter: whoever may see a series at all sees what it measured within the last day.
 SURELY_SEEN_MS = DAY_MS
 
 _STAMP = "(SELECT stamp_ms FROM patient WHERE patient_id = $1)"
 
 
 def _appeared(which: str) -> str:
-    """SQL: the epochs of the patient for which this holds, and their devices, have a new stamp."""
+    """SQL: gives a new timestamp to those epochs of the patient for which `which` holds, and to their devices."""
     return f"""
     WITH shown AS (
         UPDATE epoch SET updated_ms = {moved("updated_ms", _STAMP)} WHERE patient_id = $1 AND {which}
@@ -31,7 +31,7 @@ def _appeared(which: str) -> str:
      WHERE patient_id = $1 AND device_no IN (SELECT device_no FROM shown)"""  # noqa: S608
 
 
-# A series that held nothing of the last day may have left the period, or never have been within it.
+# A series without anything from the last day may have left the period, or may never have been within it.
 _SERIES = _appeared(f"epoch_no = $2 AND ($3::bigint IS NULL OR $3 < {_STAMP} - {SURELY_SEEN_MS})")
 _EPOCHS = _appeared("epoch_no = ANY($2::bigint[])")
 
@@ -43,6 +43,6 @@ async def series_appeared(conn: asyncpg.Connection, patient_id: UUID, epoch_no: 
 
 
 async def epochs_appeared(conn: asyncpg.Connection, patient_id: UUID, epoch_nos: Collection[int]) -> None:
-    """The DeviceMetrics of these epochs, and their Devices, are shown that were not before."""
+    """The DeviceMetrics of these epochs, and their Devices, are shown now and were not before."""
     if epoch_nos:
         await conn.execute(_EPOCHS, patient_id, list(epoch_nos))

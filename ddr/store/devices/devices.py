@@ -1,4 +1,4 @@
-"""Devices, their sensors, and the calibration epochs of these: what a gateway registers."""
+"""Devices, their sensors, and the sensors' calibration epochs, as a gateway registers them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ddr.store.database.stamps import moved
 
 Row = Mapping[str, Any]
 
-# Columns by name: what a later version adds must not change the result of a statement that is prepared already.
+# Columns are named: a column that a later version adds must not change the result of an already prepared statement.
 _DEVICE = """patient_id, device_no, device_key, serial_number, device_name, manufacturer, model_number, type_code,
     expiration_date, expiration_ms, definition_url, started_ms, ended_ms, heard_ms, version, created_ms, updated_ms,
     replaces_key, end_follows"""
@@ -76,7 +76,7 @@ async def insert_device(conn: asyncpg.Connection, patient_id: UUID, device_key: 
 
 
 async def update_device(conn: asyncpg.Connection, patient_id: UUID, device_no: int, facts: Row, now_ms: int) -> Row:
-    """Replace what may change about a device; a Device keeps its version as long as it is the same device (DEV-012)."""
+    """Replace the changeable facts of a device; a Device keeps its version while it is the same device (DEV-012)."""
     row: Row = await conn.fetchrow(
         f"""UPDATE device SET serial_number = $3, device_name = $4, manufacturer = $5, model_number = $6,
                type_code = $7, expiration_date = $8, expiration_ms = $9, definition_url = $10, heard_ms = $11,
@@ -98,7 +98,7 @@ async def heard(conn: asyncpg.Connection, patient_id: UUID, device_nos: Sequence
 async def end_device(conn: asyncpg.Connection, patient_id: UUID, device_no: int, ended_ms: int, now_ms: int) -> Row:
     """Note the end of a device. Returns the row; the caller ends its sensors.
 
-    The device comes first, because uploads of readings lock a device before its sensors, too.
+    The device comes first because uploads of readings, too, lock a device before its sensors.
     """
     row: Row = await conn.fetchrow(
         f"""UPDATE device SET ended_ms = $3, heard_ms = $4, updated_ms = {moved("updated_ms", "$4")}
@@ -109,7 +109,7 @@ async def end_device(conn: asyncpg.Connection, patient_id: UUID, device_no: int,
 
 
 async def let_end_follow(conn: asyncpg.Connection, device: Row) -> None:
-    """Note that the end of a device that had none follows from the calibration of what replaces it."""
+    """Note that the end of a device that had none follows from the calibration of its replacement."""
     if device["ended_ms"] is None:
         await conn.execute(
             "UPDATE device SET end_follows = true WHERE patient_id = $1 AND device_no = $2",
@@ -118,7 +118,7 @@ async def let_end_follow(conn: asyncpg.Connection, device: Row) -> None:
 
 
 async def note_replaced(conn: asyncpg.Connection, device: Row, replaces_key: str) -> None:
-    """Note whose place a registered device takes."""
+    """Note which device a registered device replaces."""
     await conn.execute(
         "UPDATE device SET replaces_key = $3 WHERE patient_id = $1 AND device_no = $2",
         device["patient_id"], device["device_no"], replaces_key,
@@ -221,7 +221,7 @@ async def epochs_of(conn: Connection, patient_id: UUID, sensor_no: int) -> list[
 
 
 async def change_epoch(conn: asyncpg.Connection, before: Row, after: Row, now_ms: int) -> None:
-    """Move the bounds of an epoch; another calibration makes a new version of its DeviceMetric, too (DEV-029)."""
+    """Move the bounds of an epoch; another calibration also makes a new version of its DeviceMetric (DEV-029)."""
     patient_id, epoch_no = before["patient_id"], before["epoch_no"]
     if (before["from_ms"], before["until_ms"]) != (after["from_ms"], after["until_ms"]):
         await conn.execute(
@@ -239,8 +239,8 @@ async def change_epoch(conn: asyncpg.Connection, before: Row, after: Row, now_ms
 
 
 async def withdraw_epoch(conn: asyncpg.Connection, row: Row, now_ms: int) -> None:
-    """Leave an epoch nothing, because the calibration that began it was taken back, or another one takes its place: a
-    new version of its DeviceMetric, entered in error."""
+    """Leave an epoch empty, because the calibration that began it was taken back or another epoch replaces it: a new
+    version of its DeviceMetric, entered in error."""
     await _keep_version(conn, row["patient_id"], row["epoch_no"])
     await conn.execute(
         f"""UPDATE epoch SET withdrawn = true, until_ms = from_ms, version = version + 1,
@@ -270,7 +270,7 @@ async def set_display_unit(conn: asyncpg.Connection, patient_id: UUID, epoch_no:
 
 
 async def _keep_version(conn: asyncpg.Connection, patient_id: UUID, epoch_no: int) -> None:
-    """Keep the present DeviceMetric for vread."""
+    """Keep the current version of the DeviceMetric for vread."""
     await conn.execute(
         """INSERT INTO epoch_version (patient_id, epoch_no, version, calibration_state, calibration_type,
                calibration_time, display_unit, updated_ms)
@@ -292,7 +292,7 @@ SOURCES = """
 
 
 async def sources(conn: asyncpg.Connection, patient_id: UUID, device_keys: Sequence[str]) -> list[Row]:
-    """What measurements of these devices can refer to: per device, sensor and epoch one row, sensor and epoch
-    columns null where a device has none."""
+    """What measurements of these devices can refer to: one row per device, sensor and epoch; sensor and epoch columns
+    are null where a device has none."""
     rows: list[Row] = await conn.fetch(SOURCES, patient_id, device_keys)
     return rows

@@ -1,6 +1,6 @@
-"""Corrections of when devices and sensors began; and what bounds their life: when single values were measured.
+"""Corrections of when devices and sensors began, and what limits them: when single values were measured.
 
-All in the caller's transaction.
+Everything happens in the caller's transaction.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from uuid import UUID
 
 import asyncpg
 
-# What was entered in error was never measured; and a reference value ($3: their codes) holds for a period.
+# What was entered in error was never measured, and a reference value ($3: their codes) is valid for a period.
 _MEASURED = """measurement
      WHERE patient_id = $1 AND device_no = $2 AND code <> ALL($3::text[])
        AND deleted_ms IS NULL AND status <> 'entered-in-error'"""
@@ -19,7 +19,7 @@ _LATEST = f"""
     SELECT max(effective_ms) FROM {_MEASURED}
        AND ($4::bigint IS NULL OR epoch_no IN (SELECT epoch_no FROM epoch WHERE patient_id = $1 AND sensor_no = $4))"""  # noqa: S608
 _MOVE_DEVICE = "UPDATE device SET started_ms = $3 WHERE patient_id = $1 AND device_no = $2"
-# What was withheld and is shown from the start on is so from the other start on, too.
+# A withheld sensor that is shown from its start on is also shown from the new start on.
 _MOVE_SENSOR = """
     UPDATE sensor SET started_ms = $3, shown_from_ms = CASE WHEN shown_from_ms <= started_ms
                                                             THEN least(shown_from_ms, $3) ELSE shown_from_ms END
@@ -37,21 +37,21 @@ async def measured_before(
 async def last_measured(
     conn: asyncpg.Connection, patient_id: UUID, device_no: int, references: Sequence[str], sensor_no: int | None = None
 ) -> int | None:
-    """The instant of the newest single value of the device, or of this sensor of it; None when there is none."""
+    """The instant of the newest single value of the device, or of one of its sensors; None if there is none."""
     found: int | None = await conn.fetchval(_LATEST, patient_id, device_no, references, sensor_no)
     return found
 
 
 async def move_device(conn: asyncpg.Connection, patient_id: UUID, device_no: int, started_ms: int) -> None:
-    """The device began then. No resource shows it, so none has another version."""
+    """Let the device begin then. No resource shows this, so no resource gets a new version."""
     await conn.execute(_MOVE_DEVICE, patient_id, device_no, started_ms)
 
 
 async def move_sensor(conn: asyncpg.Connection, patient_id: UUID, sensor_no: int, started_ms: int) -> None:
-    """The sensor began then; the caller moves its first epoch."""
+    """Let the sensor begin then; the caller moves its first epoch."""
     await conn.execute(_MOVE_SENSOR, patient_id, sensor_no, started_ms)
 
 
 async def begin_sensor(conn: asyncpg.Connection, patient_id: UUID, sensor_no: int, started_ms: int) -> None:
-    """The sensor began then; the caller makes its epochs follow, and shows what is to be shown of them."""
+    """Let the sensor begin then; the caller adapts its epochs, and shows those that are to be shown."""
     await conn.execute(_BEGIN_SENSOR, patient_id, sensor_no, started_ms)

@@ -1,6 +1,6 @@
 """What becomes visible with a dedicated measurement: its Device, its DeviceMetric, and what it is derived from.
 
-As in ddr.store.devices.appearance, but here an Observation may be the first one for a long time over and over again.
+As in ddr.store.devices.appearance, except that an Observation may repeatedly be the first one for a long time.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ _DERIVING = """x.patient_id = $1 AND x.derived_from <> '{}' AND x.deleted_ms IS 
 def _unseen(column: str) -> str:
     """The numbers in this column of `t` that no visible measurement refers to.
 
-    Visible is what was made in the period or shortly before it, what lasts into it, and at any age what one within the
-    period is derived from (LF-028). With OFFSET 0 each is looked for by its index, for one target after another: the
-    planner takes a patient to have a few measurements, so that to read them all is as good. With CASE they are looked
-    for in this order: the first is most often there, and what others are derived from may be much to read. A target
-    without such a number is none; all measurements of the period would be read for it.
+    Visible are measurements made in the period or shortly before it, those that last into it, and at any age those from
+    which one within the period is derived (LF-028). OFFSET 0 makes the planner look each of them up by its index, one
+    target after another; otherwise it assumes a few measurements per patient, for which reading all is just as good.
+    CASE makes it look in this order: the first kind most often exists, and the sources of derived ones may be much to
+    read. A target without a number is skipped, as all measurements of the period would be read for it.
     """
     stored = f"m.patient_id = $1 AND m.miv_url = t.miv_url AND m.{column} = t.{column} AND m.deleted_ms IS NULL"
     return f"""
@@ -46,7 +46,7 @@ def _unseen(column: str) -> str:
 
 
 def _among(number: str, numbers: str) -> str:
-    """That a number is among them, for an index: between the first and the last whatever it is joined by."""
+    """Whether a number is among `numbers`, as an index can answer: also between first and last, however joined."""
     return f"""{number} IN (SELECT no FROM {numbers})
            AND {number} BETWEEN (SELECT min(no) FROM {numbers}) AND (SELECT max(no) FROM {numbers})"""  # noqa: S608
 
@@ -81,9 +81,10 @@ _SOURCES = f"""
 
 
 def appearing(patient_id: UUID, rows: Sequence[Row], floors: Mapping[str, int], now_ms: int) -> list[Statement]:
-    """The statements that stamp what these measurements, stored next, will be the only visible ones to refer to.
+    """The statements that give a new timestamp to whatever only these measurements, which are stored next, will visibly
+    refer to.
 
-    `floors` says from when on measurements of a MIV are visible (its Historic-Data-Period), in ms.
+    `floors` gives the time in ms from which measurements of a MIV are visible (its Historic-Data-Period).
     """
     targets = {
         target

@@ -15,18 +15,18 @@ from ddr.store.database.stamps import moved
 Row = Mapping[str, Any]
 
 BRIEF_MS = 60_000  # longer measurements have an index of their own by their end (measurement_lasting)
-FOREVER = 2**63 - 1  # end of an open period
-# Of a measurement `m`, as that index has them: its end, and whether it lasts for longer.
+FOREVER = 2**63 - 1  # the end of an open period
+# For a measurement `m`, as that index defines them: its end, and whether it lasts longer.
 END = f"coalesce(m.effective_end_ms, {FOREVER})"
 LASTING = f"(m.effective_end_ms IS NULL OR m.effective_end_ms - m.effective_ms > {BRIEF_MS})"
-_TOGETHER = 2000  # that are made ready at once: the event loop has others to serve, too
+_TOGETHER = 2000  # prepared at once; the event loop must serve others, too
 _COLUMNS = """patient_id, measurement_no, measurement_key, miv_url, code_system, code, device_no, epoch_no,
     effective_ms, effective_end_ms, value, unit, comparator, content, derived_from, status, version, updated_ms,
     deleted_ms"""
 
 BY_KEYS = f"SELECT {_COLUMNS} FROM measurement WHERE patient_id = $1 AND measurement_key = ANY($2::text[])"  # noqa: S608
-# OFFSET 0: each time is looked up by the index, also where the database does not know yet how much there is. Few of
-# them: a plan from when there was nothing reads all of a patient's for each.
+# OFFSET 0 makes the index look up each time, even where the database does not know yet how many rows there are. Only a
+# few times per statement, because a plan from when there were no rows reads all of a patient's rows for each.
 AROUND = f"""
     SELECT {_COLUMNS} FROM unnest($3::bigint[], $4::bigint[]) AS w (from_ms, until_ms)
       CROSS JOIN LATERAL (
@@ -60,14 +60,14 @@ async def by_keys(conn: asyncpg.Connection, patient_id: UUID, keys: Sequence[str
 async def around(
     conn: asyncpg.Connection, patient_id: UUID, miv_urls: Sequence[str], from_ms: Sequence[int], until_ms: Sequence[int]
 ) -> list[Row]:
-    """The measurements of these MIVs that were made in these times, which do not overlap, both ends included, deleted
-    ones left out."""
+    """The measurements of these MIVs made within these intervals, which do not overlap and include both ends; deleted
+    ones are left out."""
     rows: list[Row] = await conn.fetch(AROUND, patient_id, miv_urls, from_ms, until_ms)
     return rows
 
 
 async def insert(conn: asyncpg.Connection, patient_id: UUID, rows: Sequence[Row], now_ms: int) -> list[int]:
-    """Store new measurements, each a row with the columns that the database does not make. Returns their numbers."""
+    """Store new measurements, each a row with the columns that the database does not fill. Returns their numbers."""
     numbers: list[int] = []
     for at in range(0, len(rows), _TOGETHER):
         values = [(patient_id, now_ms, *_content(row), *_identity(row)) for row in rows[at : at + _TOGETHER]]
@@ -84,7 +84,7 @@ def inserting(patient_id: UUID, rows: Sequence[Row], numbers: Sequence[int], now
 
 
 async def next_numbers(conn: asyncpg.Connection, count: int) -> list[int]:
-    """Numbers for new measurements, whose patient is locked. Those of all patients come from one server."""
+    """Numbers for new measurements of a locked patient. The numbers of all patients come from one server."""
     if not count:
         return []
     rows = await conn.fetch(
@@ -94,7 +94,7 @@ async def next_numbers(conn: asyncpg.Connection, count: int) -> list[int]:
 
 
 async def revise(conn: asyncpg.Connection, patient_id: UUID, rows: Sequence[Row], now_ms: int) -> None:
-    """Store new versions of measurements and keep the former ones. Each row has measurement_no beside what changes."""
+    """Store new versions of measurements and keep the former ones. A row has measurement_no and what changes."""
     if not rows:
         return
     await conn.execute(
@@ -125,7 +125,7 @@ async def of_epochs(conn: asyncpg.Connection, patient_id: UUID, epoch_nos: Seque
 
 
 async def is_source(conn: asyncpg.Connection, patient_id: UUID, measurement_no: int) -> bool:
-    """True when another measurement is derived from this one; those that are derived have an index."""
+    """True when another measurement is derived from this one; derived measurements have an index."""
     found: bool = await conn.fetchval(
         """SELECT EXISTS (SELECT FROM measurement
             WHERE patient_id = $1 AND derived_from <> '{}' AND derived_from @> ARRAY[$2::bigint]
@@ -136,7 +136,7 @@ async def is_source(conn: asyncpg.Connection, patient_id: UUID, measurement_no: 
 
 
 async def erase(conn: asyncpg.Connection, patient_id: UUID, measurement_no: int, now_ms: int) -> None:
-    """Delete a measurement: its content and its history are gone, the row stays to tell deleted from never stored."""
+    """Delete a measurement: content and history are removed, the row stays to tell deleted from never stored."""
     await conn.execute(
         "DELETE FROM measurement_version WHERE patient_id = $1 AND measurement_no = $2", patient_id, measurement_no
     )

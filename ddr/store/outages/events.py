@@ -1,4 +1,4 @@
-"""What the checks found, from its begin to its end; each worker writes what all found, the first one counts."""
+"""What the checks found, from its beginning to its end; each worker writes what all found, and the first one counts."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import asyncpg
 from ddr.store.database.locks import LOCK, TRY_LOCK, Lock
 from ddr.store.database.pool import Connection
 
-NAMED = "event-"  # and the number: no notice is called so
+NAMED = "event-"  # plus the number; no notice has such a name
 
 
 @dataclass(frozen=True)
 class Event:
-    """A state that a check found. Instants in milliseconds; `until_ms` None: it goes on."""
+    """A state that a check found. Instants in milliseconds; `until_ms` None: it continues."""
 
     key: str
     state: str  # demoted | unavailable
@@ -28,15 +28,15 @@ class Event:
 
     @property
     def name(self) -> str:
-        """What operators call it."""
+        """The name by which operators refer to it."""
         return f"{NAMED}{self.number}"
 
 
 async def follow(pool: asyncpg.Pool, found: Mapping[str, Event], over_ms: Mapping[str, int], now_ms: int) -> None:
-    """Make `found` what goes on. What went on and is not among it ended: when `over_ms` says, else now.
+    """Make `found` the current events. A former one that is not in `found` has ended: when `over_ms` says, else now.
 
-    A state that got worse or better, or reaches other functions, ends there, and the next begins. Nothing is done when
-    another worker is at it.
+    When a state gets worse or better, or affects other functions, its event ends and the next one begins. Does nothing
+    while another worker is doing this.
     """
     async with pool.acquire() as connection, connection.transaction():
         if not await connection.fetchval(TRY_LOCK, int(Lock.OUTAGES)):
@@ -46,7 +46,7 @@ async def follow(pool: asyncpg.Pool, found: Mapping[str, Event], over_ms: Mappin
         for key, row in going_on.items():
             now = found.get(key)
             if now is None:
-                over = over_ms.get(key, 0)  # perhaps of an earlier time
+                over = over_ms.get(key, 0)  # may be from an earlier time
                 await _end(connection, key, over if over > row["from_ms"] else max(now_ms, row["from_ms"]))
             elif (now.state, sorted(now.functions)) != (row["state"], sorted(row["functions"])):
                 await _end(connection, key, max(now_ms, row["from_ms"]))
@@ -56,7 +56,7 @@ async def follow(pool: asyncpg.Pool, found: Mapping[str, Event], over_ms: Mappin
 
 
 async def add(pool: asyncpg.Pool, event: Event) -> None:
-    """Store one that is over already, unless another worker did."""
+    """Store an event that is already over, unless another worker did."""
     known = "SELECT true FROM outage_event WHERE key = $1 AND from_ms = $2"
     async with pool.acquire() as connection, connection.transaction():
         await connection.execute(LOCK, int(Lock.OUTAGES))
@@ -65,7 +65,7 @@ async def add(pool: asyncpg.Pool, event: Event) -> None:
 
 
 async def going_on(pool: asyncpg.Pool) -> dict[str, int]:
-    """Since when each key goes on."""
+    """For each key that continues, since when."""
     rows = await pool.fetch("SELECT key, from_ms FROM outage_event WHERE until_ms IS NULL")
     return {row["key"]: row["from_ms"] for row in rows}
 
@@ -74,7 +74,7 @@ _COLUMNS = "key, state, functions, cause, cause_de, from_ms, until_ms, event AS 
 
 
 async def between(pool: asyncpg.Pool, from_ms: int, until_ms: int) -> list[Event]:
-    """What went on at any time of this interval, in order of its begin."""
+    """The events that were current at any time in this interval, in order of their beginning."""
     rows = await pool.fetch(
         f"""SELECT {_COLUMNS} FROM outage_event
             WHERE from_ms < $2 AND coalesce(until_ms, $2) > $1 ORDER BY from_ms, event""",  # noqa: S608
@@ -84,20 +84,20 @@ async def between(pool: asyncpg.Pool, from_ms: int, until_ms: int) -> list[Event
 
 
 async def find(pool: asyncpg.Pool, number: int) -> Event | None:
-    """The one of this number."""
+    """The event with this number."""
     found = await named(pool, [f"{NAMED}{number}"])
     return found[0] if found else None
 
 
 async def named(pool: asyncpg.Pool, names: Collection[str]) -> list[Event]:
-    """Those that operators call so; names of notices may be among them."""
+    """The events with these names; `names` may contain names of notices."""
     numbers = [int(name.removeprefix(NAMED)) for name in names if name.startswith(NAMED)]
     rows = await pool.fetch(f"SELECT {_COLUMNS} FROM outage_event WHERE event = ANY ($1::bigint[])", numbers)  # noqa: S608
     return [Event(**dict(row)) for row in rows]
 
 
 async def purge(pool: asyncpg.Pool, before_ms: int) -> None:
-    """Forget what was over before this instant."""
+    """Delete events that were over before this instant."""
     await pool.execute("DELETE FROM outage_event WHERE until_ms < $1", before_ms)
 
 

@@ -1,4 +1,4 @@
-"""Operators' notices: maintenance and disruptions, as stored and as a worker knows them between two looks."""
+"""Operators' notices: maintenance and disruptions, as stored, and as a worker knows them between two readings."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ddr.store.database.locks import LOCK, Lock
 from ddr.store.database.pool import Connection
 from ddr.store.outages.retractions import LastWord
 
-LOOK_SECONDS = 2.0  # how often a worker reads them: a change is in force everywhere within five
+LOOK_SECONDS = 2.0  # how often a worker reads them, so that a change is in force everywhere within five
 KEPT_MS = 30 * DAY_MS  # how long an ended one is shown
 LETTERS = "bcdfghjkmnpqrstvwxyz23456789"
 
@@ -43,17 +43,17 @@ class Notice:
 
     @property
     def end_ms(self) -> int | None:
-        """When it was or will be over."""
+        """When it was over or will be."""
         ends = [end for end in (self.until_ms, self.ended_ms) if end is not None]
         return min(ends) if ends else None
 
     @property
     def over_when_told(self) -> bool:
-        """True for what somebody told only afterwards."""
+        """True for a notice that was made only afterwards."""
         return self.until_ms is not None and self.until_ms <= self.announced_ms
 
     def in_force(self, now_ms: int) -> bool:
-        """True while it goes on."""
+        """True while it is current."""
         end_ms = self.end_ms
         return self.cancelled_ms is None and self.from_ms <= now_ms and (end_ms is None or now_ms < end_ms)
 
@@ -62,9 +62,9 @@ class Notice:
         return self.cancelled_ms is None and now_ms < self.from_ms
 
     def says_all_of(self, other: Notice) -> bool:
-        """True while this stands and another one, told now, would tell nothing more: a command was typed twice.
+        """True while this notice stands and another one, made now, would say nothing more: a command was typed twice.
 
-        What begins with the command began when it was typed first. What is told when it is over stays so.
+        A notice that begins with the command began when it was typed first. A notice made afterwards always stands.
         """
         now_ms = other.announced_ms
         over = other.over_when_told and self.over_when_told
@@ -75,16 +75,16 @@ class Notice:
 
 
 class Closure(NamedTuple):
-    """Maintenance that is under way: what clients are told, and in how many seconds it is over."""
+    """Maintenance in progress: what clients are told, and in how many seconds it is over."""
 
     detail: str
     retry_seconds: int
 
 
 class Notices:
-    """What a worker knows; `read` looks again, and a database that is away changes nothing.
+    """The notices that a worker knows; `read` updates them, and a database that is away changes nothing.
 
-    `words`: what operators said of notices and events afterwards, as the status was read last.
+    `words`: what operators said afterwards about notices and events, as of the last reading of the status.
     """
 
     def __init__(self, known: Iterable[Notice] = ()) -> None:
@@ -96,7 +96,7 @@ class Notices:
         self.known = tuple(await recent(pool, now_ms - KEPT_MS))
 
     def closing(self, function: str, now_ms: int) -> tuple[Notice, int] | None:
-        """The maintenance that closes this function now, and when all such is over; one window may follow another."""
+        """The maintenance that closes this function now, and when all of it is over; one window may follow another."""
         windows = sorted(
             (one for one in self.known if one.planned and one.state == "unavailable" and function in one.functions),
             key=lambda one: one.from_ms,
@@ -111,7 +111,7 @@ class Notices:
         return now, end_ms
 
     def closed(self, function: str) -> list[tuple[int, int]]:
-        """From when until when maintenance closed this function; of the last days, those to come included."""
+        """From when until when maintenance closed this function, in the last days and in the future."""
         return [
             (one.from_ms, one.end_ms)
             for one in self.known
@@ -121,22 +121,22 @@ class Notices:
 
 
 def seconds_until(end_ms: int, now_ms: int) -> int:
-    """Whole seconds, never too few, one at least."""
+    """Whole seconds, rounded up; at least one."""
     return max(1, math.ceil((end_ms - now_ms) / 1000))
 
 
 def new_name() -> str:
-    """A name that is easy to type and tells nothing."""
+    """A name that is easy to type and reveals nothing."""
     return "".join(secrets.choice(LETTERS) for _ in range(6))
 
 
 _COLUMNS = ", ".join(field.name for field in fields(Notice))
-# Never back, whatever the clock of the machine on which an operator says it: subscribers ignore what is no newer.
+# Never goes back, whatever the clock of the machine on which an operator acts: subscribers ignore what is not newer.
 _CHANGED = "changed_ms = greatest($2, changed_ms + 1)"
 
 
 async def recent(pool: Connection, since_ms: int) -> list[Notice]:
-    """Those that are not over since before `since_ms`, in order of their begin."""
+    """The notices that were not yet over before `since_ms`, in order of their beginning."""
     rows = await pool.fetch(
         f"""SELECT {_COLUMNS} FROM outage_notice
             WHERE coalesce(least(until_ms, ended_ms), cancelled_ms, $1::bigint) >= $1 ORDER BY from_ms, notice""",  # noqa: S608
@@ -156,8 +156,8 @@ async def add(pool: Connection, notice: Notice) -> None:
 
 
 async def add_once(pool: asyncpg.Pool, notice: Notice, check: Callable[[], None] = lambda: None) -> Notice:
-    """Store a new one, unless one that stands says all of it: which of them stands now. Before one is stored `check` is
-    called, and may raise."""
+    """Store a new notice, unless a standing one says all of it. Returns the one that stands. `check` is called before
+    storing, and may raise."""
     async with pool.acquire() as connection, connection.transaction():
         await connection.execute(LOCK, int(Lock.OUTAGES))
         since_ms = notice.announced_ms if notice.until_ms is None else min(notice.announced_ms, notice.until_ms)
@@ -170,13 +170,13 @@ async def add_once(pool: asyncpg.Pool, notice: Notice, check: Callable[[], None]
 
 
 async def find(pool: asyncpg.Pool, name: str) -> Notice | None:
-    """The notice of this name, None when there is none."""
+    """The notice with this name; None if there is none."""
     found = await named(pool, [name])
     return found[0] if found else None
 
 
 async def named(pool: asyncpg.Pool, names: Collection[str]) -> list[Notice]:
-    """The notices of these names, however old."""
+    """The notices with these names, however old."""
     rows = await pool.fetch(
         f"SELECT {_COLUMNS} FROM outage_notice WHERE notice = ANY ($1::text[])",  # noqa: S608
         list(names),
@@ -185,7 +185,7 @@ async def named(pool: asyncpg.Pool, names: Collection[str]) -> list[Notice]:
 
 
 async def end(pool: asyncpg.Pool, name: str, now_ms: int) -> bool:
-    """It is over now; False when it is not under way."""
+    """End it now; False when it is not current."""
     done = await pool.fetchval(
         f"""UPDATE outage_notice SET ended_ms = greatest($2, from_ms), {_CHANGED}
             WHERE notice = $1 AND cancelled_ms IS NULL AND ended_ms IS NULL AND from_ms <= $2
@@ -196,7 +196,7 @@ async def end(pool: asyncpg.Pool, name: str, now_ms: int) -> bool:
 
 
 async def cancel(pool: Connection, name: str, now_ms: int) -> bool:
-    """It will not take place; False when it has begun."""
+    """Cancel it; False when it has begun."""
     done = await pool.fetchval(
         f"""UPDATE outage_notice SET cancelled_ms = $2, {_CHANGED}
             WHERE notice = $1 AND cancelled_ms IS NULL AND from_ms > $2 RETURNING true""",  # noqa: S608

@@ -1,4 +1,4 @@
-"""What each worker of each host says about itself every few seconds."""
+"""What each worker of each host reports about itself every few seconds."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import asyncpg
 from ddr.durations import DAY_MS
 
 KEPT_MS = DAY_MS
-SILENT_MS = 15_000  # without a word, before it is taken for lost
-NEXT_MS = 6_000  # in which the next word would have come
-UNDER_WAY_MS = 5_000  # that a request may have been in hand when its worker was lost
+SILENT_MS = 15_000  # without a report, after which it is considered lost
+NEXT_MS = 6_000  # within which the next report would have come
+UNDER_WAY_MS = 5_000  # for how long a request may have been in progress when its worker was lost
 
-MOST_LOSSES = 20  # of one number that are known
+MOST_LOSSES = 20  # known of one worker number
 
 
 def _without(losses: str, run: str) -> str:
@@ -25,8 +25,8 @@ def _without(losses: str, run: str) -> str:
     return f"(SELECT coalesce(jsonb_agg(one), '[]') FROM jsonb_array_elements({losses}) one WHERE {others})"  # noqa: S608
 
 
-# Lost is the process that had this row and did not say that it leaves. One that reports again, or leaves later, was
-# not: it ended beside its successor.
+# The process that had this row is lost if it did not report that it leaves. One that reports again, or leaves later,
+# was not lost: it ended beside its successor.
 _WRITE = f"""
 WITH before AS (SELECT max(seen_ms) AS seen_ms FROM worker_report WHERE seen_ms <= $3), own AS (
   INSERT INTO worker_report AS w (host, worker, seen_ms, troubles, served_ms, run)
@@ -45,7 +45,7 @@ SELECT seen_ms FROM before
 
 @dataclass(frozen=True)
 class Report:
-    """What one worker reported last."""
+    """The last report of a worker."""
 
     host: str
     worker: int
@@ -63,26 +63,26 @@ async def write(
     closed: bool = False,
     run: UUID | None = None,
 ) -> int | None:
-    """Store the report of a worker; `closed`: the setting `maintenance` lets it serve no DiGA.
+    """Store the report of a worker; `closed`: the setting `maintenance` keeps it from serving DiGA.
 
-    `run` is one process: when another one reports in its place, and it has not said that it leaves, it was lost.
+    `run` identifies a process: when another one reports in its place, and it has not said that it leaves, it was lost.
 
-    Returns when any worker was last heard of before that; None: never. What one said before the clock was set back is
-    later than that, and does not count.
+    Returns when any worker was last heard of before; None: never. A report from before the clock was set back has a
+    later time, and does not count.
     """
     last: int | None = await pool.fetchval(_WRITE, host, worker, now_ms, list(troubles), closed, run)
     return last
 
 
 async def last_served_ms(pool: asyncpg.Pool) -> int | None:
-    """When any worker was last there for DiGA; None: never. Former versions say only that they were heard of."""
+    """When any worker last served DiGA; None: never. Former versions only report that they are alive."""
     last: int | None = await pool.fetchval("SELECT coalesce(max(served_ms), max(seen_ms)) FROM worker_report")
     return last
 
 
 async def leave(pool: asyncpg.Pool, host: str, worker: int, now_ms: int, run: UUID | None = None) -> None:
-    """The worker ends because it was told to: nobody need wonder where it is. Where another process reports in its
-    place already, it was not lost."""
+    """Note that the worker ends because it was told to, so that nobody looks for it. If another process already reports
+    in its place, it was not lost."""
     followed = "losses @> jsonb_build_array(jsonb_build_object('run', $4::uuid))"
     await pool.execute(
         f"""UPDATE worker_report
@@ -95,8 +95,8 @@ async def leave(pool: asyncpg.Pool, host: str, worker: int, now_ms: int, run: UU
 
 
 async def lost_around(pool: asyncpg.Pool, at_ms: int, now_ms: int) -> bool:
-    """Whether a worker was lost (killed, or with its host) that may have had a request of the instant `at_ms` in hand,
-    as far as is known at `now_ms`; both in ms since the epoch."""
+    """Whether a worker was lost (killed, or with its host) that may have had a request in progress at the instant
+    `at_ms`, as far as is known at `now_ms`; both in ms since the epoch."""
     found: bool = await pool.fetchval(
         """SELECT EXISTS (SELECT FROM worker_report
                            WHERE EXISTS (SELECT FROM jsonb_to_recordset(losses) AS lost(from_ms bigint, until_ms bigint)
@@ -115,7 +115,7 @@ async def read(pool: asyncpg.Pool) -> list[Report]:
 
 
 async def sweep(pool: asyncpg.Pool, now_ms: int) -> None:
-    """Forget workers that were not heard of for a day, but the last one."""
+    """Delete workers that were not heard of for a day, except the last one."""
     await pool.execute(
         "DELETE FROM worker_report WHERE seen_ms < $1 AND seen_ms < (SELECT max(seen_ms) FROM worker_report)",
         now_ms - KEPT_MS,

@@ -1,4 +1,4 @@
-"""What operators said of outages that never were: who, why and when. Nothing of it is ever changed or deleted."""
+"""What operators said about outages that did not happen: who, why and when. It is never changed or deleted."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _NOTE = """
 
 @dataclass(frozen=True)
 class Retraction:
-    """A notice or an event, by name, does not count, or counts again."""
+    """States that a notice or an event, by name, does not count, or counts again."""
 
     name: str
     retracted: bool
@@ -38,20 +38,20 @@ class Retraction:
 
 
 class LastWord(NamedTuple):
-    """The newest word about a name: that it does not count, or counts again. `latest_ms` is the latest instant of all
-    `times` words about it, for operators' machines have clocks of their own."""
+    """The newest retraction about a name: that it does not count, or counts again. `latest_ms` is the latest instant of
+    all `times` retractions about it, because operators' machines have clocks of their own."""
 
     retracted: bool
     latest_ms: int
     times: int
 
     def told_ms(self, changed_ms: int) -> int:
-        """When it is told of what had changed at `changed_ms`: later with each word, as readers ignore older ones."""
+        """The time to report for a change at `changed_ms`: later with each retraction: readers ignore older times."""
         return max(self.latest_ms, changed_ms) + self.times
 
 
 async def note(pool: asyncpg.Pool, retraction: Retraction) -> bool:
-    """Write it down; False when the newest word about this name says the same."""
+    """Store it; False when the newest one about this name says the same."""
     async with pool.acquire() as connection, connection.transaction():
         await connection.execute(LOCK, int(Lock.OUTAGES))
         return bool(await connection.fetchval(_NOTE, *astuple(retraction)))
@@ -63,5 +63,5 @@ async def standing(pool: asyncpg.Pool) -> dict[str, Retraction]:
 
 
 async def newest(pool: asyncpg.Pool) -> dict[str, LastWord]:
-    """The newest word about each name that there ever was one about."""
+    """For each name with retractions, the newest one."""
     return {name: LastWord(*word) for name, *word in await pool.fetch(_NEWEST)}

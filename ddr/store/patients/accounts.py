@@ -15,10 +15,11 @@ from argon2.exceptions import InvalidHashError, VerificationError
 from ddr.store.database.able import able
 from ddr.store.database.names import account_name, normal
 
-# The parameters that OWASP names for argon2id. 19 MiB each: two threads bound the memory that attempts at once take.
+# The parameters that OWASP recommends for argon2id. Each hash takes 19 MiB: two threads limit the memory that
+# concurrent attempts take.
 _HASHER = PasswordHasher(time_cost=2, memory_cost=19_456, parallelism=1, type=Type.ID)
 _THREADS = ThreadPoolExecutor(2, "argon2")
-# Of a random password that was thrown away: what a password given for an unknown name is compared with.
+# The hash of a random, discarded password, with which a password given for an unknown name is compared.
 NOBODYS_HASH = "$argon2id$v=19$m=19456,t=2,p=1$Dso2zQ/OOluvKbXzqTJitQ$uMRGk8KkCkv4+dTg7dRY1RKpcCE3z+V7A4WJgHCd2QE"
 T = TypeVar("T")
 LONGEST = 256  # characters of a name or password
@@ -29,7 +30,7 @@ class AccountError(Exception):
 
 
 async def create_patient(pool: asyncpg.Pool, username: str, password: str, now_ms: int) -> UUID:
-    """A new patient with an account. Raises AccountError for a name that is taken and for unusable input."""
+    """A new patient with an account. Raises AccountError for a name that is taken and for invalid input."""
     username = account_name(username)
     if not 1 <= len(username) <= LONGEST or not username.isprintable():
         raise AccountError(f"username must have 1 to {LONGEST} printable characters")
@@ -57,9 +58,9 @@ async def _insert(pool: asyncpg.Pool, username: str, password_hash: str, now_ms:
 
 
 async def verify(pool: asyncpg.Pool, username: str, password: str) -> UUID | None:
-    """The patient of this account, or None. An unknown name costs as much time as a wrong password.
+    """The patient of this account, or None. An unknown name takes as much time as a wrong password.
 
-    An account that the operator disabled is like an unknown one.
+    An account that the operator disabled is treated like an unknown one.
     """
     username = account_name(username)
     row = await pool.fetchrow(

@@ -1,4 +1,4 @@
-"""What operators do with accounts: find, disable, enable; each act is recorded with the change itself."""
+"""What operators do with accounts: find, disable, enable; each act is recorded together with the change."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SELECT p.patient_id, p.created_ms, p.disabled_ms,
        (SELECT count(*) FROM pairing c WHERE c.patient_id = p.patient_id AND c.ended_ms IS NULL) AS pairings
   FROM patient p WHERE p.patient_id = ANY ($1::uuid[]) ORDER BY p.created_ms, p.patient_id
 """
-# Logins and apps lie apart from their patients where those are spread.
+# Where patients are spread, logins and apps are on other servers than their patients.
 _ACCOUNTS = """
 SELECT patient_id, username AS account FROM account WHERE patient_id = ANY ($1::uuid[])
  UNION ALL SELECT patient_id, subject || ' at ' || issuer FROM login_identity WHERE patient_id = ANY ($1::uuid[])"""
@@ -33,7 +33,7 @@ SELECT patient_id, count(DISTINCT app) AS apps FROM gateway_token
 
 
 async def by_account(conn: asyncpg.Pool, account: str) -> list[UUID]:
-    """The patients who log in under this name (built-in) or subject (at the provider); disabled ones included."""
+    """The patients who log in with this name (built-in) or subject (at the provider); disabled ones included."""
     rows = await conn.fetch(
         "SELECT patient_id FROM account WHERE username = $1"
         " UNION SELECT patient_id FROM login_identity WHERE subject = $2",
@@ -56,9 +56,10 @@ async def by_pairing_id(conn: asyncpg.Pool, pairing_id: str) -> list[UUID]:
 
 
 async def described(conn: asyncpg.Pool, patient_ids: list[UUID], now_ms: int) -> list[Row]:
-    """accounts, created_ms, disabled_ms and the numbers of devices, living pairings and connected apps, per patient.
+    """For each patient: accounts, created_ms, disabled_ms and the numbers of devices, living pairings and connected
+    apps.
 
-    A subject is told with its issuer: after a change of the provider's address it may be two patients.
+    A subject is shown with its issuer, because a change of the provider's address may turn it into two patients.
     """
     accounts: dict[UUID, list[str]] = {}
     for row in await conn.fetch(_ACCOUNTS, patient_ids):
@@ -71,11 +72,11 @@ async def described(conn: asyncpg.Pool, patient_ids: list[UUID], now_ms: int) ->
 
 
 async def disable(pool: asyncpg.Pool, patient_id: UUID, now_ms: int, after_ms: int = 0) -> bool:
-    """Nobody logs in or writes until `enable`; sessions and pairings end for good. False when it was disabled already.
+    """Let nobody log in or write until `enable`; sessions and pairings end for good. False when already disabled.
 
-    The lock keeps a consent that is being given from outliving this. Disabling and enabling bear stamps of the patient,
-    not the time of some host: after a restore the later one of them counts (ddr.operations.restore). `after_ms`: what
-    is done again was done then, maybe by a clock that was ahead of the database's.
+    The lock makes sure that no consent given at the same time outlives this. Disabling and enabling have timestamps of
+    the patient, not of some host: after a restore, the later one counts (ddr.operations.restore). `after_ms`: when an
+    act that is now repeated was done, perhaps by a clock that was ahead of the database's.
     """
     async with pool.acquire() as conn, conn.transaction():
         able = "SELECT FROM patient WHERE patient_id = $1 AND disabled_ms IS NULL FOR UPDATE"
@@ -91,7 +92,7 @@ async def disable(pool: asyncpg.Pool, patient_id: UUID, now_ms: int, after_ms: i
 
 
 async def enable(pool: asyncpg.Pool, patient_id: UUID) -> bool:
-    """The patient may log in, and the apps may send again. False when the account was not disabled."""
+    """Let the patient log in and the apps send again. False when the account was not disabled."""
     async with pool.acquire() as conn, conn.transaction():
         disabled_ms = await conn.fetchval(
             "SELECT disabled_ms FROM patient WHERE patient_id = $1 AND disabled_ms IS NOT NULL FOR UPDATE", patient_id
@@ -105,5 +106,5 @@ async def enable(pool: asyncpg.Pool, patient_id: UUID) -> bool:
 
 
 async def _stamp(conn: asyncpg.Connection, patient_id: UUID, after_ms: int) -> int:
-    """The patient's next stamp in milliseconds, later than `after_ms`."""
+    """The patient's next timestamp in milliseconds, later than `after_ms`."""
     return max(await lock_patient(conn, patient_id, None) or 0, after_ms + 1)

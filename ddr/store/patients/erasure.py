@@ -1,10 +1,10 @@
-"""The deletion of a patient: every row that is the patient's, in one transaction (GDPR Article 17).
+"""The deletion of a patient: every row of the patient, in one transaction (GDPR Article 17).
 
-Of the audit trail nothing is deleted: it says that somebody's data were read and then deleted, and as no row links its
-patient_id to an account any more, nobody can tell whose.
+Nothing is deleted from the audit trail: it says that somebody's data were read and later deleted, and as no row links
+its patient_id to an account any more, nobody can tell whose data they were.
 
-A request that saw the patient a moment before may write afterwards: a poll that it read, a login its session. So
-minutes later the patient's rows are deleted once more.
+A request that saw the patient a moment before may still write afterwards: a poll that it read, a login its session. So
+the patient's rows are deleted once more some minutes later.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from ddr.store.database.pool import Connection
 from ddr.store.patients.sessions import close_all
 
 REASON = "data-deleted"
-PATIENCE_SECONDS = 4.0  # for uploads of the patient that are under way; they wait for each other less, and give way
-AGAIN_MS = 10 * 60 * 1000  # longer than any request lasts
+PATIENCE_SECONDS = 4.0  # for uploads of the patient in progress; they wait less long for each other, and give way
+AGAIN_MS = 10 * 60 * 1000  # longer than any request takes
 STEP = 100  # patients
 
-# The proof of consents may only go when the patient has gone.
-# Epochs come first: an upload that is under way holds a lock on one, and what it wrote is seen by the statements after.
+# The proof of consents can only be deleted when the patient is gone. Epochs come first: an upload in progress holds a
+# lock on one, and later statements see what it wrote.
 TABLES = (
     "epoch", "epoch_version", "chunk", "upload", "gateway_request", "calibration", "sensor", "device", "measurement",
     "measurement_version", "search_rest", "grace", "authorization_code", "token_grant", "consent", "pairing_directory",
@@ -38,7 +38,7 @@ TABLES = (
 
 
 async def contents(pool: asyncpg.Pool, patient_id: UUID) -> dict[str, int]:
-    """How many rows of the patient each table has, in the order of TABLES; those without any are left out."""
+    """How many rows of the patient each table has, in the order of TABLES; tables without any are left out."""
     counted = " UNION ALL ".join(
         f"SELECT '{table}' AS name, count(*) AS rows FROM {table} WHERE patient_id = $1" for table in TABLES
     )
@@ -53,7 +53,7 @@ _LOCKS = (
     "SELECT FROM representation WHERE patient_id = $1 ORDER BY representation_id FOR UPDATE",
     "SELECT FROM pairing WHERE patient_id = $1 ORDER BY pairing_no FOR UPDATE",
 )
-# Codes lie by their own keys where patients are spread, and are locked there one by one only.
+# Where patients are spread, codes are distributed by their own keys, and can only be locked there one by one.
 _CODES = "SELECT code_sha256 FROM authorization_code WHERE patient_id = $1 ORDER BY code_sha256"
 _LOCK_CODE = "SELECT FROM authorization_code WHERE code_sha256 = $1 FOR UPDATE"
 _NOTE = "INSERT INTO erased (patient_id, at_ms) VALUES ($1, $2) ON CONFLICT (patient_id) DO NOTHING"
@@ -69,7 +69,7 @@ async def delete_patient(
 ) -> bool:
     """End the patient's pairings and delete all of the patient's rows. False when there is no such patient.
 
-    `told` hears of each table how many rows went; they are gone when all are. Raises RightOver.
+    `told` is called for each table with the number of deleted rows; they are only gone when all are. Raises RightOver.
     """
     patience = max(PATIENCE_SECONDS, pool.limits.lock)
     async with pool.acquire() as conn, conn.transaction():
@@ -100,7 +100,7 @@ async def is_gone(conn: Connection, patient_id: UUID) -> bool:
 
 
 async def delete_rest(pool: asyncpg.Pool, now_ms: int) -> int:
-    """Delete what requests wrote that were under way while their patient was deleted; how many rows there were."""
+    """Delete what requests in progress wrote while their patient was deleted. Returns how many rows there were."""
     count = 0
     for row in await pool.fetch(_DUE, now_ms - AGAIN_MS):
         patient_id = row["patient_id"]

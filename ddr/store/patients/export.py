@@ -1,7 +1,7 @@
 """Everything measured of one patient, page by page, for the patient's own view and download. Read only.
 
-Pages are read on their own, so that a slow download holds no connection to the database. `whole` sees to it that
-nobody takes what is left of a patient who is being deleted for everything.
+Pages are read separately, so that a slow download holds no database connection. `whole` makes sure that nobody takes
+the rest of a patient who is being deleted for the whole.
 """
 
 from __future__ import annotations
@@ -56,7 +56,8 @@ SELECT m.measurement_no, m.miv_url, m.code_system, m.code, m.device_no, m.epoch_
 _ALL_MEASUREMENTS = f"""{_MEASUREMENTS.format(source="measurement")}
  WHERE m.patient_id = $1 AND m.deleted_ms IS NULL AND m.measurement_no > $2 ORDER BY m.measurement_no LIMIT $3"""
 
-# The newest of each kind, and of these the newest: by an index (measurement_by_time), however many there are.
+# The newest measurement of each kind, and of these the newest: by an index (measurement_by_time), however many there
+# are.
 _NEWEST = (
     """
 WITH RECURSIVE kind AS (
@@ -83,17 +84,17 @@ _NEWEST_BEFORE = _NEWEST.format(
 )
 
 
-# Readings of an epoch that is withdrawn go to another: to one before it, which may have been read already, or to a new
-# one, which is read after it.
+# The readings of a withdrawn epoch move to another one: to an earlier one, which may have been read already, or to a
+# new one, which is read later.
 _STANDING = """
 SELECT ARRAY(SELECT epoch_no FROM epoch WHERE patient_id = $1 AND withdrawn ORDER BY epoch_no)
   FROM patient WHERE patient_id = $1"""
 
 
 async def whole(pool: asyncpg.Pool, patient_id: UUID, pieces: AsyncIterator[Piece]) -> AsyncIterator[Piece]:
-    """`pieces` of what is read of this patient; the last one only when all of it was there to be read.
+    """Passes on `pieces` read of this patient; the last one only if all of the patient could be read.
 
-    Raises ChangedMeanwhile when the patient was deleted while they were read, or readings went to another epoch.
+    Raises ChangedMeanwhile when the patient was deleted meanwhile, or readings moved to another epoch.
     """
     before = await pool.fetchval(_STANDING, patient_id)
     held: list[Piece] = []
@@ -108,7 +109,7 @@ async def whole(pool: asyncpg.Pool, patient_id: UUID, pieces: AsyncIterator[Piec
 
 
 async def devices(pool: asyncpg.Pool, patient_id: UUID) -> list[Row]:
-    """Rows for ddr.fhir.device, each with `measures`: the ValueSet canonicals of what it measures."""
+    """Rows for ddr.fhir.device, each with `measures`: the ValueSet canonicals of what the device measures."""
     rows: list[Row] = await pool.fetch(_DEVICES, patient_id)
     return rows
 
@@ -120,7 +121,7 @@ async def metrics(pool: asyncpg.Pool, patient_id: UUID) -> list[Row]:
 
 
 async def _paged(pool: asyncpg.Pool, statement: str, patient_id: UUID, count: int, **place: int) -> AsyncIterator[Row]:
-    """The rows after `place`, which the statement takes between patient and `count`; of each page that of its last."""
+    """The rows after `place`, whose values the statement takes between patient and `count`, page after page."""
     while rows := await pool.fetch(statement, patient_id, *place.values(), count):
         for row in rows:
             yield row
@@ -138,14 +139,14 @@ def measurements(pool: asyncpg.Pool, patient_id: UUID) -> AsyncIterator[Row]:
 
 
 async def measurements_between(pool: asyncpg.Pool, patient_id: UUID, from_ms: int, until_ms: int) -> list[Row]:
-    """The measurements of [from_ms, until_ms) in order of time, without those entered in error; the newest 5,000."""
+    """The measurements in [from_ms, until_ms) in order of time, without those entered in error; the newest 5,000."""
     rows: list[Row] = await pool.fetch(_NEWEST_BETWEEN, patient_id, from_ms, until_ms)
     return rows[::-1]
 
 
 async def measurements_before(pool: asyncpg.Pool, patient_id: UUID, before_no: int | None, count: int) -> list[Row]:
-    """Up to `count` measurements older than number `before_no` (None: from the newest on), newest first, without those
-    entered in error."""
+    """Up to `count` measurements before number `before_no` (None: the newest), newest first, without those entered in
+    error."""
     rows: list[Row] = await pool.fetch(_NEWEST_BEFORE, patient_id, before_no, count)
     return rows
 
@@ -164,5 +165,5 @@ SELECT c.consent_no, c.miv_url, c.granted_ms, c.until_ms, c.withdrawn_ms, c.ende
 
 
 def consents(pool: asyncpg.Pool, patient_id: UUID) -> AsyncIterator[Row]:
-    """The patient's consents, oldest first, each with its pairing, the text shown, and `acts`: what the proof says."""
+    """The patient's consents, oldest first, each with its pairing, the text shown, and `acts`, from the proof."""
     return _paged(pool, _CONSENTS, patient_id, CONSENTS_PER_PAGE, consent_no=0)

@@ -1,4 +1,4 @@
-"""The file that a patient has given on the page "Devices": until it is taken, and for a day to take it back."""
+"""The file that a patient has uploaded on the page "Devices": kept until it is imported, and for a day to undo that."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ KEEP_MS = DAY_MS
 
 @dataclass(frozen=True)
 class WaitingFile:
-    """`digest` names the import; `taken_ms` is None before the first of its values went into the record."""
+    """`digest` names the import; `taken_ms` is None until its first values have been stored in the record."""
 
     digest: str
     content: bytes
@@ -33,7 +33,7 @@ ON CONFLICT (patient_id) DO UPDATE
 
 
 async def keep(pool: asyncpg.Pool, patient_id: UUID, digest: str, content: bytes, now_ms: int) -> None:
-    """Keep this file in the place of the one before; the same one stays as taken as it is. Raises RightOver."""
+    """Keep this file instead of the one before; the same file keeps its state. Raises RightOver."""
     packed = gzip.compress(content, 1)
     async with pool.acquire() as conn, conn.transaction():
         await check_right(conn, patient_id, now_ms)
@@ -41,7 +41,7 @@ async def keep(pool: asyncpg.Pool, patient_id: UUID, digest: str, content: bytes
 
 
 async def find(pool: Connection, patient_id: UUID, now_ms: int) -> WaitingFile | None:
-    """The patient's file, if there is one not older than a day."""
+    """The patient's file, if there is one that is not older than a day."""
     row = await pool.fetchrow(
         "SELECT digest, content, taken_ms FROM patient_file WHERE patient_id = $1 AND created_ms > $2",
         patient_id,
@@ -60,12 +60,12 @@ async def last_taken(pool: Connection, patient_id: UUID, now_ms: int) -> asyncpg
 
 
 async def taken(pool: Connection, patient_id: UUID, digest: str, now_ms: int | None) -> None:
-    """Note that values of this file went into the record; None: that they were taken back."""
+    """Note that values of this file were stored in the record; None: that they were taken back."""
     await pool.execute(
         "UPDATE patient_file SET taken_ms = $3 WHERE patient_id = $1 AND digest = $2", patient_id, digest, now_ms
     )
 
 
 async def sweep(pool: Connection, now_ms: int) -> None:
-    """Forget the files of yesterday."""
+    """Delete the files that are more than a day old."""
     await delete_due(pool, "patient_file", "created_ms", now_ms - KEEP_MS + 1)

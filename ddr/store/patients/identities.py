@@ -1,4 +1,4 @@
-"""Whom the users of an OpenID provider are here: issuer and subject, and no name."""
+"""The patients of the users of an OpenID provider, by issuer and subject, without a name."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from ddr.store.database.pool import Connection
 
 
 async def patient_of(pool: asyncpg.Pool, issuer: str, subject: str, now_ms: int) -> UUID | None:
-    """The patient of this user, None while the account is disabled.
+    """The patient of this user; None while the account is disabled.
 
-    A new patient when the user comes for the first time, also when that is twice at once.
+    Creates a new patient when the user comes for the first time, once even for concurrent requests.
     """
     patient_id = await find(pool, issuer, subject)
     if patient_id is None:

@@ -1,7 +1,7 @@
 """Browsers that were sent to the OpenID provider and are expected back: each may return once, within minutes.
 
-What a browser takes along is sealed in the `state` that the provider gives back (ddr.identity.journey), so that nothing
-is stored for whoever only sets out.
+What a browser needs on its return is sealed in the `state` that the provider gives back (ddr.identity.journey), so
+nothing is stored for a browser that only sets out.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ LONGEST_MS = 15 * 60 * 1000  # long enough to recover an account at the provider
 
 @dataclass(frozen=True)
 class Journey:
-    """What a browser that sets out takes along. `confirms`: the patient has to log in again, whoever is remembered."""
+    """What a browser takes along when it sets out. `confirms`: the patient must log in again, whoever is remembered."""
 
     state: str
     nonce: str
@@ -29,7 +29,7 @@ class Journey:
 
 
 async def is_used(pool: asyncpg.Pool, journey: Journey) -> bool:
-    """Whether somebody has logged in by this journey."""
+    """Whether somebody has logged in with this journey."""
     found: bool = await pool.fetchval(
         "SELECT EXISTS (SELECT FROM login_journey WHERE state_sha256 = $1)", sha256(journey.state)
     )
@@ -37,7 +37,7 @@ async def is_used(pool: asyncpg.Pool, journey: Journey) -> bool:
 
 
 async def use_up(pool: asyncpg.Pool, journey: Journey) -> bool:
-    """Somebody logs in by this journey, to whom the provider has given a token. False when it is used up already."""
+    """Use this journey for a login for which the provider has issued a token. False when it was already used."""
     status: str = await pool.execute(
         """
         INSERT INTO login_journey (state_sha256, cookie_sha256, nonce, verifier, request_uri, confirms, started_ms)
@@ -50,5 +50,5 @@ async def use_up(pool: asyncpg.Pool, journey: Journey) -> bool:
 
 
 async def sweep(pool: asyncpg.Pool, now_ms: int) -> None:
-    """Forget the journeys that are too old to be used by anybody."""
+    """Delete the journeys that are too old to be used."""
     await delete_due(pool, "login_journey", "started_ms", now_ms - LONGEST_MS + 1)

@@ -1,12 +1,12 @@
-"""Counts attempts to log in, per account, per known browser and per address, without keeping any of them.
+"""Counts attempts to log in, per account, per known browser and per address, without storing any of them.
 
-Counts live in windows of 15 minutes. Each window has its own random key; a counter is found by the HMAC of what it
-counts under that key. Soon after the window the key is deleted, and with it every way to tell whom it counted.
+Counters belong to windows of 15 minutes. Each window has its own random key; a counter is found by the HMAC, under that
+key, of what it counts. Soon after the window the key is deleted, and nobody can tell any more whom it counted.
 
-The password is asked first: a right one is let in however many wrong ones somebody else tried. A wrong one beyond the
-limit is told to wait. Beyond a second limit, which bounds guessing (NIST SP 800-63B section 5.2.2), unknown browsers
-are not asked any more; one that logged in before has counters of its own (OWASP: device cookies), so that no
-stranger can keep the owner out.
+The password is checked first: a right one is accepted however many wrong ones somebody else tried. A wrong one beyond
+the limit is told to wait. Beyond a second limit, which bounds guessing (NIST SP 800-63B section 5.2.2), passwords from
+unknown browsers are not checked any more. A browser that logged in before has its own counters (OWASP: device cookies),
+so that no stranger can lock out the owner.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ import asyncpg
 from ddr.store.database.names import account_name
 
 WINDOW_MS = 15 * 60 * 1000
-ACCOUNT_LIMIT = 10  # wrong passwords that are told to be wrong; further ones are told to wait
-ASKED_LIMIT = 50  # passwords of unknown browsers that are looked at, for one account
-ADDRESS_LIMIT = 100  # wrong passwords from one address; a clinic or a mobile network shares one
+ACCOUNT_LIMIT = 10  # wrong passwords that are answered as wrong; further ones are told to wait
+ASKED_LIMIT = 50  # passwords from unknown browsers that are checked for one account
+ADDRESS_LIMIT = 100  # wrong passwords from one address, which a clinic or a mobile network shares
 
-# In one order always, so that two attempts cannot wait for each other.
+# Always in the same order, so that two attempts cannot wait for each other.
 _COUNT = """
 INSERT INTO login_attempt (window_no, subject, attempts)
 SELECT $1, subject, 1 FROM unnest($2::bytea[]) AS subject ORDER BY subject
@@ -43,7 +43,7 @@ UPDATE login_attempt a SET attempts = CASE a.subject WHEN $2 THEN 0 ELSE a.attem
 
 @dataclass(frozen=True)
 class Attempt:
-    """One attempt that was counted. `asked`: the password is looked at. `wait_seconds` > 0: a wrong one waits.
+    """One attempt that was counted. `asked`: the password is checked. `wait_seconds` > 0: a wrong password must wait.
 
     `known`: it counts for its browser, which logged into this very account before, and not for the account.
     """
@@ -57,9 +57,9 @@ class Attempt:
 
 
 async def count_attempt(pool: asyncpg.Pool, username: str, device: str, network: str, now_ms: int) -> Attempt:
-    """Count an attempt before the password is looked at, so that many at once cannot pass the limits.
+    """Count an attempt before the password is checked, so that concurrent attempts cannot exceed the limits.
 
-    `device` names the browser if it logged into this very account before, else it is "".
+    `device` names the browser if it logged into this very account before, otherwise it is "".
     """
     window_no = now_ms // WINDOW_MS
     key = await _key(pool, window_no)
@@ -74,17 +74,17 @@ async def count_attempt(pool: asyncpg.Pool, username: str, device: str, network:
 
 
 async def forgive(pool: asyncpg.Pool, attempt: Attempt) -> None:
-    """The attempt succeeded: nobody is charged for it, and the counter of a known browser starts anew.
+    """The attempt succeeded: it counts for nobody, and the counter of a known browser starts anew.
 
-    The address keeps its other counts; else an attacker with an own account could clear them. So does the account; else
-    a stranger who was told to wait, and is not any more, would know that there is somebody of that name.
+    The address keeps its other counts; otherwise an attacker with an account could clear them. So does the account;
+    otherwise a stranger who was told to wait, and suddenly is not, would learn that the account exists.
     """
     anew = attempt.who if attempt.known else None
     await pool.execute(_FORGIVE, attempt.window_no, anew, [attempt.who, attempt.address])
 
 
 async def sweep(pool: asyncpg.Pool, now_ms: int) -> None:
-    """Delete the windows that are over, but the last one: another worker may be about to count in it."""
+    """Delete the windows that are over except the last one, in which another worker may be about to count."""
     await pool.execute("DELETE FROM login_window WHERE window_no < $1", now_ms // WINDOW_MS - 1)
 
 

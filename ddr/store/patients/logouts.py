@@ -1,7 +1,7 @@
-"""Logins that the OpenID provider ended: their sessions end with the token, and each token counts once.
+"""Logins that the OpenID provider ended: their sessions end with the logout token, and each token counts once.
 
-A login may be under way while its end arrives. So a token is written down before sessions are looked for, and a session
-before tokens are asked for: whichever comes second sees the other, on whatever worker.
+A login may be in progress while its end arrives. So a token is stored before sessions are looked for, and a session
+before tokens are looked for: whichever comes second sees the other, in whatever worker.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from ddr.durations import HOUR_MS
 from ddr.store.database.sweeping import delete_due
 from ddr.store.patients import identities
 
-KEEP_MS = HOUR_MS  # longer than a login is under way
+KEEP_MS = HOUR_MS  # longer than a login takes
 
-# Sessions whose session at the provider is not known end with any of the user: those from before it was kept, or of a
-# provider that names none.
+# Sessions of the user whose session at the provider is not known end with any session: those from before it was stored,
+# or of a provider that names none.
 _OF_SUBJECT = """
 DELETE FROM browser_session
  WHERE coalesce(login_id, patient_id) = $1
@@ -29,9 +29,10 @@ _OF_SESSION = "DELETE FROM browser_session WHERE provider_sid_sha256 = $1 RETURN
 
 @dataclass(frozen=True)
 class Logout:
-    """What a logout token says: the token itself, whose login ended, and in which session; at least one of the two.
+    """What a logout token says: the token itself, whose login ended, and in which session; at least one of the latter
+    two.
 
-    Without `sid` all sessions of the subject are meant. It was issued at `issued_ms`, and is good until `expires_ms`.
+    Without `sid` all sessions of the subject are meant. It was issued at `issued_ms`, and is valid until `expires_ms`.
     """
 
     issuer: str
@@ -43,14 +44,14 @@ class Logout:
 
 
 def sid_digest(issuer: str, sid: str | None) -> bytes | None:
-    """How a session at the provider is kept: 32 bytes, None for None."""
+    """How a session at the provider is stored: 32 bytes, None for None."""
     return _digest(issuer, "sid", sid)
 
 
 async def carry_out(pool: asyncpg.Pool, logout: Logout, now_ms: int) -> int | None:
-    """End the sessions that the token is about: how many there were; None when it was carried out before.
+    """End the sessions to which the token refers. Returns how many there were; None when it was carried out before.
 
-    A token whose sessions could not be ended, because the database failed, may come again.
+    A token whose sessions could not be ended because the database failed may be sent again.
     """
     token, sid = _digest(logout.issuer, "jti", logout.token_id), sid_digest(logout.issuer, logout.sid)
     done_ms = await pool.fetchval(
@@ -81,9 +82,9 @@ async def _end_sessions(pool: asyncpg.Pool, logout: Logout, sid: bytes | None) -
 
 
 async def ended(pool: asyncpg.Pool, issuer: str, subject: str, sid: str | None, issued_ms: int) -> bool:
-    """True when the provider has ended the login that this ID token is of; `issued_ms` is when it was issued.
+    """True when the provider has ended the login of this ID token, which was issued at `issued_ms`.
 
-    One whose session is not known ends with any of the user, as sessions do.
+    A login whose session is not known ends with any session of the user, as sessions do.
     """
     found: bool = await pool.fetchval(
         """
@@ -101,7 +102,7 @@ async def ended(pool: asyncpg.Pool, issuer: str, subject: str, sid: str | None, 
 
 
 async def sweep(pool: asyncpg.Pool, now_ms: int) -> None:
-    """Forget the tokens that nobody can send any more."""
+    """Delete the tokens that are no longer valid."""
     await delete_due(pool, "provider_logout", "expires_ms", now_ms)
 
 

@@ -1,4 +1,4 @@
-"""From when until when a patient has continuous readings: by indexes, however many years there are. Read only."""
+"""From when until when a patient has continuous readings, found by indexes, however many years. Read only."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import asyncpg
 from ddr.series.grid import SECOND
 from ddr.store.series.bounds import LAST
 
-# Epochs with readings of the MIV: `c` is the first or the last of their chunks that has any.
+# Epochs of the MIV with readings; `c` is the first or the last of their chunks that has any.
 _READ = """
   FROM epoch e
   CROSS JOIN LATERAL (
@@ -21,7 +21,8 @@ _READ = """
  WHERE e.patient_id = $1"""
 _FROM_FIRST, _FROM_LAST = _READ.format(way="ASC"), _READ.format(way="DESC")
 
-# Who began first need not have measured first; but who began after a reading has none before it. So at the end.
+# The sensor that began first need not have measured first, but one that began after a reading has none before it. The
+# same holds at the end.
 _BETWEEN = f"""
     SELECT (SELECT min(c.start_ms) {_FROM_FIRST} AND e.from_ms < {SECOND} +
                    (SELECT c.start_ms {_FROM_FIRST} ORDER BY e.from_ms LIMIT 1)) AS first_ms,
@@ -32,7 +33,7 @@ _BETWEEN = f"""
 async def measured_between(pool: asyncpg.Pool, patient_id: UUID, valueset: str) -> tuple[int, int] | None:
     """First and last instant of this patient's continuous readings of a MIV, or None.
 
-    The first is the start of its chunk, half a sampling period from the reading at most.
+    The first is the start of its chunk, at most half a sampling period from the reading.
     """
     row = await pool.fetchrow(_BETWEEN, patient_id, valueset)
     return None if row["first_ms"] is None else (row["first_ms"], row["last_ms"])

@@ -1,4 +1,4 @@
-"""Follows what the OpenID provider says of a login: for whom it acts. What the operator set is not touched."""
+"""Follows what the OpenID provider says about a login: for whom it acts. What the operator set stays as it is."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ddr.store.patients import identities
 
 
 async def patients_of(pool: asyncpg.Pool, issuer: str, said: Mapping[str, Terms], now_ms: int) -> dict[UUID, Terms]:
-    """The patients of these subjects; one who comes for the first time is made known."""
+    """The patients of these subjects; patients who come for the first time are created."""
     found = {}
     for subject, terms in said.items():
         patient_id = await identities.find(pool, issuer, subject)
@@ -26,13 +26,14 @@ async def patients_of(pool: asyncpg.Pool, issuer: str, said: Mapping[str, Terms]
 
 
 async def follow(pool: asyncpg.Pool, login_id: UUID, said: Mapping[UUID, Terms], moment: Moment) -> None:
-    """From now on this login acts for the patients of `said` under these terms, and for no other by the provider.
+    """From now on this login acts for the patients in `said` under these terms, and for no others by the provider's
+    word.
 
-    Other terms are another right: the former one ends, and its sessions with it. Who says the same as before writes
-    nothing: rights are on all servers where patients are spread, and are written there by one transaction at a time.
+    Other terms are another right: the former one ends, together with its sessions. When nothing has changed, nothing is
+    written: where patients are spread, rights are on all servers, and are written there by one transaction at a time.
     """
     async with pool.acquire() as conn, conn.transaction():
-        await conn.execute(HOLD_PATIENT, login_id)  # one login of an account after the other
+        await conn.execute(HOLD_PATIENT, login_id)  # logins of an account one after another
         there = {one.patient_id: one for one in await open_of(conn, login_id)}
         for patient_id in sorted({*there, *said}):
             await conn.execute(KEEP_PATIENT, patient_id)
@@ -42,7 +43,7 @@ async def follow(pool: asyncpg.Pool, login_id: UUID, said: Mapping[UUID, Terms],
             if one.set_by is SetBy.PROVIDER and (terms is None or not _same(one, terms, moment.now_ms)):
                 await end(conn, patient_id, one.representation_id, SetBy.PROVIDER, End.RELATION, moment.now_ms)
                 continue
-            new.pop(patient_id, None)  # the right stands
+            new.pop(patient_id, None)  # the right stays in force
             if one.set_by is SetBy.PROVIDER and terms is not None and terms.name != one.terms.name:
                 await rename(conn, patient_id, one.representation_id, terms.name)
         for patient_id, terms in new.items():
@@ -50,9 +51,9 @@ async def follow(pool: asyncpg.Pool, login_id: UUID, said: Mapping[UUID, Terms],
 
 
 def _same(one: Representation, terms: Terms, now_ms: int) -> bool:
-    """True when nothing but the name is said otherwise; a beginning that is over says nothing any more."""
+    """True when only the name differs; a beginning that has passed makes no difference any more."""
     now, then = terms, one.terms
-    # what one worker wrote down as now is over for all
+    # What one worker stored as "now" has passed for all.
     begun = max(now.since_ms, then.since_ms) <= now_ms + SKEW_MS
     return (now.relation, now.born, now.until_ms) == (then.relation, then.born, then.until_ms) and (
         begun or now.since_ms == then.since_ms

@@ -1,4 +1,4 @@
-"""What an export for research reads and writes down (docs/research.md): who agreed, readings, what was given."""
+"""What an export for research reads and records (docs/research.md): who agreed, readings, what was given."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from ddr.store.database.stamps import HOLD_PATIENT
 
 Row = Mapping[str, Any]
 
-# A consent of a representative counts while the right does, also before the row of one that is over is closed.
+# A representative's consent counts while the right is in force, even if the row of a right that is over is not closed
+# yet.
 _AGREED = f"""
 SELECT g.patient_id, (SELECT min(r.born) FROM representation r
                        WHERE r.patient_id = g.patient_id AND {in_force("r", "$1", "$2")}) AS born
@@ -59,7 +60,7 @@ SELECT true FROM research_given g JOIN research_given o
 
 
 class Agreed(NamedTuple):
-    """A patient who agreed; the birthday is known of minors who are represented."""
+    """A patient who agreed; the birthday is known for minors who are represented."""
 
     patient_id: UUID
     born: Any
@@ -71,8 +72,8 @@ async def agreed(conn: Connection, moment: Moment) -> list[Agreed]:
 
 
 async def chunks(pool: asyncpg.Pool, patient_id: UUID, valueset: str, from_ms: int, until_ms: int) -> list[Row]:
-    """The chunks of a continuous kind with readings in [from_ms, until_ms), in order of time; as for DiGA, without what
-    is withheld until its sensor is calibrated."""
+    """The chunks of a continuous kind with readings in [from_ms, until_ms), in order of time. As for DiGA, what is
+    withheld until its sensor is calibrated is left out."""
     rows: list[Row] = await pool.fetch(_CHUNKS, patient_id, valueset, from_ms, until_ms)
     return rows
 
@@ -84,7 +85,7 @@ async def measurements(pool: asyncpg.Pool, patient_id: UUID, valueset: str, from
 
 
 async def taken(pool: asyncpg.Pool, patient_id: UUID, valueset: str) -> set[int]:
-    """The weeks of a kind that an export has taken already."""
+    """The weeks of a kind that an export has already taken."""
     rows = await pool.fetch(
         "SELECT weeks FROM research_given WHERE patient_id = $1 AND miv_url = $2", patient_id, valueset
     )
@@ -99,10 +100,10 @@ async def note(
     given: Mapping[UUID, Mapping[str, Collection[int]]],
     moment: Moment,
 ) -> bool:
-    """Write down what is given: weeks of each patient by ValueSet, and an entry in each trail. All, or nothing.
+    """Record what is given: weeks of each patient by ValueSet, and an entry in each trail; all or nothing.
 
-    False when one of them does not agree any more, or another export took one of these weeks. That is asked at the
-    end, while nobody can withdraw, so that the patients are locked for a moment only.
+    False when a patient no longer agrees, or another export took one of these weeks. This is checked at the end, while
+    nobody can withdraw, so that the patients are locked only for a moment.
     """
     try:
         async with pool.acquire() as conn, conn.transaction():
@@ -126,7 +127,8 @@ async def _write_down(
             await conn.execute(_TAKE, patient_id, export_id, valueset, sorted(weeks))
         detail = {"export": str(export_id), "approval": approval.reference, "valuesets": sorted(kinds)}
         await record(conn, Event.RESEARCH_EXPORTED, moment.now_ms, patient_id=patient_id, detail=detail)
-    # One by one, in the order of their ids: where patients are spread, Citus locks no rows of several servers at once.
+    # One by one, in the order of their ids: where patients are spread, Citus cannot lock rows of several servers at
+    # once.
     await conn.executemany(HOLD_PATIENT, [(patient_id,) for patient_id in sorted(given)])
     left = given.keys() - {one.patient_id for one in await agreed(conn, moment)}
     if left or await conn.fetchval(_TWICE, export_id, list(given)):
@@ -134,9 +136,9 @@ async def _write_down(
 
 
 async def is_noted(pool: asyncpg.Pool, export_id: UUID) -> bool:
-    """Whether this export was written down. Who is at it, of whom nobody hears any more, is waited for.
+    """Whether this export was recorded. Waits for the writer, even if nothing is heard of it any more.
 
-    Asked by writing the same once more, which is undone: a mere look passes over what is not committed yet.
+    Checked by writing the same again, which is rolled back: a mere read would not see what is not committed yet.
     """
     try:
         async with pool.acquire() as conn, conn.transaction():
@@ -150,7 +152,7 @@ async def is_noted(pool: asyncpg.Pool, export_id: UUID) -> bool:
 
 
 async def still_agree(pool: asyncpg.Pool, export_id: UUID, people: int, moment: Moment) -> bool:
-    """Whether all of the `people` whose weeks this export took agree still. Of a deleted account nothing is left."""
+    """Whether all of the `people` whose weeks this export took still agree. Deleted accounts leave no trace."""
     rows = await pool.fetch("SELECT DISTINCT patient_id FROM research_given WHERE export_id = $1", export_id)
     given = {row["patient_id"] for row in rows}
     return len(given) == people and given <= {one.patient_id for one in await agreed(pool, moment)}
@@ -165,7 +167,7 @@ def _said(approval: Approval) -> tuple[object, ...]:
 
 
 async def exports_with(pool: Connection, patient_id: UUID) -> Sequence[Row]:
-    """The exports that readings of this patient are in, newest first, each with its approval and `valuesets`."""
+    """The exports that contain readings of this patient, newest first, each with its approval and `valuesets`."""
     kinds = {row["export_id"]: row["valuesets"] for row in await pool.fetch(_EXPORTS, patient_id)}
     rows = await pool.fetch(
         "SELECT export_id, at_ms, title, reference, recipient, until, exported_by FROM research_export"

@@ -1,4 +1,4 @@
-"""What has been kept long enough: readings, measurements, ended pairings. In batches of patients, without a request."""
+"""What has been kept long enough: readings, measurements, ended pairings. Batches of patients, not in requests."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from ddr.store.database.stamps import HOLD_PATIENT
 
 FIRST = UUID(int=0)
 
-# Nobody may ask for anything before this instant any more, and nothing of that time is taken. The newest chunk of a
-# series that is over by then stays as a place without readings: the next chunk begins where it ended.
+# Nobody may ask for anything before this instant any more, and nothing from that time is accepted. The newest chunk of
+# a series that is over by then stays as a place without readings, because the next chunk begins where it ended.
 _OLD_CHUNKS = """
     FROM chunk c
     JOIN epoch e ON e.patient_id = c.patient_id AND e.epoch_no = c.epoch_no
@@ -34,7 +34,7 @@ _CHUNKS = f"""
            AND c.patient_id = $1 AND c.epoch_no = old.epoch_no AND c.k = old.k RETURNING 1)
     SELECT (SELECT count(*) FROM emptied) + (SELECT count(*) FROM deleted)"""  # noqa: S608 - words of ours
 
-# What a newer measurement is derived from stays with it.
+# A measurement stays as long as a newer one is derived from it.
 _MEASUREMENTS = """
     WITH deleted AS (
         DELETE FROM measurement m
@@ -55,7 +55,7 @@ _BESIDE = (
     "DELETE FROM claim WHERE patient_id = $1 AND time_ms < $2",
 )
 
-# Who has anything of that; a place without readings is nothing.
+# Patients who have any of this; a place without readings does not count.
 _WHO = (
     f"""SELECT c.patient_id {_OLD_CHUNKS}
          WHERE c.patient_id = ANY ($1::uuid[]) AND c.start_ms + s.span_ms <= $2
@@ -65,21 +65,22 @@ _WHO = (
     "SELECT DISTINCT patient_id FROM claim WHERE patient_id = ANY ($1::uuid[]) AND time_ms < $2",
 )
 
-# Held before all that hangs on it, and in this order, as whoever deletes everything of the patient does.
+# Locked before everything that belongs to it, in the same order as by a deletion of the whole patient.
 _ENDED = """
     SELECT patient_id, pairing_no, pairing_id FROM pairing WHERE patient_id = ANY ($1::uuid[]) AND ended_ms < $2
      ORDER BY patient_id, pairing_no"""
 
 _HOLD_PAIRING = "SELECT pairing_no FROM pairing WHERE patient_id = $1 AND pairing_no = $2 FOR UPDATE"
 
-# Of a consent that was given while the clock was ahead: the database lets no such proof go, and one waits for no other.
+# For a consent given while the clock was ahead: the database does not let go of such a proof, and nothing else waits
+# for it.
 _YOUNG_PROOF = """
     SELECT EXISTS (SELECT FROM consent c JOIN consent_record r ON r.patient_id = $1 AND r.consent_no = c.consent_no
                     WHERE c.patient_id = $1 AND c.pairing_no = $2 AND r.at_ms >= $3)"""
 
 
 async def progress(pool: asyncpg.Pool, job: str) -> tuple[UUID, int | None]:
-    """The last patient that the job has looked at, and when it had looked at all; None while it is under way."""
+    """The last patient that the job has looked at, and when it had last finished; None while it is in progress."""
     row = await pool.fetchrow("SELECT after, done_ms FROM retention_round WHERE job = $1", job)
     return (row["after"], row["done_ms"]) if row else (FIRST, None)
 
@@ -104,7 +105,7 @@ async def patients_after(pool: asyncpg.Pool, after: UUID, count: int) -> list[UU
 
 
 async def forget_readings(pool: asyncpg.Pool, patient_ids: Sequence[UUID], before_ms: int) -> int:
-    """Delete what these patients measured before this instant; the number of chunks and measurements.
+    """Delete what these patients measured before this instant. Returns the number of chunks and measurements.
 
     Devices, sensors and their calibrations stay, and so does a reference value that is in force.
     """
@@ -112,8 +113,8 @@ async def forget_readings(pool: asyncpg.Pool, patient_ids: Sequence[UUID], befor
     async with pool.acquire() as conn:
         for patient_id in await _who(conn, patient_ids, before_ms):
             async with conn.transaction():
-                # Who writes for a patient may be cutting a series anew, so that its chunks have other numbers then,
-                # taking an upload back, correcting an old measurement, or deriving one from it. Nobody else waits.
+                # Another writer of the patient may be cutting a series anew, which renumbers its chunks, taking an
+                # upload back, correcting an old measurement, or deriving one from it. Nobody else waits.
                 await conn.execute(HOLD_PATIENT, patient_id)
                 count += await conn.fetchval(_CHUNKS, patient_id, before_ms)
                 for statement in _BESIDE:
@@ -123,7 +124,7 @@ async def forget_readings(pool: asyncpg.Pool, patient_ids: Sequence[UUID], befor
 
 
 async def _who(conn: asyncpg.Connection, patient_ids: Sequence[UUID], before_ms: int) -> list[UUID]:
-    """Those of these patients who have something to forget, without waiting for anybody."""
+    """Those of these patients who have something to delete, without waiting for anybody."""
     found: set[UUID] = set()
     for each in _WHO:
         found.update(row["patient_id"] for row in await conn.fetch(each, patient_ids, before_ms))

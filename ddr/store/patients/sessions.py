@@ -1,7 +1,7 @@
-"""Sessions of patients at the browser: kept on the server, found by the hash of a random cookie.
+"""Sessions of patients' browsers: kept on the server, found by the hash of a random cookie.
 
 A session is about one patient: the one who logged in, or one whom that login represents (docs/representatives.md).
-Whoever chooses another patient goes on under a new cookie.
+Choosing another patient continues under a new cookie.
 """
 
 from __future__ import annotations
@@ -23,13 +23,14 @@ from ddr.store.database.rights import Moment, in_force
 from ddr.store.database.spreading import is_spread
 from ddr.store.database.sweeping import delete_due
 
-MYSELF = "self"  # whoever logged in, as forms and links say it
-LONGEST_MS = 12 * HOUR_MS  # a session ends after this time even when it is used all the while
+MYSELF = "self"  # whoever logged in, in forms and links
+LONGEST_MS = 12 * HOUR_MS  # a session ends after this time even if it is in use
 
-# For how long one of a clock that was set back was idle nobody can tell.
+# For a session from a clock that was set back, nobody can tell how long it was idle.
 _LASTS = f"seen_ms > $3 AND created_ms > $4 AND greatest(seen_ms, created_ms) <= $2::bigint + {SKEW_MS}"
 
-# The one statement of a click: activity, unless an account is disabled or the right to act for the patient is over.
+# The only statement of a click: it notes activity, unless an account is disabled or the right to act for the patient is
+# over.
 _LOAD = f"""
 WITH seen AS (
   UPDATE browser_session s SET seen_ms = $2
@@ -50,11 +51,11 @@ SELECT s.patient_id, s.username, s.confirmed_ms, s.login_id, s.representation_id
 
 @dataclass(frozen=True)
 class Session:
-    """Whom it is about, and who is logged in; `confirmed_ms` is when the login was last proved again within it.
+    """Whom the session is about, and who is logged in; `confirmed_ms` is when the login was last confirmed within it.
 
-    `acting` is set when the login acts for another patient. `represents`: it may; `represented`: somebody acts or
-    acted for this patient. `chosen_sha256` names the pushed request for which the patient was chosen.
-    `provider_sid_sha256` is the session at the OpenID provider; it is written, and never read here.
+    `acting` is set when the login acts for another patient. `represents`: it may; `represented`: somebody acts or acted
+    for this patient. `chosen_sha256` names the pushed request for which the patient was chosen. `provider_sid_sha256`
+    is the session at the OpenID provider; it is written, and never read here.
     """
 
     patient_id: UUID
@@ -73,17 +74,17 @@ class Session:
 
     @property
     def person(self) -> str:
-        """What forms and links call whom it is about: the right by which the login acts, or MYSELF."""
+        """How forms and links name the patient it is about: the right by which the login acts, or MYSELF."""
         return str(self.acting.representation_id) if self.acting else MYSELF
 
     @property
     def role(self) -> str:
-        """That of the representative who acts, "" for patients themselves."""
+        """The role of the representative who acts; "" for patients themselves."""
         return self.acting.role if self.acting else ""
 
     @property
     def decides_for_good(self) -> bool:
-        """What cannot be undone: patients themselves, and who decides everything for a minor (§ 1629, § 1789 BGB)."""
+        """Who may do what cannot be undone: patients, and whoever decides all for a minor (§ 1629, § 1789 BGB)."""
         return self.acting is None or self.acting.role in UNTIL_MAJORITY
 
 
@@ -93,7 +94,7 @@ def new_cookie() -> str:
 
 
 async def open_session(pool: asyncpg.Pool, session: Session, now_ms: int) -> str:
-    """Log `session` in and return its new cookie; it is worth nothing when an account is disabled or gone by now."""
+    """Log in with `session` and return its new cookie, which is useless if an account is disabled or gone by now."""
     cookie, acting = new_cookie(), session.acting
     async with pool.acquire() as conn, conn.transaction():
         for patient_id in sorted({session.patient_id, session.login_id}):
@@ -115,10 +116,10 @@ async def open_session(pool: asyncpg.Pool, session: Session, now_ms: int) -> str
 
 
 async def load_session(pool: asyncpg.Pool, cookie: str, moment: Moment, idle_ms: int) -> Session | None:
-    """The session of this cookie, or None when it is unknown, idle for `idle_ms`, too old, or later than now.
+    """The session of this cookie, or None when it is unknown, idle for `idle_ms`, too old, or from the future.
 
-    None as well while the account of login or patient is disabled, and when the login may no longer act for the
-    patient. Counts as activity.
+    Also None while the account of login or patient is disabled, and when the login may no longer act for the patient.
+    Counts as activity.
     """
     now_ms = moment.now_ms
     asked = sha256(cookie), now_ms, now_ms - idle_ms, now_ms - LONGEST_MS
@@ -153,7 +154,7 @@ SELECT (SELECT jsonb_build_array(r.relation, r.name) FROM representation r
 
 
 async def _load_by_steps(pool: asyncpg.Pool, asked: tuple[object, ...], moment: Moment) -> dict[str, Any] | None:
-    """What _LOAD finds, where session and patients may be on several servers."""
+    """What _LOAD finds, when session and patients may be on several servers."""
     seen = await pool.fetchrow(_SEEN, *asked)
     if seen is None or not await able(pool, seen["patient_id"]):
         return None
@@ -173,7 +174,7 @@ _TURN = """
 UPDATE browser_session SET cookie_sha256 = $2, patient_id = $3, login_id = $4, representation_id = $5,
        chosen_sha256 = $6, confirmed_ms = NULL
  WHERE cookie_sha256 = $1"""
-# A key says on which server a row is, so it is another row there.
+# The key decides on which server a row is, so with another key it is another row there.
 _TAKE = """
 DELETE FROM browser_session WHERE cookie_sha256 = $1 RETURNING username, created_ms, seen_ms, provider_sid_sha256"""
 _PUT = """
@@ -185,10 +186,10 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)"""
 async def turn_to(
     pool: asyncpg.Pool, cookie: str, patient_id: UUID, acting: Acting | None, request_uri: str
 ) -> str | None:
-    """The session is about this patient from now on, under a new cookie; what was proved again counts no more.
+    """Make the session one about this patient, under a new cookie; an earlier confirmation no longer counts.
 
     `request_uri` names the request for which the patient was chosen, if there is one. None when the session has ended
-    or has turned meanwhile: of two choices at once one holds.
+    or has changed meanwhile: of two concurrent choices, one holds.
     """
     successor = new_cookie()
     turned = (
@@ -209,21 +210,21 @@ async def turn_to(
 
 
 async def close_session(pool: asyncpg.Pool, cookie: str) -> None:
-    """Log out: the cookie is worth nothing from now on."""
+    """Log out: the cookie is useless from now on."""
     await pool.execute("DELETE FROM browser_session WHERE cookie_sha256 = $1", sha256(cookie))
 
 
 async def close_all(conn: asyncpg.Connection, patient_id: UUID) -> None:
-    """All sessions about this patient, and all of this patient's login; there is an index for either."""
+    """End all sessions about this patient, and all of this patient's login; each has an index."""
     await conn.execute(
         "DELETE FROM browser_session WHERE patient_id = $1 OR coalesce(login_id, patient_id) = $1", patient_id
     )
 
 
 async def sweep(pool: asyncpg.Pool, now_ms: int, idle_ms: int) -> None:
-    """Delete the sessions that ended by themselves; one that is too old is not seen any more, either.
+    """Delete the sessions that have expired; sessions that are too old cannot be used any more either.
 
-    One of a clock that was set back would be good again as soon as the clock has caught up.
+    One from a clock that was set back would become valid again as soon as the clock has caught up.
     """
     before_ms = now_ms - idle_ms
     await delete_due(pool, "browser_session", "seen_hour", before_ms // HOUR_MS + 1, "seen_ms <= $2", before_ms)

@@ -25,8 +25,8 @@ async def ended_pairings(pool: asyncpg.Pool, patient_id: UUID, after_ms: int) ->
 
 
 async def lost_kinds(pool: asyncpg.Pool, patient_id: UUID, after_ms: int) -> list[Row]:
-    """Kinds of data that ended in living pairings after `after_ms` without the patient: client_id, miv_url, ended_ms,
-    end_reason; latest first, each once as it ended last, without those agreed to again."""
+    """Kinds of data that ended in living pairings after `after_ms` without the patient's action: client_id, miv_url,
+    ended_ms, end_reason. Latest first, each once with its last end, without those that were consented to again."""
     rows: list[Row] = await pool.fetch(
         """
         SELECT client_id, miv_url, ended_ms, end_reason FROM (
@@ -73,7 +73,8 @@ async def devices(pool: asyncpg.Pool, patient_id: UUID) -> list[Row]:
     return rows
 
 
-# Sensors that were in use since then, by the ends of their epochs; others may be those of years.
+# Sensors that were in use since then, found by the ends of their epochs; without that, it would look at those of many
+# years.
 _EVENTS = f"""
     WITH used AS (
         SELECT s.sensor_no, s.started_ms
@@ -94,7 +95,7 @@ _EVENTS = f"""
 async def sensor_events(
     pool: asyncpg.Pool, patient_id: UUID, valueset: str, from_ms: int, until_ms: int
 ) -> list[tuple[int, str]]:
-    """What happened to the continuous sensors of a MIV within [from_ms, until_ms): instant, "sensor" (a new one) or
+    """Events of the continuous sensors of a MIV within [from_ms, until_ms): instant and "sensor" (a new one) or
     "calibration", which leaves the sensor calibrated; in order of time."""
     rows = await pool.fetch(_EVENTS, patient_id, valueset, from_ms, until_ms)
     return [(row["at_ms"], row["kind"]) for row in rows]

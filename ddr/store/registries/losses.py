@@ -1,4 +1,4 @@
-"""What the DiGA-VZ took away and what has not yet followed from it; who uses which DiGA."""
+"""What the DiGA-VZ withdrew and what has not followed from it yet; who uses which DiGA."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import asyncpg
 
 from ddr.store.database.pool import Connection
 
-WHOLE = ""  # in the place of a ValueSet: the DiGA itself
+WHOLE = ""  # instead of a ValueSet: the DiGA itself
 
 
 @dataclass(frozen=True)
@@ -19,8 +19,8 @@ class Loss:
     client_id: str
     valueset: str  # WHOLE: the DiGA itself
     since_ms: int
-    readings: int = 0  # that lacked it
-    unknown: int = 0  # of these how many did not know the DiGA when asked
+    readings: int = 0  # how many readings of the registry lacked it
+    unknown: int = 0  # in how many of these the DiGA was unknown when asked for
     evidence: str = ""
     held_ms: int | None = None  # since when the end waits for an operator
     confirmed: bool = False  # by an operator
@@ -61,13 +61,13 @@ async def in_use(connection: Connection) -> dict[str, Use]:
 
 
 async def read(connection: Connection, *, lock: bool = False) -> list[Loss]:
-    """All losses that were seen and not yet carried out; with `lock` nobody changes them until the transaction ends."""
+    """All losses that were seen and not carried out yet; `lock`: nobody changes them until the transaction ends."""
     rows = await connection.fetch(_READ_LOCKED if lock else _READ)
     return [Loss(**row) for row in rows]
 
 
 async def write(connection: asyncpg.Connection, losses: Sequence[Loss]) -> None:
-    """Within a transaction: `losses` are what there is from now on."""
+    """Within a transaction: make `losses` the only ones."""
     await connection.execute("DELETE FROM registry_loss")
     await connection.executemany(
         "INSERT INTO registry_loss (client_id, valueset, since_ms, readings, unknown, evidence, held_ms, confirmed,"
@@ -77,8 +77,8 @@ async def write(connection: asyncpg.Connection, losses: Sequence[Loss]) -> None:
 
 
 async def confirm(connection: Connection, client_id: str | None) -> int:
-    """An operator has looked: the ends of this DiGA may happen (None: all that wait for an operator, and no others,
-    such as of a DiGA that the registry still knows when asked); returns how many."""
+    """An operator has checked the losses: the ends of this DiGA may happen. With None, all that wait for an operator
+    may, and no others, such as those of a DiGA that the registry still knows when asked. Returns how many."""
     status: str = await connection.execute(
         "UPDATE registry_loss SET confirmed = true WHERE NOT decided AND coalesce(client_id = $1, held_ms IS NOT NULL)",
         client_id,
@@ -87,7 +87,7 @@ async def confirm(connection: Connection, client_id: str | None) -> int:
 
 
 async def carried_out(connection: Connection, loss: Loss) -> None:
-    """Forget a loss after everything has followed from it."""
+    """Delete a loss after everything has followed from it."""
     await connection.execute(
         "DELETE FROM registry_loss WHERE client_id = $1 AND valueset = $2 AND decided", loss.client_id, loss.valueset
     )

@@ -1,6 +1,6 @@
-"""Data of a code that its MIV has again: visible from now on, and new to whoever polls (RS-036), however old it is.
+"""Data with a code that its MIV has again: visible from now on, and new to polls (RS-036), however old they are.
 
-Patient by patient, each in a transaction with a stamp of its own, so that no upload waits for all of them.
+This is done patient by patient, each in a transaction with its own timestamp, so that no upload waits for all of them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _PATIENTS = " UNION ".join(
     for table in ("sensor", "measurement")
 )
 
-# Epochs begin anew as far as nothing was sent: nobody was shown what was expected in them (ddr.series.epoch).
+# Epochs begin anew unless something was sent: nobody was shown what was expected in them (ddr.series.epoch).
 _SENSORS = f"""
     WITH returned AS (
         UPDATE sensor SET miv_url = $5 WHERE patient_id = $1 AND miv_url = $2 AND {_CODES} RETURNING sensor_no),
@@ -48,9 +48,9 @@ _MEASUREMENTS = f"""
 
 
 async def give_back(pool: asyncpg.Pool, former: str, valueset: str, codes: Collection[tuple[str, str]]) -> int:
-    """Let data with these codes (system, code) under the MIV `former` belong to `valueset`; how many rows did.
+    """Move data with these codes (system, code) from the MIV `former` to `valueset`. Returns how many rows.
 
-    Again changes nothing more, so that one that was interrupted may be repeated.
+    Repeating it changes nothing more, so it may be repeated after an interruption.
     """
     systems, names = [system for system, _ in codes], [code for _, code in codes]
     found = 0

@@ -1,4 +1,4 @@
-"""What the registries said: the present entries of a source, their history, and whose turn it is to read it."""
+"""What the registries said: the current entries of a source, their history, and whose turn it is to read it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import asyncpg
 from ddr.store.database.locks import LOCK, Lock
 from ddr.store.database.pool import Connection
 
-SET_BACK_MS = 150_000  # a reading takes less: one that is stored from further ahead is of a clock that was set back
+SET_BACK_MS = 150_000  # a reading takes less; one stored from further ahead comes from a clock that was set back
 
 
 @dataclass(frozen=True)
@@ -23,11 +23,11 @@ class Source:
     next_ms: int = 0
     fault: str | None = None
     fault_ms: int | None = None
-    notes: Sequence[str] = ()  # what the last reading found to complain about
+    notes: Sequence[str] = ()  # complaints of the last reading
 
 
 async def read_source(connection: Connection, source: str) -> Source:
-    """The state of `source`; the default one before its first claim."""
+    """The state of `source`; the default state before its first claim."""
     row = await connection.fetchrow(
         "SELECT generation, seen_ms, next_ms, fault, fault_ms, notes FROM registry_source WHERE source = $1", source
     )
@@ -44,7 +44,7 @@ async def read_sources(connection: Connection) -> dict[str, Source]:
 
 
 async def read_entries(connection: Connection, source: str) -> dict[str, dict[str, Any]]:
-    """The present entries of `source` by their names."""
+    """The current entries of `source` by their names."""
     rows = await connection.fetch(
         "SELECT entry, content FROM registry_entry WHERE source = $1 AND until_ms IS NULL", source
     )
@@ -52,7 +52,7 @@ async def read_entries(connection: Connection, source: str) -> dict[str, dict[st
 
 
 async def read_former(connection: Connection, source: str) -> dict[str, dict[str, Any]]:
-    """The last states of entries of `source` that it has no more, by their names, as long as they are kept."""
+    """The last states of former entries of `source`, by their names, as long as they are kept."""
     rows = await connection.fetch(
         """
         SELECT DISTINCT ON (entry) entry, content FROM registry_entry AS former
@@ -68,8 +68,8 @@ async def read_former(connection: Connection, source: str) -> dict[str, dict[str
 async def claim(connection: Connection, source: str, now_ms: int, lease_ms: int, longest_ms: int = 2**53) -> bool:
     """True for exactly one caller when a reading is due; nobody else gets it for `lease_ms`.
 
-    It is due as well when it is planned for later than in `longest_ms`: then the clock was set back.
-    A lease instead of a lock: no connection is held while the registry answers, and a worker that dies loses its turn.
+    It is also due when it is planned for later than in `longest_ms`, because then the clock was set back. A lease is
+    used instead of a lock: no connection is held while the registry answers, and a worker that dies loses its turn.
     """
     claimed = await connection.fetchval(
         "INSERT INTO registry_source AS s (source, next_ms) VALUES ($1, $2)"
@@ -84,7 +84,7 @@ async def claim(connection: Connection, source: str, now_ms: int, lease_ms: int,
 
 
 async def request_reading(connection: Connection, source: str) -> None:
-    """Make a reading of `source` due at once, whichever worker does it; one under way now does not count."""
+    """Make a reading of `source` due at once, by whichever worker; a reading in progress does not count."""
     await connection.execute("UPDATE registry_source SET next_ms = 0 WHERE source = $1", source)
 
 
@@ -96,10 +96,11 @@ async def save_reading(
     next_ms: int,
     notes: Sequence[str] = (),
 ) -> bool:
-    """Make `entries` the present state, closing the former state of each that changed. True when anything changed.
+    """Make `entries` the current state, closing the former state of each entry that changed. True when anything
+    changed.
 
-    Call inside a transaction. A reading that began before the stored one is ignored, unless the stored one is of the
-    future (more than a lease away): then the clock was set back.
+    Call it inside a transaction. A reading that began before the stored one is ignored, unless the stored one is from
+    the future (more than a lease ahead), because then the clock was set back.
     """
     last = await connection.fetchrow(
         "SELECT seen_ms, fault, notes FROM registry_source WHERE source = $1 FOR UPDATE", source
@@ -138,7 +139,7 @@ async def save_reading(
 
 
 async def changed_since(connection: asyncpg.Connection, source: str, since_ms: int) -> bool:
-    """Whether a reading of `since_ms` or later has changed an entry."""
+    """Whether a reading at or after `since_ms` has changed an entry."""
     found: bool = await connection.fetchval(
         "SELECT EXISTS (SELECT FROM registry_entry WHERE source = $1 AND (from_ms >= $2 OR until_ms >= $2))",
         source,
@@ -148,7 +149,7 @@ async def changed_since(connection: asyncpg.Connection, source: str, since_ms: i
 
 
 async def save_fault(connection: Connection, source: str, fault: str, now_ms: int, next_ms: int) -> None:
-    """Note that a reading failed; what was read before stays. The first of a row of equal faults is an event."""
+    """Note that a reading failed; what was read before stays. The first of consecutive equal faults is an event."""
     await connection.execute(
         """
         WITH before AS (SELECT fault FROM registry_source WHERE source = $1), noted AS (
@@ -165,7 +166,7 @@ async def save_fault(connection: Connection, source: str, fault: str, now_ms: in
 
 
 async def alone(connection: asyncpg.Connection) -> None:
-    """Within a transaction: be the only one that writes the report."""
+    """Within a transaction: be the only writer of the report."""
     await connection.execute(LOCK, Lock.INSPECTION)
 
 
@@ -177,7 +178,7 @@ async def record_event(connection: Connection, source: str, at_ms: int, kind: st
 
 
 async def entries_at(connection: Connection, source: str, at_ms: int) -> dict[str, Any]:
-    """The entries of `source` as they were believed at `at_ms`, by their names."""
+    """The entries of `source` as they were known at `at_ms`, by their names."""
     rows = await connection.fetch(
         "SELECT entry, content FROM registry_entry"
         " WHERE source = $1 AND from_ms <= $2 AND coalesce(until_ms > $2, true) ORDER BY entry",
@@ -224,8 +225,8 @@ async def events(connection: Connection, from_ms: int, until_ms: int, kind: str 
 
 
 async def purge(pool: asyncpg.Pool, before_ms: int) -> None:
-    """Delete events from before `before_ms`, but not those that say which packages need not be downloaded again, and
-    entries that something else had taken the place of by then.
+    """Delete events from before `before_ms`, except those that say which packages need not be downloaded again, and
+    entries that had been replaced by then.
     """
     await pool.execute("DELETE FROM registry_event WHERE at_ms < $1 AND kind <> 'downloaded'", before_ms)
     await pool.execute("DELETE FROM registry_entry WHERE until_ms < $1", before_ms)

@@ -1,4 +1,4 @@
-"""Versions of MIV ValueSets: kept, put in force, and what that means for stored data and consents."""
+"""Versions of MIV ValueSets: stored, put in force, and what that means for stored data and consents."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ddr.store.registries.sources import record_event
 
 SOURCE = "zts"
 FOLDER = "folder"  # the origin of the versions that come with the program
-MOVING_SECONDS = 3600  # longest time to move the data of one code: a whole table may be concerned
+MOVING_SECONDS = 3600  # longest time to move the data of one code, which may concern a whole table
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Kept:
 
 
 async def kept(connection: Connection) -> list[Kept]:
-    """All versions beside those of the folder, by name and time of import."""
+    """All versions except those of the folder, by name and time of import."""
     rows = await connection.fetch(
         "SELECT name, version, valuesets, meta, origin, imported_ms, activated_ms FROM miv_version"
         " ORDER BY name, imported_ms, version"
@@ -40,7 +40,7 @@ async def kept(connection: Connection) -> list[Kept]:
 
 
 async def in_force(connection: Connection) -> dict[str, MivVersion]:
-    """The version of each MIV package that was activated last; packages without one are as their folder has them."""
+    """For each MIV package, the version activated last; packages without one are as in their folder."""
     active = [one for one in await kept(connection) if one.activated_ms is not None]
     return {one.name: one.content for one in sorted(active, key=lambda one: one.activated_ms or 0)}
 
@@ -52,7 +52,7 @@ async def mark(connection: Connection) -> int:
 
 
 async def keep(connection: Connection, name: str, content: MivVersion, origin: str, sha256: str, now_ms: int) -> bool:
-    """Keep a version without putting it in force. True when it was not known; a known one is never replaced."""
+    """Store a version without putting it in force. True when it was not known; a known one is never replaced."""
     added = await connection.fetchval(
         "INSERT INTO miv_version (name, version, valuesets, meta, origin, sha256, imported_ms)"
         " VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING RETURNING true",
@@ -77,7 +77,7 @@ async def complete(connection: Connection, name: str, version: str, meta: str) -
 
 async def looked_into(connection: Connection) -> dict[str, str | None]:
     """The packages (name#version) that were downloaded already, each with the published digest of its last archive;
-    None: downloaded before that was noted."""
+    None: downloaded before digests were noted."""
     rows = await connection.fetch(
         "SELECT detail ->> 'package' AS package, detail ->> 'shasum' AS shasum FROM registry_event"
         " WHERE source = $1 AND kind = 'downloaded' ORDER BY event_no",
@@ -87,7 +87,7 @@ async def looked_into(connection: Connection) -> dict[str, str | None]:
 
 
 async def held_by_packages(connection: Connection) -> dict[str, dict[str, str]]:
-    """Of each downloaded package (name#version) the version of each MIV in it, as it is kept."""
+    """For each downloaded package (name#version), the stored version of each MIV in it."""
     rows = await connection.fetch(
         "SELECT detail ->> 'package' AS package, detail -> 'mivs' AS mivs FROM registry_event"
         " WHERE source = $1 AND kind = 'downloaded' ORDER BY event_no",
@@ -112,9 +112,9 @@ async def activate(
     present: Collection[tuple[str, str]],
     now_ms: int,
 ) -> int:
-    """Put a version in force and let stored data follow; returns how many series and measurements were touched.
+    """Put a version in force and adapt stored data. Returns how many series and measurements were changed.
 
-    What is lost is gone with it. What comes back does so after it, and again when this is repeated.
+    Data of lost codes move in its transaction, data of codes that come back after it, and again if this is repeated.
 
     `lost` are the codes (system, code) that the MIV no longer has, `present` those that it has.
     """
