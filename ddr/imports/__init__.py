@@ -1,1 +1,1 @@
-"""Readers of the files that people export elsewhere: one module a format, FORMATS is their table."""
+"""Readers of files that people have exported elsewhere: one module per format, listed in FORMATS."""

@@ -1,4 +1,4 @@
-"""Requests of the gateway API that an import makes, what their answers mean, and the report of it. No I/O."""
+"""Requests of an import to the gateway API, the meaning of their responses, and the report. No I/O."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import orjson
 
 from ddr.imports.model import Value
 
-KEY = "import-"  # what the keys of an import begin with: no app chooses such
+KEY = "import-"  # the prefix of an import's keys, which no app uses
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 Json = Mapping[str, Any]
@@ -21,7 +21,7 @@ Json = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Call:
-    """A request below /gateway/v1; `values` is how many values it carries, for a progress bar."""
+    """A request below /gateway/v1; `values` is the number of values it carries, for a progress bar."""
 
     method: str
     path: str
@@ -36,7 +36,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Answer:
-    """Status and JSON of the answer to a Call."""
+    """Status and JSON of the response to a Call."""
 
     status: int
     body: Any = None
@@ -44,7 +44,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Refusal:
-    """A value that the recorder did not take: the line of the file, a stable reason, a sentence."""
+    """A value that the recorder did not take: its line in the file, a stable reason, a sentence."""
 
     line: int
     reason: str
@@ -53,7 +53,8 @@ class Refusal:
 
 @dataclass
 class Report:
-    """What became of the values: `taken`, `hidden` (stored, another of the same time is shown), `there`, refusals."""
+    """What became of the values: `taken`, `hidden` (stored, but another of the same time is shown), `there`,
+    refusals."""
 
     counts: Counter[str] = field(default_factory=Counter)
     refusals: list[Refusal] = field(default_factory=list)
@@ -64,7 +65,7 @@ class Report:
 
 
 class Refused(Exception):
-    """The recorder refused a whole request; the text is one line. `lasting` when it concerns what was sent."""
+    """The recorder refused a whole request; the message is one line. `lasting` if the cause is what was sent."""
 
     def __init__(self, status: int, code: str, detail: str) -> None:
         super().__init__(f"the recorder answers {status}: {detail}".rstrip(": "))
@@ -78,7 +79,7 @@ Steps = Generator[Call, Answer, Report]
 
 
 def checked(answer: Answer) -> Any:
-    """The content of a good answer. Raises Refused."""
+    """The content of a successful response. Raises Refused."""
     if answer.status >= 400:
         told = answer.body if isinstance(answer.body, dict) else {}
         raise Refused(answer.status, str(told.get("code", "")), str(told.get("detail", "")))
@@ -91,11 +92,11 @@ def as_json(value: Decimal | str | None) -> Any:
 
 
 def instant(time_ms: int) -> str:
-    """RFC 3339 in UTC, no finer than the time is known."""
+    """RFC 3339 in UTC, no finer than the precision of the time."""
     fine = "milliseconds" if time_ms % 1000 else "seconds"
     return (_EPOCH + timedelta(milliseconds=time_ms)).isoformat(timespec=fine).replace("+00:00", "Z")
 
 
 def milliseconds(text: str) -> int:
-    """The opposite of `instant`."""
+    """The inverse of `instant`."""
     return (datetime.fromisoformat(text) - _EPOCH) // timedelta(milliseconds=1)

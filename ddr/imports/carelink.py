@@ -21,7 +21,7 @@ _COLUMNS = {
     "meter": ("bg reading", "messwert des blutzuckermessgeräts", "bz-messwert"),
 }
 _RULE = "-------"
-_NAMES = (("last name", "first name"), ("nachname", "vorname"))  # above those of the person
+_NAMES = (("last name", "first name"), ("nachname", "vorname"))  # followed by the person's name
 
 
 def tables_of(content: Content) -> Iterator[Table]:
@@ -30,7 +30,7 @@ def tables_of(content: Content) -> Iterator[Table]:
 
 
 def read(content: Content, zone: tzinfo) -> ImportFile:
-    """The sensor's values and those of a meter, in local time of `zone`."""
+    """The values of the sensor and of a meter, in local time of `zone`."""
     readings, skipped = [], 0
     named = (below for above, below in pairwise(content.rows) if _first_two(above) in _NAMES)
     of_one_person(_first_two(row) for row in named)

@@ -23,7 +23,7 @@ _COLUMNS = {
     "phone": ("source device id", "quellgerät-id", "quellgeräte-id", "id des quellgeräts"),
 }
 _NAMES = (("firstname", "vorname"), ("lastname", "nachname"))  # kinds of rows
-_DIGITS = 13  # more are no seconds
+_DIGITS = 13  # a longer number is not seconds
 _EGV = {"egv", "ggw", "estimated glucose value", "geschätzter glukosewert", "geschätzte glukosewerte"}
 
 
@@ -33,7 +33,7 @@ def tables_of(content: Content) -> Iterator[Table]:
 
 
 def read(content: Content, zone: tzinfo) -> ImportFile:
-    """The estimated glucose values, in local time of `zone`; what else a row may be is skipped."""
+    """The estimated glucose values, in local time of `zone`; other kinds of rows are skipped."""
     readings, skipped = [], 0
     sources, found = Sources(), list(tables_of(content))
     about = [(_kind(table, row), told) for table in found for row in table.rows if (told := table.cell(row, "patient"))]
@@ -58,7 +58,7 @@ def _kind(table: Table, row: Row) -> str:
 
 
 def _events(table: Table) -> set[str]:
-    """The words for an EGV; of a language that we do not know, the kind of row that has most of the values."""
+    """The words for an EGV; in an unknown language, the kind of row that has most of the values."""
     kinds = Counter(
         kind for row in table.rows if table.cell(row, "value") and (kind := _kind(table, row)) and not is_other(kind)
     )

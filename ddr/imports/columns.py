@@ -1,4 +1,4 @@
-"""The tables of a file: rows below a heading, whose cells are asked for by what their columns mean. Pure."""
+"""The tables of a file: rows below a heading, with cells found by the meaning of their columns. Pure."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from ddr.imports.content import Content, Row
 from ddr.imports.titles import Titles, begins, plain
 
-_TIMES = ("time", "date")  # meanings of the columns that say when
-_DECIMALS = 3  # of a number in a file; a longer one is a column of its own, but behind
-_SMALL = 2  # digits, as of mmol/L that were made of mg/dL and have decimals without end
-NUMBERED = r"[\s_#.(]*\d[\s.)]*"  # of columns that are called alike, behind the name
+_TIMES = ("time", "date")  # meanings of the columns with the time
+_DECIMALS = 3  # digits after a comma that may be decimals; more are another column
+_SMALL = 2  # digits before it, as in mmol/L converted from mg/dL, with any number of decimals
+NUMBERED = r"[\s_#.(]*\d[\s.)]*"  # the number after the name of columns with the same name
 ENDS = "the file breaks off in this row"
 
-Columns = Mapping[str, Sequence[str]]  # meaning → how the title of its column begins, in lower case
+Columns = Mapping[str, Sequence[str]]  # meaning → possible beginnings of the column's title, in lower case
 
 
 class Table:
-    """Rows below a heading, whose cells are asked for by what they mean."""
+    """Rows below a heading, with cells found by the meaning of their columns."""
 
     def __init__(self, content: Content, at: int, end: int, columns: Mapping[str, int], names: Columns) -> None:
-        """The heading is in row `at`; `end` is behind the last row. `columns` has the places by meaning."""
+        """The heading is in row `at`; `end` follows the last row. `columns` has the column numbers by meaning."""
         self.rows = content.rows[at + 1 : end]
         self._heading = content.rows[at].cells
         self._columns = columns
@@ -33,7 +33,7 @@ class Table:
         return meaning in self._columns
 
     def alike(self, meaning: str) -> dict[int, str]:
-        """Every column whose title begins with a name of this meaning, and what it says behind the name."""
+        """Every column whose title begins with a name of this meaning, and the rest of its title."""
         found = dict[int, str]()
         for at, title in enumerate(map(plain, self._heading)):
             if (name := next((one for one in self._names.get(meaning, ()) if begins(title, one)), None)) is not None:
@@ -41,16 +41,16 @@ class Table:
         return found
 
     def several(self, places: Iterable[int]) -> str:
-        """What to say of a row with other values in each of these columns, which are called alike."""
+        """The message about a row with different values in these columns, which have the same name."""
         titles = ", ".join(self.title_at(at) for at in places)
         return f"several values of one time ({titles[:90]}); which one is meant cannot be told"
 
     def title_at(self, at: int) -> str:
-        """The text above a column by its number from the left."""
+        """The title of a column by its number from the left."""
         return self._heading[at]
 
     def title(self, meaning: str) -> str:
-        """The text above a column, which often has the unit."""
+        """The title of a column, which often contains the unit."""
         return self._heading[self._columns[meaning]]
 
     def place(self, meaning: str) -> int:
@@ -58,29 +58,29 @@ class Table:
         return self._columns[meaning]
 
     def cell(self, row: Row, meaning: str) -> str:
-        """The text in a column; "" when the row is too short or there is no such column."""
+        """The text in a column; "" when the row is too short or has no such column."""
         return self.cell_at(row, self._columns.get(meaning, len(row.cells)))
 
     def cell_at(self, row: Row, at: int) -> str:
-        """The same of a column by its number from the left."""
+        """The text in a column by its number from the left."""
         return row.cells[at] if at < len(row.cells) else ""
 
     def amount(self, row: Row, meaning: str) -> str:
-        """The text of a number; where a comma without quotes may have cut it in two, a text that is no number."""
+        """The text of a number; a text that is not a number where an unquoted comma may have split it."""
         return self.amount_at(row, self._columns[meaning])
 
     def amount_at(self, row: Row, at: int) -> str:
-        """The same of a column by its number from the left; text for a row in which the file breaks off, too."""
+        """The same for a column by its number from the left; also not a number in a row where the file breaks off."""
         if at < len(row.cells) and self.ends_in(row):
             return ENDS
         return cut_in_two(row.cells, at, len(self._heading), self._separator) or self.cell_at(row, at)
 
     def ends_in(self, row: Row) -> bool:
-        """True for a row in which the file breaks off: what stands there as 12 may have been 123."""
+        """True for a row in which the file breaks off: the cell 12 may have been 123."""
         return row is self._cut_off and len(row.cells) < len(self._heading)
 
     def cells(self, meanings: Sequence[str]) -> Iterator[list[str]]:
-        """The texts in these columns, row by row: `cell` of each, for files of hundreds of thousands of rows."""
+        """The texts in these columns, row by row: `cell` for each, made for files of hundreds of thousands of rows."""
         places = [self._columns.get(meaning, sys.maxsize) for meaning in meanings]
         for row in self.rows:
             cells = row.cells
@@ -93,23 +93,23 @@ class Table:
 
 
 def tables(content: Content, columns: Columns, needed: Callable[[Mapping[str, int]], bool]) -> Iterator[Table]:
-    """Every table of a file whose heading has what is `needed`; a table ends where the next heading begins, also that
-    of a table of something else (weights behind blood pressures), whose numbers stand in the same columns."""
+    """Every table of a file whose heading has what is `needed`. A table ends at the next heading, even one of a
+    different table (weights after blood pressures), whose numbers are in the same columns."""
     rows = content.rows
-    heads: list[tuple[int, dict[str, int] | None]] = []  # the row, and the places by meaning; None: of something else
+    heads: list[tuple[int, dict[str, int] | None]] = []  # the row, and columns by meaning; None: other table
     for at, titles in content.headings:
         if needed(found := _found(titles, columns)):
             heads.append((at, found))
         elif heads and (above := heads[-1][1]) is not None and _is_title(rows[at].cells, above, columns):
             heads.append((at, None))
     ends = [*(at for at, _ in heads[1:]), len(rows)]
-    for (at, places), end in zip(heads, ends, strict=False):  # without heads there is an end
+    for (at, places), end in zip(heads, ends, strict=False):  # without headings there is still an end
         if places is not None:
             yield Table(content, at, end, places, columns)
 
 
 def _is_title(cells: Sequence[str], above: Mapping[str, int], columns: Columns) -> bool:
-    """True for a row with the title of a time where the rows of a table have their time."""
+    """True for a row that has the title of a time in a column with the table's times."""
     places = {above[meaning] for meaning in _TIMES if meaning in above}
     names = [name for meaning in _TIMES for name in columns.get(meaning, ())]
     titles = [plain(cells[at]) for at in places if at < len(cells)]
@@ -128,9 +128,9 @@ def _found(titles: Titles, columns: Columns) -> dict[str, int]:
 
 
 def cut_in_two(cells: Sequence[str], at: int, width: int, separator: str) -> str:
-    """What to say of `5,6` that became two cells, in a row that has more of them than its heading; "" otherwise.
+    """The message about `5,6` that became two cells, in a row with more cells than its heading; "" otherwise.
 
-    Taken as it stands the value would be 5. Nor is 5.6 sure: there are rows with a comma too many at their end.
+    The first cell would give 5. Nor is 5.6 certain: some rows have an extra comma at the end.
     """
     if separator != "," or not at + 1 < len(cells) > width:
         return ""

@@ -1,4 +1,4 @@
-"""The content of a file, whatever program saved it: text of any encoding, rows of any separator, or JSON. Pure."""
+"""The content of a file, whatever program saved it: text in any encoding, rows with any separator, or JSON. Pure."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codec
 _SEPARATORS = (";", "\t", "|")
 _SNIFFED = 200
 _MOST_COLUMNS = 300  # of a heading; sections of a file have some dozens
-_MOST_TITLES = 20_000  # in all that may be headings: each is compared with what every reader looks for
-_SHARED = 4096  # texts of the first rows, of which most are those of further ones
+_MOST_TITLES = 20_000  # in all possible headings: each is compared with what every reader looks for
+_SHARED = 4096  # texts of the first rows; later rows mostly repeat them
 _LETTERS = "äöüÄÖÜßéèàçñ"
 
 
@@ -31,22 +31,22 @@ class Row(NamedTuple):
 
 
 class Content:
-    """The bytes of a file as the readers want to see them; each form is made once, when it is first asked for."""
+    """The bytes of a file in the forms that readers need; each form is made once, on first use."""
 
     def __init__(self, raw: bytes) -> None:
         self.raw = raw
 
     @cached_property
     def text(self) -> str:
-        """Decoded by its byte order mark, else as UTF-8, else as Windows-1252 or as a Mac's Excel does, whichever gives
-        letters; without NUL, which Excel chokes on."""
+        """The text: by its byte order mark, else as UTF-8, else as Windows-1252 or Mac Roman (Excel on a Mac),
+        whichever gives letters; without NUL, on which Excel fails."""
         for mark, encoding in _MARKS:
             if self.raw.startswith(mark):
                 return self.raw[len(mark) :].decode(encoding, "replace").replace("\0", "")
         if self.raw[1:200:2].count(0) > len(self.raw[1:200:2]) // 2:
             return self.raw.decode("utf-16-le", "replace").replace("\0", "")
         try:
-            text = codecs.utf_8_decode(self.raw, "strict", False)[0]  # but for a letter in which the file ends
+            text = codecs.utf_8_decode(self.raw, "strict", False)[0]  # allows a cut-off last character
         except UnicodeDecodeError:
             texts = [self.raw.decode(encoding, "replace") for encoding in ("cp1252", "mac_roman")]
             text = max(texts, key=lambda text: sum(map(text.count, _LETTERS)))
@@ -54,7 +54,7 @@ class Content:
 
     @cached_property
     def json(self) -> Any:
-        """The value of a JSON file, None when it is none. Raises ImportFileError for one that is cut off."""
+        """The value of a JSON file, None if it is not JSON. Raises ImportFileError when it is cut off."""
         if self.text.lstrip()[:1] not in ("{", "["):
             return None
         try:
@@ -71,18 +71,18 @@ class Content:
 
     @property
     def separator(self) -> str:
-        """What stands between the cells of a table."""
+        """The separator between the cells of a table."""
         return self._table[0]
 
     @property
     def rows(self) -> list[Row]:
-        """The rows of a table, those without any text left out."""
+        """The rows of a table, without empty ones."""
         return self._table[1]
 
     @cached_property
     def _table(self) -> tuple[str, list[Row]]:
-        """Separator and rows. Lines end as files end them, and by nothing else: a note may have a line separator of its
-        own (U+2028). A text that many cells have is there once."""
+        """Separator and rows. Only the file's own line ends count: a note may contain a line separator (U+2028). Texts
+        that occur in many cells are kept once."""
         lines = self.text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
         separator, rows, known = _separator(lines), list[Row](), dict[str, str]()
         text_of = _as_shown if '="' in self.text else str.strip
@@ -95,16 +95,16 @@ class Content:
 
     @cached_property
     def cut_off(self) -> Row | None:
-        """The last row, when it lacks the end of its line and cells that the one above has: a download that broke off
-        ends within a row, maybe in a number."""
-        whole = len(self.rows) < 3 or self.text[-1:] in ("\n", "\r")  # below a heading alone short rows are usual
+        """The last row, when it has no line end and lacks cells that the row above has: an interrupted download ends
+        within a row, perhaps within a number."""
+        whole = len(self.rows) < 3 or self.text[-1:] in ("\n", "\r")  # directly below a heading short rows are usual
         return None if whole or len(self.rows[-1].cells) >= len(self.rows[-2].cells) else self.rows[-1]
 
     @cached_property
     def headings(self) -> list[tuple[int, Titles]]:
-        """What may be headings, by the place of the row: several cells, no more than one of them a number or time.
+        """Possible headings by row number: several cells, at most one of them a number or time.
 
-        Files have hundreds of thousands of rows, and every reader looks for its headings among these few.
+        Files have hundreds of thousands of rows, and every reader searches its headings among these few.
         """
         found, left = [], _MOST_TITLES
         for at, row in enumerate(self.rows):
@@ -117,13 +117,13 @@ class Content:
 
 
 def _as_shown(cell: str) -> str:
-    """What a spreadsheet shows: a text that no program should take for a number or day is often written ="8480-6"."""
+    """The text as a spreadsheet shows it: a text that must not become a number or date is often written ="8480-6"."""
     cell = cell.strip()
     return cell[2:-1].replace('""', '"').strip() if cell[:2] == '="' and cell[-1:] == '"' and len(cell) > 2 else cell
 
 
 def _read_rows(lines: Sequence[str], separator: str) -> Iterator[tuple[int, list[str]]]:
-    """Each row and the number of its last line. A quote that nothing closes takes no further rows with it."""
+    """Each row and the number of its last line. A quote that is never closed does not swallow further rows."""
     reader, before = csv.reader(lines, delimiter=separator, strict=False), 0
     while True:
         cells: list[str] = []
@@ -152,7 +152,7 @@ def _alone(line: str, separator: str) -> list[str]:
 
 
 def _separator(lines: Sequence[str]) -> str:
-    """What most lines are divided by; a comma may be the decimal sign of the others, so it comes last."""
+    """The separator in most lines. A comma may be a decimal comma, so it comes last."""
     told = [line for line in lines[:_SNIFFED] if line.strip()]
     if told and told[0].lower().startswith("sep=") and len(told[0]) == len("sep=;"):
         return told[0][-1]

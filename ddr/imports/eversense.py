@@ -1,4 +1,4 @@
-"""CSV exports of Eversense (Senseonics): a value every five minutes in the implanted sensor's days. Pure."""
+"""CSV exports of Eversense (Senseonics): a value every five minutes while the implanted sensor is in use. Pure."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ _FAR = 20  # powers of ten
 
 
 class _Unfit(Exception):
-    """An Observation that is well-formed and gives no value; the text says why."""
+    """A well-formed Observation without a usable value; the message says why."""
 
 
 def recognises(content: Content) -> bool:
@@ -44,7 +44,7 @@ def recognises(content: Content) -> bool:
 
 
 def read(content: Content, zone: tzinfo) -> ImportFile:
-    """The values; FHIR's times have a zone, so `zone` is not needed. `line` counts the entries."""
+    """The values; FHIR times have a zone, so `zone` is not needed. `line` counts entries."""
     file, bundle = ImportFile("fhir"), content.exact_json
     makers = [entry for _, entry in (*_entries(bundle, "Device"), *_entries(bundle, "DeviceMetric"))]
     named = {_name(entry): entry["resource"] for entry in makers}
@@ -71,19 +71,19 @@ def read(content: Content, zone: tzinfo) -> ImportFile:
 
 
 def _uncalibrated(observation: Json, named: Mapping[str, Json]) -> bool:
-    """True for what its sensor itself does not trust: an import has no DeviceMetric that would say so (OBS-026)."""
+    """True for values that their own sensor does not trust: an import has no DeviceMetric to say so (OBS-026)."""
     metric = named.get(_key(observation.get("device")), {})
     return not _UNCALIBRATED.isdisjoint(one.get("state") for one in metric.get("calibration", ()))
 
 
 def _made_with(observation: Json, named: Mapping[str, Json]) -> tuple[str, str]:
-    """The names of what it refers to, and of the device of that if it is a DeviceMetric."""
+    """The names of what it refers to, and, if that is a DeviceMetric, of its device."""
     device = _key(observation.get("device"))
     return device, _key(named.get(device, {}).get("source"))
 
 
 def _entries(bundle: Any, kind: str) -> list[tuple[int, Json]]:
-    """Number of each entry with a resource of this type, and the entry."""
+    """Each entry with a resource of this type, and its number."""
     if not isinstance(bundle, dict) or bundle.get("resourceType") != "Bundle":
         return []
     found: list[tuple[int, Json]] = []
@@ -101,7 +101,7 @@ def _name(entry: Json) -> str:
 
 
 def _code(observation: Json) -> str | None:
-    """The first of its codes that is taken; None for what was measured besides (pulse, weight)."""
+    """Its first code that can be imported; None for other measurements (pulse, weight)."""
     codes = [one.get("code") for one in observation["code"]["coding"] if one.get("system") == _LOINC]
     return next((str(code) for code in codes if code == PANEL or code in CODES), None)
 
@@ -128,7 +128,7 @@ def _take(file: ImportFile, line: int, observation: Json, code: str, named: Mapp
 
 
 def _measured(quantity: Json, unit: str, comparators: Sequence[str] = ("",)) -> Decimal:
-    """The value of a Quantity with one of these comparators. Raises _Unfit."""
+    """The value of a Quantity, which may have one of these comparators. Raises _Unfit."""
     if (quantity.get("comparator") or "") not in comparators:
         raise _Unfit("a single value must be a number")
     told = quantity.get("code") or quantity.get("unit")
@@ -146,8 +146,8 @@ def _loinc(part: Json) -> str:
 
 
 def _series(file: ImportFile, line: int, observation: Json, code: str, named: Mapping[str, Json]) -> None:
-    """Token i of SampledData is the value at start + i · period (FHIR R4 datatypes.html#SampledData); all or nothing is
-    taken, but for samples that cannot have been measured."""
+    """Token i of SampledData is the value at start + i · period (FHIR R4 datatypes.html#SampledData). All tokens are
+    taken or none, except for values that cannot have been measured."""
     data = observation["valueSampledData"]
     (start_ms,) = instants([observation["effectivePeriod"]["start"]], [""], UTC)
     origin, factor = _amount(data["origin"].get("value", 0)), _amount(data.get("factor", 1))
@@ -179,7 +179,7 @@ def _sample(token: str) -> Decimal:
 
 
 def _amount(value: Any) -> Decimal:
-    """Raises ValueError for a number that nobody measures: rounding one of a million zeros takes seconds."""
+    """The number. Raises ValueError for one that nobody measures: rounding one with a million zeros takes seconds."""
     found = Decimal(str(value))
     if not found.is_finite() or abs(found.adjusted()) > _FAR:
         raise ValueError("number")

@@ -1,4 +1,4 @@
-"""The table of formats, and reading a file by what is in it: never by its name."""
+"""The table of formats; files are recognised by their content, never by their name."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Reader = Callable[[Content, tzinfo], ImportFile]
 
 @dataclass(frozen=True)
 class Format:
-    """A kind of file: how people call it, how it is recognised, how it is read in local time of a zone."""
+    """A kind of file: its common name, how it is recognised, how it is read in local time of a zone."""
 
     title: str
     recognises: Callable[[Content], bool]
@@ -37,11 +37,11 @@ class Format:
 
 
 def _of_tables(title: str, found: Callable[[Content], Iterator[Table]], read: Reader) -> Format:
-    """One that is recognised by its tables."""
+    """A format recognised by its tables."""
     return Format(title, lambda content: any(found(content)), read)
 
 
-# In this order a file is tried: what is more particular comes first.
+# Files are tried in this order: more specific formats come first.
 FORMATS = {
     "clarity": _of_tables("Dexcom Clarity (CSV)", clarity.tables_of, clarity.read),
     "libreview": _of_tables("LibreView (CSV)", libreview.tables_of, libreview.read),
@@ -57,7 +57,7 @@ FORMATS = {
     "spirometry": _of_tables("peak flow and FEV1 (CSV)", spirometry.tables_of, spirometry.read),
 }
 
-# What people give beside these, and what they can do about it.
+# Other files that people often give, and what they can do about them.
 SEEMS = {
     "pdf": "this is a PDF; a program that makes reports of values can export them as CSV, too",
     "workbook-or-zip": "this is an Excel workbook or a ZIP; unpack it, and save a workbook as CSV",
@@ -77,7 +77,7 @@ _BEGINNINGS = (
 
 
 def read(raw: bytes, zone: tzinfo, name: str | None = None) -> ImportFile:
-    """The values of a file; `name` insists on a format. Raises ImportFileError with what the file seems to be."""
+    """The values of a file; `name` insists on a format. Raises ImportFileError that says what the file seems to be."""
     try:
         return _read(Content(raw), zone, name)
     except RecursionError:
@@ -100,14 +100,14 @@ def _read(content: Content, zone: tzinfo, name: str | None) -> ImportFile:
 
 
 def _goes_on_otherwise(content: Content, zone: tzinfo, found: str, file: ImportFile) -> bool:
-    """True when rows of which the form that was found takes none are values of another form."""
+    """True when rows that the recognised format ignores are values in another format."""
     lines = {value.line for value in file.values}
     others = (_lines(content, zone, one) for key, one in FORMATS.items() if key != found)
     return any(other and lines.isdisjoint(other) for other in others)
 
 
 def _lines(content: Content, zone: tzinfo, form: Format) -> set[int]:
-    """Where the values of this form stand; none in a file that has not this form, or is refused as such."""
+    """The lines with values in this format; none when the file does not have it, or is rejected."""
     try:
         return {value.line for value in form.read(content, zone).values} if form.recognises(content) else set()
     except ImportFileError:
@@ -115,7 +115,7 @@ def _lines(content: Content, zone: tzinfo, form: Format) -> set[int]:
 
 
 def _unknown(content: Content, name: str | None) -> ImportFileError:
-    if name is not None:  # else all have been tried
+    if name is not None:  # otherwise all have been tried
         other = next((one.title for one in FORMATS.values() if one.recognises(content)), None)
         if other is not None:
             return ImportFileError(f"this is not {FORMATS[name].title}, but looks like {other}")

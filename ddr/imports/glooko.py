@@ -19,7 +19,7 @@ _COLUMNS = {
     "manual": ("manual reading", "manuelles lesen", "manuelle ablesung"),
     "serial": ("serial number", "seriennummer"),
 }
-_NAME = "name:"  # before that of the person, in the line above the headings
+_NAME = "name:"  # followed by the person's name, in the line above the headings
 
 
 def tables_of(content: Content) -> Iterator[Table]:

@@ -1,4 +1,4 @@
-"""From rows of glucose values to a file: times read as a column, numbers checked, limits of the maker. Pure."""
+"""From rows of glucose values to a file: times read as a column, numbers checked, the maker's limits. Pure."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from ddr.imports.model import CGM, METER, ImportFile, Source, Value
 from ddr.imports.numbers import beyond, doubtful, implausible, number, single, within_limits
 from ddr.imports.times import instants
 
-_OTHER = ("calib", "kalib", "alert", "alarm", "warn")  # how kinds of rows begin whose number is of something else
+_OTHER = ("calib", "kalib", "alert", "alarm", "warn")  # beginnings of kinds of rows whose number is something else
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One row that should be a glucose value, as its texts; `meter` says that it is from a drop of blood."""
+    """One row that should be a glucose value, as its texts; `meter`: measured in a drop of blood."""
 
     line: int
     time: str
@@ -30,12 +30,12 @@ class Reading:
 
 
 def is_other(kind: str) -> bool:
-    """True for a kind of row that has a number, but no value of the sensor: a calibration, the limit of an alert."""
+    """True for a kind of row with a number that is not a sensor value: a calibration, the limit of an alert."""
     return kind.casefold().startswith(_OTHER)
 
 
 def glucose_file(name: str, readings: Sequence[Reading], zone: tzinfo, skipped: int) -> ImportFile:
-    """The file that `readings` make; what is no time or no value is named among the bad rows."""
+    """The file made from `readings`; rows without a valid time or value are listed as bad."""
     file = ImportFile(name, skipped=skipped)
     groups, ticks = [(one.source, one.meter) for one in readings], [one.tick for one in readings]
     times = instants([one.time for one in readings], groups, zone, ticks)
@@ -56,7 +56,8 @@ def glucose_file(name: str, readings: Sequence[Reading], zone: tzinfo, skipped: 
 
 
 def _value(reading: Reading) -> tuple[str, Decimal | str | None]:
-    """Comparator and value: of a meter's `<40` both, of a sensor's LOW alone, as of a word; None for no value."""
+    """Comparator and value: for a meter's `<40` both, for a sensor only LOW, as for a word; None if there is no
+    value."""
     word = beyond(reading.value)
     if word and reading.meter:
         return single(reading.value) or ("", word)
@@ -64,7 +65,7 @@ def _value(reading: Reading) -> tuple[str, Decimal | str | None]:
 
 
 def _fault(reading: Reading, value: Decimal | str | None) -> str | None:
-    """Why the value is not taken; None when it is."""
+    """Why the value is rejected; None when it is valid."""
     if value is None:
         return f"no value: {reading.value or 'empty'}"[:80]
     if isinstance(value, Decimal):

@@ -1,4 +1,4 @@
-"""JSON whose decimals keep the digits that are written: 5.50 of a file is not 5.5."""
+"""JSON whose decimals keep the digits as written: 5.50 in a file is not 5.5."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import json
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-_LONG = 20  # digits from which an integer is a float, as in orjson
+_LONG = 20  # integers with this many digits become floats, as in orjson
 
 
 def with_digits(text: str) -> Any:
-    """The value of `text`, decimals as Decimal. Raises ValueError, and RecursionError for deep lists."""
+    """The value of `text`, with decimals as Decimal. Raises ValueError, and RecursionError for deep lists."""
     return json.loads(text, parse_float=_decimal, parse_int=_whole)
 
 
 def _decimal(text: str) -> Decimal | float:
     try:
         return Decimal(text)
-    except InvalidOperation:  # an exponent that no value has
+    except InvalidOperation:  # an impossible exponent
         return float(text)
 
 

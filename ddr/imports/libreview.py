@@ -33,9 +33,9 @@ def tables_of(content: Content) -> Iterator[Table]:
 
 
 def read(content: Content, zone: tzinfo) -> ImportFile:
-    """The stored values and those of strips, in local time of `zone`; scans and all else are skipped."""
+    """The stored values and those of strips, in local time of `zone`; scans and everything else are skipped."""
     readings, skipped, first = [], 0, content.rows[0].cells[0]
-    reader = first.removeprefix("#").strip() if first.startswith("#") else ""  # whose software writes it above
+    reader = first.removeprefix("#").strip() if first.startswith("#") else ""  # named by the reader's software
     sources = Sources()
     for table in tables_of(content):
         for row in table.rows:

@@ -1,7 +1,7 @@
-"""The makers of glucose sensors: how their devices, and those without a name, are called, and between which limits they
-measure. Pure.
+"""The makers of glucose sensors: names of their devices, also for those without one, and the limits of their
+measurements. Pure.
 
-Limits are those of the instructions for use: what "Low" and "High" in an export refer to (HDDT CGM-009).
+Limits are from the instructions for use: the values that "Low" and "High" in an export refer to (HDDT CGM-009).
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ def _limits(lowest: str, highest: str, lowest_mmol: str, highest_mmol: str) -> L
     return {"mg/dL": (Decimal(lowest), Decimal(highest)), "mmol/L": (Decimal(lowest_mmol), Decimal(highest_mmol))}
 
 
-# Of glucose sensors whose maker is not known, as the summary takes them (ddr.series.glucose).
+# Of glucose sensors of unknown make, as the summary uses them (ddr.series.glucose).
 USUAL_LIMITS = _limits("40", "400", "2.2", "22.2")
 
 
 @dataclass(frozen=True, eq=False)
 class Maker:
-    """A product line; `period_ms` is what its exports have when a file is too short to tell."""
+    """A product line; `period_ms` is the period of its exports when a file is too short to tell."""
 
     manufacturer: str
     name: str
@@ -38,7 +38,7 @@ DEXCOM = Maker("Dexcom, Inc.", "Dexcom", _limits("40", "400", "2.2", "22.2"), 5 
 ABBOTT = Maker("Abbott", "FreeStyle Libre", _limits("40", "500", "2.2", "27.8"), 15 * MINUTE_MS)
 MEDTRONIC = Maker("Medtronic", "Guardian", _limits("40", "400", "2.2", "22.2"), 5 * MINUTE_MS)
 SENSEONICS = Maker("Senseonics", "Eversense", _limits("40", "400", "2.2", "22.2"), 5 * MINUTE_MS)
-# What other devices than sensors are called, by type, where a file does not name them.
+# Names of devices other than sensors, by type, where a file does not name them.
 UNNAMED = {
     CUFF: "Blood pressure monitor",
     GLUCOSE_METER: "Blood glucose meter",
@@ -47,7 +47,7 @@ UNNAMED = {
 }
 NOT_STATED = Maker("not stated in the export", "Glucose sensor", {}, 5 * MINUTE_MS)
 METER = Maker("not stated in the export", UNNAMED[GLUCOSE_METER], {}, 0, GLUCOSE_METER)
-# What a German table says where a file had no name or maker, and what that is called here.
+# The words of a German table for a missing name or maker, and their names here.
 GERMAN = {
     "Glukosesensor": NOT_STATED.name,
     "Blutzuckermessgerät": UNNAMED[GLUCOSE_METER],
@@ -68,6 +68,6 @@ _WORDS |= {"minimed": MEDTRONIC, "eversense": SENSEONICS, "senseonics": SENSEONI
 
 
 def maker_of(text: str, otherwise: Maker = NOT_STATED) -> Maker:
-    """The maker whose name or product stands in `text`."""
+    """The maker whose name or product occurs in `text`."""
     told = text.casefold()
     return next((maker for word, maker in _WORDS.items() if word in told), otherwise)

@@ -1,4 +1,4 @@
-"""Entries of Nightscout as JSON, also of xDrip, AAPS and Loop: `sgv` of sensors, `mbg` of meters. Pure."""
+"""Entries of Nightscout as JSON, also from xDrip, AAPS and Loop: `sgv` of sensors, `mbg` of meters. Pure."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from ddr.imports.numbers import implausible
 from ddr.imports.times import instants
 
 _UNIT = "mg/dL"  # whatever a site displays, its entries are in mg/dL
-_DIGITS = 10  # more are no value
-_LOW, _HIGH = 39, 401  # how Dexcom's receivers, and all that follow them, write below 40 and above 400
+_DIGITS = 10  # a number with more digits is not a value
+_LOW, _HIGH = 39, 401  # how Dexcom's receivers, and all that imitate them, write below 40 and above 400
 
 
 def recognises(content: Content) -> bool:
@@ -38,7 +38,7 @@ def read(content: Content, zone: tzinfo) -> ImportFile:
 
 
 def _is_above(raw: Any) -> bool:
-    """True for a number above what Dexcom's receivers write: this sensor measures further, and 401 is a value."""
+    """True for a number above what Dexcom's receivers write: this sensor measures higher values, and 401 is one."""
     return _is_number(raw) and raw > _HIGH
 
 
@@ -58,7 +58,7 @@ def _take(file: ImportFile, number: int, entry: dict[str, Any], kind: str, beyon
     elif kind == "mbg":
         source = Source(METER.manufacturer, METER.name, "", GLUCOSE_METER)
         _add(file, number, time_ms, METER_CODES[_UNIT], Decimal(str(raw)), source)
-    elif raw < _LOW:  # numbers below are codes of the receiver: no signal, warming up
+    elif raw < _LOW:  # lower numbers are codes of the receiver: no signal, warming up
         file.reject(number, f"sgv {raw} is a code, not a value")
     else:
         device = str(entry.get("device") or "")

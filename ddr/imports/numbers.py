@@ -1,4 +1,4 @@
-"""Numbers and units as people's programs write them: with a decimal point or comma, or as a word for beyond. Pure."""
+"""Numbers and units in files: with a decimal point or comma, or a word for out of range. Pure."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _BY_WORD = {word: sign for sign, words in _WORDS.items() for word in words}
 _GROUPED = re.compile(r"[+-]?\d{1,3}(?:(?: \d{3})+(?:[.,]\d+)?|(?:\.\d{3})+,\d+|(?:,\d{3})+\.\d+)")
 _TWOFOLD = re.compile(r"[+-]?[1-9]\d{0,2}[.,]\d{3}")
 _SHORT = 16
-_FAR = 10  # times what can have been measured: nobody means so much
+_FAR = 10  # times the largest plausible value: nobody means that
 _NUMBER = re.compile(r"[+-]?\d{1,7}(?:\.\d{1,20})?(?:[eE][+-]?\d{1,2})?")
 
-# What a sensor or a meter can have shown at all; what lies beyond is a code of the device. Numbers of mmol/L under a
-# heading of mg/dL pass here: the gateway API sees by all of them together that they are in the other unit.
+# What a sensor or a meter can show at all; other numbers are codes of the device. Numbers in mmol/L under a heading of
+# mg/dL pass here: the gateway API recognises from all of them together that they are in the other unit.
 PLAUSIBLE = {
     "mg/dL": (Decimal(1), Decimal(1000)),
     "mmol/L": (Decimal("0.5"), Decimal("56")),
@@ -32,9 +32,10 @@ PLAUSIBLE = {
 
 
 def number(text: str) -> Decimal | None:
-    """The number that `text` is, None when it is none. `1.234,5` and `1,234.5` are the same; so are `5,6` and `5.6`.
+    """The number that `text` represents, None if it is not one. `1.234,5` and `1,234.5` are equal; so are `5,6` and
+    `5.6`.
 
-    Of `1,000`, which may be a thousand, it is the smaller one: `doubtful` tells.
+    `1,000`, which may be a thousand, gives the smaller number; see `doubtful`.
     """
     return _known(text) if len(text) <= _SHORT else _number(text)
 
@@ -55,7 +56,7 @@ def _number(text: str) -> Decimal | None:
     return found if not found or -10 < found.adjusted() < 10 else None
 
 
-_known = lru_cache(maxsize=1024)(_number)  # a file has few different ones, and so they are there once
+_known = lru_cache(maxsize=1024)(_number)  # a file has few different numbers, which are thus kept once
 
 
 def _plain(text: str) -> str:
@@ -63,9 +64,9 @@ def _plain(text: str) -> str:
 
 
 def doubtful(text: str, unit: str, converted: Callable[[Decimal], Decimal] = lambda value: value) -> str | None:
-    """Why nobody can tell whether `1,000` or `1.000` is 1 or 1000 in `unit`; None when only one can be meant.
+    """Why it is unclear whether `1,000` or `1.000` is 1 or 1000 in `unit`; None when only one is possible.
 
-    `converted` brings a number of the file into `unit`.
+    `converted` converts a number of the file to `unit`.
     """
     text = text.strip().lstrip("<>")
     if unit not in PLAUSIBLE or not _TWOFOLD.fullmatch(_plain(text)) or (found := number(text)) is None:
@@ -77,13 +78,13 @@ def doubtful(text: str, unit: str, converted: Callable[[Decimal], Decimal] = lam
 
 
 def beyond(text: str) -> str | None:
-    """LOW or HIGH when `text` is a word for it in a language of the exports, or a number behind `<` or `>`."""
+    """LOW or HIGH when `text` is a word for it in a language of the exports, or a number after `<` or `>`."""
     word = text.strip().casefold()
     return _BY_WORD.get(word) or (_BY_WORD.get(word[0]) if word[:1] in ("<", ">") and single(word) else None)
 
 
 def within_limits(text: str, limits: tuple[Decimal, Decimal]) -> str | None:
-    """Why `<70` is not LOW, nor `>300` HIGH, of a sensor that measures between `limits`; None for what is."""
+    """Why `<70` is not LOW, or `>300` not HIGH, for a sensor that measures between `limits`; None if it is."""
     comparator, value = single(text) or ("", Decimal(0))
     if (comparator == "<" and value > limits[0]) or (comparator == ">" and value < limits[1]):
         return f"{text.strip()} is not beyond what the sensor measures ({limits[0]} to {limits[1]})"
@@ -99,7 +100,7 @@ def single(text: str) -> tuple[str, Decimal] | None:
 
 
 def glucose_unit(title: str) -> str:
-    """The unit that the title of a column names; mg/dL when it names none."""
+    """The unit in the title of a column; mg/dL when it contains none."""
     return "mmol/L" if "mmol" in title.casefold() else "mg/dL"
 
 

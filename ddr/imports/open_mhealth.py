@@ -1,4 +1,4 @@
-"""Data points of Open mHealth as JSON: blood glucose and blood pressure by its schemas. Pure."""
+"""Data points of Open mHealth as JSON: blood glucose and blood pressure in its schemas. Pure."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from ddr.imports.model import METER as METER_CODES
 from ddr.imports.numbers import implausible
 from ddr.imports.times import instants
 
-# By the schemas blood-glucose 1 (blood_specimen_type) and later ones (specimen_source).
+# In the schemas blood-glucose 1 (blood_specimen_type) and later ones (specimen_source).
 _SPECIMENS = {
     "interstitial fluid": CGM,
     "capillary blood": METER_CODES,
@@ -44,7 +44,7 @@ def recognises(content: Content) -> bool:
 
 
 def read(content: Content, zone: tzinfo) -> ImportFile:
-    """The values. Times have a zone by the schema; where one lacks it, `zone` is taken."""
+    """The values. The schema requires a zone in times; if it is missing, `zone` is used."""
     file, bodies = ImportFile("open-mhealth"), _bodies(content.exact_json)
     of_one_person(_users(content.json))
     times = instants([_time(body) for body in bodies], [""] * len(bodies), zone)
@@ -81,7 +81,7 @@ def _time(body: dict[str, Any]) -> str:
 
 
 def _is_value(body: dict[str, Any]) -> bool:
-    """False for what has no MIV, and for the average or the highest value of a time, which nobody measured."""
+    """False for data without a MIV, and for the average or the highest value of a period, which nobody measured."""
     return ("blood_glucose" in body or "systolic_blood_pressure" in body) and not body.get("descriptive_statistic")
 
 

@@ -42,8 +42,8 @@ _COLUMNS = {
 }
 _UNIT = r"[\s(\[]*(?:mm ?\[?hg\]?)?[\s)\]]*"
 _PLAIN, _NUMBERED, _ANY = re.compile(_UNIT), re.compile(NUMBERED + _UNIT), re.compile(r".*", re.DOTALL)
-_MOST_ZONES = 20  # of a file: looking for one that is none takes a while
-_WITHINGS = "heart"  # Withings writes the heart rate between date and pressure, all others a pulse behind it
+_MOST_ZONES = 20  # of a file: looking up an unknown zone takes a while
+_WITHINGS = "heart"  # Withings writes the heart rate before the pressure, all others write a pulse after it
 
 
 def tables_of(content: Content) -> Iterator[Table]:
@@ -56,7 +56,7 @@ def tables_of(content: Content) -> Iterator[Table]:
 
 
 def read(content: Content, zone: tzinfo) -> ImportFile:
-    """The measurements, in local time of `zone`. Pulse and symptoms have no MIV and are left."""
+    """The measurements, in local time of `zone`. Pulse and symptoms have no MIV and are ignored."""
     file = ImportFile("blood-pressure")
     for table in tables_of(content):
         _read(file, table, _maker(content, table), zone)
@@ -83,10 +83,10 @@ def _read(file: ImportFile, table: Table, maker: str, zone: tzinfo) -> None:
 
 
 def _pairs(table: Table) -> tuple[list[dict[str, int]], bool]:
-    """Where upper and lower values that belong together are, and whether each of several is a measurement of its own.
+    """The pairs of columns with upper and lower values, and whether each pair is a measurement of its own.
 
-    Those that say no more than name and unit; else those with numbers; else all, of which a row has one at most: of a
-    morning's and an evening's only one can be that of its time.
+    These are the columns whose titles contain only name and unit; else those with numbers; else all, with at most one
+    value per row, since only one of a morning's and an evening's value can belong to the row's time.
     """
     for form in (_PLAIN, _NUMBERED, _ANY):
         upper, lower = (
@@ -122,10 +122,10 @@ def _take(
 
 
 def _zones(names: Iterable[str]) -> dict[Hashable, tzinfo]:
-    """The zones that a table names itself, as OMRON connect does; what is none of IANA's says nothing."""
+    """The zones named in a table, as by OMRON connect; names unknown to IANA are ignored."""
     found: dict[Hashable, tzinfo] = {}
     for name, _ in Counter(names).most_common(_MOST_ZONES):
-        with suppress(ZoneInfoNotFoundError, ValueError, OSError):  # Europe is a folder of zones
+        with suppress(ZoneInfoNotFoundError, ValueError, OSError):  # "Europe", for instance, is a folder of zones
             found[name] = ZoneInfo(name)
     return found
 

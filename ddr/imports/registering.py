@@ -1,7 +1,7 @@
-"""Which device and sensor of the recorder a file's values belong to, and registering those that it lacks. No I/O.
+"""Which device and sensor of the recorder a file's values belong to, and registering missing ones. No I/O.
 
-What an app has registered is never changed: its start would no longer be what the app says. Values from before that
-start belong to a registration of the import's own, which ends where the app's begins.
+What an app has registered is never changed: otherwise its start would no longer be the app's. Values from before that
+start belong to the import's own registration, which ends where the app's begins.
 """
 
 from __future__ import annotations
@@ -19,13 +19,14 @@ from ddr.imports.makers import USUAL_LIMITS, maker_of
 from ddr.imports.model import ImportFile, Source, Value
 
 _PERIODS = tuple(minutes * MINUTE_MS for minutes in (1, 2, 3, 4, 5, 6, 10, 15, 20, 30, 60))
-# More have no room: the recorder keeps 32766 of the smallest digit, and a sensor of mg/dL measures up to 400 or 500.
+# There is no room for more: the recorder stores up to 32766 times the smallest digit, and a sensor in mg/dL measures up
+# to 400 or 500.
 _MOST_DECIMALS = {"mg/dL": 1, "mmol/L": 2}
 _DEVICE = ("name", "manufacturer", "modelNumber", "type", "expirationDate", "definition", "replaces")
 
 
 def device_key(source: Source) -> str:
-    """A key of the gateway API for a device that only a file knows; other makers and serial numbers have other keys."""
+    """A key of the gateway API for a device that only a file knows, different for each maker and serial number."""
     text = "\n".join((source.manufacturer, source.serial) if source.serial else (source.manufacturer, source.name, ""))
     return KEY + hashlib.sha256(text.encode()).hexdigest()[:24]
 
@@ -38,10 +39,10 @@ def find_own(known: Iterable[Json], source: Source) -> Json | None:
 
 
 def all_of_app(known: Iterable[Json], source: Source) -> list[Json]:
-    """The devices with this serial number and maker that apps have registered, the latest that goes on first.
+    """The devices with this serial number and maker that apps have registered, the latest active one first.
 
-    An app that was installed anew has registered it under two keys, and the sensors of one transmitter may have its
-    number one after the other.
+    A reinstalled app may have registered it under a second key, and the sensors of one transmitter may have its number
+    one after another.
     """
     devices = [device for device in known if not is_own(device) and _has_serial(device, source)]
     devices.reverse()
@@ -49,7 +50,7 @@ def all_of_app(known: Iterable[Json], source: Source) -> list[Json]:
 
 
 def _has_serial(device: Json, source: Source) -> bool:
-    """True for a device with the serial number of `source`, when both are of one maker or nobody knows of which."""
+    """True for a device with the serial number of `source`, if both have the same maker or a maker is unknown."""
     maker = maker_of(f"{source.manufacturer} {source.name}")
     same = (device["serialNumber"] or "").strip().casefold() == source.serial.strip().casefold()
     return bool(source.serial) and same and maker_of(f"{device['manufacturer']} {device['name']}", maker) is maker
@@ -74,7 +75,8 @@ def own_device(own: Json | None, source: Source, first_ms: int) -> Generator[Cal
 
 
 def end_own(own: Json, end_ms: int) -> Generator[Call, Answer, None]:
-    """Let the import's own device end where the app's begins; what has ended, or has later values, stays as it is."""
+    """Let the import's own device end where the app's begins. It stays as it is if it has ended, or has later
+    values."""
     if own["endedAt"] is None:
         yield Call("PUT", f"devices/{own['key']}", _facts(own) | {"endedAt": instant(end_ms)})
 
@@ -92,9 +94,9 @@ def is_own(registered: Json) -> bool:
 def own_sensor(
     path: str, sensor: Json | None, file: ImportFile, source: Source, values: Sequence[Value]
 ) -> Generator[Call, Answer, Json]:
-    """The sensor of these ascending values: registered, or with its start moved back and limits that it lacked.
+    """The sensor for these ascending values: registered, or with its start moved back and missing limits added.
 
-    An app's sensor stays as it is, as does one that the recorder refuses to change: then it refuses the early values.
+    An app's sensor stays as it is, as does one that the recorder refuses to change; it then refuses the early values.
     """
     limits = None if sensor is not None and sensor["limits"] else _limits(file, source, values)
     if sensor is None:
@@ -114,7 +116,7 @@ def own_sensor(
         lower, upper = (rounded(limit, decimals) for limit in limits)
         body["limits"] = {"lower": as_json(lower), "upper": as_json(upper)}
     elif sensor is not None and sensor["limits"]:
-        body["limits"] = sensor["limits"]  # others would be refused, and with them the earlier start
+        body["limits"] = sensor["limits"]  # otherwise they would be refused, and with them the earlier start
     answer = yield Call("PUT", f"{path}/{KEY}{values[0].code}", body)
     if sensor is not None and answer.status >= 400:
         return sensor
@@ -123,7 +125,7 @@ def own_sensor(
 
 
 def _limits(file: ImportFile, source: Source, values: Sequence[Value]) -> tuple[Decimal, Decimal] | None:
-    """The limits that the file states; usual ones where it has L or U, which mean nothing without; else None."""
+    """The limits stated in the file; usual ones if it contains L or U, which need limits; else None."""
     stated = file.limits.get(source, {}).get(values[0].unit)
     if stated is None and any(not isinstance(one.value, Decimal) for one in values):
         return _usual_limits(values)
@@ -131,7 +133,7 @@ def _limits(file: ImportFile, source: Source, values: Sequence[Value]) -> tuple[
 
 
 def _usual_limits(values: Sequence[Value]) -> tuple[Decimal, Decimal]:
-    """What L and U refer to where nobody says it: a sensor that shows 450 measures further than to 400."""
+    """What L and U refer to if nothing says so: a sensor that shows 450 measures beyond 400."""
     lower, upper = USUAL_LIMITS[values[0].unit]
     numbers = [one.value for one in values if isinstance(one.value, Decimal)]
     return min(lower, *numbers, upper), max(upper, *numbers, lower)
@@ -139,19 +141,19 @@ def _usual_limits(values: Sequence[Value]) -> tuple[Decimal, Decimal]:
 
 def _decimals(values: Sequence[Value], limits: Sequence[Decimal]) -> int:
     numbers = [one.value for one in values if isinstance(one.value, Decimal)]
-    numbers += [limit.normalize() for limit in limits]  # 40.0 is 40; values are as exact as they are written
+    numbers += [limit.normalize() for limit in limits]  # 40.0 is 40; values are as precise as written
     digits = max((-int(number.as_tuple().exponent) for number in numbers), default=0)
     return min(_MOST_DECIMALS[values[0].unit], max(digits, 1 if values[0].unit == "mmol/L" else 0))
 
 
 def rounded(value: Decimal, decimals: int) -> Decimal:
-    """A number with the decimals of its sensor: programs that convert or take means write more than was measured."""
+    """A number with the sensor's decimals: programs that convert or average write more than was measured."""
     return value if value == round(value, decimals) else round(value, decimals)
 
 
 def period_ms(values: Sequence[Value], source: Source) -> int:
-    """The sampling period that the times of a sensor's values show: what most neighbours are apart, rounded to usual
-    minutes; the maker's own when there are too few."""
+    """The sampling period of a sensor's values: the most frequent interval, rounded to usual minutes; the maker's own
+    when there are too few."""
     times = sorted({value.time_ms for value in values})
     steps = [after - before for before, after in pairwise(times) if after - before <= 65 * MINUTE_MS]
     if len(steps) < 2:

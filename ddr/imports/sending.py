@@ -1,8 +1,8 @@
-"""Gives the values of a file to a recorder: which requests of the gateway API, and what their answers mean. No I/O.
+"""Sends the values of a file to a recorder: the requests to the gateway API, and the meaning of responses. No I/O.
 
 `sending` and `taking_back` (ddr.imports.taking_back) are generators that yield a Call and are sent its Answer, so that
-the command line (over HTTP) and the patient's page (inside the recorder) run the same code. All of it may be repeated:
-what is there already is answered as duplicate.
+the command line (over HTTP) and the patient's page (inside the recorder) run the same code. Everything may be repeated:
+existing values are answered as duplicates.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from ddr.imports.naming import GENERATIONS, batches, measurement_key, upload_key
 from ddr.imports.registering import all_of_app, end_own, find_own, is_own, own_device, own_sensor, rounded
 
 FOREVER = 1 << 62  # ms
-SINGLE_DECIMALS = 4  # that the gateway API takes of a value outside a series
+SINGLE_DECIMALS = 4  # that the gateway API accepts in a value outside a series
 
 
 def sending(file: ImportFile, digest: str) -> Steps:
@@ -59,7 +59,7 @@ def sending(file: ImportFile, digest: str) -> Steps:
 
 
 def by_source(values: Iterable[Value]) -> dict[Source, list[Value]]:
-    """The values of each device in the order of their times."""
+    """The values of each device, ordered by time."""
     found: dict[Source, list[Value]] = defaultdict(list)
     for value in sorted(values, key=lambda value: (value.time_ms, value.line)):
         found[value.source].append(value)
@@ -81,7 +81,7 @@ def _divided(
     for device in filter(None, (app, own)):
         for sensor in checked((yield Call("GET", f"devices/{device['key']}/sensors")))["sensors"]:
             if device is app:
-                time_ms = milliseconds(sensor["startedAt"]) - MINUTE_MS  # exports cut a reading's time to the minute
+                time_ms = milliseconds(sensor["startedAt"]) - MINUTE_MS  # exports truncate times to the minute
             else:
                 time_ms = milliseconds(sensor["storedUntil"]) + 1 if sensor["storedUntil"] else 0
             if sensor["code"] in begins:
@@ -94,7 +94,7 @@ def _divided(
 
 
 def unsent_by_app(report: Report, app: Json, values: list[Value]) -> Generator[Call, Answer, list[Value]]:
-    """Of the values of an earlier import, or of a later registration of the device, those that the app has not sent."""
+    """Those values of an earlier import, or of a later registration of the device, that the app has not sent."""
     path, start_ms = f"devices/{app['key']}/sensors", milliseconds(app["startedAt"]) - MINUTE_MS
     end_ms = FOREVER if app["endedAt"] is None else milliseconds(app["endedAt"])
     for sensor in checked((yield Call("GET", path)))["sensors"]:
@@ -108,7 +108,7 @@ def unsent_by_app(report: Report, app: Json, values: list[Value]) -> Generator[C
 def _guarded(
     report: Report, values: Sequence[Value], steps: Generator[Call, Answer, Json]
 ) -> Generator[Call, Answer, Json | None]:
-    """What `steps` give; None when the recorder refuses, which concerns `values` and no others."""
+    """The result of `steps`; None when the recorder refuses, which affects only `values`."""
     try:
         return (yield from steps)
     except Refused as error:
@@ -161,9 +161,9 @@ def _rounded(value: Decimal | str | None, decimals: int) -> Decimal | str | None
 
 
 def _missing(report: Report, path: str, sensor: Json, values: list[Value]) -> Generator[Call, Answer, list[Value]]:
-    """Of values beside those that the sensor's own app sends, the ones that fall into its gaps.
+    """The values that fall into gaps of the app's own series for this sensor.
 
-    An export cuts times to the minute or the second, so a value that is there already would come in a second time.
+    An export truncates times to the minute or the second, so an existing value would otherwise be stored twice.
     """
     period_ms = sensor["samplingPeriodMs"]
     since = instant(min(one.time_ms for one in values) - period_ms)  # files reach back before the historic period
@@ -173,10 +173,10 @@ def _missing(report: Report, path: str, sensor: Json, values: list[Value]) -> Ge
     end_ms = milliseconds(sensor["endedAt"]) if sensor["endedAt"] else FOREVER
     if not any(milliseconds(gap["from"]) == from_ms for gap in found["gaps"]):
         from_ms -= half  # there is a reading at the beginning
-    gaps = []  # both ends exclusive, in order of time
+    gaps = []  # both ends excluded, ordered by time
     for gap in found["gaps"]:
         first, last = milliseconds(gap["from"]), milliseconds(gap["until"])
-        # the beginning of the history and the present are no readings that a value could be the same as
+        # beginning of the history and the present are not readings that could equal a value
         gaps.append((first - 1 if first == from_ms else first + half, last + 1 if first >= stored_ms else last - half))
     gaps.sort()
     lacking = [one for one in values if not from_ms <= one.time_ms < end_ms or _within(one.time_ms, gaps)]
@@ -185,13 +185,13 @@ def _missing(report: Report, path: str, sensor: Json, values: list[Value]) -> Ge
 
 
 def _within(time_ms: int, gaps: Sequence[tuple[int, int]]) -> bool:
-    """True for a time in one of `gaps`, which do not overlap and are in order of time."""
+    """True for a time in one of `gaps`, which do not overlap and are ordered by time."""
     after = bisect_left(gaps, (time_ms, 0))
     return after > 0 and time_ms < gaps[after - 1][1]
 
 
 def _upload(path: str, body: Json, digest: str, number: int, size: int) -> Generator[Call, Answer, Json]:
-    """Send a batch under the first key that was not taken back."""
+    """Send a batch under its first key that was not taken back."""
     for generation in range(1, GENERATIONS + 1):
         named = {**body, "upload": upload_key(digest, generation, number)}
         answer = yield Call("POST", path, named, size if generation == 1 else 0)
@@ -202,7 +202,7 @@ def _upload(path: str, body: Json, digest: str, number: int, size: int) -> Gener
 
 
 def _send_measurements(report: Report, device: Json, values: list[Value], digest: str) -> Generator[Call, Answer, None]:
-    """Send single values, each once, and under its first key that was not taken back."""
+    """Send single values, each once, under its first key that was not taken back."""
     once = {(one.time_ms, one.code, one.comparator, one.value, one.parts): one for one in reversed(values)}
     if repeated := len(values) - len(once):
         report.counts["there"] += repeated
@@ -247,8 +247,8 @@ def _measurement(value: Value, device: str, key: str) -> Json:
 
 
 def _number_of(value: Decimal | str | None) -> Any:
-    """The number of a single value for a body: as written, but without digits that nobody measured (a mean pressure of
-    93.3333333, mmol/L that were made of mg/dL)."""
+    """The number of a single value for a body: as written, but without digits that were not measured (a mean pressure
+    of 93.3333333, mmol/L converted from mg/dL)."""
     many = isinstance(value, Decimal) and value.as_tuple().exponent < -SINGLE_DECIMALS  # type: ignore[operator]
     return as_json(round(value, SINGLE_DECIMALS) if isinstance(value, Decimal) and many else value)
 

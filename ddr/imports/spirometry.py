@@ -27,7 +27,7 @@ _COLUMNS = {
     "serial": ("serial", "seriennummer"),
 }
 _UNITS = {PEF: "L/min", FEV1: "L"}
-_ROUNDED = {PEF: Decimal(3), FEV1: Decimal("0.05")}  # that one value differs by when it is written in two units
+_ROUNDED = {PEF: Decimal(3), FEV1: Decimal("0.05")}  # the rounding difference between one value in two units
 _UNIT = r"[\s(\[]*(?:(?:ml|l)(?: ?/ ?(?:min|s|sec|sek))?\.?)?[\s)\]]*"
 _PLAIN, _ATTEMPT = re.compile(_UNIT), re.compile(NUMBERED + _UNIT)
 
@@ -42,7 +42,7 @@ def tables_of(content: Content) -> Iterator[Table]:
 
 
 def read(content: Content, zone: tzinfo) -> ImportFile:
-    """The measurements, in local time of `zone`; quality grades and other parameters have no MIV and are left."""
+    """The measurements, in local time of `zone`; quality grades and other parameters have no MIV and are ignored."""
     file = ImportFile("spirometry")
     for table in tables_of(content):
         _read(file, table, zone)
@@ -50,8 +50,8 @@ def read(content: Content, zone: tzinfo) -> ImportFile:
 
 
 class _Columns(NamedTuple):
-    """Where the values of a code are; `attempts`: several blows of one time, each a value of its own. Else those of a
-    row say the same when they differ by no more than `rounded`."""
+    """The columns with values of a code; `attempts`: several blows at one time, each a value of its own. Otherwise the
+    values in a row count as equal when they differ by at most `rounded`."""
 
     places: tuple[int, ...]
     attempts: bool
@@ -77,8 +77,9 @@ def _read(file: ImportFile, table: Table, zone: tzinfo) -> None:
 
 
 def _columns(table: Table, code: str) -> _Columns:
-    """The columns that say no more than name and unit; else those with numbers; else all that begin with the name, of
-    which a row has one value at most: of a morning's and an evening's only one can be that of its time."""
+    """The columns whose titles contain only name and unit; else those with numbers; else all that begin with the name,
+    with at most one value per row, since only one of a morning's and an evening's value can belong to the row's
+    time."""
     found = table.alike(code)
     plain = tuple(at for at, rest in found.items() if _PLAIN.fullmatch(rest))
     attempts = tuple(at for at, rest in found.items() if _ATTEMPT.fullmatch(rest))
@@ -93,7 +94,7 @@ def _filled(table: Table, row: Row, columns: _Columns) -> dict[int, str]:
 
 
 def _one(file: ImportFile, table: Table, row: Row, code: str, columns: _Columns, cells: dict[int, str]) -> list[int]:
-    """Of several columns the first when all numbers say the same; none, and a bad row, when they do not."""
+    """The first of several columns when all numbers are equal; else none, and a bad row."""
     numbers = {at: value for at, cell in cells.items() if (value := number(cell)) is not None}
     same = [_in_unit(value, table.title_at(at), code) for at, value in numbers.items()]
     if len(same) < 2 or max(same) - min(same) <= columns.rounded:
@@ -120,7 +121,7 @@ def _take(file: ImportFile, table: Table, row: Row, time_ms: int, code: str, at:
 
 
 def _in_unit(value: Decimal, title: str, code: str) -> Decimal:
-    """`value` of a column in L/s or mL in the unit of its code."""
+    """`value` from a column in L/s or mL, in the unit of its code."""
     told = title.casefold().replace(" ", "")
     if code == PEF and ("l/s" in told or (value < 20 and "l/min" not in told)):
         return (value * 60).normalize() + 0

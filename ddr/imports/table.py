@@ -1,8 +1,9 @@
-"""The neutral table `time,code,value,unit,device,serial`: what anybody can make, and what the patient's own export is.
+"""The neutral table `time,code,value,unit,device,serial`: anybody can make it, and the patient's own export has this
+form.
 
-`time` is RFC 3339, or local; `code` is LOINC and may be missing when the unit tells it (mg/dL, mmol/L: a sensor's
-value); `value` is a number, or L or U for what lies beyond a sensor; the parts of a blood pressure are rows with one
-time and device. More columns do no harm. docs/imports.md describes it for people. Pure.
+`time` is RFC 3339, or local; `code` is LOINC and may be missing when the unit determines it (mg/dL, mmol/L: a sensor's
+value); `value` is a number, or L or U beyond a sensor's range; the parts of a blood pressure are rows with the same
+time and device. Further columns do no harm. docs/imports.md describes it for people. Pure.
 """
 
 from __future__ import annotations
@@ -58,8 +59,8 @@ _COLUMNS = {
     "lower_limit": ("lower_limit", "untergrenze"),
     "upper_limit": ("upper_limit", "obergrenze"),
 }
-_TOLD = ("manufacturer", "device_type", "lower_limit", "upper_limit")  # what the patient's own export says besides
-# How texts begin with which a spreadsheet may calculate.
+_TOLD = ("manufacturer", "device_type", "lower_limit", "upper_limit")  # further columns of the patient's own export
+# Beginnings of texts that a spreadsheet may take for a formula.
 FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠", "\t", "\r", "\n")
 UNITS = {"mg/dl": "mg/dL", "mmol/l": "mmol/L", "mmhg": MMHG, MMHG.casefold(): MMHG, "l/min": "L/min", "l": "L"}
 CODES = {
@@ -93,7 +94,7 @@ def tables_of(content: Content) -> Iterator[Table]:
 
 
 def read(content: Content, zone: tzinfo) -> ImportFile:
-    """The values; a time without zone is local in `zone`."""
+    """The values; a time without a zone is local in `zone`."""
     found = list(tables_of(content))
     of_one_person(table.cell(row, "person") for table in found for row in table.rows)
     rows, cut, left = [], [], 0
@@ -115,12 +116,12 @@ def read(content: Content, zone: tzinfo) -> ImportFile:
 
 
 def _left_out(row: Cells, shown: str) -> bool:
-    """True for what a patient's export has that is no value: entered in error, or a measurement that failed."""
+    """True for rows of a patient's export that are not values: entered in error, or failed measurements."""
     return row.value == "E" if row.code in CGM.values() else shown in ("no", "nein") or not (row.value or row.unit)
 
 
 def read_cells(name: str, rows: Sequence[Cells], zone: tzinfo) -> ImportFile:
-    """The file that `rows` make: also what a --map makes of a table of another form."""
+    """The file made from `rows`, also from those that a --map makes of another table."""
     file, sources = ImportFile(name), Sources()
     times = instants([row.time for row in rows], [(row.serial, row.device, row.code) for row in rows], zone)
     parts: dict[tuple[int, Source], list[tuple[int, str, Decimal]]] = defaultdict(list)
@@ -178,7 +179,7 @@ def _limits(row: Cells, unit: str) -> Limits | None:
 
 
 def bare(text: str) -> str:
-    """A text without the apostrophe that the patient's own export puts before what begins like a formula."""
+    """A text without the apostrophe that the patient's own export puts before texts that look like a formula."""
     return text[1:] if text[:1] == "'" and text[1:].startswith(FORMULA) else text
 
 
@@ -204,15 +205,15 @@ def type_of(code: str, otherwise: str) -> str:
 
 
 class _Panel(NamedTuple):
-    """A blood pressure in the making: the line of its first row, and its values by code."""
+    """An incomplete blood pressure: the line of its first row, and its values by code."""
 
     line: int
     values: dict[str, Decimal]
 
 
 def _panels(file: ImportFile, parts: Mapping[tuple[int, Source], Sequence[tuple[int, str, Decimal]]]) -> None:
-    """Rows of blood pressure with one time and device are one measurement, or several, one after the other: three in a
-    minute are usual. Upper and lower values are never taken from different ones."""
+    """Rows of blood pressure with the same time and device are one measurement, or several, one after another: three in
+    a minute are usual. Upper and lower values are never combined from different ones."""
     for (time_ms, source), rows in parts.items():
         found = [_Panel(rows[0][0], {})]
         for line, code, value in rows:
@@ -220,7 +221,7 @@ def _panels(file: ImportFile, parts: Mapping[tuple[int, Source], Sequence[tuple[
                 found.append(_Panel(line, {}))
             found[-1].values[code] = value
         if len({(code, value) for _, code, value in rows}) == len({code for _, code, _ in rows}):
-            found = [_Panel(rows[0][0], {code: value for _, code, value in rows})]  # the same once more
+            found = [_Panel(rows[0][0], {code: value for _, code, value in rows})]  # a repetition
         if not all({SYSTOLIC, DIASTOLIC} <= one.values.keys() for one in found):
             few = "a blood pressure needs its upper and its lower value"
             several = "which upper and lower values of this time belong together cannot be told"

@@ -1,4 +1,4 @@
-"""Takes back what an import stored: which requests of the gateway API. No I/O; see ddr.imports.sending."""
+"""Takes back what an import stored: the requests to the gateway API. No I/O; see ddr.imports.sending."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NOT_FOUND, CONFLICT = 404, 409
 
 
 def taking_back(file: ImportFile, digest: str) -> Steps:
-    """Take back what `sending` the same file stored, wherever it went. Raises Refused."""
+    """Take back what `sending` the same file has stored, wherever it went. Raises Refused."""
     report = Report()
     known = checked((yield Call("GET", "devices")))["devices"]
     for source, values in by_source(file.values).items():

@@ -16,7 +16,7 @@ from ddr.imports.times import instants
 
 _KINDS = ("cbg", "smbg")
 _MOST = 10_000
-_FACTOR = Decimal("18.01559")  # Tidepool's own, by which it made mmol/L of what devices measured in mg/dL
+_FACTOR = Decimal("18.01559")  # Tidepool's own, which it uses to convert mg/dL to mmol/L
 
 
 def recognises(content: Content) -> bool:
@@ -25,7 +25,7 @@ def recognises(content: Content) -> bool:
 
 
 def read(content: Content, zone: tzinfo) -> ImportFile:
-    """The glucose values. A device whose values have more digits than mmol/L is measured with measured in mg/dL."""
+    """The glucose values. A device measured in mg/dL if its values have more digits than mmol/L is measured with."""
     file, records = ImportFile("tidepool"), _records(content)
     taken = [(at, one) for at, one in enumerate(records, 1) if _is_value(one)]
     of_one_person(str(one.get("userId") or one.get("_userId") or "") for _, one in taken)
@@ -92,7 +92,7 @@ def _take(file: ImportFile, line: int, time_ms: int, one: dict[str, Any], conver
 
 
 def _source(device: str, meter: bool) -> tuple[Source, Maker]:
-    """From `DexCom-G5Mob-0001-1112-…` or `abbottFreeStyleLibre-JCGS123`: the part after the last dash is the number."""
+    """The source in `DexCom-G5Mob-0001-1112-…` or `abbottFreeStyleLibre-JCGS123`: the number follows the last dash."""
     maker = maker_of(device, METER if meter else maker_of(""))
     name, _, serial = device.rpartition("-")
     if not any(letter.isdigit() for letter in serial) or not name:
@@ -102,7 +102,7 @@ def _source(device: str, meter: bool) -> tuple[Source, Maker]:
 
 
 def _beyond(annotations: Any) -> tuple[str, str]:
-    """LOW or HIGH, and what the value is beyond, as in `<40`; both "" for a number. Thresholds are in mg/dL."""
+    """LOW or HIGH, and the limit, as in `<40`; both "" for a number. Thresholds are in mg/dL."""
     for one in annotations if isinstance(annotations, list) else ():
         if isinstance(one, dict) and one.get("code") == "bg/out-of-range":
             sign, comparator = {"low": (LOW, "<"), "high": (HIGH, ">")}.get(str(one.get("value")), ("", ""))

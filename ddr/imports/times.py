@@ -1,7 +1,7 @@
-"""Times in files: of any usual form, with a zone or local, also in the hour that occurs twice in autumn. Pure.
+"""Times in files: in any usual form, with a zone or local, also in the hour that occurs twice in autumn. Pure.
 
-A column is read as a whole: only its other rows tell whether 03-04 is the 3rd of April or the 4th of March, and which
-of two hours with the same name a row belongs to.
+A column is read as a whole: only its other rows tell whether 03-04 is 3 April or 4 March, and to which of the two hours
+with the same name a row belongs.
 """
 
 from __future__ import annotations
@@ -44,14 +44,14 @@ def instants(
     ticks: Sequence[int | None] = (),
     zones: Mapping[Hashable, tzinfo] | None = None,
 ) -> list[int | None]:
-    """Each text as milliseconds since 1970 (UTC); None where it is no time, as a date alone is none.
+    """Each text as milliseconds since 1970 (UTC); None where it is not a time; a date alone is not.
 
-    Local times are those of `zone`, or of the zone that `zones` has for their group.
-    `groups` names the device of each text: within one, times ascend or descend, which settles the doubled hour; so do
-    `ticks`, the seconds of a clock of the device that nobody sets, where a file has them.
+    Local times are those of `zone`, or of the zone that `zones` has for their group. `groups` names the device of each
+    text. Within a group, times ascend or descend, which decides the doubled hour; so do `ticks`, the seconds of a
+    device clock that nobody sets, where a file has them.
     """
     ticks = ticks or [None] * len(texts)
-    days_first = _days_first(map(_match, texts))  # twice, for a match takes more memory than all else of a row
+    days_first = _days_first(map(_match, texts))  # matched twice, since matches take more memory than the rest of a row
     moments = [match and _moment(match, days_first) for match in map(_match, texts)]
     found: list[int | None] = [None] * len(texts)
     local: dict[Hashable, list[tuple[int, datetime]]] = defaultdict(list)
@@ -71,7 +71,7 @@ def instants(
 
 
 def _by_ticks(local: Sequence[datetime], placed: Sequence[int], ticks: Sequence[int | None], zone: tzinfo) -> list[int]:
-    """`placed`, with times of the doubled hour moved to where the device's own clock says that they were."""
+    """`placed`, with times in the doubled hour moved to where the device's own clock puts them."""
     found = list(placed)
     twice = [_twice(moment, zone) for moment in local]
     if not any(twice):
@@ -82,7 +82,7 @@ def _by_ticks(local: Sequence[datetime], placed: Sequence[int], ticks: Sequence[
         if tick is not None and not doubled
     )
     if not sure or len({tick for tick, _ in sure}) < len(sure):
-        return found  # no such column, or one that does not count
+        return found  # no such column, or an unusable one
     for at, (moment, tick) in enumerate(zip(local, ticks, strict=True)):
         if tick is None or not twice[at]:
             continue
@@ -100,11 +100,11 @@ def _match(text: str) -> re.Match[str] | None:
 
 
 def _days_first(matches: Iterable[re.Match[str] | None]) -> Callable[[re.Match[str]], bool]:
-    """Whether in a time the day comes before the month.
+    """Whether the day precedes the month in a time.
 
-    It does unless the column shows that months come first: a second number above 12, neighbours at midnight that are
-    months apart otherwise, or else hours of a.m. and p.m. Two exports in one file may write in two ways, each in its
-    own order.
+    It does, unless the column shows that months come first: a second number above 12, neighbours around midnight that
+    would otherwise be months apart, or else hours with a.m. and p.m. Two exports in one file may use two formats, each
+    with its own order.
     """
     days, months, halves = set[tuple[str, bool]](), set[tuple[str, bool]](), set[tuple[str, bool]]()
     nights, before = Counter[tuple[str, bool]](), None
@@ -142,7 +142,7 @@ def _near(before: re.Match[str], match: re.Match[str], days_first: bool) -> bool
 
 
 def _way(match: re.Match[str]) -> tuple[str, bool]:
-    """What stands between the numbers of a date, and whether its hours are those of a.m. and p.m."""
+    """The separator in a date, and whether its hours have a.m. or p.m."""
     return match.string[match.end("a")] if match.re is _NUMERIC else "", bool(match["ap"])
 
 
@@ -186,7 +186,7 @@ def _zone(match: re.Match[str]) -> tzinfo | None:
 
 
 def _placed(local: Sequence[datetime], zone: tzinfo) -> list[int]:
-    """The instants of local times in the order of the file, which ascends or descends."""
+    """The instants of local times in file order, which ascends or descends."""
     falling = sum(after < before for before, after in pairwise(local)) * 2 > sum(
         after != before for before, after in pairwise(local)
     )
@@ -218,17 +218,17 @@ def _after(local: Sequence[datetime], end: int, zone: tzinfo) -> int | None:
 
 
 def _usual_step(local: Sequence[datetime], twice: Sequence[bool]) -> int | None:
-    """What most neighbours outside of a doubled hour are apart, in milliseconds; None when there are too few."""
+    """The most frequent interval outside the doubled hour, in milliseconds; None when there are too few."""
     pairs = zip(pairwise(local), pairwise(twice), strict=True)
     steps = [(other - one) // _MILLISECOND for (one, other), doubled in pairs if other > one and not any(doubled)]
     return median_low(steps) if len(steps) > 1 else None
 
 
 def _interleaved(doubled: Sequence[datetime], zone: tzinfo, before: int | None, step: int | None) -> list[int]:
-    """The folds of two hours that a file has sorted together by their names; [] when it has not.
+    """The folds of two hours that a file has merged by local time; [] when it has not.
 
-    There are more times than the sensor measures in an hour, and each of the two hours goes on in steps of its own.
-    What is measured a few times a day, as with a meter, has no such steps.
+    There are then more times than the sensor measures in an hour, and each of the two hours continues in steps of its
+    own. Measurements taken a few times a day, as with a meter, have no such steps.
     """
     rising = all(after >= earlier for earlier, after in pairwise(doubled))
     if step is None or step > HOUR_MS // 2 or not rising or len(doubled) * step < 1.25 * HOUR_MS:
@@ -248,10 +248,10 @@ def _interleaved(doubled: Sequence[datetime], zone: tzinfo, before: int | None, 
 
 
 def _folds(doubled: Sequence[datetime], zone: tzinfo, before: int | None, after: int | None) -> list[int]:
-    """For each time of the doubled hour 0 (the first one, still summer time) or 1.
+    """For each time in the doubled hour 0 (the first one, still summer time) or 1.
 
-    Where the clock jumps back, the second hour begins. A time that stands there twice in a row, or a list in which both
-    hours are sorted together, has one of each. Otherwise the neighbours tell to which side the times belong.
+    Where the clock jumps back, the second hour begins. A time that occurs twice in a row, or a list in which both hours
+    are merged, has one of each. Otherwise the neighbours decide.
     """
     for at in range(1, len(doubled)):
         if doubled[at] < doubled[at - 1]:
@@ -260,7 +260,7 @@ def _folds(doubled: Sequence[datetime], zone: tzinfo, before: int | None, after:
         return [int(at > 0 and doubled[at] == doubled[at - 1]) for at in range(len(doubled))]
     if after is None:
         return [0] * len(doubled)
-    if before is None:  # a file, or a sensor, that begins within the hour: the second one when it goes on from there
+    if before is None:  # it begins within this hour: in the second one if the times continue from there
         return [int(after - _ms(doubled[-1], zone, 1) < HOUR_MS)] * len(doubled)
     gap_before = _ms(doubled[0], zone, 0) - before
     gap_after = after - _ms(doubled[-1], zone, 1)

@@ -1,4 +1,4 @@
-"""The titles of columns, by which the readers of tables find what they look for. Pure."""
+"""The titles of columns, by which the readers of tables find their columns. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _NUMERIC = re.compile(r"[\d\s.,:/TZ+-]+")
 
 
 class Titles:
-    """The cells of a heading, to be asked for by how a title begins."""
+    """The cells of a heading, found by the beginning of a title."""
 
     def __init__(self, cells: Sequence[str]) -> None:
         self._by_letter: dict[str, list[tuple[int, str]]] = {}
@@ -18,7 +18,7 @@ class Titles:
             self._by_letter.setdefault(title[:1], []).append((at, title))
 
     def place(self, beginning: str) -> int | None:
-        """The number of the column that is called so, else of the first one that begins so."""
+        """The number of the column with this title, else of the first one that begins with it."""
         alike = self._by_letter.get(beginning[:1], ())
         if (exact := next((at for at, title in alike if title == beginning.removesuffix("$")), None)) is not None:
             return exact
@@ -26,12 +26,12 @@ class Titles:
 
 
 def plain(cell: str) -> str:
-    """A cell of a heading as titles are compared."""
+    """A cell of a heading in the form in which titles are compared."""
     return " ".join(cell.strip('\ufeff" ').casefold().split())
 
 
 def may_be_heading(cells: Sequence[str]) -> bool:
-    """True for several cells, no more than one of them a number or time."""
+    """True for several cells, at most one of them a number or time."""
     numbers = texts = 0
     for cell in cells:
         if not cell:
@@ -46,10 +46,10 @@ def may_be_heading(cells: Sequence[str]) -> bool:
 
 
 def begins(title: str, beginning: str) -> bool:
-    """`beginning` stands at the start of `title` as whole words; with a `$` behind it is all but a unit.
+    """Whether `title` begins with `beginning` as whole words; if that ends in `$`, only a unit may follow.
 
-    What is predicted, or a share of something else (FEV1/FVC, PEF %), is not what was measured; a date of birth is not
-    when.
+    Predicted values, or a share of something else (FEV1/FVC, PEF %), are not measurements; a date of birth is not the
+    time.
     """
     wanted = beginning.removesuffix("$")
     if not title.startswith(wanted):
