@@ -1,4 +1,4 @@
-"""Addresses that a recorder names: they may be none at all."""
+"""URLs that a recorder gives, which may be invalid."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from urllib.parse import urljoin, urlsplit
 
 
 def is_address(text: str) -> bool:
-    """Whether it can be asked: a scheme, a host, and a port that is a number where there is one."""
+    """Whether a request can be sent to it: it has a scheme, a host, and, if there is a port, a numeric one."""
     try:
         parts = urlsplit(text)
         return bool(parts.scheme and parts.hostname) and parts.port != 0
@@ -15,7 +15,7 @@ def is_address(text: str) -> bool:
 
 
 def joined(base: str, link: str) -> str:
-    """`link`, absolute; "" when it leads nowhere."""
+    """`link` as an absolute URL; "" when it is invalid."""
     try:
         found = urljoin(base, link)
     except ValueError:

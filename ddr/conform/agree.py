@@ -1,4 +1,4 @@
-"""Compares what a search finds with what it must find of everything that was read before."""
+"""Compares what a search finds with what it must find, according to everything read before."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ NO_PAGES = "_count ends the search: there are no further pages, which HDDT recom
 
 
 def query(**parameters: str) -> str:
-    """Parameters as a query; `__` in a name stands for a hyphen."""
+    """Parameters as a query string; `__` in a name stands for a hyphen."""
     return urlencode({name.replace("__", "-"): value for name, value in parameters.items()})
 
 
 def literal(text: str) -> str:
-    """A text as the value of a parameter, in which some characters mean something (FHIR R4 search.html#escaping)."""
+    """A text as the value of a parameter, with its special characters escaped (FHIR R4 search.html#escaping)."""
     return re.sub(r"([\\,$|])", r"\\\1", text)
 
 
 def agree(view: View, kind: str, case: Case) -> Found:
-    """A search finds exactly what `case` wants, over all pages. Raises Failed, NotRun.
+    """The search must find exactly what `case` wants, over all pages. Raises Failed, NotRun.
 
-    Data may arrive meanwhile: on a difference everything is read again, once, and compared again.
+    New data may arrive meanwhile: on a difference everything is read again, once, and compared again.
     """
     for again in (False, True):
         everything = view.again(kind) if again else view.listed(kind)
@@ -34,7 +34,7 @@ def agree(view: View, kind: str, case: Case) -> Found:
         found = answered(view, kind, case.query)
         ids = sorted(str(one.get("id")) for one in found.matches)
         free = {str(one.get("id")) for one in everything.matches if case.open(one)}
-        if cut(everything, found):  # a limited number of what fits, and nothing else
+        if cut(everything, found):  # a limited number of matching resources, and no others
             free |= set(wanted) - set(ids)
         if [one for one in ids if one not in free] == [one for one in wanted if one not in free]:
             return found
@@ -48,7 +48,7 @@ def agree(view: View, kind: str, case: Case) -> Found:
 
 
 def answered(view: View, kind: str, text: str) -> Found:
-    """All pages of a search that must be answered. Raises Failed."""
+    """All pages of a search that must succeed. Raises Failed."""
     try:
         return view.all_pages(f"{kind}?{text}", counted=kind == "Observation")
     except Circle as error:
@@ -60,13 +60,13 @@ def answered(view: View, kind: str, text: str) -> Found:
 
 
 def unpaged(view: View, kind: str, found: Found, size: int) -> bool:
-    """Whether a search ends at its `_count`, and the recorder shows no pages at all: they are recommended only (HDDT
-    retrieving-data.md#paging), and without them a server gives no more than it was asked for (FHIR R4 search.html)."""
+    """Whether a search ends at its `_count`, and the recorder shows no pages at all. Pages are only recommended (HDDT
+    retrieving-data.md#paging), and without them a server returns no more than requested (FHIR R4 search.html)."""
     everything = view.listed(kind)
     ended = len(found.matches) == min(size, everything.most or size)
     return ended and len(found.pages) == len(everything.pages) == 1
 
 
 def cut(everything: Found, found: Found) -> bool:
-    """Whether there may be more than a search brought: it is as much as the recorder gives at once, without pages."""
+    """Whether there may be more than a search returned: as much as the recorder returns at once, without pages."""
     return 0 < everything.most <= len(found.matches) and len(found.pages) == 1

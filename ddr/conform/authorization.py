@@ -1,4 +1,4 @@
-"""Requests to the authorization server as a DiGA sends them, each member open to change: that is how attacks are made.
+"""Requests to the authorization server as a DiGA sends them. Every parameter can be changed, which makes attacks.
 
 RFC 9126 (PAR), RFC 7636 (PKCE), RFC 6749 (code and token), RFC 7009 (revocation).
 """
@@ -27,7 +27,7 @@ DEVICES = ("patient/Device.rs", "patient/DeviceMetric.rs")
 
 @dataclass(frozen=True)
 class Request:
-    """An authorization request: the form of a PAR, and what belongs to it."""
+    """An authorization request: the form of a PAR, and its other values."""
 
     identity: Identity
     scopes: tuple[str, ...]
@@ -38,7 +38,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Pairing:
-    """A patient's consent and the tokens that came of it, with the exchanges on the way."""
+    """A patient's consent and the resulting tokens, with the exchanges that led to them."""
 
     request: Request
     account: Account
@@ -48,7 +48,7 @@ class Pairing:
 
     @property
     def tokens(self) -> Json:
-        """The answer of the token endpoint."""
+        """The response of the token endpoint."""
         return self.answered.json
 
     @property
@@ -58,12 +58,12 @@ class Pairing:
 
 
 def scopes_of(mivs: Iterable[str], devices: Iterable[str] = DEVICES) -> tuple[str, ...]:
-    """The scopes of MIVs, by the canonicals of their ValueSets, and those of devices."""
+    """The scopes of MIVs, by the canonical URLs of their ValueSets, and those of devices."""
     return (*(OBSERVATION + miv for miv in mivs), *devices)
 
 
 def request(kit: Kit, identity: Identity, scopes: tuple[str, ...] = ()) -> Request:
-    """A request that must be accepted, for everything that the DiGA may read unless `scopes` says less."""
+    """A valid request for everything that the DiGA may read, unless `scopes` limits it."""
     verifier, state = secrets.token_urlsafe(48), secrets.token_urlsafe(24)
     kit.wire.secrets.learn(verifier)
     wanted = scopes or scopes_of(identity.mivs)
@@ -83,24 +83,24 @@ def request(kit: Kit, identity: Identity, scopes: tuple[str, ...] = ()) -> Reque
 def push(
     kit: Kit, form: Mapping[str, str] | list[tuple[str, str]], identity: Identity | None, method: str = "POST"
 ) -> Exchange:
-    """A PAR with this form and this certificate."""
+    """Send a PAR with this form and this certificate."""
     url = kit.endpoint("pushed_authorization_request_endpoint")
     return kit.wire.send(method, url, identity, form=form if method == "POST" else None)
 
 
 def address(kit: Kit, client_id: str, request_uri: str) -> str:
-    """Where the patient's browser is sent."""
+    """The URL to which the patient's browser is sent."""
     return authorize(kit, {"client_id": client_id, "request_uri": request_uri})
 
 
 def authorize(kit: Kit, query: Mapping[str, str]) -> str:
-    """The authorization endpoint with a query; what it has of one itself stays (RFC 6749 section 3.1)."""
+    """The URL of the authorization endpoint with a query added to its own, if any (RFC 6749 section 3.1)."""
     page = kit.endpoint("authorization_endpoint")
     return f"{page}{'&' if '?' in page else '?'}{urlencode(query)}"
 
 
 def token(kit: Kit, form: Mapping[str, str], identity: Identity | None) -> Exchange:
-    """A request for tokens; those of the answer are secrets."""
+    """Request tokens; those in the response are secrets."""
     answer = kit.wire.send("POST", kit.endpoint("token_endpoint"), identity, form=form)
     found = answer.json
     kit.wire.secrets.learn(*(str(found[name]) for name in ("access_token", "refresh_token") if name in found))
@@ -131,7 +131,7 @@ def refresh_form(identity: Identity, refresh_token: str, **changed: str) -> dict
 
 
 def consent(kit: Kit, asked: Request, account: Account, approve: Iterable[str] | None) -> tuple[Exchange, str]:
-    """Push a request and let the patient decide; the PAR and where the browser landed. Raises NotRun."""
+    """Push a request and let the patient decide; returns the PAR and where the browser ended. Raises NotRun."""
     pushed = push(kit, asked.form, asked.identity)
     uri = pushed.json.get("request_uri")
     if not isinstance(uri, str):
@@ -144,7 +144,7 @@ def consent(kit: Kit, asked: Request, account: Account, approve: Iterable[str] |
 
 
 def pair(kit: Kit, identity: Identity, account: Account, scopes: tuple[str, ...] = ()) -> Pairing:
-    """Pair, the patient agreeing to everything. Raises NotRun when there are no tokens at the end."""
+    """Pair, with the patient agreeing to everything. Raises NotRun when this yields no tokens."""
     asked = request(kit, identity, scopes)
     pushed, landed = consent(kit, asked, account, asked.scopes)
     answered = token(kit, code_form(asked, landed), identity)

@@ -1,8 +1,8 @@
-"""Whose fault an exception inside a check is: the recorder's when an answer has another shape, else the kit's.
+"""Who caused an exception inside a check: the recorder if a response has the wrong form, else the kit.
 
 A check that reads a missing member fails by itself (ddr.conform.exchange.Answered). Any other exception counts against
-the recorder only when one of its answers can be shown that is not of the form that FHIR R4, RFC 8414, RFC 9126 or
-RFC 6749 gives it.
+the recorder only if one of its responses demonstrably lacks the form that FHIR R4, RFC 8414, RFC 9126 or RFC 6749
+requires.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _VISIBLE = re.compile(r"[\x20-\x7e]*")
 
 
 def blamed(error: Exception, answers: Iterable[Exchange]) -> Ended:
-    """How a check ends that ended in `error`, having read `answers`."""
+    """The verdict of a check that ended in `error`, having read `answers`."""
     if isinstance(error, Ended):
         return error
     for answer in answers:
@@ -33,7 +33,7 @@ def blamed(error: Exception, answers: Iterable[Exchange]) -> Ended:
 
 
 def malformed(answer: Exchange) -> str:
-    """What in a JSON answer is of another type than it must be; "" for nothing."""
+    """What in a JSON response has the wrong type; "" for nothing."""
     found = answer.json
     try:
         if "resourceType" in found:
@@ -44,17 +44,17 @@ def malformed(answer: Exchange) -> str:
 
 
 def _told(name: str, value: object) -> str:
-    """What a member is; a token is not for everybody's eyes."""
+    """A description of a member; tokens are not shown."""
     return f"{name} is no text of RFC 6749" if name.endswith("_token") else f"{name} is {value!r:.60}"
 
 
 def is_visible(value: object) -> bool:
-    """Whether it is a text of the characters that RFC 6749 gives its members (appendix A)."""
+    """Whether it is a text of the characters that RFC 6749 allows in its members (appendix A)."""
     return isinstance(value, str) and _VISIBLE.fullmatch(value) is not None
 
 
 def _is_good(name: str, value: object) -> bool:
-    """A member of the authorization server's metadata or of its answers."""
+    """Whether a member of the authorization server's metadata or responses has the right form."""
     if name in NUMBERS:
         return isinstance(value, int) and not isinstance(value, bool)
     if name in TEXTS or name.endswith("_endpoint"):
@@ -65,7 +65,7 @@ def _is_good(name: str, value: object) -> bool:
 
 
 def _where(error: Exception) -> str:
-    """The innermost line of ours."""
+    """The innermost line of our own code."""
     frames = traceback.extract_tb(error.__traceback__)
     ours = [one for one in frames if Path(one.filename).is_relative_to(ROOT)] or frames[-1:]
     if not ours:

@@ -1,4 +1,4 @@
-"""Who logs in and consents at the recorder's pages: a person with a browser, or a recipe (ddr.conform.recipe)."""
+"""Logs in and consents on the recorder's pages: a person with a browser, or a recipe (ddr.conform.recipe)."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from ddr.conform.verdict import NotRun
 
 
 class Browser(Protocol):
-    """`automatic` ones may be asked as often as a check likes."""
+    """An `automatic` one may be used as often as a check likes."""
 
     automatic: bool
 
     def decide(self, url: str, redirect_uri: str, account: Account, approve: Collection[str] | None) -> str:
-        """Open `url`, log in, tick the scopes in `approve` (None: refuse); the address below `redirect_uri` that the
-        browser is sent to. Raises verdict.NotRun."""
+        """Open `url`, log in, tick the scopes in `approve` (None: refuse); returns the URL below `redirect_uri` to
+        which the browser is sent. Raises verdict.NotRun."""
 
 
 class Person:
-    """Shows the address and waits for the one that the browser ends at."""
+    """Shows the URL and waits for the one where the browser ends."""
 
     automatic = False
 

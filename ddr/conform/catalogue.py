@@ -1,4 +1,4 @@
-"""The requirements of HDDT 1.0.1, as the catalogue has them: id, level, area, page, words, how each is seen."""
+"""The requirements of HDDT 1.0.1 in the catalogue: id, level, area, page, wording, and how each can be observed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Requirement:
 
     @property
     def binds(self) -> bool:
-        """Whether something is asked for: neither a permission nor a note."""
+        """Whether it demands something: it is neither a permission nor a note."""
         return self.level not in ("MAY", "NOTE")
 
 
@@ -44,6 +44,6 @@ def catalogue() -> dict[str, Requirement]:
 
 @cache
 def unseen() -> dict[str, str]:
-    """Why no check looks at a requirement, by its id."""
+    """Why no check covers a requirement, by its id."""
     found = tomllib.loads((HERE / "unseen.toml").read_text("utf-8"))
     return {name: reason for reason, row in found.items() for name in row["requirements"]}

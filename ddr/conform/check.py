@@ -1,4 +1,4 @@
-"""A check as data: which requirements it shows, in our words, what it needs; and the table of all checks."""
+"""A check as data: the requirements that it shows, its description, its needs; and the table of all checks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Run = Callable[["Kit"], None]
 
 
 class Need(StrEnum):
-    """What has to be there before a check can run."""
+    """What must be available before a check can run."""
 
     CERTIFICATE = "the certificate of a listed DiGA"
     TWO_DIGA = "two listed DiGA"
@@ -31,7 +31,7 @@ class Need(StrEnum):
 
 @dataclass(frozen=True)
 class Check:
-    """`requirements` are ids of the catalogue, the first one gives level, page and chapter."""
+    """`requirements` are ids of the catalogue; the first one determines level, page and chapter."""
 
     name: str
     requirements: tuple[str, ...]
@@ -42,18 +42,18 @@ class Check:
 
     @property
     def requirement(self) -> Requirement:
-        """The row of the catalogue that it stands under."""
+        """The row of the catalogue under which the check is listed."""
         return catalogue()[self.requirements[0]]
 
     @property
     def recommended(self) -> bool:
-        """Whether all that it shows is recommended only: there may be good reasons to do otherwise (RFC 2119)."""
+        """Whether all of its requirements are only recommended: there may be good reasons to deviate (RFC 2119)."""
         return all(catalogue()[name].level in ("SHOULD", "SHOULD NOT") for name in self.requirements)
 
 
 _FOUND: dict[str, Check] = {}
 
-# Order of running: what needs nothing first, what ends the pairing last.
+# Order of running: checks without needs first, those that end the pairing last.
 MODULES = (
     "transport",
     "client_certificates",
@@ -84,7 +84,7 @@ MODULES = (
 
 
 def check(*requirements: str, needs: tuple[Need, ...] = (), searches: int = 0) -> Callable[[Run], Run]:
-    """Register a function as the check named after it; the first line of its docstring says what it looks at."""
+    """Register a function as the check named after it; the first line of its docstring describes it."""
 
     def register(run: Run) -> Run:
         name = run.__name__.replace("_", "-")
@@ -97,7 +97,7 @@ def check(*requirements: str, needs: tuple[Need, ...] = (), searches: int = 0) -
 
 
 def all_checks() -> list[Check]:
-    """Every check, in the order in which they run, whichever module was imported first."""
+    """Every check, in the order of running, whichever module was imported first."""
     modules = [f"ddr.conform.checks.{name}" for name in MODULES]
     for module in modules:
         import_module(module)

@@ -1,7 +1,7 @@
-"""Data that checks need in the recorder, and who brings them about: a plug-in of the operator's (--data).
+"""Data that checks need in the recorder, and an operator's plug-in that provides them (--data).
 
 The kit itself writes nothing. A plug-in is a Python file with a function `provide(data, patient)`: `data` is one of
-Data, `patient` what the description says of the test patient. It returns True when they are on their way.
+Data, `patient` is the test patient as described in the target. It returns True when the data is on its way.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ddr.conform.target import Account, TargetError
 
 
 class Data(StrEnum):
-    """What can be asked for; WORDS says what each means."""
+    """The kinds of data; WORDS describes each."""
 
     GLUCOSE = "blood-glucose"
     CONTINUOUS = "continuous-glucose"
@@ -40,14 +40,14 @@ WORDS = {
     Data.CALIBRATION: "the calibration of the worn sensor changes its state now",
     Data.DEVICE: "the worn sensor ends now, and another one of its type begins",
 }
-# Furnished at the start, by the last part of the MIV's canonical.
+# Provided at the start, by the last part of the MIV's canonical URL.
 OF_MIV = {
     "blood-glucose-measurement": Data.GLUCOSE,
     "continuous-glucose-measurement": Data.CONTINUOUS,
     "lung-function-testing": Data.LUNG,
     "blood-pressure-value": Data.PRESSURE,
 }
-# What a check of requirements that begin so looks at.
+# The data that checks of requirements with these prefixes need.
 OF_CHAPTER = {
     "BG": Data.GLUCOSE,
     "CGM": Data.CONTINUOUS,
@@ -59,14 +59,14 @@ OF_CHAPTER = {
 
 
 class Source(Protocol):
-    """A plug-in. May raise whatever it likes: the check then is not run, and says why."""
+    """A plug-in. If it raises anything, the check is not run, and says why."""
 
     def provide(self, data: str, patient: Mapping[str, Any]) -> bool:
-        """Bring `data` about for this patient; False when it cannot."""
+        """Provide `data` for this patient; False when that is impossible."""
 
 
 def described(account: Account) -> dict[str, Any]:
-    """What a plug-in is told of a patient."""
+    """The description of a patient for a plug-in."""
     return {"username": account.username, "password": account.password, **account.more}
 
 

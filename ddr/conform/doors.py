@@ -1,4 +1,4 @@
-"""All ways to a patient's data: what a token opens, and what stays shut without one."""
+"""All ways to a patient's data: what a token opens, and what stays closed without one."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Door:
     content: str = ""
 
     def asked(self, view: View, authorization: str | None, identity: Identity | None = None) -> Exchange:
-        """The answer to this header, over the connection of the view's DiGA or of another one."""
+        """The response to this header, over the connection of the view's DiGA or of another one."""
         headers = {"accept": FHIR}
         if authorization is not None:
             headers["authorization"] = authorization
@@ -34,13 +34,13 @@ class Door:
 
     @property
     def told(self) -> str:
-        """For a verdict."""
+        """Its description in a verdict."""
         return f"{self.method} {self.path}"
 
 
 def doors(view: View) -> list[Door]:
-    """All ways to data that there are: searches by GET and POST, reads of what was found, versions, the summary."""
-    view.listed("Device")  # others as they have been read before: their search may count for the Grace-Period
+    """All available ways to data: searches by GET and POST, reads of what was found, versions, the summary."""
+    view.listed("Device")  # the others as read before: their search may count for the Grace-Period
     found = []
     for kind in TYPES:
         found += [Door("GET", kind), Door("POST", f"{kind}/_search", "application/x-www-form-urlencoded", "_count=1")]

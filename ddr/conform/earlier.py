@@ -1,4 +1,4 @@
-"""What an earlier run saw, kept in its JSON report: to compare two times, days apart."""
+"""What an earlier run saw, stored in its JSON report: to compare two times, days apart."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FORMAT = "ddr-conform-state-1"
 
 @dataclass(frozen=True)
 class Earlier:
-    """Resources as they were, by the view's name and `<Type>/<id>`; `verdicts` by the check's name."""
+    """Resources of that time, by the view's name and `<Type>/<id>`; `verdicts` by the check's name."""
 
     fhir_base: str
     seen_ms: int
@@ -24,7 +24,7 @@ class Earlier:
     verdicts: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> Json:
-        """For keeping: it holds health data of the test patient."""
+        """The stored form: it contains health data of the test patient."""
         return {
             "format": FORMAT,
             "fhirBase": self.fhir_base,
@@ -47,18 +47,18 @@ def read_earlier(file: Path) -> Earlier:
 
 
 def digest(resource: Json) -> str:
-    """What tells two contents apart, whatever version, time of change, and pairing: `subject` is of the Pairing ID."""
+    """A digest of the content without version, time of change, and pairing (`subject` contains the Pairing ID)."""
     content = {key: value for key, value in resource.items() if key not in ("meta", "subject")}
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def _object(found: object) -> Json:
-    """Whatever a recorder sent must not keep a run from ending with a report."""
+    """The object, or {}: whatever a recorder sent must not stop a run from writing its report."""
     return found if isinstance(found, dict) else {}
 
 
 def remembered(resource: Json) -> Json:
-    """What is kept of a resource."""
+    """What is stored of a resource."""
     meta = _object(resource.get("meta"))
     kept: Json = {
         "digest": digest(resource),

@@ -1,4 +1,4 @@
-"""One request and its answer, as it went over the wire."""
+"""One request and its response, as sent over the wire."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Json = dict[str, Any]
 
 
 class Answered(Json):
-    """An object of an answer: a check that reads a member which is not there has found the recorder's fault."""
+    """An object in a response: when a check reads a missing member, the recorder is at fault."""
 
     def __missing__(self, name: str) -> object:
         raise Failed(f"an answer is not what it must be: `{name}` is missing")
@@ -22,7 +22,7 @@ class Answered(Json):
 
 @dataclass(frozen=True)
 class Exchange:
-    """`status` is 0 when there was no answer: then `error` says why. Names of headers are in lower case."""
+    """`status` is 0 when there was no response; then `error` says why. Header names are in lower case."""
 
     number: int
     method: str
@@ -38,12 +38,12 @@ class Exchange:
 
     @property
     def text(self) -> str:
-        """The answer's body."""
+        """The body of the response."""
         return self.content.decode("utf-8", "replace")
 
     @property
     def json(self) -> Json:
-        """The answer's JSON object, decimals exact; {} when it is none."""
+        """The JSON object in the response, decimals exact; {} when there is none."""
         try:
             found = json.loads(self.content, parse_float=Decimal, object_hook=Answered)
         except (ValueError, RecursionError):
@@ -57,8 +57,8 @@ class Exchange:
 
     @property
     def issue(self) -> Json:
-        """The first error of an OperationOutcome in JSON, or its first issue; {} when it is none. A server may say more
-        with an error, in any order."""
+        """The first error of an OperationOutcome in JSON, or its first issue; {} when there is none. A server may add
+        other issues to an error, in any order."""
         found = self.json
         issues = found.get("issue") if found.get("resourceType") == "OperationOutcome" else None
         known = [one for one in issues if isinstance(one, dict)] if isinstance(issues, list) else []
@@ -66,11 +66,11 @@ class Exchange:
 
     @property
     def refused(self) -> bool:
-        """No answer (a handshake that was broken off), or a status of refusal."""
+        """Whether there was no response (an aborted handshake), or the status is a refusal."""
         return self.status == 0 or 400 <= self.status < 500
 
     @property
     def told(self) -> str:
-        """In one line what came: "GET /fhir/Device → 200"."""
+        """Request and result in one line: "GET /fhir/Device → 200"."""
         path = self.url.split("://", 1)[-1].partition("/")[2]
         return f"{self.method} /{path} → {self.status or self.error}"

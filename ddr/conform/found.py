@@ -1,4 +1,4 @@
-"""What a search brought: its entries by what they are there for, over all of its pages."""
+"""The result of a search: its entries by mode, over all of its pages."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from ddr.conform.exchange import Exchange, Json
 
 @dataclass
 class Found:
-    """What a search brought over all pages: matches in order, what was included, and which answer brought what.
+    """The result of a search over all pages: matches in order, included resources, and the response that contained
+    each.
 
-    `most` is as many as the recorder gives at once, when it gives a limited number without pages; else 0.
+    `most` is the number of resources that the recorder returns at once, if it limits them without pages; else 0.
     """
 
     matches: list[Json] = field(default_factory=list)
@@ -22,12 +23,12 @@ class Found:
     most: int = 0
 
     def take(self, answer: Exchange) -> None:
-        """The entries of one page."""
+        """Add the entries of one page."""
         self.pages.append(answer)
         self._take(answer)
 
     def add(self, answer: Exchange) -> list[Json]:
-        """The entries of another search: the matches that it brings beyond those that are there."""
+        """Add the entries of another search: the matches that are not there yet."""
         known, before = {key_of(one) for one in self.matches}, len(self.matches)
         self._take(answer)
         new = [one for one in self.matches[before:] if key_of(one) not in known]
@@ -55,7 +56,7 @@ def mode(entry: Json) -> str:
 
 
 def matches(answer: Exchange) -> list[Json]:
-    """What one page of a search has found."""
+    """The matches on one page of a search."""
     return [entry["resource"] for entry in answer.json.get("entry") or () if mode(entry) == "match"]
 
 

@@ -1,4 +1,5 @@
-"""The plug-in for recorders of this project: what checks need is sent through the gateway API (docs/gateway-guide.md).
+"""The plug-in for recorders of this project: sends the data that checks need through the gateway API
+(docs/gateway-guide.md).
 
 The description of the recorder has to name `gateway_base`, and each patient's `gateway_token`, as demo.json does.
 """
@@ -24,7 +25,7 @@ METER, CUFF, SPIROMETER, SENSOR = "337414009", "70665002", "334990001", "7005850
 
 
 class GatewayError(Exception):
-    """The recorder did not take what was sent; the text has its status and reason."""
+    """The recorder rejected what was sent; the message has its status and reason."""
 
 
 class Gateway:
@@ -36,7 +37,7 @@ class Gateway:
         self._run = secrets.token_hex(4)
         self._worn: dict[str, str] = {}  # the sensor that each patient wears
         self._devices: dict[str, Json] = {}
-        self._count, self._at = 0, ""  # of what came as new: the last one's number and time
+        self._count, self._at = 0, ""  # of new values: number and time of the last one
 
     def provide(self, data: str, patient: Mapping[str, Any]) -> bool:
         """See ddr.conform.data.Source. Raises GatewayError, httpx.HTTPError."""
@@ -67,7 +68,7 @@ class Gateway:
         return written(self._now_ms() - ms)
 
     def _device(self, token: str, kind: str, code: str, **members: object) -> str:
-        """Registers a device; its key."""
+        """Register a device; returns its key."""
         key = f"conform-{kind}-{self._run}"
         fixed = {"serialNumber": key.upper(), "name": f"Conform {kind}", "manufacturer": "ddr conform", "type": code}
         body = {**fixed, "startedAt": self._ago(WORN + HOUR), **members}
@@ -116,7 +117,7 @@ class Gateway:
         self._wear(token, "cgm-1", WORN)
 
     def _wear(self, token: str, kind: str, ago: int) -> None:
-        """A sensor that was put on so long ago, with a value for each five minutes but three."""
+        """Register a sensor put on this long ago, with a value every five minutes except for three."""
         key = self._device(token, kind, SENSOR, startedAt=self._ago(ago + 1), expirationDate=self._ago(ago - LASTS))
         started = self._now_ms() - ago - 1
         sensor = {
@@ -134,12 +135,12 @@ class Gateway:
         self._worn[token] = key
 
     def _read(self, token: str, key: str, values: Mapping[int, object]) -> None:
-        """Readings of a sensor in mg/dL, by their time in milliseconds."""
+        """Send readings of a sensor in mg/dL, by their time in milliseconds."""
         readings = [{"time": written(at), "value": value} for at, value in values.items()]
         self._send(token, "POST", f"devices/{key}/sensors/s/readings", {"unit": "mg/dL", "readings": readings})
 
     def _singles(self, token: str, name: str, value: float, at: str) -> None:
-        """One measurement of each kind under this name, or another value for it."""
+        """Send one measurement of each kind under this name, or another value for it."""
         meter, cuff = self._device(token, "meter", METER), self._device(token, "cuff", CUFF)
         spirometer = self._device(token, "spirometer", SPIROMETER)
         parts = [

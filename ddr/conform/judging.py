@@ -1,5 +1,5 @@
-"""What several checks do alike: judge each resource by a rule, an OperationOutcome by what is prescribed, and JSON and
-XML by each other."""
+"""Shared by several checks: judges each resource by a rule, an OperationOutcome by the prescribed one, and JSON and XML
+by each other."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Rule = Callable[[Json], str]  # what is wrong with a resource; empty when nothin
 
 
 def judge(kit: Kit, kind: str, rule: Rule, concerns: Callable[[Json], bool] = lambda one: True) -> None:
-    """Fail with the first resource of the type `kind` that `concerns` us and breaks the rule.
+    """Fail with the first resource of type `kind` that `concerns` us and breaks the rule.
 
     Raises Failed, NotApplicable when there is none, NotRun when they could not be read.
     """
@@ -33,7 +33,7 @@ def judge(kit: Kit, kind: str, rule: Rule, concerns: Callable[[Json], bool] = la
 
 
 def expect_refused(answer: Exchange, status: int, begins: str | tuple[str, ...] = "", code: str = "processing") -> None:
-    """The one error that HDDT prescribes (error-codes.md): its status, code, and how its diagnostics begin."""
+    """Require the one error that HDDT prescribes (error-codes.md): status, code, and beginning of its diagnostics."""
     expect(answer.status == status, f"not refused with {status}", answer)
     issue = answer.issue
     expect(issue, "no OperationOutcome", answer)
@@ -48,7 +48,7 @@ def _one(begins: str | tuple[str, ...]) -> str:
 
 
 def is_said(answer: Exchange, wanted: str) -> None:
-    """The Content-Type, by which a DiGA reads what it gets. Raises Failed."""
+    """Require the Content-Type, by which a DiGA reads the body. Raises Failed."""
     expect(answer.media_type == wanted, f"Content-Type is {answer.media_type or 'missing'}, not {wanted}", answer)
 
 
@@ -71,7 +71,7 @@ def _first(leaves: Leaves) -> str:
 
 
 def login_name(kit: Kit, username: str) -> re.Pattern[str] | None:
-    """The patient's login name as a word of its own; None where it would say nothing: "test" may be anywhere."""
+    """The patient's login name as a separate word; None where it proves nothing: "test" may occur anywhere."""
     if len(username) < 4:
         return None
     name = re.compile(rf"(?<![\w-]){re.escape(username)}(?![\w-])")

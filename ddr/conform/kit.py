@@ -1,4 +1,4 @@
-"""What every check is given: the recorder, the DiGA and patients, and what has been seen of it so far."""
+"""What every check is given: the recorder, the DiGA and patients, and what has been seen so far."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ ENDPOINTS = (
 
 @dataclass
 class Kit:
-    """One run. `now_ms` is the time in milliseconds since 1970, `scanner` looks at the TLS of (host, port)."""
+    """One run. `now_ms` is the time in milliseconds since 1970, `scanner` scans the TLS of (host, port)."""
 
     target: Target
     wire: Wire
@@ -46,24 +46,24 @@ class Kit:
     source: Source | None = None
     stopped: str = ""  # why the run ended before its last check
     _furnished: set[tuple[Data, str]] = field(default_factory=set)
-    begun: list[View] = field(default_factory=list)  # pairings that were made, also when a later one failed
-    scans: dict[tuple[str, int], Findings] = field(default_factory=dict)  # what the scanner found, by host and port
-    searched: dict[int, float] = field(default_factory=dict)  # when each patient's data were searched for last
-    due: list[Exchange] = field(default_factory=list)  # answers to searches that came after the Grace-Period
+    begun: list[View] = field(default_factory=list)  # established pairings, also when a later one failed
+    scans: dict[tuple[str, int], Findings] = field(default_factory=dict)  # findings of the scanner, by host and port
+    searched: dict[int, float] = field(default_factory=dict)  # when each patient's data was last searched for
+    due: list[Exchange] = field(default_factory=list)  # responses to searches after the Grace-Period
 
     def __post_init__(self) -> None:
         self.wire.patience = self.patience
 
     @cached_property
     def server_metadata(self) -> Exchange:
-        """The authorization server's metadata (RFC 8414), asked for without a certificate."""
+        """The authorization server's metadata (RFC 8414), requested without a certificate."""
         answer = self.wire.send("GET", self.target.metadata)
         found = answer.json
         self.wire.allow_post(*(str(found[name]) for name in ENDPOINTS if name in found))
         return answer
 
     def endpoint(self, name: str) -> str:
-        """An endpoint of the authorization server. Raises NotRun when the metadata do not name it, or by no address."""
+        """An endpoint of the authorization server. Raises NotRun when the metadata lacks it, or its URL is invalid."""
         found = self.server_metadata.json.get(name)
         if not isinstance(found, str) or not is_address(found):
             raise NotRun(f"the metadata name no {name}", self.server_metadata)
@@ -71,7 +71,7 @@ class Kit:
 
     @cached_property
     def capability_answer(self) -> Exchange:
-        """GET [base]/metadata without a certificate; where that is another address, there."""
+        """GET [base]/metadata without a certificate, at its own address if that differs."""
         urls = [self.target.metadata_url or f"{self.target.fhir_base}/metadata"]
         if not self.target.metadata_url and (other := self.server_metadata.json.get("fhir_metadata_endpoint")):
             urls.append(str(other))
@@ -89,7 +89,7 @@ class Kit:
         return found
 
     def declared(self, kind: str) -> Json:
-        """What the CapabilityStatement says of a resource type, {} for nothing."""
+        """The CapabilityStatement's entry for a resource type, {} for none."""
         rest: Json = next(iter(self.capability.get("rest") or ()), {})
         return next((one for one in rest.get("resource") or () if one.get("type") == kind), {})
 
@@ -114,13 +114,13 @@ class Kit:
 
     @cached_property
     def _paired(self) -> list[View] | Ended:
-        """All views, or why there is none."""
+        """All views, or why there are none."""
         for diga, patient in self.target.pairings:
             identity, account = self.target.digas[diga], self.target.patients[patient]
             before = len(self.wire.exchanges)
             try:
                 pairing = pair(self, identity, account)
-            except Exception as error:  # whatever it was: nobody is asked to log in a second time
+            except Exception as error:  # whatever the error: nobody should have to log in a second time
                 return blamed(error, self.wire.exchanges[before:])
             grace = max((self.terms(miv).grace_seconds for miv in identity.mivs), default=0)
             name = f"DiGA {diga + 1}, patient {patient + 1}"
@@ -130,7 +130,7 @@ class Kit:
         return self.begun or NotRun("nothing is paired")
 
     def _furnish(self, identity: Identity, account: Account) -> None:
-        """Data of each MIV, once for each patient; what cannot be had is told with the checks that want it."""
+        """Provide data of each MIV, once for each patient; missing data is reported by the checks that need it."""
         for miv in identity.mivs:
             wanted = OF_MIV.get(miv.removeprefix(MIV))
             if self.source and wanted and (wanted, account.username) not in self._furnished:
@@ -139,7 +139,7 @@ class Kit:
                     self.bring(wanted, account)
 
     def bring(self, data: Data, account: Account) -> None:
-        """Let the plug-in bring data about. Raises NotRun when it cannot."""
+        """Let the plug-in provide data. Raises NotRun when it cannot."""
         assert self.source
         try:
             done = self.source.provide(str(data), described(account))
@@ -160,43 +160,43 @@ class Kit:
 
     @property
     def known_views(self) -> list[View]:
-        """The views of this run, without pairing for them."""
+        """The views of this run, without pairing to get them."""
         found = self.__dict__.get("_paired")
         return found if isinstance(found, list) else []
 
     @property
     def pairing_failed(self) -> Ended | None:
-        """Why pairing did not succeed."""
+        """Why pairing failed."""
         found = self._paired
         return found if isinstance(found, Ended) else None
 
     @property
     def pages(self) -> list[Exchange]:
-        """The answers from which a check knows what was read before it: the metadata, and what the views have read."""
+        """The responses that tell a check what was read before it: the metadata, and what the views have read."""
         documents = [self.__dict__[name] for name in ("server_metadata", "capability_answer") if name in self.__dict__]
         return documents + [page for view in self.known_views for page in view.pages]
 
     def lost(self) -> Exchange | None:
-        """The last of two requests that a recorder must answer, when it answers neither."""
+        """The second of two requests that a recorder must answer, if it answers neither."""
         identity = self.target.digas[0] if self.target.digas else None
         for url, client in ((self.target.metadata, None), (f"{self.target.fhir_base}/metadata", identity)):
             try:
                 answer = self.wire.send("GET", url, client)
-            except Ended:  # it answers, and wants to be asked later
+            except Ended:  # it answers, and asks for a later retry
                 return None
             if answer.status:
                 return None
         return answer
 
     def leave(self) -> None:
-        """End every pairing of this run, unless it is to be kept: also when the run was broken off."""
-        self.wire.slow = 0.0  # an end is asked for, however long the run has waited before
+        """End every pairing of this run, unless it should be kept, even when the run was interrupted."""
+        self.wire.slow = 0.0  # try, however long the run has waited before
         for view in [] if self.keep else self.begun:
             with suppress(Ended):
                 revoke(self, view.identity, view.refresh_token)
 
     def terms(self, valueset: str) -> Terms:
-        """What is registered for a MIV, else the limits of the specification."""
+        """The registered terms of a MIV, else the limits of the specification."""
         found, grace = self.target.terms.get(valueset, limits(valueset)), self.target.grace_seconds
         return found if grace is None else replace(found, grace_seconds=grace)
 

@@ -1,4 +1,4 @@
-"""Forms of a HTML page, and CSS selectors that name their fields: tag, #id, .class, [name], [name=value]."""
+"""Forms of an HTML page, and CSS selectors for their fields: tag, #id, .class, [name], [name=value]."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ _COMPOUND = re.compile(r"(?P<tag>[a-zA-Z][\w-]*|\*)?(?P<parts>(?:#[\w-]+|\.[\w-]
 
 
 class SelectorError(ValueError):
-    """Not one of the selectors that are understood."""
+    """An unsupported selector."""
 
 
 @dataclass(frozen=True)
 class Control:
-    """A field, box, list or button; `value` of a list is that of its chosen option."""
+    """A field, box, list or button; `value` of a list is that of its selected option."""
 
     tag: str
     attributes: dict[str, str]
 
     @property
     def kind(self) -> str:
-        """The type of an input; button and select are kinds of their own."""
+        """The type of an input; button and select have kinds of their own."""
         default = "submit" if self.tag == "button" else "text"
         return self.tag if self.tag in ("select", "textarea") else self.attributes.get("type", default).lower()
 
@@ -37,7 +37,7 @@ class Form:
     controls: list[Control] = field(default_factory=list)
 
     def first(self, selector: str) -> Control | None:
-        """The first control that the selector names."""
+        """The first control that matches the selector."""
         return next((one for one in self.controls if matches(one, selector)), None)
 
 
@@ -77,7 +77,7 @@ def forms(html: str) -> list[Form]:
 
 
 def matches(control: Control, selector: str) -> bool:
-    """Whether one of the selectors, separated by commas, names this control. Raises SelectorError."""
+    """Whether one of the selectors, separated by commas, matches this control. Raises SelectorError."""
     return any(_matches(control, one.strip()) for one in selector.split(","))
 
 

@@ -1,4 +1,4 @@
-"""What may be shown of an exchange: secrets are replaced, long bodies are cut."""
+"""What may be shown of an exchange: secrets are replaced, long bodies are shortened."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ MOST = 4000  # characters of a body that are shown
 MASK = "***"
 
 _FIELDS = "access_token|refresh_token|code_verifier|password|client_secret|token|id_token"
-# What a search for Observations asks by `code`, which is no secret: codes of LOINC and HDDT, with their system or not.
+# Values of `code` in searches for Observations, which are not secret: codes of LOINC and HDDT, with or without their
+# system.
 _SYSTEM, _CODE, _COMMA = r"(?:http[^&\s|,]*?)?(?:\||%7C)", r"(?:\d{1,7}-\d|PEF-measured(?:/|%2F)predicted)", "(?:,|%2C)"
 _SEARCHED = rf"(?:{_SYSTEM})?{_CODE}(?:{_COMMA}(?:{_SYSTEM})?{_CODE})*(?=[&\s]|$)"
 _JSON = re.compile(r'("(?:access_token|refresh_token|id_token)"\s*:\s*")[^"]*(")')
@@ -20,13 +21,13 @@ _HEADERS = frozenset({"authorization", "cookie", "set-cookie", "proxy-authorizat
 
 
 class Secrets:
-    """The secrets of a run: each is known by its text, wherever it turns up."""
+    """The secrets of a run, recognised by their text wherever it occurs."""
 
     def __init__(self) -> None:
         self._texts: set[str] = set()
 
     def learn(self, *texts: str) -> None:
-        """Never show these from now on, nor as an address or JSON may have them."""
+        """Hide these from now on, also in the forms that URLs and JSON give them."""
         for text in texts:
             if len(text) >= 8:
                 self._texts |= {text, quote(text, safe=""), text.replace("/", "\\/")}
@@ -38,7 +39,7 @@ class Secrets:
         return _FORM.sub(rf"\1{MASK}", _JSON.sub(rf"\1{MASK}\2", text))
 
     def shown(self, exchange: Exchange) -> Json:
-        """Request and answer as a report may hold them."""
+        """Request and response as a report may contain them."""
         return {
             "method": exchange.method,
             "url": self.mask(exchange.url),

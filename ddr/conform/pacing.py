@@ -1,4 +1,4 @@
-"""Keeps the kit within the registered limits: an Observation search no sooner than the Grace-Period after the last."""
+"""Keeps the kit within the registered limits: searches of Observations are at least a Grace-Period apart."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from dataclasses import dataclass
 from ddr.conform.exchange import Exchange
 from ddr.conform.verdict import NotRun
 
-SOON = 10.0  # seconds: to wait for so long is to be slower, and no Grace-Period
+SOON = 10.0  # seconds: a shorter wait is throttling, not a Grace-Period
 _LEFT = re.compile(r'"grace-period";r=0;t=([0-9]+)')
 
 
 @dataclass
 class Patience:
-    """How many seconds a run may wait in all. `sleep` and `clock` are those of `time`, but in tests."""
+    """The seconds that a run may wait in total. Tests replace `sleep` and `clock` of `time`."""
 
     left: float
     sleep: Callable[[float], None] = time.sleep
     clock: Callable[[], float] = time.monotonic
 
     def wait(self, seconds: float, why: str) -> None:
-        """Wait. Raises NotRun when that is longer than the run may take."""
+        """Wait. Raises NotRun when that exceeds the rest."""
         if seconds > self.left:
             raise NotRun(f"--patience is too short, {why}: {seconds:.0f} s to wait, {self.left:.0f} s left")
         self.left -= seconds
@@ -33,7 +33,7 @@ class Patience:
 class Pace:
     """The Grace-Period of one pairing: `grace` in seconds, the longest of its MIVs.
 
-    `registered`: that is known, and never undercut; else the recorder's own word counts (RateLimit).
+    `registered`: this period is known, and never undercut; otherwise the recorder's own value applies (RateLimit).
     """
 
     def __init__(self, patience: Patience, grace: float, registered: bool = True) -> None:
@@ -46,11 +46,11 @@ class Pace:
             self._patience.wait(left, f"the Grace-Period ({self.grace:.0f} s) still runs")
 
     def now(self) -> float:
-        """Seconds of the clock that this goes by."""
+        """Seconds of the clock in use."""
         return self._patience.clock()
 
     def is_over(self, since: float | None) -> bool:
-        """Whether there is a Grace-Period, and it is over when it runs since then; None: nobody knows since when."""
+        """Whether there is a Grace-Period that began then and is over; None: its beginning is unknown."""
         return self.grace > 0 and since is not None and self.now() >= since + self.grace
 
     def answered(self, exchange: Exchange) -> None:
@@ -62,5 +62,5 @@ class Pace:
         self._free_at = self._patience.clock() + (max(left, self.grace) if self._registered else left)
 
     def wait_for(self, seconds: float) -> None:
-        """The recorder said when to come back."""
+        """The recorder said when to retry."""
         self._free_at = self._patience.clock() + seconds

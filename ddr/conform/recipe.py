@@ -1,7 +1,7 @@
-"""Logging in and consenting by a recipe: which fields of which page to fill, for pages that work without JavaScript.
+"""Logs in and consents by a recipe: which fields to fill on which page, for pages that work without JavaScript.
 
-A recipe is a TOML file, one table [[page]] for each page on the way; docs/conformance-kit.md explains the keys. The one
-for this project's recorder is OURS.
+A recipe is a TOML file with one table [[page]] for each page on the way; docs/conformance-kit.md explains the keys. The
+one for this project's recorder is OURS.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ refuse = "button[name=decision][value=deny]"
 
 @dataclass(frozen=True)
 class Page:
-    """What to do on a page that has a control named by `when`. `tick`: boxes; those whose value is a scope only if it
-    is to be approved. `press`, `refuse`: the button to agree (or to go on) and to refuse, "" for none."""
+    """What to do on a page with a control that matches `when`. `tick`: boxes; those whose value is a scope only if it
+    is to be approved. `press`, `refuse`: the button to agree (or continue) and to refuse, "" for none."""
 
     when: str
     fill: Mapping[str, str]
@@ -130,14 +130,14 @@ class RecipeBrowser:
 
 
 def _address(page: str, link: str) -> str:
-    """Where a link of a page leads. Raises NotRun."""
+    """The URL of a link on a page. Raises NotRun."""
     if found := joined(page, link):
         return found
     raise NotRun(f"logging in: {httpx.URL(page).path} leads to {link!r:.200}, which is no address")
 
 
 def _filled(form: Form, page: Page, account: Account, approve: Collection[str] | None) -> list[tuple[str, str]]:
-    """The fields that a browser would send."""
+    """The fields that a browser would submit."""
     given = {"$USERNAME": account.username, "$PASSWORD": account.password}
     button = page.refuse if approve is None else page.press
     pressed = form.first(button) if button else None

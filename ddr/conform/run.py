@@ -1,4 +1,4 @@
-"""Runs checks one after another, and says of each how it ended; a run that is interrupted ends with all its results."""
+"""Runs checks one after another, with a result for each; an interrupted run ends with all its results."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from ddr.conform.verdict import Advised, Ended, Failed, NoData, NotRun, Verdict
 from ddr.reasons import printable
 
 INTERRUPTED = "interrupted"
-SHOWN = 3  # exchanges of a check that are evidence when it names none
+SHOWN = 3  # exchanges that are evidence when a check names none
 
 
 @dataclass(frozen=True)
 class Result:
-    """How a check ended. `shown` are the exchanges that show it; `requests` how many it made; `advice`: what it has
-    found is against a recommendation only."""
+    """How a check ended. `shown` are the exchanges that prove it; `requests` is the number that it made; `advice`: what
+    it found contradicts a recommendation only."""
 
     check: Check
     verdict: Verdict
@@ -35,8 +35,8 @@ class Result:
 def run(kit: Kit, checks: Iterable[Check], tell: Callable[[Result], None] = lambda _: None) -> list[Result]:
     """All results, in order; `tell` is called with each at once.
 
-    Ctrl-C ends the run, and so does a recorder that answers no more: kit.stopped then says why, the check that met it
-    has failed, and what was not looked at is not run.
+    The run ends with Ctrl-C, or when the recorder no longer answers. `kit.stopped` then says why, the check that
+    noticed it has failed, and the remaining checks are not run.
     """
     results: list[Result] = []
     waiting = list(checks)

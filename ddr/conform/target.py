@@ -1,4 +1,4 @@
-"""What is examined, and with whose eyes: addresses, DiGA with certificates, test patients, registered terms."""
+"""What is examined, and as whom: addresses, DiGA with certificates, test patients, registered terms."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ MIV = "https://gematik.de/fhir/hddt/ValueSet/hddt-miv-"
 
 
 class TargetError(Exception):
-    """The description of the recorder or of the DiGA is not usable; the text is one line."""
+    """The description of the recorder or of the DiGA is unusable; the message is one line."""
 
 
 @dataclass(frozen=True)
 class Identity:
-    """A DiGA of the DiGA-VZ: PEM files of its certificate and key; `mivs` are canonicals of ValueSets."""
+    """A DiGA of the DiGA-VZ: PEM files of its certificate and key; `mivs` are canonical URLs of ValueSets."""
 
     client_id: str
     redirect_uri: str
@@ -33,7 +33,7 @@ class Account:
 
     username: str = ""
     password: str = field(default="", repr=False)
-    more: Mapping[str, Any] = field(default_factory=dict, repr=False)  # what else is said of the patient, for plug-ins
+    more: Mapping[str, Any] = field(default_factory=dict, repr=False)  # further members, for plug-ins
 
 
 @dataclass(frozen=True)
@@ -59,21 +59,21 @@ class Target:
     metadata_url: str = ""
     status_url: str = ""
     gateway_base: str = ""
-    grace_seconds: int | None = None  # of every MIV, where the operator knows it better
+    grace_seconds: int | None = None  # of every MIV, when the operator gives it
 
     @property
     def metadata(self) -> str:
-        """Where the authorization server's metadata are. `issuer` is as it is registered: a slash at its end is part of
-        it, and not of this address (RFC 8414 section 3.1)."""
+        """The URL of the authorization server's metadata. `issuer` is as registered: a trailing slash belongs to it,
+        but not to this URL (RFC 8414 section 3.1)."""
         return f"{self.issuer.rstrip('/')}/.well-known/oauth-authorization-server"
 
     @property
     def private(self) -> bool:
-        """Whether its certificate comes from an authority of its own: a test system."""
+        """Whether its certificate comes from a private CA: a test system."""
         return bool(self.ca)
 
 
-# Limits of HDDT mivs.md, by the last part of the canonical: history in days, grace and holdup in seconds.
+# Limits of HDDT mivs.md, by the last part of the canonical URL: history in days, grace and holdup in seconds.
 LIMITS = {
     "blood-glucose-measurement": Terms(30, 900, 60),
     "continuous-glucose-measurement": Terms(30, 900, 900),
@@ -83,7 +83,7 @@ LIMITS = {
 
 
 def limits(valueset: str) -> Terms:
-    """The specification's limits of a MIV: least history, longest grace and holdup."""
+    """The specification's limits for a MIV: least history, longest grace and holdup."""
     return LIMITS.get(valueset.removeprefix(MIV), Terms(0, 900, 900))
 
 
@@ -144,19 +144,19 @@ def _identity(one: Mapping[str, Any], folder: Path) -> Identity:
 
 
 def canonical(name: str) -> str:
-    """The canonical of a MIV's ValueSet, by itself or by the last part of it."""
+    """The canonical URL of a MIV's ValueSet, given in full or by its last part."""
     return name if "://" in name else MIV + name
 
 
 def _every(digas: int, patients: int) -> list[tuple[int, int]]:
-    """Every DiGA with every patient, six pairs at most: patient after patient."""
+    """Every DiGA with every patient, at most six pairs: patient after patient."""
     pairs = [(diga, patient) for patient in range(patients) for diga in range(digas)]
     return pairs[:6] or [(0, 0)]
 
 
 def with_terms(target: Target, grace_seconds: int | None) -> Target:
-    """`target` with another Grace-Period for every MIV, where the operator knows it better. Nothing else is known of a
-    MIV by that: least of all for how long its history reaches back."""
+    """`target` with another Grace-Period for every MIV, as given by the operator. Nothing else becomes known about a
+    MIV, such as the length of its history."""
     if grace_seconds is None:
         return target
     terms = {name: replace(one, grace_seconds=grace_seconds) for name, one in target.terms.items()}

@@ -1,4 +1,4 @@
-"""How a check ends: a verdict, one line that says why, and the exchanges that show it."""
+"""How a check ends: a verdict, one line that says why, and the exchanges that prove it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class Verdict(StrEnum):
-    """What is known of a requirement after a check."""
+    """What a check has shown about a requirement."""
 
     PASSED = "passed"
     FAILED = "failed"
@@ -21,7 +21,7 @@ class Verdict(StrEnum):
 
 
 class Ended(Exception):
-    """A check ends here with its verdict."""
+    """Ends a check with its verdict."""
 
     verdict = Verdict.NOT_RUN
 
@@ -31,42 +31,42 @@ class Ended(Exception):
 
 
 class Failed(Ended):
-    """The recorder does not do what the requirement asks for."""
+    """The recorder does not do what the requirement demands."""
 
     verdict = Verdict.FAILED
 
 
 class Advised(Failed):
-    """The recorder does not do what is recommended only (RFC 2119), in a check that looks at more: a remark."""
+    """The recorder does not follow a recommendation (RFC 2119), in a check that also covers demands: a remark."""
 
 
 class NotApplicable(Ended):
-    """The requirement does not concern this recorder, this DiGA or this data; the text says why."""
+    """The requirement does not apply to this recorder, this DiGA or this data; the text says why."""
 
     verdict = Verdict.NOT_APPLICABLE
 
 
 class NoData(NotApplicable):
-    """The test patient has no data that the check could look at."""
+    """The test patient has no data for this check."""
 
 
 class NeedsPerson(Ended):
-    """Somebody has to look; the text says at what."""
+    """A person has to look; the text says at what."""
 
     verdict = Verdict.PERSON
 
 
 class NotRun(Ended):
-    """Something was missing to find out; the text says what."""
+    """Something needed was missing; the text says what."""
 
 
 class KitError(Ended):
-    """The kit itself is at fault; the text says where. Nothing is known of the requirement."""
+    """The kit itself is at fault; the text says where. The check shows nothing about the requirement."""
 
     verdict = Verdict.KIT_ERROR
 
 
 def expect(holds: object, text: str, *shown: Exchange) -> None:
-    """Raise Failed with `text` and the exchanges that show it, unless `holds`."""
+    """Raise Failed with `text` and the exchanges that prove it, unless `holds`."""
     if not holds:
         raise Failed(text, *shown)

@@ -1,6 +1,6 @@
 """The kit's only way to the recorder: every request is kept as evidence, and none can write.
 
-What FHIR calls a write is sent by two checks alone, which say so by `harmless`: to ids that do not exist.
+Only two checks send what FHIR calls a write, to ids that do not exist, and mark it with `harmless`.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from ddr.conform.verdict import NotRun
 from ddr.reasons import in_words
 
 TIMEOUT = httpx.Timeout(30, connect=10)
-MOST_BYTES, MOST_SECONDS = 64 * 1024 * 1024, 300  # of an answer
-SLOW, MOST_SLOW = 30, 600  # seconds: what takes longer counts as slow, and how much of it a run waits for in all
+MOST_BYTES, MOST_SECONDS = 64 * 1024 * 1024, 300  # of a response
+SLOW, MOST_SLOW = 30, 600  # seconds: slower requests count as slow; the slow seconds that a run waits for in total
 BROWSER = "browser"
 TRIES = 4
 _SEARCH = re.compile(r"/Observation(/_search|/\$[a-z-]+)?$")
@@ -37,11 +37,11 @@ T = TypeVar("T")
 
 
 class Writes(AssertionError):
-    """A check tried to send what could change something: a fault of the kit."""
+    """A check tried to send a request that could change something: a fault of the kit."""
 
 
 class Endless(OSError):
-    """An answer that is larger, or takes longer, than any that a check needs."""
+    """A response that is larger, or takes longer, than any check needs."""
 
 
 def received(answer: httpx.Response, began: float) -> bytes:
@@ -55,7 +55,7 @@ def received(answer: httpx.Response, began: float) -> bytes:
 
 
 class Wire:
-    """Sends requests with a DiGA's certificate, or with none. `wrap` lets tests come between (transport, client id)."""
+    """Sends requests with or without a DiGA's certificate. `wrap` lets tests intercept (transport, client id)."""
 
     def __init__(self, target: Target, wrap: Wrap | None = None) -> None:
         self.secrets = Secrets()
@@ -64,14 +64,15 @@ class Wire:
         self._clients: dict[tuple[str, Path | None], httpx.Client] = {}
         self._open: set[str] = set()
         self.patience: Patience | None = None
-        self.slow = 0.0  # seconds that requests took which had no answer, or a late one
+        self.slow = 0.0  # seconds of requests without a response, or with a late one
 
     def prepare(self) -> None:
-        """Load every certificate, so that a bad one does not look like a fault of the recorder. Raises TargetError."""
+        """Load every certificate, so that an invalid one does not look like a fault of the recorder. Raises
+        TargetError."""
         for identity in self._target.digas:
             try:
                 self._client(identity)
-            except OSError as error:  # ssl.SSLError is one
+            except OSError as error:  # includes ssl.SSLError
                 raise TargetError(f"{identity.certificate} with {identity.key}: {error.strerror or error}") from None
 
     def close(self) -> None:
@@ -80,7 +81,7 @@ class Wire:
         self._clients.clear()
 
     def allow_post(self, *urls: str) -> None:
-        """These endpoints of the authorization server take forms."""
+        """Allow forms to these endpoints of the authorization server."""
         self._open.update(url.partition("?")[0] for url in urls)
 
     def send(
@@ -93,9 +94,9 @@ class Wire:
         content: str = "",
         harmless: bool = False,
     ) -> Exchange:
-        """One request; no answer is an Exchange with status 0. Redirects are not followed.
+        """Send one request; without a response the Exchange has status 0. Redirects are not followed.
 
-        Asked again when the recorder wants to be asked again soon. Raises NotRun when there is no patience for that.
+        Repeats it when the recorder asks for a retry soon. Raises NotRun when the run has no patience left for that.
         """
         if not (harmless or method in SAFE or (method == "POST" and self._reads(url))):
             raise Writes(f"{method} {url}")
@@ -113,8 +114,9 @@ class Wire:
         return exchange
 
     def in_time(self, work: Callable[[], T]) -> T:
-        """What `work` gives, a request with its answer: headers may come in drops, or after interim answers without
-        end. Raises Endless, and what `work` raises. Nothing stops a thread: one that has no end is left to itself."""
+        """The result of `work`, a request with its response: headers may trickle in, or follow endless interim
+        responses. Raises Endless, and the errors of `work`. A thread cannot be stopped: one that never ends is
+        abandoned."""
         if self.slow >= MOST_SLOW:
             raise Endless(f"for answers that did not come, or came late, the run has waited {self.slow:.0f} s already")
         done: Future[T] = Future()
@@ -137,10 +139,10 @@ class Wire:
             self.slow += seconds if late or seconds > SLOW else 0
 
     def _pause(self, exchange: Exchange) -> float:
-        """Seconds to wait where requests are limited, as they may be (OPS-011); 0 for none.
+        """Seconds to wait where requests are limited, which is allowed (OPS-011); 0 for none.
 
-        Searches of Observations have a Grace-Period, too: how long they wait is the affair of who sends them. The
-        authorization server has none: there a limit is one, however long it is. Raises NotRun when it does not say.
+        Searches of Observations also have a Grace-Period; their senders decide how long to wait. The authorization
+        server has none: there a refusal is a limit, however long it lasts. Raises NotRun when it does not say how long.
         """
         if exchange.status not in (429, 503) or _SEARCH.search(urlsplit(exchange.url).path):
             return 0.0
@@ -183,13 +185,13 @@ class Wire:
         return self._clients[key]
 
     def browser(self) -> httpx.Client:
-        """A browser with cookies of its own, for the patient's pages; the caller closes it."""
+        """A browser with its own cookies, for the patient's pages; the caller closes it."""
         return self._new(None, BROWSER)
 
     def _new(self, identity: Identity | None, name: str) -> httpx.Client:
         context = ssl.create_default_context(cafile=self._target.ca or None)
         if identity:
-            context.load_cert_chain(identity.certificate, identity.key, password="")  # never ask on a terminal
+            context.load_cert_chain(identity.certificate, identity.key, password="")  # never prompt on a terminal
         transport: httpx.BaseTransport = httpx.HTTPTransport(verify=context)
         if self._wrap:
             transport = self._wrap(transport, name)

@@ -1,1 +1,1 @@
-"""What the checks judge by, as pure functions: resources and answers in, what is wrong out."""
+"""The rules that checks apply, as pure functions: resources and responses in, faults out."""

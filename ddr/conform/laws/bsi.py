@@ -1,10 +1,11 @@
-"""What BSI TR-02102-2 recommends in TLS and until the end of which year, by the names that the scan gives.
+"""What BSI TR-02102-2 recommends for TLS, and until the end of which year, by the names in the scan.
 
-Not copied from the guideline, which was not at hand, and which is right where this differs. Names of suites, groups and
-signature algorithms are those that the BSI's own test tool knows (github.com/BSI-Bund/TaSK, specification TR-02102-2
-1.0). Years are those that public summaries tell of version 2026-01 of 23 January 2026: classical key agreement and
-TLS 1.2 to 2031, DHE suites to 2029, RSA with PKCS#1 v1.5 to 2025. That groups of a recommended curve with ML-KEM are
-good is concluded from what they tell of TR-02102-1. It is wider than the profile of our own server (ddr.tls.bsi).
+This is not copied from the guideline, which was not at hand and takes precedence over this. Names of suites, groups and
+signature algorithms are those known to the BSI's own test tool (github.com/BSI-Bund/TaSK, specification TR-02102-2
+1.0). Years are from public summaries of version 2026-01 of 23 January 2026: classical key agreement and TLS 1.2 until
+2031, DHE suites until 2029, RSA with PKCS#1 v1.5 until 2025. That groups of a recommended curve with ML-KEM are
+acceptable is inferred from what they say about TR-02102-1. This is wider than the profile of our own server
+(ddr.tls.bsi).
 """
 
 from __future__ import annotations

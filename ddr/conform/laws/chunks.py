@@ -1,4 +1,4 @@
-"""The laws of continuous series, over the chunks of one sensor (HDDT retrieving-data.md, measurement-cgm.md)."""
+"""The rules for continuous series, over the chunks of one sensor (HDDT retrieving-data.md, measurement-cgm.md)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ddr.conform.laws.times import span
 
 _TOKEN = re.compile(r"E|L|U|-?\d{1,9}(\.\d+)?([eE][+-]?\d)?")
 SECOND = 1000
-LATE = 6 * 3_600_000  # ms in which a chunk that is full may become final
+LATE = 6 * 3_600_000  # ms after its end within which a full chunk must become final
 ENDED = ("final", "amended", "corrected")
 
 
@@ -28,11 +28,11 @@ class Chunk:
     step: float
     tokens: tuple[str, ...]
     reason: str  # code of dataAbsentReason
-    device: str = ""  # the reference, with the version that it names
+    device: str = ""  # the reference, including its version
 
     @property
     def length(self) -> int:
-        """Of effectivePeriod."""
+        """Length of effectivePeriod."""
         return self.end + 1 - self.start
 
     @property
@@ -53,7 +53,7 @@ def is_sample(text: str) -> bool:
 
 
 def chunk(one: Json) -> Chunk:
-    """Of an Observation. Raises LookupError, ValueError."""
+    """The chunk in an Observation. Raises LookupError, ValueError."""
     period, data = one["effectivePeriod"], one.get("valueSampledData") or {}
     return Chunk(
         key=f"Observation/{one['id']}",
@@ -68,7 +68,7 @@ def chunk(one: Json) -> Chunk:
 
 
 def series(observations: Iterable[Json]) -> dict[str, list[Chunk]]:
-    """Chunks in order of time, by what they refer to and their code; without those entered in error."""
+    """Chunks in order of time, by the target of their reference and their code; without those entered in error."""
     found: dict[str, list[Chunk]] = {}
     for one in observations:
         if "effectivePeriod" not in one or one.get("status") == "entered-in-error":
@@ -85,14 +85,14 @@ def the_span(chunks: Sequence[Chunk]) -> int:
 
 
 def recalibrated(one: Chunk, following: Chunk) -> bool:
-    """Whether they name different versions of their DeviceMetric: HDDT lets a recorder keep the states of a calibration
-    in versions of one, and each of them begins a chunk (retrieving-data.md)."""
+    """Whether they refer to different versions of their DeviceMetric: HDDT lets a recorder store calibration states as
+    versions of one, each of which begins a new chunk (retrieving-data.md)."""
     return one.device != following.device
 
 
 def of_versions(chunks: Sequence[Chunk]) -> list[Chunk]:
-    """Chunks of a DeviceMetric that is kept in versions, where references name none: one that was cut short, with
-    another one where it ends, may stand for a change of the calibration."""
+    """Chunks of a DeviceMetric with versions, where references name none: a shortened chunk with another one at its end
+    may mark a change of the calibration."""
     longest, number, found = the_span(chunks), 0, list[Chunk]()
     for one in chunks:
         before = found[-1] if found else one
@@ -103,7 +103,7 @@ def of_versions(chunks: Sequence[Chunk]) -> list[Chunk]:
 
 
 def lengths(chunks: Sequence[Chunk]) -> Iterator[str]:
-    """All have the span, but for a last one that ended."""
+    """All chunks have the span, except for a last one that has ended."""
     longest = the_span(chunks)
     for place, one in enumerate(chunks):
         if longest - one.length <= SECOND:
@@ -132,8 +132,8 @@ def overlaps(chunks: Sequence[Chunk]) -> Iterator[str]:
 
 
 def grid(chunks: Sequence[Chunk]) -> Iterator[str]:
-    """Starts lie whole spans apart, give or take half a sampling period each. The end of a span may be the beginning of
-    the next one, as in the examples of HDDT."""
+    """Starts lie whole spans apart, within half a sampling period each. The end of a span may equal the beginning of
+    the next one, as in HDDT's examples."""
     longest = round(the_span(chunks) / SECOND) * SECOND
     for one, following in pairwise(chunks):
         step, apart = max(one.step, following.step), following.start - one.start
@@ -144,7 +144,7 @@ def grid(chunks: Sequence[Chunk]) -> Iterator[str]:
 
 
 def data(chunks: Sequence[Chunk]) -> Iterator[str]:
-    """Each sample is a number, E, L or U, and no more of them than fit."""
+    """Each sample is a number, E, L or U, and there are no more of them than fit."""
     for one in chunks:
         wrong = [token for token in one.tokens if not is_sample(token)]
         if wrong:
@@ -156,8 +156,8 @@ def data(chunks: Sequence[Chunk]) -> Iterator[str]:
 
 
 def absent(chunks: Sequence[Chunk]) -> Iterator[str]:
-    """Without any value: temp-unknown as long as they may come, which is preliminary; gaps, or the reason of an error,
-    when none will (HDDT measurement-cgm.md; it leaves open how a recorder ends what is lost)."""
+    """Without any value: temp-unknown, and preliminary, as long as values may come; gaps, or the reason of an error,
+    when none will (HDDT measurement-cgm.md, which leaves open how a recorder ends chunks whose data is lost)."""
     for one in chunks:
         if set(one.tokens) == {"E"} and one.status not in ENDED:
             yield f"{one.key} holds gaps only, and is not shown as temp-unknown"
@@ -168,7 +168,7 @@ def absent(chunks: Sequence[Chunk]) -> Iterator[str]:
 
 
 def future(chunks: Sequence[Chunk], now_ms: int) -> Iterator[str]:
-    """No value is of the future, and nothing is final before its end."""
+    """No value is in the future, and nothing is final before its end."""
     for one in chunks:
         late = now_ms + max(one.step, 60_000)
         if one.tokens and one.valued_until > late:
@@ -178,8 +178,7 @@ def future(chunks: Sequence[Chunk], now_ms: int) -> Iterator[str]:
 
 
 def unfinished(chunks: Sequence[Chunk], now_ms: int) -> Iterator[str]:
-    """What is full is final. With gaps it may stay preliminary for as long as it will: HDDT says nothing of values that
-    are lost."""
+    """A full chunk is final. With gaps it may stay preliminary for any time: HDDT says nothing about lost values."""
     for one in chunks:
         full = one.step and "E" not in one.tokens and one.sampled_until + 1.5 * one.step > one.end
         if full and one.status == "preliminary" and one.end + LATE < now_ms:
@@ -187,7 +186,7 @@ def unfinished(chunks: Sequence[Chunk], now_ms: int) -> Iterator[str]:
 
 
 def kept(before: Sequence[str], now: Sequence[str]) -> bool:
-    """Whether a chunk that may grow has kept what it had: gaps may fill, values stay."""
+    """Whether a chunk that may grow has kept its content: gaps may be filled, values stay."""
     if len(now) < len(before):
         return all(old == "E" for old in before[len(now) :]) and kept(before[: len(now)], now)
     return all(old in ("E", new) for old, new in zip(before, now, strict=False))

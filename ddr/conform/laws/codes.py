@@ -1,4 +1,4 @@
-"""Codes of HDDT 1.0.1: ValueSets of the MIVs, units, devices, what a summary holds (mivs.md, measurement-*.md)."""
+"""Codes of HDDT 1.0.1: ValueSets of the MIVs, units, devices, content of a summary (mivs.md, measurement-*.md)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LUNG_RELATIVE = {"20152-5": "%", "PEF-measured/predicted": "%"}
 PRESSURE = "85354-9"
 COMPONENTS = {"8480-6": "systolic", "8462-4": "diastolic", "8478-0": "mean"}
 
-# By the last part of the ValueSet's canonical.
+# By the last part of the ValueSet's canonical URL.
 VALUESETS: dict[str, frozenset[str]] = {
     "blood-glucose-measurement": frozenset(_BG),
     "continuous-glucose-measurement": frozenset(CGM),

@@ -1,7 +1,7 @@
-"""Resources in JSON and in XML as the same bag of leaves, to compare both forms (FHIR R4 xml.html, json.html).
+"""Resources in JSON and in XML as the same multiset of leaves, to compare both forms (FHIR R4 xml.html, json.html).
 
-A path has the place of each element among those of its name; what is alone is the first. The entries of a Bundle have
-none: two searches may bring them in another order.
+A path has the position of each element among those with its name; a single one is the first. The entries of a Bundle
+have no position: two searches may return them in a different order.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def _placed(path: str, place: int) -> str:
 
 
 def xml_leaves(content: bytes) -> Leaves:
-    """The same of an XML document. Raises ValueError for what is no FHIR XML."""
+    """The same for an XML document. Raises ValueError if it is not FHIR XML."""
     try:
         root = fromstring(content, forbid_dtd=True)
     except Exception as error:

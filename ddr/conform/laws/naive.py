@@ -1,6 +1,6 @@
-"""What a search must find, by going through everything: one function per type of parameter (FHIR R4 search.html).
+"""What a search must find, by checking every resource: one function per type of parameter (FHIR R4 search.html).
 
-Written for clearness and apart from the server's search, which it judges.
+Written for clarity, and independent of the server's search, which it judges.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Predicate = Callable[[Json], bool]
 
 @dataclass(frozen=True)
 class Case:
-    """A query and what it must find of everything; what is `open` to the recorder it may find or not."""
+    """A query and what it must find among everything; whether it finds the `open` ones is up to the recorder."""
 
     query: str
     wanted: Predicate
@@ -26,7 +26,8 @@ class Case:
 
 
 def in_range(prefix: str, of: Range, asked: Range) -> bool:
-    """Whether a time `of` a resource fits a date search (search.html#prefix); bounds in milliseconds, inclusive."""
+    """Whether the time `of` a resource matches a date search (search.html#prefix); bounds in milliseconds,
+    inclusive."""
     low, high = of
     contained = asked[0] <= low and high <= asked[1]
     match prefix:
@@ -50,7 +51,7 @@ def in_range(prefix: str, of: Range, asked: Range) -> bool:
 
 
 def compared(prefix: str, value: Decimal, asked: Decimal) -> bool:
-    """Whether a number fits a search by gt, ge, lt or le."""
+    """Whether a number matches a search with gt, ge, lt or le."""
     return {"gt": value > asked, "ge": value >= asked, "lt": value < asked, "le": value <= asked}[prefix]
 
 
@@ -75,23 +76,23 @@ def quantities(resource: Json, components: bool = False) -> Iterator[tuple[str, 
 
 
 def bounded(resource: Json) -> bool:
-    """Whether its value is a limit only (< or >): FHIR leaves to the server how that compares."""
+    """Whether its value is only a limit (< or >): FHIR leaves to the server how that compares."""
     return "comparator" in (resource.get("valueQuantity") or {})
 
 
 def folded(text: str) -> str:
-    """Without case and accents, for search by string."""
+    """The text without case and accents, for searches by string."""
     plain = unicodedata.normalize("NFKD", text)
     return "".join(char for char in plain if not unicodedata.combining(char)).casefold()
 
 
 def starts(values: Iterable[object], asked: str) -> bool:
-    """Whether a string search finds one of the values: it starts with what was asked."""
+    """Whether a string search finds one of the values, which must start with the given text."""
     return any(folded(str(value)).startswith(folded(asked)) for value in values)
 
 
 def near(values: Iterable[object], asked: str) -> bool:
-    """The same without punctuation and blanks, which FHIR says should be ignored, too: a server may find it."""
+    """The same without punctuation and spaces, which FHIR says should also be ignored: a server may find it."""
     return any(_letters(str(value)).startswith(_letters(asked)) for value in values)
 
 
@@ -100,7 +101,7 @@ def _letters(text: str) -> str:
 
 
 def references(resource: Json, *path: str) -> Iterator[str]:
-    """`<Type>/<id>` of the references at an element; `<Type>/#<id>` of what is contained."""
+    """`<Type>/<id>` of the references in an element; `<Type>/#<id>` for contained resources."""
     found: object = resource
     for name in path:
         found = found.get(name) if isinstance(found, dict) else None
@@ -110,7 +111,7 @@ def references(resource: Json, *path: str) -> Iterator[str]:
 
 
 def _target(resource: Json, reference: str) -> str:
-    """Whether absolute, of a version, or of what the resource itself contains."""
+    """The target of an absolute, versioned or contained reference."""
     if reference.startswith("#"):
         contained = [one for one in resource.get("contained") or () if f"#{one.get('id')}" == reference]
         return f"{contained[0].get('resourceType')}/{reference}" if contained else reference

@@ -1,4 +1,4 @@
-"""The HDDT profiles of Observations as rules: each gives what is wrong with one resource, "" for nothing."""
+"""The HDDT profiles of Observations as rules: each returns what is wrong with one resource, "" for nothing."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def code(one: Json) -> str:
 
 
 def system_of_code(one: Json) -> str:
-    """Codes are of LOINC, but for the one that LOINC does not have."""
+    """Codes are of LOINC, except for the one that LOINC lacks."""
     for system, name in codings(one.get("code")):
         if name == code(one):
             wanted = codes.LUNG_CODES if name == "PEF-measured/predicted" else codes.LOINC
@@ -50,7 +50,7 @@ def mandatory(one: Json) -> str:
 
 
 def value_or_reason(one: Json) -> str:
-    """dataAbsentReason never stands beside a value (obs-6), in components neither."""
+    """dataAbsentReason never occurs together with a value (obs-6), nor does it in components."""
     for part in (one, *(one.get("component") or ())):
         if "dataAbsentReason" in part and any(name in part for name in VALUES):
             return "dataAbsentReason beside a value"
@@ -88,7 +88,7 @@ def quantity(found: object, unit: str | None) -> str:
 
 
 def _word(found: Json) -> str:
-    """What people read beside a number is no other unit than programs read; in which language is left open."""
+    """The displayed unit is the same as the coded one; its language is left open."""
     word, coded = str(found.get("unit", "")).casefold(), str(found.get("code"))
     other = word != coded.casefold() and word in {one.casefold() for one in codes.UNITS.values()}
     return f"the unit is said to be {found['unit']}, and coded as {coded}" if other else ""
@@ -107,7 +107,7 @@ def moment(one: Json) -> str:
 
 
 def comparator(one: Json) -> str:
-    """LO and HI are shown by the comparators < and > with the limit as value."""
+    """LO and HI are expressed by the comparators < and > with the limit as value."""
     found = (one.get("valueQuantity") or {}).get("comparator")
     return "" if found in (None, "<", ">") else f"comparator is {found}"
 
@@ -127,7 +127,7 @@ def sampled(one: Json) -> str:
 
 
 def sampled_value(data: Json, text: str) -> float:
-    """What a number in `data` stands for: origin and factor belong to it (FHIR R4 datatypes.html#SampledData)."""
+    """The value that a number in `data` stands for, with origin and factor (FHIR R4 datatypes.html#SampledData)."""
     origin = (data.get("origin") or {}).get("value", 0)
     return float(origin) + float(data.get("factor", 1)) * float(text)
 
@@ -141,7 +141,7 @@ def period_of_chunk(one: Json) -> str:
 
 
 def limits(one: Json) -> str:
-    """Data with L or U says the limits."""
+    """Data with L or U has limits."""
     found = one.get("valueSampledData") or {}
     tokens = set(str(found.get("data", "")).split())
     for sign, name in (("L", "lowerLimit"), ("U", "upperLimit")):
@@ -151,7 +151,7 @@ def limits(one: Json) -> str:
 
 
 def components(one: Json) -> str:
-    """Blood pressure: systolic and diastolic once each, a mean at most, nothing else."""
+    """Blood pressure: systolic and diastolic once each, at most one mean, nothing else."""
     parts = one.get("component") or []
     names = [name for part in parts for _, name in codings(part.get("code")) if name in codes.COMPONENTS]
     if sorted(names) != sorted(set(names)) or not {"8480-6", "8462-4"} <= set(names):
@@ -172,7 +172,7 @@ def pressures(one: Json) -> str:
 
 
 def day_at_least(one: Json) -> str:
-    """A time to the day at least (vs-de-1)."""
+    """A time with at least a day (vs-de-1)."""
     times = [str(one.get("effectiveDateTime", "")), str((one.get("effectivePeriod") or {}).get("start", ""))]
     return "" if any(len(text) >= 10 for text in times) else f"the time is {''.join(times) or 'missing'}"
 
@@ -184,14 +184,14 @@ def vital_signs(one: Json) -> str:
 
 
 def pressure_code(one: Json) -> str:
-    """Blood pressure has one coding of LOINC, and none of SNOMED CT; the profile leaves open what else."""
+    """Blood pressure has one coding of LOINC, and none of SNOMED CT; the profile leaves open other codings."""
     systems = [system for system, _ in codings(one.get("code"))]
     good = systems.count(codes.LOINC) == 1 and codes.SNOMED not in systems
     return "" if good else f"the codings are of {', '.join(systems)}"
 
 
 def method(one: Json) -> str:
-    """A reference value says how it was derived: one code of HDDT at most, or a text."""
+    """A reference value says how it was derived: at most one code of HDDT, or a text."""
     found = one.get("method") or {}
     coded = list(codings(found))
     if not coded and not found.get("text"):
@@ -212,7 +212,7 @@ def derived(one: Json) -> str:
 
 
 def anonymous(one: Json) -> str:
-    """A subject, if there is one, has no name to display, no insurance number and no address of mail; a reference is a
+    """A subject, if there is one, has no display name, no insurance number and no mail address; a reference is a
     pseudonym, since no Patient is served."""
     subject = one.get("subject") or {}
     identifier = subject.get("identifier") or {}

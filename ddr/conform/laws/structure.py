@@ -1,6 +1,6 @@
-"""Whether a resource is FHIR R4 at all: known elements, lists where lists belong, primitives in their form.
+"""Whether a resource is valid FHIR R4: known elements, lists where they belong, primitives in the right form.
 
-The table of elements is that of the pure room ddr.fhir (made from the R4 definitions); the judgement is this module's.
+The table of elements is that of the pure room ddr.fhir (made from the R4 definitions); the rules are this module's.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def problems(resource: Json) -> list[str]:
 
 
 def misshapen(resource: Json) -> Iterator[str]:
-    """Known elements of another type or form than R4 says; unknown ones, and types that are not known, are let be."""
+    """Known elements with another type or form than R4 defines; unknown elements and types are ignored."""
     return _resource(resource, False)
 
 
@@ -73,7 +73,7 @@ def _element(path: str, element: Element, value: object, strict: bool) -> Iterat
 
 
 def _within(path: str, one: object, strict: bool) -> Iterator[str]:
-    """What a resource contains may be of any type of R4; of those that are not served the shape is not known here."""
+    """A contained resource may be of any type of R4; the structure of those that are not served is unknown here."""
     kind = one.get("resourceType") if isinstance(one, dict) else None
     if not isinstance(one, dict) or not isinstance(kind, str) or not re.fullmatch("[A-Z][A-Za-z]+", kind):
         yield f"{path} is no resource"

@@ -1,8 +1,8 @@
-"""What $hddt-cgm-summary may say of the chunks that were read: for each metric the values from which to which.
+"""What $hddt-cgm-summary may say about the chunks that were read: for each metric a range of values.
 
 HDDT and HL7 CGM 1.0.0 name the metrics and leave their calculation to the recorder (SUM-021): L and U left out, taken
 as the limit or as one step beyond it; values of an uncalibrated sensor; which of two overlapping sensors counts; the
-edges of the period; SD of a sample or of all. Each choice has its own number; what lies between all of them is good.
+edges of the period; SD of a sample or of all. Each choice has its own result; anything between all of them is accepted.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from ddr.conform.laws.chunks import Chunk, is_sample
 from ddr.conform.laws.observations import sampled_value
 from ddr.durations import DAY_MS
 
-MOLAR = (18.0, 18.0182)  # mg/dL in one mmol/L: least and greatest factor in use
-LIMITS = {"mg/dL": (40.0, 400.0, 1.0), "mmol/L": (2.2, 22.2, 0.1)}  # of a sensor that tells none, and a step
+MOLAR = (18.0, 18.0182)  # mg/dL in one mmol/L: smallest and largest factor in use
+LIMITS = {"mg/dL": (40.0, 400.0, 1.0), "mmol/L": (2.2, 22.2, 0.1)}  # of a sensor without any, and a step
 # Upper bounds of the ranges (Battelino 2019), in the unit of measurement: below, below, up to, up to.
 RANGES = {"mg/dL": (54.0, 70.0, 180.0, 250.0), "mmol/L": (3.0, 3.9, 10.0, 13.9)}
 ZONES = (ZoneInfo("UTC"), ZoneInfo("Europe/Berlin"))
 MEAN_MASS, MEAN_MOLES, GMI, CV = "97507-8", "105273-7", "97506-0", "104638-2"
 DAYS, ACTIVE = "104636-6", "104637-4"
-Bounds = dict[str, list[tuple[float, float]]]  # by LOINC code: least and greatest value for each way to calculate
+Bounds = dict[str, list[tuple[float, float]]]  # by LOINC code: smallest and largest value for each way to calculate
 
 
 @dataclass(frozen=True)
@@ -41,11 +41,11 @@ class Sample:
     step: float
     low: float
     high: float
-    sensor: int  # the later it began, the greater
+    sensor: int  # a larger number for a sensor that began later
     calibrated: bool
 
     def value(self, choice: str) -> float | None:
-        """In its own unit; None when the choice is to leave it out."""
+        """In its own unit; None when this choice leaves it out."""
         if self.text not in ("L", "U"):
             return float(self.text)
         step = LIMITS[self.unit][2] if choice == "beyond" else 0.0
@@ -58,7 +58,7 @@ def samples(
 ) -> list[Sample]:
     """Every value of the chunks, in order of time.
 
-    `origins` are the Observations by key; `uncalibrated` the DeviceMetrics that say so, as `<Type>/<id>`.
+    `origins` are the Observations by key; `uncalibrated` the DeviceMetrics with that state, as `<Type>/<id>`.
     """
     found = []
     doubtful = frozenset(uncalibrated)
@@ -84,9 +84,9 @@ def _measured(data: Json, text: str) -> str:
 
 
 def bounds(found: Sequence[Sample], periods: Sequence[tuple[float, float]]) -> Bounds:
-    """What each metric may be; {} when no choice leaves a value.
+    """The accepted range of each metric; {} when no choice leaves a value.
 
-    `periods` are the first and last instant of the reporting period, in all the ways in which it can be understood.
+    `periods` are the first and last instant of the reporting period, in all possible interpretations.
     """
     every: dict[tuple[str, str], list[float]] = {}
     for period in periods:
@@ -100,7 +100,7 @@ def bounds(found: Sequence[Sample], periods: Sequence[tuple[float, float]]) -> B
 
 
 def _within(found: Sequence[Sample], period: tuple[float, float]) -> Iterator[list[Sample]]:
-    """With the samples at the edges and without: times of samples are those of slots, not of measurement."""
+    """With and without the samples at the edges: times of samples are those of slots, not of measurement."""
     times = [one.at for one in found]
     widest = max((one.step for one in found), default=0.0)
     for margin in {-widest, 0.0, widest}:
@@ -126,7 +126,7 @@ def _any_signs(within: Sequence[Sample]) -> bool:
 
 
 def _once(within: list[Sample]) -> Iterator[list[Sample]]:
-    """All values; and where sensors overlap those of the newer, or of the older one only."""
+    """All values; and where sensors overlap only those of the newer, or of the older one."""
     yield within
     if len({one.sensor for one in within}) > 1:
         for newer in (True, False):
@@ -151,7 +151,7 @@ def _near(at: float, times: list[float], step: float) -> bool:
 
 
 def _metrics(chosen: Sequence[tuple[Sample, float]], period: tuple[float, float]) -> dict[tuple[str, str], list[float]]:
-    """Numbers by metric and way to calculate it; those of one way lie close together."""
+    """Numbers by metric and way to calculate it; those of one way are close together."""
     weights = [sample.step for sample, _ in chosen]
     total, count = fsum(weights), len(chosen)
     shares = [0.0] * 5

@@ -29,7 +29,7 @@ def is_date_time(text: object) -> bool:
 
 
 def _is_of_the_calendar(text: str) -> bool:
-    """Whether there is such a day, and such a zone."""
+    """Whether this day and this zone exist."""
     try:
         span(text)
     except ValueError:
@@ -38,8 +38,9 @@ def _is_of_the_calendar(text: str) -> bool:
 
 
 def milliseconds(text: str) -> int:
-    """Of an instant, or a dateTime with a time; a leap second is the first one after it. Raises ValueError."""
-    if text[_SECONDS] == "60":  # which Python does not know
+    """Milliseconds of an instant, or a dateTime with a time; a leap second counts as the next second. Raises
+    ValueError."""
+    if text[_SECONDS] == "60":  # unknown to Python
         return milliseconds(f"{text[: _SECONDS.start]}59{text[_SECONDS.stop :]}") + 1000
     return _ms(datetime.fromisoformat(text))
 
@@ -56,7 +57,7 @@ def span(text: str) -> Range:
 
 
 def effective(observation: Json) -> Range | None:
-    """First and last millisecond of an Observation, None without a time. An open period reaches far."""
+    """First and last millisecond of an Observation, None without a time. An open end lies far away."""
     if isinstance(moment := observation.get("effectiveDateTime"), str):
         return span(moment)
     period = observation.get("effectivePeriod")
@@ -72,12 +73,12 @@ def updated(resource: Json) -> int:
 
 
 def is_finer(text: object) -> bool:
-    """Whether a time is told more finely than in milliseconds, as many servers do."""
+    """Whether a time is more precise than milliseconds, as on many servers."""
     return isinstance(text, str) and _FINER.search(text) is not None
 
 
 def written(ms: int, zone: tzinfo = UTC) -> str:
-    """An instant for a query: without a fraction where there is none."""
+    """An instant for a query, without a zero fraction."""
     moment = datetime.fromtimestamp(ms // 1000, zone).replace(microsecond=ms % 1000 * 1000)
     return moment.isoformat(timespec="milliseconds" if ms % 1000 else "seconds").replace("+00:00", "Z")
 

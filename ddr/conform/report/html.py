@@ -1,4 +1,4 @@
-"""A report as one HTML file that can be printed: no scripts, nothing loaded from elsewhere."""
+"""A report as one printable HTML file: no scripts, nothing loaded from elsewhere."""
 
 from __future__ import annotations
 
@@ -12,6 +12,6 @@ PAGE = Path(__file__).with_name("page.html")
 
 
 def html(report: Json) -> str:
-    """The page; everything of the recorder's is escaped."""
+    """The page; everything from the recorder is escaped."""
     template = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(PAGE.read_text("utf-8"))
     return template.render(report=report)

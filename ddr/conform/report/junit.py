@@ -10,8 +10,8 @@ from ddr.conform.verdict import Verdict
 
 
 def junit(report: Json) -> str:
-    """The XML text. Failed is `failure`, a kit error `error`; a remark, and what was not judged, is `skipped` with its
-    reason."""
+    """The XML text. Failed is `failure`, an error of the kit `error`; remarks and unjudged checks are `skipped` with
+    the reason."""
     root = Element("testsuites", name="ddr conform")
     for chapter in report["chapters"]:
         cases = [one for one in report["checks"] if one["chapter"] == chapter["chapter"]]
@@ -41,5 +41,5 @@ def _suite(root: Element, name: str, cases: list[Json]) -> None:
 
 
 def _clean(text: str) -> str:
-    """Without the control characters that XML 1.0 does not have."""
+    """Text without the control characters that XML 1.0 forbids."""
     return "".join(char for char in text if char >= " " or char in "\n\t")

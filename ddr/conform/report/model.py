@@ -1,4 +1,4 @@
-"""A run as a JSON document (schema.json beside this file), from which all other forms are made."""
+"""A run as a JSON document (schema.json in this folder), from which all other forms are made."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ FORMAT = "ddr-conform-report-1"
 
 @dataclass(frozen=True)
 class Run:
-    """What a report is made of. `command` is the command line that ran; `version` that of this program.
+    """The content of a report. `command` is the command line of the run; `version` that of this program.
 
-    `strict`: what is recommended only counts like what is demanded.
+    `strict`: recommendations count like demands.
     """
 
     kit: Kit
@@ -38,7 +38,7 @@ class Run:
 
 
 def report(run: Run) -> Json:
-    """The document. Secrets are masked; evidence and `state` hold health data of the test patient."""
+    """The document. Secrets are masked; evidence and `state` contain health data of the test patient."""
     kit, verdicts = run.kit, {one.check.name: one.verdict for one in run.results}
     rows = [_result(run, one) for one in run.results]
     people = _people()
@@ -62,7 +62,7 @@ def report(run: Run) -> Json:
 
 
 def state(kit: Kit, now_ms: int, verdicts: dict[str, Verdict]) -> Earlier:
-    """What a later run compares with; nothing of what was not read."""
+    """What a later run compares with, without anything that was not read."""
     found: dict[str, dict[str, Json]] = {}
     for view in kit.known_views:
         seen: dict[str, Json] = {}
@@ -73,7 +73,7 @@ def state(kit: Kit, now_ms: int, verdicts: dict[str, Verdict]) -> Earlier:
 
 
 def differences(earlier: Earlier | None, verdicts: dict[str, Verdict]) -> list[Json]:
-    """Checks that end otherwise than in the earlier report."""
+    """Checks with another result than in the earlier report."""
     if earlier is None:
         return []
     return [
@@ -103,12 +103,12 @@ def _result(run: Run, one: Result) -> Json:
 
 
 def fails(row: Json) -> bool:
-    """Whether a check's row fails the run: remarks do not."""
+    """Whether a check's row fails the run; remarks do not."""
     return bool(row["verdict"] == Verdict.FAILED and not row["remark"])
 
 
 def _reproduce(run: Run, one: Result) -> list[str]:
-    """Commands that show the same again: the check alone, and the requests that are its evidence."""
+    """Commands that reproduce it: the check alone, and the requests in its evidence."""
     words = [word for word in run.command if word]
     commands = [shlex.join([*words, "--only", one.check.name])]
     return [printable(line, None) for line in (*commands, *(_curl(run.kit, exchange) for exchange in one.shown))]
@@ -133,7 +133,7 @@ def _curl(kit: Kit, exchange: Exchange) -> str:
 
 
 def _people() -> list[Json]:
-    """What binds and no check looks at: the catalogue says how somebody can see it."""
+    """Binding requirements without a check: the catalogue says how a person can verify them."""
     seen = {name for one in all_checks() for name in one.requirements}
     return [_row(one) for one in catalogue().values() if one.binds and one.id not in seen]
 

@@ -1,4 +1,4 @@
-"""A run on the terminal: a line for each check as it ends, then the chapters and how to see each failure again."""
+"""A run on the terminal: a line for each check as it ends, then the chapters and how to reproduce each failure."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _SECONDS = re.compile(r"\b[0-9]+ s\b")
 
 
 def _left_out(report: Json) -> dict[str, list[str]]:
-    """Checks that were not run, by the reason, so that nobody takes them for passed."""
+    """Checks that were not run, by reason, so that nobody takes them for passed."""
     found: dict[str, list[str]] = {}
     for one in report["checks"]:
         if one["verdict"] == Verdict.NOT_RUN:
@@ -34,13 +34,13 @@ def _left_out(report: Json) -> dict[str, list[str]]:
 
 
 class Terminal:
-    """Tells a person at a terminal, or a log."""
+    """Prints for a person at a terminal, or a log."""
 
     def __init__(self, console: Console, total: int) -> None:
         self._console, self._total, self._done = console, total, 0
 
     def tell(self, result: Result) -> None:
-        """One check has ended."""
+        """Print the result of one check."""
         self._done += 1
         about, name = result.check.requirement, result.check.name
         line = f"{SIGNS[result.verdict]} [dim]{self._done:>3}/{self._total}[/dim] {about.id:8} {name}"
@@ -53,10 +53,10 @@ class Terminal:
             )
 
     def end(self, report: Json) -> None:
-        """The chapters, what is otherwise than before, and the failures."""
+        """Print the chapters, the differences from before, and the failures."""
         always = (Verdict.PASSED, Verdict.FAILED)
         shown = [one for one in Verdict if one in always or any(each["counts"][one] for each in report["chapters"])]
-        heads = [Column(str(one).replace(" ", "\n", 1), justify="right") for one in shown]  # for 80 characters
+        heads = [Column(str(one).replace(" ", "\n", 1), justify="right") for one in shown]  # to fit 80 characters
         table = Table(Column("chapter", no_wrap=True), *heads, box=None)
         for one in report["chapters"]:
             table.add_row(one["chapter"], *(str(one["counts"][verdict] or "") for verdict in shown))
