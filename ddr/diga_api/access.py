@@ -1,8 +1,8 @@
 """The one place where a DiGA's request is allowed or refused: every interaction passes it, and nothing else decides.
 
-HDDT security-and-privacy.md, smart-scopes.md. First what needs no database (certificate, registry, token, scopes), then
-one statement that asks the database and claims the Grace-Period; who comes at the same time shares it. What the audit
-trail says of it is durable before the answer leaves. Whatever fails is refused.
+HDDT security-and-privacy.md, smart-scopes.md. First come the checks that need no database (certificate, registry,
+token, scopes), then one statement that asks the database and claims the Grace-Period; concurrent requests share it. The
+entry of the audit trail is durable before the answer leaves. Whatever fails is refused.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ from ddr.store.database.spreading import is_spread
 from ddr.store.search.view import View
 
 REGISTRY_RETRY_SECONDS = 300
-SEEN = 10_000  # pairings of which it is remembered what they could see last: a guess to ask by, never a decision
+SEEN = 10_000  # pairings whose last view is remembered; it is only used to guess what to ask for, never to decide
 
 Foresee = Callable[[View], Statement | None]
 """The statement that an interaction will ask of what a DiGA may see; None when it will ask nothing."""
 
-# Texts for a token that is good in itself; RS-022 has those for tokens that are not.
+# Texts for a token that is valid in itself; RS-022 has those for invalid tokens.
 _TEXTS = {
     Reason.DIGA_UNKNOWN: "The client certificate belongs to no DiGA of the DiGA directory",
     Reason.DIGA_INACTIVE: "The DiGA is not active in the DiGA directory",
@@ -56,7 +56,7 @@ _TEXTS = {
 
 @dataclass(frozen=True)
 class Candidate:
-    """A request that nothing but the database can still refuse."""
+    """A request that only the database can still refuse."""
 
     facts: Facts
     token: Claims
@@ -69,13 +69,13 @@ class Access:
     """An allowed request: what it sees, and in whose name."""
 
     view: View
-    scopes: Scopes  # those of the token that are still consented and permitted
+    scopes: Scopes  # those of the token that are still consented to and permitted
     pairing_id: str
     client_id: str
-    claim: Claim | None = None  # of Grace-Periods that begin with the answer
+    claim: Claim | None = None  # of the Grace-Periods that begin with the answer
     restores: tuple[Restore, ...] = ()
     fetched: Sequence[Mapping[str, Any]] | None = None  # rows for the statement of `foresee`, if it fits
-    entry: NewEntry | None = None  # of the audit trail: until the answer leaves it may say more exactly what was read
+    entry: NewEntry | None = None  # of the audit trail; until the answer leaves, it can be made more precise
 
 
 class Gate:
@@ -89,7 +89,8 @@ class Gate:
     async def identify(
         self, scope: Scope, path: str, resource_type: str, interaction: Interaction, only: str | None = None
     ) -> Candidate:
-        """Everything that needs no database. `only` is the MIV without which the request is refused, its only one.
+        """Every check that needs no database. `only` is the one MIV that the request is about; without it, it is
+        refused.
 
         Raises FhirError 401, 404 or 503, after recording it.
         """
@@ -127,12 +128,13 @@ class Gate:
         *,
         counts: bool = True,
     ) -> Access:
-        """Ask the database; `asked` are the MIVs that are asked for, None when the request names none.
+        """Ask the database; `asked` are the MIVs that the request asks for, None when it names none.
 
-        It counts towards the Grace-Periods of these MIVs, if it `counts` at all: reads and further pages do not.
+        The request counts towards the Grace-Periods of these MIVs, if it `counts` at all: reads and further pages do
+        not.
 
-        Where patients are spread over servers, the statement of `foresee` is sent along, to save a round trip: made for
-        what the pairing could see last. Its rows are used (`Access.fetched`) when it may see the same now.
+        Where patients are spread over servers, the statement of `foresee`, made for the pairing's last view, is sent
+        along to save a round trip. Its rows are used (`Access.fetched`) if the view is still the same.
 
         Raises FhirError 401, 404, or 429 when one of these periods still runs.
         """
@@ -151,12 +153,12 @@ class Gate:
             if ahead is not None and access.view == foreseen:
                 return replace(access, fetched=ahead.rows)
             return access
-        except BaseException:  # what fails before there is an answer does not count either
+        except BaseException:  # what fails before the answer does not count either
             await self._take_back(claim)
             raise
 
     def _foreseen(self, candidate: Candidate, foresee: Foresee | None) -> tuple[View, Ahead] | None:
-        """What the request may see if that is the same as last time, and the statement that it then asks."""
+        """What the request will see if nothing has changed since last time, and the statement that it then asks."""
         if foresee is None or (last := self._seen.get(_who(candidate))) is None:
             return None
         view = view_of(self._core.catalog, *last, candidate.facts.now_ms)
@@ -164,7 +166,7 @@ class Gate:
         return None if statement is None else (view, Ahead(statement))
 
     async def _forsaken(self, request: AdmissionRequest, admission: Admission) -> None:
-        """The client went away while others were admitted with it."""
+        """The client disconnected while its request was admitted together with others."""
         await self._take_back(self._claim(admission, request.now_ms))
 
     def _claim(self, admission: Admission, now_ms: int) -> Claim | None:
@@ -199,7 +201,7 @@ class Gate:
         return Access(view, scopes, token.pairing_id, token.client_id, claim, admission.restores, entry=admission.entry)
 
     async def forgive(self, access: Access) -> None:
-        """The request failed after it was admitted: it does not count towards the Grace-Period."""
+        """The request failed after it was admitted, so it does not count towards the Grace-Period."""
         await self._take_back(access.claim)
 
     async def _take_back(self, claim: Claim | None) -> None:
@@ -207,7 +209,7 @@ class Gate:
             await self._core.grace_claims.take_back(self._core.pool, claim)
 
     def charged(self, access: Access, reply: Reply) -> Reply:
-        """`reply`, with which the Grace-Period begins if it is sent while the client is there, and else does not."""
+        """`reply`, with which the Grace-Period begins, but only if it is sent while the client is connected."""
         if (claim := access.claim) is None:
             return reply
 
@@ -260,7 +262,7 @@ class Gate:
         )
 
     def _wait_seconds(self, admission: Admission, valuesets: Collection[str], now_ms: int) -> int:
-        """Until the last of the periods ends; the whole period for one that began while we asked."""
+        """The seconds until the last of the periods ends; the whole period for one that has only just begun."""
         ends = [
             min(admission.answered.get(url, now_ms), now_ms) + self._core.catalog.terms[url].grace_seconds * 1000
             for url in valuesets
@@ -269,8 +271,8 @@ class Gate:
         return -(-(max(running) - now_ms) // 1000)
 
     async def _record_refusal(self, diga: Diga | None, pairing_id: str | None, reason: str, now_ms: int) -> None:
-        """The patient of the pairing sees it, whichever DiGA it was (AUD-005)."""
-        if diga is None:  # anybody whom the handshake let pass, or everybody behind a proxy
+        """The patient of the pairing sees the refusal, whichever DiGA it was (AUD-005)."""
+        if diga is None:  # anybody whom the handshake accepts, or everybody behind a proxy
             self._core.strangers.count(str(Event.DATA_REFUSED), None, now_ms)
             return
         detail, patient_id = {"reason": str(reason)}, await patient_of(self._core.pool, pairing_id) or NOBODY
@@ -284,7 +286,7 @@ def _who(candidate: Candidate) -> tuple[object, ...]:
 
 
 def _best_case(token: Claims) -> Standing:
-    """The best that the database could say; what is refused even so needs no look at it."""
+    """The best that the database could say; a request refused even then needs no look at it."""
     consents = dict.fromkeys(granted(token.scope).valuesets, 2**63)
     return Standing(NOBODY, token.client_id, False, consents)
 

@@ -1,4 +1,4 @@
-"""The FHIR resource server below /fhir: leads each request to its interaction, turns every failure into an answer."""
+"""The FHIR resource server below /fhir: routes each request to its interaction, turns every failure into an answer."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from ddr.store.database.faults import OVERLOADED, UNAVAILABLE, Fault
 
 
 def create_fhir(core: Core) -> ASGIApp:
-    """The ASGI application for paths below /fhir. It only gives: whatever would write is refused."""
+    """The ASGI application for paths below /fhir. It is read only: whatever would write is refused."""
     server = _FhirServer(core)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -47,14 +47,14 @@ def create_fhir(core: Core) -> ASGIApp:
         try:
             await send_reply(scope, send, reply)
         except Withheld:
-            refused(UNAVAILABLE.code)  # whatever the answer would have said
+            refused(UNAVAILABLE.code)  # whatever the answer would have been
             await send_reply(scope, send, head_of(scope).refusal(_failure(UNAVAILABLE)))
 
     return app
 
 
 async def left_hddt(scope: Scope, receive: Receive, send: Send) -> None:
-    """The ASGI application in the place of `create_fhir` of a recorder that has left HDDT."""
+    """The ASGI application that replaces `create_fhir` in a recorder that has left HDDT."""
     await send_reply(scope, send, head_of(scope).refusal(recorder_has_left()))
 
 
@@ -68,13 +68,13 @@ class _FhirServer:
         self._bodies = Bodies()
 
     async def reply(self, scope: Scope, receive: Receive) -> Reply:
-        """The reply to any request; ClientGone when nobody waits for it any more."""
+        """The reply to any request. Raises ClientGone when nobody waits for it any more."""
         request = head_of(scope)
         try:
             function = SUMMARY_FUNCTION if request.segments == ("Observation", SUMMARY) else DATA
             if request.segments != ("metadata",) and (closed := closure(self._core, function)):
                 raise maintenance(*closed)
-            if request.segments[0] == "metadata":  # open to everybody, made in advance, and nobody is asked who he is
+            if request.segments[0] == "metadata":  # public, made in advance, and without authentication
                 return self._document(request)
             whose = caller(self._core, scope)
             there = await arrived(scope, receive, self._bodies, whose, self._core.settings.fhir_max_body_bytes)
@@ -114,11 +114,11 @@ class _FhirServer:
             return await self._searcher.answer(candidate, request)
         except ClientGone:
             raise
-        except Exception as error:  # told here, where it is known what representation a form asks for
+        except Exception as error:  # handled here, where it is known which representation a form asks for
             return _refusal(request, error)
 
     async def _nothing(self, scope: Scope, request: Request) -> Reply:
-        """Only to those who could use the server do we say what it does not have."""
+        """Only those who may use the server are told what it does not have."""
         await self._gate.identify(scope, request.path, "Observation", Interaction.READ)
         match request.segments:
             case (resource_type, *rest) if resource_type in PARAMETERS and (methods := _methods(resource_type, rest)):
@@ -128,7 +128,7 @@ class _FhirServer:
 
 
 def _refusal(request: Request, error: Exception) -> Reply:
-    """What a request is told that failed."""
+    """The error for a failed request."""
     return request.refusal(error if isinstance(error, FhirError) else _failure(noted(error)))
 
 
@@ -141,7 +141,7 @@ def _failure(fault: Fault | None) -> FhirError:
 
 
 def _methods(resource_type: str, rest: Sequence[str]) -> list[str]:
-    """What can be done at a path below a resource type; nothing at one that does not exist."""
+    """The methods allowed at a path below a resource type; none at a path that does not exist."""
     match rest:
         case ["_search"]:
             return ["POST"]

@@ -8,12 +8,12 @@ from functools import lru_cache
 
 from ddr.http_dates import http_date_ms
 
-# conditionalRead of the CapabilityStatement. A Device has one version only, and a status that time changes.
+# conditionalRead of the CapabilityStatement. A Device has only one version, with a status that changes with time.
 SUPPORT = {"Observation": "full-support", "DeviceMetric": "full-support", "Device": "not-supported"}
 
 
 def validators(version: int, updated_ms: int) -> dict[str, str]:
-    """The headers that name a version (FHIR R4 http.html#versioning)."""
+    """The headers that identify a version (FHIR R4 http.html#versioning)."""
     return {"ETag": f'W/"{version}"', "Last-Modified": _date(updated_ms // 1000)}
 
 
@@ -23,9 +23,10 @@ def _date(seconds: int) -> str:
 
 
 def has_it(headers: Mapping[str, str], version: int, updated_ms: int) -> bool:
-    """True when the request (header names in lowercase) says that the client has this version.
+    """True when the request (header names in lower case) says that the client has this version.
 
-    A date counts when the change was before that second: within it there may have been another one (`of_that_second`).
+    A date only counts when the change was before that second, within which there may have been another one
+    (`of_that_second`).
     """
     if "if-none-match" in headers:
         return has_tag(headers, str(version))

@@ -1,4 +1,4 @@
-"""capabilities: the CapabilityStatement, for anybody (HDDT fhir-api-metadata.md; RS-004)."""
+"""capabilities: the CapabilityStatement, which is public (HDDT fhir-api-metadata.md; RS-004)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ddr.http.asgi import Reply
 from ddr.http.core import Core
 
 INTERACTIONS = ("read", "vread", "search-type")
-IN_FORCE = "2026-11-30"  # since when the interface is as this version of the program describes it
+IN_FORCE = "2026-11-30"  # since when the interface has been as this version of the program describes it
 
 SUMMARY = Operation(
     OPERATION,
@@ -44,10 +44,10 @@ class Metadata:
             ),
         )
 
-        self._tag = sha256(orjson.dumps(self._statement)).hexdigest()[:32]  # it has no version
+        self._tag = sha256(orjson.dumps(self._statement)).hexdigest()[:32]  # it has no version number
 
     def answer(self, request: Request) -> Reply:
-        """The CapabilityStatement in the representation asked for, or that the client has it already (FHIR R4
+        """The CapabilityStatement in the requested representation, or 304 if the client has it (FHIR R4
         http.html#capabilities). Raises FhirError 406."""
         told = {"ETag": f'W/"{self._tag}"'}
         reply = request.reply(self._statement, 200, told)

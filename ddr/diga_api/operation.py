@@ -49,12 +49,12 @@ class Summarizer:
         try:
             report = await self._report(access, period, related=inputs.get(RELATED, False))
             return self._gate.charged(access, request.reply(report))
-        except BaseException:  # also when the client goes away: what was not answered does not count
+        except BaseException:  # also when the client disconnects: what was not answered does not count
             await self._gate.forgive(access)
             raise
 
     async def _inputs(self, scope: Scope, receive: Receive, request: Request) -> Inputs:
-        """The parameters in the query, and in the body of a POST."""
+        """The parameters in the query and, for a POST, in the body."""
         inputs = query_inputs(request.search_parameters(), DECLARED)
         if request.method == "POST":
             resource = await resource_of(request, scope, receive, self._core.settings.fhir_max_body_bytes)
@@ -82,7 +82,7 @@ class Summarizer:
         return summary_bundle(found, period, access.pairing_id, devices, instant(access.view.now_ms))
 
     def _devices(self, access: Access, term: Term, parts: Iterable[Part]) -> Iterator[Entry]:
-        """Every device that contributed a reading, once, by number."""
+        """Every device that contributed a reading, once each, by number."""
         rows = {part.row["device_no"]: part.row for part in parts}
         for _, row in sorted(rows.items()):
             updated_ms = max(row["device_updated_ms"], access.view.opened_ms)

@@ -1,7 +1,7 @@
-"""Links to further pages: opaque, authenticated, expiring, of use to nobody but the pairing that got them (RS-038).
+"""Links to further pages: opaque, authenticated, expiring, and useful only to the pairing that got them (RS-038).
 
-The first page fixes the list of what follows (ddr/store/search/pages.py), so paging survives new data. The link holds
-a short list itself, and names a long one.
+The first page fixes the list of what follows (ddr/store/search/pages.py), so paging is not affected by new data. A link
+contains a short list itself, and refers to a long one.
 """
 
 from __future__ import annotations
@@ -23,20 +23,21 @@ from ddr.fhir.subset import WHOLE, Subset
 from ddr.store.search.pages import Keys, RestPage
 
 PARAMETER = "_page"
-# What clients add to a link although it has been settled with the first page (Medplum sends _count); without effect.
+# What clients add to a link although the first page has settled it (Medplum sends _count); it has no effect.
 SETTLED = frozenset({"_count", "_total", "_summary", "_elements"})
 _NONCE = 12
 
 
 @dataclass(frozen=True)
 class Page:
-    """A later page: `count` items from `offset` of a rest of `length` items; `total` matches in all, None untold.
+    """A later page: `count` items from `offset` of a rest of `length` items; `total` matches in all, None if not
+    reported.
 
-    `keys` are those of this page and of all that follow, of a list that is not stored. `asked` are the MIVs that the
+    `keys` are those of this page and of all that follow, for a list that is not stored. `asked` are the MIVs that the
     search asked for, None for all that the DiGA may read: a page shows no others.
 
-    `at_ms` is what the first page gave as Bundle.meta.lastUpdated. In a search by `_lastUpdated` (`polled`) what has
-    changed since is left to the next one: an entry never has a newer stamp than something that was missed.
+    `at_ms` is the Bundle.meta.lastUpdated of the first page. In a search by `_lastUpdated` (`polled`), what has changed
+    since is left to the next search: no entry may have a newer timestamp than something that was missed.
     """
 
     resource_type: str
@@ -62,7 +63,7 @@ class Page:
 
     @property
     def search(self) -> Search:
-        """As much of the search as a later page needs."""
+        """The parts of the search that a later page needs."""
         includes, revincludes = frozenset(self.includes), frozenset(self.revincludes)
         return Search(self.resource_type, includes=includes, revincludes=revincludes, subset=self.subset)
 
@@ -81,14 +82,14 @@ class PageLinks:
     def seal(self, page: Page, holder: str) -> str:
         """The text of a link for `holder` (pairing and client)."""
         nonce = secrets.token_bytes(_NONCE)
-        # The version before knows no `asked`: of a search for all it can go on.
+        # The previous version does not know `asked`, but can continue a search for all MIVs.
         content = orjson.dumps({k: v for k, v in vars(replace(page, keys=())).items() if k != "asked" or v is not None})
         plain = len(content).to_bytes(4, "big") + content + packed(page.keys)
         sealed = self._cipher.encrypt(nonce, plain, holder.encode())
         return encoded(nonce + sealed)
 
     def open(self, text: str, holder: str, now_ms: int) -> Page:
-        """The page of a link. Raises FhirError 400 for any other text, a link of others too; 410 for an old one."""
+        """The page of a link. Raises FhirError 400 for any other text or holder, 410 for an old link."""
         try:
             sealed = decoded(text)
             page = _page(self._cipher.decrypt(sealed[:_NONCE], sealed[_NONCE:], holder.encode()))
@@ -107,5 +108,5 @@ def _page(plain: bytes) -> Page:
             content[name] = tuple(Include(**include) for include in content[name])
         summary, elements = content["subset"].values()
         return Page(**{**content, "subset": Subset(summary, tuple(elements)), "keys": unpacked(plain[end:])})
-    except (KeyError, TypeError):  # a link of another version of this server
+    except (KeyError, TypeError):  # a link from another version of this server
         raise ValueError from None

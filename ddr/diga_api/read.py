@@ -40,7 +40,7 @@ async def answer_read(core: Core, gate: Gate, scope: Scope, request: Request) ->
 async def answer_vread(core: Core, gate: Gate, scope: Scope, request: Request) -> Reply:
     """GET [type]/[id]/_history/[version]: the current version or, where versions are kept, a former one.
 
-    Raises as `answer_read`, and 404 for a version that there never was.
+    Raises as `answer_read`, and 404 for a version that never existed.
     """
     resource_type, logical_id, _, version_id = request.segments
     reference = f"{resource_type}/{logical_id}"
@@ -59,7 +59,7 @@ async def answer_vread(core: Core, gate: Gate, scope: Scope, request: Request) -
 
 
 def _subset(resource_type: str, request: Request) -> Subset:
-    """The part of the resource that is asked for. Raises FhirError 400."""
+    """The requested part of the resource. Raises FhirError 400."""
     subset = read_subset(resource_type, request.parameters)
     if subset.counts_only:
         raise invalid_value("_summary", subset.summary)
@@ -67,13 +67,13 @@ def _subset(resource_type: str, request: Request) -> Subset:
 
 
 def _key(core: Core, resource_type: str, logical_id: str) -> Key | None:
-    """What an id names, if it is one of this type."""
+    """The key that an id names, if it is of this type."""
     decoded = core.ids.decode(logical_id)
     return decoded if decoded is not None and decoded[0] in KINDS[resource_type] else None
 
 
 def _mivs_of(candidate: Candidate, key: Key | None) -> list[str] | None:
-    """Of an Observation the MIVs that may have it, as its id tells whether it is a chunk; of others None."""
+    """For an Observation, the MIVs that may contain it: its id tells whether it is a chunk. For other types None."""
     if candidate.facts.resource_type != "Observation":
         return None
     chunk = key is not None and key[0] is Kind.CHUNK
@@ -82,7 +82,7 @@ def _mivs_of(candidate: Candidate, key: Key | None) -> list[str] | None:
 
 @dataclass(frozen=True)
 class _Shown:
-    """One version of a resource that this DiGA may see: its row, and the version as it is shown to this DiGA."""
+    """One version of a resource that this DiGA may see: its row, and the version number and time shown to this DiGA."""
 
     kind: Kind
     row: Row
@@ -95,8 +95,8 @@ class _Shown:
 
 
 class _Answer:
-    """Answers a read or vread that was admitted, in the format asked for, indented or not; `key` is what its id names,
-    None when nothing of this type."""
+    """Answers an admitted read or vread, in the requested format, indented or not; `key` is what its id names, None
+    when that is nothing of this type."""
 
     def __init__(
         self, core: Core, access: Access, request: Request, representation: tuple[Format, bool], key: Key | None
@@ -108,7 +108,7 @@ class _Answer:
     async def current(self) -> _Shown:
         """The current version. Raises FhirError 404 and 410; unknown, foreign and out of scope look the same (RS-027).
 
-        The entry of the audit trail then says what was read: nothing when nothing is shown, else the one MIV.
+        The entry of the audit trail then says what was read: nothing if nothing is shown, otherwise the one MIV.
         """
         resource_type, logical_id = self._request.segments[:2]
         reference, key = f"{resource_type}/{logical_id}", self._key
@@ -126,7 +126,7 @@ class _Answer:
         return self._shown(key[0], row)
 
     async def former(self, current: _Shown, version_id: str) -> _Shown | None:
-        """The former version of `current` that was shown as `version_id`; None when there was none."""
+        """The former version of `current` that was shown as `version_id`; None if there was none."""
         for number in stored_versions(version_id, self._access.restores):
             row = await former_version(self._core.pool, self._access.view, current.kind, current.row["no"], number)
             if row is not None:
@@ -138,7 +138,7 @@ class _Answer:
     async def client_has(self, current: _Shown) -> bool:
         """Whether a conditional request says that the client has this version.
 
-        A date is in whole seconds: it says so only when no other version was shown within that second.
+        A date has whole seconds, so it only says so when no other version was shown within that second.
         """
         number, updated_ms = current.version
         if has_it(self._request.headers, number, updated_ms):

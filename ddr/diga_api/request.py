@@ -1,4 +1,4 @@
-"""One FHIR request as the interactions see it, and the replies that they give."""
+"""One FHIR request as the interactions see it, and the replies that they make."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Pairs = Sequence[tuple[str, str]]
 
 @dataclass(frozen=True)
 class Request:
-    """Method, path segments below /fhir, header fields by lowercase name, and the parameters of query and form."""
+    """Method, path segments below /fhir, header fields by lower-case name, and the parameters of query and form."""
 
     method: str
     segments: tuple[str, ...]
@@ -33,7 +33,7 @@ class Request:
 
     @property
     def path(self) -> str:
-        """The path below /fhir, as a reference to a resource is written."""
+        """The path below /fhir, in the form of a reference to a resource."""
         return "/".join(self.segments)
 
     def search_parameters(self) -> Pairs:
@@ -41,28 +41,28 @@ class Request:
         return [(name, value) for name, value in self.parameters if name not in REPRESENTATION]
 
     def representation(self) -> Pairs:
-        """The parameters that choose the representation, none of them empty; links to further pages repeat them."""
+        """The parameters that choose the representation, without empty ones; links to further pages repeat them."""
         return [(name, value) for name, value in self.parameters if name in REPRESENTATION and value]
 
     def check_representation(self) -> tuple[Format, bool]:
-        """Which format is asked for, and whether indented.
+        """Which format is requested, and whether indented.
 
-        Raises FhirError 406 or 400: to be asked before anything is done for an answer that nobody could read.
+        Raises FhirError 406 or 400. Call it before doing any work for an answer that nobody could read.
         """
         chosen = dict(self.representation())
         return negotiate(self.headers, chosen), wants_pretty(chosen)
 
     def reply(self, resource: Mapping[str, Any], status: int = 200, extra: Mapping[str, str] | None = None) -> Reply:
-        """`resource` in the representation asked for. Raises FhirError 406 and 400."""
+        """`resource` in the requested representation. Raises FhirError 406 and 400."""
         fmt, pretty = self.check_representation()
         return rendered(render(resource, fmt, pretty), fmt, status, extra)
 
     def unchanged(self, extra: Mapping[str, str]) -> Reply:
-        """The client has it already."""
+        """304: the client already has it."""
         return Reply(304, headers=tuple((name.lower(), value) for name, value in extra.items()))
 
     def refusal(self, error: FhirError) -> Reply:
-        """The OperationOutcome of `error`; in JSON when the representation asked for is itself the fault."""
+        """The OperationOutcome of `error`; in JSON when the requested representation is itself the fault."""
         refused_unless_told(error.code)
         fmt = error_format(self.headers, dict(self.representation()))
         answered_error(error.details_code or error.code, error.diagnostics or error.text or "")
@@ -70,7 +70,7 @@ class Request:
 
 
 def rendered(body: bytes, fmt: Format, status: int = 200, extra: Mapping[str, str] | None = None) -> Reply:
-    """A reply with a resource that is rendered already."""
+    """A reply with an already rendered resource."""
     return Reply(status, body, fmt.content_type, tuple((name.lower(), value) for name, value in (extra or {}).items()))
 
 
@@ -82,7 +82,7 @@ def head_of(scope: Scope) -> Request:
 
 
 async def with_form(request: Request, scope: Scope, receive: Receive, limit: int) -> Request:
-    """`request` with the parameters of its body added: a form as FHIR wants it, or flat JSON (RS-046).
+    """`request` with the parameters of its body added: a form as in FHIR, or flat JSON (RS-046).
 
     Raises FhirError 400, 413, 415.
     """
@@ -93,12 +93,12 @@ async def with_form(request: Request, scope: Scope, receive: Receive, limit: int
 
 
 async def resource_of(request: Request, scope: Scope, receive: Receive, limit: int) -> dict[str, Any] | None:
-    """The resource in the body, None without a body. Raises FhirError 400, 413, 415."""
+    """The resource in the body; None without a body. Raises FhirError 400, 413, 415."""
     body = await _body(scope, receive, limit)
     if not body:
         return None
     fmt = check_content_type(request.headers)
-    assert fmt is not None  # forms are not among what it allows
+    assert fmt is not None  # the allowed formats do not include forms
     return parse(body, fmt)
 
 
@@ -110,7 +110,7 @@ async def _body(scope: Scope, receive: Receive, limit: int) -> bytes:
 
 
 def _form(body: bytes) -> Pairs:
-    """Read as a query is, because both mean the same (FHIR R4 http.html#search); what has no `=` at all is no form."""
+    """Parsed like a query, as both mean the same (FHIR R4 http.html#search). A body without any `=` is not a form."""
     try:
         text = body.decode()
         if "=" in text or not text.strip("&"):

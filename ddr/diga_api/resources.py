@@ -28,7 +28,7 @@ from ddr.store.measurements.measurements import FOREVER
 from ddr.store.search.opening import OPEN, Opening
 from ddr.store.search.pages import Found
 
-RETRY_SECONDS = 5  # by then every worker has the version of a ValueSet that is in force
+RETRY_SECONDS = 5  # by then, every worker has the version of a ValueSet that is in force
 
 Row = Mapping[str, Any]
 Resource = dict[str, Any]
@@ -52,7 +52,7 @@ class Builder:
         self._openings: dict[tuple[str, str], Opening] = {}  # by system and code
 
     def resource(self, row: Row, kind: Kind) -> Resource:
-        """The resource of this kind in `row`; the row of an Observation holds its DeviceMetric and Device, too."""
+        """The resource of this kind in `row`; the row of an Observation also contains its DeviceMetric and Device."""
         self._built[kind] += 1
         match kind:
             case Kind.DEVICE:
@@ -76,7 +76,7 @@ class Builder:
         return self._chunks.piece(row, seen, self._code(row)[1], logical_id)
 
     def counted(self) -> None:
-        """Tell the metrics how much was built."""
+        """Update the metrics with how much was built."""
         for kind, count in self._built.items():
             self.core.metrics.resources.labels(kind.name.lower()).inc(count)
         self._built.clear()
@@ -97,7 +97,7 @@ class Builder:
                 return self._number(row["version"], row["updated_ms"]), self._opened(row)["updated_ms"]
 
     def changed_ms(self, row: Row, kind: Kind) -> int:
-        """When the version that `version` names came into being, in ms; it may have become visible later."""
+        """When the version that `version` describes was made, in ms; it may have become visible later."""
         match kind:
             case Kind.DEVICE:
                 return int(row["device_updated_ms"])
@@ -110,7 +110,7 @@ class Builder:
                 return int(row["updated_ms"])
 
     def _number(self, version: int, updated_ms: int) -> int:
-        """The number that is shown of a version; `updated_ms` is its stamp for everybody, not for this DiGA."""
+        """The number with which a version is shown; `updated_ms` is its timestamp for everybody, not for this DiGA."""
         return version_number(version, updated_ms, self.access.restores)
 
     def _seen_chunk(self, row: Row) -> tuple[Row, ChunkView]:
@@ -123,7 +123,7 @@ class Builder:
         return row, seen
 
     def _stored_or_expected(self, row: Row) -> Row:
-        """The row of a chunk, made up while nothing is stored of it."""
+        """The row of a chunk; a placeholder while nothing of it is stored."""
         if row["start_ms"] is not None:
             return row
         delay_ms = self.core.catalog.delay_ms(self._code(row)[0].valueset)
@@ -144,7 +144,7 @@ class Builder:
         return measurement_resource({**self._opened(row), "version": number}, self.core.ids, code, subject)
 
     def _opened(self, row: Row) -> Row:
-        """The row of a measurement with the stamp that this DiGA is shown."""
+        """The row of a measurement with the timestamp that is shown to this DiGA."""
         if (opening := self._opening(row)) is OPEN:
             return row
         end_ms = FOREVER if row["effective_end_ms"] is None else row["effective_end_ms"]
@@ -153,8 +153,8 @@ class Builder:
     def _code(self, row: Row) -> tuple[Miv, MivCode]:
         """The MIV and the code of an Observation.
 
-        Raises FhirError 503: another version of its ValueSet came into force, and this worker learns of it in a moment;
-        to leave the Observation out would let pollers miss it.
+        Raises FhirError 503 when another version of its ValueSet has come into force, of which this worker will learn
+        in a moment: if it left the Observation out, polls would miss it.
         """
         found = self.core.catalog.code(row["observed_system"], row["observed_code"])
         if found is None:
@@ -173,7 +173,7 @@ class Builder:
                 yield INCLUDE, row, key
 
     def _included(self, found: Found, search: Search) -> Iterator[tuple[Row, Key]]:
-        walked = set()  # many matches point to one and the same
+        walked = set()  # many matches point to the same resource
         for row in found.matches:
             way = row["kind"], row["epoch_no"], row["device_no"]
             if way not in walked:
@@ -185,7 +185,7 @@ class Builder:
                 yield from self._followed(row, _key(row), search, matched=False)
 
     def _followed(self, row: Row, key: Key, search: Search, *, matched: bool) -> Iterator[tuple[Row, Key]]:
-        """What _include finds from `key`; all of it is in the same row. A type that is not granted ends the way."""
+        """What _include finds from `key`; all of it is in the same row. A type that is not granted ends the path."""
         for name, target in _references(row, key):
             if self._granted(target[0]) and _asked(search.includes, TYPES[key[0]], name, TYPES[target[0]], matched):
                 yield row, target

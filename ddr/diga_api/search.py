@@ -31,14 +31,14 @@ from ddr.scopes.parse import Scopes
 from ddr.store.search.conditions import Names, Units
 from ddr.store.search.pages import Found, first_asked, first_page, keep, later_page
 
-LONGEST_LINK = 1_500  # characters of a link to the next page, which holds what follows; most are never followed
-MOST_LINKED = 2_000  # keys of which it is tried whether they are short enough
-SMALL_ENTRIES = 8  # that take less than a millisecond
-LARGE_ENTRIES = 100  # that are written aside
+LONGEST_LINK = 1_500  # characters of a link to the next page with all that follows; most links are never followed
+MOST_LINKED = 2_000  # keys that may be tried to fit into a link
+SMALL_ENTRIES = 8  # which take less than a millisecond
+LARGE_ENTRIES = 100  # which are written outside the event loop
 
 
 class _Frame(NamedTuple):
-    """What a searchset has around its entries; `notice` is an OperationOutcome with warnings."""
+    """What a searchset has besides its entries; `notice` is an OperationOutcome with warnings."""
 
     links: dict[str, str]
     total: int | None
@@ -56,7 +56,7 @@ class Searcher:
         self._names = Names(core.ids, _metric_types(core.catalog), _codes(core.catalog), *_units(core.catalog))
 
     async def answer(self, candidate: Candidate, request: Request) -> Reply:
-        """The searchset; `request` has the parameters of its body already. Raises FhirError."""
+        """The searchset; `request` already has the parameters of its body. Raises FhirError."""
         pairs = request.search_parameters()
         if any(name == PARAMETER for name, _ in pairs):
             return await self._later(candidate, request, pairs)
@@ -67,10 +67,10 @@ class Searcher:
         access = await self._gate.admit(
             candidate, asked, lambda view: first_asked(view, self._names, search, self._count(search))
         )
-        only = asked if asked is not None and len(asked) < len(candidate.mivs) else None  # as `Page.asked` has it
+        only = asked if asked is not None and len(asked) < len(candidate.mivs) else None  # in the form of `Page.asked`
         try:
             return self._gate.charged(access, await self._first(access, request, search, only))
-        except BaseException:  # also when the client goes away: what was not answered does not count
+        except BaseException:  # also when the client disconnects: what was not answered does not count
             await self._gate.forgive(access)
             raise
 
@@ -88,7 +88,7 @@ class Searcher:
         return await self._reply(access, request, search, found, total, found.at_ms, following)
 
     async def _link(self, access: Access, page: Page) -> str:
-        """The text of a link to `page`, whose list is stored when it is too long for it."""
+        """The text of a link to `page`; the page's list is stored when it is too long for a link."""
         holder = access.pairing_id + access.client_id
         if len(page.keys) <= MOST_LINKED and len(link := self._links.seal(page, holder)) <= LONGEST_LINK:
             return link
@@ -101,13 +101,13 @@ class Searcher:
         return min(wanted, settings.search_max_count)
 
     def _used(self, request: Request, search: Search) -> Pairs:
-        """The parameters as they were used, for the self link (FHIR search.html#conformance): without empty ones, and a
-        page is never larger than `search_max_count`."""
+        """The parameters as used, for the self link (FHIR search.html#conformance): without empty ones, and with a page
+        size of at most `search_max_count`."""
         count = str(self._count(search))
         return [(name, count if name == "_count" else value) for name, value in request.search_parameters() if value]
 
     async def _later(self, candidate: Candidate, request: Request, pairs: Pairs) -> Reply:
-        """The page that a link leads to. Raises FhirError 400, and 410 for a link that has expired."""
+        """The page of a link. Raises FhirError 400, and 410 for a link that has expired."""
         links = [(name, value) for name, value in pairs if name not in SETTLED]
         if len(links) != 1:
             raise malformed("The link to a further page must be used as it is")
@@ -115,7 +115,7 @@ class Searcher:
         if page.resource_type != candidate.facts.resource_type:
             raise malformed("The link to a further page must be used as it is")
         access = await self._gate.admit(candidate, page.asked, counts=False)
-        request = replace(request, parameters=[*links, *request.representation()])  # the link self has these
+        request = replace(request, parameters=[*links, *request.representation()])  # the self link has these
         found = await later_page(self._core.pool, access.view, page.search, page.rest)
         further = page.next()
         following = None if further is None else self._links.seal(further, _holder(candidate))
@@ -132,7 +132,7 @@ class Searcher:
         following: str | None,
     ) -> Reply:
         """The searchset of one page. `total` counts the matches of all pages, `at_ms` is Bundle.meta.lastUpdated, and
-        `following` what names the next page in its link."""
+        `following` is the text of the link to the next page."""
         base = self._core.settings.fhir_base
         links = {"self": _url(base, search, [*self._used(request, search), *request.representation()])}
         if following is not None:
@@ -148,7 +148,7 @@ class Searcher:
     async def _of_objects(
         self, request: Request, search: Search, found: Found, frame: _Frame, builder: Builder
     ) -> Reply:
-        """Made of whole resources: for a part of each, or indented."""
+        """Made from resources as objects: for parts of resources, or indented."""
         breath, resources = Breath(), []
         for mode, row, key in builder.entries(found, search):
             resources.append((mode, search.subset.of(builder.resource(row, key[0]), included=mode == INCLUDE)))
@@ -160,7 +160,7 @@ class Searcher:
         return await aside(len(resources) > LARGE_ENTRIES, request.reply, bundle)
 
     async def _of_pieces(self, fmt: Format, search: Search, found: Found, frame: _Frame, builder: Builder) -> Reply:
-        """The same as bytes (ddr.fhir.pieces), which is faster."""
+        """Made from pieces of bytes (ddr.fhir.pieces), which is faster."""
         breath, entry, entries = Breath(), entry_pieces(self._core.settings.fhir_base, fmt), []
         for mode, row, key in builder.entries(found, search):
             logical_id = self._core.ids.encode(*key)
@@ -183,14 +183,13 @@ def _metric_types(catalog: MivCatalog) -> dict[str, dict[str, Any]]:
 
 
 def _codes(catalog: MivCatalog) -> dict[str, str]:
-    """The codes of values by themselves and by their small letters: LOINC and HDDT's own system do not tell capitals
-    apart."""
+    """The codes of values, by themselves and in lower case: LOINC and HDDT's own system are case-insensitive."""
     found = [code.code for miv in catalog.mivs for code in miv.codes]
     return {code.lower(): code for code in found} | {code: code for code in found}
 
 
 def _units(catalog: MivCatalog) -> tuple[Units, Units]:
-    """The units of values, by those in which they are compared, and by what values call them where that is another."""
+    """The units of values, by those in which they are compared, and by the names in values where these differ."""
     units: dict[str, dict[str, Decimal]] = {}
     stated: dict[str, dict[str, Decimal]] = {}
     codes = [code for miv in catalog.mivs for code in miv.codes]
@@ -207,13 +206,13 @@ def _units(catalog: MivCatalog) -> tuple[Units, Units]:
 
 
 def _within(search: Search, scopes: Scopes) -> Search:
-    """The search, to which `_has` tells nothing of resources of a type that may not be seen (SCO-008)."""
+    """The search, in which `_has` reveals nothing about resources of a type that may not be seen (SCO-008)."""
     return replace(search, has=tuple(replace(one, granted=scopes.opens(one.source)) for one in search.has))
 
 
 def _asked(candidate: Candidate, search: Search) -> list[str] | None:
-    """The MIVs whose measurements the search asks for: each counts towards its Grace-Period (OPS-028). None of a search
-    that brings no measurements."""
+    """The MIVs whose measurements the search asks for: it counts towards the Grace-Period of each (OPS-028). None for a
+    search that returns no measurements."""
     if search.resource_type != "Observation" and all(one.source != "Observation" for one in search.revincludes):
         return None
     return [

@@ -1,4 +1,4 @@
-"""A list of keys in few bytes, for a link: keys that follow each other differ by little, mostly always by the same."""
+"""A list of keys in few bytes, for a link: consecutive keys differ by little, and mostly by the same."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from operator import sub
 
 from ddr.store.search.pages import Keys
 
-SMALL_WINDOW, SMALL_MEMORY = 10, 2  # for a list of some hundred bytes; the library's usual ones take longer to set up
-MOST_BYTES = 100_000  # of a list; what a link holds was made by us, but is unpacked with a limit all the same
+SMALL_WINDOW, SMALL_MEMORY = 10, 2  # for a list of some hundred bytes; the library's defaults take longer to set up
+MOST_BYTES = 100_000  # of a list: links are made by us, but are still unpacked with a limit
 
 
 def packed(keys: Keys) -> bytes:
-    """The keys as differences to the one before, column by column, compressed."""
+    """The keys as differences from the previous one, column by column, compressed."""
     raw = bytearray()
     for column in zip(*keys, strict=True):
         for step in map(sub, column, (0, *column)):
@@ -25,7 +25,7 @@ def packed(keys: Keys) -> bytes:
 
 
 def unpacked(data: bytes) -> Keys:
-    """The keys of `packed`. Raises ValueError."""
+    """The keys in the result of `packed`. Raises ValueError."""
     if not data:
         return ()
     inflated = zlib.decompressobj()
@@ -50,7 +50,7 @@ def unpacked(data: bytes) -> Keys:
 
 
 def _number(number: int) -> bytes:
-    """Seven bits to a byte, the lowest first; the sign is the lowest bit of all."""
+    """Seven bits per byte, lowest first; the sign is the lowest bit of all."""
     raw, rest = bytearray(), number << 1 if number >= 0 else (-number << 1) - 1
     while rest > 127:
         raw.append(rest & 127 | 128)
@@ -59,7 +59,7 @@ def _number(number: int) -> bytes:
     return bytes(raw)
 
 
-_SMALL = {number: _number(number) for number in range(-64, 64)}  # as most steps are
+_SMALL = {number: _number(number) for number in range(-64, 64)}  # most differences are in this range
 
 
 def _numbers(raw: bytes) -> Iterator[int]:

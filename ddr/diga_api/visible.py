@@ -1,6 +1,6 @@
 """What an allowed request sees: kinds of data with their terms, and since when each is visible to the pairing.
 
-Whether it is allowed is decided in ddr.diga_api.access.
+Whether the request is allowed is decided in ddr.diga_api.access.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def mivs_of(catalog: MivCatalog, valuesets: Collection[str]) -> tuple[Miv, ...]:
 
 
 async def openings_of(core: Core, decision: Allowed, scopes: Scopes, admission: Admission) -> Mapping[str, Opened]:
-    """Since when this pairing sees what (by ValueSet, and Device and DeviceMetric); what is new is noted first."""
+    """Since when this pairing sees what (by ValueSet, and for Device and DeviceMetric); anything new is noted first."""
     terms = core.catalog.terms
     mivs = mivs_of(core.catalog, decision.valuesets)
     seen = {one.valueset: Served(terms[one.valueset].historic_days, _delay_ms(core.catalog, one)) for one in mivs}
@@ -34,12 +34,12 @@ async def openings_of(core: Core, decision: Allowed, scopes: Scopes, admission: 
 
 
 def _delay_ms(catalog: MivCatalog, miv: Miv) -> int | None:
-    """The time after which a value that has not arrived is shown as missing; None of what has no series."""
+    """The time after which a value that has not arrived is shown as missing; None without a series."""
     return catalog.delay_ms(miv.valueset) if miv.continuous else None
 
 
 def view_of(catalog: MivCatalog, decision: Allowed, openings: Mapping[str, Opened], now_ms: int) -> View:
-    """What is searched and read: the patient's data of the allowed MIVs within their historic periods."""
+    """What can be searched and read: the patient's data of the allowed MIVs within their historic periods."""
     visible = [
         Term(
             miv.valueset,

@@ -1,4 +1,4 @@
-"""What a searchset says about a search that asked for more than the DiGA may see (HDDT error-codes.md, rows of 200)."""
+"""What a searchset says about a search for more than the DiGA may see (HDDT error-codes.md, rows of 200)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _OPEN = {"gt", "ge", "sa", "ne"}
 
 
 def covers(miv: Miv, token: TokenValue) -> bool:
-    """True when some code of the MIV matches the token, in capitals or not: its code systems do not tell them apart."""
+    """True when some code of the MIV matches the token, regardless of case: its code systems are case-insensitive."""
     wanted = token.code and token.code.lower()
     return any(wanted in (None, code.code.lower()) and token.system in (None, code.system) for code in miv.codes)
 
@@ -26,7 +26,7 @@ def codes(search: Search) -> list[list[TokenValue]]:
 
 
 def warnings(search: Search, mivs: Sequence[Miv], terms: Sequence[Term]) -> dict[str, Any] | None:
-    """One OperationOutcome with all that is to be said, or None. Only Observation searches have something."""
+    """One OperationOutcome with all warnings, or None. Only Observation searches have any."""
     if search.resource_type != "Observation":
         return None
     outcomes = [*_foreign_codes(search, mivs)]
@@ -46,7 +46,7 @@ def _foreign_codes(search: Search, mivs: Sequence[Miv]) -> Iterator[dict[str, An
 
 
 def _named(token: TokenValue, mivs: Sequence[Miv]) -> str:
-    """The code alone, but with its system where it is that which is foreign, or no code was asked for."""
+    """The code alone; with its system when the system is the foreign part, or when no code was given."""
     if token.code is None or any(covers(miv, TokenValue(None, token.code)) for miv in mivs):
         return f"{token.system}|{token.code or ''}"
     return token.code

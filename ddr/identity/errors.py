@@ -1,10 +1,10 @@
-"""What can go wrong between the recorder and the OpenID provider; no text of these names a person or a token."""
+"""What can go wrong between the recorder and the OpenID provider; no text here contains a person's name or a token."""
 
 from __future__ import annotations
 
 
 class ProviderUnavailable(Exception):
-    """The provider cannot be asked, or does not answer as it should; later it may."""
+    """The provider cannot be asked, or does not answer as it should; a later attempt may succeed."""
 
 
 class LoginRefused(Exception):

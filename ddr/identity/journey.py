@@ -1,4 +1,4 @@
-"""The way of a browser to the provider and back: authorization code flow with PKCE, nonce and state.
+"""The journey of a browser to the provider and back: authorization code flow with PKCE, nonce and state.
 
 OpenID Connect Core 1.0 section 3.1, RP-Initiated Logout 1.0, RFC 7636, RFC 9207.
 """
@@ -27,7 +27,7 @@ from ddr.store.patients.journeys import LONGEST_MS, Journey
 CALLBACK = "/login/callback"
 SECRET = "login-journeys"  # noqa: S105 - the name of one
 _SALT = 12  # bytes, as AES-GCM wants them
-SCOPE = "openid profile"  # of the profile only preferred_username is read, and kept in the session only
+SCOPE = "openid profile"  # of the profile only preferred_username is read, and only kept in the session
 TOKEN_ERRORS = (
     "invalid_request",
     "invalid_client",
@@ -35,16 +35,16 @@ TOKEN_ERRORS = (
     "unauthorized_client",
     "unsupported_grant_type",
     "invalid_scope",
-)  # RFC 6749 section 5.2; other words are not repeated
-CLOCKS_MS = 10_000  # how far the clocks of provider and recorder may differ when a login must be new
+)  # RFC 6749 section 5.2; other error codes are not repeated
+CLOCKS_MS = 10_000  # how far the clocks of provider and recorder may differ when a new login is required
 
 log = logging.getLogger(__name__)
 
 
 def set_out(secret: bytes, cookie: str, request_uri: str, confirms: bool, now_ms: int) -> Journey:
-    """A new journey of the browser with this cookie; `request_uri` is of the DiGA that waits for the login, or empty.
+    """A new journey of the browser with this cookie; `request_uri` is that of the DiGA waiting for the login, or empty.
 
-    Its `state` holds the rest, sealed, so that nobody but the recorder can read or make one.
+    Its `state` contains the rest, sealed, so that only the recorder can read or make one.
     """
     nonce, verifier = (secrets.token_urlsafe(32) for _ in range(2))
     content = orjson.dumps([_digest(cookie), nonce, verifier, request_uri, confirms, now_ms])
@@ -54,10 +54,10 @@ def set_out(secret: bytes, cookie: str, request_uri: str, confirms: bool, now_ms
 
 
 def on_the_way(secret: bytes, cookie: str, state: str, now_ms: int) -> tuple[Journey | None, str]:
-    """The journey with this state, None when it is too old, of another browser, or none; and whose request waits.
+    """The journey with this state, None when it is too old, of another browser, or invalid; and the request that waits.
 
-    One later than now is of a clock that was set back. A browser has another cookie when it comes back if somebody has
-    logged in or out in another tab; its DiGA still waits.
+    A journey from the future comes from a clock that was set back. If somebody has logged in or out in another tab, a
+    browser returns with another cookie; its DiGA still waits.
     """
     try:
         sealed = decoded(state)  # another spelling would count once more
@@ -78,7 +78,7 @@ def _digest(cookie: str) -> str:
 async def way_out(provider: Provider, journey: Journey, base_url: str, language: str, *, asks: bool = False) -> str:
     """The address at the provider where the patient logs in. Raises ProviderUnavailable.
 
-    `asks`: whoever is remembered there shall be asked all the same.
+    `asks`: the provider must ask for the login even if it remembers the user.
     """
     challenge = encoded(sha256(journey.verifier))
     parameters = {
@@ -114,7 +114,7 @@ async def way_back(
 
 
 def _since(identity: Identity, started_ms: int) -> bool:
-    """True when the user was asked on this journey; the provider counts in whole seconds."""
+    """True when the user was asked on this journey; the provider's times are in whole seconds."""
     return identity.authenticated_ms is not None and identity.authenticated_ms + CLOCKS_MS >= started_ms
 
 
@@ -133,7 +133,7 @@ async def _redeem(provider: Provider, endpoint: str, code: str, verifier: str, b
         request = next(account.auth_flow(request))
     try:
         content = await provider.json_of(request, 400)
-    except ProviderUnavailable as error:  # by a secret that is not taken any more nobody can log in
+    except ProviderUnavailable as error:  # with a client secret that is no longer accepted, nobody can log in
         log.warning("login.provider_away", extra={"fault": f"token endpoint: {error}"})
         raise
     token = content.get("id_token")
@@ -144,18 +144,18 @@ async def _redeem(provider: Provider, endpoint: str, code: str, verifier: str, b
 
 
 async def way_to_logout(provider: Provider, base_url: str, request_uri: str) -> str | None:
-    """Where the patient's session at the provider ends, or None when it offers that at no address of its own.
+    """Where the patient's session at the provider ends; None when the provider has no usable address for that.
 
-    `request_uri` is of the DiGA that waits, or empty; it comes back as `state` (RP-Initiated Logout 1.0 section 2).
-    No id_token_hint goes along: it would carry the patient's name through addresses and logs, and the recorder would
-    have to keep it. The provider may ask the patient to confirm instead.
+    `request_uri` is that of the waiting DiGA, or empty; it comes back as `state` (RP-Initiated Logout 1.0 section 2).
+    No id_token_hint is sent: it would carry the patient's name through addresses and logs, and the recorder would have
+    to keep it. The provider may ask the patient to confirm instead.
     """
     try:
         endpoint = (await provider.description()).end_session_endpoint
     except ProviderUnavailable:
         return None
     if endpoint is None or not endpoint.startswith(provider.origin + "/"):
-        return None  # the pages' forms may lead to the issuer's origin only
+        return None  # the pages' forms may only lead to the issuer's origin
     parameters = {"client_id": provider.client_id, "post_logout_redirect_uri": f"{base_url}/login?bye=1"}
     return _with_query(endpoint, parameters | ({"state": request_uri} if request_uri else {}))
 

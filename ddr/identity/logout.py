@@ -12,13 +12,13 @@ from ddr.identity.tokens import LEEWAY_MS, instant, subject_of, type_of, verifie
 from ddr.store.patients.logouts import Logout
 
 EVENT = "http://schemas.openid.net/event/backchannel-logout"
-TYPES = {"logout+jwt", "jwt", ""}  # section 2.4 recommends the first; providers from before it leave the type open
+TYPES = {"logout+jwt", "jwt", ""}  # section 2.4 recommends the first; older providers leave the type open
 LONGEST_ID = 512  # characters of jti and sid
-OLDEST_MS = DAY_MS  # so long a token is remembered at most, however long it says that it is good
+OLDEST_MS = DAY_MS  # the longest time for which a token is remembered, however long it is valid
 
 
 async def read_logout_token(provider: Provider, token: str, now_ms: int) -> Logout:
-    """Whose login ended. Raises LoginRefused with the check that failed, ProviderUnavailable."""
+    """Whose login ended. Raises LoginRefused with the failed check, or ProviderUnavailable."""
     if type_of(token) not in TYPES:
         raise LoginRefused("typ")
     claims = await verified(provider, token, provider.client_id, now_ms)

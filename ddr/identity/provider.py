@@ -1,7 +1,7 @@
 """The OpenID provider as it describes itself: its endpoints and its keys (OpenID Connect Discovery 1.0, RFC 7517).
 
-One per worker; nothing of it is stored. Documents are read when they are needed and kept for an hour. While the
-provider cannot be reached, what was read before stays good for a day, so that gateways go on writing.
+There is one per worker; nothing is stored. Documents are read when they are needed and kept for an hour. While the
+provider cannot be reached, what was read before is used for up to a day, so that gateways can go on writing.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ from ddr.settings import Settings
 from ddr.store.database.clock import steady_ms
 
 TIMEOUT = httpx.Timeout(10)
-LONGEST_SECONDS = 20  # of a whole answer, however slowly it comes
+LONGEST_SECONDS = 20  # for a whole answer, however slowly it arrives
 LARGEST_BYTES = 2**20  # of an answer, unpacked; tokens and key sets have some thousands
-PATIENCE_SECONDS = 2  # for a new answer, while the former one is good
+PATIENCE_SECONDS = 2  # for a new answer while the former one is still usable
 FRESH_MS = HOUR_MS
 GOOD_MS = 24 * FRESH_MS
-AGAIN_MS = 60 * 1000  # a token that anybody may send makes the keys be read again, but not more often than this
-LOGOUT = "end_session_endpoint"  # the one endpoint that a provider need not have
+AGAIN_MS = 60 * 1000  # anybody can send a token that makes the keys be read again: not more often than this
+LOGOUT = "end_session_endpoint"  # the only endpoint that a provider need not have
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Description:
-    """What the provider published, read at `read_ms`; at `read_steady_ms` by a clock that nobody sets."""
+    """What the provider published, read at `read_ms`; at `read_steady_ms` by a clock that cannot be set."""
 
     authorization_endpoint: str
     token_endpoint: str
@@ -55,7 +55,7 @@ class Description:
 
 
 class Provider:
-    """The provider of `settings.oidc_issuer` and this recorder's account there."""
+    """The provider `settings.oidc_issuer` and this recorder's account there."""
 
     def __init__(
         self, settings: Settings, clock: Callable[[], int], transport: httpx.AsyncBaseTransport | None = None
@@ -68,7 +68,7 @@ class Provider:
         self.represents_claim = settings.oidc_represents_claim
         self.http = httpx.AsyncClient(
             headers={"accept": "application/json", "accept-encoding": ACCEPTED},
-            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),  # none goes to another patient's login
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),  # no cookie may reach another patient's login
             verify=_trust(settings.oidc_ca),
             timeout=TIMEOUT,
             transport=transport,
@@ -88,11 +88,11 @@ class Provider:
     async def description(
         self, kid: str | None = None, doubted: Description | None = None, *, at_once: bool = False
     ) -> Description:
-        """What the provider publishes, read again when it is old, does not know the key `kid`, or is the `doubted` one;
-        `at_once` however little ago the last reading was.
+        """What the provider publishes, read again when it is old, lacks the key `kid`, or is the `doubted` one;
+        `at_once` even if the last reading was just now.
 
-        Whom the former answer serves waits no longer than a moment for the new one: a provider that hangs would hold up
-        all gateways. Raises ProviderUnavailable when there is nothing good enough.
+        If the former answer still serves, the caller waits only a moment for the new one: otherwise a provider that
+        hangs would block all gateways. Raises ProviderUnavailable when there is no usable answer.
         """
         if (not self._suffices(kid) or self._known is doubted) and (reading := self._read_again(at_once)) is not None:
             serves = self._good() and self._knows(kid)
@@ -108,7 +108,7 @@ class Provider:
         return known is not None and abs(self._clock() - known.read_ms) < FRESH_MS and self._knows(kid)
 
     def _good(self) -> bool:
-        """A clock that is set back makes nothing younger."""
+        """Setting a clock back makes nothing younger."""
         known = self._known
         if known is None:
             return False
@@ -118,7 +118,7 @@ class Provider:
         return kid is None or (self._known is not None and any(key.kid == kid for key in self._known.keys.keys))
 
     def _read_again(self, at_once: bool) -> asyncio.Task[None] | None:
-        """The reading under way, or a new one; None when the last one is not long enough ago."""
+        """The reading in progress, or a new one; None when the last one was too recent."""
         if self._reading is None or self._reading.done():
             if not at_once and 0 <= self._clock() - self._tried_ms < AGAIN_MS:
                 return None
@@ -133,7 +133,7 @@ class Provider:
         except ProviderUnavailable as error:
             log.warning("login.provider_away", extra={"fault": str(error)})
             if self._known is None:
-                self._tried_ms -= AGAIN_MS  # nobody can log in at all: the next one may try at once
+                self._tried_ms -= AGAIN_MS  # nobody can log in at all, so the next request may try at once
                 raise
 
     async def _read(self) -> Description:
@@ -142,7 +142,7 @@ class Provider:
             raise ProviderUnavailable("issuer")
         listed = (await self.get_json(_address(found, "jwks_uri"))).get("keys")
         keys = [key for jwk in listed if (key := _signing_key(jwk))] if isinstance(listed, list) else []
-        if not keys:  # a set without any is a fault there, and no reason to forget the former ones
+        if not keys:  # a set without any key is the provider's fault, and no reason to drop the former keys
             raise ProviderUnavailable("keys")
         return Description(
             authorization_endpoint=_address(found, "authorization_endpoint"),
@@ -182,7 +182,7 @@ class Provider:
 
 
 def _address(found: Mapping[str, Any], name: str) -> str:
-    """An endpoint; only https is asked."""
+    """An endpoint; only https is used."""
     address = found.get(name)
     with suppress(httpx.InvalidURL, ValueError):
         if isinstance(address, str) and httpx.URL(address).host:
@@ -193,7 +193,7 @@ def _address(found: Mapping[str, Any], name: str) -> str:
 
 
 def _signing_key(jwk: Any) -> Key | None:
-    """A key for signatures; one for another use or of a kind unknown here is passed over (RFC 7517 section 5)."""
+    """A key for signatures; keys for another use or of an unknown type are skipped (RFC 7517 section 5)."""
     try:
         return None if jwk.get("use", "sig") != "sig" else import_key(jwk)
     except (JoseError, KeyError, TypeError, ValueError, AttributeError):

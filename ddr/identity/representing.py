@@ -1,6 +1,6 @@
-"""For whom a user of the provider acts, as a claim of the ID token lists it (docs/representatives.md). Pure.
+"""For whom a user of the provider acts, as listed in a claim of the ID token (docs/representatives.md). Pure.
 
-The claim is an array of objects, or a text that is one: `sub` of the patient at the same issuer, `relation`, `name`,
+The claim is an array of objects, or a JSON text of one: `sub` of the patient at the same issuer, `relation`, `name`,
 `birthdate` (OpenID Connect Core 1.0 section 5.1), `since`, `until` (days as in ISO 8601).
 """
 
@@ -18,7 +18,7 @@ LONGEST_SUBJECT = 255  # OpenID Connect Core 1.0 section 2
 
 @dataclass(frozen=True)
 class Represented:
-    """One entry: who is represented, as what, under which name, and from which day to which."""
+    """One entry: who is represented, in which role, by which name, and from which day until which day."""
 
     subject: str
     relation: str
@@ -29,7 +29,7 @@ class Represented:
 
 
 def represented(claim: Any) -> Iterator[Represented | str]:
-    """Each entry of the claim, or what is wrong with it: nothing of a person. Without the claim there is none."""
+    """Each entry of the claim, or what is wrong with it, without personal data. Nothing without the claim."""
     if isinstance(claim, str):
         try:
             claim = json.loads(claim)
@@ -62,12 +62,12 @@ def _entry(entry: Any) -> Represented | str:
 
 
 def is_subject(value: Any) -> TypeGuard[str]:
-    """True for what can name a user; of control characters, which go to operators' terminals, there are none in it."""
+    """True for what can name a user; it contains no control characters, because it is shown on operators' terminals."""
     return isinstance(value, str) and 0 < len(value) <= LONGEST_SUBJECT and value.isprintable()
 
 
 def _day(text: Any) -> date | None:
-    """A day, None when nothing is said. Raises ValueError."""
+    """A day; None if absent. Raises ValueError."""
     if text is None:
         return None
     if not isinstance(text, str):

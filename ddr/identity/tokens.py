@@ -1,4 +1,4 @@
-"""Checks what the provider signed: ID tokens of patients who log in, access tokens that gateways present.
+"""Verifies what the provider signed: ID tokens of patients who log in, access tokens that gateways present.
 
 OpenID Connect Core 1.0 section 3.1.3.7, RFC 9068 section 4, RFC 8725.
 """
@@ -22,24 +22,25 @@ from ddr.identity.representing import Represented, is_subject, represented
 
 ALGORITHMS = ["ES256", "ES384", "ES512", "PS256", "PS384", "PS512", "RS256", "RS384", "RS512", "Ed25519", "EdDSA"]
 LEEWAY_MS = 60_000  # how far the provider's clock may be from ours
-LONGEST = 16_384  # characters, of what anybody may send; a list of represented patients makes an ID token longer
+LONGEST = 16_384  # characters of a token that anybody may send; a list of represented patients makes an ID token longer
 ACCESS_TOKEN = "at+jwt"  # noqa: S105 - a type; RFC 9068 section 2.1
 ID_TOKEN_MARKS = {"nonce", "at_hash", "c_hash", "s_hash"}  # OpenID Connect Core 1.0 sections 2 and 3.3.2.11
-# The name that providers still use (RFC 8037); the key says which curve it is, and the library warns of the name alone.
+# The algorithm name that providers still use (RFC 8037). The key says which curve it is; the library only warns about
+# the name.
 warnings.filterwarnings("ignore", "EdDSA is deprecated", SecurityWarning)
 _REGISTRY = JWSRegistry(algorithms=ALGORITHMS, strict_check_header=False)  # unknown header members are no fault
-# By the library's own limits nobody could log in at a provider that names its certificate in the header (x5c), and no
-# one who represents a thousand people.
+# With the library's own limits nobody could log in at a provider that puts its certificate into the header (x5c), nor
+# could anybody who represents a thousand people.
 _REGISTRY.max_header_length = _REGISTRY.max_signature_length = LONGEST
 _REGISTRY.max_payload_length = LARGEST_BYTES
 
 
 @dataclass(frozen=True)
 class Identity:
-    """A user of the provider: `subject` is the provider's name for it, `username` what to call the user on the page.
+    """A user of the provider: `subject` is the provider's name for the user, `username` the name shown on the page.
 
-    `represents`: for whom the user acts, or what is wrong with an entry; None: the recorder does not read that.
-    `sid` is the session at the provider, if the provider names it; `issued_ms` when the token was made.
+    `represents`: for whom the user acts, or what is wrong with an entry; None: the recorder does not read this. `sid`
+    is the session at the provider, if the provider names it; `issued_ms` is when the token was issued.
     """
 
     subject: str
@@ -72,15 +73,16 @@ async def read_id_token(provider: Provider, token: str, nonce: str, now_ms: int)
 def _authenticated(claims: Mapping[str, Any]) -> int | None:
     try:
         return instant(claims, "auth_time")
-    except LoginRefused:  # the claim is needed by some only, who find none then
+    except LoginRefused:  # only some need the claim, and they will find no entry then
         return None
 
 
 async def read_access_token(provider: Provider, token: str, now_ms: int) -> str:
     """The subject of an access token for `oidc_audience`. Raises LoginRefused.
 
-    An ID token is none, whatever its audience: the header says `at+jwt` (RFC 9068 section 4), or what the operator set
-    for a provider that does not follow it; then nothing in the token may be a mark of ID tokens.
+    An ID token is not accepted, whatever its audience: the header must say `at+jwt` (RFC 9068 section 4), or the type
+    that the operator set for a provider that does not follow it. In the latter case, nothing in the token may mark it
+    as an ID token.
     """
     if type_of(token) != _plain_type(provider.access_token_type):
         raise LoginRefused("typ")
@@ -92,7 +94,7 @@ async def read_access_token(provider: Provider, token: str, now_ms: int) -> str:
 
 
 def _may_be_id_token(claims: Mapping[str, Any], provider: Provider) -> bool:
-    """For us, or with a claim that only ID tokens have; Keycloak says it in a claim `typ`."""
+    """True if it is for us, or has a claim that only ID tokens have; Keycloak says so in a claim `typ`."""
     return (
         provider.client_id in _audiences(claims["aud"])
         or not ID_TOKEN_MARKS.isdisjoint(claims)
@@ -101,9 +103,9 @@ def _may_be_id_token(claims: Mapping[str, Any], provider: Provider) -> bool:
 
 
 def type_of(token: str) -> str:
-    """The media type that the header names, without `application/`, which may be left out (RFC 7515 section 4.1.9).
+    """The media type in the header, without `application/`, which may be left out (RFC 7515 section 4.1.9).
 
-    Raises LoginRefused when it is no token at all, or too long for one that came from outside.
+    Raises LoginRefused when it is not a token, or is too long for one from outside.
     """
     if len(token) > LONGEST:
         raise LoginRefused("length")
@@ -118,24 +120,24 @@ def _plain_type(typ: str) -> str:
 async def verified(
     provider: Provider, token: str, audience: str, now_ms: int, *, from_provider: bool = False
 ) -> Mapping[str, Any]:
-    """The claims of a token that the provider signed for `audience` and that is good now.
+    """The claims of a token that the provider signed for `audience` and that is valid now.
 
-    A key that is not known makes the keys be read again: once a minute at most, as anybody can invent one, but at once
-    for a token that was got `from_provider` itself, where the key is new for sure.
-    Raises LoginRefused with the check that failed, ProviderUnavailable.
+    For an unknown key, the keys are read again: at most once a minute, as anybody can invent one, but at once for a
+    token that came `from_provider` itself, where the key must be new. Raises LoginRefused with the failed check, or
+    ProviderUnavailable.
     """
     kid = _kid(token)
     described = await provider.description(kid)
     try:
         claims = _signed(token, described)
-    except LoginRefused:  # of several keys each has a name; an only one may have none, and be exchanged all the same
+    except LoginRefused:  # of several keys each has a name; a single one may have none, and be replaced all the same
         newer = await provider.description(kid, doubted=described, at_once=from_provider)
         if newer is described:
             raise
         claims = _signed(token, newer)
     try:
         json.dumps(claims, ensure_ascii=False).encode()
-    except UnicodeEncodeError:  # half a character: such a text can be neither stored nor hashed
+    except UnicodeEncodeError:  # an unpaired surrogate: such a text can be neither stored nor hashed
         raise LoginRefused("text") from None
     except RecursionError:
         raise LoginRefused("form") from None
@@ -144,7 +146,7 @@ async def verified(
 
 
 def _signed(token: str, described: Description) -> Mapping[str, Any]:
-    """The claims of a token with a signature by one of these keys. Raises LoginRefused."""
+    """The claims of a token signed with one of these keys. Raises LoginRefused."""
     try:
         return jwt.decode(token, described.keys, registry=_REGISTRY).claims
     except (JoseError, ValueError, TypeError):
@@ -154,7 +156,7 @@ def _signed(token: str, described: Description) -> Mapping[str, Any]:
 
 
 def _kid(token: str) -> str | None:
-    """The key that the token names; without a name the provider must have one key only (joserfc sees to that)."""
+    """The key that the token names; without a name, the provider must have only one key (joserfc checks that)."""
     kid = _header(token).get("kid")
     return kid if isinstance(kid, str) else None
 
@@ -181,7 +183,7 @@ def _check(claims: Mapping[str, Any], issuer: str, audience: str, now_ms: int) -
 
 
 def subject_of(claims: Mapping[str, Any]) -> str:
-    """Whom the claims are about. Raises LoginRefused."""
+    """The user whom the claims are about. Raises LoginRefused."""
     subject = claims.get("sub")
     if not is_subject(subject):
         raise LoginRefused("sub")

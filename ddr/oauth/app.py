@@ -30,7 +30,7 @@ def create_oauth_backend(core: Core) -> Starlette:
 
 
 def create_oauth_public(core: Core) -> Starlette:
-    """What browsers and anyone may call without a certificate."""
+    """Endpoints that browsers and anyone may call without a certificate."""
     endpoints = {
         "/oauth/authorize": authorize.endpoint,
         "/oauth/jwks": jwks.endpoint,
@@ -42,12 +42,12 @@ def create_oauth_public(core: Core) -> Starlette:
 
 def _app(core: Core, routes: list[Route]) -> Starlette:
     app = Starlette(routes=routes, exception_handlers={HTTPException: _wrong_route, Exception: left_to_guard})
-    app.router.redirect_slashes = False  # its redirects repeat the Host header
+    app.router.redirect_slashes = False  # its redirects would repeat the Host header
     app.state.core = core
     return app
 
 
 async def _wrong_route(request: Request, error: Exception) -> Response:
     """404 and 405 in the form of all other errors (AS-032)."""
-    assert isinstance(error, HTTPException)  # it is the key of this handler
+    assert isinstance(error, HTTPException)  # which is what this handler is registered for
     return error_response(OAuthError("invalid_request", error.detail, error.status_code, error.headers))

@@ -1,8 +1,8 @@
 """GET /oauth/authorize: the browser brings a pushed request (RFC 9126 section 4; HDDT
 authorization-server-authorization-endpoint.md).
 
-Only client_id and request_uri count; every other parameter was pushed and cannot be changed from here. The request
-stays open until the patient decides, so that a reload does no harm.
+Only client_id and request_uri count; every other parameter was pushed and cannot be changed here. The request stays
+open until the patient decides, so a reload does no harm.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ DETAIL = {"endpoint": "/oauth/authorize", "error": "invalid_request_uri"}
 
 
 class PageError(Exception):
-    """The request cannot be trusted, so nobody is redirected (RFC 6749 section 4.1.2.1); `problem` names the page."""
+    """The request cannot be trusted, so there is no redirect (RFC 6749 section 4.1.2.1); `problem` names the page."""
 
     def __init__(self, problem: str, error: str, status: int = 400) -> None:
         super().__init__(problem)
@@ -69,10 +69,11 @@ def _active_client(core: Core, client_id: str) -> Diga:
 
 
 async def _pushed_by_client(core: Core, request_uri: str, diga: Diga) -> None:
-    """Pushed by this very client, still open, and with the redirect_uri that is registered now (AS-018).
+    """The request must have been pushed by this very client, be open, and have the currently registered redirect_uri
+    (AS-018).
 
-    A refusal is recorded once per request that was really pushed. Anybody can invent other ones, in the name of any
-    DiGA: these are counted for the log.
+    A refusal is recorded once per request that was really pushed. Anybody can invent others, in the name of any DiGA;
+    these are only counted for the log.
     """
     pushed = await par.load(core.pool, request_uri, core.clock())
     if pushed is None or (pushed.client_id, pushed.redirect_uri) != (diga.client_id, diga.redirect_uri):
@@ -91,7 +92,7 @@ async def _note_refusal(core: Core, request_uri: str, diga: Diga) -> None:
 
 
 def _error_response(scope: Scope, error: PageError) -> Response:
-    """A page for a browser, JSON for everyone else (AS-032)."""
+    """A page for a browser, JSON for all other clients (AS-032)."""
     answered_error(error.error, error.problem.replace("_", " "))
     outage = Outage.DEPENDENCY_FAILED if error.status == HTTPStatus.SERVICE_UNAVAILABLE else None
     if "text/html" in (header(scope, "accept") or ""):

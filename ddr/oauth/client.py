@@ -1,7 +1,7 @@
-"""Authentication of a DiGA: its client certificate and its client_id stand in one active DiGA-VZ entry (RFC 8705
+"""Authentication of a DiGA: its client certificate and its client_id belong to one active DiGA-VZ entry (RFC 8705
 section 2, method tls_client_auth; HDDT security-and-privacy.md).
 
-The exact certificate is compared, not its subject: a name can be had by anyone (TLS-005, TLS-012).
+The exact certificate is compared, not its subject: anybody can get a certificate with the same name (TLS-005, TLS-012).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def authenticate(core: Core, scope: Scope, parameters: Mapping[str, str]) -> Dig
 
 
 def _in_no_other_way(scope: Scope, parameters: Mapping[str, str]) -> None:
-    """A client must not authenticate in two ways at once (RFC 6749 sections 2.3 and 5.2). A bearer token is none."""
+    """A client must not authenticate in two ways at once (RFC 6749 sections 2.3 and 5.2). A bearer token is not one."""
     schemes = {value.partition(" ")[0].lower() for value in header_values(scope, "authorization")}
     if schemes - {"bearer"} or OTHER_WAYS & parameters.keys():
         raise invalid_request("The client authenticates by its certificate only, without Authorization or a secret")

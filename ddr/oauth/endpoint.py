@@ -39,7 +39,7 @@ Handler = Callable[[Call], Awaitable[Response]]
 def backend_endpoint(core: Core, handle: Handler, refused: Event) -> Callable[[Request], Awaitable[Response]]:
     """A Starlette endpoint that calls `handle`; each OAuthError is answered as JSON and recorded as `refused`.
 
-    What cannot be laid at a listed DiGA's door, and what is only asked too often, is counted and not recorded.
+    Refusals that cannot be attributed to a listed DiGA, and those of too many requests, are counted but not recorded.
     """
 
     async def endpoint(request: Request) -> Response:
@@ -57,9 +57,9 @@ def backend_endpoint(core: Core, handle: Handler, refused: Event) -> Callable[[R
 
 
 async def _record(core: Core, request: Request, refused: Event, error: OAuthError) -> None:
-    """The DiGA is named by its certificate: the client_id of a refused request is only a claim.
+    """Record a refusal. The DiGA is identified by its certificate: the client_id of a refused request is only a claim.
 
-    The patient whose token it was sees it, also when another DiGA presented it (AUD-005).
+    The patient whose token it was sees it, even when another DiGA presented it (AUD-005).
     """
     diga = presented(core, request.scope)
     if diga is None or error.status == HTTPStatus.TOO_MANY_REQUESTS:

@@ -16,7 +16,7 @@ RETRY_SECONDS = 60
 
 
 class OAuthError(Exception):
-    """A refusal on the wire. `description` is public: it names the rule, never what may be a secret."""
+    """A refusal on the wire. `description` is public: it names the rule, never anything that may be secret."""
 
     def __init__(
         self,
@@ -67,7 +67,7 @@ def unauthorized_client() -> OAuthError:
 
 
 def temporarily_unavailable() -> OAuthError:
-    """The DiGA-VZ data is too old to decide on (HDDT security-and-privacy.md, Caching)."""
+    """The DiGA-VZ data is too old to decide (HDDT security-and-privacy.md, Caching)."""
     return OAuthError(
         "temporarily_unavailable",
         "The DiGA directory cannot be reached at the moment",
@@ -88,7 +88,7 @@ def too_many_requests(retry_seconds: int, most: int) -> OAuthError:
 
 
 def error_response(error: OAuthError) -> JSONResponse:
-    """`error` as application/json, never cached; `request_id` is what the operator finds it by."""
+    """`error` as application/json, never cached; operators find it by its `request_id`."""
     refused_unless_told(error.error)
     answered_error(error.error, error.description)
     told = {"error": error.error, "error_description": error.description}

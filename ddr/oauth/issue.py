@@ -1,4 +1,4 @@
-"""Issuing tokens: the access token (RFC 9068) and the token answer (HDDT pairing.md, Tokens and the Token Response)."""
+"""Issues the access token (RFC 9068) and the token response (HDDT pairing.md, Tokens and the Token Response)."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from ddr.scopes.parse import Scopes, granted
 from ddr.store.authorization.tokens import Family
 from ddr.store.database.ids import Kind
 
-SET_BACK_SECONDS = 900  # by which a clock may be set back without making the tokens of the last minutes invalid
+SET_BACK_SECONDS = 900  # by which a clock may be set back without invalidating the tokens of the last minutes
 
 
 def standing_scopes(family: Family, diga: Diga) -> Scopes:
-    """What the grant still gives: consent in force, MIV still permitted. Raises invalid_grant when nothing is left."""
+    """What the grant still gives: consents in force, MIVs still permitted. Raises invalid_grant if nothing is left."""
     scopes = granted(family.scope).within(family.consents.keys() & diga.valuesets)
     if family.ended or not scopes.valuesets:
         raise invalid_grant("The patient's consent has ended")
@@ -26,12 +26,12 @@ def standing_scopes(family: Family, diga: Diga) -> Scopes:
 
 
 def refresh_until_ms(core: Core, family: Family, now_ms: int) -> int:
-    """30 days from now, but never past the last consent (AS-048)."""
+    """30 days from now, but never beyond the last consent (AS-048)."""
     return min(now_ms + core.settings.refresh_token_seconds * 1000, max(family.consents.values()))
 
 
 def token_response(core: Core, family: Family, scopes: Scopes, refresh_token: str, now_ms: int) -> Response:
-    """The answer of the token endpoint for `scopes`; `sub` is the Pairing ID (AS-020)."""
+    """The token response for `scopes`; `sub` is the Pairing ID (AS-020)."""
     seconds = _lifetime(core, family, scopes, now_ms)
     content = {
         "access_token": _access_token(core, family, scopes, seconds, now_ms),
@@ -45,13 +45,13 @@ def token_response(core: Core, family: Family, scopes: Scopes, refresh_token: st
 
 
 def _lifetime(core: Core, family: Family, scopes: Scopes, now_ms: int) -> int:
-    """Seconds; an access token does not outlive the consent to the last of its MIVs."""
+    """In seconds; an access token does not outlive the last consent to its MIVs."""
     consent_ms = max(family.consents[url] for url in scopes.valuesets) - now_ms
     return max(1, min(core.settings.access_token_seconds, consent_ms // 1000))
 
 
 def _access_token(core: Core, family: Family, scopes: Scopes, seconds: int, now_ms: int) -> str:
-    """No `cnf` (AS-023) and nothing about the patient but the Pairing ID (AS-025)."""
+    """Has no `cnf` (AS-023), and nothing about the patient except the Pairing ID (AS-025)."""
     now = now_ms // 1000
     claims = {
         "iss": core.settings.public_base_url,

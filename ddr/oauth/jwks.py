@@ -7,7 +7,7 @@ from starlette.responses import JSONResponse, Response
 
 from ddr.http.core import Core
 
-CACHE_SECONDS = 60  # shorter than the time a new key is published before it signs
+CACHE_SECONDS = 60  # shorter than the time for which a new key is published before it signs
 
 
 async def endpoint(request: Request) -> Response:

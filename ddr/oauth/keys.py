@@ -24,7 +24,7 @@ LEAD_MS = 5 * FOLLOW_SECONDS * 1000  # a new key is published this long before i
 
 @dataclass(frozen=True)
 class SigningKey:
-    """One key pair, and from when on it signs."""
+    """One key pair, and the time from which it signs."""
 
     private: ECKey
     public: ECKey
@@ -40,25 +40,25 @@ class Keys:
 
     @classmethod
     async def load(cls, pool: asyncpg.Pool, ring: KeyRing, now_ms: int) -> Keys:
-        """The keys of the database; the first one is made when there is none. Raises SettingsError for a wrong key."""
+        """The keys of the database; the first one is created if there is none. Raises SettingsError for a wrong key."""
         await store.add_first(pool, new_key(ring, now_ms))
         keys = cls(ring, {})
         await keys.read(pool, now_ms)
         return keys
 
     async def read(self, conn: Connection, now_ms: int) -> None:
-        """Read the keys again, to learn of new ones and forget retired ones. Raises SettingsError for a wrong key."""
+        """Read the keys again, to learn of new ones and drop retired ones. Raises SettingsError for a wrong key."""
         rows = await store.load(conn, now_ms)
         self._keys = {row.kid: self._keys.get(row.kid) or _open(self._ring, row) for row in rows}
 
     def sign(self, claims: Mapping[str, Any], typ: str, now_ms: int) -> str:
-        """A JWT of `claims` by the newest key that signs by now; by the oldest one on a clock that was set back."""
+        """A JWT of `claims` by the newest key that signs by now; on a clock that was set back, by the oldest one."""
         by_age = sorted(self._keys.items(), key=lambda item: item[1].signs_from_ms)
         kid, key = ([item for item in by_age if item[1].signs_from_ms <= now_ms] or by_age[:1])[-1]
         return jwt.encode({"alg": ALGORITHM, "typ": typ, "kid": kid}, dict(claims), key.private)
 
     def public_key(self, kid: str) -> ECKey | None:
-        """The public key of that name, or None when no valid token can bear it."""
+        """The public key with that name, or None when no valid token can name it."""
         key = self._keys.get(kid)
         return key.public if key else None
 
@@ -73,12 +73,12 @@ class Keys:
 
 
 async def opening_key(pool: asyncpg.Pool, settings: Settings) -> KeyRing:
-    """The key-encryption keys; one is made only for a database that has sealed nothing yet. Raises SettingsError."""
+    """The key-encryption keys; a new one is only made for a database without sealed data. Raises SettingsError."""
     return key_encryption_key(settings, make=not (await store.exist(pool) or await sealed_ones_exist(pool)))
 
 
 def new_key(ring: KeyRing, signs_from_ms: int) -> store.StoredKey:
-    """A fresh P-256 key pair named by its thumbprint (RFC 7638), the private part sealed."""
+    """A new P-256 key pair named by its thumbprint (RFC 7638), with the private part sealed."""
     key = ECKey.generate_key("P-256")
     kid = key.thumbprint()
     public = {**key.as_dict(private=False), "kid": kid, "use": "sig", "alg": ALGORITHM}
@@ -86,10 +86,10 @@ def new_key(ring: KeyRing, signs_from_ms: int) -> store.StoredKey:
 
 
 async def rotate(pool: asyncpg.Pool, ring: KeyRing, access_token_seconds: int, now_ms: int) -> str:
-    """Put a new key in place of all others and return its name.
+    """Replace all keys by a new one and return its name.
 
-    It signs when every worker knows it; the others stay published until the last token that they signed has expired.
-    Raises SettingsError when `ring` does not open the present keys: no worker could open the new one.
+    It signs once every worker knows it; the others stay published until the last token that they signed has expired.
+    Raises SettingsError when `ring` does not open the current keys, because no worker could open the new one.
     """
     await Keys.load(pool, ring, now_ms)
     key = new_key(ring, now_ms + LEAD_MS)
@@ -102,10 +102,11 @@ async def rotate(pool: asyncpg.Pool, ring: KeyRing, access_token_seconds: int, n
 
 
 async def reseal_all(pool: asyncpg.Pool, ring: KeyRing, now_ms: int) -> tuple[int, int]:
-    """Seal everything under the current key-encryption key: the numbers of signing keys and of server-wide secrets.
+    """Seal everything under the current key-encryption key; returns the numbers of signing keys and server-wide
+    secrets.
 
-    Nothing that is in use changes: recorders that know both keys go on. Raises SettingsError, and has changed nothing
-    then, when one of the keys is missing.
+    Nothing that is in use changes: recorders that know both keys continue. Raises SettingsError, and changes nothing,
+    when one of the keys is missing.
     """
     async with pool.acquire() as conn, conn.transaction():
         rows = await store.lock_all(conn)
@@ -128,10 +129,10 @@ async def opens_all(pool: asyncpg.Pool, ring: KeyRing) -> bool:
 
 
 async def replace_lost(pool: asyncpg.Pool, ring: KeyRing, now_ms: int) -> tuple[str, int]:
-    """When the key-encryption key is lost: destroy what nobody can open, and make a signing key under the present one.
+    """When the key-encryption key is lost: destroy what nobody can open, and make a signing key under the current one.
 
-    Its name, and the number of server-wide secrets that are lost. Access tokens that are out end with the signing keys;
-    with the secret of refresh tokens DiGA have to pair anew.
+    Returns its name, and the number of server-wide secrets that are lost. Issued access tokens end with the signing
+    keys. If the secret of refresh tokens is lost, DiGA must pair anew.
     """
     key = new_key(ring, now_ms)
     async with pool.acquire() as conn, conn.transaction():

@@ -10,7 +10,8 @@ from starlette.responses import JSONResponse, Response
 from ddr.http.core import Core
 
 PATH = "/.well-known/oauth-authorization-server"
-# HDDT's own address of it has a second slash: {Base URL OAuth-API}//.well-known/… (security-and-privacy.md; RS-049).
+# HDDT's own address of the document has a second slash: {Base URL OAuth-API}//.well-known/… (security-and-privacy.md;
+# RS-049).
 PATHS = (PATH, f"/{PATH}")
 CACHE_SECONDS = 60  # changes appear without undue delay (AS-007)
 
@@ -26,7 +27,8 @@ def metadata(core: Core) -> dict[str, Any]:
         "revocation_endpoint": f"{backend}/oauth/revoke",
         "jwks_uri": f"{public}/oauth/jwks",
         "service_documentation": f"{public}/docs/client-registration",
-        # the resource server (RFC 9728), and its CapabilityStatement for whom the handshake below fhir_base shuts out
+        # The resource server (RFC 9728), and its CapabilityStatement for clients that the handshake below fhir_base
+        # rejects.
         "protected_resources": [core.settings.fhir_base],
         "fhir_metadata_endpoint": capability_url(core),
         "scopes_supported": list(core.catalog.scopes()),
@@ -45,7 +47,7 @@ def metadata(core: Core) -> dict[str, Any]:
 
 
 def capability_url(core: Core) -> str:
-    """Where everybody, without a client certificate, finds the CapabilityStatement (RS-004)."""
+    """Where everybody, even without a client certificate, finds the CapabilityStatement (RS-004)."""
     return f"{core.settings.public_base_url}/fhir/metadata"
 
 

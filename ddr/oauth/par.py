@@ -36,7 +36,7 @@ async def push(call: Call) -> Response:
 
 
 async def _room_for_one(call: Call) -> None:
-    """A DiGA has only so many patients on their way at once."""
+    """The number of patients that a DiGA may have under way at once is limited."""
     now_ms, settings = call.core.clock(), call.core.settings
     count, first_ms = await par.open_requests(call.core.pool, call.diga.client_id, now_ms)
     if count >= settings.par_max_open:
@@ -72,7 +72,7 @@ def _pkce_s256(call: Call) -> None:
 
 
 def _permitted_scopes(call: Call) -> Scopes:
-    """Known to the recorder, permitted to the DiGA, one kind of data at least: the others lead nowhere alone."""
+    """Scopes must be known here, permitted to the DiGA, and include a kind of data: the others alone lead nowhere."""
     try:
         scopes = parse(required(call.parameters, "scope"))
     except ScopeError as error:

@@ -1,4 +1,4 @@
-"""Parameters of OAuth requests: each at most once, and those that are read printable and bounded (RFC 6749 sections
+"""Parameters of OAuth requests: each at most once; those that are used must be printable and bounded (RFC 6749 sections
 3.1, 3.2 and appendix A).
 """
 
@@ -14,7 +14,7 @@ from ddr.oauth.errors import OAuthError, invalid_request
 
 MAX_FIELDS = 50
 MAX_LENGTH = 4096
-# Whose values are read. Others must be ignored, whatever they say (sections 3.1 and 3.2).
+# The parameters whose values are used. Others must be ignored, whatever they say (sections 3.1 and 3.2).
 READ = frozenset(
     {
         "client_id",

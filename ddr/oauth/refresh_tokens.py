@@ -1,7 +1,7 @@
 """Refresh tokens: they name their pairing and grant and carry a MAC of the server (AS-021, AS-045).
 
-A successor is computed from its predecessor, so that a repeated refresh can be given the same successor again although
-only hashes are stored. Form: base64url(pairing id | grant id | nonce) "." base64url(HMAC-SHA256).
+A successor is computed from its predecessor, so that a repeated refresh can get the same successor again although only
+hashes are stored. Form: base64url(pairing id | grant id | nonce) "." base64url(HMAC-SHA256).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ LENGTH = 86 + 1 + 43  # characters
 
 @dataclass(frozen=True)
 class Contents:
-    """What an authentic refresh token says: hex ids as they are shown outside."""
+    """The contents of an authentic refresh token: hex ids as shown outside."""
 
     pairing_id: str
     grant_id: str
@@ -34,7 +34,7 @@ def mint(secret: bytes, contents: Contents) -> str:
 
 
 def successor(secret: bytes, token: str) -> str:
-    """The one token that follows the authentic `token`; who has not the secret cannot tell it beforehand."""
+    """The one token that follows the authentic `token`; without the secret, nobody can predict it."""
     nonce = _mac(secret, b"successor", token.encode())[:NONCE]
     return _signed(secret, _body(token)[:-NONCE] + nonce)
 
@@ -42,7 +42,7 @@ def successor(secret: bytes, token: str) -> str:
 def leads_to(secret: bytes, token: str, current_sha256: bytes) -> bool:
     """True when `token` is one of the STEPS tokens before the one with this hash.
 
-    An authentic token of a family that does not lead to the current one comes after it, or long before.
+    An authentic token of a family that does not lead to the current one comes after it, or long before it.
     """
     for _ in range(STEPS):
         token = successor(secret, token)
@@ -52,7 +52,7 @@ def leads_to(secret: bytes, token: str, current_sha256: bytes) -> bool:
 
 
 def read(secret: bytes, token: str) -> Contents | None:
-    """The contents of a token of ours, or None. Compares the whole text, so that no other spelling passes."""
+    """The contents of a token issued here, or None. Compares the whole text, so that no other spelling is accepted."""
     if len(token) != LENGTH or not token.isascii():
         return None
     try:

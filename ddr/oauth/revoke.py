@@ -1,9 +1,9 @@
-"""POST /oauth/revoke: the DiGA tells that consent has ended on its side (RFC 7009; HDDT
+"""POST /oauth/revoke: the DiGA reports that consent has ended on its side (RFC 7009; HDDT
 authorization-server-revocation-endpoint.md).
 
-That is the patient's withdrawal, so all tokens of the Pairing ID end with the stored consent, not one family only
-(HDDT pairing.md, Refresh Tokens). The answer is always 200: a token that names nothing of this client has no effect,
-but the attempt is recorded.
+That is the patient's withdrawal, so all tokens of the Pairing ID end together with the stored consent, not only one
+family (HDDT pairing.md, Refresh Tokens). The answer is always 200: a token that names nothing of this client has no
+effect, but the attempt is recorded.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def revocation(verifier: TokenVerifier) -> Handler:
 
 
 def _named_pairing(call: Call, verifier: TokenVerifier, token: str) -> str | None:
-    """The Pairing ID in an authentic token. Retired and expired refresh tokens count: the patient's wish does too."""
+    """The Pairing ID in an authentic token. Retired and expired refresh tokens count, as does the patient's wish."""
     if contents := refresh_tokens.read(call.core.secrets["refresh-tokens"], token):
         return contents.pairing_id
     try:

@@ -1,8 +1,8 @@
 """What to do with an authentic refresh token: the rotation decision, pure (RFC 9700 section 4.14.2).
 
 A client that lost the answer, or two of its workers at once, repeat a refresh within seconds: they get the same
-successor. Any later use of a retired token means that two parties hold it: its family ends. A client that is known to
-have got no answer may repeat it later (ddr.oauth.grants.unanswered): then `rotated_ms` is still to come.
+successor. Any later use of a retired token means that two parties have it, so its family ends. A client that is known
+to have got no answer may repeat it later (ddr.oauth.grants.unanswered): then `rotated_ms` is in the future.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from ddr.store.authorization.tokens import Family
 
 
 class Rotation(StrEnum):
-    """The outcomes; AHEAD is for the caller to find, among REUSE: it takes the secret."""
+    """The outcomes. The caller must find AHEAD among REUSE, because that needs the secret."""
 
     ROTATE = "rotate"
     REPEAT = "repeat"
@@ -28,8 +28,8 @@ def decide(
 ) -> Rotation:
     """The outcome for a token with the server's MAC that names `family`.
 
-    `there_ms` gives for how long clients could ask between two instants: a token is repeated late by nobody's fault
-    when the answer was lost and the recorder was away.
+    `there_ms` gives for how long clients could reach the recorder between two instants. A token is repeated late
+    through nobody's fault when the answer was lost and the recorder was away.
     """
     if family.ended or family.refresh_expires_ms is None or family.refresh_expires_ms <= now_ms:
         return Rotation.EXPIRED

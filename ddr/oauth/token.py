@@ -10,7 +10,7 @@ from ddr.oauth.grants import authorization_code, refresh_token
 from ddr.oauth.parameters import required
 
 GRANTS: dict[str, Handler] = {"authorization_code": authorization_code.exchange, "refresh_token": refresh_token.refresh}
-# AS-008 forbids these by name; whatever else a client asks for is a grant that no DiGA is permitted to use (AS-035).
+# AS-008 forbids these by name; any other grant type is one that no DiGA is permitted to use (AS-035).
 FORBIDDEN = {
     "client_credentials",
     "password",
@@ -21,7 +21,7 @@ FORBIDDEN = {
 
 
 async def token(call: Call) -> Response:
-    """The token answer of the grant asked for. Raises OAuthError."""
+    """The token response of the requested grant. Raises OAuthError."""
     grant_type = required(call.parameters, "grant_type")
     decisions = call.core.metrics.tokens
     try:

@@ -60,7 +60,7 @@ def _meaning(core: Core, scope: str) -> str:
 
 
 def create_description(core: Core) -> ASGIApp:
-    """GET /docs/openapi.json; made once, for it does not change while a worker runs."""
+    """GET /docs/openapi.json; made once, because it does not change while a worker runs."""
     body = orjson.dumps(description(core))
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
@@ -69,7 +69,7 @@ def create_description(core: Core) -> ASGIApp:
         elif scope["method"] not in ("GET", "HEAD"):
             reply = problem(405, "Method not allowed", headers=(("allow", "GET, HEAD"),))
         else:
-            reply = Reply(200, body, JSON, ANY_SITE)  # viewers on other sites may show it
+            reply = Reply(200, body, JSON, ANY_SITE)  # viewers on other sites may display it
         await send_reply(scope, send, reply)
 
     return answer

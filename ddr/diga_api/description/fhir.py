@@ -1,4 +1,4 @@
-"""The FHIR operations of the description, from the tables that searches go by (ddr.fhir.search.grammar)."""
+"""The FHIR operations of the description, from the tables that searches use (ddr.fhir.search.grammar)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ FHIR_JSON, FHIR_XML = "application/fhir+json", "application/fhir+xml"
 SECURITY: list[dict[str, list[str]]] = [{"certificate": [], "tokens": []}]
 SHARED = ("_summary", "_elements", "_format", "_pretty")  # described once for all types
 
-# A value of each parameter that is good anywhere; by type where the name is not there.
+# A valid example of each parameter; by type where the name has no entry.
 EXAMPLES: Mapping[str, str] = {
     "code": "http://loinc.org|99504-3",
     "component-code": "http://loinc.org|8480-6",
@@ -44,7 +44,7 @@ def paths(summarized: bool) -> Json:
 
 
 def resource_schemas() -> Json:
-    """FHIR's resources by name: what their kind is, and where FHIR says the rest."""
+    """FHIR's resources by name: what each type is, and where FHIR describes the rest."""
     return {
         kind: {
             "type": "object",
@@ -75,7 +75,7 @@ def _search(kind: str) -> Json:
 
 
 def _posted(kind: str) -> Json:
-    """The same with parameters in a form."""
+    """The same with the parameters in a form."""
     form = [one for one in _search_parameters(kind) if "$ref" not in one]
     properties = {one["name"]: one["schema"] for one in form} | {name: {"type": "string"} for name in SHARED}
     content = {
@@ -150,7 +150,7 @@ def _vread(kind: str) -> Json:
 
 
 def _one(kind: str) -> Json:
-    """The answers to who reads one. Only measurements are deleted, by who has sent them."""
+    """The answers to a read. Only measurements are deleted, by whoever sent them."""
     deleted = (410,) if kind == "Observation" else ()
     return _answers(_found(kind, "ETag", "Last-Modified"), 400, 401, 404, 406, *deleted, 503)
 

@@ -22,7 +22,7 @@ from ddr.store.database.faults import FAULTS
 from ddr.store.database.ids import Kind
 from ddr.store.database.settling import made
 
-ROUNDS = 3  # a code is redeemed once in the life of a pairing: there is time to see who is still there
+ROUNDS = 3  # a code is redeemed once per pairing: there is time to see whether the client is still there
 
 
 async def exchange(call: Call) -> Response:
@@ -48,7 +48,7 @@ async def exchange(call: Call) -> Response:
 
 
 async def _issued_to_client(call: Call, presented: str) -> Code:
-    """The same answer for an unknown code and for one of another client; that one stays good for its owner."""
+    """Unknown codes and codes of another client get the same answer; the latter stay valid for their owner."""
     code = await tokens.load_code(call.core.pool, sha256(presented))
     if code is None or code.client_id != call.diga.client_id:
         if code is not None and (family := await _family_of(call, code)):
@@ -71,7 +71,7 @@ async def _family_of(call: Call, code: Code) -> Family | None:
 
 
 async def _not_replayed(call: Call, presented: str, code: Code, family: Family, verifier: str) -> None:
-    """A second use revokes what the first one got (RFC 6749 section 4.1.2), unless both were on their way at once."""
+    """A second use revokes what the first one got (RFC 6749 section 4.1.2), unless both were under way at once."""
     if code.redeemed_ms is None or await _is_good_again(call, presented, code, family, verifier):
         return
     if call.arrived_ms > code.redeemed_ms:
@@ -80,7 +80,7 @@ async def _not_replayed(call: Call, presented: str, code: Code, family: Family, 
 
 
 async def _is_good_again(call: Call, presented: str, code: Code, family: Family, verifier: str) -> bool:
-    """Whether this is the client that redeemed it, and that was not answered then."""
+    """Whether this client redeemed the code without getting an answer."""
     assert code.redeemed_ms is not None
     own = family.certificate_sha256 in (None, call.certificate_sha256) and pkce.proves(verifier, code.code_challenge)
     unused = not family.ended and family.previous_sha256 is None and code.lasts(call.arrived_ms)
@@ -88,7 +88,7 @@ async def _is_good_again(call: Call, presented: str, code: Code, family: Family,
 
 
 async def _after_another(call: Call, presented: str, verifier: str) -> Response:
-    """Another request was faster. It may have been this client's, which has hung up since and tries again."""
+    """Another request was faster. It may have been an earlier one of this client, which disconnected and retries."""
     code = await _issued_to_client(call, presented)
     if code.lasts(call.core.clock()):
         family = await _family(call, code)
@@ -98,7 +98,7 @@ async def _after_another(call: Call, presented: str, verifier: str) -> Response:
 
 
 async def _redeem(call: Call, presented: str, code: Code, family: Family) -> str | None:
-    """The first refresh token; None when the code is not good any more."""
+    """The first refresh token; None when the code is no longer valid."""
     core, now_ms = call.core, call.core.clock()
     contents = refresh_tokens.Contents(family.pairing_id, core.ids.encode(Kind.GRANT, family.grant_no))
     refresh_token = refresh_tokens.mint(core.secrets["refresh-tokens"], contents)
@@ -113,7 +113,7 @@ async def _redeem(call: Call, presented: str, code: Code, family: Family) -> str
         redeemed = await tokens.redeem(
             core.pool, sha256(presented), refresh_sha256, until_ms, now_ms, call.certificate_sha256
         )
-    except FAULTS as error:  # presented once more, a code that is used up would end the grant
+    except FAULTS as error:  # presented again, a used code would end the grant
         if not await made(error, is_redeemed):
             _take_back(core, presented, code, family, refresh_token)
             raise

@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 
 class _Presented(NamedTuple):
-    """An authentic refresh token as it was presented, the grant that it names, and the one token that follows it."""
+    """An authentic refresh token as presented, the grant that it names, and the one token that follows it."""
 
     token: str
     pairing_id: str
@@ -43,14 +43,15 @@ class _Presented(NamedTuple):
 async def refresh(call: Call) -> Response:
     """New tokens for the current refresh token; the same ones again for a repetition within seconds.
 
-    The seconds are those in which the recorder could be asked (ddr.http.presence). They do not run for a client that
-    had hung up before it was answered, was told 503 for a rotation that was made, or whose worker was killed around it.
+    Only seconds in which the recorder could be reached count (ddr.http.presence). There is no such limit for a client
+    that had disconnected before the answer, was told 503 for a rotation that was made, or whose worker was killed
+    around it.
     """
     presented = _presented(call)
     if "scope" not in call.parameters and (family := await _rotate(call, presented)):  # nearly always: one statement
         concerns(family.pairing_id)
         return _answer(call, presented, family, standing_scopes(family, call.diga))
-    # What cannot be rotated is judged. Who asks for fewer scopes may ask for too many: that is judged before anything
+    # What cannot be rotated is judged. A request for fewer scopes may ask for too many, so it is judged before anything
     # changes.
     family = await _issued_to_client(call, presented)
     outcome = await _judged(call, family, presented)
@@ -58,12 +59,12 @@ async def refresh(call: Call) -> Response:
     if outcome is Rotation.AHEAD and not await _adopt(call, family, presented):
         raise _unusable()
     if outcome is Rotation.ROTATE and not await _rotate(call, presented):
-        return await refresh(call)  # another request was faster; what it left behind is judged anew
+        return await refresh(call)  # another request was faster; judge anew what it left behind
     return _answer(call, presented, family, scopes)
 
 
 def _presented(call: Call) -> _Presented:
-    """The token of the request. Raises invalid_grant for one that is not ours."""
+    """The token of the request. Raises invalid_grant for one that was not issued here."""
     token, secret = required(call.parameters, "refresh_token"), call.core.secrets["refresh-tokens"]
     contents = refresh_tokens.read(secret, token)
     if contents is None:
@@ -76,7 +77,7 @@ def _presented(call: Call) -> _Presented:
 
 
 def _answer(call: Call, presented: _Presented, family: Family, scopes: Scopes) -> Response:
-    """The tokens; when the client hangs up before they leave, the presented token may be repeated."""
+    """The tokens; when the client disconnects before they leave, the presented token may be repeated."""
     answer = token_response(call.core, family, scopes, presented.successor, call.core.clock())
     return Tokens(answer, partial(_let_repeat, call, presented))
 
@@ -86,7 +87,7 @@ def _let_repeat(call: Call, presented: _Presented) -> None:
 
 
 async def _issued_to_client(call: Call, presented: _Presented) -> Family:
-    """The family of a token of this client; another client's token is refused and left as it is."""
+    """The family of a token of this client; another client's token is refused and not changed."""
     family = await tokens.find_family(call.core.pool, presented.pairing_id, presented.grant_no, call.arrived_ms)
     if family is None or family.client_id != call.diga.client_id:
         raise _unusable()
@@ -97,9 +98,9 @@ async def _issued_to_client(call: Call, presented: _Presented) -> Family:
 async def _judged(call: Call, family: Family, presented: _Presented) -> Rotation:
     """ROTATE, REPEAT or AHEAD. Raises invalid_grant for a token that was reused or has expired.
 
-    A reused one ends its family, and only that (AS-027). What looks like it is none when the answer to the last
-    rotation may have been lost with its worker (REPEAT), or when the database forgot the token because it was restored
-    from a backup (AHEAD). An expired one ends its family, too: a clock that is set back does not bring it back.
+    A reused token ends its family, and only that (AS-027). What looks like reuse is not when the answer to the last
+    rotation may have been lost with its worker (REPEAT), or when the database was restored from a backup and has
+    forgotten the token (AHEAD). An expired token ends its family, too, so that setting a clock back does not revive it.
     """
     core = call.core
 
@@ -123,7 +124,7 @@ async def _judged(call: Call, family: Family, presented: _Presented) -> Rotation
 
 
 def _not_widened(call: Call, scopes: Scopes) -> Scopes:
-    """The scopes asked for, which may be fewer than those granted but never more (CON-004)."""
+    """The requested scopes, which may be fewer than those granted but never more (CON-004)."""
     if "scope" not in call.parameters:
         return scopes
     try:
@@ -139,8 +140,8 @@ def _not_widened(call: Call, scopes: Scopes) -> Scopes:
 
 
 async def _rotate(call: Call, presented: _Presented) -> Family | None:
-    """The family, whose current token is the successor from now on; None when the presented one was not the current
-    one, or the client's grant does not stand."""
+    """The family, whose current token is the successor from now on; None when the presented token was not current, or
+    the client's grant is not in force."""
     now_ms = call.core.clock()
     asked = Rotate(
         presented.pairing_id,
@@ -157,7 +158,7 @@ async def _rotate(call: Call, presented: _Presented) -> Family | None:
     try:
         return await rotations.rotate(call.core.pool, asked)
     except FAULTS as error:
-        if fault_of(error) == UNAVAILABLE:  # it may have been made all the same
+        if fault_of(error) == UNAVAILABLE:  # it may have been made nevertheless
             _let_repeat(call, presented)
         raise
 
@@ -170,16 +171,16 @@ async def _went_with_its_worker(call: Call, family: Family, presented: _Presente
 
 
 async def _is_ahead(call: Call, family: Family, presented: _Presented) -> bool:
-    """Whether the token comes after the one that this database takes for the current one."""
+    """Whether the token comes after the one that this database considers current."""
     secret, current = call.core.secrets["refresh-tokens"], family.refresh_sha256
-    assert current is not None  # else it had been judged EXPIRED
+    assert current is not None  # otherwise it would have been judged EXPIRED
     return not await asyncio.to_thread(refresh_tokens.leads_to, secret, presented.token, current)
 
 
 async def _adopt(call: Call, family: Family, presented: _Presented) -> bool:
-    """After a declared restore, once per grant: the token that this database has not seen counts (docs/backup.md).
+    """After a declared restore, once per grant: accept the token that this database has not seen (docs/backup.md).
 
-    It must come from the certificate that held the grant, unless the DiGA has another one by now.
+    It must come with the certificate that held the grant, unless the DiGA has another certificate by now.
     """
     now_ms, known = call.core.clock(), family.certificate_sha256
     if known is not None and known != call.certificate_sha256 and known.hex() in call.diga.certificates:

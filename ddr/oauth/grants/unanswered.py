@@ -1,8 +1,9 @@
-"""Tokens that never left: the database was lost in that moment and the DiGA was told 503, or it had hung up before.
+"""Tokens that never left: the database was lost at that moment and the DiGA was told 503, or it had disconnected
+before.
 
-What nobody got is no use of a code (RFC 6749 section 4.1.2). So the worker that made the tokens takes the redemption
-back, as soon as the database is there again, and the code is good once more for the rest of its time. Nor is it one of
-a refresh token: that gets the same successor again for as long as nobody has used that.
+Tokens that nobody received do not count as a use of a code (RFC 6749 section 4.1.2). So the worker that made them takes
+the redemption back as soon as the database is available again, and the code is valid again for the rest of its time.
+Neither do they count as a use of a refresh token: it gets the same successor again until somebody has used that.
 """
 
 from __future__ import annotations
@@ -24,12 +25,12 @@ from ddr.store.authorization.tokens import Family
 from ddr.store.database.faults import FAULTS
 
 AGAIN_SECONDS = 0.2
-PATIENCE_SECONDS = 2.0  # in which a worker that has the database again takes back what it has to
-REPEAT_MS, REPEAT_SECONDS = HOUR_MS, 5.0  # how long, and how often, a refresh is tried to be made repeatable
-LOOKS = 3  # at a database that answers: so long a lost rotation may take to end
-MOST = 200  # at once: those that were under way when the database was lost come first
-UNDER_WAY_MS = 10_000  # since a code was redeemed: its answer may not have left
-SOON_SECONDS, LOOK_SECONDS = 0.3, 0.05  # in which that shows; nobody else has this one's turn meanwhile
+PATIENCE_SECONDS = 2.0  # for a worker with a working database to take back what it must
+REPEAT_MS, REPEAT_SECONDS = HOUR_MS, 5.0  # for how long, and how often, it tries to make a refresh repeatable
+LOOKS = 3  # at a database that answers: a lost rotation may take so long to end
+MOST = 200  # at once; those under way when the database was lost come first
+UNDER_WAY_MS = 10_000  # since a code was redeemed, during which its answer may not have left
+SOON_SECONDS, LOOK_SECONDS = 0.3, 0.05  # within which that shows; nobody else gets this one's turn meanwhile
 
 log = logging.getLogger(__name__)
 _running: set[asyncio.Task[None]] = set()
@@ -42,11 +43,11 @@ class Redemption:
     code_sha256: bytes
     family: Family
     refresh_sha256: bytes
-    until_ms: int  # the end of the code
+    until_ms: int  # when the code expires
 
 
 def take_back(core: Core, redemption: Redemption) -> None:
-    """Take it back beside the requests, if it was made. Its tokens must not be answered any more."""
+    """In the background: take it back, if it was made. Its tokens must not be sent any more."""
     family, hashes = redemption.family, (redemption.code_sha256, redemption.refresh_sha256)
 
     async def step() -> bool:
@@ -59,8 +60,8 @@ def take_back(core: Core, redemption: Redemption) -> None:
 
 
 def let_repeat(core: Core, pairing_id: str, grant_no: int, successor_sha256: bytes) -> None:
-    """Let the refresh token before this one be repeated, beside the requests: the client did not get the answer, if
-    the rotation was made at all."""
+    """In the background: let the previous refresh token be repeated, because the client did not get the answer; does
+    nothing if the rotation was not made."""
     looks = 0
 
     async def step() -> bool:
@@ -82,7 +83,7 @@ def _beside(step: Callable[[], Awaitable[bool]], patience_ms: int, pause: float)
 
 
 async def _settle(step: Callable[[], Awaitable[bool]], patience_ms: int, pause: float) -> None:
-    """Until it is settled, or too late: the end of a lost transaction may come late."""
+    """Repeat `step` until it is settled, or too late: a lost transaction may end late."""
     with suppress(TimeoutError):
         async with asyncio.timeout(patience_ms / 1000):
             while True:
@@ -93,9 +94,9 @@ async def _settle(step: Callable[[], Awaitable[bool]], patience_ms: int, pause: 
 
 
 class Tokens(Response):
-    """An answer with tokens; `not_given` is called when the client went away before they left.
+    """A response with tokens; `not_given` is called when the client disconnected before they left.
 
-    `rounds` of the event loop are waited first, so that whatever has arrived meanwhile is seen, through TLS, too.
+    It first waits for `rounds` of the event loop, so that whatever has arrived meanwhile is noticed, through TLS, too.
     """
 
     def __init__(self, answer: Response, not_given: Callable[[], None], rounds: int = 0) -> None:
@@ -117,9 +118,9 @@ class Tokens(Response):
 
 
 async def good_again(core: Core, code_sha256: bytes, redeemed_ms: int, now_ms: int) -> bool:
-    """Whether a code that was redeemed at this time is good again, now or in a moment.
+    """Whether a code that was redeemed at this time is valid again, now or in a moment.
 
-    This takes time only after the database was away, and while the answer to whoever redeemed it may be under way.
+    This only takes time after the database was away, and while the answer to the redemption may be under way.
     """
     since_ms = now_ms - redeemed_ms
     away = core.presence.there_ms(redeemed_ms, now_ms) < since_ms
