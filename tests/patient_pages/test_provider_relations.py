@@ -7,8 +7,10 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable
+from datetime import date
 from typing import Any
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
@@ -18,6 +20,7 @@ from ddr.http.core import Core
 from ddr.identity.provider import Provider
 from ddr.identity.representing import MOST, Represented, represented
 from ddr.patient_pages.visitor import moment
+from ddr.series.days import midnight
 from ddr.store.audit.trail import Event
 from ddr.store.authorization.representations import Relation, SetBy, Terms, open_of
 from ddr.store.patients import identities
@@ -167,6 +170,40 @@ async def test_what_the_operator_set_stays(oidc_core: Core, traveller: Traveller
         says(claim)
         await traveller.login(user="kept-mother")
         assert (await rights(oidc_core, "kept-mother"))[ben.patient_id].set_by is SetBy.OPERATOR
+
+
+@pytest.mark.parametrize(
+    ("entry", "reason"), [({}, "majority"), ({"relation": "carer", "until": "2036-04-30"}, "until-reached")]
+)
+async def test_a_right_that_ran_out_as_somebody_logs_in_ends_for_that_reason(
+    oidc_core: Core, traveller: Traveller, says: Says, clock: Clock, entry: dict[str, str], reason: str
+) -> None:
+    """The provider has not said that it ended."""
+    mia, mother = f"out-mia-{reason}", f"out-mother-{reason}"
+    says([child(mia, **entry)])
+    await traveller.login(user=mother)
+    clock.ms = midnight(date(2036, 5, 1), ZoneInfo("Europe/Berlin"))
+    assert (await Traveller(oidc_core, traveller.provider).login(user=mother)).headers["location"] == "/me"
+    trail = "SELECT event, detail->>'reason' AS why FROM audit WHERE patient_id = $1 ORDER BY audit_no DESC LIMIT 1"
+    ended = await oidc_core.pool.fetchrow(trail, await identities.find(oidc_core.pool, ISSUER, subject(mia)))
+    assert (ended["event"], ended["why"]) == (Event.REPRESENTATION_ENDED_BY_SYSTEM, reason)
+
+
+async def test_what_the_operator_set_for_a_time_gives_way_when_that_is_over(
+    oidc_core: Core, traveller: Traveller, says: Says, clock: Clock
+) -> None:
+    """Who is the parent by the provider, too, would have to log in once more."""
+    says([child("way-mia")])
+    await traveller.login(user="way-mother")
+    ((mia, _),) = (await rights(oidc_core, "way-mother")).items()
+    says([])
+    await traveller.login(user="way-mother")
+    login_id = await identities.find(oidc_core.pool, ISSUER, subject("way-mother"))
+    assert login_id is not None
+    await represent(oidc_core, Patient(login_id, ""), Patient(mia, ""), until_ms=clock() + 60_000)
+    clock.advance(60)
+    says([child("way-mia")])
+    assert (await traveller.login(user="way-mother")).headers["location"] == "/me/person"
 
 
 BAD: list[Any] = [

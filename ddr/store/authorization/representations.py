@@ -121,6 +121,13 @@ class Representation:
     set_by: SetBy
     terms: Terms
 
+    def over(self, moment: Moment) -> End | None:
+        """Why it counts no more though nobody has closed it yet, as `end_due` does; None while it counts."""
+        until_ms, born = self.terms.until_ms, self.terms.born
+        if until_ms is not None and until_ms <= moment.now_ms:
+            return End.DUE
+        return End.MAJORITY if born is not None and born <= moment.of_age_born_by else None
+
     def acting(self, moment: Moment) -> Acting:
         """Whoever acts by this right, which was in force at `moment`."""
         return Acting(self.representative_id, self.representation_id, self.terms.relation, self.terms.name, moment)

@@ -40,6 +40,9 @@ async def follow(pool: asyncpg.Pool, login_id: UUID, said: Mapping[UUID, Terms],
         new = dict(said)
         for patient_id, one in there.items():
             terms = said.get(patient_id)
+            if over := one.over(moment):  # whatever is said of it now
+                await end(conn, patient_id, one.representation_id, None, over, moment.now_ms)
+                continue
             if one.set_by is SetBy.PROVIDER and (terms is None or not _same(one, terms, moment.now_ms)):
                 await end(conn, patient_id, one.representation_id, SetBy.PROVIDER, End.RELATION, moment.now_ms)
                 continue
