@@ -43,3 +43,10 @@ async def test_a_database_without_transaction_ids_is_a_fault_of_the_world(settin
                 await pool.execute("INSERT INTO named VALUES ('a')")
             assert fault_of(found.value) == READ_ONLY
             assert not await pool.ready()
+
+
+def test_another_server_of_spread_patients_is_heard_by_way_of_the_coordinator() -> None:
+    """Citus says in a function of its own, with the other server's code and words, what that one refused."""
+    said = {"S": "ERROR", "C": "54000", "M": "die Datenbank nimmt keine Befehle an", "R": "ReportResultError"}
+    assert fault_of(asyncpg.PostgresError.new(said)) == READ_ONLY
+    assert fault_of(asyncpg.PostgresError.new({**said, "C": "23505"})) is None

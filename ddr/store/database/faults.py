@@ -76,9 +76,9 @@ _BY_TYPE: tuple[tuple[type[BaseException], Fault], ...] = (
 # container gives no thread.
 _BY_TEXT = ("the handler is closed", NO_THREAD)
 
-# Where PostgreSQL reports that no transaction ids are left before a vacuum. Any other error with this code is a fault
-# of ours.
-_NO_TRANSACTION_ID = ("GetNewTransactionId", "GetNewMultiXactId")
+# Where PostgreSQL reports that no transaction ids are left before a vacuum, and where Citus passes on the error of
+# another server. Any other error with this code is a fault of ours.
+_NO_TRANSACTION_ID = ("GetNewTransactionId", "GetNewMultiXactId", "ReportResultError")
 
 FAULTS: tuple[type[BaseException], ...] = (*(kind for kind, _ in _BY_TYPE), asyncpg.ProgramLimitExceededError)
 """For `except`, where work without a request is tried again later."""
@@ -97,7 +97,7 @@ def fault_of(error: BaseException) -> Fault | None:
     """What is wrong in our environment when `error` shows it; None: the fault is in this program or in the request."""
     if isinstance(error, ValueError) and isinstance(error, asyncpg.InterfaceError):
         return None  # arguments that do not fit their statement
-    if getattr(error, "server_source_function", None) in _NO_TRANSACTION_ID:
+    if isinstance(error, asyncpg.ProgramLimitExceededError) and error.server_source_function in _NO_TRANSACTION_ID:
         return READ_ONLY
     if isinstance(error, MemoryError):  # other work in progress has taken the memory, and will free it
         return OVERLOADED
