@@ -37,7 +37,7 @@ def audit_event_resource(row: Mapping[str, Any], name: str, *, app: str, words: 
 
 
 def _acting(source: str, detail: Mapping[str, Any]) -> str:
-    """Who did it: in the patient's place it may have been a representative, in the role that the trail says."""
+    """Who did it; it may have been a representative in the patient's place, in the role that the trail says."""
     return str(detail.get("by", source)) if source in ("patient", "representative") else source
 
 
@@ -48,7 +48,7 @@ def _who(source: str, client_id: str | None, app: str) -> dict[str, Any]:
 
 
 def _entity(row: Mapping[str, Any]) -> dict[str, Any]:
-    """The pairing, with what the trail says beside."""
+    """The pairing, and what else the trail says."""
     detail = [{"type": key, "valueString": _text(value)} for key, value in row["detail"].items() if _text(value)]
     named = {"what": {"identifier": {"value": row["pairing_id"]}}} if row["pairing_id"] else {}
     return {**named, **({"detail": detail} if detail else {})} if named else {}

@@ -12,7 +12,7 @@ OUTCOME = "outcome"
 
 
 def entry(base: str, mode: str, resource: Mapping[str, Any]) -> dict[str, Any]:
-    """One entry; `base` is the FHIR base URL without slash at its end. An OperationOutcome gets a passing identity."""
+    """One entry; `base` is the FHIR base URL without trailing slash. An OperationOutcome gets a temporary identity."""
     full_url = uuid4().urn if mode == OUTCOME else f"{base}/{resource['resourceType']}/{resource['id']}"
     return {"fullUrl": full_url, "resource": resource, "search": {"mode": mode}}
 
@@ -26,8 +26,8 @@ def search_bundle(
 ) -> dict[str, Any]:
     """A searchset of (mode, resource) pairs in their order; `links` maps relation (self, next) to URL.
 
-    `total` counts matches over all pages and is left out where it is not known for free. `updated` is the instant from
-    which the next search by `_lastUpdated` goes on.
+    `total` counts matches over all pages and is omitted where it is not known for free. `updated` is the instant from
+    which the next search by `_lastUpdated` continues.
     """
     bundle: dict[str, Any] = {"resourceType": "Bundle", **({"meta": {"lastUpdated": updated}} if updated else {})}
     bundle["type"] = "searchset"
@@ -40,6 +40,6 @@ def search_bundle(
 
 
 def collection(resources: Iterable[tuple[str, Mapping[str, Any]]], timestamp: str) -> dict[str, Any]:
-    """A Bundle of type collection of (fullUrl, resource) pairs, made at the instant `timestamp`."""
+    """A Bundle of type collection with (fullUrl, resource) pairs, made at the instant `timestamp`."""
     entries = [{"fullUrl": full_url, "resource": resource} for full_url, resource in resources]
     return {"resourceType": "Bundle", "type": "collection", "timestamp": timestamp, "entry": entries}

@@ -17,7 +17,7 @@ from ddr.miv.model import MivCatalog
 
 SECURITY_SERVICES = "http://terminology.hl7.org/CodeSystem/restful-security-service"
 
-# Parameters of every search that are no SearchParameter resources; name → type and documentation.
+# Parameters of every search that are not SearchParameter resources; name → type and documentation.
 GENERAL_PARAMETERS = {
     "_count": ("number", "Matches per page; more follow by the link 'next'"),
     "_sort": ("string", "Parameter to sort by, with '-' in front for descending order"),
@@ -86,7 +86,7 @@ def capability_statement(catalog: MivCatalog, server: Server) -> dict[str, Any]:
 
 
 def _description(catalog: MivCatalog, server: Server) -> str:
-    """The kinds of data with the terms that are registered with BfArM, and where this document is public."""
+    """The kinds of data with their terms as registered with BfArM, and where this document is public."""
     lines = [
         f"Without a client certificate this document is at {server.issuer}/fhir/metadata,"
         f" a description by OpenAPI 3.1 at {server.issuer}/docs/openapi.json.",

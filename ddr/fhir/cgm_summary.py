@@ -1,7 +1,7 @@
 """The report of $hddt-cgm-summary: a collection Bundle of the HL7 CGM summary Observations (HDDT measurement-cgm.md).
 
-HL7 CGM IG 1.0.0 prescribes codes and unit texts. The report is made for one request and stored nowhere, so its
-Observations have no ids and refer to each other by the Bundle's fullUrls.
+HL7 CGM IG 1.0.0 prescribes codes and unit texts. The report is made for one request and not stored, so its Observations
+have no ids and refer to each other by the Bundle's fullUrls.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def _code(code: str) -> dict[str, Any]:
 
 
 def _quantity(value: Fraction | float | int | None, unit: str, code: str) -> dict[str, Any]:
-    """valueQuantity; a number that is not defined for these data is absent for the reason that HDDT prescribes."""
+    """valueQuantity; a number that is not defined for these data is absent, with the reason that HDDT prescribes."""
     if value is None:
         return {"dataAbsentReason": _UNKNOWN}
     shown = value if isinstance(value, int) else hundredths(value)
@@ -85,6 +85,6 @@ def _quantity(value: Fraction | float | int | None, unit: str, code: str) -> dic
 
 
 def hundredths(value: Fraction | float) -> Decimal:
-    """`value` with two decimals, both kept ("56.20"): HL7 asks for two at least. Halves are rounded up."""
+    """`value` with two decimals, both kept ("56.20"), because HL7 requires at least two. Halves are rounded up."""
     exact = Fraction(value)
     return (Decimal(exact.numerator) / exact.denominator).quantize(_HUNDREDTH, ROUND_HALF_UP)

@@ -1,6 +1,6 @@
-"""Characters that no FHIR string can hold, because XML 1.0 has no form for them (FHIR R4 datatypes.html#string).
+"""Characters that no FHIR string can contain, because XML 1.0 cannot represent them (FHIR R4 datatypes.html#string).
 
-PostgreSQL's texts have all others.
+PostgreSQL's texts can contain all others.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Chunks as bytes from a template: what the chunks of a series have in common is rendered once.
 
-A template is what `chunk_resource` makes of a row with marks in the places of what differs, cut at the marks. So there
-is one description of the resource, and bytes and objects cannot differ.
+A template is the output of `chunk_resource` for a row with marks where chunks differ, cut at these marks. So there is
+only one description of the resource, and bytes and objects cannot differ.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ from ddr.miv.model import MivCode
 from ddr.series.status import NAMES, WITHDRAWN
 from ddr.series.view import ChunkView
 
-# What differs, in the order of ChunkTemplate.fill. None of it needs to be escaped, in JSON or XML.
+# What differs between chunks, in the order of ChunkTemplate.fill. None of it needs escaping, in JSON or XML.
 FIELDS = ("id", "version", "updated", "status", "start", "end", "data", "reference")
-_MARK = secrets.token_hex(16)  # nobody's note holds it
+_MARK = secrets.token_hex(16)  # random, so no note contains it
 _MARKS = re.compile(f"{_MARK}-([a-z]+)-".encode())
 
 
 class Shape(NamedTuple):
-    """What the bytes of a chunk depend on beside FIELDS; nothing in it tells whose values they are."""
+    """What the bytes of a chunk depend on besides FIELDS; nothing in it tells whose values they are."""
 
     code: MivCode
     unit: str
     period_ms: int
-    lower_limit: str | None  # as texts: 40 and 40.0 are equal numbers with other digits
+    lower_limit: str | None  # as text: 40 and 40.0 are equal numbers with different digits
     upper_limit: str | None
     has_data: bool
     withdrawn: bool
-    of_metric: bool  # refers to a DeviceMetric, else to a Device
+    of_metric: bool  # refers to a DeviceMetric; otherwise to a Device
 
 
 class ChunkTemplate:
@@ -82,7 +82,7 @@ class _MarkedIds:
     def chunk(self, epoch_no: int, k: int) -> str:
         return _mark("id")
 
-    measurement = device  # of ResourceIds; a chunk names none
+    measurement = device  # required by ResourceIds; a chunk does not use it
 
 
 def _mark(name: str) -> str:
@@ -94,14 +94,14 @@ _remembered = lru_cache(maxsize=512)(ChunkTemplate)
 
 
 class ChunkWriter:
-    """Writes the chunks of one answer. Templates are remembered, but for those with texts that a gateway sent."""
+    """Writes the chunks of one answer. Templates are remembered, except those with texts that a gateway sent."""
 
     def __init__(self, ids: ResourceIds, fmt: Format) -> None:
         self._ids, self._fmt = ids, fmt
         self._templates: dict[tuple[int, bool, bool], tuple[ChunkTemplate, bytes]] = {}  # by epoch, with its reference
 
     def piece(self, row: Mapping[str, Any], view: ChunkView, code: MivCode, logical_id: str) -> bytes:
-        """What `chunk_resource` makes of the same, as a piece; its id is known already. Raises XmlError."""
+        """The output of `chunk_resource` for the same arguments, as a piece with the given id. Raises XmlError."""
         key = row["epoch_no"], bool(view.data), view.status == NAMES[WITHDRAWN]
         if (found := self._templates.get(key)) is None:
             found = self._templates[key] = self._template(row, code, *key[1:])

@@ -25,7 +25,7 @@ def consent_resource(
 ) -> dict[str, Any]:
     """The Consent of a row of ddr.store.patients.export.consents under the id `name`.
 
-    `app` and `kind` are what the DiGA and the kind of data are called, `story` what happened, in words.
+    `app` and `kind` are the names of the DiGA and of the kind of data, `story` says in words what happened.
     """
     end_ms = row["until_ms"] if row["withdrawn_ms"] is None else min(row["withdrawn_ms"], row["until_ms"])
     resource = {
@@ -90,7 +90,7 @@ def _narrative(story: Sequence[str]) -> dict[str, str]:
 
 
 def _attachment(row: Mapping[str, Any]) -> dict[str, Any]:
-    """The text that the patient agreed to, word by word."""
+    """The text to which the patient agreed, verbatim."""
     return {
         "contentType": "text/plain; charset=utf-8",
         "language": row["language"],

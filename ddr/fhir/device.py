@@ -9,11 +9,11 @@ from ddr.fhir.device_types import device_type
 from ddr.fhir.references import PROFILES, ResourceIds, meta
 
 PROFILE = PROFILES + "hddt-personal-health-device"
-DEVICE_VERSION = 1  # a Device is not versioned: its status is that of the moment of reading (HDDT retrieving-data.md)
+DEVICE_VERSION = 1  # a Device is not versioned: its status is that at the time of reading (HDDT retrieving-data.md)
 
 
 def device_status(row: Mapping[str, Any], now_ms: int, delay_ms: int) -> str:
-    """Device.status: inactive after its end or expiry, unknown when not heard for longer than `delay_ms`, else active.
+    """Device.status: inactive after its end or expiry, unknown if not heard for longer than `delay_ms`, else active.
 
     `delay_ms` is the Delay-From-Real-Time of the MIV.
     """
@@ -24,7 +24,7 @@ def device_status(row: Mapping[str, Any], now_ms: int, delay_ms: int) -> str:
 
 
 def device_resource(row: Mapping[str, Any], ids: ResourceIds, status: str) -> dict[str, Any]:
-    """The Device of a row of table device, its times prefixed with `device_`; `status` comes from `device_status`."""
+    """The Device of a row of the table device, its times prefixed with `device_`; `status` is from `device_status`."""
     resource: dict[str, Any] = {
         "resourceType": "Device",
         "id": ids.device(row["device_no"]),

@@ -13,9 +13,9 @@ PROFILE = PROFILES + "hddt-sensor-type-and-calibration-status"
 
 
 def device_metric_resource(row: Mapping[str, Any], ids: ResourceIds) -> dict[str, Any]:
-    """The DeviceMetric of an epoch joined with its sensor; its version and time of change prefixed with `epoch_`.
+    """The DeviceMetric of an epoch joined with its sensor; version and time of change have the prefix `epoch_`.
 
-    `metric` holds what the gateway said about the sensor in FHIR form; what it left out follows from the sensor.
+    `metric` contains what the gateway said about the sensor in FHIR form; what it omitted follows from the sensor.
     """
     metric = row["metric"]
     resource: dict[str, Any] = {
@@ -41,7 +41,7 @@ def _calibration(row: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _sampling(period_ms: int | None) -> dict[str, Any] | None:
-    """One measurement per sampling period as Timing, in minutes where they are whole."""
+    """One measurement per sampling period as Timing, in minutes if these are whole."""
     if not period_ms:
         return None
     minutes, rest = divmod(period_ms, 60_000)

@@ -54,7 +54,7 @@ def device_type(code: str) -> dict[str, Any]:
 def metric_type(system: str, code: str) -> dict[str, Any]:
     """The CodeableConcept of DeviceMetric.type for a sensor of values under `system`|`code`.
 
-    A MIV that this table does not know gets the code of its values, so that a new package needs no change here.
+    A MIV that is not in this table gets the code of its values, so that a new package needs no change here.
     """
     found = _METRIC_TYPES.get(code) if system == LOINC else None
     if found is None:
@@ -63,5 +63,5 @@ def metric_type(system: str, code: str) -> dict[str, Any]:
 
 
 def loinc_codes(metric: str) -> list[str]:
-    """The LOINC codes of the values that a metric of this ISO/IEEE 11073 type gives."""
+    """The LOINC codes of the values of a metric with this ISO/IEEE 11073 type."""
     return [code for code, (number, _) in _METRIC_TYPES.items() if number == metric]

@@ -1,4 +1,4 @@
-"""The table of FHIR R4 elements: their order in XML, their types, and which of them are attributes or repeat."""
+"""The table of FHIR R4 elements: their order in XML, their types, and which are attributes or repeat."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Element:
     type: str  # FHIR type: primitive (lower case), complex, backbone (ObservationComponent), "Resource" or "xhtml"
     many: bool
     attribute: bool  # XML writes it as an attribute of its parent
-    primitive: bool = field(init=False)  # holds a value rather than children
+    primitive: bool = field(init=False)  # has a value rather than children
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "primitive", self.type[0].islower() and self.type != "xhtml")

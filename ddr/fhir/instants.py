@@ -25,12 +25,12 @@ def instant(ms: int) -> str:
 
 
 def told_instant(ms: int) -> str:
-    """The same of what a clock told, however wrong it was: the nearest one that has a date."""
+    """The same for the time of a clock, however wrong: the nearest instant that has a date."""
     return instant(min(max(ms, BEGIN_MS), END_MS - 1))
 
 
 def date_time(ms: int) -> str:
-    """A FHIR dateTime in UTC, with a fraction only where there is one: "2026-11-22T10:00:00Z"."""
+    """A FHIR dateTime in UTC, with a fraction only if needed: "2026-11-22T10:00:00Z"."""
     return instant(ms) if ms % 1000 else _seconds(ms // 1000) + "Z"
 
 
@@ -40,7 +40,7 @@ def _seconds(seconds: int) -> str:
 
 
 def parse_instant(text: str) -> int:
-    """Milliseconds of a FHIR instant or a dateTime with seconds and time zone; digits past the millisecond are cut.
+    """Milliseconds of a FHIR instant or a dateTime with seconds and time zone; further digits are cut off.
 
     Raises ValueError.
     """
@@ -53,7 +53,7 @@ def parse_instant(text: str) -> int:
 def parse_date_time(text: str) -> tuple[int, int]:
     """First and last millisecond of a FHIR dateTime (year to fraction of a second; a time needs seconds and zone).
 
-    Days, months and years without a zone are taken in UTC. Raises ValueError.
+    Days, months and years without a zone are in UTC. Raises ValueError.
     """
     match = _DATE_TIME.fullmatch(text)
     if match is None or (match["hour"] is not None and (match["second"] is None or match["zone"] is None)):
@@ -62,7 +62,7 @@ def parse_date_time(text: str) -> tuple[int, int]:
 
 
 def parse_search_date(text: str) -> tuple[int, int]:
-    """As parse_date_time for the value of a date search, where seconds and zone (then UTC) may be missing.
+    """As parse_date_time for the value of a date search, in which seconds and zone (then UTC) may be missing.
 
     FHIR R4 search.html#date. Raises ValueError.
     """
@@ -88,7 +88,7 @@ def _range(match: re.Match[str]) -> tuple[int, int]:
 
 
 def _time(match: re.Match[str]) -> tuple[int, int]:
-    """Milliseconds since midnight UTC of the date given, and the width of the precision used."""
+    """Milliseconds from midnight UTC of the given date, and the width of the precision used."""
     zone = match["zone"]
     minutes = int(match["hour"]) * 60 + int(match["minute"])
     if zone and zone != "Z":

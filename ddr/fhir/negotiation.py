@@ -1,4 +1,4 @@
-"""Content negotiation: which of FHIR JSON and XML a request wants and which one it sends (FHIR R4 http.html)."""
+"""Content negotiation: which of FHIR JSON and XML a request wants, and which one it sends (FHIR R4 http.html)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Format(Enum):
 
     @property
     def content_type(self) -> str:
-        """The Content-Type of answers; FHIR wants the charset to be explicit."""
+        """The Content-Type of answers; FHIR requires an explicit charset."""
         return f"{self.value}; fhirVersion={FHIR_VERSION}; charset=utf-8"
 
 
@@ -38,9 +38,9 @@ _WILDCARDS = {"*/*": 0, "application/*": 1}  # with their specificity; an exact 
 
 
 def negotiate(headers: Mapping[str, str], query: Mapping[str, str]) -> Format:
-    """The representation of the answer: `_format` wins over `accept` (lower-case header names); default JSON.
+    """The representation of the answer: `_format` overrides `accept` (lower-case header names); default JSON.
 
-    Raises 406 when nothing that the client takes can be sent, and for a Content-Type of another FHIR version (RS-052).
+    Raises 406 when nothing acceptable can be sent, and for a Content-Type of another FHIR version (RS-052).
     """
     _check_version(headers)
     return _chosen(headers, query)
@@ -70,8 +70,8 @@ def wants_pretty(query: Mapping[str, str]) -> bool:
 def check_content_type(headers: Mapping[str, str], *, form: bool = False) -> Format | None:
     """The representation of a request body, or None for an HTML form where `form` allows one.
 
-    A body without `content-type` counts as a form where one is allowed. A search in XML exists nowhere: where forms are
-    allowed it is refused like any other type. Raises 415, and 406 for another FHIR version.
+    A body without `content-type` counts as a form where one is allowed. There is no search in XML: where forms are
+    allowed, XML is refused like any other type. Raises 415, and 406 for another FHIR version.
     """
     _check_version(headers)
     value = headers.get("content-type", FORM)
@@ -148,7 +148,7 @@ def _covered(mime: str) -> Iterator[Format]:
 
 
 def _quality(parameters: Mapping[str, str]) -> float:
-    """The weight of RFC 9110 section 12.4.2; one that cannot be read counts as not wanted."""
+    """The weight of RFC 9110 section 12.4.2; an unreadable one counts as "not wanted"."""
     try:
         quality = float(parameters.get("q", "1"))
     except ValueError:

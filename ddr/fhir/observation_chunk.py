@@ -19,12 +19,12 @@ def _absent(code: str, display: str) -> dict[str, Any]:
 
 # For a span of which nothing has arrived yet; never together with a value (FHIR obs-6).
 TEMP_UNKNOWN = _absent("temp-unknown", "Temporarily Unknown")
-# For a chunk whose readings a change of calibration that became known late moved to another series.
+# For a chunk whose readings moved to another series because a change of calibration became known late.
 MOVED = _absent("error", "Error")
 
 
 def chunk_resource(row: Mapping[str, Any], view: ChunkView, ids: ResourceIds, code: MivCode) -> dict[str, Any]:
-    """The Observation of a chunk row joined with its epoch and sensor; it shares constants, so never change it."""
+    """The Observation of a chunk row joined with its epoch and sensor. It shares constants, so never change it."""
     epoch_no = row["epoch_no"]
     resource: dict[str, Any] = {
         "resourceType": "Observation",
@@ -48,7 +48,7 @@ def chunk_resource(row: Mapping[str, Any], view: ChunkView, ids: ResourceIds, co
 
 @lru_cache(maxsize=256)
 def code_concept(code: MivCode | MivComponent) -> dict[str, Any]:
-    """Observation.code of a MIV code, or that of one of its components; never change it."""
+    """Observation.code of a MIV code or of one of its components. Never change it."""
     return {"coding": [{"system": code.system, "code": code.code, "display": code.display}]}
 
 
@@ -58,7 +58,7 @@ def _origin(unit: str, text: str) -> dict[str, Any]:
 
 
 def _sampled_data(row: Mapping[str, Any], data: str, code: MivCode) -> dict[str, Any]:
-    """SampledData, one value per sampling period, in the unit that was measured; L and U refer to the limits."""
+    """SampledData with one value per sampling period, in the unit of measurement; L and U refer to the limits."""
     found: dict[str, Any] = {"origin": _origin(row["unit"], code.unit_text or row["unit"]), "period": row["period_ms"]}
     if row["lower_limit"] is not None:
         found["lowerLimit"] = row["lower_limit"]

@@ -13,10 +13,10 @@ from ddr.miv.model import MivCode
 def measurement_resource(
     row: Mapping[str, Any], ids: ResourceIds, code: MivCode, subject: str | None = None
 ) -> dict[str, Any]:
-    """The Observation of a row of table measurement (or of a former version merged over it).
+    """The Observation of a row of the table measurement (or of a former version merged over it).
 
-    `content` is its JSON without id, meta, subject, device and derivedFrom; decimals keep their digits.
-    `subject` is the Pairing ID where a base profile forces a subject, else None.
+    `content` is its JSON without id, meta, subject, device and derivedFrom; decimals keep their digits. `subject` is
+    the Pairing ID where a base profile requires a subject, else None.
     """
     resource: dict[str, Any] = {
         "resourceType": "Observation",

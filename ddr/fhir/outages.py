@@ -7,14 +7,14 @@ from enum import StrEnum
 HEADER = "Outage-Cause"
 SYSTEM = "urn:hddt:device-data-recorder:outage"  # of the codings in an OperationOutcome
 LEFT = "This Device Data Recorder no longer supports the HDDT API"  # in every answer once it has left (CON-016)
-MEMBER = "outage"  # of the JSON of OAuth errors (RFC 6749 section 5.2) and of problem documents (RFC 9457)
+MEMBER = "outage"  # in the JSON of OAuth errors (RFC 6749 section 5.2) and in problem documents (RFC 9457)
 
 
 class Outage(StrEnum):
-    """What a DiGA can tell its users, and how long it is wise to wait."""
+    """What a DiGA can tell its users, and how long it should wait."""
 
     PLANNED_MAINTENANCE = "planned-maintenance"  # announced in /status; over at Retry-After
-    TEMPORARY_DISRUPTION = "temporary-disruption"  # too much at once, or something just being changed
+    TEMPORARY_DISRUPTION = "temporary-disruption"  # too many requests at once, or something is just being changed
     DEPENDENCY_FAILED = "dependency-failed"  # the database, a registry or a login provider does not answer
 
 

@@ -17,9 +17,9 @@ ECHO_LIMIT = 200
 
 @dataclass(eq=False)
 class FhirError(Exception):
-    """A request that is answered with an OperationOutcome; raised anywhere below the FHIR interface.
+    """A request that is answered with an OperationOutcome; may be raised anywhere below the FHIR interface.
 
-    `code` is a FHIR IssueType, `details_code` a code of `details_system`, `headers` go into the answer.
+    `code` is a FHIR IssueType, `details_code` a code of `details_system`; `headers` go into the answer.
     """
 
     status: int
@@ -31,9 +31,9 @@ class FhirError(Exception):
     details_system: str = OUTCOME_CODES
 
     def resource(self, request_id: str | None = None) -> dict[str, Any]:
-        """The OperationOutcome of this error; with `request_id`, a FHIR id, as its id.
+        """The OperationOutcome of this error, with `request_id`, a FHIR id, as its id.
 
-        The text of a failure of ours names it, too: whoever reads it has something to ask about.
+        For a failure of ours, the text also contains it, so that readers have something to refer to.
         """
         diagnostics = self.diagnostics
         if request_id and diagnostics and self.status == 500:
@@ -67,7 +67,7 @@ def outcome(
 
 
 def printable(text: str) -> str:
-    """`text` with every character that FHIR strings may not hold replaced by U+FFFD."""
+    """`text` with every character that FHIR strings may not contain replaced by U+FFFD."""
     return FORBIDDEN.sub("\ufffd", text)
 
 
@@ -102,7 +102,7 @@ def invalid_value(parameter: str, value: str) -> FhirError:
 
 
 def too_costly(limit: int, counted: str = "") -> FhirError:
-    """400: a search with more than `limit` values; `counted` says which count as more than one."""
+    """400: a search with more than `limit` values; `counted` says what counts as more than one."""
     told = f" ({counted})" if counted else ""
     return FhirError(400, "too-costly", f"The search has more than {limit} values{told}; ask in several searches")
 
@@ -122,9 +122,9 @@ def malformed(diagnostics: str | None = None) -> FhirError:
 
 
 def unauthorized(description: str | None = None) -> FhirError:
-    """401 with the challenge of RFC 6750 section 3; no `description` when no credentials were sent.
+    """401 with the challenge of RFC 6750 section 3; without `description` when no credentials were sent.
 
-    That one names the realm: the scheme must not stand alone.
+    In that case it names the realm, because the scheme must not stand alone.
     """
     if description is None:
         headers = {"WWW-Authenticate": 'Bearer realm="fhir"'}
@@ -137,7 +137,7 @@ def unauthorized(description: str | None = None) -> FhirError:
 
 
 def not_known(reference: str) -> FhirError:
-    """404: unknown, foreign or out of scope, which look the same; `reference` is "<Type>/<id>" as it was asked for."""
+    """404: unknown, foreign or out of scope, which look the same; `reference` is "<Type>/<id>" as requested."""
     return FhirError(404, "processing", f"Resource {echo(reference)} is not known")
 
 
@@ -176,7 +176,7 @@ def recorder_has_left() -> FhirError:
 
 
 def too_much(diagnostics: str) -> FhirError:
-    """413: the document has more parts or levels than are read; `diagnostics` says which bound it passes."""
+    """413: the document has more parts or levels than are accepted; `diagnostics` says which bound it exceeds."""
     return FhirError(413, "too-costly", diagnostics)
 
 
@@ -194,14 +194,14 @@ def version_not_supported() -> FhirError:
 
 
 def unsupported_media_type() -> FhirError:
-    """415: Content-Type is something else than FHIR JSON or XML."""
+    """415: Content-Type is not FHIR JSON or XML."""
     return FhirError(415, "not-supported", f"Content-Type not supported. {FORMATS}")
 
 
 def body_refused(status: int, diagnostics: str, headers: Mapping[str, str], limit: int) -> FhirError:
-    """A request body that could not be read (ddr.http.body): 408, it did not come in time (RFC 9110 section 15.5.9);
-    413, it is longer than `limit` bytes; 415, its Content-Encoding is not read, and `headers` name those that are;
-    400, anything else."""
+    """A request body that could not be read (ddr.http.body). 408: it did not arrive in time (RFC 9110 section 15.5.9);
+    413: it is longer than `limit` bytes; 415: its Content-Encoding is not supported, and `headers` name those that are;
+    400: anything else."""
     match status:
         case 408:
             return FhirError(408, "timeout", diagnostics)
@@ -221,14 +221,14 @@ def _retry(seconds: int) -> dict[str, str]:
 
 
 def throttled(retry_seconds: int, grace_seconds: int) -> FhirError:
-    """429: asked again within the Grace-Period, which lasts `grace_seconds`."""
+    """429: searched again within the Grace-Period, which lasts `grace_seconds`."""
     text = "Rate limit exceeded. Please retry after the specified time."
     headers = _retry(retry_seconds) | limited(GRACE_PERIOD, retry_seconds, 1, grace_seconds)
     return FhirError(429, "throttled", text, headers=headers)
 
 
 def internal_error() -> FhirError:
-    """500: a failure on our side; nothing of the patient or of the program is said."""
+    """500: a failure on our side; reveals nothing about the patient or the program."""
     return FhirError(500, "exception", "Internal error of the Device Data Recorder")
 
 
@@ -245,7 +245,7 @@ def unavailable(diagnostics: str, retry_seconds: int, outage: Outage = Outage.DE
 
 
 def maintenance(diagnostics: str, retry_seconds: int) -> FhirError:
-    """503 transient with a code and a header of its own, so that nobody takes it for a failure (OPS-006, OPS-027)."""
+    """503 transient with its own code and header, so that nobody mistakes it for a failure (OPS-006, OPS-027)."""
     headers = {**_retry(retry_seconds), "Planned-Maintenance": "true"}
     return _outage(Outage.PLANNED_MAINTENANCE, "transient", diagnostics, headers)
 
@@ -281,7 +281,7 @@ def code_not_in_valueset(code: str, valueset: str) -> dict[str, Any]:
 
 
 def outside_historic_range() -> dict[str, Any]:
-    """A search that reaches only into expired history."""
+    """A search that only covers expired history."""
     text = (
         "Search includes a time range which is outside the historical time range of this service. "
         "Potentially no matches found."

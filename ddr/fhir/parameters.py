@@ -1,6 +1,6 @@
 """Input parameters of operations, from a Parameters resource or a query (FHIR R4 operations.html, parameters.html).
 
-The errors are those of the HDDT operation (measurement-cgm.md); its parameters occur once at most.
+The errors are those of the HDDT operation (measurement-cgm.md); each of its parameters occurs at most once.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from typing import Any
 from ddr.fhir.instants import parse_date_time
 from ddr.fhir.outcome import malformed, operation_parameter_invalid, operation_parameter_unknown
 
-# FHIR type of a parameter → the elements of a Parameters resource that may carry it. The specification calls its
-# dateTime parameters "date" in one place, and an instant is one of the forms of a dateTime.
+# FHIR type of a parameter → the elements of a Parameters resource that may contain it. The specification calls its
+# dateTime parameters "date" in one place, and an instant is one form of a dateTime.
 _ELEMENTS = {"dateTime": ("valueDateTime", "valueDate", "valueInstant"), "boolean": ("valueBoolean",)}
 _WRONG = {"dateTime": "Invalid date format in {}.", "boolean": "Invalid boolean value in {}."}
 _BOOLEANS = {"true": True, "false": False}
@@ -63,8 +63,8 @@ def _collect(pairs: Iterable[tuple[str, Any]], declared: Declared, read: Callabl
 def _typed(kind: str, parameter: Mapping[str, Any]) -> Any:
     """The value of the only element that a parameter has besides its name; None when it is of another type.
 
-    Extensions, of a primitive too (`_valueBoolean`), are no reason to refuse (FHIR R4 extensibility.html); those that
-    modify are.
+    Extensions, also those of a primitive (`_valueBoolean`), are no reason to refuse (FHIR R4 extensibility.html);
+    modifier extensions are.
     """
     content = {name for name in parameter if name not in ("name", "id", "extension") and not name.startswith("_")}
     if not content:

@@ -1,7 +1,7 @@
-"""Resources as bytes that are joined to a document: a resource rendered once is a piece of whatever holds it.
+"""Resources as bytes that are joined to a document: a resource that was rendered once is a piece of any document.
 
-A piece is what stands where the resource stands: in JSON the object, in XML the element without namespace. What is
-joined here is byte for byte what `ddr.fhir.representation.render` makes of the whole (tests hold them equal).
+A piece is what stands in the place of the resource: the object in JSON, the element without namespace in XML. The
+result is byte for byte what `ddr.fhir.representation.render` makes of the whole (tests check that).
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ def document(resource_type: str, content: bytes, fmt: Format) -> bytes:
 
 
 def entry_pieces(base: str, fmt: Format) -> Callable[[str, str, str, bytes], bytes]:
-    """A function of mode, type, id and piece of a resource that gives its entry of a searchset.
+    """A function that makes an entry of a searchset from mode, type, id and piece of a resource.
 
-    `base` is the FHIR base URL without slash at its end; an OperationOutcome gets a passing identity, whatever its id.
+    `base` is the FHIR base URL without trailing slash; an OperationOutcome gets a temporary identity, whatever its id.
     """
     if fmt is Format.XML:
         address, form = attribute_text(base).encode(), _XML_ENTRY
@@ -61,7 +61,7 @@ _XML_ENTRY = (
 def search_document(
     entries: Iterable[bytes], links: Mapping[str, str], total: int | None, updated: str | None, fmt: Format
 ) -> bytes:
-    """A searchset of finished entries, else as `ddr.fhir.bundle.search_bundle`. The entries come last in both forms."""
+    """A searchset of finished entries, else as `ddr.fhir.bundle.search_bundle`. Entries come last in both formats."""
     empty = render(search_bundle("", (), links, total, updated), fmt)
     if fmt is Format.XML:
         return b"".join((empty[: -len(_END)], *entries, _END))

@@ -1,4 +1,4 @@
-"""Ids, references and meta elements that the builders of resources share."""
+"""Ids, references and meta elements shared by the builders of resources."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class ResourceIds(Protocol):
 
 
 def meta(version: int, updated_ms: int, profile: str) -> dict[str, Any]:
-    """Resource.meta with version, time of the last change and the canonical of the profile."""
+    """Resource.meta with version, time of the last change and canonical of the profile."""
     return {"versionId": str(version), "lastUpdated": instant(updated_ms), "profile": [profile]}
 
 

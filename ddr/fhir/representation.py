@@ -18,9 +18,9 @@ from ddr.fhir.xml_writer import XmlError, write_xml
 
 
 def render(resource: Mapping[str, Any], fmt: Format, pretty: bool = False) -> bytes:
-    """The resource in the representation asked for. Decimals keep their digits, trailing zeros included.
+    """The resource in the requested representation. Decimals keep their digits, including trailing zeros.
 
-    Raises XmlError for what XML cannot carry (resources of this server never hold that).
+    Raises XmlError for content that XML cannot represent (resources of this server never have such content).
     """
     if fmt is Format.XML:
         return write_xml(resource, pretty)
@@ -30,7 +30,7 @@ def render(resource: Mapping[str, Any], fmt: Format, pretty: bool = False) -> by
 def parse(body: bytes, fmt: Format) -> dict[str, Any]:
     """The resource in a request body; decimals as Decimal. Raises FhirError 400 (MSG_BAD_SYNTAX) and 413.
 
-    The work is bounded (ddr.fhir.bounds), but not short: what is large is parsed in a thread.
+    The work is bounded (ddr.fhir.bounds) but not short: parse large bodies in a thread.
     """
     try:
         return read_xml(body) if fmt is Format.XML else read_json(body)
@@ -45,7 +45,7 @@ def parse(body: bytes, fmt: Format) -> dict[str, Any]:
 
 
 def read_json(body: bytes) -> dict[str, Any]:
-    """The resource in a FHIR JSON document. Raises ValueError (NotJson and TooMuch, too)."""
+    """The resource in a FHIR JSON document. Raises ValueError (also NotJson and TooMuch)."""
     resource = read_exact(body, _decimal, _integer)
     if not isinstance(resource, dict) or not isinstance(resource.get("resourceType"), str):
         raise ValueError("not a resource")
@@ -58,12 +58,12 @@ def exact_json(content: Any) -> bytes:
 
 
 def exact_value(content: bytes) -> Any:
-    """What `exact_json` wrote; decimals as Decimal."""
+    """The value written by `exact_json`; decimals as Decimal."""
     return json.loads(content, parse_float=Decimal)
 
 
 def _number(value: Any) -> orjson.Fragment:
-    """JSON has the same grammar for numbers as FHIR for decimals, so their digits go out unchanged."""
+    """JSON numbers have the same grammar as FHIR decimals, so their digits are written unchanged."""
     if isinstance(value, Decimal) and value.is_finite():
         return orjson.Fragment(str(value))
     raise TypeError

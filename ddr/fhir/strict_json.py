@@ -1,7 +1,7 @@
-"""JSON from outside, read in one way by every door: bounded, and refused where readers understand it differently. Pure.
+"""JSON from outside, read in the same way everywhere: bounded, and refused where parsers could disagree. Pure.
 
-Of a member that an object has twice some readers take the first value, some the last. So it is refused (RFC 8259
-section 4, RFC 7493 section 2.3; FHIR R4 json.html has each property once): a value must not depend on who reads it.
+If an object has a member twice, some parsers take the first value, some the last. So it is refused (RFC 8259 section 4,
+RFC 7493 section 2.3; FHIR R4 json.html has each property once): a value must not depend on the parser.
 """
 
 from __future__ import annotations
@@ -17,50 +17,50 @@ import orjson
 
 from ddr.fhir.bounds import check_json
 
-# How the name of a member ends. Texts may hold the same, so there are never fewer of these than members.
+# How the name of a member ends. Strings may contain the same, so there are at least as many of these as members.
 _NAME_ENDS = (b'":', b" :", b"\t:", b"\n:", b"\r:")
-# An exponent that no value has, and that Decimal may refuse.
+# An exponent that no real value has, and that Decimal may refuse.
 LARGE_EXPONENT = re.compile("[eE][+-]?[0-9]{4}")
 
-# A half of a pair that stands for one character, to which Python's reader does not look whether the other is there.
+# One half of a surrogate pair; Python's parser does not check whether the other half is there.
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
-# What may be a number that no double holds.
+# What may be a number too large for a double.
 _HUGE = re.compile(rb"[0-9][eE]\+?[0-9]{3}|[0-9]{309}")
-_LONG = 20  # digits from which an integer is read as a float, as orjson does
+_LONG = 20  # digits from which on an integer is read as a float, as orjson does
 
 Number = Callable[[str], Any]
 
 
 class Beyond:
-    """Stands for a number that no double holds: JSON allows it, and nothing of ours takes it for a number or a text."""
+    """Stands for a number too large for a double: JSON allows it, but our code takes it for no number and no text."""
 
 
 BEYOND: Final = Beyond()
 
 
 class NotJson(ValueError):
-    """A text that is no JSON, or whose meaning is not certain; its own text says why and is safe to show."""
+    """A text that is not JSON, or whose meaning is ambiguous; the message says why and is safe to show."""
 
 
 def read(body: bytes) -> Any:
-    """The content; decimals as float, BEYOND for what none holds (1e400). Raises NotJson and TooMuch."""
+    """The content; decimals as float, BEYOND for those too large (1e400). Raises NotJson and TooMuch."""
     check_json(body)
     try:
         found = _loads(body)
     except NotJson:
         if not _HUGE.search(body):
             raise
-        return read_exact(body, _within, whole)  # orjson refuses all of a body for one number
-    if sum(map(body.count, _NAME_ENDS)) != _members(found):  # nearly never; then it is looked at closely
+        return read_exact(body, _within, whole)  # orjson refuses a whole body because of one number
+    if sum(map(body.count, _NAME_ENDS)) != _members(found):  # hardly ever; then it is checked in detail
         read_exact(body)
     return found
 
 
 def read_exact(body: bytes, decimal: Number = float, integer: Number = int) -> Any:
-    """The content, its numbers made by `decimal` and `integer` from their digits. Raises NotJson and TooMuch.
+    """The content, with numbers made from their digits by `decimal` and `integer`. Raises NotJson and TooMuch.
 
-    Three times as slow as `read`. What the functions raise is raised.
+    Three times as slow as `read`. Exceptions of the two functions are passed on.
     """
     check_json(body)
     if _SURROGATE.search(body):
@@ -77,7 +77,7 @@ def read_exact(body: bytes, decimal: Number = float, integer: Number = int) -> A
 
 
 def with_digits(digits: str) -> Decimal | float | Beyond:
-    """A JSON number that is no integer, with its digits; one with a large exponent as a float, or BEYOND."""
+    """A JSON number that is not an integer, with its digits; one with a large exponent as a float, or BEYOND."""
     near = _within(digits)
     return near if near is BEYOND or LARGE_EXPONENT.search(digits) else Decimal(digits)
 

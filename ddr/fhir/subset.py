@@ -14,9 +14,9 @@ PARAMETERS = frozenset({"_summary", "_elements"})
 SUBSETTED = {"system": "http://terminology.hl7.org/CodeSystem/v3-ObservationValue", "code": "SUBSETTED"}
 
 _ALWAYS = frozenset({"resourceType", "id", "meta", "implicitRules"})
-# Elements with a minimum of 1, which a client needs to read the rest; Observation.status is a modifier besides.
+# Elements with a minimum of 1, which a client needs to read the rest; Observation.status is also a modifier.
 _MANDATORY = {"Observation": {"status", "code"}, "Device": {"status"}, "DeviceMetric": {"type", "category"}}
-# The elements that R4 marks Σ, as far as this recorder ever sends them, and of components likewise.
+# The elements that R4 marks Σ, as far as this recorder ever sends them; likewise for components.
 _SUMMARY = {
     "Observation": {"status", "code", "subject", "effective", "value", "derivedFrom", "component"},
     "Device": {"status"},
@@ -28,7 +28,7 @@ _CHOICES = ("effective", "value")
 
 @dataclass(frozen=True)
 class Subset:
-    """Which part of each resource is asked for; `summary` is one of SUMMARIES, `elements` names root elements."""
+    """Which part of each resource is requested; `summary` is one of SUMMARIES, `elements` names root elements."""
 
     summary: str = "false"
     elements: tuple[str, ...] = ()
@@ -39,14 +39,14 @@ class Subset:
         return self.summary == "count"
 
     def of(self, resource: Mapping[str, Any], *, included: bool = False) -> Mapping[str, Any]:
-        """`resource` or the part of it, marked as such; the list of elements is not meant for `included` ones."""
+        """`resource`, or the part of it, marked as such; the list of elements does not apply to `included` ones."""
         kept: Mapping[str, Any] = resource
         kind = resource["resourceType"]
         if self.summary == "true":
             kept = _only(kept, _SUMMARY[kind])
             if parts := kept.get("component"):
                 kept = {**kept, "component": [_only(part, _COMPONENT) for part in parts]}
-        elif self.summary == "text":  # no resource of ours has a narrative
+        elif self.summary == "text":  # our resources have no narrative
             kept = _only(kept, _MANDATORY[kind])
         if self.elements and not included:
             kept = _only(kept, _MANDATORY[kind].union(self.elements))
@@ -57,7 +57,7 @@ WHOLE = Subset()
 
 
 def read_subset(kind: str, pairs: Iterable[tuple[str, str]]) -> Subset:
-    """What the parameters `_summary` and `_elements` among `pairs` ask for of resources of this type.
+    """What the parameters `_summary` and `_elements` among `pairs` request for resources of this type.
 
     An element may be named with or without its type ("value", "value[x]", "valueQuantity", "Observation.value").
     A parameter without a value is ignored (search.html#errors). Raises FhirError 400.
@@ -76,14 +76,14 @@ def read_subset(kind: str, pairs: Iterable[tuple[str, str]]) -> Subset:
 def _element(kind: str, text: str) -> str:
     name = text.removeprefix(f"{kind}.").removesuffix("[x]")
     known = SHAPES[kind].elements.keys()
-    # resourceType is a member of the JSON form only; fhirpy names it
+    # resourceType is only a member of the JSON form; fhirpy names it.
     if name.startswith("_") or not (name in known or name in _CHOICES or name == "resourceType"):
         raise invalid_value("_elements", text)
     return name
 
 
 def _only(content: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
-    """The members with these names; a name without a type stands for every type of the choice."""
+    """The members with these names; a name without a type stands for every type of the choice element."""
     return {key: value for key, value in content.items() if key in _ALWAYS or key in names or _choice(key) in names}
 
 

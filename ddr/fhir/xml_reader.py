@@ -1,6 +1,6 @@
-"""FHIR XML into the JSON shape of a resource, by the same table that the writer uses (FHIR R4 xml.html).
+"""FHIR XML into the JSON shape of a resource, with the same table that the writer uses (FHIR R4 xml.html).
 
-Documents with a DTD are refused, and those with too many elements (ddr.fhir.xml_tree). Comments are dropped; order of
+Documents with a DTD or with too many elements are refused (ddr.fhir.xml_tree). Comments are dropped; the order of
 elements is not checked.
 """
 
@@ -53,7 +53,7 @@ def _local(node: Node) -> str:
 
 
 def _check(node: Node, *attributes: str) -> None:
-    """FHIR has no text between elements and few attributes; anything else is not to be dropped silently."""
+    """FHIR has no text between elements and only few attributes; anything else must not be dropped silently."""
     if (node.text or "").strip() or any((child.tail or "").strip() for child in node):
         raise XmlError(f"text inside {node.tag.rpartition('}')[2]}")
     if unknown := set(node.attrib) - set(attributes):
@@ -96,7 +96,7 @@ def _value(element: Element, node: Node) -> Any:
 
 
 def _typed(node: Node, shape: Shape, *more: str) -> dict[str, Any]:
-    """A complex value, or the twin of a primitive one; only the attributes of `shape` and `more` are allowed."""
+    """A complex value, or the twin of a primitive one; only the attributes in `shape` and `more` are allowed."""
     _check(node, *shape.attributes, *more)
     attributes = {name: _string(node.attrib[name]) for name in shape.attributes if name in node.attrib}
     return attributes | _children(node, shape)

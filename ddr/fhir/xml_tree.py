@@ -1,6 +1,6 @@
-"""XML into a tree of nodes that is counted as it grows: what has too many elements or levels is not read to its end.
+"""XML into a tree of nodes that is counted as it grows: reading stops at too many elements or levels.
 
-Documents with a DTD are refused where it begins, so that there are no entities.
+Documents with a DTD are refused where it begins, so there are no entities.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from xml.parsers import expat
 from ddr.fhir.bounds import MOST_DEPTH, MOST_ELEMENTS, TooMuch
 from ddr.fhir.xml_writer import XmlError
 
-# expat goes on to the end of what it was given after a handler has refused, and begins a token anew that was not
-# complete in the piece before: so pieces are small, and no token (a tag with its attributes) is longer than a few.
+# After a handler has refused, expat continues to the end of its input, and restarts an incomplete token when the next
+# piece arrives. So pieces are small, and no token (a tag with its attributes) may be longer than a few of them.
 PIECE = 65_536
 LONGEST_TOKEN = 4 * PIECE
 
@@ -45,7 +45,7 @@ class _Tree:
         parser.CharacterDataHandler = self._builder.data
 
     def feed(self, piece: bytes, fed: int) -> None:
-        """The next piece, after `fed` bytes."""
+        """Parse the next piece, after `fed` bytes."""
         self._parser.Parse(piece, False)
         if fed + len(piece) - max(self._parser.CurrentByteIndex, 0) > LONGEST_TOKEN:
             raise TooMuch(f"A tag is longer than {LONGEST_TOKEN} bytes")
@@ -56,7 +56,7 @@ class _Tree:
         return self._builder.close()
 
     def let_go(self) -> None:
-        """The parser and this refer to each other: left so, only Python's collector would free the whole document."""
+        """Break the cycle with the parser; otherwise only Python's collector would free the whole document."""
         parser = self._parser
         parser.StartElementHandler = parser.EndElementHandler = parser.CharacterDataHandler = None
 

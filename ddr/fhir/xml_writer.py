@@ -20,7 +20,7 @@ FHIR_NAMESPACE = "http://hl7.org/fhir"
 XHTML_NAMESPACE = "http://www.w3.org/1999/xhtml"
 _DECLARATION = '<?xml version="1.0" encoding="UTF-8"?>'
 _NAMESPACE = f' xmlns="{FHIR_NAMESPACE}"'
-_ENTITIES = {'"': "&quot;", "\t": "&#9;", "\n": "&#10;", "\r": "&#13;"}  # a reader would turn bare ones into blanks
+_ENTITIES = {'"': "&quot;", "\t": "&#9;", "\n": "&#10;", "\r": "&#13;"}  # a parser would turn bare ones into blanks
 
 Put = Callable[[str], None]
 
@@ -36,12 +36,12 @@ def write_xml(resource: Mapping[str, Any], pretty: bool = False) -> bytes:
 
 
 def xml_piece(resource: Mapping[str, Any]) -> bytes:
-    """The resource as it stands within another one, which has the declaration and the namespace. Raises XmlError."""
+    """The resource as an element of another one, which has the declaration and the namespace. Raises XmlError."""
     return "".join(_tags(resource)).encode()
 
 
 def head_of(resource_type: str) -> bytes:
-    """What a document has in the place of the first tag of a piece."""
+    """What a document has instead of the first tag of a piece."""
     return f"{_DECLARATION}<{resource_type}{_NAMESPACE}>".encode()
 
 
@@ -55,7 +55,7 @@ def _tags(resource: Mapping[str, Any], attributes: str = "") -> list[str]:
 
 
 def _indented(tags: Iterable[str]) -> Iterator[str]:
-    """Every tag on its own line; nothing is added inside narratives, which are one tag here."""
+    """Puts every tag on its own line; nothing is added inside narratives, which are one tag here."""
     depth = 0
     for tag in tags:
         closes = tag.startswith("</")
@@ -74,19 +74,19 @@ def _resource(put: Put, resource: Mapping[str, Any], attributes: str = "") -> No
 
 
 class _Layout(NamedTuple):
-    """How nodes of one type that have the same keys are written."""
+    """How nodes of one type with the same keys are written."""
 
     attributes: tuple[str, ...]
     children: tuple[Element, ...]  # in order
-    twins: frozenset[str]  # names of those children that have a "_name" beside or instead of their value
+    twins: frozenset[str]  # names of those children that have a "_name" besides or instead of their value
 
 
 @lru_cache(maxsize=4096)
 def _layout(type_name: str, keys: tuple[str, ...]) -> _Layout:
-    """The layout of `keys`. Raises KeyError for one that the type does not have."""
+    """The layout of `keys`. Raises KeyError for a key that the type does not have."""
     shape = SHAPES[type_name]
     ordered = (shape.elements.get(key) for key in sorted(keys, key=shape.order.__getitem__))
-    # resourceType is no element but the name of the tag, attributes are in the tag
+    # resourceType is not an element but the name of the tag; attributes are in the tag.
     children = tuple(dict.fromkeys(element for element in ordered if element and not element.attribute))
     attributes = tuple(name for name in shape.attributes if name in keys)
     return _Layout(attributes, children, frozenset(key[1:] for key in keys if key[0] == "_"))
@@ -159,7 +159,7 @@ def attribute_text(value: Any) -> str:
 
 
 def _xhtml(text: Any) -> str:
-    """A narrative as it is, after proof that it is one well-formed XHTML div."""
+    """A narrative as it is, after checking that it is one well-formed XHTML div."""
     try:
         root = fromstring(text, forbid_dtd=True)
     except (SyntaxError, ValueError, TypeError):

@@ -1,4 +1,4 @@
-"""Which search parameters exist per resource type: read by the parser and by the CapabilityStatement alike.
+"""Which search parameters exist per resource type; used by the parser and by the CapabilityStatement.
 
 HDDT ddr-diga-api.md, table of search parameters; definitions from FHIR R4 searchparameter-registry.html.
 """
@@ -9,12 +9,13 @@ from dataclasses import dataclass
 
 REGISTRY = "http://hl7.org/fhir/SearchParameter/"
 
-# What only the access token decides (HDDT fhir-api-observation.md, fhir-api-device.md): always refused with 400.
+# Parameters that only the access token decides (HDDT fhir-api-observation.md, fhir-api-device.md): always refused with
+# 400.
 IMPLICIT = frozenset({"subject", "patient"})
 CONTROLS = frozenset({"_sort", "_count", "_include", "_revinclude", "_has", "_summary", "_elements", "_total"})
 # Handled by content negotiation before a search is parsed.
 REPRESENTATION = frozenset({"_format", "_pretty"})
-MODIFIERS = {"string": ("exact", "contains")}  # by parameter type; no other modifiers are supported
+MODIFIERS = {"string": ("exact", "contains")}  # by parameter type; there are no other modifiers
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Parameter:
     definition: str  # canonical of the SearchParameter
     documentation: str
     sortable: bool = False
-    targets: tuple[str, ...] = ()  # of a reference: the resource types it may point to
+    targets: tuple[str, ...] = ()  # of a reference: the resource types that it may point to
 
     @property
     def modifiers(self) -> tuple[str, ...]:
@@ -121,7 +122,7 @@ def references(resource_type: str) -> tuple[Parameter, ...]:
 
 
 def includes(resource_type: str) -> tuple[str, ...]:
-    """The _include values that start at `resource_type`, and through it by :iterate ("Observation:device")."""
+    """The _include values that start at `resource_type`, or by :iterate at what it leads to ("Observation:device")."""
     paths: list[str] = []
     reached = [resource_type]
     for source in reached:

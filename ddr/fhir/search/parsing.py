@@ -1,4 +1,4 @@
-"""From the parameters of a request to a Search; what is not understood is refused (RS-024 to RS-026, RS-048)."""
+"""From the parameters of a request to a Search. What is not understood is refused (RS-024 to RS-026, RS-048)."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from ddr.fhir.search.query import DateValue, Filter, Has, Include, Search, Sort,
 from ddr.fhir.search.values import parse_value, split
 from ddr.fhir.subset import read_subset
 
-# One value or condition is some work for the database; beyond this nobody asks in earnest.
+# Each value or condition is some work for the database; no genuine search has more than this.
 MOST_VALUES = 1000
 TOTALS = ("none", "estimate", "accurate")
-# What counts as more of them: `_has` looks at all resources of the other type, a text is compared with names letter by
-# letter, a component is looked for within the document of each Observation.
+# These count as several values: `_has` looks at all resources of the other type, a text is compared with names letter
+# by letter, and a component is searched within the document of each Observation.
 HAS_VALUES, TEXT_VALUES, COMPONENT_VALUES = 50, 20, 10
-TEXT_LETTERS = 100  # of a text that count as one
+TEXT_LETTERS = 100  # of a text that count as one text
 
-PLAIN = CONTROLS - {"_include", "_revinclude", "_has"}  # that take no modifier
+PLAIN = CONTROLS - {"_include", "_revinclude", "_has"}  # which take no modifier
 LOWER, UPPER = frozenset({"gt", "ge", "sa"}), frozenset({"lt", "le", "eb"})
 
 Pairs = Iterable[tuple[str, str]]
 
 
 def parse_search(resource_type: str, pairs: Pairs, now_ms: int, base: str) -> Search:
-    """The search that `pairs` (names and values, decoded, in order, repeated ones kept) ask for.
+    """The search that `pairs` ask for (names and values, decoded, in order, with repetitions).
 
     `base` is our FHIR base URL: absolute references below it are understood.
 
@@ -64,15 +64,15 @@ def parse_search(resource_type: str, pairs: Pairs, now_ms: int, base: str) -> Se
         frozenset(include for name, value in controls for include in _includes(resource_type, name, value)),
         frozenset(include for name, value in controls for include in _revincludes(name, value)),
         subset,
-        _total(_once(controls, "_total")) or count == 0,  # which asks for the total and nothing else
+        _total(_once(controls, "_total")) or count == 0,  # which only asks for the total
     )
-    if subset.summary == "text" and (found.includes or found.revincludes):  # search.html#summary forbids it
+    if subset.summary == "text" and (found.includes or found.revincludes):  # search.html#summary forbids that
         raise invalid_value("_summary", "text, together with _include or _revinclude")
     return found
 
 
 def flat_json(body: Any) -> list[tuple[str, str]]:
-    """Pairs of a search sent as a flat JSON object, as HDDT's examples show POST _search (RS-046). Raises FhirError."""
+    """The pairs of a search sent as flat JSON, as in HDDT's examples of POST _search (RS-046). Raises FhirError."""
     if not isinstance(body, Mapping):
         raise malformed("A search is a flat JSON object of parameters")
     pairs: list[tuple[str, str]] = []
@@ -85,7 +85,7 @@ def flat_json(body: Any) -> list[tuple[str, str]]:
 
 
 def _with_value(resource_type: str, pairs: Pairs) -> Iterator[tuple[str, str]]:
-    """Those that have a value: the others are ignored (search.html#errors), unless there is none of this name."""
+    """The pairs with a value. Those without are ignored (search.html#errors), unless the name is unknown."""
     for name, value in pairs:
         if value:
             yield name, value
@@ -145,7 +145,7 @@ def _check_ranges(filters: Iterable[Filter]) -> None:
 
 
 def _check_cost(filters: Iterable[Filter], has: Iterable[Has]) -> None:
-    """Refuse a search that would keep the database busy, or that no statement could hold."""
+    """Refuse a search that would keep the database busy, or that does not fit into a statement."""
     costs = [_cost(item) for item in filters] + [HAS_VALUES + _cost(item.filter) for item in has]
     if sum(costs) > MOST_VALUES:
         text = f"one of a text counts as {TEXT_VALUES} for each {TEXT_LETTERS} letters"
@@ -153,7 +153,7 @@ def _check_cost(filters: Iterable[Filter], has: Iterable[Has]) -> None:
 
 
 def _cost(item: Filter) -> int:
-    """As how many values those of a parameter count."""
+    """How many values those of a parameter count as."""
     if texts := [value.text for value in item.values if isinstance(value, StringValue)]:
         return sum(TEXT_VALUES * (1 + len(text) // TEXT_LETTERS) for text in texts)
     return (COMPONENT_VALUES if item.name.startswith("component-") else 1) * len(item.values)
@@ -165,7 +165,7 @@ def _has(resource_type: str, name: str, text: str, now_ms: int, base: str) -> Ha
 
 
 def _reverse_chain(resource_type: str, name: str) -> tuple[str, str, str]:
-    """The parts of `_has:[type]:[reference]:[parameter]`: a type that refers to `resource_type` by this reference."""
+    """The parts of `_has:[type]:[reference]:[parameter]`: `type` refers to `resource_type` by this reference."""
     parts = name.split(":", 3)
     if len(parts) != 4 or parts[1] not in PARAMETERS or parts[3].startswith("_has"):
         raise unknown_parameter(name)
@@ -176,8 +176,8 @@ def _reverse_chain(resource_type: str, name: str) -> tuple[str, str, str]:
 
 
 def _sort(resource_type: str, texts: Iterable[str]) -> tuple[Sort, ...]:
-    """The keys, outer ones first; the parameter may be repeated for inner ones (search.html#table)."""
-    names = dict.fromkeys(key for text in texts for key in text.split(","))  # one given twice decides nothing more
+    """The keys, outer ones first; the parameter may be repeated for inner keys (search.html#table)."""
+    names = dict.fromkeys(key for text in texts for key in text.split(","))  # a repeated key decides nothing more
     keys = [Sort(key.removeprefix("-"), key.startswith("-")) for key in names]
     for key in keys:
         parameter = PARAMETERS[resource_type].get(key.name)
@@ -195,21 +195,21 @@ def _count(text: str | None) -> int | None:
 
 
 def _total(text: str | None) -> bool:
-    """Whether the total is wanted; it is always counted, and so is accurate where an estimate would do."""
+    """Whether the total is wanted. It is always counted, so it is accurate even where an estimate would do."""
     if text not in (None, *TOTALS):
         raise invalid_value("_total", text)
     return text != "none"
 
 
 def _check_modifier(name: str) -> None:
-    """Refuse a control parameter with a modifier where it has none, and `_has` without its path."""
+    """Refuse a modifier of a control parameter that takes none, and `_has` without its path."""
     base, colon, _ = name.partition(":")
     if (colon and base in PLAIN) or name == "_has":
         raise unknown_parameter(name)
 
 
 def _includes(resource_type: str, name: str, text: str) -> list[Include]:
-    """What `_include` or `_include:iterate` asks for; nothing for any other parameter."""
+    """The includes of `_include` or `_include:iterate`; none for any other parameter."""
     base, _, modifier = name.partition(":")
     if base != "_include":
         return []
@@ -219,7 +219,7 @@ def _includes(resource_type: str, name: str, text: str) -> list[Include]:
 
 
 def _revincludes(name: str, text: str) -> list[Include]:
-    """What `_revinclude` asks for; nothing for any other parameter."""
+    """The includes of `_revinclude`; none for any other parameter."""
     if not name.startswith("_revinclude"):
         return []
     if name != "_revinclude":
@@ -228,8 +228,9 @@ def _revincludes(name: str, text: str) -> list[Include]:
 
 
 def _paths(resource_type: str | None, name: str, text: str, *, iterate: bool) -> list[Include]:
-    """The includes that `source:parameter[:target]` names; `*` in the place of a parameter is every reference of the
-    source (search.html#include), and alone every one of the searched type; behind :iterate of whatever is reached."""
+    """The includes that `source:parameter[:target]` names. `*` instead of a parameter means every reference of the
+    source (search.html#include); alone, every reference of the searched type, or, with :iterate, of whatever is
+    reached."""
     if text == "*" and resource_type is not None:
         sources = PARAMETERS if iterate else (resource_type,)
         return [path for source in sources for path in _paths(None, name, f"{source}:*", iterate=iterate)]
@@ -241,7 +242,7 @@ def _paths(resource_type: str | None, name: str, text: str, *, iterate: bool) ->
         for p in known
         if path in ("*", p.name) and target in ("", *p.targets)
     ]
-    every = source in PARAMETERS and rest == "*"  # also of a type that has none
+    every = source in PARAMETERS and rest == "*"  # also of a type without any
     if text.endswith(":") or not (found or every):
         raise invalid_include(name, text)
     return found

@@ -1,4 +1,4 @@
-"""What a search asks for, as immutable values; the store turns them into SQL.
+"""What a search asks for, as immutable values that the store turns into SQL.
 
 Prefixes are those of FHIR R4 search.html#prefix; instants are milliseconds UTC.
 """
@@ -13,7 +13,7 @@ from ddr.fhir.subset import WHOLE, Subset
 
 @dataclass(frozen=True)
 class DateValue:
-    """`prefix` and the first and last millisecond that the text covers (for ap already widened by a tenth)."""
+    """`prefix` and the first and last millisecond that the text covers (for ap, already widened by a tenth)."""
 
     prefix: str
     low_ms: int
@@ -24,8 +24,9 @@ class DateValue:
 class QuantityValue:
     """`prefix`, the number and its implicit range [low, high) (for ap: ± a tenth), in the UCUM unit `unit`.
 
-    `unit` None means any unit; `unit` "" means that nothing can match: the system or unit is none of ours. `stated`: it
-    was given without a system, so that it may also be what people call the unit (Quantity.unit; search.html#quantity).
+    `unit` None means any unit; `unit` "" means that nothing can match, because the system or unit is not one of ours.
+    `stated`: it was given without a system, so it may also be the human-readable unit (Quantity.unit;
+    search.html#quantity).
     """
 
     prefix: str
@@ -46,7 +47,7 @@ class TokenValue:
 
 @dataclass(frozen=True)
 class StringValue:
-    """A text and how it must match: starts | contains (case, accents and punctuation do not count) | exact."""
+    """A text and how it must match: starts | contains (regardless of case, accents and punctuation) | exact."""
 
     match: str
     text: str
@@ -54,7 +55,7 @@ class StringValue:
 
 @dataclass(frozen=True)
 class ReferenceValue:
-    """A relative reference; `type` None when only the id was given, `id` "" for one that leads elsewhere."""
+    """A relative reference; `type` None when only the id was given, `id` "" when it points elsewhere."""
 
     type: str | None
     id: str
@@ -81,7 +82,7 @@ class Filter:
 
 @dataclass(frozen=True)
 class Has:
-    """_has: some `source` that points here by `reference` satisfies `filter`; none does whose type is not `granted`."""
+    """_has: some `source` that points here by `reference` satisfies `filter`; never if its type is not `granted`."""
 
     source: str
     reference: str
@@ -109,7 +110,7 @@ class Include:
 
 @dataclass(frozen=True)
 class Search:
-    """A whole search; all of `filters` and `has` must hold. `count` None: as many as the server likes on one page."""
+    """A whole search; all of `filters` and `has` must hold. `count` None: the server chooses the page size."""
 
     resource_type: str
     filters: tuple[Filter, ...] = ()

@@ -1,4 +1,4 @@
-"""UCUM units that measure the same as those of the first MIVs, by exact factors (ucum.org).
+"""UCUM units for the same quantities as those of the first MIVs, with exact factors (ucum.org).
 
 Mass and substance concentration (mg/dL, mmol/L) are different kinds of quantity and are never converted.
 """
@@ -26,6 +26,6 @@ _FACTORS = {
 def to_common(unit: str) -> tuple[str, Decimal]:
     """The unit in which quantities of this kind are compared, and the factor to it.
 
-    Another unit stands for itself, litres as L: a MIV package may bring it.
+    Any other unit stands for itself, with litres written as L, because a MIV package may use it.
     """
     return _FACTORS.get(with_litre(unit), (with_litre(unit), Decimal(1)))

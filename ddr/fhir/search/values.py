@@ -1,6 +1,6 @@
-"""Texts of single search values to value objects, by type of parameter (FHIR R4 search.html, section 3.1.1.4).
+"""From texts of single search values to value objects, by type of parameter (FHIR R4 search.html, section 3.1.1.4).
 
-Each function raises FhirError 400 for a text that is no such value.
+Each function raises FhirError 400 for a text that is not such a value.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ _NUMBER = re.compile(r"[+-]?[0-9]{1,20}(\.[0-9]{1,20})?([eE][+-]?[0-9]{1,2})?")
 _SINGLE_DIGIT = re.compile(r"[+-]?0*[0-9][eE].*")
 _ABSOLUTE = re.compile(r"(?:https?|urn):[^\s]+", re.IGNORECASE)
 _REFERENCE = re.compile(r"(?:([A-Z][A-Za-z]*)/)?([A-Za-z0-9.-]{1,64})")
-# No text of ours holds NUL, and PostgreSQL takes none; U+FFFD is what bytes become that are no UTF-8 (Latin-1's %DF).
+# None of our texts contains NUL, and PostgreSQL does not accept it; U+FFFD replaces bytes that are not UTF-8 (Latin-1's
+# %DF).
 _UNREADABLE = re.compile("[\\0\ufffd]")
 _ESCAPED = re.compile(r"\\([\\,$|])")  # a backslash before anything else is illegal (search.html#escaping)
 
@@ -49,14 +50,14 @@ def split(text: str, separator: str) -> list[str]:
 
 
 def unescape(text: str) -> str:
-    r"""`text` with \, \$ \| and \\ as the characters they stand for."""
+    r"""`text` with \, \$ \| and \\ replaced by the characters that they stand for."""
     return _ESCAPED.sub(r"\1", text)
 
 
 def parse_value(parameter: Parameter, modifier: str | None, text: str, now_ms: int, base: str) -> Value:
     """One value, still escaped, of `parameter`; raises FhirError 400.
 
-    `now_ms` is what ap on dates measures from, `base` our FHIR base URL, below which absolute references are ours.
+    `now_ms` is the instant from which ap measures dates; absolute references below `base`, our FHIR base URL, are ours.
     """
     if not text or _UNREADABLE.search(text) or "\\" in _ESCAPED.sub("", text):
         raise invalid_date(text) if parameter.type == "date" else invalid_value(parameter.name, text)
@@ -84,11 +85,11 @@ def date_value(text: str, now_ms: int) -> DateValue:
     """[prefix]date, dateTime or instant of any precision; without a zone it is UTC."""
     prefix, rest = _prefixed(text)
     try:
-        # an unescaped + in a query arrives as a blank
+        # An unescaped + in a query arrives as a blank.
         low, high = parse_search_date(rest.replace(" ", "+"))
     except ValueError:
         raise invalid_date(text) from None
-    if prefix == "ap":  # 10 % of the gap between now and the date
+    if prefix == "ap":  # 10 % of the time between now and the date
         gap = abs(now_ms - low) // 10
         low, high = low - gap, high + gap
     return DateValue(prefix, low, high)
@@ -110,7 +111,7 @@ def quantity_value(parameter: Parameter, text: str) -> QuantityValue:
 def _precision(value: Decimal, digits: str) -> int:
     """The power of ten of the last significant digit.
 
-    A single digit with an exponent counts as two: by the table of search.html#number 1e2 is [95, 105), like 1.0e2.
+    A single digit with an exponent counts as two: in the table of search.html#number, 1e2 is [95, 105), like 1.0e2.
     """
     exponent = int(value.as_tuple().exponent)
     return exponent - 1 if _SINGLE_DIGIT.fullmatch(digits) else exponent
@@ -133,7 +134,7 @@ def token_value(parameter: Parameter, text: str) -> TokenValue:
 
 
 def reference_value(parameter: Parameter, text: str, base: str) -> ReferenceValue:
-    """[id], [type]/[id], or [url]: one below `base` is the same as the relative reference, others match nothing."""
+    """[id], [type]/[id], or [url]: one below `base` equals the relative reference, others match nothing."""
     reference = unescape(text).removeprefix(f"{base}/")
     if _ABSOLUTE.fullmatch(reference):
         return ReferenceValue(None, "")
