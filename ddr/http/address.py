@@ -1,4 +1,4 @@
-"""Where a request comes from: the peer, or whom a trusted proxy names. The only place that reads such a header."""
+"""Where a request comes from: the peer, or whom a trusted proxy names. Only this file reads such a header."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 from ddr.http.asgi import ASGIApp, Receive, Scope, Send, header_values
 
 Network = IPv4Network | IPv6Network
-FORWARDED = "forwarded"  # RFC 7239; every other header is a list of addresses, as X-Forwarded-For is
+FORWARDED = "forwarded"  # RFC 7239; any other header is a list of addresses, like X-Forwarded-For
 
 
 def client_address(scope: Scope) -> str:
-    """The address of the client, "" when the connection has none (a Unix socket)."""
+    """The address of the client; "" when the connection has none (a Unix socket)."""
     client = scope.get("client")
     return str(client[0]) if client else ""
 
@@ -23,7 +23,7 @@ def client_network(scope: Scope) -> str:
 
 
 def network_of(text: str) -> str:
-    """What one subscriber has, for counting: an IPv4 address, or the /64 of an IPv6 one."""
+    """The unit of counting, which belongs to one subscriber: an IPv4 address, or the /64 of an IPv6 address."""
     address = _address(text)
     if isinstance(address, IPv6Address):
         return str(IPv6Address(int(address) >> 64 << 64))
@@ -36,16 +36,16 @@ def networks(text: str) -> tuple[Network, ...]:
 
 
 def among(address: str, proxies: Sequence[Network]) -> bool:
-    """True when `address`, as a socket tells it, is one of these."""
+    """True when `address`, as given by a socket, is one of these."""
     return _trusted(_address(address), proxies)
 
 
 def behind_proxies(app: ASGIApp, proxies: Sequence[Network], name: str, only_proxies: Iterable[str] = ()) -> ASGIApp:
-    """`app` with the address that trusted `proxies` name in the header `name` ("" for none) as that of the client.
+    """`app`, in which the client's address is the one that trusted `proxies` name in the header `name` ("": none).
 
-    Each proxy appends whom it saw, so the list is read from its end, and the first address that is no trusted proxy's
-    counts: what the client itself wrote before it is never read. From a peer that is no trusted proxy the header means
-    nothing, and neither does any of `only_proxies`, which are removed.
+    Each proxy appends the address it saw, so the list is read from its end, and the first address that is not a trusted
+    proxy counts: whatever the client itself wrote before that is never read. From a peer that is not a trusted proxy
+    the header is ignored. So are the headers `only_proxies`, which are removed then.
     """
     wanted = name.lower()
     refused = frozenset(one.lower().encode("latin-1") for one in only_proxies if one)
@@ -64,7 +64,7 @@ def behind_proxies(app: ASGIApp, proxies: Sequence[Network], name: str, only_pro
 def _first_stranger(
     peer: IPv4Address | IPv6Address | None, hops: Sequence[str], proxies: Sequence[Network]
 ) -> IPv4Address | IPv6Address | None:
-    """The nearest hop that is no trusted proxy; the last one that could be read when there is none."""
+    """The nearest hop that is not a trusted proxy; if there is none, the last one that could be read."""
     found = peer
     for hop in reversed(hops):
         address = _address(hop)
@@ -82,7 +82,7 @@ def _hops(values: Sequence[str], name: str) -> list[str]:
 
 
 def _for_of(element: str) -> str:
-    """The `for` of one element of Forwarded (RFC 7239 section 4), "" when it has none."""
+    """The `for` of one element of Forwarded (RFC 7239 section 4); "" if it has none."""
     for pair in element.split(";"):
         key, _, value = pair.strip().partition("=")
         if key.lower() == "for":
@@ -91,7 +91,7 @@ def _for_of(element: str) -> str:
 
 
 def _address(text: str) -> IPv4Address | IPv6Address | None:
-    """An address with or without port and brackets; of IPv4 mapped into IPv6 the IPv4 address."""
+    """An address with or without port and brackets; for IPv4 mapped into IPv6, the IPv4 address."""
     text = text.strip()
     if text.startswith("["):
         text = text[1:].partition("]")[0]

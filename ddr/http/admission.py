@@ -1,19 +1,19 @@
-"""Admission control: a request is worked on, waits a moment for its turn, or is told to come again (OPS-011, OPS-015).
+"""Admission control: a request is processed, waits a moment for its turn, or is told to retry (OPS-011, OPS-015).
 
-How many requests a worker works on at once follows from its connections to the database, from how long these are waited
-for, and from how late the event loop is (`breadth`). Beyond that a request waits in the line of its room:
+How many requests a worker processes at once depends on its connections to the database, on how long requests wait for
+these, and on how late the event loop is (`breadth`). Further requests wait in the line of their room:
 
-- Usually for PATIENCE, and up to half as much more. In a short line the first is next.
-- A line is *long* when its end would wait for more than LONG_SECONDS. Then who came last is next: it is served soon,
-  where in order everybody would be late.
-- A line is *flooded* when it has been long for PATIENCE: more comes than can be done. Who comes then waits for no more
-  than twice the time that a request takes, and is told only when the usual patience is over: told at once, it would be
-  there again at once.
-- A line is *rising* when it has grown by much at two counts in a row, which no crowd does that comes at once. Then who
-  came last is next from the beginning, and RUSH_SECONDS are enough to know that it is flooded.
+- Usually for PATIENCE, and up to half as much more. In a short line, the first one is next.
+- A line is *long* when its end would wait for more than LONG_SECONDS. Then the newest one is next: it is served soon,
+  whereas in order everybody would be late.
+- A line is *flooded* when it has been long for PATIENCE: more requests come than can be served. A new request then
+  waits for at most twice the time that a request takes, but is only refused when the usual patience is over. If it
+  were refused at once, it would be back at once.
+- A line is *rising* when it has grown by much at two counts in a row, which no crowd that comes at once causes. Then
+  the newest one is next from the beginning, and RUSH_SECONDS are enough to know that the line is flooded.
 
-Each room keeps a share of the places, so that uploads cannot crowd out reading nor the reverse, and takes what others
-leave. Of those who wait, callers with the fewest requests in hand are next.
+Each room has a share of the places, so that uploads cannot crowd out reads or vice versa, and uses what others leave.
+Among those who wait, callers with the fewest requests in progress are next.
 """
 
 from __future__ import annotations
@@ -32,21 +32,21 @@ from ddr.http.waiting import Turn, Waiting, over
 from ddr.store.database.faults import PoolBusy
 
 PATIENCE = 1.0  # seconds
-APART = 0.5  # more of it at most: told at one moment, a crowd would be there again at one moment, again and again
-LONG_SECONDS = 0.1  # in which a line that is not long comes to its end
-RUSH_SECONDS = 0.5  # for which a line that has risen is long before it is flooded; PATIENCE for others
+APART = 0.5  # of it more at most: a crowd refused at one moment would be back at one moment, again and again
+LONG_SECONDS = 0.1  # within which a line that is not long is served
+RUSH_SECONDS = 0.5  # after which a risen line that is long counts as flooded; for others it is PATIENCE
 RISE_SECONDS = 0.03  # between two counts of a line
-RISE, RISE_LEAST = 2, 8  # a line rises by more than so many times what has ended since the last count, and than so many
-SHORT_TIMES = 2  # of the time that a request takes: the patience while a line is flooded
-FIRST_GUESS = 0.02  # seconds that a request takes, before any was measured
-WEIGHT = 0.1  # of the newest request in the mean time of one
-PER_CONNECTION = 2  # requests on their way for each connection: while one computes, the other asks the database
+RISE, RISE_LEAST = 2, 8  # it rises by more than so many times what ended since the last count, and than so many
+SHORT_TIMES = 2  # times the duration of a request: the patience while a line is flooded
+FIRST_GUESS = 0.02  # seconds that a request takes, until any was measured
+WEIGHT = 0.1  # of the newest request in the mean duration
+PER_CONNECTION = 2  # requests in progress per connection: while one computes, the other asks the database
 
 
 class Share(NamedTuple):
-    """What a room may count on: a part of all places; and what one caller may have at most, of all or as a number.
+    """What a room may use: a share of all places, and the maximum of one caller, as a share of all or as a number.
 
-    `together`: what is worked on at once is stored at once, so that fewer at once would only be slower.
+    `together`: concurrent requests are stored together, so running fewer at once would only be slower.
     """
 
     part: float
@@ -54,7 +54,8 @@ class Share(NamedTuple):
     together: bool = False
 
 
-# Two writers of a patient would only wait for each other; a DiGA asks for many patients, an address has many people.
+# Two writers of a patient would only wait for each other; a DiGA asks for many patients, an address may be that of many
+# people.
 SHARES = {
     "reading": Share(0.3, 0.5),
     "ingestion": Share(0.3, 2, together=True),
@@ -64,13 +65,14 @@ SHARES = {
 
 
 class NoTurn(PoolBusy):
-    """No turn within the patience: the answer is 503 with Retry-After, in the room's own form."""
+    """No turn within the patience: the answer is 503 with Retry-After, in the format of the room."""
 
 
 class _Line:
-    """The line of one room: `part` is its share of all places, `of_one` how many requests one caller may have in hand.
+    """The line of one room: `part` is its share of all places, `of_one` the maximum of one caller's requests in
+    progress.
 
-    Instants are seconds of the admission's clock. What `flooded`, `rising` and `long` mean: see above.
+    Instants are seconds of the admission's clock. `flooded`, `rising` and `long` are explained above.
     """
 
     def __init__(self, part: float, of_one: int) -> None:
@@ -78,31 +80,31 @@ class _Line:
         self.running = 0
         self.running_of: Counter[object] = Counter()
         self.waiting = Waiting(of_one)
-        self.seconds = FIRST_GUESS  # mean time that a request takes
+        self.seconds = FIRST_GUESS  # mean duration of a request
         self.ended = 0  # requests since the last count
         self.flooded = False
         self.rising = False
-        self.refused_at = 0.0  # when one had to go without a turn last
-        self._short_at = 0.0  # when the line was not long last
+        self.refused_at = 0.0  # when the last request was refused a turn
+        self._short_at = 0.0  # when the line was last not long
         self._has_risen = False  # since then
-        self._count, self._counted_at = 0, 0.0  # how many waited at the last count
+        self._count, self._counted_at = 0, 0.0  # how many waited at the last count, and when that was
         self._rose = False  # at the last count
 
     def share(self, places: int) -> int:
-        """Of so many places."""
+        """Its share of `places`, at least one."""
         return max(1, int(places * self.part))
 
     @property
     def long(self) -> bool:
-        """Its end would have to wait too long for a turn in order."""
+        """Whether its end would have to wait too long for a turn in order."""
         return self.waiting.count * self.seconds > LONG_SECONDS * max(self.running, 1)
 
     def look(self, now: float) -> None:
-        """Find out whether the line is flooded, and now and then whether it is rising."""
+        """Find out whether the line is flooded, and from time to time whether it is rising."""
         if not self.long:
             self._short_at, self._has_risen = now, False
         if self.flooded:
-            self.flooded = now - self.refused_at <= PATIENCE * (1 + APART)  # by then who was told is there again
+            self.flooded = now - self.refused_at <= PATIENCE * (1 + APART)  # by then, a refused caller is back
         elif now - self._short_at > (RUSH_SECONDS if self._has_risen else PATIENCE):
             self.flooded, self.refused_at = True, now
         if now - self._counted_at >= RISE_SECONDS:
@@ -115,21 +117,21 @@ class _Line:
         self._count, self._counted_at, self.ended = self.waiting.count, now, 0
 
     def patience(self, most: float) -> float:
-        """Seconds that who comes now may wait, `most` of them."""
+        """How many seconds a new request may wait, at most `most`."""
         return min(most, SHORT_TIMES * self.seconds) if self.flooded else most
 
     def expected_wait(self, whose: object, places: int) -> float:
-        """Seconds. Many requests of one caller are before the others only as far as they may run at once."""
+        """In seconds. Many requests of one caller only delay others as far as they may run at once."""
         before, own = self.waiting.ahead, self.waiting.of(whose)
         return max((before + 1) / max(self.running, self.share(places)), (own + 1) / self.of_one) * self.seconds
 
     def take(self) -> tuple[object, Turn] | None:
-        """Who is next, and waits no more: in order, or the one who came last when the line is long."""
+        """Remove and return the next one: the first, or the newest when the line is long."""
         return self.waiting.take(self.running_of, last=self.flooded or self.rising or self.long)
 
 
 class Held:
-    """A turn: `async with` it. It may be `over` before that ends."""
+    """A turn: `async with` it. It may be `over` before the block ends."""
 
     __slots__ = ("_admission", "_began", "_line", "_whose")
 
@@ -146,7 +148,7 @@ class Held:
         self.over()
 
     def over(self) -> None:
-        """Leave the place to others."""
+        """Give the place to others."""
         if (began := self._began) is not None:
             self._began = None
             self._admission.end(self._line, self._whose, self._admission.now() - began)
@@ -159,7 +161,7 @@ class Admission:
         self.most = PER_CONNECTION * connections
         self.breadth = Breadth(self.most)
         self.refused = 0
-        self.running = 0  # requests that are worked on
+        self.running = 0  # requests in progress
         self.waiting = 0  # requests that wait for their turn
         self._clock = clock
         self._refusals = Pace()
@@ -169,7 +171,7 @@ class Admission:
         }
 
     def late(self, seconds: float) -> None:
-        """The event loop is so late: fewer are begun (ddr.http.breadth). Lines `together` have no say."""
+        """The loop is this late: fewer requests are begun (ddr.http.breadth). Lines with `together` do not count."""
         lines = [line for name, line in self._lines.items() if not SHARES[name].together]
         flooded, rising = any(line.flooded for line in lines), any(line.rising for line in lines)
         self.breadth.note(seconds, CROWDED if flooded else RUSHED if rising else USUAL)
@@ -192,13 +194,13 @@ class Admission:
                 line.refused_at = self._clock()
                 self.refused += 1
                 refused("overloaded")
-                if line.flooded:  # who is told at once is there again at once, and telling takes time, too
+                if line.flooded:  # a caller that is refused at once is back at once, and refusing takes time, too
                     await asyncio.sleep(came + most - line.refused_at)
                 await self._refusals.step()
                 raise
 
     def end(self, line: _Line, whose: object, seconds: float) -> None:
-        """What `begin` allowed has taken so long."""
+        """What `begin` allowed has ended, after this time."""
         line.seconds += WEIGHT * (seconds - line.seconds)
         if (call := CURRENT.get()) is not None:
             self.breadth.waited(call.phases.get(CONNECTION, 0.0))
@@ -209,7 +211,7 @@ class Admission:
         return self._clock()
 
     def _place(self, line: _Line) -> bool:
-        """There is a place of its own share, or one that the others' unused shares do not need."""
+        """Whether there is a place within its own share, or one that the others' unused shares do not need."""
         running, places = self.running, self.breadth.places
         if running >= places:
             return False
@@ -224,7 +226,7 @@ class Admission:
         line.running_of[whose] += 1
 
     def _end(self, line: _Line, whose: object) -> None:
-        """Leave the place to those who wait."""
+        """Give the place to those who wait."""
         self.running -= 1
         line.running -= 1
         line.ended += 1
@@ -235,7 +237,7 @@ class Admission:
         line.look(self._clock())
 
     def _give(self) -> None:
-        """Give what is free to those who wait, first to the room that uses least of its share."""
+        """Give free places to those who wait, first to the room that uses the least of its share."""
         if not self.waiting:
             return
         crowded = [line for line in self._lines.values() if line.waiting.count]
@@ -248,7 +250,7 @@ class Admission:
                     turn.set_result(True)
 
     async def _wait(self, line: _Line, whose: object, most: float) -> None:
-        """Wait for a place, which whoever leaves one gives away. Raises NoTurn."""
+        """Wait until somebody who leaves gives a place. Raises NoTurn."""
         line.look(self._clock())
         if line.expected_wait(whose, self.most if line.rising else self.breadth.places) > PATIENCE:
             raise NoTurn
@@ -261,7 +263,7 @@ class Admission:
             given = await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled() and turn.result():
-                self._end(line, whose)  # it came at the very moment
+                self._end(line, whose)  # the turn came at that very moment
             raise
         finally:
             end.cancel()

@@ -1,4 +1,4 @@
-"""Requests whose body is there: what stands between a listener and the rooms that read small bodies themselves."""
+"""Requests whose body has arrived: what stands between a listener and the rooms that read small bodies themselves."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from ddr.http.body import BodyError, exceeds, pieces
 
 
 async def arrived(scope: Scope, receive: Receive, bodies: Bodies, whose: object, limit: int) -> Receive:
-    """What to read the body from that has been received; nothing is waited for beyond `limit` bytes.
+    """Returns a `receive` that gives the body received so far; waits for no more than `limit` bytes.
 
-    What is wrong with the body is found by who reads it: it gets BodyError 408 and ClientGone from there, and what is
-    longer than `limit` is too long for it. What is declared so is not waited for, so that a client which expects to be
-    told to go on gets the answer instead (RFC 9110 section 10.1.1). Raises NoTurn.
+    Faults of the body are found by its reader, who gets BodyError 408 and ClientGone from this, and for whom a body
+    longer than `limit` is too long. A body that is declared too long is not waited for, so that a client that expects
+    "100 Continue" gets the answer instead (RFC 9110 section 10.1.1). Raises NoTurn.
     """
     declared = header(scope, "content-length")
     if (declared in (None, "0") and header(scope, "transfer-encoding") is None) or exceeds(declared, limit):
@@ -52,9 +52,10 @@ def _replayed(found: list[MutableMapping[str, Any]], end: Exception | None, rece
 
 
 def in_turn(app: ASGIApp, admission: Admission, room: str, whose: Callable[[Scope], object], limit: int) -> ASGIApp:
-    """`app` for requests whose body of at most `limit` bytes is there and whose turn has come; else raises NoTurn.
+    """`app` for requests whose body of at most `limit` bytes has arrived and whose turn has come; otherwise raises
+    NoTurn.
 
-    The turn is over when the answer begins: it leaves when the client takes what it got before, which may be never.
+    The turn ends when the answer begins: the answer is only sent as the client reads what came before, perhaps never.
     """
     bodies = Bodies()
 

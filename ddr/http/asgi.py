@@ -21,14 +21,14 @@ ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 JSON = "application/json"
 PROBLEM = "application/problem+json"
 NO_STORE: Headers = (("cache-control", "no-store"),)
-ANY_SITE: Headers = (("access-control-allow-origin", "*"),)  # scripts of any site may read what is nobody's
+ANY_SITE: Headers = (("access-control-allow-origin", "*"),)  # scripts of any site may read public data
 
 
 @dataclass(frozen=True)
 class Reply:
-    """One whole HTTP response. Header names are lowercase; content-type and content-length are added when sent.
+    """One whole HTTP response. Header names are lower case; content-type and content-length are added when it is sent.
 
-    `settle` is called once, with whether it was sent while the client was there.
+    `settle` is called once, with whether it was sent while the client was connected.
     """
 
     status: int
@@ -45,25 +45,26 @@ def header(scope: Scope, name: str) -> str | None:
 
 
 def header_values(scope: Scope, name: str) -> list[str]:
-    """Every header called `name` (lowercase), in order of arrival; to refuse or join repeated ones."""
+    """Every header called `name` (lowercase), in order of arrival; for callers that refuse or join repeated ones."""
     wanted = name.encode("latin-1")
     return [value.decode("latin-1") for key, value in scope["headers"] if key == wanted]
 
 
 def joined_header(scope: Scope, name: str) -> str | None:
-    """The header called `name` (lowercase), None without it; given more than once, all of it as one value.
+    """The header called `name` (lowercase), None without it; when repeated, all of it as one value.
 
-    So of two tokens, patients or keys none is taken (RFC 9110 section 5.3).
+    So when there are two tokens, patients or keys, neither of them is used (RFC 9110 section 5.3).
     """
     values = header_values(scope, name)
     return ", ".join(values) if values else None
 
 
 def cookie(scope: Scope, name: str) -> str:
-    """The value of the cookie `name`; "" without it, and when it is given more than once.
+    """The value of the cookie `name`; "" without it, and when there are several.
 
-    A name is taken as it stands: stripped of blanks that are none in HTTP (U+00A0, U+0085), it could be one that the
-    browser let another host set, because it did not see the prefix `__Host-` (RFC 6265bis section 4.1.3).
+    A name is compared exactly. If blanks that are none in HTTP (U+00A0, U+0085) were stripped, it could be one that
+    another host was allowed to set, because the browser did not recognise the prefix `__Host-` (RFC 6265bis section
+    4.1.3).
     """
     pairs = (pair.strip(" \t") for value in header_values(scope, "cookie") for pair in value.split(";"))
     values = [pair.removeprefix(f"{name}=") for pair in pairs if pair.startswith(f"{name}=")]
@@ -71,7 +72,7 @@ def cookie(scope: Scope, name: str) -> str:
 
 
 def media_type(scope: Scope) -> str:
-    """The type of the body without its parameters, in lower case; "" when it is not said."""
+    """The type of the body without its parameters, in lower case; "" when not given."""
     return (header(scope, "content-type") or "").partition(";")[0].strip().lower()
 
 
@@ -85,7 +86,7 @@ def headers(scope: Scope) -> dict[str, str]:
 
 
 def query_pairs(scope: Scope) -> list[tuple[str, str]]:
-    """The query's parameters in order, repeated and empty ones included. Malformed UTF-8 becomes U+FFFD."""
+    """The query's parameters in order, including repeated and empty ones. Malformed UTF-8 becomes U+FFFD."""
     return parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
 
 
@@ -101,19 +102,19 @@ def problem(
     headers: Headers = (),
     more: Mapping[str, str | bool] | None = None,
 ) -> Reply:
-    """A problem document (RFC 9457) of type about:blank; `more` are members of our own."""
+    """A problem document (RFC 9457) of type about:blank; `more` are additional members."""
     content = {"type": "about:blank", "title": title, "status": status, **({"detail": detail} if detail else {})}
     return json_reply({**content, **(more or {})}, status, headers, PROBLEM)
 
 
 async def send_reply(scope: Scope, send: Send, reply: Reply) -> None:
-    """Send `reply`; the body is left out for HEAD, its length is not (RFC 9110 section 9.3.2)."""
+    """Send `reply`; for HEAD the body is omitted, but not its length (RFC 9110 section 9.3.2)."""
     if reply.settle is None:
         await _send(scope, send, reply)
         return
     sent = False
     try:
-        for _ in range(3):  # whatever has arrived meanwhile is seen, through TLS, too: also that the client has gone
+        for _ in range(3):  # notice whatever has arrived meanwhile, through TLS, too: also that the client has gone
             await asyncio.sleep(0)
         if not client_gone(scope):
             await _send(scope, send, reply)
@@ -123,7 +124,7 @@ async def send_reply(scope: Scope, send: Send, reply: Reply) -> None:
 
 
 def client_gone(scope: Scope) -> bool:
-    """True once the connection of this request is lost, as far as the listener's protocol tells (ddr.tls.protocol)."""
+    """True once the connection of this request is lost, as far as the listener's protocol knows (ddr.tls.protocol)."""
     lost: Callable[[], bool] | None = scope.get("extensions", {}).get(LOST)
     return lost is not None and lost()
 

@@ -1,6 +1,6 @@
-"""Bodies on their way: how much a worker waits for at once, so that nobody's unfinished ones shut out the others.
+"""Bodies that are arriving: how many a worker waits for at once, so that no caller's unfinished ones block the others.
 
-While its body comes, a request holds a place here and none among those that are worked on (ddr.http.admission).
+While its body arrives, a request holds a place here, and none of those for processing (ddr.http.admission).
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from contextlib import contextmanager
 from ddr.http.admission import NoTurn
 
 MOST = 512  # bodies of one listener in a worker
-MOST_OF_ONE = 16  # of one patient, DiGA or address: several phones and tabs send at once, but not more
-MOST_BYTES = 128 * 1024 * 1024  # of all bodies that are held, after decompression
+MOST_OF_ONE = 16  # of one patient, DiGA or address: several phones and tabs may send at once, but not more
+MOST_BYTES = 128 * 1024 * 1024  # of all bodies held, after decompression
 
 
 class Bodies:
-    """The unfinished bodies of one listener, by whom they come from."""
+    """The unfinished bodies of one listener, by caller."""
 
     def __init__(self, most: int = MOST, most_of_one: int = MOST_OF_ONE, most_bytes: int = MOST_BYTES) -> None:
         self._most, self._most_of_one, self._most_bytes = most, most_of_one, most_bytes
@@ -26,7 +26,7 @@ class Bodies:
 
     @contextmanager
     def coming(self, whose: object) -> Iterator[Coming]:
-        """The time in which a body of `whose` comes. Raises NoTurn."""
+        """The time during which a body of `whose` arrives. Raises NoTurn."""
         if self._all >= self._most or self._of[whose] >= self._most_of_one:
             raise NoTurn
         body = Coming(self)
@@ -42,20 +42,20 @@ class Bodies:
                 del self._of[whose]
 
     def hold(self, size: int) -> None:
-        """So many bytes more are held. Raises NoTurn."""
+        """Note that this many more bytes are held. Raises NoTurn."""
         self._bytes += size
         if self._bytes > self._most_bytes:
             raise NoTurn
 
 
 class Coming:
-    """One of them; `size` is what of it is there."""
+    """An arriving body; `size` is how much of it is there."""
 
     def __init__(self, bodies: Bodies) -> None:
         self._bodies = bodies
         self.size = 0
 
     def grow(self, size: int) -> None:
-        """Another piece has come. Raises NoTurn."""
+        """Note that another piece has arrived. Raises NoTurn."""
         self.size += size
         self._bodies.hold(size)

@@ -1,4 +1,4 @@
-"""Request bodies with a limit, before and after decompression, in bytes, ratio and time."""
+"""Request bodies with limits before and after decompression: on bytes, ratio and time."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ from ddr.call import BODY, phase
 from ddr.http.asgi import Receive, Scope, header
 
 GZIP = 16 + zlib.MAX_WBITS
-MOST_RATIO = 100  # of what comes out to what went in; honest uploads reach 20
-RATIO_FREE = 262_144  # bytes that may come out whatever went in
-STEP = 262_144  # bytes that are inflated before others have their turn
+MOST_RATIO = 100  # of output to input; honest uploads reach 20
+RATIO_FREE = 262_144  # bytes of output that are allowed for any input
+STEP = 262_144  # bytes that are inflated before others get their turn
 
-# RFC 9110 section 15.5.9: whoever does not send is told so. A body must keep up LEAST_RATE after its first seconds.
+# RFC 9110 section 15.5.9: a client that does not send is told so. After its first seconds, a body must keep up
+# LEAST_RATE.
 FIRST_SECONDS = 10.0
 LEAST_RATE = 1024  # bytes a second
 MOST_SECONDS = 120.0
 
 
 class BodyError(Exception):
-    """The body cannot be taken: `status` is the HTTP status of the answer, the text is safe to show."""
+    """The body cannot be accepted: `status` is the HTTP status of the answer, the text is safe to show."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -30,7 +31,7 @@ class BodyError(Exception):
 
     @property
     def headers(self) -> tuple[tuple[str, str], ...]:
-        """What the answer has beside it: with 415 the content codings that are taken (RFC 9110 section 15.5.16)."""
+        """Further headers of the answer: with 415, the accepted content codings (RFC 9110 section 15.5.16)."""
         return (("accept-encoding", "gzip"),) if self.status == HTTPStatus.UNSUPPORTED_MEDIA_TYPE else ()
 
 
@@ -39,12 +40,12 @@ class ClientGone(Exception):
 
 
 async def read_body(scope: Scope, receive: Receive, limit: int, grow: Callable[[int], None] = lambda _: None) -> bytes:
-    """The whole body, decompressed when `Content-Encoding: gzip`; never more than `limit` bytes are held of it.
+    """The whole body, decompressed if `Content-Encoding: gzip`; never more than `limit` bytes of it are held.
 
-    `grow` is told the length of each piece, decompressed.
+    `grow` is called with the length of each decompressed piece.
 
-    Raises BodyError 413 (longer than `limit`, also after decompression, or packed tighter than MOST_RATIO), 415 (other
-    encoding), 400 (broken length or gzip), 408 (too slow), and ClientGone.
+    Raises BodyError 413 (longer than `limit`, also after decompression, or compressed tighter than MOST_RATIO), 415
+    (other encoding), 400 (broken length or gzip), 408 (too slow), and ClientGone.
     """
     encoding = (header(scope, "content-encoding") or "identity").strip().lower()
     if encoding not in ("identity", "gzip", "x-gzip"):
@@ -72,14 +73,14 @@ def _check_length(declared: str | None, limit: int) -> None:
 
 
 def exceeds(declared: str | None, limit: int) -> bool:
-    """Whether the Content-Length `declared` is longer than `limit`; what is none says nothing."""
+    """Whether the Content-Length `declared` is longer than `limit`; an invalid one is ignored."""
     if declared is None or not declared.isascii() or not declared.isdigit():
         return False
     return len(declared) > len(str(limit)) or int(declared) > limit
 
 
 async def pieces(receive: Receive) -> AsyncIterator[bytes]:
-    """The body as it comes. Raises BodyError 408 for one that comes too slowly, ClientGone."""
+    """The body as it arrives. Raises BodyError 408 when it arrives too slowly, and ClientGone."""
     loop = asyncio.get_running_loop()
     began, received, more = loop.time(), 0, True
     while more:

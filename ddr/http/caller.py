@@ -1,4 +1,4 @@
-"""Who makes a request: the DiGA whose certificate the connection has proved; else an address, to count shares by."""
+"""Who makes a request: the DiGA whose certificate the connection has proved, or an address; used to count shares."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from ddr.tls.peer import client_certificate
 
 
 def presented(core: Core, scope: Scope) -> Diga | None:
-    """The DiGA, active or not, that holds the connection's certificate."""
+    """The DiGA, active or not, to which the connection's certificate belongs."""
     der = client_certificate(scope)
     return None if der is None else core.registry.by_certificate(der)
 
 
 def caller(core: Core, scope: Scope) -> str:
-    """The client_id of that DiGA, else the address."""
+    """The client_id of that DiGA, otherwise the address."""
     diga = presented(core, scope)
     return client_network(scope) if diga is None else diga.client_id

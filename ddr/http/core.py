@@ -36,7 +36,7 @@ from ddr.store.gateways.certificates import Anchors
 from ddr.store.outages.notices import Notices
 from ddr.store.series.sensors import Remembered
 
-DOWNLOADS = 2  # for which a piece is made at once, so that they leave connections to others
+DOWNLOADS = 2  # that prepare a piece at once, so that they leave connections to others
 
 Inside = Callable[[UUID, str, str, Any], Awaitable[tuple[int, Any]]]
 """Patient, method, path below /gateway/v1, body; gives status and content."""
@@ -52,7 +52,7 @@ class TrustSource(Protocol):
         """The entry with this client_id, inactive ones included."""
 
     def name_of(self, client_id: str) -> str | None:
-        """What the DiGA with this client_id is called, or was when there was such an entry."""
+        """The current or last known name of the DiGA with this client_id."""
 
     def stale(self, now_ms: int) -> bool:
         """True when the data is older than `registry_max_age_seconds`: callers answer 503 with Retry-After."""
@@ -72,47 +72,47 @@ class Core:
     secrets: Mapping[str, bytes]
     registry: TrustSource
     signer: Any  # ddr.oauth.keys.Keys, which this room may not import
-    replica: Replica | None = None  # None: all is read where it is written
+    replica: Replica | None = None  # None: everything is read from the primary
     identity: Provider | None = None  # None: patients log in with the built-in accounts
-    clock: Callable[[], int] = now_ms  # this host's, which may differ from others: it gives no stamps
-    host_ahead_ms: Callable[[], int] = lambda: 0  # of `clock`, as far as that is another one
-    steer: Callable[[], int] | None = None  # a test's clock in the place of the database's (ddr.store.database.stamps)
-    writers: Writers = field(default_factory=Writers)  # for one patient not more at once than leave others connections
+    clock: Callable[[], int] = now_ms  # this host's, which may differ from others; it gives no timestamps
+    host_ahead_ms: Callable[[], int] = lambda: 0  # of `clock`, if that is another clock
+    steer: Callable[[], int] | None = None  # a test's clock that replaces the database's (ddr.store.database.stamps)
+    writers: Writers = field(default_factory=Writers)  # limited per patient, to leave connections to others
     downloading: asyncio.Semaphore = field(default_factory=partial(asyncio.Semaphore, DOWNLOADS))  # of patients' files
     sensors: Remembered = field(default_factory=Remembered)  # tails of continuous series, for the gateway's uploads
     good_tokens: GoodTokens = field(default_factory=GoodTokens)  # access tokens that were verified or signed here
-    strangers: Strangers = field(default_factory=Strangers)  # what is counted and not recorded
-    bridges: Anchors = field(default_factory=Anchors)  # certificates that the gateway listener lets pass
+    strangers: Strangers = field(default_factory=Strangers)  # what is counted but not recorded
+    bridges: Anchors = field(default_factory=Anchors)  # certificates that the gateway listener accepts
     inside: Inside | None = None  # the gateway API for the patients' pages; set by ddr.app
     lag: Lag = field(default_factory=Lag)  # of this worker's event loop
     grace_claims: GraceClaims = field(default_factory=GraceClaims)
-    standings: Standings = field(default_factory=Standings)  # how far what was gathered has been compared
-    presence: Presence = field(default_factory=Presence)  # when clients could not ask
-    jobs: Jobs = field(default_factory=Jobs)  # what goes on without a request
+    standings: Standings = field(default_factory=Standings)  # how far the gathered rows have been compared
+    presence: Presence = field(default_factory=Presence)  # when clients could not reach the recorder
+    jobs: Jobs = field(default_factory=Jobs)  # background jobs
     metrics: Metrics = field(default_factory=Metrics)  # what is counted and timed
-    traces: Traces | None = None  # None: not wanted
+    traces: Traces | None = None  # None: switched off
     registry_seen: dict[str, Callable[[], int]] = field(default_factory=dict)  # when each source was last read, in ms
-    notices: Notices = field(default_factory=Notices)  # maintenance and disruptions, as operators tell
-    watch: Watch = field(default_factory=Watch)  # what this worker finds wrong with itself
-    fleet: Fleet = field(default_factory=Fleet)  # this worker among those of its host
+    notices: Notices = field(default_factory=Notices)  # maintenance and disruptions, from operators
+    watch: Watch = field(default_factory=Watch)  # problems that this worker finds with itself
+    fleet: Fleet = field(default_factory=Fleet)  # this worker and the others of its host
     request_log: RequestLog = field(default=None)  # type: ignore[assignment]  # made from pool and settings below
     admission: Admission = field(default=None)  # type: ignore[assignment]  # made from the settings below
 
     def __post_init__(self) -> None:
-        """All rooms of a worker share its turns, so a copy of this keeps them."""
+        """All rooms of a worker share its turns, so a copy of this object keeps them."""
         self.request_log = self.request_log or RequestLog(self.pool, self.settings.request_log_folder)
         self.admission = self.admission or Admission(self.settings.database_pool_size)
 
     async def reading(self) -> Self:
-        """With a pool for what only shows, and decides and writes nothing: the replica's, if it has what we have."""
+        """A copy with a pool for requests that only display data: the replica's, if that is up to date."""
         return self if self.replica is None else replace(self, pool=await self.replica.instead_of(self.pool))
 
     def token_verifier(self) -> TokenVerifier:
-        """For the access tokens that this recorder has issued for itself."""
+        """Verifies the access tokens that this recorder has issued for itself."""
         own = self.settings
         return TokenVerifier(own.public_base_url, own.fhir_base, self.signer.public_key, self.good_tokens)
 
     @property
     def steered_ms(self) -> int | None:
-        """What the database's clock is taken to say; None: what it says."""
+        """The instant that replaces the database's clock in tests; None: the clock itself."""
         return self.steer() if self.steer else None

@@ -1,6 +1,6 @@
-"""The request in hand: its id, and what the rooms find out about it for the request log.
+"""The current request: its id, and what the rooms find out about it for the request log.
 
-It is found through a context variable, so that the technical log and errors made deep inside name the same id.
+It is kept in a context variable, so that the technical log and errors raised deep inside use the same id.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ import asyncpg
 from ddr.store.audit.trail import NewEntry, add
 
 HEADER = "x-request-id"
-_ID = re.compile(r"[A-Za-z0-9.-]{1,64}")  # a FHIR id, as it becomes the id of OperationOutcomes
+_ID = re.compile(r"[A-Za-z0-9.-]{1,64}")  # a FHIR id, because it becomes the id of OperationOutcomes
 
 
 class Withheld(Exception):
-    """The answer must not leave: what the audit trail has to say of it cannot be stored now."""
+    """The answer must not leave, because its entry in the audit trail cannot be stored now."""
 
 
 @dataclass
@@ -27,38 +27,38 @@ class Exchange:
     """One request and its answer."""
 
     transaction_id: str
-    client_id: str | None = None  # when something better is known than the connection's certificate
+    client_id: str | None = None  # when more is known than the connection's certificate tells
     pairing_id: str | None = None
-    named_pairing: str | None = None  # that an authentic token or code names, whoever presents it: not for the log
-    error: tuple[str, str] | None = None  # code and text, as they were answered
-    entries: list[NewEntry] | None = None  # of the audit trail, where they are stored with the request's record
+    named_pairing: str | None = None  # named by an authentic token or code, whoever presents it; not for the log
+    error: tuple[str, str] | None = None  # code and text, as answered
+    entries: list[NewEntry] | None = None  # of the audit trail, if they are stored with the request's record
 
 
 CURRENT: ContextVar[Exchange | None] = ContextVar("ddr.exchange", default=None)
 
 
 def transaction_id(given: list[str]) -> str:
-    """The id that a client gave in X-Request-Id, when it is one and in the right form; else a new one."""
+    """The id that a client gave in X-Request-Id, if it is a single one in the right form; otherwise a new one."""
     if len(given) == 1 and _ID.fullmatch(given[0]):
         return given[0]
     return secrets.token_hex(16)
 
 
 def request_id() -> str | None:
-    """The id of the request in hand; None outside of one."""
+    """The id of the current request; None outside of one."""
     exchange = CURRENT.get()
     return exchange.transaction_id if exchange else None
 
 
 def concerns(pairing_id: str | None = None, client_id: str | None = None) -> None:
-    """The request is about this pairing, or comes from this DiGA: proven, so the request log says it."""
+    """The request concerns this pairing, or comes from this DiGA; this is proven, so the request log says it."""
     if exchange := CURRENT.get():
         exchange.pairing_id = pairing_id or exchange.pairing_id
         exchange.client_id = client_id or exchange.client_id
 
 
 def names_pairing(pairing_id: str) -> None:
-    """An authentic token or code names this pairing, whoever presents it: its patient shall see what is refused."""
+    """An authentic token or code names this pairing, whoever presents it: its patient should see what is refused."""
     if exchange := CURRENT.get():
         exchange.named_pairing = pairing_id
 
@@ -70,14 +70,14 @@ def named_pairing() -> str | None:
 
 
 def answered_error(code: str, text: str) -> None:
-    """The request is answered with this error; the request log keeps of `text` what no caller wrote."""
+    """The request is answered with this error; the request log keeps of `text` only what no caller wrote."""
     if exchange := CURRENT.get():
         exchange.error = (code, text)
 
 
 async def audited(pool: asyncpg.Pool, entry: NewEntry) -> None:
-    """Put `entry` into the audit trail: with the record of the request in hand, before its answer leaves; at once where
-    no record is kept."""
+    """Put `entry` into the audit trail: together with the record of the current request, before its answer leaves; or
+    at once where no record is kept."""
     exchange = CURRENT.get()
     if exchange is None or exchange.entries is None:
         await add(pool, entry)
@@ -86,7 +86,7 @@ async def audited(pool: asyncpg.Pool, entry: NewEntry) -> None:
 
 
 def amend(entry: NewEntry | None, **detail: object) -> None:
-    """Add `detail` to an entry that was `audited` and still waits for its record. One that is stored stays as it is."""
+    """Add `detail` to an entry that was `audited` and still waits for its record. A stored entry does not change."""
     exchange = CURRENT.get()
     if exchange is not None and exchange.entries:
         exchange.entries[:] = [

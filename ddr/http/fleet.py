@@ -1,4 +1,4 @@
-"""What a worker knows of the other workers of its host: their figures, told by the supervisor every second."""
+"""What a worker knows about the other workers of its host: their figures, sent by the supervisor every second."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from dataclasses import dataclass, field
 from ddr.http.metrics import Figure
 
 CONNECTIONS = "ddr_connections"
-MORE = 4  # connections that make no difference
+MORE = 4  # more connections than another worker that make no difference
 
-Figures = Mapping[str, Figure]  # by name, with Prometheus labels in it if any
+Figures = Mapping[str, Figure]  # by name, with Prometheus labels if there are any
 
 
 @dataclass
 class Fleet:
-    """This worker's number, and all workers as they last said they are; without a supervisor there is this one only."""
+    """This worker's number, and all workers as last reported; without a supervisor, only this one."""
 
     number: int = 1
     pid: int = field(default_factory=os.getpid)
-    restarts: int = 0  # of workers, since the recorder was started
+    restarts: int = 0  # of workers since the recorder was started
     connections: Callable[[], int] = int  # of clients, at present
     certificate: Callable[[], bytes] = bytes  # the chain in force (PEM); empty before there is one
     _told: Mapping[int, Figures] = field(default_factory=dict)
 
     def learn(self, workers: Mapping[str, Figures], restarts: int) -> None:
-        """Take over what the supervisor says."""
+        """Store the supervisor's report."""
         self._told = {int(number): figures for number, figures in workers.items()}
         self.restarts = restarts
 
@@ -37,5 +37,5 @@ class Fleet:
         return bool(others) and self.connections() > min(others) * 1.1 + MORE
 
     def figures(self, own: Figures) -> dict[int, Figures]:
-        """The figures of each worker by its number; `own` are those of this one."""
+        """The figures of each worker by its number; `own` are those of this worker."""
         return dict(sorted({**self._told, self.number: own}.items()))

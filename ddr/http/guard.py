@@ -1,4 +1,4 @@
-"""What goes around every room: the answers of last resort, and headers that no answer may lack."""
+"""What surrounds every room: the answers of last resort, and headers that every answer must have."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from ddr.reasons import kind_of
 from ddr.store.database.faults import OVERLOADED, UNAVAILABLE, Fault, fault_of
 
 SELDOM_SECONDS = 1.0
-OVER_SECONDS = 5.0  # a database that cannot write still reads
+OVER_SECONDS = 5.0  # a database that cannot write can still read
 
 log = logging.getLogger(__name__)
 
 
 class Outage:
-    """The time in which requests of this process fail because the database cannot be used."""
+    """The time during which requests of this process fail because the database cannot be used."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -33,14 +33,14 @@ class Outage:
         self._count = 0
 
     def noted(self) -> None:
-        """Another request has failed."""
+        """Note that another request has failed."""
         self._last = self._clock()
         if self._begun is None:
             self._begun = self._last
         self._count += 1
 
     def served(self) -> None:
-        """The database has served a request: the outage is over, unless one failed a moment ago."""
+        """The database has served a request: the outage is over, unless a request failed a moment ago."""
         now = self._clock()
         if self._begun is not None and now - self._last >= OVER_SECONDS:
             lasted = round(now - self._begun)
@@ -52,14 +52,14 @@ OUTAGE = Outage()
 
 
 class Seldom:
-    """What is said once a second at most: to say it of each refusal in a flood would cost more than the refusal."""
+    """Something logged at most once a second: in a flood, logging each refusal would cost more than the refusal."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._next = 0.0
 
     def due(self) -> bool:
-        """True when it is to be said now."""
+        """True when it is to be logged now."""
         now = self._clock()
         if now < self._next:
             return False
@@ -71,9 +71,9 @@ CROWD = Seldom()
 
 
 def noted(error: Exception) -> Fault | None:
-    """The fault of the world around us that `error` means (answer: 503), None for a fault of ours (500); logged.
+    """The environmental fault behind `error` (answer: 503), None for a fault of ours (500); logged.
 
-    Every room asks this, so that all of them draw the line at the same place.
+    Every room uses this, so that all of them draw the same line.
     """
     fault = fault_of(error)
     refused("internal" if fault is None else fault.code)
@@ -87,12 +87,12 @@ def noted(error: Exception) -> Fault | None:
 
 
 def of_load(fault: Fault) -> dict[str, str]:
-    """The header field by which clients learn how long too much load lasts; nothing of other faults."""
+    """The header by which clients learn how long overload lasts; empty for other faults."""
     return limited(LOAD, fault.retry_seconds) if fault == OVERLOADED else {}
 
 
 def guarded(app: ASGIApp, last_resort: ASGIApp, unavailable: Callable[[Fault], ASGIApp]) -> ASGIApp:
-    """`app`, but an exception that it lets through is answered by `unavailable` or `last_resort`, without details.
+    """`app`, but an exception that leaves it is answered by `unavailable` or `last_resort`, without details.
 
     A response that has begun but not ended is cut off. The log gets the exception's type and places.
     """
@@ -122,22 +122,22 @@ def guarded(app: ASGIApp, last_resort: ASGIApp, unavailable: Callable[[Fault], A
 
 
 class _Nothing(Response):
-    """The response that is none."""
+    """An empty response."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send nothing."""
 
 
 async def left_to_guard(request: Request, error: Exception) -> Response:
-    """For Starlette's `exception_handlers[Exception]`: it answers nothing and raises `error` again, for `guarded`.
+    """For Starlette's `exception_handlers[Exception]`: sends nothing and raises `error` again, for `guarded`.
 
-    Without it Starlette sends a page of plain text before anybody else sees the exception.
+    Without it, Starlette sends a plain-text page before anybody else sees the exception.
     """
     return _Nothing()
 
 
 def constant(reply: Reply) -> ASGIApp:
-    """An application that always gives this reply."""
+    """An application that always sends this reply."""
 
     async def call(scope: Scope, receive: Receive, send: Send) -> None:
         await send_reply(scope, send, reply)
@@ -162,7 +162,7 @@ def with_headers(app: ASGIApp, headers: Mapping[str, str]) -> ASGIApp:
 
 
 def by_path(rooms: Mapping[str, ASGIApp], otherwise: ASGIApp) -> ASGIApp:
-    """Leads each request to the room with the longest path that is the request's path or a parent of it."""
+    """Routes each request to the room with the longest path that is the request's path or a parent of it."""
 
     async def call(scope: Scope, receive: Receive, send: Send) -> None:
         await _room(rooms, otherwise, scope["path"])(scope, receive, send)

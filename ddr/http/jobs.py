@@ -1,4 +1,4 @@
-"""Background work of a worker: each job is tried again after whatever goes wrong, counted, and told in `/status`."""
+"""Background work of a worker: each job is retried after any failure, counted, and reported in `/status`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Never
 from ddr.http.clock import now_ms
 
 AGAIN_SECONDS = 10.0  # longest pause after a failure
-LIMIT_SECONDS = 300.0  # a job that takes longer hangs; no single wait of ours is that long
+LIMIT_SECONDS = 300.0  # a job that takes longer hangs; none of our waits is that long
 
 Step = Callable[[], Awaitable[object]]
 
@@ -26,7 +26,7 @@ class State:
     runs: int = 0
     failures: int = 0
     failing_since_ms: int | None = None
-    good_ms: int | None = None  # the last time that it went well
+    good_ms: int | None = None  # when it last succeeded
 
 
 class Jobs:
@@ -37,9 +37,9 @@ class Jobs:
         self.states: dict[str, State] = {}
 
     async def keep(self, name: str, step: Step, every_seconds: float, limited: bool = True) -> Never:
-        """Do `step` about every so many seconds, until cancelled; sooner again after a failure if that is long.
+        """Run `step` about every so many seconds until cancelled; sooner after a failure if that is long.
 
-        `limited`: it has LIMIT_SECONDS each time; not for one that is made of others, each of which has them.
+        `limited`: each run may take LIMIT_SECONDS; not for a step that consists of other jobs, each with its own limit.
         """
         self.states.setdefault(name, State())
         while True:
@@ -48,11 +48,11 @@ class Jobs:
             await self.attempt(name, step, limited)
 
     def fails(self, name: str) -> bool:
-        """Whether this job failed the last time."""
+        """Whether the last run of this job failed."""
         return name in self.states and self.states[name].failing_since_ms is not None
 
     async def attempt(self, name: str, step: Step, limited: bool = True) -> bool:
-        """Do `step` once; False when it failed, which is noted, and logged if it did not fail the last time."""
+        """Run `step` once; False when it failed, which is noted, and logged unless the previous run failed, too."""
         state = self.states.setdefault(name, State())
         state.runs += 1
         try:

@@ -1,6 +1,7 @@
-"""How long the event loop of a worker kept others waiting: seen by a task that only wants to be woken up in time.
+"""How long the event loop of a worker kept others waiting, measured by a task that only wants to be woken in time.
 
-A lag may be the machine's fault, which had no processor to give. What the loop's own thread computed meanwhile is ours.
+A lag may be the fault of the machine, if it had no processor to spare. What the loop's own thread computed meanwhile is
+our fault.
 """
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ from collections.abc import Callable
 from typing import Never
 
 EVERY_SECONDS = 0.02
-LONG_SECONDS = 0.05  # no request may keep the loop longer
+LONG_SECONDS = 0.05  # no request may occupy the loop longer
 
 
 class Lag:
-    """What was seen since the start. Seconds."""
+    """What was seen since the start, in seconds."""
 
     def __init__(self) -> None:
         self.most = 0.0
@@ -24,7 +25,7 @@ class Lag:
         self.count = 0  # of these
 
     async def watch(self, tell: Callable[[float], None] = lambda seconds: None) -> Never:
-        """Look, until cancelled; `tell` is called with each lag in seconds."""
+        """Watch until cancelled; `tell` is called with each lag in seconds."""
         loop = asyncio.get_running_loop()
         while True:
             wanted, worked = loop.time() + EVERY_SECONDS, time.thread_time()
@@ -34,7 +35,7 @@ class Lag:
             tell(seconds)
 
     def note(self, seconds: float, worked: float) -> None:
-        """The loop came so much later than it should have, and its thread worked so long since it was asked to."""
+        """The loop came this much later than it should have, and its thread worked this long in between."""
         self.most = max(self.most, seconds)
         self.most_work = max(self.most_work, min(seconds, worked))
         if seconds > LONG_SECONDS:

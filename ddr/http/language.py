@@ -1,4 +1,4 @@
-"""The language of the pages for patients: texts in both, and which one a browser is answered in."""
+"""The language of the pages for patients: texts in both languages, and which one a browser gets."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ class Words(NamedTuple):
     en: str
 
     def said(self, lang: str) -> str:
-        """It in `lang`, "de" or "en"."""
+        """The text in `lang`, "de" or "en"."""
         return self.en if lang == "en" else self.de
 
 
 def chosen_language(scope: Scope) -> str | None:
-    """The language that the switch of the page says: `lang` of the query, as the link does; None without one."""
+    """The language chosen by the page's switch: `lang` of the query; None without one."""
     query = parse_qsl(scope.get("query_string", b"").decode("latin-1"))
     return next((value for name, value in query if name == "lang" and value in LANGUAGES), None)
 
 
 def other_language(lang: str) -> str:
-    """The one that a page in this one is there in, too."""
+    """The other language in which a page in `lang` exists."""
     return "de" if lang == "en" else "en"
 
 
 def remember_language(scope: Scope, response: Response) -> None:
-    """Let the browser keep the language that was chosen just now, if one was."""
+    """Let the browser remember the language that was just chosen, if one was."""
     if chosen := chosen_language(scope):
         response.set_cookie(LANGUAGE_COOKIE, chosen, 31_536_000, path="/", secure=True, httponly=True, samesite="lax")
 

@@ -1,4 +1,4 @@
-"""What goes around the listeners so that each request is measured, and the name under which it is."""
+"""What surrounds the listeners so that each request is measured, and the name under which it is counted."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ddr.http.core import Core
 from ddr.http.guard import OUTAGE
 from ddr.http.request_log.endpoints import RESOURCES
 
-OTHER = "other"  # paths that are served nowhere
+OTHER = "other"  # paths at which nothing is served
 _OAUTH = {"par", "token", "revoke", "authorize", "jwks"}
 _GATEWAY = {"devices", "measurements", "bridge", "fhir", "token", "openapi.json"}
 _OF_SENSOR = {"gaps", "readings", "uploads", "complete", "calibrations"}
@@ -19,7 +19,7 @@ _PAGES = {"login", "logout", "consent", "me", "deleted", "static", "status", "do
 
 
 def measured(app: ASGIApp, listener: str, core: Core) -> ASGIApp:
-    """`app`, whose requests are counted and timed in `core.metrics`."""
+    """`app`, with its requests counted and timed in `core.metrics`."""
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         call, status = Call(), 0
@@ -46,7 +46,7 @@ def measured(app: ASGIApp, listener: str, core: Core) -> ASGIApp:
 
 
 def interaction(path: str, method: str) -> str:
-    """One of about fifty names; what a path holds of anybody (ids, keys, times) is in none of them."""
+    """One of about fifty names; none contains anything personal from a path (ids, keys, times)."""
     match path.strip("/").split("/"):
         case ["fhir", *rest]:
             return _fhir(rest)

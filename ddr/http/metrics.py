@@ -1,9 +1,9 @@
-"""What a worker counts and measures, by the `prometheus_client` library; how all workers tell it: ddr.http.fleet.
+"""What a worker counts and measures, with the `prometheus_client` library; ddr.http.fleet combines all workers.
 
 Each label has few values, and none comes from outside: no person, device, client or address.
 
-The library's own way for several processes (files that they map into memory) is not used: a disk that is full would end
-a worker at its next count, and each worker that has ended would leave files behind that every scrape has to read.
+The library's own mechanism for several processes (files mapped into memory) is not used: a full disk would end a worker
+at its next count, and each ended worker would leave files that every scrape must read.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ddr.call import Call
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 DELAYS = (10.0, 60.0, 300.0, 900.0, 3600.0, 4 * 3600.0, 86_400.0, 7 * 86_400.0)
-ALL, OWN = "all", "work"  # phases: the whole request, and what is none of ddr.call's phases
+ALL, OWN = "all", "work"  # phases: the whole request, and the time outside of ddr.call's phases
 GONE = "client-gone"  # no answer was given
 
 Figure = float | list[float]
@@ -49,11 +49,11 @@ class Metrics:
         self.resources = counter("ddr_resources_sent", "Resources in answers to DiGA", ("type",))
         self.tokens = counter("ddr_token_decisions", "Decisions about tokens", ("grant", "decision"))
         self.grace = counter("ddr_grace_decisions", "Decisions about Grace-Periods", ("decision",))
-        # The library looks for a series under a lock and by texts made anew; there are few, so each is kept.
+        # The library looks a series up under a lock, by texts made anew; there are only a few, so each is kept.
         self._requests, self._seconds = cache(self.requests.labels), cache(self.seconds.labels)
 
     def note(self, listener: str, interaction: str, status: int, call: Call) -> None:
-        """A request has come to its end."""
+        """A request has ended."""
         self._requests(listener, interaction, status).inc()
         if status >= 400 or not status:
             reason = call.reason or (str(status) if status else GONE)
@@ -65,7 +65,7 @@ class Metrics:
         self._seconds(listener, interaction, OWN).observe(max(0.0, whole - sum(call.phases.values())))
 
     def uploaded(self, kind: str, counts: Mapping[tuple[str, str], int]) -> None:
-        """So many items of an upload got this result and reason (none: empty)."""
+        """This many items of an upload got this result and reason (empty: none)."""
         for (result, reason), count in counts.items():
             self.items.labels(kind, result, reason).inc(count)
 
@@ -74,11 +74,11 @@ class Metrics:
         self.uploaded(kind, Counts((str(one[result]), str(one.get("reason", ""))) for one in answers))
 
     def arrived(self, miv: str, age_ms: int) -> None:
-        """An upload was taken whose newest value is this old."""
+        """An upload was accepted whose newest value is this old."""
         self.delay.labels(miv).observe(max(0, age_ms) / 1000)
 
     def figures(self) -> dict[str, Figure]:
-        """All of it, by name with labels, short enough to be told every second."""
+        """All figures, by name with labels; short enough to be sent every second."""
         found: dict[str, Figure] = {}
         for family in self.registry.collect():
             if family.type == "histogram":
@@ -89,7 +89,7 @@ class Metrics:
 
 
 def series(name: str, labels: Mapping[str, str]) -> str:
-    """Name and labels as Prometheus writes them; our values need no escapes."""
+    """Name and labels in Prometheus format; our values need no escapes."""
     inside = ",".join(f'{key}="{value}"' for key, value in labels.items())
     return f"{name}{{{inside}}}" if inside else name
 

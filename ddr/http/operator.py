@@ -1,4 +1,4 @@
-"""Who runs this recorder: what every page says about it (Art. 13 GDPR, § 5 DDG), and /.well-known/security.txt."""
+"""Who operates this recorder: what every page says about it (Art. 13 GDPR, § 5 DDG), and /.well-known/security.txt."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ _VALID = timedelta(days=180)  # RFC 9116: less than a year
 
 @dataclass(frozen=True)
 class Operator:
-    """Name, addresses of imprint and privacy notice, mail address or web address for questions, colour; "" when not
-    told."""
+    """Name, addresses of imprint and privacy notice, mail or web address for questions, colour; "" when not set."""
 
     name: str = ""
     imprint_url: str = ""
@@ -26,17 +25,17 @@ class Operator:
 
     @property
     def colours(self) -> str:
-        """The address of the stylesheet with the colour; another colour has another one."""
+        """The address of the stylesheet with the colour; it differs for each colour."""
         return f"/static/operator.css?v={self.colour[1:]}" if self.colour else ""
 
     @property
     def contact_url(self) -> str:
-        """`contact` as an address to follow."""
+        """`contact` as a URL."""
         return f"mailto:{self.contact}" if "@" in self.contact and "://" not in self.contact else self.contact
 
     @classmethod
     def of(cls, settings: Settings) -> Operator:
-        """As the settings tell."""
+        """From the settings."""
         return cls(
             settings.operator_name or settings.manufacturer,
             settings.operator_imprint_url,
@@ -48,7 +47,7 @@ class Operator:
 
 
 def with_operator(app: ASGIApp, settings: Settings) -> ASGIApp:
-    """`app`, whose pages of last resort find in the scope who runs the recorder."""
+    """`app`, whose pages of last resort find in the scope who operates the recorder."""
     operator = Operator.of(settings)
 
     async def call(scope: Scope, receive: Receive, send: Send) -> None:
@@ -59,7 +58,7 @@ def with_operator(app: ASGIApp, settings: Settings) -> ASGIApp:
 
 
 def operator_of(scope: Scope) -> Operator:
-    """Who runs the recorder that got this request."""
+    """The operator of the recorder that got this request."""
     found: Operator = scope.get(KEY, Operator())
     return found
 

@@ -1,7 +1,7 @@
-"""One at a time, and between two of them everybody else who is ready: for work that must not crowd out other work.
+"""Lets one task run at a time, with all other ready tasks in between: for work that must not crowd out other work.
 
-An event loop gives each task that is ready one step in turn. Hundreds of refusals that are ready at once would make
-every step of a request that is worked on wait for all of them.
+An event loop runs one step of each ready task in turn. If hundreds of refusals were ready at once, every step of a
+request in progress would wait for all of them.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections import deque
 
 
 class Pace:
-    """Lets one caller go on in each round of the event loop."""
+    """Lets one caller continue in each round of the event loop."""
 
     def __init__(self) -> None:
         self._waiting: deque[asyncio.Future[None]] = deque()

@@ -1,4 +1,4 @@
-"""What every page for patients shares: security headers, and a page that explains an error."""
+"""What all pages for patients share: security headers, and a page that explains an error."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ddr.http.language import LANGUAGES, Words, language, other_language, rememb
 from ddr.http.operator import Operator, operator_of
 
 STYLESHEET = "/static/style.css"
-RETRY_SECONDS = "300"  # when to come back after 503
+RETRY_SECONDS = "300"  # when to retry after 503
 
 CSP = (
     "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; frame-ancestors 'none'; form-action 'self'"
@@ -178,7 +178,7 @@ OPERATOR = {
 
 
 def operator_links(operator: Operator, lang: str) -> list[tuple[str, str]]:
-    """Address and name of what is said about the operator, as far as it is told."""
+    """Address and title of the information about the operator, as far as it is set."""
     found = {"imprint": operator.imprint_url, "privacy": operator.privacy_url, "contact": operator.contact_url}
     return [(url, OPERATOR[name].said(lang)) for name, url in found.items() if url]
 
@@ -193,15 +193,15 @@ def _footer(operator: Operator, lang: str) -> str:
 
 
 def page_headers(form_targets: Iterable[str] = ()) -> dict[str, str]:
-    """Headers of a page without script and without third parties; `form_targets` are CSP sources beside our own."""
+    """Headers of a page without scripts and third parties; `form_targets` are CSP sources in addition to our own."""
     return BASE_HEADERS | {"Content-Security-Policy": " ".join([CSP, *form_targets])}
 
 
 def redirect_targets(redirect_uri: str) -> tuple[str, ...]:
     """CSP sources for a form that is answered by a redirect to `redirect_uri`.
 
-    Chromium applies form-action to every redirect that follows a form, also to those that the DiGA adds on the way to
-    its app; a refused one leaves the patient on our page although the code was issued. So any https address is
+    Chromium applies form-action to every redirect that follows a form, including those that the DiGA adds on the way to
+    its app. A blocked one would leave the patient on our page although the code was issued. So any https address is
     allowed, and what `redirect_uri` itself needs beyond that.
     """
     parts = urlsplit(redirect_uri)
@@ -215,7 +215,7 @@ def redirect_targets(redirect_uri: str) -> tuple[str, ...]:
 
 
 def _http_source(host: str | None, port: int | None) -> str:
-    """A source of host and port alone; nothing else of an address could open the policy for more."""
+    """A source with host and port alone; no other part of an address can widen the policy."""
     name = f"[{host}]" if host and ":" in host else host
     return f"http://{name}:{port}" if port else f"http://{name}"
 
@@ -246,7 +246,7 @@ def error_page(scope: Scope, status: int, problem: str, headers: dict[str, str] 
 
 
 def _switch(scope: Scope, lang: str) -> str:
-    """To the same page without what was asked of it: the query may be anybody's. After a form there is none."""
+    """A link to the same page without its query, which may come from anybody. There is none after a form."""
     if scope.get("method") not in ("GET", "HEAD"):
         return ""
     other = other_language(lang)

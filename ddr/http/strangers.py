@@ -1,6 +1,6 @@
-"""Counts what strangers cause, per kind, client and minute: it goes to the log in one line each, and nowhere else.
+"""Counts what strangers cause, per kind, client and minute: each count becomes one line in the log, and nothing else.
 
-Nothing that needs no credential writes to the database; else anybody could fill it.
+Nothing that needs no credential may write to the database; otherwise anybody could fill it.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import logging
 
 from ddr.durations import MINUTE_MS
 
-MOST = 1000  # pairs of kind and client; client ids that are counted are listed ones, so there are not many
+MOST = 1000  # pairs of kind and client; counted client ids are listed ones, so there are not many
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +22,7 @@ class Strangers:
         self.counts: dict[tuple[str, str | None], int] = {}
 
     def count(self, kind: str, client_id: str | None, now_ms: int) -> None:
-        """One more; with the first of a minute the counts of the minute before are written to the log."""
+        """Count one more; the first one of a minute writes the counts of the minute before to the log."""
         minute = now_ms // MINUTE_MS
         if minute != self._minute:
             self.flush()
@@ -32,7 +32,7 @@ class Strangers:
             self.counts[key] = self.counts.get(key, 0) + 1
 
     def flush(self) -> None:
-        """Write what was counted, and begin anew."""
+        """Log what was counted, and start anew."""
         for (kind, client_id), count in self.counts.items():
             log.warning("refused.counted", extra={"kind": kind, "client_id": client_id, "count": count})
         self.counts = {}

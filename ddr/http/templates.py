@@ -1,4 +1,4 @@
-"""Templates of pages as they were when the process began: an upgrade exchanges the files of one that still serves."""
+"""Templates of pages as they were at the start of the process: an upgrade replaces files while one still serves."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 
 
 def templates(folder: Path) -> Environment:
-    """The `*.html` of `folder`, read now. What is filled in is escaped; what is not given is an error."""
+    """The `*.html` of `folder`, read now. Inserted values are escaped; a missing value is an error."""
     sources = {path.name: (path.read_text("utf-8"), str(path), None) for path in folder.glob("*.html")}
     return Environment(
         loader=FunctionLoader(lambda name: sources.get(name)),

@@ -1,8 +1,8 @@
 """Verification of access tokens at the resource server (RFC 9068; HDDT error-codes.md, Resource Server Errors).
 
 A token is verified once and then remembered until it expires; one that this worker has signed itself is remembered from
-the start, as most come back over the same connection. Whether its pairing is alive is not asked here: that is read from
-the database on each request.
+the start, as most come back over the same connection. Whether its pairing is in force is not checked here: that is read
+from the database on each request.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ddr.remembering import Newest
 TYPE = "at+jwt"
 ALGORITHM = "ES256"  # of every signature of this recorder (RFC 7518)
 MAX_LENGTH = 4096
-LEEWAY_MS = 5_000  # by which the clock of the host that issued a token may be ahead of ours
+LEEWAY_MS = 5_000  # by which the clock of the issuing host may be ahead of ours
 
 NOT_SIGNED = "Token is not a signed JWT"
 FOREIGN_ISSUER = "Invalid token issuer"
@@ -41,7 +41,7 @@ class InvalidToken(Exception):
 
 @dataclass(frozen=True)
 class Claims:
-    """What a valid access token says. Instants in milliseconds."""
+    """The content of a valid access token. Instants in milliseconds."""
 
     pairing_id: str
     client_id: str
@@ -53,19 +53,19 @@ class Claims:
 
 
 class GoodTokens(Newest[bytes, Claims]):
-    """The claims of the last `most` good tokens of a worker, by the SHA-256 of the token."""
+    """The claims of the last `most` valid tokens of a worker, by the SHA-256 of the token."""
 
     def __init__(self, most: int = 10_000) -> None:
         super().__init__(most)
 
     def issued(self, token: str, claims: Mapping[str, Any]) -> None:
-        """`token` was signed just now, with these claims: what verifying it would find."""
+        """`token` was just signed with these claims, so verifying it would give the same."""
         if len(token) <= MAX_LENGTH:
             self.put(_digest(token), _claims(_json_object(token.partition(".")[0])["kid"], claims))
 
 
 class TokenVerifier:
-    """Verifies access tokens of one issuer for one resource server; remembers good ones in `known`."""
+    """Verifies access tokens of one issuer for one resource server; remembers valid ones in `known`."""
 
     def __init__(
         self, issuer: str, audience: str, public_key: Callable[[str], ECKey | None], known: GoodTokens
@@ -76,10 +76,10 @@ class TokenVerifier:
         self._known = known
 
     def verify(self, token: str, now_ms: int) -> Claims:
-        """The claims of a token that is good now. Raises InvalidToken."""
+        """The claims of a token that is valid now. Raises InvalidToken."""
         digest = _digest(token)
         claims = self._known.get(digest)
-        if claims is None or self._public_key(claims.kid) is None:  # a key that was taken back takes its tokens with it
+        if claims is None or self._public_key(claims.kid) is None:  # a key that was withdrawn takes its tokens with it
             claims = self._read(token)
             self._known.put(digest, claims)
         if now_ms >= claims.expires_ms:
@@ -90,7 +90,7 @@ class TokenVerifier:
         return claims
 
     def _read(self, token: str) -> Claims:
-        """Form, issuer, signature, then the rest: a foreign issuer is told apart although its key is unknown here."""
+        """Checks form, issuer, signature, then the rest: a foreign issuer is recognised although its key is unknown."""
         header, claims = _parts(token)
         if claims.get("iss") != self._issuer:
             raise InvalidToken(FOREIGN_ISSUER)
@@ -99,7 +99,7 @@ class TokenVerifier:
         if key is None or not _signed_by(token, key):
             raise InvalidToken(NOT_SIGNED)
         if header.get("typ") != TYPE or claims.get("aud") != self._audience:
-            raise InvalidToken(NOT_SIGNED)  # signed by us, but no access token for this resource server
+            raise InvalidToken(NOT_SIGNED)  # signed by us, but not an access token for this resource server
         return _claims(kid, claims)
 
 
@@ -108,7 +108,7 @@ def _digest(token: str) -> bytes:
 
 
 def _parts(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Header and claims of anything that has the form of a signed JWT; the signature is not yet checked."""
+    """Header and claims of anything in the form of a signed JWT; the signature is not checked yet."""
     segments = token.split(".")
     if len(segments) != 3 or len(token) > MAX_LENGTH:
         raise InvalidToken(NOT_SIGNED)
@@ -129,7 +129,7 @@ def _json_object(segment: str) -> dict[str, Any]:
 
 
 def _decode(segment: str) -> bytes:
-    """Base64url in its one spelling: spare bits in the last character must not make a second valid token."""
+    """Base64url in its only spelling: unused bits in the last character must not make a second valid token."""
     try:
         return decoded(segment)
     except ValueError:
@@ -145,7 +145,7 @@ def _signed_by(token: str, key: ECKey) -> bool:
 
 
 def _claims(kid: Any, claims: Mapping[str, Any]) -> Claims:
-    """The claims of a token whose signature is ours, so that their form is ours too."""
+    """The claims of a token whose signature is ours, so its form is ours, too."""
     return Claims(
         pairing_id=claims["sub"],
         client_id=claims["client_id"],

@@ -1,8 +1,9 @@
-"""Traces by OpenTelemetry (extra `otel`): a span for each request, one for each of its steps and kinds of statements.
+"""Traces by OpenTelemetry (extra `otel`): a span for each request, and one for each of its steps and kinds of
+statements.
 
-Off unless `otlp_endpoint` is set. Spans are made from what was noted of a request (ddr.call) once it has ended: nothing
-of a path, a query, a body or a person is in them, and a trace that a client names is not taken over. Sampling and the
-rest follow the variables of the OpenTelemetry specification (OTEL_TRACES_SAMPLER …).
+Off unless `otlp_endpoint` is set. Spans are made when a request has ended, from what was noted about it (ddr.call):
+they contain nothing of a path, a query, a body or a person, and the trace ids of clients are ignored. Sampling etc.
+follow the variables of the OpenTelemetry specification (OTEL_TRACES_SAMPLER …).
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ class Traces:
         self._tracer = tracer
 
     def note(self, listener: str, interaction: str, status: int, call: Call) -> None:
-        """A request has come to its end."""
+        """A request has ended."""
         from opentelemetry import trace
         from opentelemetry.context import Context
 
@@ -34,7 +35,7 @@ class Traces:
             attributes["ddr.refused"] = call.reason
         span = self._tracer.start_span(
             interaction,
-            context=Context(),  # of its own, whatever else is traced in this process
+            context=Context(),  # a context of its own, whatever else is traced in this process
             kind=trace.SpanKind.SERVER,
             start_time=call.began_ns,
             attributes=attributes,

@@ -1,7 +1,7 @@
-"""Who waits for a turn in a room. Choosing the next takes as long among a thousand callers as among two.
+"""Who waits for a turn in a room. Choosing the next takes as long with a thousand callers as with two.
 
-Two orders of callers are kept: by who waits longest, and by who came last. Who was given a turn and has more to ask for
-goes behind all others, so that callers with as much in hand take turns.
+Callers are kept in two orders: by who waits longest, and by who came last. A caller that was given a turn and has
+further requests goes behind all others, so that callers with equally many requests in progress take turns.
 """
 
 from __future__ import annotations
@@ -15,28 +15,28 @@ Turn = asyncio.Future[bool]
 
 
 def over(turn: Turn) -> None:
-    """The patience of who waits has come to an end."""
+    """Called when the patience of a waiting request is over."""
     if not turn.done():
         turn.set_result(False)
 
 
 class Waiting:
-    """The turns that are waited for, by caller."""
+    """The awaited turns, by caller."""
 
     def __init__(self, of_one: int) -> None:
         self.count = 0
-        self.ahead = 0  # of these who may run before somebody new: `of_one` of each caller at most
+        self.ahead = 0  # those who may run before a newcomer: at most `of_one` per caller
         self._of_one = of_one
-        self._turns: dict[object, dict[Turn, None]] = {}  # of each caller the oldest first
-        self._longest: OrderedDict[object, None] = OrderedDict()  # callers: who waits longest is first
-        self._newest: OrderedDict[object, None] = OrderedDict()  # callers: who came last is last
+        self._turns: dict[object, dict[Turn, None]] = {}  # for each caller, oldest first
+        self._longest: OrderedDict[object, None] = OrderedDict()  # callers, the one who waits longest first
+        self._newest: OrderedDict[object, None] = OrderedDict()  # callers, the newest last
 
     def of(self, whose: object) -> int:
         """How many turns this caller waits for."""
         return len(self._turns.get(whose, ()))
 
     def add(self, whose: object, turn: Turn) -> None:
-        """Another one waits."""
+        """Add another turn to wait for."""
         turns = self._turns.setdefault(whose, {})
         turns[turn] = None
         self.count += 1
@@ -46,7 +46,7 @@ class Waiting:
         self._newest.move_to_end(whose)
 
     def drop(self, whose: object, turn: Turn) -> bool:
-        """It waits no more; False when it did not wait."""
+        """Stop waiting for it; False when it was not waited for."""
         turns = self._turns.get(whose, {})
         if turn not in turns:
             return False
@@ -58,9 +58,10 @@ class Waiting:
         return True
 
     def take(self, in_hand: Mapping[object, int], last: bool) -> tuple[object, Turn] | None:
-        """Whose turn it is, who waits no more: of who has least in hand the first, or the last; None when none may run.
+        """Remove and return the next turn: of the callers with the fewest requests in progress, the first, or the last;
+        None when none may run.
 
-        Nobody with nothing in hand is passed over, so that no more callers are looked at than have something in hand.
+        A caller without any is never skipped, so no more callers are looked at than have requests in progress.
         """
         least, found = self._of_one, None
         for whose in reversed(self._newest) if last else self._longest:

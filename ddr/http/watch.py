@@ -1,4 +1,4 @@
-"""What a worker finds wrong with itself, without flapping: raised when it has lasted, gone when it stayed away."""
+"""What a worker finds wrong with itself, without flapping: raised after it has lasted, cleared after it stayed away."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections import deque
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-RAISE_MS = 10_000  # what lasts so long is told
-CLEAR_MS = 30_000  # what stayed away for so long is over
-WINDOW_MS = 60_000  # of the answers that are looked at
-FEW = 5  # failed answers that tell nothing yet
+RAISE_MS = 10_000  # a problem that lasts this long is reported
+CLEAR_MS = 30_000  # a problem that stayed away for this long is over
+WINDOW_MS = 60_000  # of the answers that are considered
+FEW = 5  # so few failed answers mean nothing yet
 
 DEMOTED, UNAVAILABLE = "demoted", "unavailable"  # the specification's words (OPS-029)
 
@@ -40,10 +40,10 @@ class Watch:
 
     _seen: dict[str, _Seen] = field(default_factory=dict)
     _answers: dict[str, deque[tuple[int, bool]]] = field(default_factory=dict)
-    over_ms: dict[str, int] = field(default_factory=dict)  # when what was raised was seen for the last time
+    over_ms: dict[str, int] = field(default_factory=dict)  # when a raised problem was last seen
 
     def note(self, troubles: Collection[Trouble], now_ms: int) -> None:
-        """One round's findings, all of them. When the clock was set back since the last one, it was seen just now."""
+        """The complete findings of one round. If the clock was set back since, former times count as just now."""
         for known in self._seen.values():
             back_ms = max(0, known.last_ms - now_ms)
             known.first_ms, known.last_ms = known.first_ms - back_ms, known.last_ms - back_ms
@@ -63,12 +63,12 @@ class Watch:
                     self.over_ms[key] = seen.last_ms
 
     def first_ms(self, key: str) -> int | None:
-        """Since when this is seen, told or not."""
+        """Since when this has been seen, reported or not."""
         seen = self._seen.get(key)
         return None if seen is None else seen.first_ms
 
     def raised(self) -> dict[str, Trouble]:
-        """What is told, by key, with the instant at which it was first seen."""
+        """What is reported, by key, with the instant at which it was first seen."""
         return {
             key: replace(seen.trouble, since_ms=seen.trouble.since_ms or seen.first_ms)
             for key, seen in self._seen.items()
@@ -76,14 +76,14 @@ class Watch:
         }
 
     def answered(self, function: str, good: bool, now_ms: int) -> None:
-        """A request to this function was answered; `good`: not by a failure of ours."""
+        """A request to this function was answered; `good`: not with a failure of ours."""
         answers = self._answers.setdefault(function, deque(maxlen=1000))
         answers.append((now_ms, good))
 
     def failing(self, now_ms: int) -> Mapping[str, float]:
-        """The share of failed answers of the last minute for each function of which at least half failed.
+        """The share of failed answers in the last minute, for each function of which at least half failed.
 
-        Those of before the clock was set back count for a minute from now on.
+        Answers from before the clock was set back count for one minute from now on.
         """
         shares = {}
         for function, answers in self._answers.items():

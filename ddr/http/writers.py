@@ -1,7 +1,8 @@
-"""Those who write for one patient in a worker: the others wait here, where they hold no connection.
+"""Limits concurrent writers of one patient in a worker: the others wait here, without holding a connection.
 
-Writers of a patient only wait for each other's lock. Each with a connection, they would hold all of them, and nobody
-else's request could be answered. Admission knows callers; but apps, bridges and the pages may write for one patient.
+Writers of a patient only wait for each other's lock. If each had a connection, they would hold all connections, and no
+other request could be answered. Admission limits callers, but apps, bridges and the pages may write for the same
+patient.
 """
 
 from __future__ import annotations
@@ -14,25 +15,25 @@ from ddr.http.waiting import Turn, over
 from ddr.store.database.faults import PatientBusy
 from ddr.store.database.limits import REQUESTS
 
-MOST = 2  # of one patient: who writes, and who is next
+MOST = 2  # of one patient: the current writer, and the next
 
 
 class Writers:
-    """The writers of one worker, by patient: how many are inside, and the turns of those who wait, the oldest first.
+    """The writers of one worker, by patient: how many are inside, and the turns of those who wait, oldest first.
 
-    While anybody waits all places are taken: who leaves gives his to the next. Nearly always there is a place, and then
-    nothing is made for it but a number.
+    While anybody waits, all places are taken: whoever leaves passes the place on. There is nearly always a place, and
+    then only a number is kept.
     """
 
     def __init__(self, seconds: float = REQUESTS.lock) -> None:
-        self.seconds = seconds  # that one waits for the others
+        self.seconds = seconds  # for which one waits for the others
         self.places: dict[UUID, int] = {}
         self.waiting: dict[UUID, dict[Turn, None]] = {}
 
     def one(self, patient_id: UUID) -> _Writer:
-        """The time of one change of this patient's data, to be entered before a connection is asked for.
+        """The time of one change of this patient's data; enter it before acquiring a connection.
 
-        Entering raises PatientBusy. Whoever is inside must not enter for the same patient once more.
+        Entering raises PatientBusy. Whoever is inside must not enter again for the same patient.
         """
         return _Writer(self, patient_id)
 
@@ -45,7 +46,7 @@ class Writers:
             await self._wait(patient_id)
 
     def leave(self, patient_id: UUID) -> None:
-        """Give the place to who waits longest, if anybody does."""
+        """Give the place to the one who waits longest, if anybody does."""
         for turn in self.waiting.get(patient_id, ()):
             if not turn.done():
                 self._drop(patient_id, turn)
@@ -65,7 +66,7 @@ class Writers:
             given = await turn
         except BaseException:
             if turn.done() and not turn.cancelled() and turn.result():
-                self.leave(patient_id)  # it came at the very moment
+                self.leave(patient_id)  # it came at that very moment
             raise
         finally:
             end.cancel()
@@ -74,7 +75,7 @@ class Writers:
             raise PatientBusy
 
     def _drop(self, patient_id: UUID, turn: Turn) -> None:
-        """It waits no more."""
+        """Stop waiting."""
         turns = self.waiting.get(patient_id, {})
         if turn in turns:
             del turns[turn]
@@ -83,7 +84,7 @@ class Writers:
 
 
 class _Writer:
-    """One of them."""
+    """A writer of a patient."""
 
     __slots__ = ("_patient_id", "_writers")
 

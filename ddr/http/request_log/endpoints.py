@@ -1,6 +1,6 @@
-"""The operations of the interface by path, without what a caller may put into one. Pure.
+"""The operations of the interface by path, without anything that a caller may put into the path. Pure.
 
-A path may hold the id of a resource, a mistaken token or anything else, so the log has templates instead.
+A path may contain the id of a resource, a misplaced token or anything else, so the log has templates instead.
 """
 
 from __future__ import annotations
@@ -58,12 +58,12 @@ def endpoint(path: str) -> tuple[str, str]:
 
 
 def belongs(path: str) -> bool:
-    """True on the public listener for what is part of the interface; the patient's own pages are not."""
+    """True for paths of the interface on the public listener; the patient's own pages are not part of it."""
     return path in _DOCUMENTS or path in _AUTHORIZATION or path.startswith(_BELOW)
 
 
 def spoken(method: str, template: str, status: int | None) -> str:
-    """The message of a record: what was asked and how it ended."""
+    """The message of a record: what was requested and how it ended."""
     verb = method if method in METHODS else "OTHER"
     if status is None:
         return f"{verb} {template}: no answer"

@@ -1,9 +1,10 @@
-"""The request log of one worker: a record is durable before its answer leaves, and with it entries of the audit trail.
+"""The request log of one worker: a record, with its entries of the audit trail, is durable before its answer leaves.
 
-Records of requests that end at the same time go together into one row, by one statement: while one is being stored, the
-next ones gather (group commit). Every answer waits for that, so it takes few steps of the event loop: a connection is
-kept as long as there is something to store, and who was served is told before who was refused. While the database is
-away records go to a file of this host, from where they follow. Entries do not: an answer about data is withheld then.
+Records of requests that end at the same time form one row, stored by one statement: while one is being stored, the next
+ones gather (group commit). Every answer waits for that, so it takes few steps of the event loop: a connection is kept
+as long as there is something to store, and served requests are notified before refused ones. While the database is
+away, records go to a file on this host, from which they are stored later. Entries do not: then an answer with data is
+withheld.
 """
 
 from __future__ import annotations
@@ -33,12 +34,12 @@ from ddr.store.audit.trail import NewEntry
 from ddr.store.database.faults import FAULTS
 
 MOST = 1000  # records in one row
-KEEP_ROWS = 50  # stored with one connection before somebody else may have it
-PATIENCE_SECONDS = 3.0  # for the database to store a row: a checkpoint may hold its disk up for longer than a second
-STEPS = 15  # in which that goes by
-KEPT = 1000  # rows in memory, when there is neither a database nor room on the disk
+KEEP_ROWS = 50  # stored over one connection before somebody else may have it
+PATIENCE_SECONDS = 3.0  # for the database to store a row: a checkpoint may block its disk for more than a second
+STEPS = 15  # in which that time passes
+KEPT = 1000  # rows in memory, when there is neither a database nor disk space
 AT_ONCE = 100  # rows stored together when they come from a file, or from memory
-LOOK_SECONDS = 20.0  # between two looks for what dead processes have left behind
+LOOK_SECONDS = 20.0  # between two looks for files of dead processes
 RETRY_SECONDS = 1.0
 
 log = logging.getLogger(__name__)
@@ -48,13 +49,13 @@ class _Waiting(NamedTuple):
     """A record and its entries of the audit trail, to be made durable together."""
 
     record: bytes
-    durable: asyncio.Future[bool] | None  # what the answer waits for: whether the entries are; None: no answer waits
+    durable: asyncio.Future[bool] | None  # what the answer waits for: are the entries durable? None: no answer waits
     refused: bool = False
     entries: Sequence[NewEntry] = ()
-    withheld: Callable[[], bytes] | None = None  # the record in place of this one when the entries cannot be stored
+    withheld: Callable[[], bytes] | None = None  # the record that replaces this one if the entries cannot be stored
 
     def spooled(self) -> bytes:
-        """The record for a file, where entries of the audit trail cannot go."""
+        """The record for a file, which cannot contain entries of the audit trail."""
         return self.withheld() if self.entries and self.withheld else self.record
 
 
@@ -66,8 +67,8 @@ class _Row(NamedTuple):
     entries: Sequence[NewEntry]
 
     def tell(self, stored: bool) -> None:
-        """Tell who waits, requests that were served before those that were refused; entries are durable only when the
-        database has stored them."""
+        """Notify those who wait, served requests before refused ones; entries are only durable when the database has
+        stored them."""
         for one in sorted(self.waiting, key=lambda one: one.refused):
             if one.durable is not None and not one.durable.done():
                 one.durable.set_result(stored or not one.entries)
@@ -76,7 +77,8 @@ class _Row(NamedTuple):
 class _Patience:
     """Calls `out` when the event loop has waited for PATIENCE_SECONDS.
 
-    Step by step: while the process stands still, or its loop is busy, nobody hears that the database has answered.
+    It waits in steps: while the process is suspended or its loop is busy, nobody notices that the database has
+    answered.
     """
 
     __slots__ = ("_handle", "_left", "_out")
@@ -86,7 +88,7 @@ class _Patience:
         self._wait()
 
     def cancel(self) -> None:
-        """It is not over."""
+        """Cancel it."""
         self._handle.cancel()
 
     def _wait(self) -> None:
@@ -122,11 +124,11 @@ class RequestLog:
         entries: Sequence[NewEntry] = (),
         withheld: Callable[[], bytes] | None = None,
     ) -> bool:
-        """Returns when `record` and `entries` are durable, or when nothing can be done for them now; the log says so.
+        """Returns when `record` and `entries` are durable, or when nothing can be done for them now, which is logged.
 
-        False: the entries are not, so the answer must not leave, and what `withheld` gives is the record. Those that
-        are `refused` return one after the other, each in a round of the event loop of its own: to send many refusals at
-        once would keep everybody else waiting.
+        False: the entries are not durable, so the answer must not leave, and the record is what `withheld` gives. Those
+        that are `refused` return one by one, each in its own round of the event loop: sending many refusals at once
+        would keep everybody else waiting.
         """
         durable: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._add(_Waiting(record, durable, refused, entries, withheld))
@@ -136,36 +138,36 @@ class RequestLog:
         return stored
 
     def note(self, record: bytes, entries: Sequence[NewEntry] = ()) -> None:
-        """Write a record on which no answer waits."""
+        """Write a record for which no answer waits."""
         self._add(_Waiting(record, None, entries=entries))
 
     async def recover(self) -> None:
-        """Store what could not be stored before, of this process and of dead ones of this host. Raises FAULTS; at the
-        end, when a file cannot be read."""
+        """Store what could not be stored before, from this process and from dead ones of this host. Raises FAULTS; and,
+        at the end, OSError when a file cannot be read."""
         if not (self._away or self._kept) and time.monotonic() < self._looked + LOOK_SECONDS:
             return
         self._looked = time.monotonic()
         unread = await self._store_spooled()
         while late := [*islice(self._kept, AT_ONCE)]:
             await store.add_late(self._pool, late)
-            while self._kept and self._kept[0] in late:  # others may have taken the place of some meanwhile
+            while self._kept and self._kept[0] in late:  # some may have been replaced meanwhile
                 self._kept.popleft()
         if self._away:
             await self._pool.fetchval("SELECT 1")
             self._away = False
             log.info("request_log.stored_again")
         if unread is not None:
-            self._looked = -LOOK_SECONDS  # the next time, too: a fault that stays is told once, and not as mended
+            self._looked = -LOOK_SECONDS  # also look the next time: a lasting fault is reported once, and not as fixed
             raise unread
 
     async def _store_spooled(self) -> OSError | None:
-        """Store what is in files, and remove these. Returns the fault of one that cannot be read. Raises FAULTS."""
+        """Store what is in files, and delete these. Returns the fault of a file that cannot be read. Raises FAULTS."""
         unread: OSError | None = None
         for path in await asyncio.to_thread(self._spool.waiting):
             with ExitStack() as stack:
                 try:
                     content = stack.enter_context(taken(path))
-                except OSError as error:  # the disk's; the others need not wait for it
+                except OSError as error:  # of the disk; the others need not wait for it
                     unread = error
                     continue
                 if content is None:
@@ -178,7 +180,7 @@ class RequestLog:
         return unread
 
     async def close(self) -> None:
-        """Until everything that was noted is durable."""
+        """Wait until everything that was noted is durable."""
         while self._storing is not None:
             await asyncio.shield(self._storing)
 
@@ -194,11 +196,11 @@ class RequestLog:
         task.add_done_callback(self._tasks.discard)
 
     async def _store_waiting(self, late: _Row | None) -> None:
-        """Make durable what waits, row after row, until nothing does; first, in a file, a row that another task waited
-        too long for. This task may be abandoned likewise: then `_storing` is another one, which tells who waits.
+        """Make durable what waits, row by row, until nothing does; first, in a file, a row for which another task
+        waited too long. This task may be abandoned in the same way: then `_storing` is another one, which notifies.
 
-        Who is told and the next row's statement are one step of the event loop: where many requests are in hand a step
-        more would make each answer wait for all of them once more.
+        Notifying them and starting the next row's statement is one step of the event loop: with many requests in
+        progress, a further step would make each answer wait for all of them once more.
         """
         me, connection = asyncio.current_task(), None
         try:
@@ -233,14 +235,14 @@ class RequestLog:
                     self._start_storing()
 
     def _next_row(self) -> _Row:
-        """What waits now, MOST records of it."""
+        """Up to MOST records that wait now."""
         now, self._waiting = self._waiting[:MOST], self._waiting[MOST:]
         self._batch_no += 1
         entries = [entry for one in now for entry in one.entries]
         return _Row(now, Batch(self._run, self._batch_no, b"\n".join(one.record for one in now)), entries)
 
     def _abandon(self, task: asyncio.Task[None] | None, row: _Row) -> None:
-        """The statement for `row` takes too long: its task is left to end by itself, and another one goes on."""
+        """The statement for `row` takes too long: its task is left to end by itself, and another task continues."""
         if self._storing is task:
             self._database_is_away("TimeoutError")
             self._start_storing(row)
@@ -251,11 +253,11 @@ class RequestLog:
                 await self._pool.release(connection)
 
     async def _spool_row(self, row: _Row) -> None:
-        """Write it to a file, where entries of the audit trail cannot go; in memory when the disk takes nothing."""
+        """Write it to a file, without entries of the audit trail; keep it in memory when the disk takes nothing."""
         batch = replace(row.batch, records=b"\n".join(one.spooled() for one in row.waiting))
         try:
             await asyncio.to_thread(self._spool.append, batch)
-        except Exception as error:  # a full disk, or no thread to be had: whoever waits is told all the same
+        except Exception as error:  # a full disk, or no thread available: those who wait are notified all the same
             self._kept.append(batch)
             log.error("request_log.not_durable", extra={"reason": in_words(error)})
         row.tell(stored=False)

@@ -1,4 +1,4 @@
-"""Around the listeners: each request has an id, and each answer of the interface leaves when its record is durable."""
+"""Around the listeners: each request has an id, and each answer of the interface leaves once its record is durable."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from ddr.store.database.faults import UNAVAILABLE
 
 GONE = ("client-gone", "The connection ended before the answer")
 CUT = ("answer-cut", "The answer was cut off")
-FAILED = 500  # and what is above: answers without data
-OVERLOADED = 503  # of the answers of those who are told to come again
+FAILED = 500  # and above: answers without data
+OVERLOADED = 503  # the answer to those who are told to retry
 WITHHELD = 503, ("transient", UNAVAILABLE.detail)
-LARGEST_ERROR = 20_000  # bytes of an answer that is read for its error
+LARGEST_ERROR = 20_000  # bytes of an answer that is parsed for its error
 
 # What happens to connections without a request: code and text.
 TROUBLES = {
@@ -40,14 +40,14 @@ TROUBLES = {
 
 
 def operator(settings: Settings, listener: str) -> Operator:
-    """Who runs this interface: the number in the HIIS-VZ, before there is one the name of the host."""
+    """Who operates this interface: the number in the HIIS-VZ, or the name of the host as long as there is none."""
     hosts = {"diga": settings.diga_base_url, "public": settings.public_base_url}
     host = urlsplit(hosts[listener]).hostname or ""
     return Operator(settings.hiis_id or urlsplit(settings.diga_base_url).hostname or "", host)
 
 
 def identified(app: ASGIApp) -> ASGIApp:
-    """`app` for a listener that is not part of the interface: its requests have an id, too."""
+    """`app` for a listener that is not part of the interface; its requests have an id, too."""
 
     async def call(scope: Scope, receive: Receive, send: Send) -> None:
         exchange = Exchange(transaction_id(header_values(scope, HEADER)))
@@ -58,7 +58,7 @@ def identified(app: ASGIApp) -> ASGIApp:
 
 
 def logged(app: ASGIApp, core: Core, listener: str) -> ASGIApp:
-    """`app` whose requests are recorded: all of the DiGA listener, and those to the interface on the public one."""
+    """`app` with its requests recorded: all of the DiGA listener, and those to the interface on the public one."""
     told, aside = operator(core.settings, listener), identified(app)
     everything = listener == "diga"
 
@@ -72,7 +72,7 @@ def logged(app: ASGIApp, core: Core, listener: str) -> ASGIApp:
 
 
 def trouble(core: Core, listener: str) -> Callable[[str, bytes | None, int | None], None]:
-    """For connections that got no request through: a function of the kind, the client's certificate, and the status."""
+    """For connections without a successful request: a function of kind, client certificate, and status."""
     told = operator(core.settings, listener)
 
     def note(kind: str, der: bytes | None = None, status: int | None = None) -> None:
@@ -124,7 +124,7 @@ class _Logged:
         self._written = False
 
     async def run(self, app: ASGIApp) -> None:
-        """Have it answered; what ends without an answer is recorded, too."""
+        """Run the request; one that ends without an answer is recorded, too."""
         CURRENT.set(self._exchange)
         try:
             await app(self._scope, self._counting, self._holding)
@@ -139,7 +139,7 @@ class _Logged:
         return message
 
     async def _holding(self, message: MutableMapping[str, Any]) -> None:
-        if self._written:  # what is said instead of an answer that was withheld
+        if self._written:  # this is sent instead of an answer that was withheld
             await self._send(message)
             return
         if message["type"] == "http.response.start":
@@ -166,7 +166,7 @@ class _Logged:
             raise Withheld
 
     def _true_entries(self) -> list[NewEntry]:
-        """Whoever was admitted and then got no answer, or an error of ours, has read nothing."""
+        """A request that was admitted and then got no answer, or an error of ours, has read nothing."""
         if self._status is not None and self._status < FAILED:
             return self._entries
         return [entry.unanswered() for entry in self._entries]
@@ -196,7 +196,7 @@ class _Logged:
         return line(call, self._told)
 
     def _error(self) -> tuple[str | None, str | None]:
-        """As a room has told it, else as the answer says it."""
+        """As a room has reported it, otherwise as the answer says it."""
         if self._exchange.error is not None:
             return self._exchange.error
         if self._status is None or self._status < 400:

@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-# A text of ours goes on with what a caller sent after one of these; the log keeps what stands before.
+# After one of these, a text of ours continues with what a caller sent; the log keeps the part before.
 _VARIABLE = re.compile(
     r"""[:'"“`=<{\[].*|(?<=\bResource ).*|(?<=\bparameter ).*|(?<=\bpath ).*|(?<=\bCode ).*|(?<=\bVersion ).*"""
     r"""|(?<=\bInvalid )_.*|(?<=\bvalue ).*""",
@@ -20,7 +20,7 @@ DESCRIPTION = 200  # characters
 
 @dataclass(frozen=True)
 class Operator:
-    """What is the same in all records of a listener: who runs the interface, and under which name it is called."""
+    """What is the same in all records of a listener: who operates the interface, and the name of its host."""
 
     interface_id: str
     host: str
@@ -28,7 +28,7 @@ class Operator:
 
 @dataclass(frozen=True)
 class Call:
-    """A request and its answer, as the log tells them; `status` is None when no answer was sent."""
+    """A request and its answer for the log; `status` is None when no answer was sent."""
 
     transaction_id: str
     at_ms: int
@@ -65,7 +65,7 @@ def line(call: Call, operator: Operator) -> bytes:
 
 
 def described(text: str) -> str:
-    """Of the text of an error what is not a caller's: values of parameters and ids are left out."""
+    """The part of an error's text that does not come from a caller: without values of parameters and ids."""
     return _VARIABLE.sub("…", text)[:DESCRIPTION]
 
 

@@ -1,6 +1,6 @@
-"""Where records of the request log go while the database is away: files of this host, each line on the disk at once.
+"""Where records of the request log go while the database is away: files on this host, with each line synced at once.
 
-A file belongs to the process that holds its lock; the files of a dead one are taken over by whoever looks first.
+A file belongs to the process that holds its lock; files of dead processes are taken over by whoever looks first.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Spool:
         self._descriptor: int | None = None
 
     def append(self, batch: Batch) -> None:
-        """Write a batch down; returns when it is on the disk. Raises OSError."""
+        """Append a batch; returns when it is on the disk. Raises OSError."""
         content = orjson.dumps([str(batch.run), batch.batch_no, batch.records.decode()]) + b"\n"
         with self._lock:
             if self._descriptor is None:
@@ -40,11 +40,11 @@ class Spool:
             try:
                 append(self._descriptor, content)
             except OSError:
-                self._end()  # nothing may follow on a line that is cut off, or in a file that the disk has lost
+                self._end()  # nothing may follow an incomplete line, or in a file that the disk has lost
                 raise
 
     def waiting(self) -> list[Path]:
-        """Files with records, of this worker and of others; what comes now goes to a new one."""
+        """Files with records, of this worker and of others; new records go to a new file."""
         with self._lock:
             self._end()
         return sorted(self._folder.glob(f"*{SUFFIX}"))
@@ -71,16 +71,16 @@ class Spool:
 
 
 def in_folder(folder: Path) -> tuple[int, float | None]:
-    """Bytes that wait in the files of all processes of this host, and when the oldest file was last written to.
+    """Bytes waiting in the files of all processes of this host, and when the oldest file was last written to.
 
-    Seconds since 1970; None: there is none.
+    In seconds since 1970; None: there is no file.
     """
     found = [path.stat() for path in folder.glob(f"*{SUFFIX}")]
     return sum(one.st_size for one in found), min((one.st_mtime for one in found), default=None)
 
 
 class Content(NamedTuple):
-    """The batches of a file, and how many of its lines a disk has damaged: what they had was answered."""
+    """The batches in a file, and how many of its lines a disk has damaged, although their requests were answered."""
 
     batches: list[Batch]
     damaged: int
@@ -88,7 +88,7 @@ class Content(NamedTuple):
 
 @contextmanager
 def taken(path: Path) -> Iterator[Content | None]:
-    """What a file holds while nobody else has it; None when somebody has, or it is gone."""
+    """The content of a file while nobody else has it; None when somebody has it, or it is gone."""
     try:
         descriptor = os.open(path, os.O_RDWR)
     except FileNotFoundError:
@@ -104,12 +104,12 @@ def _alone_with(descriptor: int, path: Path) -> Content | None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return _read(path.read_bytes())
-    except (BlockingIOError, FileNotFoundError):  # whoever had it may have stored and removed it since it was opened
+    except (BlockingIOError, FileNotFoundError):  # whoever had it may have stored and deleted it since it was opened
         return None
 
 
 def _read(content: bytes) -> Content:
-    """A line that a crash cut off, the last one, was never answered. A damaged one keeps no other waiting."""
+    """A last line that a crash cut off was never answered. A damaged line delays no other."""
     lines = content.split(b"\n")[:-1]
     batches = [batch for line in lines if (batch := _batch(line)) is not None]
     return Content(batches, len(lines) - len(batches))
@@ -121,5 +121,5 @@ def _batch(line: bytes) -> Batch | None:
         batch = Batch(UUID(run), batch_no, records.encode())
     except (AttributeError, TypeError, ValueError):
         return None
-    # else the database refuses what is read with it
+    # otherwise the database rejects everything read with it
     return batch if type(batch_no) is int and 0 < batch_no < 1 << 63 else None
