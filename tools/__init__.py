@@ -1,1 +1,1 @@
-"""What the project's makers run: environments, locked requirements, the bill of materials, releases."""
+"""Tools for the project's maintainers: environments, locked requirements, the bill of materials, releases."""

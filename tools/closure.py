@@ -1,4 +1,4 @@
-"""What a requirement drags in, by the metadata of what is installed, and what the locked requirements pin."""
+"""The transitive requirements of a package, by the metadata of installed packages, and the pins in the lock file."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def locked(text: str) -> dict[NormalizedName, Locked]:
 
 
 def closure(lines: Iterable[str], environment: Mapping[str, str]) -> dict[NormalizedName, set[NormalizedName]]:
-    """Each package that these requirements need where `environment` (PEP 508 markers) differs from here, and its own
-    direct ones. Extras are followed. Raises PackageNotFoundError for what is not installed."""
+    """Each package that these requirements need, with its own direct ones, where `environment` (PEP 508 markers)
+    differs from the local one. Extras are followed. Raises PackageNotFoundError for a package that is not installed."""
     tree: dict[NormalizedName, set[NormalizedName]] = {}
     seen: set[tuple[NormalizedName, str]] = set()
     waiting = [one for line in lines if _wanted(one := Requirement(line), "", environment)]

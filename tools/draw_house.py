@@ -17,7 +17,7 @@ BLOCK = re.compile(r"(<!-- drawing -->\n)```\n.*?```\n", re.DOTALL)
 
 
 def drawing() -> str:
-    """The floors of `ddr`, top first, and the wings of `ddr.store`: each room with the first sentence about it."""
+    """The floors of `ddr`, top first, and the wings of `ddr.store`: each room with the first line of its docstring."""
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
     layers = [contract for contract in contracts if contract["type"] == "layers"]
     rooms = next(contract for contract in layers if "containers" not in contract)
@@ -45,7 +45,7 @@ def _purpose(module: str) -> str:
 
 
 def main() -> int:
-    """Write or check; the exit status."""
+    """Write or check; returns the exit status."""
     page = PAGE.read_text()
     drawn = BLOCK.sub(lambda match: f"{match[1]}```\n{drawing()}\n```\n", page)
     if "--check" not in sys.argv:

@@ -23,13 +23,13 @@ def load(name: str) -> dict[str, Any]:
 
 
 def columns(data: dict[str, Any], table: str) -> dict[str, str]:
-    """What is said about the columns of a table, those of [common] included."""
+    """The descriptions of the columns of a table, including those in [common]."""
     own: dict[str, str] = data["tables"][table]["columns"]
     return {**data["common"], **own}
 
 
 def retention() -> str:
-    """Every table: purpose, whose data, how long, deleted by what."""
+    """Every table: purpose, whose data, how long it is kept, deleted by what."""
     rows = (
         (f"`{name}`", one["purpose"], one["whose"], one["personal"], one["kept"], one["deleted_by"])
         for name, one in load("data")["tables"].items()
@@ -38,7 +38,7 @@ def retention() -> str:
 
 
 def every_column() -> str:
-    """Every table with what each of its own columns is for."""
+    """Every table with the purpose of each of its own columns."""
     data = load("data")
     parts = [_table(("in any table", "what for"), ((f"`{name}`", text) for name, text in data["common"].items()))]
     for name, one in data["tables"].items():
@@ -47,7 +47,7 @@ def every_column() -> str:
 
 
 def threats() -> str:
-    """Every threat with what it aims at, what stands against it, tests and what is left."""
+    """Every threat with its target, countermeasures, tests and residual risk."""
     rows = (
         (
             one["name"],
@@ -63,7 +63,7 @@ def threats() -> str:
 
 
 def hazards() -> str:
-    """Every hazard with cause, harm, measure, tests and what is left."""
+    """Every hazard with cause, harm, measure, tests and residual risk."""
     rows = (
         (
             one["id"],
@@ -104,7 +104,7 @@ def rendered(page: str, text: str) -> str:
 
 
 def main() -> int:
-    """Write or check; the exit status."""
+    """Write or check; returns the exit status."""
     outdated = []
     for page in sorted({where for where, _ in BLOCKS.values()}):
         text = (ROOT / page).read_text()

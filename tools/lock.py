@@ -2,9 +2,9 @@
 
     python -m tools.lock
 
-Versions are those of constraints.txt. Needs the extra `release` and a package index. Do it after each change of
-pyproject.toml's dependencies or of constraints.txt; `tests/packaging/test_lock.py` finds without a network what was
-forgotten.
+Versions are those in constraints.txt. Needs the extra `release` and a package index. Run it after each change of the
+dependencies in pyproject.toml or of constraints.txt; `tests/packaging/test_lock.py` detects without a network if that
+was forgotten.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ OPTIONS = (
 
 
 def main() -> int:
-    """0 when the file was written. What pip-compile has to say goes to standard error."""
+    """0 when the file was written. Messages of pip-compile go to standard error."""
     command = [sys.executable, "-m", "piptools", "compile", *OPTIONS, "-c", "constraints.txt", "-o", "-"]
     done = subprocess.run([*command, "pyproject.toml"], cwd=ROOT, stdout=subprocess.PIPE, text=True)
     if done.returncode == 0:

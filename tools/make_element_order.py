@@ -1,6 +1,6 @@
 """Writes ddr/fhir/element_order.json: the elements of each FHIR R4 type in the order that FHIR XML prescribes.
 
-Source is fhir.resources' R4B model, which for these types differs from R4 (4.0.1) only by two datatypes new in R4B.
+The source is fhir.resources' R4B model, which for these types differs from R4 (4.0.1) only by two datatypes new in R4B.
 Run it after a change of ROOTS: `python tools/make_element_order.py`. tests/fhir/test_elements.py compares the file.
 """
 
@@ -44,7 +44,7 @@ def fhir_type(annotation: Any) -> tuple[str, bool]:
 
 
 def described(owner: str, name: str, kind: str, many: bool) -> str:
-    """One table cell: the type, "*" for a list, "@" for what XML writes as an attribute."""
+    """One table cell: the type, "*" for a list, "@" for an attribute in XML."""
     if (name == "id" and kind != "id") or (owner == "Extension" and name == "url"):
         return "@" + kind
     return kind + "*" * many

@@ -36,7 +36,7 @@ from tools.dossier.collect import collected
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """0 when the release lies in the folder, verified; otherwise one line says what is not ready."""
+    """0 when the release is in the folder, verified; otherwise one line says what is not ready."""
     parser = argparse.ArgumentParser(prog="python -m tools.release", description=__doc__)
     parser.add_argument("version", metavar="VERSION")
     parser.add_argument("--key", type=Path, required=True, metavar="FILE", help="Ed25519 private key in PEM")
@@ -72,7 +72,7 @@ def private_key(file: Path) -> Ed25519PrivateKey:
 
 
 def ready(wanted: str) -> None:
-    """Nothing is uncommitted, and everything that names a version names this one. Raises ReleaseError."""
+    """Check that nothing is uncommitted, and that every named version is this one. Raises ReleaseError."""
     if changed := _git("status", "--porcelain"):
         raise ReleaseError(f"the tree is not clean: {', '.join(line[3:] for line in changed.splitlines()[:5])}")
     named = {
@@ -90,7 +90,7 @@ def ready(wanted: str) -> None:
 
 
 def proven(evidence: Path) -> Dossier:
-    """The dossier of this very commit, in which nothing is missing. Raises ReleaseError, ValueError, OSError."""
+    """The dossier of this very commit, with nothing missing. Raises ReleaseError, ValueError, OSError."""
     if not conformance.proves(evidence, conformance.commit()):
         raise ReleaseError(f"{evidence}: is no evidence that this commit passed; run make ci")
     dossier = collected(evidence)
@@ -100,7 +100,7 @@ def proven(evidence: Path) -> Dossier:
 
 
 def build(out: Path, key: Ed25519PrivateKey, dossier: Dossier) -> None:
-    """Make the folder, or nothing at all. Raises ReleaseError, ValueError, OSError, CalledProcessError."""
+    """Create the folder, completely or not at all. Raises ReleaseError, ValueError, OSError, CalledProcessError."""
     if out.exists():
         raise ReleaseError(f"{out} exists")
     out.parent.mkdir(parents=True, exist_ok=True)

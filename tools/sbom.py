@@ -35,7 +35,7 @@ EPOCH = "SOURCE_DATE_EPOCH"
 
 
 def text() -> str:
-    """The document. Raises ValueError when what is installed is not what is locked, or the result is not valid."""
+    """The document. Raises ValueError when installed and locked versions differ, or the result is invalid."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     pins = locked(LOCKED.read_text())
     tree = closure(serving(project), {})
@@ -82,7 +82,7 @@ def _component(pin: Locked) -> Component:
 
 
 def _licences(about: PackageMetadata) -> list[License]:
-    """Its licence as an SPDX expression (PEP 639), or as the trove classifiers or the field of old say."""
+    """The licence as an SPDX expression (PEP 639), or from the trove classifiers or the old field."""
     make = LicenseFactory()
     if expression := about.get_all("License-Expression", []):
         return [make.make_from_string(expression[0])]

@@ -1,9 +1,9 @@
-"""Whether the environment of this Python has what pyproject.toml and constraints.txt ask for: then nothing is fetched.
+"""Whether the environment of this Python has everything in pyproject.toml and constraints.txt: then nothing is fetched.
 
     python tools/venv_fits.py [EXTRA …]
 
-Status 0 when everything is there, so that `make demo` works without a network once it has been set up; else 1. Uses
-nothing but the standard library and pip, which brings the rules of versions with it.
+Status 0 when everything is there, so that `make demo` works without a network once it has been set up; else 1. It uses
+only the standard library and pip, which contains the rules for versions.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def fits(root: Path, extras: list[str]) -> bool:
 
 
 def _lines(project: dict[str, Any], extra: str) -> Iterator[str]:
-    """What an extra asks for; an extra that it includes is asked, too."""
+    """The requirements of an extra, including those of extras that it includes."""
     for line in project["optional-dependencies"][extra]:
         if included := re.fullmatch(rf"{project['name']}\[([\w-]+)\]", line):
             yield from _lines(project, included[1])
@@ -63,5 +63,5 @@ def _editable(name: str, root: Path) -> bool:
 if __name__ == "__main__":
     try:
         sys.exit(0 if fits(ROOT, sys.argv[1:]) else 1)
-    except ImportError:  # an environment without pip, or with half of it
+    except ImportError:  # an environment without pip, or with a broken one
         sys.exit(1)

@@ -24,7 +24,7 @@ APP = "Muster-App (Demonstration)"
 
 @dataclass(frozen=True)
 class Account:
-    """What a patient and the patient's gateway app log in with."""
+    """The credentials of a patient and of the patient's gateway app."""
 
     username: str
     password: str
@@ -58,7 +58,8 @@ async def account(pool: asyncpg.Pool, name: str) -> Account:
 
 
 async def connected(pool: asyncpg.Pool, patient_id: UUID, known: Account) -> Account:
-    """The same, with another token when that of a former run is over: after a year, or by the page "My devices"."""
+    """The same account, with a new token when that of a former run is no longer valid: after a year, or after
+    disconnecting on the page "My devices"."""
     holder = await gateway_tokens.find(pool, sha256(known.gateway_token), now_ms())
     if holder is not None and holder.good:
         return known

@@ -1,4 +1,4 @@
-"""A patient at a browser without JavaScript: follows redirects, keeps cookies, fills in the forms of the pages."""
+"""A patient with a browser without JavaScript: follows redirects, keeps cookies, fills in the forms of the pages."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ MAX_STEPS = 10
 
 
 class BrowserError(Exception):
-    """The pages are not what a patient expects; the text says where."""
+    """The pages are not as a patient expects; the message says where."""
 
 
 @dataclass
 class Form:
-    """One form of a page: where it goes, its fields with their values, its checkboxes, lists and buttons."""
+    """One form of a page: its target, its fields with their values, its checkboxes, lists and buttons."""
 
     action: str
     method: str
@@ -86,7 +86,7 @@ class Page:
 
 
 class BrowserUser:
-    """One patient with an own browser; `http` must not be shared, its cookies are the session."""
+    """One patient with a browser of their own; `http` must not be shared, since its cookies are the session."""
 
     def __init__(self, http: httpx.AsyncClient, username: str, password: str) -> None:
         self._http, self._username, self._password = http, username, password
@@ -96,15 +96,15 @@ class BrowserUser:
     ) -> str:
         """Open the authorization `url`, log in if asked, tick the scopes in `approve` (None: refuse).
 
-        `days` is how long the consent shall last; None leaves what the page presets.
+        `days` is the requested duration of the consent; None keeps the preset one.
 
-        Returns the address below `redirect_uri` that the browser is sent to at last; it is not opened.
+        Returns the URL below `redirect_uri` to which the browser is finally sent; it is not opened.
         """
         page = await self._open("GET", url, redirect_uri)
         if isinstance(page, Page) and (login := page.form("username")):
             named = {"username": self._username, "password": self._password}
             page = await self._submit(page, login, redirect_uri, [*named.items()])
-        if isinstance(page, Page) and (choice := page.form("person")):  # of whom this login represents, itself first
+        if isinstance(page, Page) and (choice := page.form("person")):  # this login's persons, itself first
             page = await self._submit(page, choice, redirect_uri, choice.buttons[:1])
         if isinstance(page, str):
             return page
@@ -124,7 +124,7 @@ class BrowserUser:
         return await self._open(form.method.upper(), urljoin(page.url, form.action), stop, body)
 
     async def _open(self, method: str, url: str, stop: str, form: list[tuple[str, str]] | None = None) -> Page | str:
-        """The page at `url` after all redirects, or the first address that begins with `stop`."""
+        """The page at `url` after all redirects, or the first URL that begins with `stop`."""
         for _ in range(MAX_STEPS):
             response = await self._http.request(method, url, data=_fields(form) if form else None)
             if not response.is_redirect:

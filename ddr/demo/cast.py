@@ -1,4 +1,4 @@
-"""Who takes part in the demonstration: DiGA, patients, and the devices each patient wears."""
+"""The cast of the demonstration: DiGA, patients, and the devices of each patient."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PERSONAL_BEST = 460  # L/min
 
 @dataclass(frozen=True)
 class CastDiga:
-    """A DiGA: its entry in the DiGA-VZ. `issued`: its certificate comes from an authority of its own."""
+    """A DiGA: its entry in the DiGA-VZ. `issued`: its certificate comes from a CA of its own."""
 
     number: str
     name: str
@@ -36,7 +36,7 @@ class CastDiga:
 
     @property
     def redirect_uri(self) -> str:
-        """Where browsers return to it."""
+        """The URL to which browsers return."""
         return f"https://{self.name.lower()}.example/callback"
 
 
@@ -50,9 +50,9 @@ GLUKOBUCH = CastDiga(
 ATEMDRUCK = CastDiga(
     "00102", "AtemDruck", "Muster Digital AG", ("blood-pressure-value", "lung-function-testing"), issued=True
 )
-# Those of demo.json, for whoever tries the recorder: what is paired with them outlives the demonstration.
+# Those in demo.json, for developers who try the recorder: their pairings survive the demonstration.
 DIGAS = (GLUKOBUCH, ATEMDRUCK)
-# Those of the story, which pairs and unpairs at every start.
+# Those in the story, which pairs and unpairs at every start.
 ZUCKERHEFT = replace(GLUKOBUCH, number="00201", name="ZuckerHeft")
 LUFTPOST = replace(ATEMDRUCK, number="00202", name="LuftPost")
 STORY_DIGAS = (ZUCKERHEFT, LUFTPOST)
@@ -101,7 +101,7 @@ def _glucose_metric(unit: str, period_ms: int, places: int, start_ms: int) -> Js
 
 
 def second_device(index: int, start_ms: int, until_ms: int) -> Device:
-    """What patient `index` uses besides: in turn a blood pressure cuff, a blood glucose meter, a peak flow meter."""
+    """The second device of patient `index`: in turn a blood pressure cuff, a blood glucose meter, a peak flow meter."""
     build = (_blood_pressure_cuff, _glucose_meter, _peak_flow_meter)[index % 3]
     return build(index, start_ms, until_ms)
 
@@ -175,7 +175,7 @@ def _measurement(prefix: str, at_ms: int, code: str, value: Json, device: str) -
 
 
 def _times(start_ms: int, until_ms: int, *hours: int) -> Iterator[int]:
-    """The instants from start to end at these hours (UTC) of each day, some minutes off."""
+    """The instants from start to end at these hours (UTC) of each day, with an offset of some minutes."""
     for day in range(start_ms // DAY_MS, until_ms // DAY_MS + 1):
         for hour in hours:
             at_ms = day * DAY_MS + hour * HOUR_MS + (day * 7 + hour * 13) % 50 * 60_000

@@ -1,4 +1,4 @@
-"""Development certificates, made in the state directory: authority, server, clients. Never for production."""
+"""Development certificates, made in the state directory: CA, server, clients. Never for production."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Signer:
-    """What signs a certificate: the name and key of an authority."""
+    """What signs a certificate: the name and key of a CA."""
 
     name: x509.Name
     key: ec.EllipticCurvePrivateKey

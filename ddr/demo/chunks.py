@@ -10,7 +10,7 @@ from ddr.demo.sensor import Sample, Value
 
 
 def samples_of(observations: Iterable[Mapping[str, Any]]) -> list[Sample]:
-    """The measured values of chunks in order of time, at the times of their slots; `E` marks no value."""
+    """The measured values of chunks in order of time, at the times of their slots; `E` means no value."""
     return sorted((sample for chunk in observations for sample in _chunk_samples(chunk)), key=lambda sample: sample[0])
 
 
@@ -24,7 +24,7 @@ def _chunk_samples(observation: Mapping[str, Any]) -> list[Sample]:
 
 
 def start_ms(observation: Mapping[str, Any]) -> int:
-    """The begin of a chunk in milliseconds since 1970."""
+    """The beginning of a chunk in milliseconds since 1970."""
     return round(datetime.fromisoformat(observation["effectivePeriod"]["start"]).timestamp() * 1000)
 
 
@@ -35,8 +35,8 @@ def _value(word: str) -> Value:
 def compare(pulled: Sequence[Sample], sent: Sequence[Sample], period_ms: int) -> tuple[int, str | None]:
     """How many readings of `sent` are not among the `pulled` values, and what is wrong, None when nothing is.
 
-    Each value must be as sent and within half a period of its time. A reading may only be missing when another one lies
-    less than a period from it: a slot shows one value, the nearer one.
+    Each value must be as sent and within half a period of its time. A reading may be missing only if another one is
+    less than a period away: a slot shows one value, the nearer one.
     """
     rest, hidden = list(reversed(pulled)), 0
     for number, (at_ms, value) in enumerate(sent):
@@ -50,7 +50,7 @@ def compare(pulled: Sequence[Sample], sent: Sequence[Sample], period_ms: int) ->
 
 
 def up_to(pulled: Sequence[Sample], sent: Sequence[Sample], period_ms: int) -> list[Sample]:
-    """`pulled` as far as `sent` reaches: what lies behind came with an earlier start, where data is held back now."""
+    """`pulled` as far as `sent` reaches: later values were sent after an earlier start, and are held back now."""
     last_ms = sent[-1][0] if sent else 0
     return [one for one in pulled if one[0] <= last_ms + period_ms / 2]
 

@@ -1,6 +1,6 @@
-"""A clock of the database that can be set: a function before PostgreSQL's own on the search path.
+"""A settable clock for the database: a function before PostgreSQL's own on the search path.
 
-The recorder goes by its database's clock (ddr.store.database.clock), so that is the one to move.
+The recorder uses its database's clock (ddr.store.database.clock), so that is the one to move.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ END $$;
 
 
 async def install(url: str) -> None:
-    """Before the recorder opens its connections; a database that has it already is set to the real time."""
+    """Call this before the recorder opens its connections; if the database has the clock already, it is set to the real
+    time."""
     connection = await asyncpg.connect(url)
     try:
         there = await connection.fetchval("SELECT to_regclass('moved.clock') IS NOT NULL")
@@ -30,7 +31,7 @@ async def install(url: str) -> None:
 
 
 async def step(url: str, seconds: float) -> None:
-    """From now on the clock is so much ahead of the real one; negative: behind."""
+    """Set the clock this far ahead of the real one; negative: behind."""
     connection = await asyncpg.connect(url)
     try:
         await connection.execute("UPDATE moved.clock SET ahead = make_interval(secs => $1)", seconds)

@@ -1,4 +1,4 @@
-"""Plausible courses of a day, pure and repeatable: the same seed and day give the same values."""
+"""Plausible daily curves, pure and repeatable: the same seed and day give the same values."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def blood_pressure_at(seed: int, ms: int) -> tuple[int, int]:
 
 
 def peak_flow_at(seed: int, ms: int) -> int:
-    """Peak expiratory flow in L/min: lower in the morning, with a worse week now and then."""
+    """Peak expiratory flow in L/min: lower in the morning, with an occasional worse week."""
     rng = random.Random(f"flow {seed} {ms}")
     week = random.Random(f"flow week {seed} {ms // (7 * DAY_MS)}").choice((0, 0, 0, -60))
     morning = -25 if (ms % DAY_MS) < DAY_MS // 2 else 0
@@ -54,5 +54,5 @@ def peak_flow_at(seed: int, ms: int) -> int:
 
 
 def _rise(hours: float, rise: float, peak: float) -> float:
-    """Rise in mg/dL, `hours` after a meal whose effect is greatest after `peak` hours."""
+    """Rise in mg/dL, `hours` after a meal whose effect peaks after `peak` hours."""
     return rise * (hours / peak) * math.exp(1 - hours / peak) if hours > 0 else 0.0

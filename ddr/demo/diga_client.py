@@ -24,13 +24,13 @@ class DigaRefused(Exception):
 
     @property
     def status(self) -> int:
-        """HTTP status of the answer."""
+        """HTTP status of the response."""
         return self.response.status_code
 
 
 @dataclass(frozen=True)
 class PushedRequest:
-    """An authorization request under way: where to send the patient's browser, and what to remember."""
+    """A pushed authorization request: where to send the patient's browser, and what to remember."""
 
     url: str
     state: str
@@ -39,7 +39,7 @@ class PushedRequest:
 
 @dataclass(frozen=True)
 class Tokens:
-    """An answer of the token endpoint."""
+    """A response of the token endpoint."""
 
     access_token: str
     refresh_token: str
@@ -84,7 +84,7 @@ class DigaClient:
         return PushedRequest(f"{server['authorization_endpoint']}?{query}", state, verifier)
 
     async def redeem(self, request: PushedRequest, landed: str) -> Tokens:
-        """Exchange the code in the redirect's address `landed` for tokens."""
+        """Exchange the code in the redirect's URL `landed` for tokens."""
         answer = {name: values[0] for name, values in parse_qs(urlsplit(landed).query).items()}
         if answer.get("state") != request.state or answer.get("iss") != self.issuer or "code" not in answer:
             raise ValueError(
@@ -111,7 +111,7 @@ class DigaClient:
         return self._json(await self.http.get(target, params=parameters, headers=headers))
 
     async def search(self, tokens: Tokens, kind: str, parameters: Mapping[str, str]) -> list[Json]:
-        """All resources that a search finds and includes, over all pages. Raises DigaRefused."""
+        """All resources that a search returns, matches and included ones, over all pages. Raises DigaRefused."""
         bundle = await self.get(tokens, kind, parameters)
         found = [entry["resource"] for entry in bundle.get("entry", ())]
         while following := next((link["url"] for link in bundle.get("link", ()) if link["relation"] == "next"), None):

@@ -1,6 +1,6 @@
-"""What happens to data and consents in a year, on demand: late readings, late calibrations, a withdrawal.
+"""A year's typical changes to data and consents, on demand: late readings, late calibrations, a withdrawal.
 
-Each goes through the recorder's own doors, as the gateway or the patient would.
+Each uses the recorder's own interfaces, as the gateway or the patient would.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from ddr.demo.upload import UNITS
 from ddr.durations import DAY_MS, HOUR_MS
 from ddr.http.clock import now_ms
 
-SETTLED_MS = 2 * DAY_MS + 2 * HOUR_MS  # a chunk and the time for which the sensor keeps what it could not send
-NOTE = "demo-events.json"  # in the state directory: what was done already
+SETTLED_MS = 2 * DAY_MS + 2 * HOUR_MS  # a chunk and the time for which the sensor stores unsent readings
+NOTE = "demo-events.json"  # in the state directory: the events that have happened
 
 
 class EventError(Exception):
-    """Nothing happened; the text is one line that says why."""
+    """Nothing happened; the message is one line that says why."""
 
 
 @dataclass(frozen=True)
 class Scene:
-    """A demonstration that is running: its demo.json, and the patient it is about."""
+    """A running demonstration: its demo.json, and the patient concerned."""
 
     state_dir: Path
     described: dict[str, Any]
@@ -57,7 +57,7 @@ class Scene:
 
 
 async def happen(name: str, state_dir: Path, patient: str, client_id: str | None) -> str:
-    """Let one of EVENTS happen to this patient; returns what was done. Raises EventError, GatewayRefused."""
+    """Make one of EVENTS happen to this patient; returns what was done. Raises EventError, GatewayRefused."""
     try:
         described = json.loads((state_dir / "demo.json").read_text("utf-8"))
         names = [one["username"] for one in described["patients"]]
@@ -72,7 +72,7 @@ async def happen(name: str, state_dir: Path, patient: str, client_id: str | None
 
 
 async def _amended(scene: Scene, client_id: str | None) -> str:
-    """A reading that the phone had lost comes days later, into a chunk that is final."""
+    """A reading that the phone had lost arrives days later, in a chunk that is final."""
     sensor, now = scene.sensor, now_ms()
     device = glucose_device(scene.index, sensor)
     (key,) = device.sensors
@@ -84,7 +84,7 @@ async def _amended(scene: Scene, client_id: str | None) -> str:
 
 
 async def _entered_in_error(scene: Scene, client_id: str | None) -> str:
-    """The gateway learns late that the sensor was calibrated: what came after belongs to another DeviceMetric."""
+    """The gateway reports late that the sensor was calibrated: later readings belong to another DeviceMetric."""
     sensor, now = scene.sensor, now_ms()
     device = glucose_device(scene.index, sensor)
     (key,) = device.sensors
@@ -104,7 +104,7 @@ async def _entered_in_error(scene: Scene, client_id: str | None) -> str:
 
 
 async def _withdrawn(scene: Scene, client_id: str | None) -> str:
-    """The patient withdraws on the page "Connections", one DiGA or all."""
+    """The patient withdraws consent on the page "Connections", for one DiGA or all."""
     base, account = scene.described["oauth_issuer"], scene.patient
     page = Page("", (await scene.http.get(f"{base}/login")).text)
     login = page.form("username")

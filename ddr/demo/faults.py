@@ -1,7 +1,7 @@
-"""Faults on demand for the DiGA listener of the demonstration, so that a DiGA can see how it copes with each of them.
+"""Faults on demand for the DiGA listener of the demonstration, so that a DiGA can test how it handles each of them.
 
-`ddr demo-fault` writes which one is on and until when into a file; every worker looks at it before each request. The
-answers are those of the recorder itself. Nothing of this is in `ddr serve`.
+`ddr demo-fault` writes which fault is on, and until when, into a file that every worker checks before each request. The
+responses are those of the recorder itself. `ddr serve` has none of this.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ FILE = "faults.json"
 MAINTENANCE = "Planned maintenance of the demonstration"
 OAUTH_BUSY = {"error": "temporarily_unavailable", "error_description": "A fault of the demonstration"}
 
-# Name → what it is.
+# Name → description.
 FAULTS = {
     "throttled": "429 to searches and summaries, as within the grace period",
     "overload": "503 throttled to everything, also of the authorization server",
@@ -54,14 +54,14 @@ class Fault:
 
     @property
     def wait_seconds(self) -> int:
-        """What Retry-After says: then it is over."""
+        """The value of Retry-After: the time until the fault ends."""
         return max(1, -(-(self.until_ms - now_ms()) // 1000))
 
 
 def switch(state_dir: Path, name: str | None, seconds: int) -> None:
-    """Switch a fault on for some seconds, in place of any other; None: off."""
+    """Turn a fault on for some seconds, in place of any other; None: off."""
     now = now_ms()
-    if name == "token-expired":  # tokens tell whole seconds: it begins with one, so that what comes after is told apart
+    if name == "token-expired":  # begins with a whole second, as tokens have no finer times
         time.sleep((1000 - now % 1000) / 1000)
         now = now_ms() // 1000 * 1000
     fault = None if name is None else asdict(Fault(name, now, now + seconds * 1000))
@@ -81,7 +81,7 @@ def current(state_dir: Path) -> Fault | None:
 
 
 def faulty(app: ASGIApp, state_dir: Path) -> ASGIApp:
-    """`app`, the application of the DiGA listener, under the fault that is on."""
+    """`app`, the application of the DiGA listener, with the fault that is on."""
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         fault = current(state_dir) if scope["type"] == "http" else None
@@ -109,7 +109,7 @@ def _over(state_dir: Path, fault: Fault) -> bool:
 
 
 def _reply(scope: Scope, fault: Fault) -> Reply | None:
-    """What the fault answers; None where it lets pass."""
+    """The fault's response; None where it lets the request pass."""
     if fault.name == lost_answer.NAME:
         return None
     if scope["path"].startswith("/oauth/"):
@@ -139,7 +139,7 @@ def _token_expired(scope: Scope, request: Request, fault: Fault) -> FhirError | 
         payload = token.split(".")[1]
         issued = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))["iat"]
     except (IndexError, KeyError, ValueError):
-        return None  # the recorder says what it is
+        return None  # the recorder itself responds
     return unauthorized("The access token expired") if issued * 1000 < fault.since_ms else None
 
 

@@ -1,5 +1,5 @@
-"""Data that goes on arriving while the demonstration serves: first what was held back, faster than it was measured,
-then each value when it is measured."""
+"""Keeps sending data while the demonstration serves: first what was held back, faster than it was measured, then each
+value when it is measured."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ PAUSE_SECONDS = 2.0
 
 
 def held_from(start_ms: int, now_ms: int) -> int:
-    """From when on data is held back: of the last day, or of the last half of a shorter history."""
+    """The beginning of the held-back data: the last day, or the last half of a shorter history."""
     return now_ms - min(DAY_MS, (now_ms - start_ms) // 2)
 
 
 @dataclass
 class Feed:
-    """The gateways of the patients from number `first` on (before that recorded traces are replayed).
+    """The gateways of the patients from number `first` on (those before it replay recorded traces).
 
-    Data from `from_ms` on arrives `factor` times as fast as it was measured.
+    Data from `from_ms` on is sent `factor` times as fast as it was measured.
     """
 
     stack: DemoStack
@@ -42,7 +42,7 @@ class Feed:
     _sent_until: dict[int, int] = field(default_factory=dict)  # by number of the patient
 
     async def run(self) -> None:
-        """Send until cancelled. What is refused or does not get through is sent again with the next."""
+        """Send until cancelled. Data that is refused or lost is sent again with the next."""
         began, behind = now_ms(), True
         while True:
             now = now_ms()

@@ -15,24 +15,24 @@ import orjson
 from ddr.demo.sensor import Sample
 
 BATCH = 5_000
-PATIENCE_SECONDS = 60  # for a recorder that says when to come again, as one that is just started does
+PATIENCE_SECONDS = 60  # for a recorder that says when to retry, as one that has just started does
 
 Json = Mapping[str, Any]
 
 
 class GatewayRefused(Exception):
-    """The recorder did not take a request; the text has its status and reason."""
+    """The recorder refused a request; the message has its status and reason."""
 
 
 class GatewayClient:
-    """The gateway of one patient's account; `base` is the address of the gateway listener."""
+    """The gateway of one patient's account; `base` is the URL of the gateway listener."""
 
     def __init__(self, http: httpx.AsyncClient, base: str, token: str) -> None:
         self._http, self._base = http, f"{base}/gateway/v1"
         self._headers = {"authorization": f"Bearer {token}", "content-type": "application/json"}
 
     async def register(self, device_key: str, device: Json, sensors: Mapping[str, Json]) -> None:
-        """Register a device with its sensors; again changes nothing."""
+        """Register a device with its sensors; repeating it changes nothing."""
         await self._send("PUT", f"/devices/{device_key}", device)
         for sensor_key, sensor in sensors.items():
             await self._send("PUT", f"/devices/{device_key}/sensors/{sensor_key}", sensor)
@@ -48,7 +48,7 @@ class GatewayClient:
     ) -> Counter[str]:
         """Upload readings in batches; returns how many were accepted, duplicate, rejected.
 
-        `done` is told how many are through, `rejected` gets place and reason of what was not taken.
+        `done` is called with the number sent so far, `rejected` with position and reason of each rejected reading.
         """
         totals: Counter[str] = Counter()
         for batch in _batches(samples):
@@ -79,7 +79,7 @@ class GatewayClient:
             raise GatewayRefused(f"POST {path}: {bad[0]}")
 
     async def complete(self, device_key: str, sensor_key: str, until_ms: int) -> None:
-        """Tell that everything up to an instant was sent."""
+        """Report that everything up to an instant was sent."""
         await self._send("POST", f"/devices/{device_key}/sensors/{sensor_key}/complete", {"until": instant(until_ms)})
 
     async def _send(self, method: str, path: str, body: Json) -> dict[str, Any]:

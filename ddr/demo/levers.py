@@ -1,6 +1,6 @@
-"""What a test changes in the world around the recorder: the time, and whether the DiGA-VZ lists a DiGA.
+"""What tests change around the recorder: the time, and whether the DiGA-VZ lists a DiGA.
 
-Each returns when the recorder has taken notice. For a demonstration with one worker.
+Each function returns when the recorder has noticed the change. For a demonstration with one worker.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from ddr.store.registries.sources import read_sources
 WAIT_SECONDS = 60
 LOOK_SECONDS = 0.1
 EXACT_SECONDS = 2.0
-OLD_SECONDS = 1800  # of what was read in the registries: half of what the demonstration lets it become
-PLANNED_MS = 300_000  # a reading that is over plans the next one later than this; one under way or failed does not
+OLD_SECONDS = 1800  # age of a registry reading: half of what the demonstration allows
+PLANNED_MS = 300_000  # a finished reading plans the next one later than this; a running or failed one does not
 Listing = Literal["active", "retired", "absent"]
 
 
 async def set_clock(stack: DemoStack, ahead_seconds: float) -> None:
-    """Set the recorder's clock so far ahead of the real one (Options.clock). Registries that this makes stale are read
+    """Set the recorder's clock this far ahead of the real one (Options.clock). Registries that become stale are read
     again. Raises TimeoutError."""
     await clock.step(stack.database_url, ahead_seconds)
 
@@ -49,7 +49,7 @@ async def set_clock(stack: DemoStack, ahead_seconds: float) -> None:
 
 
 async def set_listing(stack: DemoStack, diga: CastDiga, listing: Listing, ahead_seconds: float = 0.0) -> None:
-    """What the DiGA-VZ says of `diga` from now on; `ahead_seconds` as the clock was set. Raises TimeoutError."""
+    """Set the entry of `diga` in the DiGA-VZ; `ahead_seconds` as the clock was set. Raises TimeoutError."""
     state = load(file := stack.options.state_dir / "registry.json")
     others = [one for one in state.digas if one.client_id != diga.client_id]
     entry: list[ListedDiga] = []
@@ -64,7 +64,7 @@ async def set_listing(stack: DemoStack, diga: CastDiga, listing: Listing, ahead_
     async def known() -> bool:
         try:
             answer = await client.http.post(f"{stack.settings.diga_base_url}/oauth/token", data=form)
-        except httpx.TransportError:  # its certificate is nobody's any more
+        except httpx.TransportError:  # its certificate is no longer known
             return listing != "active"
         found: bool = answer.json().get("error") == "invalid_grant"
         return found == (listing == "active")
@@ -88,5 +88,5 @@ def _age_ms(instant_ms: int, ahead_seconds: float) -> float:
 
 async def _until(true: Callable[[], Awaitable[bool]]) -> None:
     async with asyncio.timeout(WAIT_SECONDS):
-        while not await true():  # noqa: ASYNC110 - another process tells nobody
+        while not await true():  # noqa: ASYNC110 - another process cannot notify us
             await asyncio.sleep(LOOK_SECONDS)

@@ -1,4 +1,4 @@
-"""The fault `lost-answer`: the recorder exchanges a refresh token, and its answer does not arrive."""
+"""The fault `lost-answer`: the recorder rotates a refresh token, and its response is lost."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ OK = 200
 
 
 async def losing(app: ASGIApp, scope: Scope, receive: Receive, send: Send, claim: Callable[[], bool]) -> None:
-    """Let `app` answer; when it has renewed a token and `claim` says that this is the one, nobody hears of it."""
+    """Let `app` respond; when it has rotated a token and `claim` selects this response, discard it."""
     body, answer = bytearray(), list[MutableMapping[str, Any]]()
 
     async def listen() -> MutableMapping[str, Any]:
@@ -28,6 +28,6 @@ async def losing(app: ASGIApp, scope: Scope, receive: Receive, send: Send, claim
     renewed = b"grant_type=refresh_token" in body and any(one.get("status") == OK for one in answer)
     if renewed and claim():
         await send({"type": "http.response.start", "status": OK, "headers": [(b"content-length", b"1")]})
-        return  # an answer that is not whole: the server closes the connection
+        return  # an incomplete response: the server closes the connection
     for message in answer:
         await send(message)

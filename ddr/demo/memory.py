@@ -1,4 +1,4 @@
-"""What an earlier run on the same state directory pulled, to see that replaying a trace changes nothing."""
+"""What an earlier run with the same state directory pulled, to see that replaying a trace changes nothing."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ FILE = "trace-chunks.json"
 
 
 def recall(state_dir: Path, digest: str) -> dict[str, list[str]]:
-    """Chunk id to [status, hash of the resource] at the last run with this trace; empty at the first."""
+    """Chunk id to [status, hash of the resource] in the last run with this trace; empty in the first."""
     return _all(state_dir).get(digest, {})
 
 
 def remember(state_dir: Path, digest: str, chunks: Iterable[Mapping[str, Any]]) -> None:
-    """Note the chunks of this run."""
+    """Store the chunks of this run."""
     everything = {**_all(state_dir), digest: {chunk["id"]: _mark(chunk) for chunk in chunks}}
     (state_dir / FILE).write_text(json.dumps(everything, indent=1), "utf-8")
 
 
 def changed(before: Mapping[str, list[str]], chunks: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Ids of former chunks that differ now or are gone; becoming final with time does not count."""
+    """Ids of former chunks that have changed or are gone; becoming final with time does not count."""
     now = {chunk["id"]: _mark(chunk) for chunk in chunks}
     return [
         name
@@ -33,7 +33,7 @@ def changed(before: Mapping[str, list[str]], chunks: Iterable[Mapping[str, Any]]
 
 
 def _mark(chunk: Mapping[str, Any]) -> list[str]:
-    # Each run pairs anew, and what a consent makes visible is new to whoever polls.
+    # Each run pairs again, and data that a consent makes visible is new to a client that polls.
     meta = {name: value for name, value in chunk["meta"].items() if name != "lastUpdated"}
     whole = json.dumps({**chunk, "meta": meta}, sort_keys=True).encode()
     return [chunk["status"], hashlib.sha256(whole).hexdigest()]

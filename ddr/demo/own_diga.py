@@ -1,4 +1,4 @@
-"""DiGA that somebody brings to the demonstration: listed in the registry stand-in with their own certificate."""
+"""A developer's own DiGA in the demonstration: listed in the registry stand-in with its own certificate."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ _CLIENT_ID = re.compile(r"urn:diga:bfarm:([0-9]{5})")
 
 
 class OwnDigaError(Exception):
-    """A DiGA that cannot be listed; the text is one line."""
+    """A DiGA that cannot be listed; the message is one line."""
 
 
 @dataclass(frozen=True)
 class OwnDiga:
-    """A DiGA as it was given: its certificate as PEM file, MIVs by package name or canonical URL (none: all)."""
+    """A DiGA as given by its developer: its certificate as PEM file, MIVs by package name or canonical URL (none:
+    all)."""
 
     client_id: str
     cert: Path
@@ -58,6 +59,6 @@ def own_diga(words: Sequence[str]) -> OwnDiga:
     client_id, cert, redirect, *mivs = words
     if not _CLIENT_ID.fullmatch(client_id):
         raise OwnDigaError(f"--diga: {client_id!r} is no client id: urn:diga:bfarm: and five digits")
-    if problem := redirect_problem(redirect):  # for which the recorder would refuse the DiGA
+    if problem := redirect_problem(redirect):  # the recorder would refuse the DiGA because of it
         raise OwnDigaError(f"--diga: {redirect!r}: {problem}")
     return OwnDiga(client_id, Path(cert).absolute(), redirect, tuple(mivs))

@@ -1,4 +1,4 @@
-"""The chapters in which DiGA and patients come together and part again."""
+"""The chapters in which DiGA and patients pair and unpair."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Pairing:
 
 
 async def pair(stack: DemoStack, show: Show, diga: CastDiga, patient: Account, approve: Sequence[str]) -> Pairing:
-    """The DiGA asks for all its MIVs, the patient ticks those in `approve`."""
+    """The DiGA requests all its MIVs, the patient ticks those in `approve`."""
     tokens = await stack.pair(diga, patient, diga.mivs, approve)
     granted = [name for name in diga.mivs if set(stack.scopes(name)) <= set(tokens.scopes)]
     choices = ", ".join(f"{'☑' if name in granted else '☐'} {_title(stack, name)}" for name in diga.mivs)
@@ -33,7 +33,8 @@ async def pair(stack: DemoStack, show: Show, diga: CastDiga, patient: Account, a
 
 
 async def paired_again(stack: DemoStack, pairing: Pairing) -> Pairing:
-    """A fresh pairing in place of this one: a former run was interrupted, and its grace period still goes on."""
+    """A new pairing in place of this one, when an interrupted former run has left a Grace-Period that has not passed
+    yet."""
     await (await stack.diga(pairing.diga)).revoke(pairing.tokens)
     tokens = await stack.pair(pairing.diga, pairing.patient, pairing.asked, pairing.mivs)
     return replace(pairing, tokens=tokens)
@@ -53,7 +54,7 @@ async def unpair(stack: DemoStack, show: Show, pairings: Sequence[Pairing]) -> N
 
 
 async def refusal(request: Awaitable[object]) -> int:
-    """The status with which an awaited request of a DiGA is refused; 200 when it is not."""
+    """The status with which a DiGA's request is refused; 200 when it succeeds."""
     try:
         await request
     except DigaRefused as error:

@@ -29,21 +29,21 @@ _kept: deque[socket.socket] = deque()  # of free_ports
 
 
 class RecorderError(Exception):
-    """The recorder does not start; the text is its own complaint."""
+    """The recorder does not start; the message is its own error."""
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on. On Linux nobody else is given them as any port, now and later.
+    """Ports on which nobody listens. On Linux nobody else gets them as an arbitrary port, now or later.
 
-    There a socket that is bound and does not listen keeps its port from all who ask for any one; who asks for this one
-    with SO_REUSEADDR, as servers do, may listen on it.
+    There, a socket that is bound but does not listen reserves its port against all who request an arbitrary one; a
+    process that requests this port with SO_REUSEADDR, as servers do, may listen on it.
     """
     sockets = [socket.socket() for _ in range(count)]
     for one in sockets:
         one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             one.bind((LOOPBACK, 0))
-        except OSError as error:  # a machine that speaks IPv6 only
+        except OSError as error:  # an IPv6-only machine
             raise OSError(error.errno, error.strerror, LOOPBACK) from None
     ports = [one.getsockname()[1] for one in sockets]
     _kept.extend(sockets)
@@ -53,13 +53,13 @@ def free_ports(count: int) -> list[int]:
 
 
 def write_settings(file: Path, settings: Settings) -> None:
-    """`settings` as a TOML file for DDR_SETTINGS; only what differs from the defaults."""
+    """`settings` as a TOML file for DDR_SETTINGS; only those that differ from the defaults."""
     plain = [field.name for field in fields(Settings) if field.name != "miv"]
     changed = {name: getattr(settings, name) for name in plain if getattr(settings, name) != getattr(Settings(), name)}
     lines = [f"{name} = {_toml(value)}" for name, value in changed.items()]
     for name, terms in settings.miv.items():
         lines += [f'[miv."{name}"]', *(f"{key} = {value}" for key, value in vars(terms).items())]
-    with draft(file, OWN) as out:  # secrets may be among them
+    with draft(file, OWN) as out:  # there may be secrets among them
         out.write(("\n".join(lines) + "\n").encode())
 
 
@@ -73,7 +73,7 @@ SANDBOX = ("ddr.cli.serving.sandbox",)  # the same with faults on demand
 
 @asynccontextmanager
 async def serving(settings: Settings, file: Path, log: Path, command: Sequence[str] = SERVE) -> AsyncIterator[None]:
-    """Run the recorder with `settings`, kept in `file`, while the context lasts. Raises RecorderError."""
+    """Run the recorder with `settings`, stored in `file`, while the context lasts. Raises RecorderError."""
     write_settings(file, settings)
     environment = {**_inherited(os.environ), "DDR_SETTINGS": str(file)}
     with log.open("wb") as output:
@@ -92,7 +92,7 @@ async def serving(settings: Settings, file: Path, log: Path, command: Sequence[s
 
 
 def _inherited(environ: Mapping[str, str]) -> dict[str, str]:
-    """The environment without settings: those of the demonstration come from its file alone."""
+    """The environment without settings: the demonstration's come from its file alone."""
     return {name: value for name, value in environ.items() if not name.startswith("DDR_")}
 
 

@@ -1,4 +1,4 @@
-"""The chapter in which everybody who must not see something tries."""
+"""The chapter in which all who must not see something try to."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ddr.demo.stack import DemoStack
 
 
 async def refuse_everything(stack: DemoStack, show: Show, owner: Pairing, others: Sequence[Pairing]) -> None:
-    """Wrong certificate, wrong DiGA, wrong scope, wrong patient: what each of them gets to see of `owner`'s data."""
+    """Wrong certificate, wrong DiGA, wrong scope, wrong patient: what each of them can see of `owner`'s data."""
     show.chapter("Others try to see the same data")
     await _without_certificate(stack, show)
     rival = await stack.diga(LUFTPOST)
@@ -31,13 +31,13 @@ async def _without_certificate(stack: DemoStack, show: Show) -> None:
     async with stack.client() as http:
         try:
             answer = f"HTTP {(await http.get(f'{stack.settings.fhir_base}/Device')).status_code}"
-        except (httpx.TransportError, ssl.SSLError):  # httpx passes the alert of TLS 1.3 on as it is
+        except (httpx.TransportError, ssl.SSLError):  # httpx passes TLS 1.3 alerts on unwrapped
             answer = "no connection"
     show.check(answer == "no connection", f"anybody without a registered certificate: {answer}")
 
 
 async def _without_consent(stack: DemoStack, show: Show, pairing: Pairing) -> None:
-    """A DiGA that the same patient allowed other data."""
+    """A DiGA to which the same patient allowed other data."""
     client = await stack.diga(pairing.diga)
     try:
         bundle = await client.get(pairing.tokens, "Observation", {"code": "99504-3"})
@@ -49,7 +49,7 @@ async def _without_consent(stack: DemoStack, show: Show, pairing: Pairing) -> No
 
 
 async def _other_patient(stack: DemoStack, show: Show, owner: Pairing, other: Pairing) -> None:
-    """The same DiGA with another patient's token and ids of this one."""
+    """The same DiGA with another patient's token and ids of this patient."""
     client = await stack.diga(owner.diga)
     devices = await client.search(owner.tokens, "Device", {})
     if not devices:

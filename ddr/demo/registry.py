@@ -1,4 +1,4 @@
-"""A stand-in for BfArM's registries: DiGA-VZ, HIIS-VZ and ZTS with their interfaces, and with faults on request."""
+"""A stand-in for BfArM's registries: DiGA-VZ, HIIS-VZ and ZTS with their interfaces, and with faults on demand."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Resources = list[dict[str, Any]]
 def create_registry(state: RegistryState, token: str, look: Callable[[], None] = lambda: None) -> Starlette:
     """The ASGI app with all three registries; FHIR requests need the bearer `token`, as at BfArM.
 
-    `look` is called before each request: it may bring `state` up to date.
+    `look` is called before each request: it may update `state`.
     """
 
     def searching(part: Part, find: Callable[[RegistryState, Request], Resources]) -> _Handler:

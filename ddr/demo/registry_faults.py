@@ -1,4 +1,4 @@
-"""The stand-in's faults: what a registry out of order answers."""
+"""The stand-in's faults: the responses of a malfunctioning registry."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ HUGE_MEGABYTES = 50
 
 
 async def faulty(state: RegistryState, part: Part, request: Request) -> Response | None:
-    """The answer that the present fault of this registry asks for, or None for a proper one."""
+    """The response of this registry's present fault, or None for a proper one."""
     fault = state.fault_of(part)
     if fault == "slow":
         await asyncio.sleep(state.slow_seconds)
@@ -26,7 +26,7 @@ async def faulty(state: RegistryState, part: Part, request: Request) -> Response
 
 
 def aged(state: RegistryState, part: Part) -> dict[str, str]:
-    """Headers of a proper answer: a stale one comes out of a cache and says so (RFC 9111 section 5.1)."""
+    """Headers of a proper response: a stale one comes from a cache and says so (RFC 9111 section 5.1)."""
     return {"age": str(state.stale_seconds)} if state.fault_of(part) == "stale" else {}
 
 
@@ -40,7 +40,7 @@ def malformed(resource: dict[str, Any]) -> dict[str, Any]:
 
 
 def without_some(state: RegistryState, found: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """A list whose index lags: well-formed, its total fits, and the first `missing` resources are not in it."""
+    """A list from an outdated index: well-formed, its total consistent, and without the first `missing` resources."""
     return found[state.missing :]
 
 

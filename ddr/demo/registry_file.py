@@ -20,7 +20,7 @@ PEM = "-----BEGIN CERTIFICATE-----"
 
 
 class DataError(Exception):
-    """The data cannot be used; the text is one line for whoever edited it."""
+    """The data cannot be used; the message is one line for the person who edited it."""
 
 
 def save(state: RegistryState, file: Path) -> None:
@@ -43,7 +43,7 @@ def load(file: Path) -> RegistryState:
         state = RegistryState(digas=digas, packages=packages, **content)
     except (OSError, ValueError) as error:
         raise DataError(f"{file}: {in_words(error)}") from None
-    except (TypeError, AttributeError, KeyError):  # their texts are about our own classes
+    except (TypeError, AttributeError, KeyError):  # their messages are about our own classes
         raise DataError(f"{file}: a member is missing, not known, or of another type") from None
     if state.fault not in FAULTS or state.fault_on not in PARTS:
         raise DataError(f"{file}: fault must be one of {', '.join(FAULTS[1:])}; fault_on one of {', '.join(PARTS)}")
@@ -51,9 +51,9 @@ def load(file: Path) -> RegistryState:
 
 
 def following(state: RegistryState, file: Path) -> Callable[[], None]:
-    """A function that takes `file` over into `state` when it has changed since the last call.
+    """A function that copies `file` into `state` when it has changed since the last call.
 
-    A file that cannot be used changes nothing: it may be in the middle of being edited.
+    An invalid file changes nothing: somebody may just be editing it.
     """
     seen = file.stat().st_mtime_ns
 

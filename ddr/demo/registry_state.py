@@ -1,4 +1,4 @@
-"""What the stand-in for BfArM's registries holds, and the faults it can be told to show."""
+"""The content of the stand-in for BfArM's registries, and the faults that it can show."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class ListedDiga:
     redirect_uri: str
     mivs: list[str]  # ValueSet canonicals
     certificates: list[bytes]  # DER
-    status: str = "active"  # draft, active, retired; FHIR R4 has `unknown`, too
+    status: str = "active"  # draft, active, retired; FHIR R4 also has `unknown`
     pem: bool = False  # BfArM leaves open whether certificates are DER or PEM
     client_id: str = ""  # only to make the entry contradict itself
 
@@ -58,7 +58,7 @@ PARTS: tuple[str, ...] = get_args(Part)
 
 @dataclass
 class RegistryState:
-    """Everything the stand-in serves; change it while it runs."""
+    """All that the stand-in serves; it can be changed while it runs."""
 
     digas: list[ListedDiga] = field(default_factory=list)
     hiis: list[Resource] = field(default_factory=list)  # DeviceDefinition and Endpoint resources
@@ -70,7 +70,7 @@ class RegistryState:
     missing: int = 1  # how many DiGA a partial list lacks; asked directly, the registry knows them
     page_size: int = 20  # BfArM's default; also the largest, so that paging is exercised
     requests: int = 0
-    unchanged: int = 0  # requests that were answered with 304
+    unchanged: int = 0  # requests answered with 304
 
     def fault_of(self, part: Part) -> Fault:
         """The fault that this registry shows now."""

@@ -1,4 +1,4 @@
-"""A simulated glucose sensor: sampling with a clock that drifts, values at its limits, short gaps."""
+"""A simulated glucose sensor: sampling with a drifting clock, values at its limits, short gaps."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from functools import lru_cache
 from ddr.demo.curves import glucose_at
 
 MMOL = 18.0156  # mg/dL per mmol/L of glucose
-GAP_EVERY, GAP_LENGTH = 864, 6  # readings: once in three days, half an hour
+GAP_EVERY, GAP_LENGTH = 864, 6  # readings: one in three days, of half an hour
 
-Value = float | str  # "L" and "U": outside the sensor's limits
+Value = float | str  # "L" and "U": outside the sensor's range
 Sample = tuple[int, Value]  # instant in milliseconds, value
 
 
 @dataclass(frozen=True)
 class GlucoseSensor:
-    """One sensor from its start on. `drift_ppm`: how much its clock is slow."""
+    """One sensor from its start on. `drift_ppm`: how much its clock runs slow."""
 
     seed: int
     start_ms: int
@@ -43,7 +43,7 @@ class GlucoseSensor:
         return round(mg_dl) if self.unit == "mg/dL" else round(mg_dl / MMOL, 1)
 
     def samples(self, until_ms: int) -> Iterator[Sample]:
-        """What it measured from its start to `until_ms`, each at its own second. Repeatable."""
+        """Its readings from its start to `until_ms`, each at its own second. Repeatable."""
         return (self._sample(n) for n in range(self._count(until_ms)) if not self._interrupted(n))
 
     def missing(self, until_ms: int) -> Iterator[Sample]:
@@ -55,7 +55,7 @@ class GlucoseSensor:
         return self.period_ms * (1 + self.drift_ppm / 1e6)
 
     def _count(self, until_ms: int) -> int:
-        """How many readings there are up to `until_ms`, with those that were lost."""
+        """The number of readings up to `until_ms`, including lost ones."""
         return int((until_ms - self.start_ms) / self._real_period_ms) + 1
 
     def _sample(self, n: int) -> Sample:
@@ -68,7 +68,7 @@ class GlucoseSensor:
         return "U" if mg_dl > self.upper else self.shown(mg_dl)
 
     def _interrupted(self, n: int) -> bool:
-        """Now and then the phone was out of reach for so long that readings were lost."""
+        """Whether the phone was out of reach for so long that this reading was lost, as happens now and then."""
         block, rest = divmod(n, GAP_EVERY)
         return 0 <= rest - _gap(self.seed, block) < GAP_LENGTH
 

@@ -12,15 +12,15 @@ import uvicorn
 
 from ddr.demo.certs import Pair
 
-GRACE_SECONDS = 3  # for requests under way and connections that a browser keeps open
+GRACE_SECONDS = 3  # for active requests and connections that a browser keeps open
 
 
 class PortTaken(Exception):
-    """A stand-in cannot listen; the text says where and why."""
+    """A stand-in cannot listen; the message says where and why."""
 
 
 class _Server(uvicorn.Server):
-    """uvicorn without its signal handlers: the process belongs to somebody else."""
+    """uvicorn without its signal handlers: the process is not ours alone."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

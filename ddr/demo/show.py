@@ -1,4 +1,4 @@
-"""How the demonstration looks: headings, tables, courses of a day as coloured bars, ticks and crosses."""
+"""The demonstration's output: headings, tables, daily curves as coloured bars, ticks and crosses."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from ddr.demo.sensor import Sample
 from ddr.durations import DAY_MS
 
 BARS = "▁▂▃▄▅▆▇█"
-PROGRESS_SECONDS = 5  # between two lines of progress where there is no terminal
-PLAIN_WIDTH = 110  # of what is written to a file or a pipe
+PROGRESS_SECONDS = 5  # between two lines of progress without a terminal
+PLAIN_WIDTH = 110  # of output to a file or a pipe
 RANGES = {"mg/dL": (70.0, 180.0), "mmol/L": (3.9, 10.0)}  # target range of glucose (international consensus on CGM)
 
 
 class Show:
-    """Prints the story and remembers whether everything was as it should be."""
+    """Prints the story and remembers whether everything was right."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -31,11 +31,11 @@ class Show:
         self.failures: list[str] = []
 
     def title(self, text: str, subtitle: str) -> None:
-        """The opening."""
+        """Print the opening."""
         self._console.print(Panel(Text(subtitle), title=f"[bold]{text}[/bold]", border_style="cyan", expand=False))
 
     def verdict(self) -> None:
-        """The end: whether everything was as it should be."""
+        """Print the result: whether everything was right."""
         count = len(self.failures)
         text = (
             f"[bold red]{count} of the facts above did not hold[/bold red]"
@@ -46,17 +46,17 @@ class Show:
 
     @property
     def columns(self) -> int:
-        """Columns of a sparkline: half an hour each where there is room, else a whole one."""
+        """Columns of a sparkline: half an hour each if there is room, else a whole one."""
         return 48 if self._console.width >= 100 else 24
 
     def chapter(self, text: str) -> None:
-        """A numbered heading."""
+        """Print a numbered heading."""
         self._chapter += 1
         self._console.print(f"\n[bold cyan]{self._chapter}[/bold cyan]  [bold]{text}[/bold]")
 
     @contextmanager
     def waiting(self, text: str) -> Iterator[None]:
-        """A sign of life while something takes its time: it moves on terminals, and is one line elsewhere."""
+        """A sign of life during something slow: animated on terminals, one line elsewhere."""
         if not self._console.is_terminal:
             self.say(f"[dim]{text}[/dim]")
             yield
@@ -66,7 +66,7 @@ class Show:
 
     @contextmanager
     def counting(self, text: str, what: str) -> Iterator[Callable[[int], None]]:
-        """The same with a count that grows: what it yields is told how many more are done."""
+        """The same with a growing count: call the yielded function with the number of further ones done."""
         total, told_s = 0, time.monotonic()
         moving = self._console.status(f"{text} …") if self._console.is_terminal else None
 
@@ -84,11 +84,11 @@ class Show:
             yield done
 
     def say(self, text: str) -> None:
-        """A line of narration; rich markup allowed."""
+        """Print a line of narration; rich markup allowed."""
         self._console.print(f"   {text}")
 
     def check(self, ok: bool, text: str) -> None:
-        """A fact that must hold: a tick, or a cross that makes the demonstration fail."""
+        """Print a fact that must hold: a tick, or a cross that makes the demonstration fail."""
         line = Table.grid(padding=(0, 1, 0, 0))
         line.add_row("  ", "[green]✓[/green]" if ok else "[bold red]✗[/bold red]", text)
         self._console.print(line)
@@ -96,7 +96,7 @@ class Show:
             self.failures.append(text)
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-        """A table; columns whose name begins with # are aligned to the right."""
+        """Print a table; columns whose name begins with # are aligned to the right."""
         table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
         for name in columns:
             table.add_column(name.removeprefix("#"), justify="right" if name.startswith("#") else "left")
@@ -108,12 +108,12 @@ class Show:
 
 
 def day_and_hour(ms: int) -> str:
-    """An instant for people, UTC."""
+    """An instant in words, UTC."""
     return f"{datetime.fromtimestamp(ms / 1000, UTC):%a %d %b %H:%M}"
 
 
 def console() -> Console:
-    """The console of the story; wide enough for a day's curve where there is no terminal."""
+    """The console of the story; wide enough for a day's curve without a terminal."""
     found = Console(highlight=False)
     return found if found.is_terminal else Console(highlight=False, width=PLAIN_WIDTH)
 

@@ -42,12 +42,12 @@ from ddr.store.registries.sources import request_reading
 REGISTRY_PORT = 8447
 REGISTRY_TOKEN = "b7a3c0de-0000-4000-8000-00000000d19a"  # noqa: S105 - the stand-in's only, in BfArM's form
 TIMEOUT = httpx.Timeout(60)
-PORTS = len(recorder.LISTENERS) + 1  # those of the recorder, and the registry's
+PORTS = len(recorder.LISTENERS) + 1  # the recorder's, and the registry's
 
 
 @dataclass(frozen=True)
 class Options:
-    """How the scene is set up. Times in seconds."""
+    """The configuration of the scene. Times in seconds."""
 
     state_dir: Path = Path(".ddr")
     ports: Literal["default", "auto"] = "default"
@@ -56,17 +56,17 @@ class Options:
     grace_seconds: int | None = None  # None: the registered grace periods
     database_url: str = ""  # empty: embedded
     statement_cache: int = Settings.database_statement_cache  # 0: database_url leads through a pooler
-    port_base: int | None = None  # the first of five ports in a row
-    token_seconds: int | None = None  # how long access tokens last; None: as usual
-    repeat_seconds: int | None = None  # for which the answer to a refresh is repeated; None: as usual
+    port_base: int | None = None  # the first of five consecutive ports
+    token_seconds: int | None = None  # lifetime of access tokens; None: as usual
+    repeat_seconds: int | None = None  # for which the response to a refresh is repeated; None: as usual
     own: tuple[OwnDiga, ...] = ()
-    operator: Mapping[str, Any] = field(default_factory=dict)  # settings that say who runs it, by name
-    clock: bool = False  # that can be set (ddr.demo.clock)
-    faults: bool = True  # on demand (ddr.demo.faults); without, it is `ddr serve` itself
+    operator: Mapping[str, Any] = field(default_factory=dict)  # settings about the operator, by name
+    clock: bool = False  # settable (ddr.demo.clock)
+    faults: bool = True  # on demand (ddr.demo.faults); otherwise `ddr serve` itself
 
 
 class DemoStack:
-    """The running scene, as an asynchronous context manager. What it offers is valid inside only."""
+    """The running scene, as an asynchronous context manager. Its members are valid only inside the context."""
 
     registry: RegistryState
     settings: Settings
@@ -83,7 +83,7 @@ class DemoStack:
         self._started = False
 
     async def start(self) -> None:
-        """Set everything up now, to be taken down at the end of the context."""
+        """Set everything up now, to be stopped at the end of the context."""
         try:
             await self._set_up()
         except BaseException:
@@ -126,7 +126,7 @@ class DemoStack:
         switch(state, None, 0)
         command = recorder.SANDBOX if self.options.faults else recorder.SERVE
         if self.options.clock:
-            with database(self.settings) as made:  # the recorder starts it again: it wants to be alone
+            with database(self.settings) as made:  # the recorder starts it again itself
                 await clock.install(made.database_url)
         await self._resources.enter_async_context(recorder.serving(self.settings, *files, command))
         stored = self._resources.enter_context(database(self.settings))
@@ -149,7 +149,7 @@ class DemoStack:
         return [*(getattr(Settings(), name) for name in recorder.LISTENERS), REGISTRY_PORT]
 
     def certificate(self, diga: CastDiga) -> certs.Pair:
-        """The client certificate of a DiGA: self-signed, or from an authority of its manufacturer."""
+        """The client certificate of a DiGA: self-signed, or from its manufacturer's CA."""
         folder = self.options.state_dir / "certs" / diga.name.lower()
         return certs.client_certificate(folder, "client", certs.authority(folder, diga.name) if diga.issued else None)
 
@@ -184,12 +184,12 @@ class DemoStack:
         return await client.redeem(request, landed)
 
     async def refresh_registry(self) -> None:
-        """Let the recorder read the registries at once; its workers follow within some seconds."""
+        """Make the recorder read the registries at once; its workers follow within some seconds."""
         for source in (diga_vz.SOURCE, hiis_vz.SOURCE, terminology.SOURCE):
             await request_reading(self.pool, source)
 
     def description(self) -> dict[str, Any]:
-        """What `demo.json` says: absolute addresses and paths, accounts."""
+        """The content of `demo.json`: absolute URLs and paths, accounts."""
         return {
             "fhir_base": self.settings.fhir_base,
             "oauth_issuer": self.settings.public_base_url,
@@ -213,7 +213,7 @@ class DemoStack:
         }
 
     def _described_own(self, diga: OwnDiga) -> dict[str, Any]:
-        """Its key stays with whoever brought it."""
+        """Without its key, which stays with its developer."""
         return {
             "client_id": diga.client_id,
             "cert": str(diga.cert),
@@ -236,7 +236,7 @@ class DemoStack:
 
 
 def _added(data: Path, numbers: Collection[str]) -> list[ListedDiga]:
-    """What `ddr registry-sandbox add` listed in an earlier run, besides those with these numbers."""
+    """What `ddr registry-sandbox add` listed in an earlier run, except for entries with these numbers."""
     try:
         return [diga for diga in load(data).digas if diga.number not in numbers] if data.exists() else []
     except DataError:
@@ -244,7 +244,7 @@ def _added(data: Path, numbers: Collection[str]) -> list[ListedDiga]:
 
 
 def _as_configured(described: dict[str, Any]) -> str:
-    """The first DiGA of `demo.json` as `ddr client` wants it (docs/client.md)."""
+    """The first DiGA of `demo.json` in the form that `ddr client` reads (docs/client.md)."""
     diga = described["digas"][0]
     own = {name: diga[name] for name in ("client_id", "redirect_uri", "key")}
     where = {"issuer": described["oauth_issuer"], "fhir_base": described["fhir_base"], "ca": described["ca"]}
@@ -255,7 +255,7 @@ def _as_configured(described: dict[str, Any]) -> str:
 
 @contextmanager
 def _alone(state_dir: Path) -> Iterator[None]:
-    """Keep other demonstrations off the state directory. Raises RecorderError when one is there."""
+    """Lock the state directory against other demonstrations. Raises RecorderError when there is one."""
     with (state_dir / "demo.lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -306,7 +306,7 @@ def _settings(
 
 
 def _terms(settings: Settings, grace_seconds: int | None) -> dict[str, MivSettings]:
-    """The packages' own limits, with another grace period if one is given."""
+    """The packages' own limits, with another Grace-Period if one is given."""
     if grace_seconds is None:
         return {}
     catalog = load_catalog(settings.miv_packages, {})

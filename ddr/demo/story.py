@@ -1,4 +1,5 @@
-"""The demonstration as a story: who is there, what devices send, how a DiGA pairs and pulls, what others do not see."""
+"""The demonstration as a story: who takes part, what devices send, how a DiGA pairs and pulls, what others do not
+see."""
 
 from __future__ import annotations
 
@@ -24,7 +25,8 @@ SHOWN_LINES = 20
 
 @dataclass(frozen=True)
 class Plot:
-    """What is to be told: simulated history from `start_ms` to `now_ms`, or a `recording` for the first patients."""
+    """The content of the story: simulated history from `start_ms` to `now_ms`, or a `recording` for the first
+    patients."""
 
     start_ms: int
     now_ms: int
@@ -37,13 +39,13 @@ class Plot:
 
 
 async def prepare(stack: DemoStack, show: Show, plot: Plot) -> None:
-    """The recorder with data, and nothing else: what a DiGA's developer has paired stays as it is."""
+    """Prepare the recorder with data only: pairings made by a DiGA's developer are kept."""
     _introduce(stack, show)
     await _upload(stack, show, plot)
 
 
 async def tell(stack: DemoStack, show: Show, plot: Plot) -> None:
-    """Run through everything once; what is not as it should be ends up in `show.failures`."""
+    """Run through everything once; all that is wrong ends up in `show.failures`."""
     _introduce(stack, show)
     sent = await _upload(stack, show, plot)
     first = stack.patients[0]
@@ -124,7 +126,7 @@ def _report_trace(show: Show, sent: Sent, trace: Trace) -> None:
 
 
 def _warn(show: Show, recording: Recording) -> None:
-    """What is wrong with the file, before anything of it is sent."""
+    """Print what is wrong with the file, before any of it is sent."""
     if recording.looks_like_mmol:
         show.say("[bold yellow]These numbers look like mmol/L, and a trace is taken as mg/dL.[/bold yellow]")
         show.say("[yellow]1 mmol/L of glucose is 18.0156 mg/dL; ddr import reads files in either unit.[/yellow]")

@@ -20,16 +20,16 @@ from ddr.reasons import in_words
 COLUMNS = {"id", "time", "gl"}
 LOWEST_MEDIAN = 35  # mg/dL
 SHORTEST_MS = 2000  # a sampling period must be longer
-NOTHING = {"", "na", "nan", "null", "none"}  # how R, Python and others write that there is no value
+NOTHING = {"", "na", "nan", "null", "none"}  # how R, Python and others write a missing value
 
 
 class TraceError(Exception):
-    """The file is no trace; the text is one line that says where."""
+    """The file is not a trace; the message is one line that says where."""
 
 
 @dataclass(frozen=True)
 class Trace:
-    """The readings of one person, in order of time; `lines` are their places in the file."""
+    """The readings of one person, in order of time; `lines` are their lines in the file."""
 
     person: str
     samples: tuple[Sample, ...]
@@ -44,7 +44,7 @@ class Trace:
     @property
     def period_ms(self) -> int:
         """The sampling period: the usual interval in whole minutes, or in whole seconds where minutes are too coarse
-        for it (30 s, 90 s), never longer then, so that no readings share a slot; it divides a day."""
+        (30 s, 90 s). It then never exceeds the interval, so that no readings share a slot. It divides a day."""
         times = [at_ms for at_ms, _ in self.samples]
         usual = median(b - a for a, b in pairwise(times)) if len(times) > 1 else 300_000
         minutes = round(usual / 60_000) * 60_000
@@ -60,9 +60,9 @@ class Trace:
 
 @dataclass(frozen=True)
 class Recording:
-    """A file: one trace per person in the order of the file, and what could not be read of it, by line.
+    """A file: one trace per person in the order of the file, and what could not be read, by line.
 
-    `without` counts rows whose value is said to be missing: they are no readings, and no faults.
+    `without` counts rows marked as having no value: they are neither readings nor faults.
     """
 
     traces: tuple[Trace, ...]
@@ -71,13 +71,13 @@ class Recording:
 
     @property
     def looks_like_mmol(self) -> bool:
-        """Whether the numbers are those of mmol/L: nobody lives with half of the values below 35 mg/dL."""
+        """Whether the numbers look like mmol/L: nobody lives with half of the values below 35 mg/dL."""
         values = [value for trace in self.traces for _, value in trace.samples if isinstance(value, int | float)]
         return bool(values) and median(values) < LOWEST_MEDIAN
 
 
 def read_recording(path: Path) -> Recording:
-    """What is in `path`. Raises TraceError when there is nothing in it."""
+    """The content of `path`. Raises TraceError when there are no readings in it."""
     try:
         raw = path.read_bytes()
         rows = list(csv.DictReader(raw.decode("utf-8-sig").splitlines()))
@@ -109,7 +109,7 @@ def _trace(person: str, found: Sequence[tuple[Sample, int]], digest: str) -> Tra
 
 
 def _sample(row: dict[str, str]) -> Sample | None:
-    """Time and value of a row; None when it says that there is no value. Raises ValueError with what is wrong."""
+    """Time and value of a row; None when it is marked as having no value. Raises ValueError that says what is wrong."""
     try:
         at = datetime.fromisoformat(row["time"])
     except (TypeError, ValueError):
@@ -127,7 +127,7 @@ def _sample(row: dict[str, str]) -> Sample | None:
 
 
 def placed(recording: Recording, state_dir: Path, now_ms: int) -> Recording:
-    """`recording` moved so that its last reading is now; on the same state directory always to the same place."""
+    """`recording` moved so that its last reading is now; with the same state directory always to the same place."""
     file, digest = state_dir / "trace-shifts.json", recording.traces[0].digest
     shifts: dict[str, int] = json.loads(file.read_text("utf-8")) if file.exists() else {}
     if digest not in shifts:

@@ -1,4 +1,4 @@
-"""What the patients' gateway apps send: simulated sensors or a trace, and single measurements."""
+"""The uploads of the patients' gateway apps: simulated sensors or a trace, and single measurements."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ UNITS = ("mg/dL", "mmol/L")
 
 @dataclass(frozen=True)
 class Sent:
-    """What one device has sent, and how the recorder answered."""
+    """What one device has sent, and the recorder's response."""
 
     patient: str
     device: Device
     kind: str
     answer: Counter[str]
     samples: tuple[Sample, ...] = ()  # kept for the first patient's glucose sensor only
-    trace: Trace | None = None  # that was replayed
-    rejected: Mapping[int, str] = field(default_factory=dict)  # place of a reading → why it was not taken
+    trace: Trace | None = None  # the replayed one
+    rejected: Mapping[int, str] = field(default_factory=dict)  # position of a reading → why it was rejected
 
 
 async def send_everything(
@@ -38,7 +38,7 @@ async def send_everything(
 ) -> list[Sent]:
     """Let all gateways upload, a few at once; the first patients wear the sensors of `traces`.
 
-    `done` is told how many readings are through.
+    `done` is called with the number of readings sent.
     """
     limit = asyncio.Semaphore(AT_ONCE)
 
@@ -83,7 +83,7 @@ async def _send_measurements(stack: DemoStack, index: int, patient: Account, sta
 
 
 def kept_start(state_dir: Path, days: int, now_ms: int) -> int:
-    """When the simulated devices began, in milliseconds: `days` before the first run on this state directory."""
+    """The start of the simulated devices, in milliseconds: `days` before the first run with this state directory."""
     file = state_dir / "demo-start.json"
     if not file.exists():
         file.write_text(json.dumps(now_ms // 60_000 * 60_000 - days * DAY_MS), "utf-8")

@@ -1,4 +1,4 @@
-"""What a running recorder says of its interfaces, and what its listeners accept, as everybody sees it from outside."""
+"""What a running recorder says about its interfaces, and what its listeners accept, as anybody sees it from outside."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ddr.settings import Settings
 from ddr.tls.scan import ScanError, problems, scan
 from ddr.tls.server_certificate import properties
 
-# What is asked for at which base URL, under the file name that keeps it.
+# The documents requested at each base URL, by the name of the file that stores them.
 DOCUMENTS = {
     "capability-statement.json": ("public_base_url", "/fhir/metadata"),
     "oauth-metadata.json": ("public_base_url", "/.well-known/oauth-authorization-server"),
@@ -31,7 +31,7 @@ _METHODS = ("get", "post", "put", "delete", "patch")
 
 @dataclass
 class Seen:
-    """Chapters and documents, and one line for each thing that could not be seen or is not as it must be."""
+    """Chapters and documents, and one line for everything that could not be seen or is wrong."""
 
     chapters: list[Chapter] = field(default_factory=list)
     documents: dict[str, Any] = field(default_factory=dict)
@@ -39,7 +39,7 @@ class Seen:
 
 
 def interfaces(settings: Settings, ca: str = "") -> Seen:
-    """The interface documents, fetched from the running recorder; `ca` is a file with one more authority."""
+    """The interface documents, fetched from the running recorder; `ca` is a file with an additional CA."""
     seen = Seen()
     operations: list[Row] = []
     context = ssl.create_default_context()
@@ -51,9 +51,9 @@ def interfaces(settings: Settings, ca: str = "") -> Seen:
             try:
                 document = client.get(url).raise_for_status().json()
                 operations += list(_operations(name, document))
-            except (httpx.HTTPError, OSError, ValueError) as error:  # alerts of TLS 1.3 come as they are
+            except (httpx.HTTPError, OSError, ValueError) as error:  # TLS 1.3 alerts come unwrapped
                 seen.missing.append(f"interface {url}: {in_words(error)}")
-            except (AttributeError, LookupError, TypeError):  # whoever answers there is no recorder of ours
+            except (AttributeError, LookupError, TypeError):  # something other than our recorder answers there
                 seen.missing.append(f"interface {url}: is a document of another form")
             else:
                 seen.documents[name] = document
@@ -63,7 +63,8 @@ def interfaces(settings: Settings, ca: str = "") -> Seen:
 
 
 def listeners(settings: Settings) -> Seen:
-    """What a TLS scan finds at each listener, against BSI TR-02102-2 and HDDT's demands on the certificate."""
+    """The findings of a TLS scan at each listener, against BSI TR-02102-2 and HDDT's requirements on the
+    certificate."""
     seen, rows, now = Seen(), [], datetime.now(UTC)
     for name, base in LISTENERS.items():
         url = getattr(settings, base)

@@ -1,4 +1,4 @@
-"""What a dossier is made of, and its machine-readable form: facts, chapters of rows, documents, and what is missing."""
+"""The parts of a dossier, and its machine-readable form: facts, chapters of rows, documents, and what is missing."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ Row = dict[str, str]
 
 
 class DossierError(ValueError):
-    """Why there is no dossier; one line for whoever asked for it."""
+    """Why there is no dossier; one line for the caller."""
 
 
 @dataclass(frozen=True)
 class Chapter:
-    """Rows with the same columns. `about`: what they are, from where; `by`: the column that groups them."""
+    """Rows with the same columns. `about`: what they are and where they come from; `by`: the column that groups
+    them."""
 
     name: str
     about: str
@@ -31,7 +32,7 @@ class Chapter:
 
 @dataclass(frozen=True)
 class Dossier:
-    """`facts` stand on the first page; `documents` are JSON, by file name; `missing` says what lacks evidence."""
+    """`facts` are on the first page; `documents` are JSON, by file name; `missing` lists what lacks evidence."""
 
     title: str
     facts: Mapping[str, str]
@@ -40,7 +41,7 @@ class Dossier:
     missing: Sequence[str] = ()
 
     def with_installation(self, other: Dossier) -> Dossier:
-        """This dossier of a release with that of an installation behind it, which wins where both have a chapter."""
+        """This dossier of a release followed by that of an installation, which wins where both have a chapter."""
         own = {one.name for one in other.chapters}
         return replace(
             self,
@@ -52,7 +53,7 @@ class Dossier:
 
 
 def write(dossier: Dossier, folder: Path) -> None:
-    """dossier.html, dossier.json, and each document as a file of its own. Raises OSError."""
+    """Write dossier.html, dossier.json, and each document to a file of its own. Raises OSError."""
     files = folder / "documents"
     files.mkdir(parents=True, exist_ok=True)
     written = {
@@ -66,12 +67,12 @@ def write(dossier: Dossier, folder: Path) -> None:
 
 
 def as_json(dossier: Dossier) -> bytes:
-    """The same as the page, with the documents inside."""
+    """The content of the page, with the documents inside."""
     return orjson.dumps(asdict(dossier), option=orjson.OPT_INDENT_2)
 
 
 def read(file: Path) -> Dossier:
-    """A dossier that was written. Raises DossierError, OSError."""
+    """A dossier written earlier. Raises DossierError, OSError."""
     try:
         found = orjson.loads(file.read_bytes())
         return Dossier(**{**found, "chapters": [Chapter(**one) for one in found["chapters"]]})

@@ -1,4 +1,4 @@
-"""The dossier as one page that can be printed: facts, one table of contents, chapters; nothing from outside."""
+"""The dossier as one printable page: facts, one table of contents, chapters; nothing loaded from outside."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from markupsafe import Markup, escape
 if TYPE_CHECKING:
     from ddr.dossier.model import Chapter, Dossier, Row
 
-# What a cell can say of a proof; everything else is plain text.
+# The words for a proof's result; everything else is plain text.
 _VERDICTS = {
     "passed": "good",
     "operator": "owned",
@@ -74,7 +74,8 @@ def _chapter(at: int, one: Chapter) -> Iterator[Markup]:
 
 
 def _groups(one: Chapter) -> list[tuple[str, list[Row]]]:
-    """The rows under the headings that their column `by` gives, without that column; or all of them under none."""
+    """The rows under headings from their column `by`, without that column; without `by`, all of them under no
+    heading."""
     if not one.by:
         return [("", list(one.rows))]
     return [
@@ -93,7 +94,7 @@ def _documents(at: int, documents: Any) -> Iterator[Markup]:
 
 
 def _titled(document: Any) -> str:
-    """What a JSON document says that it is."""
+    """What a JSON document calls itself."""
     if not isinstance(document, dict):
         return ""
     info = document.get("info")
@@ -102,7 +103,7 @@ def _titled(document: Any) -> str:
 
 
 def _table(rows: Sequence[Row]) -> Markup:
-    """The rows without the columns that are empty in all of them."""
+    """The rows without columns that are empty in all of them."""
     if not rows:
         return Markup("<p>None.</p>")
     columns = [name for name in rows[0] if any(row[name] for row in rows)]
@@ -114,7 +115,7 @@ def _table(rows: Sequence[Row]) -> Markup:
 
 
 def _framed(text: str) -> Markup:
-    """A cell as wide as its text needs: a verdict or word stays whole, a path of a file breaks at its parts."""
+    """A cell as wide as its text needs: a verdict or word is not broken, a file path breaks between its parts."""
     if text in _VERDICTS:
         kind = _VERDICTS[text]
     elif re.fullmatch(r"[\w.%-]{1,12}", text):
@@ -125,7 +126,7 @@ def _framed(text: str) -> Markup:
 
 
 def _cell(text: str) -> Markup:
-    """Escaped, a line a line, and with places where names of tests and paths may break."""
+    """The text escaped, with its line breaks, and with places where test names and paths may break."""
     if re.fullmatch(r"https://\S+", text):
         return Markup('<a href="{}">{}</a>').format(text, urlsplit(text).hostname)
     lines = (_coded(line) for line in text.splitlines())
@@ -133,6 +134,6 @@ def _cell(text: str) -> Markup:
 
 
 def _coded(line: str) -> Markup:
-    """What stands between backticks is code."""
+    """Text between backticks as code."""
     parts = (Markup("<wbr>").join(re.split(r"(?<=::)|(?<=[/_])", part)) for part in line.split("`"))
     return Markup("").join(Markup("<code>{}</code>").format(part) if at % 2 else part for at, part in enumerate(parts))

@@ -1,4 +1,4 @@
-"""Chapters made of reports that other commands write as JSON: the conformance kit's, and that of `make bench`."""
+"""Chapters from reports that other commands write as JSON: the conformance kit's, and that of `make bench`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def loaded(file: Path, wanted: str) -> Any:
 
 
 def of(file: Path, wanted: str, made: Callable[[Any], Chapter]) -> Chapter:
-    """The chapter that `made` makes of such a report. Raises DossierError, OSError."""
+    """The chapter that `made` builds from such a report. Raises DossierError, OSError."""
     report = loaded(file, wanted)
     try:
         return made(report)
@@ -35,7 +35,7 @@ def of(file: Path, wanted: str, made: Callable[[Any], Chapter]) -> Chapter:
 
 def kit(report: Any) -> Chapter:
     """The report of `ddr conform --json` without its exchanges: each verdict, and the line that says why, which may
-    tell a value or a day of the test patient."""
+    contain a value or a day of the test patient."""
     rows = [
         {
             "chapter": one["chapter"],
@@ -56,7 +56,7 @@ def kit(report: Any) -> Chapter:
 
 
 def failures(checks: Chapter) -> list[str]:
-    """What the kit has found, one line each; remarks are none."""
+    """The kit's failures, one line each, without remarks."""
     wrong = ("failed", "kit error")
     return [f"conformance kit: {row['check']}: {row['result']}" for row in checks.rows if row["result"] in wrong]
 
@@ -91,12 +91,12 @@ def performance(report: Any) -> Chapter:
 
 
 def commit(name: str) -> str:
-    """The commit that something was measured of, and whether files differed from it (+ at its end)."""
+    """The commit that was measured, with + at its end if files differed from it."""
     return f"commit {name[:12]}{' with changes' if name.endswith('+') else ''}"
 
 
 def _target(one: Any) -> str:
-    """What a figure should be, and whether it is not."""
+    """The target of a figure, and whether it is missed."""
     return f"{one['target'] or ''}{', missed' if _missed(one) else ''}"
 
 

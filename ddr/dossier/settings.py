@@ -1,4 +1,4 @@
-"""The settings in force with their limits, and what is registered of each MIV beside what the MIV allows."""
+"""The settings in force with their limits, and the registered terms of each MIV beside its limits."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from ddr.settings import Settings, SettingsError
 from ddr.settings_checks import check
 from ddr.settings_sources import SECRETS
 
-# Values that no setting of that type takes unless it takes all: what the check says to them are its limits.
+# Values that no setting of that type accepts unless it accepts all: the error of the check contains its limits.
 _BEYOND: dict[type, tuple[Any, ...]] = {int: (-1, 0, 1, 100_000, 2**31), str: ("?",)}
 
 
 def in_force(settings: Settings) -> Chapter:
-    """Every setting; of a secret only whether there is one."""
+    """Every setting; for a secret only whether it is set."""
     rows = [
         {
             "setting": one.name,
@@ -38,7 +38,7 @@ def in_force(settings: Settings) -> Chapter:
 
 
 def registered(settings: Settings) -> Chapter:
-    """What must stand in the HIIS-VZ for each MIV, beside the bounds of the MIV's package. Raises MivError."""
+    """What must be in the HIIS-VZ for each MIV, beside the limits of the MIV's package. Raises MivError."""
     catalog = load_catalog(settings.miv_packages, settings.miv)
     rows: list[Row] = []
     for miv in catalog.mivs:

@@ -27,10 +27,10 @@ def load_catalog(
     """The catalog of all packages below `packages`, with the terms of `settings` (package name → object with
     grace_seconds, historic_days and delay_seconds); a MIV without settings gets the limits of its package.
 
-    `versions` (by package name) take the place of the ValueSets in the folders.
+    `versions` (by package name) replace the ValueSets in the folders.
 
-    Raises MivError when a package contradicts itself or another one, or a setting leaves the package's limits
-    (HDDT mivs.md and information-model.md: Grace-Period at most, Historic-Data-Period at least; REG-003).
+    Raises MivError when a package contradicts itself or another one, or a setting violates the package's limits (HDDT
+    mivs.md and information-model.md: Grace-Period at most, Historic-Data-Period at least; REG-003).
     """
     folders = sorted(path.parent for path in packages.glob("*/miv.toml"))
     if not folders:
@@ -48,7 +48,7 @@ def load_package(folder: Path, version: MivVersion | None = None) -> Miv:
     """One MIV from its folder: `miv.toml` and the FHIR package in `package/`, or `version` of it. Raises MivError."""
     try:
         return _loaded(folder, version)
-    except (AttributeError, LookupError, TypeError) as error:  # of a member of another type than it must have
+    except (AttributeError, LookupError, TypeError) as error:  # of a member with the wrong type
         why = f"a member is missing or of another type: {type(error).__name__} {error}"
         raise MivError(f"MIV package {folder.name}: cannot be read: {why}") from None
 
@@ -70,7 +70,7 @@ def _loaded(folder: Path, version: MivVersion | None) -> Miv:
 
 
 def _with_version(name: str, meta: dict[str, Any], version: MivVersion) -> Miv:
-    """A MIV with other ValueSets. What `meta` says about codes that are no longer in them is left aside."""
+    """A MIV with other ValueSets. Entries of `meta` for codes that are no longer in them are ignored."""
     if version.meta is not None:
         meta = {**tomllib.loads(version.meta), "valueset": meta["valueset"]}  # a version never changes the canonical
     valuesets = version.by_url()
@@ -118,7 +118,8 @@ def build(name: str, version: str, meta: dict[str, Any], valuesets: dict[str, An
 
 
 def terms_of(miv: Miv, chosen: Any | None) -> MivTerms:
-    """The registered terms of a MIV: the operator's choice, or the package's limits. Raises MivError outside them."""
+    """The registered terms of a MIV: the operator's choice, or the package's limits. Raises MivError outside the
+    limits."""
     if chosen is None:
         return MivTerms(miv.max_grace_seconds, miv.min_historic_days, miv.vendor_holdup_seconds)
     if not 0 <= chosen.grace_seconds <= miv.max_grace_seconds:
@@ -179,7 +180,7 @@ def _component(name: str, raw: Mapping[str, Any]) -> MivComponent:
 
 
 def _plausible(name: str, code: str, raw: Mapping[str, Any]) -> Plausible | None:
-    """`plausible`: four numbers that ascend, or nothing where any value can be."""
+    """`plausible`: four ascending numbers, or nothing if any value is possible."""
     found = raw.get("plausible")
     if found is None:
         return None

@@ -11,16 +11,16 @@ LOINC = "http://loinc.org"
 UCUM = "http://unitsofmeasure.org"
 
 Plausible = tuple[float, float, float, float]
-"""What a value can be: least possible, least usual, most usual, most possible; in the unit of the code."""
+"""Range of a value: lowest possible, lowest usual, highest usual, highest possible; in the unit of the code."""
 
 
 class MivError(Exception):
-    """A package contradicts itself or the settings leave its limits; the text is one line for the operator."""
+    """A package contradicts itself or the settings violate its limits; the message is one line for the operator."""
 
 
 @dataclass(frozen=True)
 class MivCode:
-    """One code of a MIV ValueSet and how a value under it looks."""
+    """One code of a MIV ValueSet and the form of its values."""
 
     system: str
     code: str
@@ -76,7 +76,7 @@ class Miv:
 
     @property
     def profiles(self) -> tuple[str, ...]:
-        """Canonicals of the Observation profiles of this MIV, each once, in order of the codes."""
+        """Canonicals of the Observation profiles of this MIV, without duplicates, in order of the codes."""
         return tuple(dict.fromkeys(code.profile for code in self.codes))
 
 
@@ -114,20 +114,20 @@ class MivCatalog:
 
     @cached_property
     def references(self) -> tuple[str, ...]:
-        """The codes of reference values: they hold for a period and say nothing of when a device measured."""
+        """The codes of reference values: they apply for a period and do not tell when a device measured."""
         return tuple(code.code for miv in self.mivs for code in miv.codes if code.kind == "reference")
 
     @cached_property
     def _by_code(self) -> dict[tuple[str, str], tuple[Miv, MivCode]]:
         pairs = [((entry.system, entry.code), (miv, entry)) for miv in self.mivs for entry in miv.codes]
-        return dict(reversed(pairs))  # the first one that has a code counts
+        return dict(reversed(pairs))  # the first MIV with a code counts
 
     def delay_ms(self, canonical: str) -> int:
         """The Delay-From-Real-Time registered for the MIV with this ValueSet canonical, in milliseconds."""
         return self.terms[canonical].delay_seconds * 1000
 
     def floor_ms(self, canonical: str, now_ms: int) -> int:
-        """Where the Historic-Data-Period registered for this MIV begins, in ms: what is older is shown to no DiGA."""
+        """The beginning of the Historic-Data-Period registered for this MIV, in ms: older data is shown to no DiGA."""
         return now_ms - self.terms[canonical].historic_days * DAY_MS
 
     def scopes(self) -> tuple[str, ...]:

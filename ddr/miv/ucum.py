@@ -1,4 +1,4 @@
-"""Tells UCUM units from typing errors: the grammar of ucum.org with the units that measurements of patients have."""
+"""Tells UCUM units from typing errors: the grammar of ucum.org with the units used in measurements of patients."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _LITRE = re.compile(r"(?<!mo)l\b")
 
 
 def with_litre(text: str) -> str:
-    """The same unit with the litre written as L, as all units of the MIVs have it; UCUM allows l and L."""
+    """The same unit with the litre written as L, as in all units of the MIVs; UCUM allows l and L."""
     return _LITRE.sub("L", text)
 
 

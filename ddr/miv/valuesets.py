@@ -13,8 +13,8 @@ Concept = tuple[str, str]  # (system, code)
 def expand(canonical: str, valuesets: Mapping[str, Any], _open: tuple[str, ...] = ()) -> dict[Concept, str]:
     """(system, code) → display of the ValueSet `canonical` among `valuesets` (canonical → resource).
 
-    Only `compose.include.concept` and `compose.include.valueSet` are understood, which is how MIV ValueSets are
-    written; filters, excludes and unknown includes raise MivError (FHIR R4 ValueSet.compose).
+    Only `compose.include.concept` and `compose.include.valueSet` are supported, which is how MIV ValueSets are written;
+    filters, excludes and unknown includes raise MivError (FHIR R4 ValueSet.compose).
     """
     if canonical in _open:
         raise MivError(f"ValueSet {canonical} includes itself")

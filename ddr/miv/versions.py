@@ -1,4 +1,4 @@
-"""Versions of a MIV's ValueSets: taken out of a terminology package, put in place, and compared. Pure."""
+"""Versions of a MIV's ValueSets: extracted from a terminology package, put in place, and compared. Pure."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from ddr.miv.model import Miv, MivError
 from ddr.miv.valuesets import Concept, expand
 
 MIV_MARK = "/ValueSet/hddt-miv-"  # how gematik names the ValueSets that define a MIV
-# Data under a code that its MIV has lost belongs to no MIV that anybody may read: its canonical with this suffix. It is
-# kept up to date, and comes back with the code.
+# Data under a code that its MIV has lost belongs to no MIV that anybody may read: its canonical URL with this suffix.
+# It is kept up to date, and becomes readable again with the code.
 LOST = "#lost"
 
 
@@ -41,7 +41,7 @@ class Difference:
 
 
 def difference(old: Mapping[Concept, str], new: Mapping[Concept, str]) -> Difference:
-    """From the concepts `old` to `new`, as `ddr.miv.valuesets.expand` gives them."""
+    """The difference from the concepts `old` to `new`, both as `ddr.miv.valuesets.expand` returns them."""
     return Difference(
         added={key: new[key] for key in new if key not in old},
         removed={key: old[key] for key in old if key not in new},
@@ -55,7 +55,8 @@ def concepts(miv: Miv) -> dict[Concept, str]:
 
 
 def compared(miv: Miv, version: MivVersion) -> tuple[Difference, str]:
-    """From what is in force to `version`; with a text when that cannot be read, and then without differences."""
+    """The difference from what is in force to `version`; if that cannot be read, a text that says so, without
+    differences."""
     try:
         return difference(concepts(miv), expand(miv.valueset, version.by_url())), ""
     except (MivError, KeyError, TypeError, AttributeError) as error:
@@ -63,14 +64,15 @@ def compared(miv: Miv, version: MivVersion) -> tuple[Difference, str]:
 
 
 def without(version: MivVersion, codes: Collection[Concept], label: str) -> MivVersion:
-    """`version` under the name `label`, with these codes taken out of every ValueSet."""
+    """`version` under the name `label`, with these codes removed from every ValueSet."""
     return MivVersion(
         label, tuple({**one, **_left(one, codes), "version": label} for one in version.valuesets), version.meta
     )
 
 
 def contained(resources: Iterable[Mapping[str, Any]], valueset: str) -> MivVersion | None:
-    """The ValueSet `valueset` with all that it includes, as far as they are among `resources`; None if it is not."""
+    """The ValueSet `valueset` with all that it includes, as far as found in `resources`; None if it is not there
+    itself."""
     known = {str(one.get("url")): dict(one) for one in resources}
     wanted, taken = [valueset], dict[str, dict[str, Any]]()
     while wanted:
@@ -84,13 +86,13 @@ def contained(resources: Iterable[Mapping[str, Any]], valueset: str) -> MivVersi
 
 
 def unknown_mivs(resources: Iterable[Mapping[str, Any]], known: Iterable[str]) -> list[str]:
-    """Canonicals of MIV ValueSets among `resources` that are not `known`."""
+    """Canonical URLs of MIV ValueSets in `resources` that are not `known`."""
     urls = {str(one.get("url")) for one in resources}
     return sorted(url for url in urls - set(known) if MIV_MARK in url)
 
 
 def _left(valueset: Mapping[str, Any], codes: Collection[Concept]) -> dict[str, Any]:
-    """The `compose` of a ValueSet without `codes`; includes that lose all their concepts go with them."""
+    """The `compose` of a ValueSet without `codes`; includes that lose all their concepts are removed, too."""
     includes = []
     for include in valueset.get("compose", {}).get("include", []):
         listed = include.get("concept")

@@ -1,4 +1,4 @@
-"""The approval under which readings are given for research, as a file says it (docs/research.md)."""
+"""The approval for giving readings to research, as a file states it (docs/research.md)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ class ApprovalError(ValueError):
 
 @dataclass(frozen=True)
 class Approval:
-    """Who may get what, by whose word: `reference` of the committee or law, `until` the last day on which it holds."""
+    """Who may get what, on whose authority: `reference` of the committee or law, `until` the last day of its
+    validity."""
 
     title: str
     reference: str
@@ -33,7 +34,7 @@ class Approval:
 
 
 def approval(content: bytes, today: date, known: Collection[str]) -> Approval:
-    """The approval of a TOML file that holds `today`; `known` are the names of MIVs. Raises ApprovalError."""
+    """The approval in a TOML file, which must be valid `today`; `known` are the names of MIVs. Raises ApprovalError."""
     try:
         said = tomllib.loads(content.decode("utf-8-sig"))
     except ValueError as error:

@@ -1,7 +1,7 @@
-"""Rules against singling somebody out: whatever stands out is shared by at least `least` people, or is left out.
+"""Rules against singling somebody out: any distinguishing feature is shared by at least `least` people, or is left out.
 
-Shared are: each code and unit, the number of weeks, of single measurements in a week, each group of age, the highest
-and the lowest value. What these rules do not reach is in docs/research.md.
+These features are: each code and unit, the number of weeks, of single measurements in a week, each age group, the
+highest and the lowest value. What these rules do not cover is in docs/research.md.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ UNKNOWN = ""
 
 
 def enough(people: Mapping[Person, Sequence[Week]], least: int) -> dict[Person, list[Week]]:
-    """Those who have weeks at all; nobody when they are fewer than `least`."""
+    """Those who have any weeks; nobody when they are fewer than `least`."""
     found = {one: list(weeks) for one, weeks in people.items() if weeks}
     return found if len(found) >= least else {}
 
@@ -30,7 +30,7 @@ def enough(people: Mapping[Person, Sequence[Week]], least: int) -> dict[Person, 
 def same_lengths(
     people: Mapping[Person, Sequence[Week]], least: int, most: int, draw: Random
 ) -> dict[Person, list[Week]]:
-    """At most `most` weeks of each, drawn, in order; each number of weeks is that of `least` people or more."""
+    """At most `most` random weeks of each person, in order; at least `least` people share each number of weeks."""
     ordered = sorted(people, key=lambda one: -len(people[one]))
     kept: dict[Person, list[Week]] = {}
     if not ordered:
@@ -44,14 +44,14 @@ def same_lengths(
 
 
 def _groups(ordered: Sequence[Person], least: int) -> list[Sequence[Person]]:
-    """Groups of `least` in order; the last one has the rest, too."""
+    """Groups of `least` in order; the last one also has the rest."""
     count = max(1, len(ordered) // least)
     starts = [number * least for number in range(count)]
     return [ordered[start:end] for start, end in zip(starts, [*starts[1:], len(ordered)], strict=True)]
 
 
 def same_counts(people: Mapping[Person, Sequence[Singles]], least: int, draw: Random) -> dict[Person, list[Singles]]:
-    """No week has more measurements than the fullest week of each of at least `least` people."""
+    """Limits the measurements per week: no week has more than the fullest weeks of at least `least` people."""
     fullest = sorted((max(len(week.items) for week in weeks) for weeks in people.values() if weeks), reverse=True)
     most = fullest[least - 1] if len(fullest) >= least else 0
     return {one: [_at_most(week, most, draw) for week in weeks] for one, weeks in people.items()}
@@ -64,7 +64,7 @@ def _at_most(week: Singles, most: int, draw: Random) -> Singles:
 
 
 def shared_groups(bands: Mapping[Person, str], least: int) -> dict[Person, str]:
-    """Groups of `least` people or more; smaller ones become UNKNOWN, and as many others as that one then needs."""
+    """Groups of at least `least` people; smaller ones become UNKNOWN, with as many others as that group then needs."""
     found = dict(bands)
     while True:
         sizes = Counter(found.values())
@@ -80,7 +80,7 @@ Bounds = tuple[float, float]
 
 
 def bounds(extremes: Iterable[Bounds], least: int) -> Bounds | None:
-    """Of lowest and highest number of each person: between which all are kept, so that `least` reach each bound.
+    """Bounds computed from the lowest and highest number of each person, such that `least` people reach each bound.
 
     None when there are no such bounds: people have too little in common.
     """
@@ -100,10 +100,10 @@ def within(number: float, limits: Bounds) -> float:
 def safe_continuous(
     people: Mapping[Person, Sequence[Continuous]], least: int, most: int, draw: Random
 ) -> dict[Person, list[Continuous]]:
-    """What all rules leave of continuous weeks. Each half hour of the week has bounds of its own.
+    """What all rules leave of continuous weeks. Each half hour of the week has its own bounds.
 
-    So that whoever knows of somebody's very high value on some Tuesday at two finds no fewer than `least` people. Where
-    people have too little in common, all have one value.
+    So whoever knows somebody's very high value on a Tuesday at two finds at least `least` people. Where people have too
+    little in common, all get one value.
     """
     kept = same_lengths(enough(people, least), least, most, draw)
     if not kept:
@@ -126,7 +126,7 @@ Key = tuple[str, str]
 def safe_singles(
     people: Mapping[Person, Sequence[Singles]], least: int, most: int, draw: Random
 ) -> dict[Person, list[Singles]]:
-    """What all rules leave of weeks of single measurements; each code and unit has its bounds."""
+    """What all rules leave of weeks of single measurements; each code and unit has its own bounds."""
     found = {one: list(weeks) for one, weeks in people.items()}
     while True:
         limits = _limits(found, least)
@@ -138,7 +138,7 @@ def safe_singles(
 
 
 def _limits(people: Mapping[Person, Sequence[Singles]], least: int) -> dict[Key, Bounds]:
-    """The bounds of each code and unit that has any: others are left out."""
+    """The bounds of each code and unit that has any; others are left out."""
     own: dict[Key, list[Bounds]] = {}
     for weeks in people.values():
         mine: dict[Key, list[float]] = {}
@@ -153,7 +153,7 @@ def _limits(people: Mapping[Person, Sequence[Singles]], least: int) -> dict[Key,
 
 
 def _written(weeks: Iterable[Singles], limits: Mapping[Key, Bounds]) -> list[Singles]:
-    """The weeks that have anything within these bounds."""
+    """The weeks that contain anything within these bounds."""
     found = []
     for week in weeks:
         items = []

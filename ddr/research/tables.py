@@ -1,4 +1,4 @@
-"""What a recipient gets: rows of persons and of values, under ids and weeks that were drawn for this export."""
+"""The tables for a recipient: rows of persons and of values, under random ids and weeks made for this export."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from ddr.research.weeks import Continuous, Singles, monday, week_number
 
 Person = TypeVar("Person", bound=Hashable)
 
-ERA = week_number(date(2001, 1, 1))  # where the calendar of an export begins: its dates are those of nobody
-RANGE = (26, 105)  # weeks: of how many, itself drawn, the first week of a person is one
-AGES = ((0, "0-5"), (6, "6-11"), (12, "12-17"), (18, UNKNOWN))  # birthdays of adults are not known
+ERA = week_number(date(2001, 1, 1))  # beginning of an export's calendar: its dates are nobody's real ones
+RANGE = (26, 105)  # weeks: the first week of a person is a random one of these; their number is random, too
+AGES = ((0, "0-5"), (6, "6-11"), (12, "12-17"), (18, UNKNOWN))  # birthdays of adults are unknown
 
 
 class PersonRow(NamedTuple):
@@ -41,7 +41,7 @@ class ValueRow(NamedTuple):
     value: float
 
 
-# File, column, type, and what it means.
+# File, column, type, and meaning.
 DICTIONARY = (
     ("persons", "person", "text", "a person in this kind and code; drawn for this export, the same in values"),
     ("persons", "kind", "text", "kind of data, by the name of its MIV"),
@@ -66,9 +66,9 @@ DICTIONARY = (
 
 @dataclass(frozen=True)
 class Part:
-    """What one kind and code gives: people in the order of their new ids, with ages and weeks.
+    """What one kind and code contributes: people in the order of their new ids, with ages and weeks.
 
-    `unit` is that of continuous data; single measurements say theirs.
+    `unit` is that of continuous data; single measurements have units of their own.
     """
 
     kind: str
@@ -79,12 +79,12 @@ class Part:
     starts: Mapping[str, int] = field(repr=False)
 
     def persons(self) -> Iterator[PersonRow]:
-        """One row each."""
+        """One row per person."""
         for person, weeks in self.weeks.items():
             yield PersonRow(person, self.kind, self.code, self.ages[person], len(weeks))
 
     def values(self) -> Iterator[ValueRow]:
-        """One row for each value, person by person, in order."""
+        """One row per value, person by person, in order."""
         for person, weeks in self.weeks.items():
             for number, week in enumerate(weeks, self.starts[person]):
                 if isinstance(week, Continuous):
@@ -113,7 +113,7 @@ def part(
     new_id: Callable[[], str],
     draw: SystemRandom,
 ) -> Part:
-    """People under new ids, in their order, each beginning in a week of a range that is drawn and forgotten."""
+    """People under new ids, ordered by them, each beginning in a random week that is then forgotten."""
     span = draw.randrange(*RANGE)
     named = sorted(((new_id(), one) for one in people), key=lambda pair: pair[0])
     return Part(
@@ -127,7 +127,7 @@ def part(
 
 
 def age(born: date | None, today: date) -> str:
-    """The group of age of somebody born on this day, where it is known."""
+    """The age group of a person born on this day, if known."""
     if born is None:
         return UNKNOWN
     years = today.year - born.year - ((today.month, today.day) < (born.month, born.day))

@@ -1,7 +1,7 @@
-"""A person's readings as weeks of the calendar, from Monday to Sunday, coarse enough to be given away.
+"""A person's readings as calendar weeks, from Monday to Sunday, coarse enough to be given away.
 
-A continuous week is whole or it is not there: one value for each half hour, so that no gap tells whose it is. A week of
-single measurements has what was measured in it, with the hour and without the day.
+A continuous week is complete or left out: one value for each half hour, so that no gap tells whose it is. A week of
+single measurements contains what was measured in it, with the hour and without the day.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from decimal import Decimal
 from typing import Generic, NamedTuple, TypeVar
 
 HALF_HOURS = 7 * 48
-DIGITS = 2  # significant ones of a value
+DIGITS = 2  # significant digits of a value
 _MONDAY = date(1970, 1, 5).toordinal()
 
 Week = TypeVar("Week")
@@ -25,7 +25,7 @@ Value = tuple[str, str, float]
 
 @dataclass(frozen=True)
 class Continuous:
-    """A whole week: a number for each half hour from Monday 0:00 on, by the clock of the zone."""
+    """A complete week: a number for each half hour from Monday 0:00 on, by the clock of the zone."""
 
     number: int
     numbers: array[float]
@@ -33,14 +33,14 @@ class Continuous:
 
 @dataclass(frozen=True)
 class Singles:
-    """A week of single measurements, in order of their times: the hour of the day, and what was measured at once."""
+    """A week of single measurements, ordered by time: the hour of the day, and the values measured together."""
 
     number: int
     items: tuple[tuple[int, tuple[Value, ...]], ...]
 
 
 class Cut(NamedTuple, Generic[Week]):
-    """Weeks of a person, in order; how many others have gaps, and how many an export has taken before."""
+    """Weeks of a person, in order; how many others have gaps, and how many earlier exports have taken."""
 
     weeks: list[Week]
     gaps: int
@@ -48,7 +48,7 @@ class Cut(NamedTuple, Generic[Week]):
 
 
 def week_number(day: date) -> int:
-    """Weeks since the first Monday of 1970, of a calendar day."""
+    """Weeks from the first Monday of 1970 to a calendar day."""
     return (day.toordinal() - _MONDAY) // 7
 
 
@@ -64,9 +64,9 @@ def coarse(number: float | Decimal) -> float:
 
 
 def whole_weeks(readings: Iterable[tuple[int, float]], zone: tzinfo, taken: set[int]) -> Cut[Continuous]:
-    """The whole weeks of readings (instant in milliseconds, number) that are in order, without those in `taken`.
+    """The complete weeks of ordered readings (instant in milliseconds, number), without those in `taken`.
 
-    A half hour has its first reading. The week in which clocks go forward lacks an hour: it is not whole.
+    The first reading in a half hour counts. The week in which clocks go forward lacks an hour, so it is not complete.
     """
     found: dict[int, dict[int, float]] = {}
     for at_ms, number in readings:
@@ -85,7 +85,7 @@ def whole_weeks(readings: Iterable[tuple[int, float]], zone: tzinfo, taken: set[
 def single_weeks(
     measured: Iterable[tuple[int, tuple[tuple[str, str, Decimal], ...]]], zone: tzinfo, taken: set[int]
 ) -> Cut[Singles]:
-    """The weeks of measurements (instant in milliseconds, values) that are in order, without those in `taken`."""
+    """The weeks of ordered measurements (instant in milliseconds, values), without those in `taken`."""
     found: dict[int, list[tuple[int, tuple[Value, ...]]]] = {}
     for at_ms, values in measured:
         at = datetime.fromtimestamp(at_ms / 1000, zone)

@@ -1,1 +1,1 @@
-"""The dossier of a release: what was asked, what proves it in this very run, what can go wrong, what it is made of."""
+"""The dossier of a release: its requirements, their proof in this very run, its risks, its parts."""

@@ -18,7 +18,7 @@ from tools.dossier.collect import collected
 
 
 def main(arguments: Iterable[str] | None = None) -> int:
-    """Write dossier.html, dossier.json and documents/; the exit status."""
+    """Write dossier.html, dossier.json and documents/; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m tools.dossier")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR")
     parser.add_argument("--evidence", type=Path, required=True, metavar="FOLDER")

@@ -1,4 +1,4 @@
-"""The whole dossier of a release, from what a run of the tests kept, what was measured, and docs/evidence."""
+"""The whole dossier of a release, from the results of a test run, the measurements, and docs/evidence."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ INSTALLATION, KIT, BOM = "installation.json", "kit.json", "ddr.cdx.json"
 
 
 def collected(folder: Path, bench: Path | None = None) -> Dossier:
-    """The dossier of what the tests left in `folder`. Raises DossierError, ValueError, OSError."""
+    """The dossier from what the tests wrote to `folder`. Raises DossierError, ValueError, OSError."""
     run = conformance.Conformance()
     run.recall(folder)
     covered, mutated = measured.load("coverage"), measured.load("mutation")
@@ -67,7 +67,7 @@ def _states(asked: Chapter) -> str:
 
 
 def _performance(bench: Path | None) -> Chapter:
-    """The figures of `bench`, else those that were measured last on the development machine."""
+    """The figures of `bench`, else the latest ones from the development machine."""
     file = bench or measured.FOLDER / "bench.json"
     if bench or file.exists():
         return reports.performance(reports.loaded(file, "figures"))
@@ -76,7 +76,7 @@ def _performance(bench: Path | None) -> Chapter:
 
 
 def _with_recorder(release: Dossier, file: Path) -> Dossier:
-    """With what the recorder of the tests said of itself, from outside."""
+    """Add what the tests' recorder says about itself to the outside."""
     if file.exists():
         facts = {"settings, interfaces, TLS": "of a recorder that the tests of this run started"}
         return release.with_installation(replace(read(file), facts=facts))

@@ -1,8 +1,8 @@
-"""What was measured, with date and commit: branch coverage and the faults that tests find.
+"""Measurements, with date and commit: branch coverage and the faults that tests find.
 
-`make coverage` and `make mutation` write the figures into docs/evidence/measured, for neither fits into CI's time.
-While there is no such file, the dossier says that it was not measured, and shows no figure. What the tests of the very
-run reached in their own processes CI measures, too.
+`make coverage` and `make mutation` write the figures to docs/evidence/measured, since both take too long for CI. While
+such a file is missing, the dossier says that it was not measured, and shows no figure. CI also measures what the tests
+of the very run reach in their own processes.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Measured = Mapping[str, Any]
 
 
 def load(name: str, folder: Path = FOLDER) -> Measured | None:
-    """One of coverage, mutation; None when it was never measured. Raises OSError, ValueError."""
+    """One of coverage, mutation; None if it was never measured. Raises OSError, ValueError."""
     file = folder / f"{name}.json"
     if not file.exists():
         return None
@@ -39,14 +39,14 @@ def when(one: Measured) -> str:
 
 
 def coverage(one: Measured | None) -> Chapter:
-    """The files of which least is reached."""
+    """The files with the lowest coverage."""
     if one is None:
         return _not_measured("Branch coverage", "make coverage", COVERED)
     return _coverage("Branch coverage", "that the tests reach, processes that they start included", one)
 
 
 def coverage_of_run(one: Measured) -> Chapter:
-    """The same of the run that the dossier is of."""
+    """The same for the run that the dossier describes."""
     what = "that the tests of this run reach in their own processes, without what they start and without a browser"
     return _coverage("Branch coverage of this run", what, one)
 
@@ -88,7 +88,7 @@ def mutation(one: Measured | None) -> Chapter:
 
 
 def facts(covered: Measured | None, mutated: Measured | None) -> dict[str, str]:
-    """Both figures for the first page, with what they should be."""
+    """Both figures for the first page, with their targets."""
     found = {"coverage": NOT_MEASURED, "mutation score": NOT_MEASURED}
     if covered is not None:
         found["coverage"] = (
@@ -103,7 +103,7 @@ def facts(covered: Measured | None, mutated: Measured | None) -> dict[str, str]:
 
 
 def missing(mutated: Measured | None) -> Iterator[str]:
-    """Survivors that nobody explained."""
+    """Survivors without an explanation."""
     for one in mutated["unexplained"] if mutated else ():
         yield f"mutation: {one['function']}: {' / '.join(one['lines'])} is not explained"
 
@@ -119,7 +119,7 @@ def _score(room: Mapping[str, int]) -> str:
 
 
 def _count(one: Measured, what: str) -> int:
-    """Faults of all rooms."""
+    """The number of faults in all rooms."""
     return sum(room[what] for room in one["rooms"].values())
 
 

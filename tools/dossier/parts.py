@@ -1,4 +1,4 @@
-"""What the recorder is made of: software of unknown provenance (IEC 62304), from docs/dependencies.md and the SBOM."""
+"""The parts of the recorder: software of unknown provenance (IEC 62304), from docs/dependencies.md and the SBOM."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ANOMALIES = "https://osv.dev/list?ecosystem=PyPI&q="
 
 
 def described(text: str) -> dict[str, tuple[str, str, str]]:
-    """Package → used for, instead of, trusted because: the table of docs/dependencies.md about what runs."""
+    """Package → used for, instead of, trusted because: the table of runtime packages in docs/dependencies.md."""
     found: dict[str, tuple[str, str, str]] = {}
     for line in text.split("## For tests", 1)[0].splitlines():
         cells = [cell.strip() for cell in line.split("|")[1:-1]]
@@ -27,7 +27,7 @@ def described(text: str) -> dict[str, tuple[str, str, str]]:
 
 
 def chapter(bom: Mapping[str, Any]) -> Chapter:
-    """Each package of the bill of materials, and the optional ones of docs/dependencies.md."""
+    """Each package of the bill of materials, and the optional ones in docs/dependencies.md."""
     told = described((ROOT / "docs" / "dependencies.md").read_text())
     rows = list(_locked(bom, told))
     known = {canonicalize_name(row["package"]) for row in rows}
@@ -42,7 +42,7 @@ def chapter(bom: Mapping[str, Any]) -> Chapter:
 
 
 def missing(one: Chapter) -> Iterator[str]:
-    """Packages of which nobody says what for, or why they are trusted."""
+    """Packages whose purpose, or reason to trust them, is missing."""
     for row in one.rows:
         if not (row["used for"] and row["trusted because"]):
             yield f"package {row['package']}: docs/dependencies.md does not describe it"
@@ -79,7 +79,7 @@ def _row(package: str, version: str, users: list[str], licence: str, told: Mappi
 
 
 def _licence(name: str) -> str:
-    """Of an optional package, when it is installed here."""
+    """The licence of an optional package, if it is installed here."""
     try:
         about = metadata(name)
     except PackageNotFoundError:

@@ -1,4 +1,4 @@
-"""Requirement, the reading that was chosen, its tests, their result in this very run, the code that answers for it."""
+"""Each requirement, its chosen reading, its tests, their result in this very run, and the code behind it."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from tools.closure import ROOT
 
 EXPLAINED = "explained"  # no test of a server can prove it, or it is a choice: the reading says which
 _CODE = (("ddr", "*.py"), ("ddr", "*.html"), ("ddr", "*.json"), ("miv_packages", "*.toml"))
-_MOST = 6  # places of code for a row
+_MOST = 6  # places in the code per row
 _AND_REACHED = ", then those that its tests reach and others do not."
 _NOT_REACHED = "; which code its tests reach is not measured at this state."
 
 
 def chapter(run: conformance.Conformance, reached: Mapping[str, Sequence[str]] | None) -> Chapter:
-    """Every row of the catalogue. `reached`: by requirement, the code that its tests reach more than others do, or
-    None when that was not measured."""
+    """Every row of the catalogue. `reached`: by requirement, the code that its tests reach more than others do, or None
+    if that was not measured."""
     decided, duties, named = conformance.decisions(), conformance.duties(), _named()
     rows = []
     for row in conformance.catalogue():
@@ -52,14 +52,14 @@ def chapter(run: conformance.Conformance, reached: Mapping[str, Sequence[str]] |
 
 
 def missing(one: Chapter) -> Iterator[str]:
-    """Requirements of which a test failed, and those with neither a test, nor an owner, nor a reason given."""
+    """Requirements with a failed test, and those with neither a test, nor an owner, nor a reason."""
     for row in one.rows:
         if row["result"] in ("failed", "not covered"):
             yield f"requirement {row['id']}: {row['result']}"
 
 
 def task(place: str) -> str:
-    """What the operator has to do: the heading and the first sentences at FILE#HEADING. Raises ValueError."""
+    """The operator's duty: the heading and the first sentences at FILE#HEADING. Raises ValueError."""
     file, _, wanted = place.partition("#")
     parts = re.split(r"^#+ (.+)$", (ROOT / "docs" / file).read_text(), flags=re.MULTILINE)
     for heading, text in zip(parts[1::2], parts[2::2], strict=True):
@@ -81,7 +81,7 @@ def _named() -> Mapping[str, list[str]]:
     found: dict[str, list[str]] = defaultdict(list)
     for folder, pattern in _CODE:
         for file in sorted((ROOT / folder).rglob(pattern)):
-            if not file.is_relative_to(ROOT / "ddr" / "conform"):  # asks for it, and does not answer for it
+            if not file.is_relative_to(ROOT / "ddr" / "conform"):  # it tests, but does not implement
                 for name in sorted(set(re.findall(r"\b[A-Z]{2,4}-\d{3}\b", file.read_text("utf-8")))):
                     found[name].append(str(file.relative_to(ROOT)))
     return found

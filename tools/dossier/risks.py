@@ -1,4 +1,5 @@
-"""Checklist, threats, hazards and the register of data (docs/evidence), with what their tests said in this very run."""
+"""Checklist, threats, hazards and the register of data (docs/evidence), with the results of their tests in this very
+run."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ NO_RESULT = "no result"
 
 
 def chapters(outcomes: Mapping[str, str]) -> list[Chapter]:
-    """`outcomes`: test without parameters (tests/…::name) → how it ended."""
+    """`outcomes`: test without parameters (tests/…::name) → its result."""
     return [
         Chapter(
             "Checklist for a backend: 27 points",
@@ -43,7 +44,7 @@ def chapters(outcomes: Mapping[str, str]) -> list[Chapter]:
 
 
 def missing(found: Sequence[Chapter]) -> Iterator[str]:
-    """Rows without a test that passed, or with neither evidence nor owner."""
+    """Rows without a passed test, or with neither evidence nor owner."""
     for chapter in found:
         for row in chapter.rows:
             name = row.get("name") or row.get("question", "")
@@ -73,6 +74,6 @@ def _point(number: int, one: Mapping[str, Any], outcomes: Mapping[str, str]) -> 
 
 
 def _counted(place: str, outcomes: Mapping[str, str]) -> str:
-    """Of a file of tests, how many of them passed."""
+    """How many tests of a file passed."""
     ended = [how for test, how in outcomes.items() if test.partition("::")[0] == place]
     return f": {ended.count('passed')} of {len(ended)} passed" if ended else ""

@@ -1,1 +1,1 @@
-"""Measurements of the tests themselves, too long for CI: what they reach, and which faults they find."""
+"""Measurements of the tests themselves, too slow for CI: what they reach, and which faults they find."""

@@ -26,20 +26,20 @@ from tools.closure import ROOT
 from tools.dossier.measured import FOLDER
 
 LOWEST = 25  # files that are listed
-PLACES = 4  # of code for a requirement
-_SHARE = 0.25  # of the weight of the first place, below which a place is by the way
+PLACES = 4  # in the code, per requirement
+_SHARE = 0.25  # of the weight of the first place; places below it are incidental
 
-Report = Mapping[str, Any]  # what `coverage json --show-contexts` writes
+Report = Mapping[str, Any]  # written by `coverage json --show-contexts`
 
 
 def document(report: Report) -> dict[str, Any]:
-    """The figures of all files below ddr/, and what answers for each requirement."""
+    """The figures of all files below ddr/, and the code behind each requirement."""
     files = {name: one for name, one in report["files"].items() if name.startswith("ddr/")}
     return {**figures(files), "requirements": dict(sorted(answering(files).items()))}
 
 
 def figures(files: Mapping[str, Report]) -> dict[str, Any]:
-    """How much is reached, and the files of which least is."""
+    """The share that is reached, and the files with the lowest one."""
     totals: Counter[str] = Counter()
     for one in files.values():
         totals.update({key: value for key, value in one["summary"].items() if isinstance(value, int)})
@@ -59,7 +59,7 @@ def figures(files: Mapping[str, Report]) -> dict[str, Any]:
 
 
 def told(found: Mapping[str, Any]) -> Iterator[str]:
-    """The figures, a line for each file."""
+    """The figures, one line per file."""
     yield f"{found['percent']} % of lines and branches, {found['branch_percent']} % of branches"
     for row in found["lowest"]:
         yield f"{row['percent']:6.1f} %  {row['file']}  {row['missing']}"
@@ -98,9 +98,9 @@ def _places(found: Mapping[tuple[str, str], float]) -> Iterator[str]:
 
 
 def _functions(source: str) -> dict[int, str]:
-    """Line → the function around it; lines outside of functions run when a module is imported, and say nothing."""
+    """Line → its function; lines outside functions run at import, and prove nothing."""
     found = {}
-    for node in ast.walk(ast.parse(source)):  # from outside to inside
+    for node in ast.walk(ast.parse(source)):  # outer functions before inner ones
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             for line in range(node.body[0].lineno, (node.end_lineno or 0) + 1):
                 found[line] = node.name
@@ -128,7 +128,7 @@ def _ranges(lines: list[int]) -> Iterator[str]:
 
 
 def main(arguments: list[str]) -> int:
-    """0 when the figures were printed, and written unless they are of a part."""
+    """0 when the figures were printed, and, unless they are partial, written."""
     parser = argparse.ArgumentParser(prog="python -m tools.measure.coverage")
     parser.add_argument("report", type=Path, metavar="REPORT.json")
     parser.add_argument("--part", action="store_true", help="of some tests only: print, and do not write")

@@ -22,14 +22,14 @@ from tools.closure import ROOT
 from tools.dossier.measured import FOLDER
 
 EXPLAINED = ROOT / "docs" / "evidence" / "mutants.toml"
-UNTRIED = "not checked"  # of a run that was ended before it was through
-FOUND = ("killed", "timeout", "segfault")  # by a test that failed, never ended, or took the process with it
+UNTRIED = "not checked"  # of a run that was stopped before its end
+FOUND = ("killed", "timeout", "segfault")  # by a test that failed, never ended, or crashed the process
 ROOMS = ("fhir/search", "scopes", "series", "oauth")
 
 
 @dataclass(frozen=True)
 class Mutant:
-    """One fault: in which function, and how it ended; `lines` are those that a survivor changed, as they are then."""
+    """One fault: its function and its result; for a survivor, `lines` are the changed lines, after the change."""
 
     room: str
     function: str
@@ -38,8 +38,8 @@ class Mutant:
 
 
 def mutants() -> Iterator[Mutant]:
-    """All that were put in, as the folder mutants/ has them. Raises OSError, ValueError when it cannot be read."""
-    # Here, for only `make mutation` installs it: what judges the outcome needs nothing of it.
+    """All faults in the folder mutants/. Raises OSError, ValueError when it cannot be read."""
+    # Imported here, since only `make mutation` installs it: judging the results does not need it.
     from mutmut.mutation.data import SourceFileMutationData
     from mutmut.mutation.diff_apply import get_diff_for_mutant
     from mutmut.stats import status_by_exit_code
@@ -58,7 +58,7 @@ def mutants() -> Iterator[Mutant]:
 
 
 def document(found: list[Mutant], explained: dict[str, list[str]]) -> dict[str, Any]:
-    """The figures; `explained`: by function the changed lines that are explained, "*" for all. Raises ValueError."""
+    """The figures; `explained`: by function the explained lines, "*" for all. Raises ValueError."""
     rooms: dict[str, dict[str, int]] = {}
     unexplained = []
     for one in found:

@@ -1,9 +1,9 @@
-"""Writes what the tests of a CI run reached into the evidence of this run, and fails when it is less than it must be.
+"""Writes what the tests of a CI run reached into the evidence of this run, and fails when it is too little.
 
     python -m tools.measure.run FOLDER
 
-FOLDER has slipcover.json; coverage.json is written beside it. It counts the processes of pytest alone: slipcover costs
-them next to nothing, but does not see the recorders and commands that tests start. `make coverage` counts all.
+FOLDER contains slipcover.json; coverage.json is written beside it. Only the processes of pytest count: slipcover hardly
+slows them down, but does not see the recorders and commands that tests start. `make coverage` counts all.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def document(report: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _counted(one: Mapping[str, Any]) -> dict[str, Any]:
-    """A file as `coverage json` has it: slipcover gives the parts, not their sum."""
+    """A file in the form of `coverage json`: slipcover reports the parts, not their sum."""
     summary = one["summary"]
     return {
         **one,
