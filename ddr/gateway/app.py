@@ -51,13 +51,13 @@ class Kind(Enum):
 
     USUAL = auto()  # patient, the path's parameters in order, the body of PUT and POST; status and content
     OF_BRIDGE = auto()  # the same without the patient: for bridges only
-    BY_CODE = auto()  # gatekeeper, scope, body; the Reply. It needs no token: the body has a pairing code
+    BY_CODE = auto()  # gatekeeper, scope, body; the Reply. It needs no token, because the body has a pairing code
     BODILESS = auto()  # patient, scope; the Reply
     OWN_FORM = auto()  # patient, the Request, whose body it reads itself; the Reply
 
 
 class Route(NamedTuple):
-    """One operation. With `exact` the numbers of its body keep their digits."""
+    """One operation. With `exact`, numbers in its body keep their digits."""
 
     method: str
     path: str
@@ -99,7 +99,7 @@ ROUTES = (
 
 
 def _table() -> dict[str, tuple[re.Pattern[str], dict[str, Route]]]:
-    """Per path its pattern, and its operations by method."""
+    """For each path its pattern, and its operations by method."""
     table: dict[str, tuple[re.Pattern[str], dict[str, Route]]] = {}
     for route in ROUTES:
         pattern = re.compile(route.path.replace("{", "(?P<").replace("}", ">[^/]+)"))
@@ -111,7 +111,7 @@ _TABLE = _table()
 
 
 def create_gateway(core: Core) -> ASGIApp:
-    """The gateway API below /gateway/v1. Every error is a problem document; nothing a client sends makes a 500."""
+    """The gateway API below /gateway/v1. Every error is a problem document; nothing a client sends causes a 500."""
     server = _Server(core)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -135,7 +135,7 @@ def create_gateway(core: Core) -> ASGIApp:
 
 
 class _Server:
-    """Leads the requests of one worker to their handlers: who it is, then the body, then its turn (ddr.http)."""
+    """Passes the requests of one worker to their handlers: first who it is, then the body, then its turn (ddr.http)."""
 
     def __init__(self, core: Core) -> None:
         self._core = core
@@ -171,7 +171,7 @@ class _Server:
     async def _usual(
         self, route: Route, owner: UUID | bytes, parameters: list[str], method: str, request: Request
     ) -> Reply:
-        """JSON in, JSON out; what is not GET is done once for each Idempotency-Key."""
+        """JSON in, JSON out; anything but GET is done once for each Idempotency-Key."""
         raw = await request.body(JSON) if route.has_body else b""
         large = len(raw) > LARGE_BYTES
         arguments: list[Any] = [*parameters] if route.kind is Kind.OF_BRIDGE else [owner, *parameters]
@@ -190,7 +190,7 @@ class _Server:
 
 
 async def _owner(core: Core, gatekeeper: Gatekeeper, route: Route, scope: Scope) -> UUID | bytes:
-    """Whose data the request is about: a patient; the SHA-256 of a bridge's certificate when it is about many.
+    """Whose data the request is about: a patient, or for many patients the SHA-256 of a bridge's certificate.
 
     Raises Problem 401, 403 or 429.
     """
@@ -215,7 +215,7 @@ def find_route(method: str, path: str) -> tuple[Route, list[str]]:
 
 
 def _not_allowed(methods: Collection[str]) -> Problem:
-    """405 for a path that has these; whoever may GET may ask for the head alone."""
+    """405 for a path that has these methods; where GET is allowed, so is HEAD."""
     allow = ", ".join(sorted({*methods, *(["HEAD"] if "GET" in methods else ())}))
     return Problem(405, "method-not-allowed", f"Allowed here: {allow}", headers=(("allow", allow),))
 

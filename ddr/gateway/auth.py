@@ -1,7 +1,7 @@
 """Who a gateway writes for: the patient of its bearer token (RFC 6750), one of ours or one of the OpenID provider's.
 
-The token is asked first, on every request and in the database: what ended, ended everywhere. Only what fails is
-limited: an address that tries many unknown tokens is told to wait, and nobody else there notices.
+The token is looked up in the database on every request, so a token that has ended has ended everywhere. Only failures
+are limited: an address that tries many unknown tokens is told to wait, and its other users notice nothing.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from ddr.store.gateways import tokens as gateway_tokens
 from ddr.store.patients import identities
 
 PROVIDER_AWAY = Fault("unavailable", "The login provider cannot be reached at the moment", 30)
-REMEMBER_MS = 5_000  # for a token that nobody ever had, and for what a provider's signature was worth
+REMEMBER_MS = 5_000  # for a token that never existed, and for the result of checking a provider's signature
 REMEMBERED = 10_000
 WINDOW_MS = 60_000
-FAILURES = 30  # unknown tokens of one address in a window that are told so; further ones are told to wait
+FAILURES = 30  # unknown tokens of one address in a window that are answered as such; further ones are told to wait
 
 V = TypeVar("V")
 
@@ -43,11 +43,11 @@ class Recent(Generic[V]):
     def get(self, key: object) -> tuple[int, V] | None:
         """(end of its time, value), or None when it is unknown or forgotten."""
         entry, now_ms = self.entries.get(key), self.clock()
-        # A longer time than is ever given is of a clock that was set back.
+        # A time longer than any that is given comes from a clock that was set back.
         return entry if entry and now_ms < entry[0] <= now_ms + self.keep_ms else None
 
     def put(self, key: object, value: V, until_ms: int | None = None) -> None:
-        """Remember `value`, until the end of its time when that is already known."""
+        """Remember `value`, until `until_ms` if that is already known."""
         self.entries.put(key, (self.clock() + self.keep_ms if until_ms is None else until_ms, value))
 
 
@@ -56,8 +56,8 @@ class Gatekeeper:
 
     def __init__(self, core: Core) -> None:
         self.core = core
-        self.unknown: Recent[None] = Recent(REMEMBER_MS, core.clock)  # random texts that no token can become later
-        self.subjects: Recent[str] = Recent(REMEMBER_MS, core.clock)  # of provider's tokens whose signature was good
+        self.unknown: Recent[None] = Recent(REMEMBER_MS, core.clock)  # random texts that cannot become tokens later
+        self.subjects: Recent[str] = Recent(REMEMBER_MS, core.clock)  # of a provider's tokens with a valid signature
         self.failures: Recent[int] = Recent(WINDOW_MS, core.clock)
 
     async def patient(self, scope: Scope) -> UUID:
@@ -72,7 +72,7 @@ class Gatekeeper:
         return patient_id
 
     def failed(self, scope: Scope) -> None:
-        """Count a token or code that was none. Raises Problem 429 when its address had too many of them."""
+        """Count a token or code that does not exist. Raises Problem 429 when its address had too many of them."""
         network = client_network(scope)
         until_ms, count = self.failures.get(network) or (None, 0)
         self.failures.put(network, count + 1, until_ms)

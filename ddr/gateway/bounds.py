@@ -1,6 +1,6 @@
-"""How much one patient may register, so that no request has to touch more than can be done soon, and no answer to show.
+"""How much one patient may register, so that no request has to change, and no answer has to show, too much.
 
-Far above what a patient needs in years of use: a new sensor every ten days and a few calibrations a day.
+Far above what a patient needs in years of use with a new sensor every ten days and a few calibrations a day.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ MOST_SENSORS = 20  # of a device
 MOST_CALIBRATIONS = 2_000  # of a sensor, without its registration
 MOST_EPOCHS = 500  # of a sensor: changes of its calibration state
 MOST_REGISTRATIONS = 500  # Device and DeviceMetric entries of one Bundle
-MOST_REFERENCES = 500  # things of the recorder, and not of the Bundle, that a Bundle refers to
+MOST_REFERENCES = 500  # things known to the recorder, but not in the Bundle, that a Bundle refers to
 
 
 def check_room(count: int, most: int, what: str) -> None:
@@ -22,5 +22,5 @@ def check_room(count: int, most: int, what: str) -> None:
 
 
 def full(most: int, what: str) -> Problem:
-    """409: the bound that stands in the way, in words."""
+    """409: the bound that was reached, in words."""
     return Problem(409, "limit", f"There can be at most {most} {what}")

@@ -1,4 +1,4 @@
-"""Takes readings of many patients in one request: POST …/bridge/readings, for cloud bridges."""
+"""Accepts readings of many patients in one request: POST …/bridge/readings, for cloud bridges."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from ddr.store.series.merging import Outcome
 from ddr.store.series.sensors import LimitsAdded, Sensor, SensorKey
 
 MOST_PARTS = 5_000
-SLICE = 500  # parts that are stored together: this process reads one slice while the database works at another
-MOST_BUSY = 3  # patients of a slice whose locks are waited for
-LARGE_PARTS = 100  # that are read aside
-LANES = 2  # slices at once: the other connections are for others
+SLICE = 500  # parts that are stored together: this process parses one slice while the database works on another
+MOST_BUSY = 3  # patients of a slice for whose locks it waits
+LARGE_PARTS = 100  # which are parsed outside the event loop
+LANES = 2  # slices at once; the other connections are for other requests
 COUNTS = ("accepted", "duplicate", "rejected")
 
 
@@ -43,13 +43,13 @@ class Part:
     items: list[Any]
 
     def key(self, patients: Mapping[str, UUID]) -> SensorKey:
-        """Names the sensor among those of all patients."""
+        """Identifies the sensor among those of all patients."""
         return patients[self.account], self.device, self.sensor
 
 
 @dataclass(slots=True)
 class KnownPart:
-    """A part whose patient and sensor are known. `found` has what each of its items is."""
+    """A part with known patient and sensor. `found` has the result of parsing each item."""
 
     key: SensorKey
     sensor: Sensor
@@ -61,9 +61,9 @@ class KnownPart:
 
 
 async def post_bridge_readings(core: Core, body: Any) -> tuple[int, dict[str, Any]]:
-    """Store the readings of every part and answer it as POST …/readings would; a part that cannot be taken is refused.
+    """Store the readings of every part and answer each part as POST …/readings would; a part may be refused by itself.
 
-    What is answered accepted is committed. Raises Problem 413 or 422 for the request as a whole.
+    What is answered as accepted is committed. Raises Problem 413 or 422 for the request as a whole.
     """
     now = core.clock()
     parts = await aside(large_request(body), _parse, body, core.settings.gateway_max_items)
@@ -82,7 +82,7 @@ async def post_bridge_readings(core: Core, body: Any) -> tuple[int, dict[str, An
 
 
 def large_request(body: Any) -> bool:
-    """True when there is much to read; what is malformed is found when it is read."""
+    """True when there is much to parse; malformed bodies are found when they are parsed."""
     parts = body.get("patients") if isinstance(body, dict) else None
     return isinstance(parts, list) and len(parts) > LARGE_PARTS
 
@@ -118,10 +118,10 @@ def _part(entry: Any, where: str) -> Part | Problem:
 async def _take(
     core: Core, parts: Sequence[Part | Problem], patients: Mapping[str, UUID], now_ms: int
 ) -> list[dict[str, Any]]:
-    """The answers to parts: one statement finds their sensors, one appends what can be, the rest is merged alone."""
+    """The answers to parts: one statement finds their sensors, one appends what it can, the rest is merged singly."""
     keys = {part.key(patients) for part in parts if isinstance(part, Part) and part.account in patients}
     sensors = await series_sensors.load_all(core.pool, keys)
-    # Of the slice as a whole: many small parts one after the other keep the event loop as long as a large one.
+    # For the slice as a whole: many small parts in a row occupy the event loop as long as one large part.
     items = sum(len(part.items) for part in parts if isinstance(part, Part))
     large = items > LARGE_ITEMS or len(parts) > LARGE_PARTS
 
@@ -150,7 +150,7 @@ def _read(
 
 
 async def _append(core: Core, parts: Iterable[KnownPart], now_ms: int) -> None:
-    """Append at once what can be appended: of each sensor the first part, which is the only one nearly always."""
+    """Append at once what can be appended: for each sensor its first part, which is nearly always the only one."""
     first: dict[SensorKey, KnownPart] = {}
     for part in parts:
         first.setdefault(part.key, part)
@@ -161,9 +161,9 @@ async def _append(core: Core, parts: Iterable[KnownPart], now_ms: int) -> None:
 
 
 async def _store(core: Core, part: KnownPart | Problem, now_ms: int, busy: set[UUID]) -> KnownPart | Problem:
-    """The part with what became of it: stored on its own if it could not be appended with the others. Or why not.
+    """The part with its outcome: stored on its own if it could not be appended with the others. Or why it was refused.
 
-    A patient whose data is locked is not waited for a second time, and after a few such patients the request ends.
+    A patient whose data is locked is not waited for a second time; after a few such patients, the request ends.
     """
     if isinstance(part, Problem) or part.outcome is not None:
         return part
@@ -178,7 +178,7 @@ async def _store(core: Core, part: KnownPart | Problem, now_ms: int, busy: set[U
                 part.sensor, large = await load_series(core, part.key), len(part.items) > LARGE_ITEMS
                 part.found = await aside(large, read, core, part.sensor, part.items, part.unit, now_ms)
                 part.readings = await aside(large, ascending, part.found)
-    except Problem as problem:  # the sensor is gone
+    except Problem as problem:  # the sensor no longer exists
         return problem.kept()
     except FAULTS as error:
         busy.add(patient_id)

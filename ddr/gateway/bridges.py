@@ -1,8 +1,8 @@
 """Who a cloud bridge is, and for whom it sends: the certificate of its connection, the accounts that it names.
 
-A bridge is a backend of the manufacturer that sends for many patients. It proves itself by a registered certificate and
-names a patient by the account under which the patient logs in: the subject at the OpenID provider, or, in a
-demonstration, the name of the built-in account. Accounts stand in headers and bodies, never in a URL.
+A bridge is a backend of the manufacturer that sends for many patients. It authenticates with a registered certificate
+and names a patient by the account with which the patient logs in: the subject at the OpenID provider or, in a
+demonstration, the name of the built-in account. Accounts are in headers and bodies, never in a URL.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ NO_BRIDGE = "Patient-Account needs the registered certificate of a bridge; an ap
 
 
 async def check_bridge(core: Core, scope: Scope) -> bytes:
-    """The SHA-256 of the bridge's certificate. Raises Problem 403 unless a bridge asks."""
+    """The SHA-256 of the bridge's certificate. Raises Problem 403 for any other client."""
     der = await _certificate(core, scope)
     if der is None:
         raise Problem(403, "not-a-bridge", "This needs the registered certificate of a bridge")
@@ -33,9 +33,10 @@ async def check_bridge(core: Core, scope: Scope) -> bytes:
 
 
 async def patient_of_account(core: Core, scope: Scope, account: str) -> UUID:
-    """The patient for whom a bridge makes a request that is not about many. Raises Problem 401 or 404.
+    """The patient for whom a bridge makes a request that concerns one patient. Raises Problem 401 or 404.
 
-    A PUT, which registers things, makes a patient of a user of the provider who was never here, as a token does.
+    A PUT, which registers things, creates a patient for a user of the provider who has never been here, as a token
+    does.
     """
     if await _certificate(core, scope) is None:
         raise unauthorized(token_given=False, detail=NO_BRIDGE)
@@ -56,7 +57,7 @@ def unknown_account() -> Problem:
 
 
 async def _certificate(core: Core, scope: Scope) -> bytes | None:
-    """The connection's certificate if it is a bridge's; looked up on every request, so revocation is prompt."""
+    """The connection's certificate if it is a bridge's; looked up on every request, so revocation is immediate."""
     der = client_certificate(scope)
     return der if der is not None and await gateway_certificates.let_in(core.pool, der, core.clock()) else None
 
@@ -68,5 +69,5 @@ async def patients_of(core: Core, accounts: Collection[str]) -> dict[str, UUID]:
 
 
 def _is_account(text: str) -> bool:
-    """True for what may be the name of an account at all."""
+    """True for a text that can be the name of an account."""
     return 1 <= len(text) <= LONGEST_ACCOUNT and text.isprintable()

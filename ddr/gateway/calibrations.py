@@ -1,4 +1,4 @@
-"""Takes calibration events: POST and GET …/calibrations (HDDT retrieving-data.md, Change of calibrationStatus)."""
+"""Accepts calibration events: POST and GET …/calibrations (HDDT retrieving-data.md, Change of calibrationStatus)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from ddr.store.series import calibrations
 
 Item = dict[str, Any]
 
-LARGE_EVENTS = 500  # each takes some 10 us to read, and to decide
+LARGE_EVENTS = 500  # each takes some 10 us to parse and to decide
 
 ACCEPTED: Item = {"status": "accepted"}
 DUPLICATE: Item = {"status": "duplicate"}
@@ -41,9 +41,8 @@ async def post_calibrations(
 ) -> tuple[int, dict[str, Any]]:
     """Store calibration events, in any order, and answer each: accepted, duplicate, or rejected with a reason.
 
-    A change of state ends the running chunk and begins a new DeviceMetric with a series of its own (SER-008, SER-009);
-    a calibration that leaves the state as it is gives the DeviceMetric a new version.
-    Raises Problem 404, 409, 413, 422.
+    A change of state ends the running chunk and begins a new DeviceMetric with its own series (SER-008, SER-009); a
+    calibration that does not change the state gives the DeviceMetric a new version. Raises Problem 404, 409, 413, 422.
     """
     latest_ms = core.clock() + core.settings.gateway_future_seconds * 1000
     items = items_of(body, "calibrations", core.settings.gateway_max_items)
@@ -66,7 +65,7 @@ async def begin_with(
 ) -> None:
     """Let a sensor begin at `started_ms` in the state of `first`, with those of `events` that can be stored.
 
-    In the caller's transaction. `started_ms` is not after its present start. Raises Problem 409.
+    In the caller's transaction. `started_ms` is not after the sensor's current start. Raises Problem 409.
     """
     await starts.begin_sensor(conn, sensor["patient_id"], sensor["sensor_no"], started_ms)
     sensor = await calibrations.register(conn, {**sensor, "started_ms": started_ms}, first)
@@ -87,7 +86,7 @@ async def _known(conn: asyncpg.Connection, sensor: Row) -> tuple[list[Event], se
 
 
 async def _store(core: Core, conn: asyncpg.Connection, sensor: Row, new: Sequence[Event], now_ms: int) -> None:
-    """Store new events of a sensor, and let its epochs, and what is shown of it, follow from them."""
+    """Store new events of a sensor, and adapt its epochs and what is shown of it."""
     patient_id, number = sensor["patient_id"], sensor["sensor_no"]
     device = await store.find_device(conn, patient_id, sensor["device_key"])
     assert device is not None
@@ -99,9 +98,9 @@ async def _store(core: Core, conn: asyncpg.Connection, sensor: Row, new: Sequenc
 async def delete_calibration(
     core: Core, patient_id: UUID, device_key: str, sensor_key: str, time: str
 ) -> tuple[int, None]:
-    """Take back the calibration of this instant, which was sent in error: what is stored is cut again.
+    """Take back the calibration of this instant, which was sent in error; what is stored is cut anew.
 
-    Again changes nothing. Raises Problem 404, 409 or 422.
+    Repeating it changes nothing. Raises Problem 404, 409 or 422.
     """
     fields = Fields({"time": time})
     time_ms = fields.need("time", lambda name: fields.instant(name))
@@ -131,7 +130,7 @@ async def get_calibrations(core: Core, patient_id: UUID, device_key: str, sensor
 def _check_room(events: list[Event], gone: int, sensor: Row) -> None:
     """Raises Problem 409 when the sensor would have too many calibrations, or too many changes of its state.
 
-    Those that were taken back (`gone`) count, too: each may have left a DeviceMetric, which keeps its id.
+    Those that were taken back (`gone`) count, too, because each may have left a DeviceMetric, which keeps its id.
     """
     if len(events) + gone > MOST_CALIBRATIONS + 1:
         raise full(MOST_CALIBRATIONS, "calibrations of a sensor")
@@ -170,8 +169,8 @@ def _read(item: Any, latest_ms: int) -> Event | Problem:
 def decide(
     parsed: list[Event | Problem], sensor: Row, known: list[Event], gone: Collection[tuple[int, str]] = ()
 ) -> tuple[list[Item], list[Event]]:
-    """The answer to each event, and those to store; two that contradict each other at one instant are never stored, nor
-    is one of those in `gone` (time and state), which were taken back."""
+    """The answer to each event, and the events to store. Two that contradict each other at one instant are never
+    stored, nor are those in `gone` (time and state), which were taken back."""
     at_time = {event.time_ms: event for event in known}
     answers: list[Item] = []
     new: list[Event] = []
@@ -196,7 +195,7 @@ def _rejected(problem: Problem) -> Item:
 
 
 def _refusal(event: Event, sensor: Row, same_time: Event | None) -> Problem | None:
-    """Why an event cannot be stored, or None; `same_time` is the one known for its instant."""
+    """Why an event cannot be stored, or None; `same_time` is the known event of its instant."""
     if event.time_ms < sensor["started_ms"]:
         return invalid("time", "is before the start of the sensor", "before-start")
     if sensor["ended_ms"] is not None and event.time_ms >= sensor["ended_ms"]:

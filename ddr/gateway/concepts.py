@@ -1,6 +1,6 @@
-"""FHIR data types that gateways send as they are: CodeableConcept, Coding, the repeat part of Timing (FHIR R4).
+"""FHIR data types that gateways send unchanged: CodeableConcept, Coding, the repeat part of Timing (FHIR R4).
 
-Others raise Problem 422.
+Any other content raises Problem 422.
 """
 
 from __future__ import annotations

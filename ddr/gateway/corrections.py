@@ -1,4 +1,4 @@
-"""What an upload makes of a measurement already stored: nothing, a new version, or a refusal. Pure (OBS-032)."""
+"""What an upload does to a measurement that is already stored: nothing, a new version, or a refusal. Pure (OBS-032)."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from typing import Any
 
 from ddr.gateway.problem import conflict
 
-# The members that say what was measured; a change of others only adds to it (FHIR R4 observation-status).
+# The members that say what was measured; a change of other members only adds to it (FHIR R4 observation-status).
 RESULT = ("valueQuantity", "component", "dataAbsentReason")
 
 
 def next_status(stored: str, wanted: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> str | None:
     """The status of the new version, or None when the upload repeats what is stored.
 
-    `before` and `after` are everything about the measurement but its status. A gateway need not know what it sent
-    before: content that differs from a finished measurement makes it `corrected`, when the result changed, else
-    `amended`. What was entered in error stays so, because a delayed repetition must not bring it back (Problem 409).
+    `before` and `after` are all of the measurement except its status. A gateway need not know what it sent before:
+    content that differs from a finished measurement makes it `corrected` if the result changed, else `amended`. A
+    measurement that was entered in error stays so, because a delayed repetition must not revive it (Problem 409).
     """
     same = before == after
     if stored == "entered-in-error":

@@ -1,4 +1,4 @@
-"""POST /token and POST /token/renew: how an app gets its first token, and the next one before that ends."""
+"""POST /token and POST /token/renew: how an app gets its first token, and the next one before it expires."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LONGEST_NAME = 80
 async def connect(core: Core, gatekeeper: Gatekeeper, scope: Scope, body: Any) -> Reply:
     """201 with the first token of an app, for the pairing code that the patient typed in. Needs no token.
 
-    Raises Problem 403 for a code that is no good, 429 for the address that tries too many.
+    Raises Problem 403 for an invalid code, 429 for an address that tries too many.
     """
     code, name = _request(body)
     try:
@@ -41,9 +41,9 @@ async def connect(core: Core, gatekeeper: Gatekeeper, scope: Scope, body: Any) -
 
 
 async def renew(core: Core, patient_id: UUID, scope: Scope) -> Reply:
-    """201 with another token of the app that asks; the one it used ends after the overlap.
+    """201 with another token of the app that asks; the one that it used ends after the overlap.
 
-    Raises Problem 409 when it asks with something else than a token of this recorder.
+    Raises Problem 409 when it authenticates with anything but a token of this recorder.
     """
     token, settings = bearer_token(scope), core.settings
     overlap_ms = settings.gateway_token_overlap_seconds * 1000

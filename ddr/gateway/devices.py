@@ -24,15 +24,15 @@ from ddr.store.series.expiry import change_expiration
 # Device.definition must lead to the HIIS-VZ by an absolute URL (DEV-023, DEV-039).
 _DEFINITION = re.compile(r"https://hiis\.bfarm\.de/(?:[A-Za-z0-9._~-]+/)*DeviceDefinition/[A-Za-z0-9.-]{1,64}")
 
-# What makes another device out of one, and its member: it may not change under a key (DEV-011).
+# What makes it another device, and the member for it: it may not change under a key (DEV-011).
 _IDENTITY = {"serial_number": "serialNumber", "manufacturer": "manufacturer", "replaces_key": "replaces"}
-_CHANGED_APART = {"started_ms", "ended_ms", "replaces_key"}  # columns that `update_device` leaves as they are
+_CHANGED_APART = {"started_ms", "ended_ms", "replaces_key"}  # columns that `update_device` does not change
 
 
 async def put_device(core: Core, patient_id: UUID, device_key: str, body: Any) -> tuple[int, dict[str, Any]]:
     """Register a device, or change or end it: 201 when it is new, else 200, with the device as stored.
 
-    The same request again changes nothing. Raises Problem 409 when the key already names another device.
+    Repeating the request changes nothing. Raises Problem 409 when the key already names another device.
     """
     wanted = parse_device(body, core.clock() + core.settings.gateway_future_seconds * 1000)
     async with writing(core, patient_id) as (conn, now):
@@ -47,7 +47,7 @@ async def put_device(core: Core, patient_id: UUID, device_key: str, body: Any) -
             row = await end_device(core, conn, row, wanted["ended_ms"], now)
         await end_import(core, conn, row, now)
         twin = await same_device(conn, row) if row["ended_ms"] is None else None
-        twin = None if twin == row["replaces_key"] else twin  # the gateway knows of both
+        twin = None if twin == row["replaces_key"] else twin  # the gateway knows about both
     return 200 if stored else 201, describe(row, core.ids) | _warning(device_key, twin)
 
 
@@ -66,13 +66,13 @@ async def get_device(core: Core, patient_id: UUID, device_key: str) -> tuple[int
 
 
 def parse_device(body: Any, latest_ms: int) -> dict[str, Any]:
-    """The columns of table device that the request asks for; `started_ms` and `ended_ms` are None when not given.
+    """The requested columns of the table device; `started_ms` and `ended_ms` are None when not given.
 
     Raises Problem 422.
     """
     fields = Fields(body)
     if "serialNumber" not in fields.data:
-        # DEV-020: a number may only be missing when there is none, so that leaving it out must be a decision.
+        # DEV-020: a serial number may only be missing when there is none, so omitting it must be a decision.
         raise invalid("serialNumber", "is required; null only when device, manual and packaging show none")
     expiration = fields.date_time("expirationDate")
     found = {
@@ -108,7 +108,7 @@ async def _write(
     wanted: dict[str, Any],
     now_ms: int,
 ) -> Row:
-    """The device, registered or as `wanted`, but for its end and what it replaces. Raises Problem 409."""
+    """The device, registered or changed as `wanted`, except for its end and what it replaces. Raises Problem 409."""
     if stored is None:
         check_room(await store.count_devices(conn, patient_id, MOST_DEVICES), MOST_DEVICES, "devices of a patient")
         facts = wanted | {"started_ms": now_ms if wanted["started_ms"] is None else wanted["started_ms"]}
@@ -120,7 +120,7 @@ async def _write(
         await store.heard(conn, patient_id, [stored["device_no"]], now_ms)
         return {**stored, "heard_ms": max(now_ms, stored["heard_ms"])}
     if stored["expiration_ms"] != wanted["expiration_ms"]:
-        if check_end(stored, wanted["ended_ms"]):  # first, so that no chunk is expected anew that the end withdraws
+        if check_end(stored, wanted["ended_ms"]):  # first, so that no chunk becomes expected that the end withdraws
             stored = await end_device(core, conn, stored, wanted["ended_ms"], now_ms)
         await change_expiration(conn, stored, wanted["expiration_ms"], now_ms, core.catalog.delay_ms)
     return await store.update_device(conn, patient_id, stored["device_no"], wanted, now_ms)
@@ -129,7 +129,7 @@ async def _write(
 def _check_same(stored: Row, wanted: Row) -> None:
     """Raise Problem 409 when `wanted` describes another device than the stored one.
 
-    A serial number, and what the device replaces, may be added later; what it replaces need not be said again.
+    A serial number, and what the device replaces, may be added later; what it replaces need not be repeated.
     """
     for column, member in _IDENTITY.items():
         known, given = stored[column], wanted[column]
@@ -139,7 +139,7 @@ def _check_same(stored: Row, wanted: Row) -> None:
 
 
 def _warning(device_key: str, twin: str | None) -> dict[str, str]:
-    """What to say when another device of the patient has the same serial number and manufacturer."""
+    """The warning when another device of the patient has the same serial number and manufacturer."""
     if twin is None:
         return {}
     return {
@@ -149,7 +149,7 @@ def _warning(device_key: str, twin: str | None) -> dict[str, str]:
 
 
 def describe(row: Row, ids: IdCipher) -> dict[str, Any]:
-    """The device as gateways see it; `id` is the logical id of the FHIR resource."""
+    """The device as shown to gateways; `id` is the logical id of the FHIR resource."""
     return {
         "key": row["device_key"],
         "id": ids.device(row["device_no"]),

@@ -1,4 +1,4 @@
-"""Reads the members of a JSON object one by one; every complaint is a Problem 422 that names the member."""
+"""Reads the members of a JSON object one by one; every error is a Problem 422 that names the member."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ _WRONG_URN = re.compile(
     r"urn:oid:(?![0-2](\.(0|[1-9][0-9]*))+$)|urn:uuid:(?![0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}$)"
 )
 
-MAX_DIGITS = 18  # that a decimal may be written with, zeros at its end included (FHIR R4 datatypes.html#decimal)
+MAX_DIGITS = 18  # that a decimal may be written with, including trailing zeros (FHIR R4 datatypes.html#decimal)
 
 Number = int | float
 Exact = int | float | Decimal
 
 
 class Fields:
-    """One JSON object under the path `where`. Absent members and nulls read as None; `done()` refuses unread ones.
+    """One JSON object at the path `where`. Absent members and nulls read as None; `done()` refuses unread members.
 
-    `name` is what it is called where no path leads to it.
+    `name` is the object's name where no path leads to it.
     """
 
     def __init__(self, data: Any, where: str = "", name: str = "body") -> None:
@@ -62,7 +62,7 @@ class Fields:
         return value
 
     def done(self) -> None:
-        """Every member has been read; 422 for one that has not, because a misspelt member must not be lost silently."""
+        """Check that every member has been read; 422 otherwise, because a misspelt member must not be lost silently."""
         if unknown := sorted(set(self.data) - self.seen):
             member = FORBIDDEN.sub("\ufffd", unknown[0][:MAX_TEXT])
             raise invalid(self.at(member), "is not a member here", "unknown-member")
@@ -85,14 +85,14 @@ class Fields:
         return self.text(name, MAX_NOTE)
 
     def uri(self, name: str) -> str | None:
-        """A URI, in so far as it has no blanks, and the OID or UUID of a URN is one (FHIR R4 datatypes.html#uri)."""
+        """A URI: without blanks, and with a valid OID or UUID in a URN (FHIR R4 datatypes.html#uri)."""
         value = self.text(name)
         if value is not None and (":" not in value or any(char.isspace() for char in value) or _WRONG_URN.match(value)):
             raise invalid(self.at(name), "must be an absolute URI")
         return value
 
     def code(self, name: str) -> str | None:
-        """A FHIR code: no whitespace but single blanks within (FHIR R4 datatypes.html#code)."""
+        """A FHIR code: no whitespace except single blanks inside (FHIR R4 datatypes.html#code)."""
         value = self.text(name)
         if value is not None and not _CODE.fullmatch(value):
             raise invalid(self.at(name), "must be a code, without whitespace but single blanks within")
@@ -120,7 +120,7 @@ class Fields:
         return value
 
     def number(self, name: str) -> Number | None:
-        """A number: an integer stays one, and a decimal prints as the shortest digits that mean it."""
+        """A number: an integer stays one, and a decimal is printed with the shortest digits that represent it."""
         value = self.raw(name)
         if value is None:
             return None
@@ -131,7 +131,7 @@ class Fields:
         return value
 
     def exact(self, name: str) -> Exact | None:
-        """A number with the digits that it was sent with, zeros at its end included."""
+        """A number with the digits with which it was sent, including trailing zeros."""
         value = self.raw(name)
         if not isinstance(value, Decimal):
             return self.number(name)
@@ -141,7 +141,7 @@ class Fields:
         return Decimal(f"{value:f}")  # never written with an exponent
 
     def instant(self, name: str, latest_ms: int | None = None) -> int | None:
-        """A date-time with seconds and zone since 1970, in milliseconds, not after `latest_ms`."""
+        """A date-time with seconds and zone, in milliseconds since 1970, not after `latest_ms`."""
         value = self.text(name)
         if value is None:
             return None
@@ -167,19 +167,19 @@ class Fields:
         value = self.text(name)
         if value is None:
             return None
-        value = value.upper()  # RFC 3339 lets "t" and "z" be small, FHIR does not
+        value = value.upper()  # RFC 3339 allows lower-case "t" and "z", FHIR does not
         try:
             return (value, *parse_date_time(value))
         except ValueError:
             raise invalid(self.at(name), "must be a date, or a date-time with seconds and time zone") from None
 
     def object(self, name: str) -> Fields | None:
-        """A nested object, to be read and finished on its own."""
+        """A nested object, to be read and finished separately."""
         value = self.raw(name)
         return None if value is None else Fields(value, self.at(name))
 
     def array(self, name: str, most: int | None) -> list[Any] | None:
-        """An array of 1 to `most` entries; without limit if that is None."""
+        """An array of 1 to `most` entries; without a limit if `most` is None."""
         value = self.raw(name)
         if value is None:
             return None
@@ -194,18 +194,18 @@ class Fields:
 
 
 def decimal(value: Exact) -> Decimal:
-    """`value` as the decimal that was sent: a float prints as the shortest digits that mean it."""
+    """`value` as the decimal that was sent: a float prints as the shortest digits that represent it."""
     return value if isinstance(value, Decimal) else Decimal(repr(value))
 
 
 def decimals_of(value: Exact) -> int:
-    """Decimal places of `value`, zeros at its end left aside."""
+    """Decimal places of `value`, without trailing zeros."""
     exponent = decimal(value).normalize().as_tuple().exponent
     return max(0, -int(exponent))
 
 
 def items_of(body: Any, name: str, most: int) -> list[Any]:
-    """The items of a body that has the array `name` and nothing else. Raises Problem 413 for more than `most`, 422."""
+    """The items of a body with only the array `name`. Raises Problem 413 for more than `most`, otherwise 422."""
     fields = Fields(body)
     items: list[Any] = fields.need(name, lambda name: fields.array(name, None))
     fields.done()

@@ -1,4 +1,4 @@
-"""Tells a gateway what the recorder still lacks of a sensor: GET …/gaps."""
+"""Tells a gateway which readings of a sensor the recorder lacks: GET …/gaps."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ddr.store.series.chunks import readings_between
 async def get_gaps(
     core: Core, patient_id: UUID, device_key: str, sensor_key: str, time: str | None = None
 ) -> tuple[int, dict[str, Any]]:
-    """The times without readings within the historic period, or from the instant `time` on, which may lie before it:
+    """The times without readings within the historic period, or from the instant `time` on, which may be before it:
     oldest first, each from one reading to the next.
 
     The last one is the time since the last reading. Raises Problem 404, 409 or 422.
@@ -44,6 +44,6 @@ def _listed(stored: Iterable[Reading], from_ms: int, until_ms: int, period_ms: i
 
 
 def gaps(times: Iterable[int], from_ms: int, until_ms: int, period_ms: int) -> list[tuple[int, int]]:
-    """The stretches of [from_ms, until_ms] in which a reading is missing: longer than one and a half periods."""
+    """The parts of [from_ms, until_ms] in which a reading is missing: those longer than one and a half periods."""
     known = [from_ms - period_ms, *sorted(times), until_ms]
     return [(max(before, from_ms), after) for before, after in pairwise(known) if 2 * (after - before) > 3 * period_ms]

@@ -1,9 +1,9 @@
-"""The header Idempotency-Key: a request that is sent again with its key gets the answer that it had.
+"""The header Idempotency-Key: a request that is repeated with its key gets the same answer.
 
-Every operation that takes a key is idempotent without it, but for a former value of a single measurement that comes
-again; the key keeps "accepted" from turning into "duplicate". Operations for tokens take none: no token is kept. An
-answer is noted beside the operation, not within its transaction: after a crash in between, the repeated request is done
-again.
+Every operation that takes a key is idempotent without it, except for a former value of a single measurement that comes
+again; the key keeps "accepted" from turning into "duplicate". Operations for tokens take none, because no token is
+stored. An answer is stored beside the operation, not in its transaction: after a crash in between, the repeated request
+is processed again.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from ddr.store.gateways import requests as store
 NAME = "idempotency-key"
 RENEW_SECONDS = 2.0
 LOOK_SECONDS = 0.25
-PATIENCE_SECONDS = store.LEASE_MS / 1000 + 2  # for the answer of the first request, or the end of its lease
+PATIENCE_SECONDS = store.LEASE_MS / 1000 + 2  # for the answer to the first request, or the end of its lease
 RETRY_SECONDS = "5"
 
 log = logging.getLogger(__name__)
@@ -39,12 +39,12 @@ log = logging.getLogger(__name__)
 async def once(
     core: Core, owner: UUID | bytes, scope: Scope, body: bytes, work: Callable[[], Awaitable[Reply]]
 ) -> Reply:
-    """The reply of `work`, or the one that was given to the same request before; just `work` without the header.
+    """The reply of `work`, or the one that the same request got before; without the header, just `work`.
 
-    `owner` is the patient, or the SHA-256 of a bridge's certificate. While the first request is still being worked on
-    its answer is waited for; when its worker died, the work is done again. Raises Problem 422 for a malformed key, 409
-    when the key was used for another request, or, with Retry-After, when that one takes long. A request that failed may
-    be sent again with its key.
+    `owner` is the patient, or the SHA-256 of a bridge's certificate. While the first request is in progress, its answer
+    is waited for; if its worker died, the work is done again. Raises Problem 422 for a malformed key, 409 when the key
+    was used for another request, or, with Retry-After, when the first request takes long. A failed request may be
+    repeated with its key.
     """
     text = joined_header(scope, NAME)
     if text is None:
@@ -62,25 +62,25 @@ async def once(
         async with _held(core.pool, key, mark):
             reply = await work()
     except BaseException:
-        with suppress(*FAULTS):  # the lease ends by itself
+        with suppress(*FAULTS):  # the lease expires by itself
             await store.release(core.pool, key, mark)
         raise
     try:
         await store.keep(core.pool, key, mark, reply.status, reply.content_type, reply.body)
-    except FAULTS as error:  # it is done: that the next one is told "duplicate" is no reason to tell this one "failed"
+    except FAULTS as error:  # the work is done: a later "duplicate" is no reason to answer "failed" now
         log.warning("idempotency.not_kept", extra={"error": kind_of(error)})
     return reply
 
 
 def _digest(scope: Scope, body: bytes) -> bytes:
-    """Of what makes the request, also of the form in which its answer is wanted."""
+    """The digest of what defines the request, including the requested format of the answer."""
     accept = header(scope, "accept") or ""
     parts = (scope["method"].encode(), scope["path"].encode(), scope.get("query_string", b""), accept.encode())
     return hashlib.sha256(b"\n".join((*parts, body))).digest()
 
 
 async def _claimed(core: Core, key: store.Key, digest: bytes, mark: bytes) -> Reply | None:
-    """None when the work is ours, else the answer to the same request. Raises Problem 409."""
+    """None when the work is ours, otherwise the answer to the same request. Raises Problem 409."""
     loop = asyncio.get_running_loop()
     until = loop.time() + PATIENCE_SECONDS
     while True:
@@ -100,7 +100,7 @@ async def _claimed(core: Core, key: store.Key, digest: bytes, mark: bytes) -> Re
 
 @asynccontextmanager
 async def _held(pool: asyncpg.Pool, key: store.Key, mark: bytes) -> AsyncIterator[None]:
-    """The time of the work, in which its lease does not end."""
+    """The time of the work, during which its lease does not expire."""
 
     async def renewing() -> None:
         while True:

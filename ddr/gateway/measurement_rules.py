@@ -1,4 +1,4 @@
-"""A dedicated measurement as a gateway sends it, checked under the rules of its MIV, as an Observation. Pure.
+"""A dedicated measurement sent by a gateway, checked by the rules of its MIV, as an Observation. Pure.
 
 HDDT measurement-blood-glucose.md, measurement-blood-pressure.md, measurement-lung-function.md.
 """
@@ -41,14 +41,14 @@ METHODS = {"personal-best", "GLI-2012", "GLI-2022", "other"}
 
 MAX_INTERPRETATIONS = 10
 
-# A reference value begins within a life: an unset date is one of the year 1, or of 9999, and no calendar goes beyond.
+# A reference value begins within a lifetime. An unset date has the year 1 or 9999, which calendars may not exceed.
 FIRST_YEAR, LAST_YEAR = "1900", "2200"
 EARLIEST_MS, LATEST_MS = parse_date_time(FIRST_YEAR)[0], parse_date_time(LAST_YEAR)[1]
 
 
 @dataclass(frozen=True)
 class Upload:
-    """One measurement, valid in itself; whether its device and its sources exist is decided against the store."""
+    """One measurement, valid in itself; whether its device and its sources exist is checked against the store."""
 
     key: str
     miv: Miv
@@ -62,8 +62,8 @@ class Upload:
     derived_from: tuple[str, ...]
     status: str
     content: Json  # the Observation without id, meta, subject, device, derivedFrom and status
-    warning: str | None = None  # about a value that is kept and unusual
-    other_keys: tuple[str, ...] = ()  # under which the same code of the same device is this measurement, too
+    warning: str | None = None  # about a value that is kept but unusual
+    other_keys: tuple[str, ...] = ()  # other keys under which the same code of the same device means this measurement
 
 
 def parse_measurement(key: str, fields: Fields, catalog: MivCatalog, latest_ms: int) -> Upload:
@@ -77,7 +77,7 @@ def parse_measurement(key: str, fields: Fields, catalog: MivCatalog, latest_ms: 
     category = [{"coding": [{"system": CATEGORY, "code": miv.category}]}] if miv.category else None
     content = {
         "resourceType": "Observation",
-        **given({"category": category}),  # where the profile of the MIV forces one (BP-009)
+        **given({"category": category}),  # where the profile of the MIV requires one (BP-009)
         "code": code_concept(code),
         **effective,
         **value,
@@ -115,7 +115,7 @@ def _effective(fields: Fields, code: MivCode, latest_ms: int) -> tuple[Json, int
 
 
 def _validity(fields: Fields) -> tuple[Json, int, int | None]:
-    """The period for which a reference value holds; no end while it is in force (LF-011, LF-023)."""
+    """The period during which a reference value is valid; no end while it is in force (LF-011, LF-023)."""
     period = fields.need("effective", fields.object)
     start, start_ms, _ = period.need("start", period.date_time)
     ends = period.date_time("end")
@@ -170,7 +170,7 @@ def _panel(fields: Fields, code: MivCode) -> Json:
 
 
 def _plausibility(fields: Fields, miv: Miv, code: MivCode, value: Json) -> str | None:
-    """The warnings about values that are kept. Raises Problem 422 for one that cannot be."""
+    """The warnings about values that are kept. Raises Problem 422 for an impossible one."""
     if not code.components:
         return _plausible(miv, code, value, fields.at("value"))
     known = {part.code: part for part in code.components}
@@ -188,7 +188,7 @@ def _plausibility(fields: Fields, miv: Miv, code: MivCode, value: Json) -> str |
 
 
 def _plausible(miv: Miv, code: MivCode | MivComponent, value: Json, field: str) -> str | None:
-    """As `check_value`, for what has a valueQuantity."""
+    """As `check_value`, for anything with a valueQuantity."""
     quantity = value.get("valueQuantity")
     if quantity is None:
         return None
@@ -218,7 +218,7 @@ def _remarks(fields: Fields, code: MivCode) -> Json:
 
 
 def _derivation(fields: Fields) -> Json:
-    """The method of a reference value: at most one code, and only of the HDDT ValueSet, or a text (LF-012 to 015)."""
+    """The method of a reference value: at most one code, only from the HDDT ValueSet, or a text (LF-012 to 015)."""
     method = fields.need("method", lambda name: concept(fields.object(name)))
     codings = method.get("coding", [])
     if len(codings) > 1 or any(c["system"] != METHOD_SYSTEM or c["code"] not in METHODS for c in codings):
@@ -229,12 +229,12 @@ def _derivation(fields: Fields) -> Json:
 
 
 def _device(fields: Fields, code: MivCode) -> str | None:
-    """The key of the device: only a reference value may have none (LF-008, LF-023)."""
+    """The key of the device; only a reference value may have none (LF-008, LF-023)."""
     return fields.key("device") if code.kind == "reference" else fields.need("device", fields.key)
 
 
 def _derived_from(fields: Fields, code: MivCode) -> tuple[str, ...]:
-    """The keys of the reading and the reference value that a relative value comes from (LF-017)."""
+    """The keys of the reading and the reference value from which a relative value is derived (LF-017)."""
     if code.kind != "relative":
         return ()
     keys = fields.need("derivedFrom", lambda name: fields.array(name, 2))

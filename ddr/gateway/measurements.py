@@ -1,4 +1,4 @@
-"""Takes dedicated measurements: PUT and DELETE of one, POST of many (HDDT retrieving-data.md)."""
+"""Accepts dedicated measurements: PUT and DELETE of one, POST of many (HDDT retrieving-data.md)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ddr.http.core import Core
 from ddr.series.reading import TOO_OLD
 from ddr.store.measurements import measurements as store
 
-LARGE_MEASUREMENTS = 200  # that are read and answered aside
+LARGE_MEASUREMENTS = 200  # which are parsed and answered outside the event loop
 
 
 async def put_measurement(core: Core, patient_id: UUID, measurement_key: str, body: Any) -> tuple[int, Answer]:
@@ -32,7 +32,7 @@ async def put_measurement(core: Core, patient_id: UUID, measurement_key: str, bo
 
 
 async def post_measurements(core: Core, patient_id: UUID, body: Any) -> tuple[int, dict[str, Any]]:
-    """Store or correct many measurements; each is answered on its own, in order, and a bad one blocks no other.
+    """Store or correct many measurements; each is answered by itself, in order, and a bad one blocks no other.
 
     Raises Problem 413 or 422 for the request as a whole.
     """
@@ -44,7 +44,7 @@ async def post_measurements(core: Core, patient_id: UUID, body: Any) -> tuple[in
 async def take_measurements(
     core: Core, patient_id: UUID, items: Sequence[Any], other_keys: Sequence[tuple[str, ...]] | None = None
 ) -> list[Answer | Problem]:
-    """Store or correct measurements; what became of each, in order. `other_keys` has those of each, if any."""
+    """Store or correct measurements; returns the outcome of each, in order. `other_keys` has further keys of each."""
     other_keys = other_keys or [()] * len(items)
     large = len(items) > LARGE_MEASUREMENTS
     parsed = await aside(large, _read_items, core, items, other_keys)
@@ -58,7 +58,7 @@ async def take_measurements(
 def _tally(
     uploads: Sequence[Upload], answers: Sequence[Answer | Problem]
 ) -> tuple[Counter[tuple[str, str]], dict[str, int]]:
-    """What became of how many, and by MIV when the newest of those was measured that are stored for the first time."""
+    """How many had which outcome, and for each MIV the time of the newest measurement that was not stored before."""
     results = (("rejected", one.code) if isinstance(one, Problem) else (one["result"], "") for one in answers)
     created = {one["key"] for one in answers if not isinstance(one, Problem) and one["result"] == "created"}
     newest: dict[str, int] = {}
@@ -76,7 +76,7 @@ def _count(core: Core, tally: tuple[Counter[tuple[str, str]], dict[str, int]]) -
 
 
 async def delete_measurement(core: Core, patient_id: UUID, measurement_key: str) -> tuple[int, None]:
-    """Delete a measurement that was sent by mistake, with its history; again changes nothing.
+    """Delete a measurement that was sent by mistake, with its history; repeating it changes nothing.
 
     Raises Problem 404, or 409 when another one is derived from it.
     """
@@ -127,7 +127,7 @@ def _refuse_repeated_keys(parsed: list[Upload | Problem]) -> None:
 
 
 def _answered(items: Sequence[Any], taken: Sequence[Answer | Problem]) -> dict[str, Any]:
-    """How many of the items were created, updated, left as they were or rejected, and what became of each."""
+    """How many of the items were created, updated, unchanged or rejected, and the outcome of each."""
     answers = [_answer_item(item, answer) for item, answer in zip(items, taken, strict=True)]
     counts = Counter(answer["result"] for answer in answers)
     return {name: counts[name] for name in ("created", "updated", "unchanged", "rejected")} | {"items": answers}

@@ -1,4 +1,4 @@
-"""What the MIV packages say about plausible values, for every door of the gateway. Pure."""
+"""What the MIV packages say about plausible values, for all ways into the gateway API. Pure."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ SYSTOLIC, DIASTOLIC, MEAN = "8480-6", "8462-4", "8478-0"
 
 
 def implausible(detail: str, field: str = "") -> Problem:
-    """422: a value that cannot be."""
+    """422: an impossible value."""
     return Problem(422, "implausible", f"{field} {detail}".strip(), field or None)
 
 
 def of_code(miv: Miv, code: MivCode | MivComponent) -> Plausible | None:
-    """What values of a code can be, None when its package does not say."""
+    """Which values of a code are plausible; None when its package does not say."""
     if code.unit is None or code.plausible is None:
         return None
     if isinstance(code, MivComponent):
@@ -33,7 +33,7 @@ def of_code(miv: Miv, code: MivCode | MivComponent) -> Plausible | None:
 
 
 def of_unit(catalog: MivCatalog, valueset: str, unit: str) -> Plausible | None:
-    """What values of a continuous MIV in this unit can be."""
+    """Which values of a continuous MIV in this unit are plausible."""
     miv = catalog.by_valueset(valueset)
     code = miv and next((code for code in miv.codes if code.unit == unit), None)
     return of_code(miv, code) if miv and code else None
@@ -45,9 +45,9 @@ def _plausible(unit: str, numbers: Numbers, other: tuple[str, Numbers] | None) -
 
 
 def check_value(value: float, comparator: str | None, plausible: Plausible | None, field: str) -> str | None:
-    """The warning about a value, or None. Raises Problem 422 for one that cannot be.
+    """The warning about a value, or None. Raises Problem 422 for an impossible one.
 
-    A comparator says that the number is a limit of the device, which may be a low or a high one.
+    A comparator says that the number is a limit of the device, which may be low or high.
     """
     if plausible is None or (comparator is not None and plausible.least <= value <= plausible.most):
         return None

@@ -1,4 +1,4 @@
-"""The one error of the gateway API: a problem document (RFC 9457) with a code for machines, a sentence for people."""
+"""The error of the gateway API: a problem document (RFC 9457) with a code for machines and a sentence for people."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ddr.http.guard import of_load
 from ddr.ratelimit import lowercase
 from ddr.store.database.faults import Fault
 
-# What is refused for one of these may be taken when it is sent again later: it passes with time, or as the text says.
+# What is refused with one of these may be accepted later: the cause passes with time, or as the text says.
 PASSING = frozenset(
     ("busy", "future", "in-use", "internal", "not-found", "overloaded", "planned-maintenance", "throttled",
      "unauthorized", "unavailable", "unknown-account", "unknown-device", "unknown-measurement", "unknown-sensor")
@@ -23,9 +23,9 @@ REFUSAL = "A valid gateway token is required"
 
 @dataclass
 class Problem(Exception):
-    """A request, or one item of a batch, that cannot be taken. `detail` is shown to the gateway and names no person.
+    """A request, or one item of a batch, that cannot be accepted. `detail` is shown to the gateway and names no person.
 
-    `code` is stable and listed in openapi.json; `field` is the path of the offending member, e.g. "components[1].unit".
+    `code` is stable and listed in openapi.json; `field` is the path of the faulty member, e.g. "components[1].unit".
     """
 
     status: int
@@ -36,7 +36,7 @@ class Problem(Exception):
     outage: Outage | None = None
 
     def reply(self) -> Reply:
-        """The whole answer, for a request that failed as one."""
+        """The whole answer, for a request that failed as a whole."""
         refused_unless_told(self.code)
         content = {
             "type": "about:blank",
@@ -52,14 +52,15 @@ class Problem(Exception):
 
     @property
     def retry(self) -> bool:
-        """True when the same may be taken later; otherwise it never is."""
+        """True when the same may be accepted later; otherwise it never is."""
         return self.code in PASSING
 
     def kept(self) -> Problem:
-        """The same as an answer to keep: without its traceback, whose frames hold all that the request is made of.
+        """The same as an answer to keep: without its traceback, whose frames hold everything that makes up the request.
 
-        One that is kept among what they hold is a circle, which only a full pass of Python's collector frees. So is
-        one that came of another error (a text that is no time), which has a traceback of its own.
+        If it is kept among what they hold, there is a reference cycle, which only a full pass of Python's collector
+        frees. The same holds when it was raised from another error (a text that is no time), which has its own
+        traceback.
         """
         self.__cause__ = self.__context__ = None
         return self.with_traceback(None)
@@ -73,19 +74,19 @@ class Problem(Exception):
 
 
 def unauthorized(token_given: bool, detail: str = REFUSAL) -> Problem:
-    """401: no token, or none that works; why it does not is never said (RFC 6750 section 3)."""
+    """401: no token, or none that is valid; the reason is never given (RFC 6750 section 3)."""
     challenge = 'Bearer realm="gateway"' + (', error="invalid_token"' if token_given else "")
     return Problem(401, "unauthorized", detail, headers=(("www-authenticate", challenge),))
 
 
 def unavailable(fault: Fault) -> Problem:
-    """503: not now, through no fault of the request; nothing is lost when it is sent again after Retry-After."""
+    """503: not now, through no fault of the request; nothing is lost if it is repeated after Retry-After."""
     again = ("retry-after", str(fault.retry_seconds))
     return Problem(503, fault.code, fault.detail, headers=(again, *lowercase(of_load(fault))), outage=fault.outage)
 
 
 def failed() -> Problem:
-    """500: a fault of ours. Nothing tells what happened inside; sent again, nothing is stored twice."""
+    """500: a fault of ours. It reveals nothing from inside; repeating the request stores nothing twice."""
     return Problem(500, "internal", "The recorder failed, and it is not known what was stored; send it again")
 
 
@@ -95,7 +96,7 @@ def invalid(field: str, detail: str, code: str = "invalid") -> Problem:
 
 
 def repeated() -> Problem:
-    """422: one request cannot say two things of one measurement."""
+    """422: one request cannot contain two versions of one measurement."""
     return invalid("key", "occurs earlier in this request", "repeated-key")
 
 

@@ -1,4 +1,4 @@
-"""What a gateway is told of each reading of an upload: accepted, duplicate, or rejected with a reason."""
+"""The answer to each reading of an upload: accepted, duplicate, or rejected with a reason."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ BEYOND = {LOW: "L", HIGH: "U"}
 def answered(
     core: Core, items: Sequence[Any], found: Sequence[Reading | Rejection], outcome: Outcome, sensor: Sensor
 ) -> dict[str, Any]:
-    """The answer to an upload: how many of its items were accepted, known or rejected, and what became of each.
+    """The answer to an upload: how many of its items were accepted, known or rejected, and the outcome of each.
 
-    `found` has what each item is, `outcome` what was done with the readings among them. The metrics count it.
+    `found` has the result of parsing each item, `outcome` what was done with the readings. The metrics count it.
     """
     answer = _answer(items, found, outcome, sensor)
     core.metrics.answered("readings", answer["items"], "status")
@@ -60,7 +60,7 @@ def answered(
 def _answer(
     items: Sequence[Any], found: Iterable[Reading | Rejection], outcome: Outcome, sensor: Sensor
 ) -> dict[str, Any]:
-    """What became of each item; of equal readings in one upload the first counts, the others are duplicates."""
+    """The outcome of each item; of equal readings in one upload, the first counts and the others are duplicates."""
     left = set(outcome.accepted)
     answers = [_item(item, reading, left, outcome, sensor.rules) for item, reading in zip(items, found, strict=True)]
     counts = {"accepted": 0, "duplicate": 0, "rejected": 0}
@@ -70,7 +70,7 @@ def _answer(
 
 
 def _item(item: Any, reading: Reading | Rejection, left: set[Reading], outcome: Outcome, rules: Rules) -> Item:
-    """The answer to one item; an accepted reading is taken out of `left`."""
+    """The answer to one item; an accepted reading is removed from `left`."""
     if isinstance(reading, Rejection):
         return _rejected(reading)
     if reading in left:
@@ -90,7 +90,7 @@ def _accepted(item: Any, reading: Reading, outcome: Outcome, rules: Rules) -> It
     if reading in outcome.rivals:
         answer = {**answer, **CONFLICT}
     raw = reading[1]
-    if raw in BEYOND:  # said so, or a number outside the sensor's limits
+    if raw in BEYOND:  # said so, or a number beyond the sensor's limits
         return answer if isinstance(item["value"], str) else {**answer, "stored": BEYOND[raw]}
     if rules.plausible is None or raw == ERROR:
         return answer

@@ -27,7 +27,7 @@ from ddr.store.series.merging import Outcome, merge_readings
 from ddr.store.series.sensors import LimitsAdded, Sensor, SensorKey
 from ddr.store.series.uploads import UploadDeleted
 
-NO_LIMITS = frozenset(NO_LIMIT.values())  # by a remembered sensor: it may have got its limits since
+NO_LIMITS = frozenset(NO_LIMIT.values())  # from a remembered sensor, which may have got its limits since
 
 
 async def post_readings(
@@ -35,7 +35,7 @@ async def post_readings(
 ) -> tuple[int, dict[str, Any]]:
     """Store the readings in `body` and answer each of them: accepted, duplicate, or rejected with a reason.
 
-    What is answered accepted is committed. Raises Problem 404, 409, 413, 422.
+    What is answered as accepted is committed. Raises Problem 404, 409, 413, 422.
     """
     items, unit, upload_key, correction = _parse(body, core.settings.gateway_max_items)
     key, now = (patient_id, device_key, sensor_key), core.clock()
@@ -55,7 +55,7 @@ async def post_readings(
             else:
                 readings = await aside(large, ascending, found)
                 outcome = await store_readings(core, key, sensor, readings, now, upload_key)
-        except LimitsAdded:  # since it was loaded; twice at most, because each limit is added once
+        except LimitsAdded:  # since it was loaded; at most twice, because each limit is added once
             continue
         return 200, await aside(large, answered, core, items, found, outcome, sensor)
 
@@ -76,7 +76,7 @@ def ascending(found: Iterable[Reading | Rejection]) -> list[Reading]:
 
 
 def _parse(body: Any, most: int) -> tuple[list[Any], Any, str | None, bool]:
-    """The items, the unit, and the key of an upload, and whether it corrects what is stored."""
+    """The items, the unit and the key of an upload, and whether it corrects what is stored."""
     fields = Fields(body)
     items, unit, upload_key = fields.raw("readings"), fields.raw("unit"), fields.key("upload")
     correction = fields.raw("correction")
@@ -96,7 +96,7 @@ async def load_series(core: Core, key: SensorKey) -> Sensor:
 
 
 def continuous(core: Core, sensor: Sensor | None) -> Sensor:
-    """The sensor if it has a series, with what is plausible for it. Raises Problem 404 or 409."""
+    """The sensor, if it has a series, with its plausible values. Raises Problem 404 or 409."""
     if sensor is None:
         raise not_found("sensor")
     if not sensor.continuous:
@@ -108,7 +108,8 @@ def continuous(core: Core, sensor: Sensor | None) -> Sensor:
 async def store_readings(
     core: Core, key: SensorKey, sensor: Sensor, readings: Sequence[Reading], now_ms: int, upload_key: str | None = None
 ) -> Outcome:
-    """What became of `readings`, which ascend; `sensor` was loaded just now. What has an `upload_key` is noted with it.
+    """The outcome of `readings`, which ascend; `sensor` was just loaded. Readings with an `upload_key` are noted with
+    it.
 
     Raises Problem 404 or 409, LimitsAdded.
     """
@@ -130,7 +131,7 @@ async def store_readings(
 async def _append(
     core: Core, key: SensorKey, sensor: Sensor, readings: Sequence[Reading], now_ms: int
 ) -> Outcome | None:
-    """None unless all readings are new and at the end of the series, which is what gateways send nearly always."""
+    """None unless all readings are new and at the end of the series, which is nearly always so."""
     if not readings:
         return Outcome()
     async with core.writers.one(sensor.patient_id):
@@ -144,7 +145,7 @@ async def _append(
 async def _correct(
     core: Core, key: SensorKey, sensor: Sensor, found: Iterable[Reading | Rejection], upload_key: str | None
 ) -> Outcome:
-    """Let the readings stand in the place of others; of two for one instant the later item. Raises as above."""
+    """Let the readings replace others; of two for one instant, the later item counts. Raises as above."""
     readings = [one for one in found if not isinstance(one, Rejection)]
     newest = dict(readings)
     if not newest:
@@ -157,7 +158,7 @@ async def _correct(
 
 
 async def _by_itself(core: Core, key: SensorKey, write: Callable[[], Awaitable[Outcome | None]]) -> Outcome:
-    """What `write` makes of readings that are not just appended. Raises Problem 404 or 409."""
+    """The outcome of `write` for readings that cannot simply be appended. Raises Problem 404 or 409."""
     core.sensors.forget(key)
     try:
         async with core.writers.one(key[0]):
@@ -176,9 +177,9 @@ def _delay_ms(core: Core, sensor: Sensor) -> int:
 async def post_complete(
     core: Core, patient_id: UUID, device_key: str, sensor_key: str, body: Any
 ) -> tuple[int, dict[str, Any]]:
-    """Note that everything measured up to `until` has been sent, so that chunks up to then are final (SER-007).
+    """Note that everything measured up to `until` has been sent, so that chunks up to then become final (SER-007).
 
-    Answers with the latest instant noted so far. Raises Problem 404, 409, 422.
+    Returns the latest instant noted so far. Raises Problem 404, 409, 422.
     """
     fields = Fields(body)
     latest_ms = core.clock() + core.settings.gateway_future_seconds * 1000
@@ -195,7 +196,7 @@ async def post_complete(
 async def delete_upload(
     core: Core, patient_id: UUID, device_key: str, sensor_key: str, upload_key: str
 ) -> tuple[int, None]:
-    """Take back the readings of an upload that was made in error; again changes nothing. Raises Problem 404 or 409."""
+    """Take back the readings of an upload made in error; repeating it changes nothing. Raises Problem 404 or 409."""
     sensor = await load_series(core, (patient_id, device_key, sensor_key))
     async with writing(core, patient_id) as (conn, now):
         found = await take_back(conn, patient_id, sensor.sensor_no, upload_key, now, _delay_ms(core, sensor))

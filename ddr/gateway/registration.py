@@ -27,7 +27,7 @@ MAX_DECIMALS = 2
 class Registration:
     """A sensor as the gateway described it.
 
-    `facts` are the members that may not change, by their JSON names, None where the gateway said nothing.
+    `facts` are the members that may not change, by their JSON names; None where the gateway did not say.
     """
 
     miv: Miv
@@ -39,7 +39,7 @@ class Registration:
     ended_ms: int | None
 
     def columns(self, device: Row) -> dict[str, Any]:
-        """The columns of table sensor; what was not said comes from its device or the settings."""
+        """The columns of the table sensor; what the gateway did not say comes from its device or the settings."""
         facts = self.facts
         buffering = facts["bufferingSeconds"]
         return {
@@ -82,7 +82,7 @@ class Registration:
 def parse_sensor(body: Any, catalog: MivCatalog, settings: Settings, now_ms: int) -> Registration:
     """The registration in `body`. Raises Problem 422.
 
-    The code decides the MIV, and with it the unit and whether the sensor is continuous.
+    The code determines the MIV, and thus the unit and whether the sensor is continuous.
     """
     fields, latest_ms = Fields(body), now_ms + settings.gateway_future_seconds * 1000
     miv, code = parse_code(fields, catalog)
@@ -139,7 +139,7 @@ def _units(miv: Miv) -> set[str]:
 
 
 def _sampling(fields: Fields, miv: Miv, span_ms: int) -> dict[str, Any]:
-    """What only a continuous sensor has; for others these members are refused."""
+    """What only a continuous sensor has; these members are refused for others."""
     names = ("samplingPeriodMs", "decimals", "limits", "bufferingSeconds", "method", "note")
     if not miv.continuous:
         for name in names:
@@ -165,7 +165,7 @@ def _period(fields: Fields, span_ms: int) -> int:
 
 
 def _limits(fields: Fields | None, decimals: int) -> dict[str, Number] | None:
-    """The sensor's range: values outside are sent as "L" and "U" (CGM-008, CGM-009)."""
+    """The sensor's range: values outside it are shown as "L" and "U" (CGM-008, CGM-009)."""
     if fields is None:
         return None
     limits = given({name: fields.number(name) for name in ("lower", "upper")})
@@ -180,7 +180,7 @@ def _limits(fields: Fields | None, decimals: int) -> dict[str, Number] | None:
 
 
 def _metric(fields: Fields | None) -> dict[str, Any]:
-    """The parts of a DeviceMetric that stay, in FHIR's form; ddr/fhir/device_metric.py completes them."""
+    """The constant parts of a DeviceMetric, in FHIR's form; ddr/fhir/device_metric.py completes them."""
     if fields is None:
         return {}
     found = {

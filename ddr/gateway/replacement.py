@@ -1,11 +1,12 @@
-"""What becomes of a device that another one replaces (HDDT retrieving-data.md, Overlapping Device Resources; SER-018).
+"""What happens to a device that another one replaces (HDDT retrieving-data.md, Overlapping Device Resources; SER-018).
 
-`keep`: both are active until the gateway ends the old one. `end`: the old one ends as the new one starts.
-`end-when-calibrated`: it ends as the first continuous sensor of the new one is calibrated, and what a sensor measured
-before it was calibrated is never shown to DiGA. No end comes before the last stored value or calibration, because
-nothing is ever lost. A device that is registered a second time, under another key with the same serial number, cannot
-overlap with itself: it ends when the second registration takes it over, whatever the setting. What a device replaces
-that is never shown (it failed before it was calibrated, or was registered anew) is replaced by its successor.
+`keep`: both are active until the gateway ends the old one. `end`: the old one ends when the new one starts.
+`end-when-calibrated`: the old one ends when the first continuous sensor of the new one is calibrated, and what a sensor
+measured before it was calibrated is never shown to DiGA. No end comes before the last stored value or calibration,
+because nothing is ever lost. A device that is registered a second time, under another key with the same serial number,
+cannot overlap with itself: it ends when the second registration takes it over, whatever the setting. If a device that
+replaces another one is never shown (because it failed before it was calibrated, or was registered anew), its successor
+replaces that other one.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from ddr.store.series import calibrations
 async def take_over(core: Core, conn: asyncpg.Connection, new: Row, now_ms: int) -> None:
     """Check what a device replaces, and end that with `end`, or when it is the same device. Raises Problem 422.
 
-    When it is said late, sensors are registered, shown and maybe calibrated already.
+    When the replacement is stated late, sensors are already registered, shown and perhaps calibrated.
     """
     before = await _replaced(core, conn, new)
     if not before:
@@ -59,8 +60,8 @@ async def withhold(core: Core, conn: asyncpg.Connection, device: Row, sensor: Ro
 async def show(core: Core, conn: asyncpg.Connection, device: Row, sensor: Row, now_ms: int) -> None:
     """Show a withheld sensor of `device` from its first calibrated instant on, and end the replaced device then.
 
-    An event that becomes known late can make that instant an earlier one, never a later one, and the end of the
-    replaced device follows, unless the gateway gave it. A sensor that was registered without calibration needs none.
+    An event that becomes known late can only make that instant earlier, never later. The end of the replaced device
+    follows, unless the gateway gave it. A sensor that was registered without calibration needs none.
     """
     shown_from_ms: int | None = sensor["shown_from_ms"]  # None: it was never withheld
     if not sensor["continuous"] or (shown_from_ms is None and not _ends_when_calibrated(core, device)):
@@ -79,9 +80,9 @@ async def show(core: Core, conn: asyncpg.Connection, device: Row, sensor: Row, n
 
 
 async def end_import(core: Core, conn: asyncpg.Connection, row: Row, now_ms: int) -> None:
-    """End the registration that an import made of this device before its app came: nobody else would.
+    """End the registration that an import made of this device before its app came; nobody else would.
 
-    It keeps what it has; where the app sends the same readings, they give way (ddr.store.series.giving_way).
+    Its values stay, but where the app sends the same readings, they give way (ddr.store.series.giving_way).
     """
     if row["device_key"].startswith(KEY) or row["serial_number"] is None:
         return
@@ -110,7 +111,7 @@ async def same_device(conn: asyncpg.Connection, row: Row) -> str | None:
 
 
 def _same(one: Row, other: Row) -> bool:
-    """True for two registrations of one device: they have its serial number and manufacturer."""
+    """True for two registrations of one device, with the same serial number and manufacturer."""
     named = one["serial_number"] is not None and one["device_no"] != other["device_no"]
     return named and all(one[name] == other[name] for name in ("serial_number", "manufacturer"))
 
@@ -120,10 +121,10 @@ def _ends_when_calibrated(core: Core, device: Row) -> bool:
 
 
 async def _replaced(core: Core, conn: asyncpg.Connection, new: Row) -> list[Row]:
-    """The device that `new` replaces, then what that one replaces while nothing of it was ever shown."""
+    """The device that `new` replaces, then the one that this replaces, while nothing of a device was ever shown."""
     found: list[Row] = []
     known, key = {new["device_key"]}, new["replaces_key"]
-    while key is not None and key not in known:  # keys may go round in a circle
+    while key is not None and key not in known:  # keys may form a cycle
         old = await store.find_device(conn, new["patient_id"], key)
         if old is None:
             break
@@ -141,7 +142,7 @@ async def _was_shown(conn: asyncpg.Connection, device: Row) -> bool:
 
 
 async def _end(core: Core, conn: asyncpg.Connection, old: Row, ended_ms: int, now_ms: int) -> None:
-    """End a replaced device, or let its end follow to an earlier calibration; never before its last value."""
+    """End a replaced device, or move its end to an earlier calibration; never before its last value."""
     if old["ended_ms"] is not None and not (old["end_follows"] and ended_ms < old["ended_ms"]):
         return
     sensors = await store.sensor_states(conn, old["patient_id"], old["device_key"])

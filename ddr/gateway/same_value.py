@@ -1,6 +1,6 @@
-"""Single values that an import and an app both have: the app's stay; of two imports the first (docs/imports.md).
+"""Single values that both an import and an app have: the app's stays; of two imports, the first (docs/imports.md).
 
-An export cuts times to the minute and keys of an import are its own, so nothing else tells that they are the same.
+An export cuts times to the minute and an import has its own keys, so nothing else shows that they are the same.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from ddr.imports.calls import KEY
 from ddr.imports.model import BLOOD_GLUCOSE, MEAN
 from ddr.imports.naming import value_in
 
-Row = Mapping[str, Any]  # of table measurement
+Row = Mapping[str, Any]  # of the table measurement
 
 ERROR = "entered-in-error"
-MOST_TIMES = 20  # that are asked for at once
+MOST_TIMES = 20  # which are looked up at once
 
 
 def minutes_around(times: Iterable[int]) -> tuple[list[int], list[int]]:
-    """The spans, as their begins and their ends in ms, in which a stored value may be the same as one of these times.
+    """The intervals, as their beginnings and ends in ms, in which a stored value may be the same as one of these times.
 
-    They ascend and do not overlap: values of one request may lie years apart, and what is stored between them need not
-    be read. There are MOST_TIMES at most, apart by the widest gaps: the database looks for each of them anew.
+    They ascend and do not overlap: values of one request may be years apart, and what is stored in between need not be
+    read. There are at most MOST_TIMES, separated by the widest gaps, because the database looks each of them up.
     """
     ordered = sorted(times)
     gaps = ((after - before, at) for at, (before, after) in enumerate(pairwise(ordered), 1))
@@ -38,19 +38,19 @@ def minutes_around(times: Iterable[int]) -> tuple[list[int], list[int]]:
 
 
 class Deduplicated(NamedTuple):
-    """What to write so that no value is there twice."""
+    """What to write so that no value is stored twice."""
 
     new: list[Row]  # to insert
     same_as: dict[str, Row]  # not to insert, by key: the stored or new row that says the same
-    revised: list[Row]  # stored rows that the request changes, as they become
-    giving_way: list[Row]  # further stored rows of imports, as they become: entered in error
+    revised: list[Row]  # stored rows that the request changes, in their new form
+    giving_way: list[Row]  # further stored rows of imports, in their new form: entered in error
 
 
 def deduplicated(new: Sequence[Row], revised: Sequence[Row], around: Iterable[Row]) -> Deduplicated:
     """Where an import's row says the same as an app's, the import's is not stored, or becomes entered in error.
 
-    `new`: rows to be stored; `revised`: stored rows as they are to become; `around`: at least what is stored of their
-    MIVs within the minutes around them, and not deleted. Two rows say the same when their `_content` is equal and their
+    `new`: rows to be stored; `revised`: stored rows in their new form; `around`: at least the stored rows of their MIVs
+    within the minutes around them, without deleted ones. Two rows say the same when their `_content` is equal and their
     times are less than a minute apart.
     """
     stored = {row["measurement_no"]: row for row in (*around, *revised)}
@@ -89,7 +89,7 @@ def _is_valid(row: Row) -> bool:
 
 
 def _of_app(row: Row, apps: Mapping[tuple[Any, ...], Sequence[Row]]) -> Row | None:
-    """The row of an app that says what this valid row of an import says; None for rows of apps, too."""
+    """The row of an app that says what this valid row of an import says; None for rows of apps."""
     if not _is_imported(row) or not _is_valid(row):
         return None
     near = (app for app in apps.get(_content(row), ()) if abs(row["effective_ms"] - app["effective_ms"]) < MINUTE_MS)
@@ -98,16 +98,17 @@ def _of_app(row: Row, apps: Mapping[tuple[Any, ...], Sequence[Row]]) -> Row | No
 
 def _marks(row: Row) -> tuple[Any, ...]:
     """What two rows of imports have in common when they are one value: what their keys say, or device, instant and all
-    that was measured. Keys differ for one that a file says in other words, or an earlier version named otherwise."""
+    that was measured. The keys of one value differ if a file words it differently, or an earlier version named it
+    differently."""
     at = row["device_no"], row["effective_ms"]
     return value_in(row["measurement_key"]), (*at, row["code"], _content(row), _components(row))
 
 
 def _content(row: Row) -> tuple[Any, ...]:
-    """What was measured, to be compared: code, unit, comparator and number, or code and components.
+    """What was measured, for comparison: code, unit, comparator and number, or code and components.
 
-    Numbers are compared as such: 5.50 and 5.5 are equal. A file does not tell in what blood a meter measured, and
-    seldom has the mean of a blood pressure: an app that knows more says the same.
+    Numbers are compared by value: 5.50 and 5.5 are equal. A file does not say in which blood a meter measured, and
+    rarely has the mean of a blood pressure: a value of an app that knows more is still the same.
     """
     if row["value"] is not None:
         code = "glucose" if row["code"] in BLOOD_GLUCOSE else row["code"]

@@ -38,11 +38,10 @@ async def put_sensor(
 ) -> tuple[int, dict[str, Any]]:
     """Register a sensor with its first calibration epoch: 201 when it is new, else 200, with the sensor as stored.
 
-    Of a registered sensor only the displayed unit may change, its end may be noted, limits that it lacks may be added
-    once, and its start corrected where no data contradicts; a registration that differs elsewhere raises Problem 409:
-    no series ever mixes two sensors.
-    Numbers beyond limits that are added become L and U. With `unless_beyond` the limits are a guess, and refused
-    (Problem 409) where one of these numbers, or of the sensor's, lies beyond them.
+    For a registered sensor, only the displayed unit may change, its end may be noted, missing limits may be added once,
+    and its start may be corrected where no data contradicts. A registration that differs elsewhere raises Problem 409,
+    so that no series ever mixes two sensors. Numbers beyond added limits become L and U. With `unless_beyond` the
+    limits are a guess, and are refused (Problem 409) where one of these numbers, or of the sensor's, lies beyond them.
     """
     wanted = parse_sensor(body, core.catalog, core.settings, core.clock())
     async with writing(core, patient_id) as (conn, now):
@@ -108,13 +107,13 @@ def _check_same(stored: Row, wanted: Registration) -> None:
 
 
 def _calibrated_at(calibration: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
-    """The calibration without the zone that its time is written in: phones travel, and go to winter time."""
+    """The calibration without the zone in which its time is written: phones travel, and change to winter time."""
     time = (calibration or {}).get("time")
     return calibration if calibration is None or time is None else {**calibration, "time": parse_instant(time)}
 
 
 def _adds(before: Mapping[str, Any] | None, now: Mapping[str, Any] | None) -> bool:
-    """True when a registration says nothing about the limits, or those that are known and perhaps one more."""
+    """True when a registration says nothing about the limits, or gives the known ones and perhaps another one."""
     return not now or (before or {}).items() <= now.items()
 
 
@@ -125,14 +124,14 @@ def _shown(value: Any) -> str:
 async def _correct_start(
     core: Core, conn: asyncpg.Connection, device: Row, stored: Row, wanted: Registration, now_ms: int
 ) -> None:
-    """Move the start to that of the request, if it says another one. Raises Problem 409 where data contradicts, 422."""
+    """Move the start to that of the request if it differs. Raises Problem 409 where data contradicts, 422."""
     if wanted.started_ms is None or wanted.started_ms == stored["started_ms"]:
         return
     if wanted.started_ms < device["started_ms"]:
         raise invalid("startedAt", "must not be before the start of the device", "before-start")
-    # as it would have been registered: by the day of the correction the start of a sensor worn for long would move
+    # As it would have been registered: by the day of the correction, the start of a sensor worn for long would move.
     started_ms = begins(core, stored, wanted.started_ms, stored["created_ms"])
-    if started_ms != stored["started_ms"]:  # else it is the start that was asked for already
+    if started_ms != stored["started_ms"]:  # otherwise this start was already requested
         await correct_sensor(core, conn, stored, started_ms, now_ms)
 
 
@@ -144,7 +143,7 @@ async def _add_facts(
     now_ms: int,
     unless_beyond: Collection[Number] | None,
 ) -> None:
-    """Store the end, limits and displayed unit of the request where it says them and they are not stored yet."""
+    """Store end, limits and displayed unit if the request gives them and they are not stored yet."""
     if wanted.ended_ms is not None and check_end(row, wanted.ended_ms):
         await end_sensors(core, conn, [row], wanted.ended_ms, now_ms)
     limits = wanted.facts["limits"]
@@ -167,7 +166,7 @@ async def _state(conn: Connection, patient_id: UUID, device_key: str, sensor_key
 
 
 def describe(core: Core, row: Row) -> dict[str, Any]:
-    """The sensor as gateways see it, with its newest calibration and the cursor `storedUntil`."""
+    """The sensor as shown to gateways, with its newest calibration and the cursor `storedUntil`."""
     miv = core.catalog.by_valueset(row["miv_url"])
     return {
         "key": row["sensor_key"],

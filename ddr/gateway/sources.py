@@ -1,4 +1,4 @@
-"""Where a measurement comes from: its device or calibration epoch (OBS-022 to 024), and its sources. Pure."""
+"""What a measurement comes from: its device or calibration epoch (OBS-022 to 024), and its sources. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Row = Mapping[str, Any]
 
 
 class Sources:
-    """The devices, sensors and epochs that uploads name; `rows` come from `ddr.store.devices.devices.sources`."""
+    """The devices, sensors and epochs that uploads name; `rows` are those of `ddr.store.devices.devices.sources`."""
 
     def __init__(self, rows: Iterable[Row]) -> None:
         self.devices: dict[str, list[Row]] = defaultdict(list)
@@ -25,7 +25,7 @@ class Sources:
         return [rows[0]["device_no"] for rows in self.devices.values()]
 
     def of(self, upload: Upload) -> tuple[int | None, int | None]:
-        """Numbers of the device and, when its sensor is calibrated, of the epoch that the measurement belongs to.
+        """Numbers of the device and, if its sensor is calibrated, of the epoch to which the measurement belongs.
 
         Raises Problem 422.
         """
@@ -36,7 +36,7 @@ class Sources:
             raise invalid("device", "is not registered", "unknown-device")
         device_no: int = rows[0]["device_no"]
         if upload.code.kind == "reference":
-            # A reference value holds for a period and is rarely measured, so no calibration applies to it.
+            # A reference value is valid for a period and is rarely measured, so no calibration applies to it.
             return device_no, None
         _check_within(upload.effective_ms, rows[0]["device_started_ms"], rows[0]["device_ended_ms"], "device")
         epochs = _calibrated(upload, rows)
@@ -90,7 +90,7 @@ def _in_error(row: Row | None) -> bool:
 
 
 def _source(upload: Upload, row: Row | None) -> tuple[str, int]:
-    """The kind of a measurement that `upload` is derived from, and its number."""
+    """The kind of a measurement from which `upload` is derived, and its number."""
     if row is None:
         raise invalid("derivedFrom", "names a measurement that is not stored; send that first", "unknown-measurement")
     if row["deleted_ms"] is not None:

@@ -16,17 +16,17 @@ from ddr.store.devices import starts
 from ddr.store.devices.devices import Row
 from ddr.store.series import start as series_start
 
-LEAST_DAYS = 90  # that a series may begin before its registration: apps hand in what they measured before
+LEAST_DAYS = 90  # that a series may begin before its registration: apps also send what they measured before
 CONTRADICTED = "Data from before this startedAt is stored; register a new device under a new key"
 
 
 def earliest_start_ms(core: Core, miv_url: str, now_ms: int) -> int:
-    """Before this no continuous series begins; what it had measured before the historic period is never shown."""
+    """No continuous series begins before this; what it measured before the historic period is never shown."""
     return min(core.catalog.floor_ms(miv_url, now_ms), now_ms - LEAST_DAYS * DAY * 1000)
 
 
 def begins(core: Core, sensor: Row, wanted_ms: int, now_ms: int) -> int:
-    """When a series begins that is said to begin at `wanted_ms`."""
+    """When a series begins whose stated start is `wanted_ms`."""
     return max(wanted_ms, earliest_start_ms(core, sensor["miv_url"], now_ms)) if sensor["continuous"] else wanted_ms
 
 
@@ -49,7 +49,7 @@ async def correct_sensor(core: Core, conn: asyncpg.Connection, sensor: Row, star
     patient_id, ended_ms = sensor["patient_id"], sensor["ended_ms"]
     if ended_ms is not None and ended_ms <= started_ms:
         raise conflict("startedAt must not be after endedAt")
-    later = started_ms > sensor["started_ms"]  # what was before an earlier start was none of this sensor's
+    later = started_ms > sensor["started_ms"]  # what came before an earlier start did not belong to this sensor
     if (
         later
         and not sensor["continuous"]

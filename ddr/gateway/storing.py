@@ -1,4 +1,4 @@
-"""Stores checked measurements: one transaction and a handful of statements, however many there are."""
+"""Stores checked measurements in one transaction, with a handful of statements however many there are."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ Answer = dict[str, Any]
 
 
 async def store_uploads(core: Core, patient_id: UUID, uploads: Sequence[Upload]) -> dict[str, Answer | Problem]:
-    """Store measurements with distinct keys; the answer to each, by key.
+    """Store measurements with distinct keys; returns the answer to each, by key.
 
-    Relative values come last, because what they are derived from may be in the same request.
+    Relative values come last, because their sources may be in the same request.
     """
     there = is_spread(core.pool) and _few(uploads)
     answers = await (_store_there if there else _store)(core, patient_id, uploads)
@@ -63,14 +63,14 @@ async def _store(core: Core, patient_id: UUID, uploads: Sequence[Upload]) -> dic
 
 
 def _few(uploads: Sequence[Upload]) -> bool:
-    """True when all that they refer to is asked at once: there is little of it, and none is derived from another."""
+    """True when all that they refer to is looked up at once: it is little, and none is derived from another."""
     times = [upload.effective_ms for upload in uploads]
     derived = any(upload.derived_from for upload in uploads)
     return len(uploads) <= FEW and max(times) - min(times) <= FEW_MS and not derived
 
 
 async def _store_there(core: Core, patient_id: UUID, uploads: Sequence[Upload]) -> dict[str, Answer | Problem]:
-    """The same, of a few, by the same statements, where the patient's rows are: once to look, once to write."""
+    """The same for a few, with the same statements, on the server with the patient's rows: one read, one write."""
     keys = list({key for upload in uploads for key in (upload.key, *upload.other_keys)})
     mivs = list({upload.miv.valueset for upload in uploads})
     looks = (
@@ -107,7 +107,7 @@ class Known:
 
     def __init__(self, stored: Iterable[Row] = ()) -> None:
         self.rows: dict[str, Row] = {row["measurement_key"]: row for row in stored}
-        self._meant: dict[str, str] = {}  # the key under which an upload with another one was found
+        self._meant: dict[str, str] = {}  # the key under which an upload with another key was found
         self._changed: set[int] = set()
 
     async def load(self, conn: asyncpg.Connection, patient_id: UUID, uploads: Sequence[Upload]) -> None:
@@ -155,7 +155,7 @@ async def _store_wave(
 
 
 class _Wave(NamedTuple):
-    """The answers that are known by now, rows to store, and stored ones to revise."""
+    """The answers known so far, rows to store, and stored rows to revise."""
 
     answers: dict[str, Answer | Problem]
     new: list[Row]
@@ -182,7 +182,7 @@ async def _planned(core: Core, uploads: Sequence[Upload], sources: Sources, know
 
 
 async def _answers(core: Core, rows: Deduplicated, numbers: Sequence[int]) -> dict[str, Answer | Problem]:
-    """The answers by key: new rows, stored under `numbers`; those that are there already; revised ones."""
+    """The answers by key: for new rows, stored under `numbers`; for existing ones; for revised ones."""
     made: dict[str, Row] = {}
     answers: dict[str, Answer | Problem] = {}
     breath = Breath()
@@ -198,7 +198,7 @@ async def _answers(core: Core, rows: Deduplicated, numbers: Sequence[int]) -> di
 
 
 def _floors(core: Core, now_ms: int) -> dict[str, int]:
-    """Where the Historic-Data-Period of each MIV begins."""
+    """For each MIV, the beginning of its Historic-Data-Period."""
     return {url: core.catalog.floor_ms(url, now_ms) for url in core.catalog.terms}
 
 
@@ -225,7 +225,7 @@ def plan(
     if before is not None:
         _check_same_measurement(before, row)
         content, sent = exact_value(before["content"]), exact_value(exact_json(upload.content))
-        if _times(content) == _times(sent):  # maybe written in another zone now: phones travel, and go to winter time
+        if _times(content) == _times(sent):  # perhaps in another zone now: phones travel, and change to winter time
             sent |= {name: content[name] for name in EFFECTIVE if name in content}
         status = next_status(
             before["status"],
@@ -240,7 +240,7 @@ def plan(
 
 
 def _times(content: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
-    """The times of effective[x] in milliseconds, each from its first to its last, as exact as it is written."""
+    """The times of effective[x] in milliseconds, each from its first to its last, with the precision as written."""
     moment, period = (content.get(name) for name in EFFECTIVE)
     found = {"moment": moment, **(period or {})}
     return {name: parse_date_time(text) for name, text in found.items() if text}

@@ -1,4 +1,4 @@
-"""A request to the gateway API on its way: its body comes first, and only then its turn is asked for."""
+"""A request to the gateway API: its body is received first, and only then it asks for its turn."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _CODES = {400: "malformed", 408: "too-slow", 413: "too-large", 415: "unsupported
 
 
 class Request:
-    """One of `whose`: the patient, the SHA-256 of a bridge's certificate, or an address; at most `most` bytes long."""
+    """A request of `whose`: a patient, the SHA-256 of a bridge's certificate, or an address; at most `most` bytes."""
 
     def __init__(
         self, core: Core, bodies: Bodies, scope: Scope, receive: Receive, whose: object, most: int | None = None
@@ -42,21 +42,21 @@ class Request:
             raise Problem(error.status, _CODES[error.status], str(error), headers=error.headers) from None
 
     def turn(self) -> Held:
-        """The time in which it is worked on. Raises NoTurn."""
+        """The time during which it is processed. Raises NoTurn."""
         return self._core.admission.turn("ingestion", self._whose)
 
 
-# A decimal that ends with a zero, or has an exponent: a float would print other digits than were sent (1e2 as 100.0).
+# A decimal with a trailing zero or an exponent: a float would print other digits than were sent (1e2 as 100.0).
 _DIGITS = re.compile(rb"\.[0-9]*0\s*[,}\]]|[0-9][eE][+-]?[0-9]")
 
 
 def parsed(body: bytes, exact: bool = False) -> Any:
     """The JSON in a body; with `exact`, decimals that a float would shorten are Decimal. Raises Problem 400 or 413.
 
-    A number that no double holds is BEYOND: it makes its item a bad one, and leaves the others alone.
+    A number too large for a double is BEYOND: it makes its item bad, but no others.
     """
     try:
-        found = read(body)  # stricter in all but digits
+        found = read(body)  # stricter in everything but digits
         return read_exact(body, with_digits, whole) if exact and _DIGITS.search(body) else found
     except TooMuch as error:
         raise Problem(413, "too-large", str(error)) from None

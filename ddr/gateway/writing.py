@@ -21,7 +21,7 @@ from ddr.store.series import end as series_end
 
 @asynccontextmanager
 async def writing(core: Core, patient_id: UUID) -> AsyncIterator[tuple[asyncpg.Connection, int]]:
-    """A transaction in which nobody else writes for this patient, and its stamp: what it changes, changes then.
+    """A transaction in which nobody else writes for this patient, and its stamp, the time of all changes in it.
 
     Raises Problem 401 when the account was deleted while its token was still remembered, and PatientBusy; RightOver
     when a page writes for a representative (ddr.gateway.inside).
@@ -49,9 +49,9 @@ def check_end(stored: Row, ended_ms: int | None) -> bool:
 
 
 async def end_device(core: Core, conn: asyncpg.Connection, row: Row, ended_ms: int, now_ms: int) -> Row:
-    """End a device and its sensors; the device as it is then.
+    """End a device and its sensors; returns the device afterwards.
 
-    Raises Problem 409 when a single value of it, or a reading as in `end_sensors`, is from after that instant.
+    Raises Problem 409 when a single value of it, or a reading as in `end_sensors`, is later than that instant.
     """
     patient_id, device_no = row["patient_id"], row["device_no"]
     _check_last(await starts.last_measured(conn, patient_id, device_no, core.catalog.references), ended_ms)
@@ -88,7 +88,7 @@ async def _close(core: Core, conn: asyncpg.Connection, sensor: Row, ended_ms: in
 
 
 def _check_last(last_ms: int | None, ended_ms: int) -> None:
-    """Raise Problem 409 for an end that is not behind what was measured."""
+    """Raise Problem 409 for an end that is not after the last measured value."""
     if last_ms is not None and last_ms >= ended_ms:
         raise _after_end()
 

@@ -12,7 +12,7 @@ from ddr.gateway.problem import Problem
 
 Json = dict[str, Any]
 
-MAX_ISSUES = 20  # of one entry that refuse nothing; what is refused is told of all
+MAX_ISSUES = 20  # of one entry that refuse nothing; all refusals are reported
 _ISSUE_CODES = {
     404: "not-found",
     405: "not-supported",
@@ -31,21 +31,21 @@ _REASON_CODES = {
 
 @dataclass
 class OfValues(Problem):
-    """The same of some values of a sequence; `values` says which, and is never shortened: others were taken."""
+    """The same for some values of a sequence; `values` says which, and is never shortened: others were accepted."""
 
     values: str = ""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What became of an entry: an HTTP status, the place of what is stored, and remarks."""
+    """The outcome of an entry: an HTTP status, the place of what is stored, and remarks."""
 
     status: int
     location: str | None = None
     version: int | None = None
     remark: str | None = None
-    rejected: Sequence[Problem] = ()  # readings that were not taken, with their places, by reason
-    passed_over: Sequence[Problem] = ()  # warnings: what has no place here, or is unusual; nothing is refused
+    rejected: Sequence[Problem] = ()  # readings that were refused, with their places, by reason
+    passed_over: Sequence[Problem] = ()  # warnings: what is not kept here, or is unusual; nothing is refused
 
 
 def refused(answer: Answer | Problem) -> list[Problem]:
@@ -54,12 +54,12 @@ def refused(answer: Answer | Problem) -> list[Problem]:
 
 
 def not_kept(what: str) -> Problem:
-    """The warning that something is of no supported MIV, which is no mistake of the gateway: its status is 200."""
+    """The warning that something is of no supported MIV, which is not the gateway's mistake: its status is 200."""
     return Problem(HTTPStatus.OK, "unknown-code", f"Not kept: {what} is in no ValueSet of the supported MIVs")
 
 
 def doubtful(detail: str) -> Problem:
-    """The warning about a value that is kept and unusual."""
+    """The warning about a value that is kept but unusual."""
     return Problem(HTTPStatus.OK, "implausible", detail)
 
 
@@ -93,7 +93,7 @@ def outcome(issues: Sequence[Json]) -> Json:
 
 
 def issue(problem: Problem, reasons: str, place: str | None = None, severity: str = "error") -> Json:
-    """One issue: the code of the JSON API in `details`, its sentence in `diagnostics`."""
+    """One issue: the code of the JSON API in `details`, its text in `diagnostics`."""
     code = _REASON_CODES.get(problem.code) or _ISSUE_CODES.get(problem.status, "invalid")
     values = f"{problem.values}: " if isinstance(problem, OfValues) else ""
     found: Json = {

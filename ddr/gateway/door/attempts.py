@@ -1,4 +1,4 @@
-"""What became of each entry of a Bundle: an answer, or the Problem that refused it and nothing else."""
+"""The outcome of each entry of a Bundle: an answer, or the Problem that refused this entry only."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 class Attempts:
-    """`answers` by the place of the entry. To be made on the event loop, which long Bundles leave to others."""
+    """`answers` by the place of the entry. Create it on the event loop, to which it gives way during long Bundles."""
 
     def __init__(self, entries: Iterable[Entry | Problem]) -> None:
         self.answers: dict[int, Answer | Problem] = {
@@ -24,16 +24,16 @@ class Attempts:
         self._breath = Breath()
 
     def unrefused(self, entries: Iterable[Entry]) -> Iterator[Entry]:
-        """Those that are not refused so far."""
+        """Those that have not been refused so far."""
         return (entry for entry in entries if not isinstance(self.answers.get(entry.index), Problem))
 
     async def attempt(self, entry: Entry, work: Awaitable[T]) -> T | None:
-        """The result of `work`, None when it raises Problem: the entry's answer is this, or the result if it is one."""
+        """The result of `work`, None when it raises Problem; this, or a result that is an answer, answers the entry."""
         await self._breath.take()
         try:
             done = await work
         except Problem as problem:
-            if problem.status == HTTPStatus.UNAUTHORIZED:  # the account is gone: nothing else can be taken
+            if problem.status == HTTPStatus.UNAUTHORIZED:  # the account is gone, so nothing else can be accepted
                 raise
             kept = problem.kept()
             self.answers[entry.index] = Answer(200, passed_over=[kept]) if kept.status == HTTPStatus.OK else kept

@@ -1,4 +1,4 @@
-"""Codes, concepts and numbers of uploaded resources: LOINC or ISO/IEEE 11073 as the PHD guide has them. Pure."""
+"""Codes, concepts and numbers of uploaded resources: LOINC or ISO/IEEE 11073, as in the PHD guide. Pure."""
 
 from __future__ import annotations
 
@@ -39,11 +39,12 @@ def codings(concept: Fields | None) -> list[Coding]:
 
 
 def measured(catalog: MivCatalog, found: Iterable[Coding], unit: str | None) -> tuple[Miv, MivCode] | None:
-    """What a concept says was measured, or None.
+    """The MIV and code that a concept says was measured, or None.
 
-    A code of the MIVs with this unit counts, whichever stands first (FHIR R4 CodeableConcept); else one of the
-    nomenclature, which has one for both units of glucose; else a code of the MIVs with another unit. When codes are of
-    several MIVs (an app may send its one code of blood glucose beside the sensor's) the first fitting one decides.
+    A code of the MIVs with this unit counts, wherever it stands in the list (FHIR R4 CodeableConcept); otherwise a code
+    of the nomenclature, which has one code for both units of glucose; otherwise a code of the MIVs with another unit.
+    When codes belong to several MIVs (an app may send its only code for blood glucose beside the sensor's), the first
+    matching one decides.
     """
     known: list[tuple[Miv, MivCode]] = []
     every: list[tuple[Miv, MivCode]] = []
@@ -60,10 +61,9 @@ def measured(catalog: MivCatalog, found: Iterable[Coding], unit: str | None) -> 
 
 
 def unknown(catalog: MivCatalog, found: Sequence[Coding], units: str | None, where: str = "code") -> Problem:
-    """Why `measured` finds nothing: 200 for what is of no MIV (a pulse, a battery), which is not kept.
+    """Why `measured` finds nothing: 200 for what belongs to no MIV (a pulse, a battery), which is not kept.
 
-    A value that was meant for a MIV, but for its unit or for its system (none, https://loinc.org), must not be passed
-    over: 422.
+    A value that was meant for a MIV but has a wrong unit or system (none, https://loinc.org) must not be skipped: 422.
     """
     known = {code.code for miv in catalog.mivs for code in miv.codes}
     metrics = [code or "" for system, code in found if not system or system == NOMENCLATURE]
@@ -84,7 +84,7 @@ def component_code(fields: Fields) -> str | None:
 
 
 def device_code(concepts: Iterable[Fields | None]) -> str | None:
-    """The SNOMED CT type of a device, from its type or its specialisations; None when none of them says it."""
+    """The SNOMED CT type of a device, from its type or its specialisations; None when neither tells it."""
     for system, code in (coding for concept in concepts for coding in codings(concept)):
         if system == SNOMED:
             return code
@@ -94,7 +94,7 @@ def device_code(concepts: Iterable[Fields | None]) -> str | None:
 
 
 def unit_of(quantity: Fields | None) -> str | None:
-    """The UCUM code of a Quantity, litres as L, or its unit as written where it has no code.
+    """The UCUM code of a Quantity (litres as L), or its unit as written if it has no code.
 
     Raises Problem 422 for a unit of another system.
     """
@@ -107,7 +107,7 @@ def unit_of(quantity: Fields | None) -> str | None:
 
 
 def concept(found: Fields | None) -> Json | None:
-    """A CodeableConcept with the members that the JSON API takes."""
+    """A CodeableConcept with the members that the JSON API accepts."""
     if found is None:
         return None
     members = ("system", "version", "code", "display")
@@ -118,7 +118,7 @@ def concept(found: Fields | None) -> Json | None:
 
 
 def plain(value: Any) -> Any:
-    """A decimal as the number that a JSON body would hold; anything else as it is."""
+    """A decimal as the number that a JSON body would have; anything else unchanged."""
     if not isinstance(value, Decimal):
         return value
     return int(value) if value.as_tuple().exponent == 0 else float(value)

@@ -10,21 +10,22 @@ from ddr.gateway.problem import invalid
 from ddr.store.devices.devices import Row
 
 PHG_PROFILE = "http://hl7.org/fhir/uv/phd/StructureDefinition/PhgDevice"
-SYSTEM_ID = "SYSID"  # the IEEE 11073 system identifier, which stays when the transport address changes
+SYSTEM_ID = "SYSID"  # the IEEE 11073 system identifier, which does not change with the transport address
 NAME_TYPES = ("user-friendly-name", "model-name", "manufacturer-name")
 
 
 def is_gateway(fields: Fields) -> bool:
-    """Whether this is the gateway (PHG), which measures nothing and is not kept."""
+    """Whether this is the gateway (PHG), which measures nothing and is not stored."""
     meta = fields.object("meta")
     profiles = (meta and meta.array("profile", 50)) or []
     return PHG_PROFILE in profiles or GATEWAY_DEVICE in codings(fields.object("type"))
 
 
 def device_keys(fields: Fields) -> list[str]:
-    """The keys after its identifiers, the system identifier first; without any, after manufacturer and serial number.
+    """The keys made from its identifiers, the system identifier first; if there are none, from manufacturer and serial
+    number.
 
-    A new device gets the first one, and may be known under another.
+    A new device gets the first key, but may already be known under another.
     """
     found = identifier_keys("Device", fields, SYSTEM_ID)
     if found:
@@ -34,20 +35,20 @@ def device_keys(fields: Fields) -> list[str]:
 
 
 def is_same(row: Row, fields: Fields) -> bool:
-    """Whether a stored device has this serial number of this manufacturer: identifiers may be those of a model."""
+    """Whether a stored device has this serial number and manufacturer; identifiers may be those of a model."""
     said = fields.text("serialNumber"), fields.text("manufacturer")
     return None not in said and (row["serial_number"], row["manufacturer"]) == said
 
 
 def conditional_key(url: str) -> str | None:
-    """The key of "Device?identifier=system|value", or None for another reference."""
+    """The key of "Device?identifier=system|value"; None for any other reference."""
     query = url.removeprefix("Device?identifier=")
     system, bar, value = query.partition("|")
     return None if query == url or not bar else make_key("Device", system, value)
 
 
 def device_body(fields: Fields, earliest_ms: int | None) -> Json:
-    """The registration. The PHD guide lets a device say nothing of a serial number, which counts as having none.
+    """The registration. In the PHD guide a device may omit the serial number, which counts as having none.
 
     `earliest_ms` is the time of its first value, given for a device that is not registered yet. Raises Problem 422.
     """
@@ -68,10 +69,10 @@ def device_body(fields: Fields, earliest_ms: int | None) -> Json:
 
 
 def known_device(row: Row, fields: Fields, body: Json) -> Json:
-    """The registration of a device that one of its identifiers names: `row` has what it does not say.
+    """The registration of a device that one of its identifiers names; what it does not say is taken from `row`.
 
-    Under the same serial number a manufacturer is the same that is written otherwise, as a new version of an app may.
-    Raises Problem 422.
+    With the same serial number, a differently written manufacturer is the same one, as a new version of an app may
+    write it. Raises Problem 422.
     """
     serial, manufacturer = fields.text("serialNumber"), fields.text("manufacturer")
     if manufacturer is None or (serial is not None and serial == row["serial_number"]):
@@ -80,7 +81,7 @@ def known_device(row: Row, fields: Fields, body: Json) -> Json:
 
 
 def remarks(fields: Fields, found: Json) -> str | None:
-    """What of a Device is not stored as it was said, and what is odd; `found` is the answer to its registration."""
+    """What of a Device is not stored as it was sent, and what is odd; `found` is the answer to its registration."""
     told = [found.get("warning")]
     if fields.text("manufacturer") not in {None, found["manufacturer"]}:
         told.append(f"The manufacturer stays {found['manufacturer']}, as it was registered")
@@ -98,7 +99,7 @@ def _name(fields: Fields) -> str | None:
 
 
 def _start(fields: Fields, earliest_ms: int | None) -> str | None:
-    """A device begins when it was made, so that values which come later than newer ones are not before it."""
+    """A device begins when it was made, so that older values which arrive later are not before its start."""
     if earliest_ms is None:
         return None
     made = fields.date_time("manufactureDate")

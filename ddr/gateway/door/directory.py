@@ -1,4 +1,4 @@
-"""What the references of a Bundle lead to: entries beside them, or what the recorder has under its own ids."""
+"""What the references of a Bundle lead to: other entries, or what the recorder has under its own ids."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _OWN = re.compile(r"(?:.*/)?(?:Device|DeviceMetric|Observation)/([0-9a-f]{32})(?
 
 
 class Target(NamedTuple):
-    """The device, and the sensor if it is a DeviceMetric that is referred to."""
+    """The device, and the sensor if a DeviceMetric is referred to."""
 
     device_key: str
     sensor_key: str | None = None
 
 
 class Directory:
-    """References of one Bundle of one patient; entries are entered here as they are stored."""
+    """References of one Bundle of one patient; entries are added here as they are stored."""
 
     def __init__(self, core: Core, patient_id: UUID, entries: Iterable[Entry | Problem]) -> None:
         self.core = core
@@ -37,7 +37,7 @@ class Directory:
         self._own: dict[str, Target | None] = {}
 
     async def target(self, text: str) -> Target:
-        """The device or sensor under a reference. Raises Problem 422."""
+        """The device or sensor of a reference. Raises Problem 422."""
         entry = self.names.get(text)
         if entry is not None:
             found = self.targets.get(entry.index)
@@ -51,7 +51,7 @@ class Directory:
         return found
 
     async def measurement(self, text: str) -> str:
-        """The key of the measurement under a reference. Raises Problem 422."""
+        """The key of the measurement of a reference. Raises Problem 422."""
         entry = self.names.get(text)
         if entry is not None:
             found = self.measurement_keys.get(entry.index)
@@ -65,7 +65,7 @@ class Directory:
         return found
 
     async def _own_target(self, text: str) -> Target | None:
-        """Asked once for each reference, and for so many at most."""
+        """Looked up once per reference, and only for a limited number of references."""
         if text not in self._own:
             if len(self._own) >= MOST_REFERENCES:
                 raise full(MOST_REFERENCES, "references of a Bundle to what is not in it")

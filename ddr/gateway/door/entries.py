@@ -14,13 +14,13 @@ from ddr.imports.labels import is_modified
 
 _MADE = "fhir-"
 BUNDLE_TYPES = ("batch", "transaction")
-MAX_NAMES = 4  # identifiers by which something is looked for
-NO_SYSTEM_ID = "00-00-00-00-00-00-00-00"  # by the PHD guide that of every device which has none
+MAX_NAMES = 4  # identifiers by which something is looked up
+NO_SYSTEM_ID = "00-00-00-00-00-00-00-00"  # in the PHD guide, the identifier of every device that has none
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One entry: its place in the Bundle, the type of its resource, the resource, and what others may call it."""
+    """One entry: its place in the Bundle, the type of its resource, the resource, and its names for references."""
 
     index: int
     type: str
@@ -29,7 +29,7 @@ class Entry:
 
 
 def read_bundle(bundle: dict[str, Any], most: int) -> tuple[str, list[Entry | Problem]]:
-    """The type of the Bundle and its entries, those that cannot be read as Problem. Raises Problem 413 or 422."""
+    """The type of the Bundle and its entries; unreadable ones are a Problem. Raises Problem 413 or 422."""
     fields = Fields(bundle)
     if fields.raw("resourceType") != "Bundle":
         raise invalid("resourceType", "must be Bundle")
@@ -43,7 +43,7 @@ def read_bundle(bundle: dict[str, Any], most: int) -> tuple[str, list[Entry | Pr
 
 
 def _check_registrations(entries: Iterable[Entry | Problem]) -> None:
-    """Raise Problem 413 for more devices and metrics than one request may register: each is some statements."""
+    """Raise Problem 413 for more devices and metrics than one request may register: each takes several statements."""
     count = sum(isinstance(entry, Entry) and entry.type in {"Device", "DeviceMetric"} for entry in entries)
     if count > MOST_REGISTRATIONS:
         raise Problem(413, "too-many-items", f"The Bundle has more than {MOST_REGISTRATIONS} devices and metrics")
@@ -63,7 +63,7 @@ def _read(index: int, entry: Any) -> Entry | Problem:
 
 
 def _url(request: Fields, resource_type: str) -> str:
-    """The URL of a POST or PUT; `ifNoneExist` is not needed, because a repeated entry changes nothing."""
+    """The URL of a POST or PUT; `ifNoneExist` is not needed, because repeating an entry changes nothing."""
     method = request.need("method", request.text)
     if method not in {"POST", "PUT"}:
         raise Problem(405, "method-not-allowed", "Entries are POST or PUT", "request.method")
@@ -74,7 +74,7 @@ def _url(request: Fields, resource_type: str) -> str:
 
 
 def _names(full_url: str | None, resource_type: str, logical_id: str | None, url: str) -> Iterable[str]:
-    """The fullUrl, and "<Type>/<id>" where fullUrl, resource or request say so (FHIR R4 bundle.html#references)."""
+    """The fullUrl, and "<Type>/<id>" if fullUrl, resource or request give it (FHIR R4 bundle.html#references)."""
     if full_url:
         yield full_url
         yield "/".join(full_url.rsplit("/", 2)[-2:])
@@ -85,9 +85,9 @@ def _names(full_url: str | None, resource_type: str, logical_id: str | None, url
 
 
 def by_name(entries: Iterable[Entry | Problem]) -> dict[str, Entry]:
-    """The entries by all their names. A name of several resources names none: a value would be of the wrong device.
+    """The entries by all their names. A name of several resources names none: a value could go to the wrong device.
 
-    FHIR R4 bundle.html, bdl-7. The same resource may be there twice.
+    FHIR R4 bundle.html, bdl-7. The same resource may occur twice.
     """
     found: dict[str, Entry] = {}
     several: set[str] = set()
@@ -100,12 +100,12 @@ def by_name(entries: Iterable[Entry | Problem]) -> dict[str, Entry]:
 
 
 def _identity(entry: Entry) -> tuple[str, Any]:
-    """What makes a resource another one than that of another entry."""
+    """What distinguishes a resource from that of another entry."""
     return entry.type, entry.fields.data.get("identifier") or entry.fields.data
 
 
 def reference(fields: Fields, name: str) -> str | None:
-    """The text of a Reference; a logical one (Reference.identifier) as a conditional one."""
+    """The text of a Reference; a logical one (Reference.identifier) in the form of a conditional one."""
     target = fields.object(name)
     if target is None:
         return None
@@ -116,17 +116,17 @@ def reference(fields: Fields, name: str) -> str | None:
 
 
 def is_made(key: str) -> bool:
-    """Whether `key` comes from `make_key`: its device was registered here."""
+    """Whether `key` was made by `make_key`, so its device was registered through the FHIR door."""
     return key.startswith(_MADE)
 
 
 def make_key(*parts: str) -> str:
-    """The gateway's key of something that FHIR names by `parts`; equal parts give the same key for ever."""
+    """The gateway's key for something that FHIR names by `parts`; equal parts always give the same key."""
     return _MADE + hashlib.sha256("\n".join(parts).encode()).hexdigest()[:40]
 
 
 def identifier_keys(kind: str, fields: Fields, preferred: str | None = None) -> list[str]:
-    """The key after each identifier with a value in their order, but one of the type `preferred` first."""
+    """The keys made from identifiers with a value, in order, but one of the type `preferred` first."""
     found: list[str] = []
     for entry in fields.objects("identifier", 50) or ():
         value = entry.text("value")

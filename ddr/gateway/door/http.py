@@ -27,11 +27,11 @@ from ddr.ratelimit import lowercase
 from ddr.store.database.faults import Fault
 
 MAX_ISSUES = 100
-LARGE_ENTRIES = 200  # of a Bundle that is written aside
+LARGE_ENTRIES = 200  # of a Bundle that is written outside the event loop
 
 
 class Refused(Exception):
-    """A transaction with an entry that cannot be taken, so that nothing of it is."""
+    """A transaction with an entry that cannot be accepted, so nothing of it is stored."""
 
     def __init__(self, answers: Sequence[Answer | Problem]) -> None:
         super().__init__("transaction refused")
@@ -39,7 +39,7 @@ class Refused(Exception):
 
 
 async def post_bundle(core: Core, patient_id: UUID, request: Request) -> Reply:
-    """Take a batch or transaction Bundle; every error is an OperationOutcome, but for Problem 401, which is raised."""
+    """Accept a batch or transaction Bundle; every error is an OperationOutcome, except Problem 401, which is raised."""
     sent, wanted = headers(request.scope), dict(query_pairs(request.scope))
     fmt = error_format(sent, wanted)
     try:
@@ -67,14 +67,14 @@ async def post_bundle(core: Core, patient_id: UUID, request: Request) -> Reply:
 
 
 def unavailable_reply(scope: Scope, fault: Fault) -> Reply:
-    """503 as an OperationOutcome in the representation asked for."""
+    """503 as an OperationOutcome in the requested representation."""
     error = unavailable(fault.detail, fault.retry_seconds, fault.outage)
     fmt = error_format(headers(scope), dict(query_pairs(scope)))
     return _with(lowercase(error.headers | of_load(fault)), _reply(error.status, error.resource(), fmt))
 
 
 def failed_reply(core: Core, scope: Scope) -> Reply:
-    """500 as an OperationOutcome in the representation asked for."""
+    """500 as an OperationOutcome in the requested representation."""
     fmt = error_format(headers(scope), dict(query_pairs(scope)))
     problem = failed()
     return _reply(problem.status, outcome([issue(problem, reasons(core))]), fmt)

@@ -1,4 +1,4 @@
-"""Takes the entries of a Bundle, devices first, through the functions behind the JSON API."""
+"""Stores the entries of a Bundle, devices first, through the functions behind the JSON API."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Metric = tuple[Entry, list[Json]]  # a DeviceMetric and its calibrations
 
 
 class Intake:
-    """One Bundle of one patient on its way into the record."""
+    """The processing of one Bundle of one patient."""
 
     def __init__(self, core: Core, patient_id: UUID, entries: Sequence[Entry | Problem]) -> None:
         self.core = core
@@ -46,8 +46,8 @@ class Intake:
         self.samples = 0  # in all SampledData so far
 
     async def run(self) -> list[Answer | Problem]:
-        """Take all entries, whatever their order. One that is refused blocks only those that refer to it."""
-        self.attempts = Attempts(self.sent)  # not before: large Bundles are made beside the event loop
+        """Process all entries, whatever their order. A refused entry only blocks those that refer to it."""
+        self.attempts = Attempts(self.sent)  # not before: large Bundles are parsed outside the event loop
         observed = await self._observations()
         observed_with = self._by_origin(observed)
         described = await self._metrics()
@@ -64,7 +64,7 @@ class Intake:
     # --- what is there ---------------------------------------------------------------------------------------------
 
     async def _observations(self) -> list[Observed]:
-        """The Observations that can be read; answers the entries of other types that are not kept."""
+        """The Observations that can be read; answers the entries of types that are not kept."""
         found: list[Observed] = []
         for entry in self.entries:
             if entry.type not in {"Device", "DeviceMetric"}:
@@ -103,7 +103,7 @@ class Intake:
         try:
             return self.directory.names.get(reference(entry.fields, "source") or "")
         except Problem:
-            return None  # the DeviceMetric is refused in its turn
+            return None  # the DeviceMetric will be refused itself
 
     async def _metrics(self) -> list[Metric]:
         """The DeviceMetrics whose calibrations can be read."""
@@ -140,7 +140,7 @@ class Intake:
         return Answer(status, f"Device/{found['id']}", remark=remarks(entry.fields, found))
 
     async def _sensors(self, observed_with: ByPlace[Observed], described: Iterable[Metric]) -> Events:
-        """Register the sensor of each DeviceMetric. Returns the calibrations of those that were taken."""
+        """Register the sensor of each DeviceMetric. Returns the calibrations of those that were accepted."""
         taken: Events = {}
         for entry, events in described:
             if await self.attempts.attempt(entry, self._metric(entry, events, observed_with[entry.index])):

@@ -1,4 +1,4 @@
-"""The limits of a sensor, which FHIR says with values: those that it lacks are added, whichever Bundle came first."""
+"""The limits of a sensor, which FHIR states with values: missing ones are added, whichever Bundle came first."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ async def add_limits(
 ) -> dict[int, Problem]:
     """Add the limits that the values of a sensor state.
 
-    Returns why single values do not fit the sensor's limits, by the places of their entries. SampledData says the
-    limits of its sensor. That a single value is above 250 is all that is known of it: it may be the limit, unless
-    numbers above it are there, which would be lost. Where limits cannot be added, each value says so itself.
+    Returns why single values do not fit the sensor's limits, by the places of their entries. SampledData states the
+    limits of its sensor. A single value may only say that it is above 250: that may be the limit, unless there are
+    numbers above it, which would be lost. Where limits cannot be added, each value is answered by itself.
     """
     samples = [item.samples for item in observed if item.samples is not None]
     first = next((part for part in samples if part.bounds()), None)
@@ -60,7 +60,7 @@ async def add_limits(
 def _new_limits(
     samples: Sequence[Samples], known: Json, decimals: int, plausible: Plausible | None
 ) -> tuple[Json, Json, Sequence[Number]]:
-    """The limits that the samples state, those that single values may mean, and what numbers stand beside these."""
+    """The limits that the samples state, those that single values may mean, and the numbers beside these."""
     stated = lacking(samples, known, decimals)
     guessed = farthest([part for part in samples if not _implausible(part, plausible)], known | stated, decimals)
     return stated, guessed, _extremes(samples, plausible) if guessed else ()
@@ -69,7 +69,7 @@ def _new_limits(
 def _all_unfit(
     observed: Sequence[Observed], known: Json, refuted: set[str], decimals: int, plausible: Plausible | None
 ) -> dict[int, Problem]:
-    """Why single values that are beyond something do not fit, by the places of their entries."""
+    """Why single values beyond something do not fit, by the places of their entries."""
     found = {
         item.entry.index: _implausible(item.samples, plausible) or _unfit(item.samples, known, refuted, decimals)
         for item in observed
@@ -79,7 +79,7 @@ def _all_unfit(
 
 
 def _extremes(samples: Sequence[Samples], plausible: Plausible | None) -> list[Number]:
-    """The least and the greatest number; those that are rejected say nothing."""
+    """The least and the greatest number, without those that are refused."""
     numbers = [number for part in samples for number in part.numbers()]
     if plausible is not None:
         numbers = [number for number in numbers if plausible.least <= number <= plausible.most]
@@ -87,7 +87,7 @@ def _extremes(samples: Sequence[Samples], plausible: Plausible | None) -> list[N
 
 
 def _implausible(samples: Samples, plausible: Plausible | None) -> Problem | None:
-    """Why it cannot be what something is beyond."""
+    """Why the number that a value is beyond is not possible."""
     for value in (samples.beyond or {}).values():
         if plausible is not None and not plausible.least <= value <= plausible.most:
             return implausible(plausible.refusal(value))
@@ -97,7 +97,7 @@ def _implausible(samples: Samples, plausible: Plausible | None) -> Problem | Non
 def _unfit(samples: Samples, known: Json, refuted: set[str], decimals: int) -> Problem | None:
     """Why a value beyond something is neither L nor U of a sensor with the limits `known`.
 
-    `refuted`: the sides on which numbers prove that what a value is beyond is no limit.
+    `refuted`: the sides on which numbers prove that what a value is beyond is not the limit.
     """
     for side, value in (samples.beyond or {}).items():
         said, limit = f"The value is {_SIDES[side]} {value}", known.get(side)

@@ -25,18 +25,18 @@ _UNIT_MS = {"s": 1000, "min": 60_000, "h": 3_600_000, "d": 86_400_000}
 
 
 def sensor_keys(code: MivCode, metric: Fields | None = None) -> list[str]:
-    """The keys of a sensor: after the identifiers of its DeviceMetric, else after what it measures, once per device.
+    """The keys of a sensor: from the identifiers of its DeviceMetric, otherwise from what it measures, once per device.
 
-    A new sensor gets the first one, and may be known under another.
+    A new sensor gets the first key, but may already be known under another.
     """
     found = [] if metric is None else identifier_keys("DeviceMetric", metric)[:MAX_NAMES]
     return found or [make_key("sensor", code.system, code.code)]
 
 
 def metric_code(metric: Fields, catalog: MivCatalog, observed: Sequence[Observed]) -> tuple[Miv, MivCode]:
-    """What the metric measures: by its type and unit, else by the Observations made with it.
+    """What the metric measures: by its type and unit, otherwise by the Observations made with it.
 
-    Raises Problem: 422, and 200 for what no supported MIV has.
+    Raises Problem: 422, and 200 for what belongs to no supported MIV.
     """
     units = [with_litre(code) for system, code in codings(metric.object("unit")) if system == UCUM and code]
     units += [item.unit for item in observed if item.unit]
@@ -53,7 +53,7 @@ def metric_code(metric: Fields, catalog: MivCatalog, observed: Sequence[Observed
 def first_value_ms(observed: Sequence[Observed], metrics: Sequence[Fields], now_ms: int) -> int:
     """When something that is not known yet began: at its first value, else at its first calibration, else now.
 
-    A reference value holds since long before it was entered, so it says nothing about the device.
+    A reference value is valid since long before it was entered, so it says nothing about the device.
     """
     times = [item.earliest_ms for item in observed if item.code.kind != "reference" and item.earliest_ms >= 0]
     for event in (event for metric in metrics for event in calibrations(metric) if "time" in event):
@@ -66,7 +66,7 @@ def new_sensor(
 ) -> Json:
     """The registration of a sensor that is not known yet and cannot have begun before `from_ms`.
 
-    A series begins with its first value, so that no chunk is begun before there is something to show.
+    A series begins with its first value, so that no chunk begins before there is something to show.
     """
     metrics = [] if metric is None else [metric]
     first_ms = max(from_ms, first_value_ms(observed, metrics, now_ms)) if miv.continuous else from_ms
@@ -84,7 +84,7 @@ def new_sensor(
 
 
 def known_sensor(stored: Row, code: MivCode, metric: Fields | None) -> Json:
-    """The registration of a sensor that is known: as stored, but for what the DeviceMetric says itself."""
+    """The registration of a known sensor: as stored, except what the DeviceMetric says itself."""
     period = None if metric is None else _period_ms(metric)
     said: Json = {"codeSystem": code.system, "code": code.code, "unit": code.unit or code.components[0].unit}
     if stored["continuous"] and period is not None:
@@ -93,7 +93,7 @@ def known_sensor(stored: Row, code: MivCode, metric: Fields | None) -> Json:
 
 
 def calibrations(metric: Fields) -> list[Json]:
-    """The calibration events, oldest first, those without a time before all others. Raises Problem 422."""
+    """The calibration events, oldest first, with those without a time before all others. Raises Problem 422."""
     found = []
     for entry in metric.objects("calibration", MAX_CALIBRATIONS) or ():
         entry.instant("time")
@@ -102,17 +102,17 @@ def calibrations(metric: Fields) -> list[Json]:
 
 
 def in_order(events: Sequence[Json]) -> list[Json]:
-    """Calibration events, oldest first, those without a time before all others."""
+    """Calibration events, oldest first, with those without a time before all others."""
     return sorted(events, key=time_of)
 
 
 def time_of(event: Json) -> int:
-    """When a calibration was, in ms; -1 when nothing says so."""
+    """The time of a calibration in ms; -1 when it has none."""
     return parse_instant(event["time"]) if "time" in event else -1
 
 
 def readable(events: Sequence[Json]) -> list[Json]:
-    """Those with which a sensor can begin, in FHIR's form: nobody has read those from before its start yet."""
+    """The events with which a sensor can begin, in FHIR's form; earlier ones have not been parsed yet."""
     found = []
     for event in events:
         with suppress(Problem):
@@ -121,7 +121,7 @@ def readable(events: Sequence[Json]) -> list[Json]:
 
 
 def later_events(events: Sequence[Json], stored: Row) -> list[Json]:
-    """The events after the start of a sensor, where its registration says how it was. Raises Problem 422."""
+    """The events after the start of a sensor whose registration gives its first state. Raises Problem 422."""
     for event in events:
         if "time" not in event and len(events) == 1 and event.get("state") != stored["calibration_state"]:
             raise invalid("calibration[0].time", "is required where the state changes")
@@ -152,11 +152,11 @@ def _series(observed: Sequence[Observed], metric: Fields | None, unit: str, plau
     limits = next((found.limits for found in samples if found.limits), None)
     decimals = max((found.decimals() for found in samples), default=1 if unit == "mmol/L" else 0)
     bounds = [bound for found in samples for bound in found.bounds()]
-    if plausible is not None:  # what cannot be takes no decimals from the others
+    if plausible is not None:  # impossible values do not influence the number of decimals
         bounds = [bound for bound in bounds if plausible.least <= bound <= plausible.most]
     bounds += (limits or {}).values()
     while decimals and any(abs(bound) * 10**decimals > LARGEST for bound in bounds):
-        decimals -= 1  # with more there is no room up to the limits
+        decimals -= 1  # with more decimals, the limits would not fit
     return {
         "samplingPeriodMs": period or next((found.period_ms for found in samples if found.period_ms), None),
         "decimals": decimals,
@@ -178,7 +178,7 @@ def _metric(metric: Fields) -> Json:
 
 
 def _period_ms(metric: Fields) -> int | None:
-    """The sampling period that DeviceMetric.measurementPeriod says, or None."""
+    """The sampling period in DeviceMetric.measurementPeriod, or None."""
     timing = metric.object("measurementPeriod")
     repeat = timing and timing.object("repeat")
     if repeat is None:

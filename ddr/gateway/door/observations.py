@@ -30,7 +30,7 @@ from ddr.miv.model import Miv, MivCatalog, MivCode
 
 MAX_PARTS = 50
 CORRECTED = "corrected"
-# What FHIR's reasons for absent values are kinds of (CodeSystem data-absent-reason); the JSON API has no finer ones.
+# The broader kinds of FHIR's reasons for absent values (CodeSystem data-absent-reason); the JSON API has no finer ones.
 _KINDS_OF_ABSENCE = {
     **dict.fromkeys(("not-a-number", "negative-infinity", "positive-infinity"), "error"),
     **dict.fromkeys(("asked-unknown", "temp-unknown", "not-asked", "asked-declined"), "unknown"),
@@ -47,8 +47,8 @@ class Observed:
     code: MivCode
     device: str | None  # a reference
     earliest_ms: int
-    time: str  # within a key: first and last millisecond
-    other_times: Sequence[str]  # the same written otherwise
+    time: str  # as part of a key: first and last millisecond
+    other_times: Sequence[str]  # the same, written differently
     unit: str | None
     samples: Samples | None
     body: Json  # without keys of devices, sensors and other measurements
@@ -57,25 +57,25 @@ class Observed:
 
     @property
     def corrects(self) -> bool:
-        """Whether it is another value of something sent before, and does not say of what."""
+        """Whether it is another value of something sent before, without saying of what."""
         return not self._identifiers and self.body.get("status") in {CORRECTED, "amended"}
 
     @property
     def corrects_readings(self) -> bool:
-        """Whether its readings stand in the place of others of their instants."""
+        """Whether its readings replace others of the same instants."""
         return self.samples is not None and self.entry.fields.text("status") == CORRECTED
 
     def key(self, device_key: str | None) -> str:
-        """The measurement's key: after its first identifier, else after code, device, time and value.
+        """The measurement's key: from its first identifier, else from code, device, time and value.
 
-        A meter's clock may know minutes only, so that two measurements of one time are not one corrected.
+        A meter's clock may only have minutes, so two measurements of one time are not one that was corrected.
         """
         return self._identifiers[0] if self._identifiers else self._made_key(device_key, self.time)
 
     def other_keys(self, device_key: str | None) -> tuple[str, ...]:
-        """Keys under which it may have come before: after its other identifiers, or with its time written otherwise.
+        """Keys under which it may have come before: from its other identifiers, or with its time written differently.
 
-        10:00:00Z and 10:00:00.000Z are one time, as different versions of an app write it.
+        10:00:00Z and 10:00:00.000Z are the same time, which versions of an app may write differently.
         """
         if self._identifiers:
             return tuple(self._identifiers[1:MAX_NAMES])
@@ -103,7 +103,7 @@ def _values(body: Json) -> list[str]:
 
 
 def is_time_stamp(fields: Fields) -> bool:
-    """Whether this is a coincident time stamp, by which the PHD guide documents clocks."""
+    """Whether this is a coincident time stamp, by which clocks are documented in the PHD guide."""
     return not TIME_STAMPS.isdisjoint(codings(fields.object("code")))
 
 
@@ -145,14 +145,14 @@ def read_observation(entry: Entry, catalog: MivCatalog, latest_ms: int) -> Obser
 
 
 def _other_times(start_ms: int, end_ms: int | None) -> list[str]:
-    """The time within a key as it would be had its whole second been written with milliseconds, or without."""
+    """The time in a key as it would be if its whole second had been written with milliseconds, or without."""
     second = start_ms + 999
     others = {start_ms: second, second: start_ms} if start_ms % 1000 == 0 else {}
     return [f"{start_ms}/{others[end_ms]}"] if end_ms in others else []
 
 
 def _check_choices(fields: Fields) -> None:
-    """One time, one value or the reason why there is none: of two, readers take different ones.
+    """There must be one time, and one value or one reason why there is none: of two, parsers take different ones.
 
     FHIR R4 formats.html#choice, observation.html (obs-6). Raises Problem 422.
     """
@@ -167,7 +167,7 @@ def _check_choices(fields: Fields) -> None:
 def _of_panel(components: Sequence[Fields], code: MivCode) -> tuple[list[Fields], list[Problem]]:
     """The components that the code has, and a warning for each other one (pulse, body position).
 
-    Raises Problem 422 for one that the code has, but for its system.
+    Raises Problem 422 for a component that belongs to the code but has a wrong system.
     """
     known = {part.code for part in code.components}
     for part in components:
@@ -179,7 +179,7 @@ def _of_panel(components: Sequence[Fields], code: MivCode) -> tuple[list[Fields]
 
 
 def _effective(fields: Fields, validity: bool) -> tuple[Any, int, int | None]:
-    """What the JSON API calls `effective`, and its bounds. Only a reference value holds for a period (LF-011)."""
+    """What the JSON API calls `effective`, and its bounds. Only a reference value is valid for a period (LF-011)."""
     moment = fields.date_time("effectiveDateTime") or fields.date_time("effectiveInstant")
     if moment is not None:
         return ({"start": moment[0]} if validity else moment[0]), moment[1], moment[2]
@@ -237,14 +237,14 @@ def _value(fields: Fields, quantity: Fields | None) -> Json:
 
 
 def _absent(fields: Fields) -> str | None:
-    """Why there is no value, as one of the kinds that the JSON API has."""
+    """Why there is no value, as one of the kinds in the JSON API."""
     reasons = codings(fields.object("dataAbsentReason"))
     found = next((code for system, code in reasons if system == ABSENT), None)
     return _KINDS_OF_ABSENCE.get(found or "", found)
 
 
 def _panel(fields: Fields, code: MivCode, components: Sequence[Fields]) -> list[Json]:
-    """The components; of a measurement that failed as a whole none need be there (PHD guide, Compound Numeric)."""
+    """The components; they may be missing in a measurement that failed as a whole (PHD guide, Compound Numeric)."""
     found = [_component(part) for part in components]
     reason = _absent(fields) if code.components else None
     if reason is not None:

@@ -24,7 +24,7 @@ from ddr.store.devices.devices import Row
 
 
 async def device_key_of(core: Core, patient_id: UUID, device: Fields) -> str:
-    """The key that the Device has, whatever the order of its identifiers; that of a new one."""
+    """The key of the Device, whatever the order of its identifiers; a new one for a new device."""
     first, *others = device_keys(device)
     if not others:
         return first
@@ -37,7 +37,7 @@ async def device_key_of(core: Core, patient_id: UUID, device: Fields) -> str:
 async def stored_sensor(
     core: Core, patient_id: UUID, device_key: str, code: MivCode, metric: Fields | None
 ) -> Row | None:
-    """The sensor with a key that this DeviceMetric has, else, if it has no identifier, the only one of its kind."""
+    """The sensor with a key of this DeviceMetric; if that has no identifier, the only sensor of its kind."""
     keys = metrics.sensor_keys(code, metric)
     rows = await store.sensor_states(core.pool, patient_id, device_key)
     alike = [row for row in rows if (row["code_system"], row["code"]) == (code.system, code.code)]
@@ -56,7 +56,7 @@ async def register_sensor(
     metric: Fields | None,
     stored: Row | None,
 ) -> tuple[int, dict[str, Any]]:
-    """Register a sensor as its DeviceMetric, if there is one, and its values describe it, or change the `stored` one.
+    """Register a sensor as described by its DeviceMetric, if there is one, and its values, or change the `stored` one.
 
     Returns status and answer of the JSON API. Raises Problem 409 or 422.
     """
@@ -66,7 +66,7 @@ async def register_sensor(
     row = await store.find_device(core.pool, patient_id, device_key)
     if row is None:
         raise invalid("device", "is not registered", "unknown-device")
-    # a device whose clock was reset would begin a series long before anything that is kept
+    # A device whose clock was reset would begin a series long before anything that is kept.
     now, from_ms = core.clock(), row["started_ms"]
     if kind[0].continuous:
         from_ms = max(from_ms, core.catalog.floor_ms(kind[0].valueset, now))
@@ -78,7 +78,7 @@ async def register_sensor(
 async def store_calibrations(
     core: Core, patient_id: UUID, device_key: str, sensor: dict[str, Any], events: Sequence[Json]
 ) -> str:
-    """Store those of a DeviceMetric's calibrations that the `sensor` registered from it does not have.
+    """Store those calibrations of a DeviceMetric that the `sensor` registered from it does not have yet.
 
     Returns the id of the newest DeviceMetric. Raises Problem 409 or 422.
     """

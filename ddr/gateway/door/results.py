@@ -1,4 +1,4 @@
-"""What the JSON API says of readings and measurements, as answers to the Observations that they came in."""
+"""The JSON API's answers on readings and measurements, as answers to the Observations that they came in."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from ddr.gateway.reading_answers import AS_CORRECTION
 
 
 def with_warnings(answer: Answer | Problem, item: Observed) -> Answer | Problem:
-    """The answer, with what of the Observation is not kept although it is."""
+    """The answer, with warnings about the parts of the Observation that are not kept."""
     if isinstance(answer, Problem):
         return answer
     return replace(answer, passed_over=[*answer.passed_over, *item.passed_over])
 
 
 def answers_of(observed: Sequence[Observed], items: Sequence[dict[str, Any]]) -> dict[int, Answer | Problem]:
-    """What became of each Observation of an upload, by its place; `items` has the answers to all its readings."""
+    """The outcome of each Observation of an upload, by its place; `items` has the answers to all its readings."""
     left = iter(items)
     own = [list(islice(left, len(item.samples.readings))) for item in observed if item.samples is not None]
     return {
@@ -31,10 +31,10 @@ def answers_of(observed: Sequence[Observed], items: Sequence[dict[str, Any]]) ->
 
 
 def readings_answer(items: Sequence[dict[str, Any]]) -> Answer | Problem:
-    """What became of an Observation with these answers to its readings: 201 when something is new, 422 when nothing
-    was taken. Those that are stored and not shown, or stand beside others of their instant, are told.
+    """The outcome of an Observation with these answers to its readings: 201 when something is new, 422 when nothing was
+    accepted. Readings that are stored but not shown, or share their instant with others, are mentioned.
 
-    Values with the same to say are told of together, by their places in the sequence from 1.
+    Values with the same message are reported together, by their places in the sequence, from 1.
     """
     refused = defaultdict[tuple[str, str], list[int]](list)  # by reason and detail
     unusual = defaultdict[str, list[int]](list)  # by the warning
@@ -76,7 +76,7 @@ def _values(places: Sequence[int]) -> str:
 
 
 def measurement_answer(answer: dict[str, Any]) -> Answer:
-    """What became of an Observation of a single value: 201 when it is new."""
+    """The outcome of an Observation with a single value: 201 when it is new."""
     status = 201 if answer["result"] == "created" else 200
     unusual = [doubtful(answer["warning"])] if "warning" in answer else []
     return Answer(status, f"Observation/{answer['id']}", answer["version"], passed_over=unusual)

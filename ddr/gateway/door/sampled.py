@@ -1,6 +1,6 @@
 """SampledData as readings: each token at its own instant, origin and factor applied exactly (FHIR R4 datatypes.html).
 
-Limits are in the unit of `origin`, like the values that come out, as the PHD guide has them.
+As in the PHD guide, limits are in the unit of `origin`, like the resulting values.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from ddr.gateway.registration import MAX_DECIMALS
 from ddr.settings import DAY
 
 MAX_TOKENS = 100_000  # in all SampledData of a Bundle
-DIGITS = 100  # more than any product of numbers of these sizes needs, so that nothing is rounded
+DIGITS = 100  # more than any product of numbers of these sizes needs, so nothing is rounded
 _TOKEN = re.compile(r"-?[0-9]{1,12}(\.[0-9]{1,12})?([eE][+-]?[0-9]{1,2})?")
 _WORDS = ("E", "L", "U")
 BOUNDS = ("lower", "upper")
-# Values in mmol/L have a decimal, even when the first ones that come have none.
+# Values in mmol/L have a decimal, even if the first ones have none.
 _LEAST_DECIMALS = {"mmol/L": 1}
 
 
 @dataclass(frozen=True)
 class Samples:
-    """Readings as the JSON API takes them. `period_ms` is None for a single value.
+    """Readings as the JSON API accepts them. `period_ms` is None for a single value.
 
-    `limits` are those of the sensor; `beyond` is what a single value is below or above, which may be one of them.
+    `limits` are those of the sensor; `beyond` is what a single value is below or above, which may be a limit.
     """
 
     unit: str | None
@@ -42,7 +42,7 @@ class Samples:
     beyond: Json | None = None
 
     def decimals(self) -> int:
-        """The decimal places that these values need, within what a sensor can have."""
+        """The decimals that these values need, within what a sensor can have."""
         needed = max(map(decimals_of, [*self.numbers(), *self.bounds()]), default=0)
         return min(MAX_DECIMALS, max(needed, _LEAST_DECIMALS.get(self.unit or "", 0)))
 
@@ -67,12 +67,12 @@ def single(value: Any, comparator: str | None, unit: str | None, time: str) -> S
 
 
 def is_large(samples: Iterable[Samples]) -> bool:
-    """Whether there are so many values that they are looked at beside the event loop."""
+    """Whether there are so many values that they are processed outside the event loop."""
     return sum(len(part.readings) for part in samples) > LARGE_ITEMS
 
 
 def lacking(samples: Iterable[Samples], known: Json, decimals: int) -> Json:
-    """The limits that values state, of several the first ones, where a sensor with so many decimals has none."""
+    """The limits that values state, the first of several, where a sensor with so many decimals has none."""
     found: Json = {}
     for part in samples:
         for side, value in (part.limits or {}).items():
@@ -82,7 +82,7 @@ def lacking(samples: Iterable[Samples], known: Json, decimals: int) -> Json:
 
 
 def farthest(samples: Iterable[Samples], known: Json, decimals: int) -> Json:
-    """What single values are said to be beyond, the most of each side, where a sensor has no limit."""
+    """What single values are said to be beyond, the farthest on each side, where a sensor has no limit."""
     found: Json = {}
     for part in samples:
         for side, value in (part.beyond or {}).items():
@@ -125,20 +125,20 @@ def _tokens(data: Fields) -> list[str]:
 
 
 def tokens_of(observation: Fields) -> int:
-    """How many values the SampledData of an Observation has, up to one beyond MAX_TOKENS; none of them is looked at."""
+    """How many values the SampledData of an Observation has, at most one more than MAX_TOKENS; none is parsed."""
     data = observation.raw("valueSampledData")
     text = data.get("data") if isinstance(data, dict) else None
     return len(text.split(None, MAX_TOKENS)) if isinstance(text, str) else 0
 
 
 def check_count(count: int) -> None:
-    """Raise Problem 413 for more values than one Bundle may bring: each is an object for some seconds."""
+    """Raise Problem 413 for more values than one Bundle may have: each is an object for some seconds."""
     if count > MAX_TOKENS:
         raise Problem(413, "too-many-items", f"The Bundle has more than {MAX_TOKENS} values in SampledData")
 
 
 def _value(token: str, origin: Decimal, factor: Decimal) -> Any:
-    """A number or E, L, U; what is neither stays as it is and is rejected as a reading of its own."""
+    """A number or E, L, U; anything else stays as it is and is rejected as a reading."""
     if token in _WORDS or not _TOKEN.fullmatch(token):
         return token
     return _number(origin + factor * Decimal(token))

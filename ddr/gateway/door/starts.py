@@ -1,4 +1,4 @@
-"""Values from before the start of a device or sensor that FHIR said nothing about: the start was a guess, and moves."""
+"""Moves the start of a device or sensor back for earlier values, where FHIR did not give it and it was a guess."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ async def reach_back(
 ) -> None:
     """Let device and sensor begin with the first of these values, if they began later and were registered here.
 
-    The sensor then begins in the state that its calibrations, with `events` of the Bundle, say for that time. One that
-    was registered through the JSON API has a start that was told.
+    The sensor then begins in the state that its calibrations, with `events` of the Bundle, give for that time. A sensor
+    that was registered through the JSON API has a stated start.
 
-    What a clock that was reset has stamped, before everything that is kept, moves nothing. Raises Problem 409.
+    Values stamped by a clock that was reset, before everything that is kept, move nothing. Raises Problem 409.
     """
     now_ms = core.clock()
     times = [
@@ -60,9 +60,10 @@ async def reach_back(
 
 
 async def restate(core: Core, patient_id: UUID, sensor: Row, events: Sequence[Json]) -> None:
-    """Let a sensor that was registered here begin in the state that its DeviceMetric, with `events`, says for then.
+    """Let a sensor that was registered here begin in the state that its DeviceMetric, with `events`, gives for its
+    start.
 
-    A state from before the start may become known after it. Raises Problem 409.
+    A state from before the start may become known later. Raises Problem 409.
     """
     if not is_made(sensor["sensor_key"]) or _learnt(sensor, events) is None:
         return
@@ -74,9 +75,9 @@ async def restate(core: Core, patient_id: UUID, sensor: Row, events: Sequence[Js
 
 
 def _learnt(sensor: Row, events: Sequence[Json]) -> Json | None:
-    """The state at its start by `events`, None where they say no later one than what is known.
+    """The state at its start according to `events`; None where they give no later state than the known one.
 
-    What is known may be later than a start that has moved back: earlier versions left it so.
+    The known state may be later than a start that has moved back, because earlier versions left it so.
     """
     known, started_ms = sensor["registration"]["calibration"], sensor["started_ms"]
     if known is None:
@@ -90,7 +91,7 @@ def _learnt(sensor: Row, events: Sequence[Json]) -> Json | None:
 async def _begin(
     core: Core, conn: asyncpg.Connection, sensor: Row, first_ms: int, events: Sequence[Json], now_ms: int
 ) -> None:
-    """What was the state at the former start is one event among others now; its DeviceMetric begins with that state."""
+    """The state at the former start is now one event among others; its DeviceMetric begins with that state."""
     known = metrics.in_order([sensor["registration"]["calibration"], *metrics.readable(events)])
     since_ms = max(first_ms, metrics.state_since_ms(known, sensor["started_ms"]))
     if since_ms < sensor["started_ms"]:

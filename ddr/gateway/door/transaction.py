@@ -1,4 +1,4 @@
-"""All or nothing: runs the functions of the API on one connection, within one transaction of the database."""
+"""All or nothing: runs the functions of the API on one connection, within one database transaction."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ class OneConnection:
 
 @asynccontextmanager
 async def transaction(core: Core, patient_id: UUID) -> AsyncIterator[Core]:
-    """A Core whose changes of this patient take effect together, or not at all when an exception leaves the block.
+    """A Core whose changes to this patient take effect together, or not at all when an exception leaves the block.
 
-    It remembers tails of series for itself only: what is rolled back must not be known afterwards. It is one writer,
-    whatever is written in it.
+    It remembers tails of series only for itself, because what is rolled back must not be known afterwards. It counts as
+    one writer, whatever is written in it.
     """
     async with writing(core, patient_id) as (conn, _):
         yield replace(core, pool=OneConnection(conn), sensors=Remembered(), writers=Writers())

@@ -1,4 +1,4 @@
-"""Stores the values of a Bundle, whose devices and sensors are there, through the functions behind the JSON API."""
+"""Stores the values of a Bundle, whose devices and sensors exist by then, through the functions behind the JSON API."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from ddr.http.core import Core
 from ddr.miv.model import MivCode
 from ddr.store.gateways import known_ids
 
-Events = dict[Target, list[Json]]  # calibrations by the sensor whose DeviceMetric says them
+Events = dict[Target, list[Json]]  # calibrations by the sensor whose DeviceMetric states them
 
 
 class Series(NamedTuple):
-    """A sensor, and what its readings have in common that are sent to it together."""
+    """A sensor, and what those of its readings have in common that are sent to it together."""
 
     device: str
     sensor: str
@@ -55,12 +55,12 @@ class Values:
         self.events = events
 
     async def series(self, observed: Sequence[Observed]) -> None:
-        """Store the readings of all Observations of a sensor at once, the oldest first, as uploads to it.
+        """Store the readings of all Observations of a sensor at once, oldest first, as uploads to it.
 
-        Those that correct others come after what may be others.
+        Readings that correct others come after those that they may correct.
         """
         uploads: defaultdict[Series, list[Observed]] = defaultdict(list)
-        kinds: dict[tuple[str, MivCode], str] = {}  # sensor keys of Observations that refer to a Device alone
+        kinds: dict[tuple[str, MivCode], str] = {}  # sensor keys of Observations that only refer to a Device
         for item in sorted(observed, key=lambda item: item.earliest_ms):
             series = await self.attempts.attempt(item.entry, self._series_of(item, observed, kinds))
             if series is not None:
@@ -76,7 +76,7 @@ class Values:
     async def _series_of(
         self, item: Observed, observed: Sequence[Observed], kinds: dict[tuple[str, MivCode], str]
     ) -> Series:
-        """Where an Observation belongs; its sensor is registered where nothing but its device is named."""
+        """Where an Observation belongs; its sensor is registered if only its device is named."""
         assert item.samples is not None
         if item.device is None:
             raise invalid("device", "is required")
@@ -87,7 +87,7 @@ class Values:
         return Series(device, sensor, item.samples.unit, item.corrects_readings)
 
     async def _sensor(self, device: str, item: Observed, observed: Sequence[Observed]) -> str:
-        """The key of the device's sensor for this kind of value, which is registered when there is none."""
+        """The key of the device's sensor for this kind of value, which is registered if there is none."""
         whose = self.core, self.patient_id, device
         stored = await stored_sensor(*whose, item.code, None)
         if stored is not None:
@@ -133,7 +133,7 @@ class Values:
             self.attempts.answers[item.entry.index] = with_warnings(done, item)
 
     async def _reach_back(self, target: Target, items: Sequence[Observed]) -> None:
-        """Move the start of a device or sensor back to its values; where that cannot be, each value says so itself."""
+        """Move the start of a device or sensor back to its values; where this is refused, each value is told so."""
         with suppress(Problem):
             await reach_back(self.core, self.patient_id, *target, items, self.events.get(target, []))
 
@@ -168,7 +168,7 @@ class Values:
 
 
 def split(items: Sequence[Observed], most: int) -> Iterator[list[Observed]]:
-    """`items` in their order, in parts of at most `most` readings; one that has more is a part of its own."""
+    """`items` in order, in parts of at most `most` readings; one that has more is a part of its own."""
     part: list[Observed] = []
     count = 0
     for item in items:
