@@ -22,6 +22,7 @@ from ddr.http.exchange import audited, concerns
 from ddr.http.tokens import Claims, InvalidToken
 from ddr.miv.model import Miv
 from ddr.ratelimit import GRACE_PERIOD, limited, lowercase
+from ddr.registries import follower
 from ddr.remembering import Newest
 from ddr.scopes.decision import Allowed, Facts, Interaction, Reason, Refused, Standing, decide
 from ddr.scopes.diga import Diga
@@ -38,7 +39,6 @@ from ddr.store.database.ids import Kind
 from ddr.store.database.spreading import is_spread
 from ddr.store.search.view import View
 
-REGISTRY_RETRY_SECONDS = 300
 SEEN = 10_000  # pairings whose last view is remembered; it is only used to guess what to ask for, never to decide
 
 Foresee = Callable[[View], Statement | None]
@@ -305,6 +305,6 @@ def _refusal(decision: Refused, path: str) -> FhirError:
         case 401:
             return unauthorized(_TEXTS[decision.reason])
         case 503:
-            return unavailable("The DiGA directory cannot be reached at the moment", REGISTRY_RETRY_SECONDS)
+            return unavailable("The DiGA directory cannot be reached at the moment", follower.RETRY_SECONDS)
         case _:
             return not_known(path)
