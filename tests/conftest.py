@@ -1,6 +1,6 @@
-"""Fixtures for every room: a migrated database, a Core with settable clock and allow list, a new patient.
+"""Fixtures for every room: a migrated database, a Core with a settable clock and allow list, a new patient.
 
-Tests run in parallel (pytest-xdist): the process that hands them out starts one embedded PostgreSQL for all, and each
+Tests run in parallel (pytest-xdist): the process that distributes them starts one embedded PostgreSQL for all, and each
 worker copies a database of its own from one template.
 """
 
@@ -60,8 +60,8 @@ LONGEST = (  # of those, in this order
     "tests/poller/test_poller.py",
     "tests/gateway/test_durability.py",
 )
-hypothesis.settings.register_profile("busy", deadline=None)  # no example is wrong because the machine is busy
-hypothesis.settings.register_profile(  # make mutation: a fault that is found need not be found in its smallest form
+hypothesis.settings.register_profile("busy", deadline=None)  # a slow example on a busy machine is not a failure
+hypothesis.settings.register_profile(  # make mutation: a fault has to be found, not shrunk
     "mutation",
     deadline=None,
     max_examples=10,
@@ -72,9 +72,10 @@ hypothesis.settings.load_profile("busy")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give whatever starts recorders of its own time on a slow machine, and begin with what takes longest.
+    """Give tests that start recorders of their own more time on a slow machine, and begin with the slowest files.
 
-    A file runs on one core: begun last, a long one keeps the others waiting (with --no-loadscope-reorder).
+    A file runs on one core: a slow one that began last would keep the other cores waiting (with
+    --no-loadscope-reorder).
     """
     for item in items:
         if not item.get_closest_marker("timeout") and any(map(item.get_closest_marker, BEYOND)):
@@ -99,7 +100,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """What this process received is kept for the validator, which runs apart."""
+    """Store what this process received for the validator, which runs separately."""
     if (folder := session.config.getoption("--evidence")) and received.bodies:
         received.write(folder)
 
@@ -113,7 +114,7 @@ for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
 
 @pytest.fixture(scope="session", autouse=True)
 def nothing_left_outside(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Data of an account that cannot reach the temporary directories lie elsewhere, with a link to them."""
+    """An account that cannot reach the temporary directories has its data elsewhere, with a link to it."""
     yield
     for link in tmp_path_factory.getbasetemp().rglob("postgres"):
         if link.is_symlink():
@@ -129,7 +130,7 @@ def disciplined() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def nothing_goes_on() -> Iterator[None]:
-    """What a lost database leaves to be settled is tried for a minute, and more, beside the tests that come after."""
+    """Work left over from a lost database is retried for a minute or more, during later tests."""
     yield
     for task in unanswered._running:
         task.cancel()
@@ -137,13 +138,13 @@ def nothing_goes_on() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def begun_on_its_day() -> None:
-    """A test that would be at it when the day ends begins on the next one."""
+    """A test during which the day would end begins on the next day."""
     day.begin()
 
 
 @pytest.fixture
 async def loop() -> Loop:
-    """The running loop, for a test that is not a coroutine."""
+    """The running loop, for tests that are not coroutines."""
     return Loop(asyncio.get_running_loop().run_until_complete)
 
 
@@ -166,7 +167,7 @@ def settings(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Set
 
 @pytest.fixture(scope="session")
 async def pool(settings: Settings) -> AsyncIterator[asyncpg.Pool]:
-    """A pool on the migrated database; tests share it and keep apart by patient."""
+    """A pool on the migrated database; tests share it and use patients of their own."""
     pool = await open_pool(settings)
     yield pool
     async with in_time():

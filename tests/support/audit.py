@@ -32,21 +32,21 @@ EVENTS: tuple[tuple[str, str | None, dict[str, Any]], ...] = (
 
 @dataclass(frozen=True)
 class Person:
-    """A patient with a DiGA or two."""
+    """A patient with one or two DiGA."""
 
     patient_id: UUID
     pairings: tuple[str | None, ...]
 
 
 def people(count: int) -> list[Person]:
-    """Some patients, and nobody."""
+    """Some patients, and entries without a patient."""
     chance = random.Random(1)
     some = [Person(UUID(int=chance.getrandbits(128)), (chance.randbytes(32).hex(), "p", None)) for _ in range(count)]
     return [Person(NOBODY, (None,)), *some]
 
 
 async def write_day(pool: asyncpg.Pool, day: int, who: list[Person], count: int) -> None:
-    """`count` entries of a day since 1970, in the order of time, and the seals of the day."""
+    """`count` entries of a day since 1970, ordered by time, and the seals of the day."""
     chance = random.Random(1_000_003 + day - today())  # the same entries whatever the date
     await pool.execute("SELECT audit_open($1)", (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(days=day)).date())
     rows = []
@@ -66,7 +66,7 @@ async def write_day(pool: asyncpg.Pool, day: int, who: list[Person], count: int)
 
 
 async def pack_all(pool: asyncpg.Pool) -> int:
-    """Pack every day that is over; how many packs."""
+    """Pack every past day; returns the number of packs."""
     return await pack_some(pool, (today() + 1) * DAY_MS + HOUR_MS, seconds=60)
 
 

@@ -1,7 +1,7 @@
-"""How long a state machine of hypothesis looks: little in CI, and as long as DDR_MACHINE_EXAMPLES says.
+"""How many examples a state machine of hypothesis tries: few in CI, and as many as DDR_MACHINE_EXAMPLES says elsewhere.
 
-In CI the examples are the same in each run; whoever looks for longer wants others each time, and what is found made
-small, which takes longer than the time limit of a test.
+In CI the examples are the same in each run. A longer search should try new ones each time, and shrink what it finds,
+which takes longer than a test's time limit.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from hypothesis import HealthCheck, Phase, settings
 
 WANTED = "DDR_MACHINE_EXAMPLES"
 LONG = WANTED in os.environ
-limited = pytest.mark.timeout(0 if LONG else 300)  # for the test that runs it
+limited = pytest.mark.timeout(0 if LONG else 300)  # for the test that runs the machine
 
 
 def budget(examples: int, steps: int = 15) -> settings:
-    """The settings of a machine that looks at so many examples in CI, each of so many steps at most."""
+    """The settings of a machine that tries this many examples in CI, each with at most this many steps."""
     return settings(
         max_examples=int(os.environ.get(WANTED, str(examples))),
         phases=tuple(Phase) if LONG else (Phase.generate,),

@@ -1,4 +1,5 @@
-"""Every statement that the recorder executes in this process, which function of it does, and whether for a request."""
+"""Every statement that the recorder executes in this process, with the function that does, and whether for a
+request."""
 
 from __future__ import annotations
 
@@ -22,19 +23,19 @@ PASSED = (
 
 
 class Executed(NamedTuple):
-    """A statement and `module.function` of what executes it; what runs as a task of its own has the event loop's."""
+    """A statement and the `module.function` that executes it; for a task of its own this is the event loop's."""
 
     query: str
     name: str
     on_request: bool
 
 
-executed: set[Executed] = set()  # those of tests are not here
+executed: set[Executed] = set()  # without those of tests
 _new: list[Executed] = []
 
 
 def capture() -> None:
-    """Begin, once in a process."""
+    """Start capturing, once per process."""
     room: Any = servers
     connection: Any = servers.ServerConnection
     told = room.statement
@@ -57,7 +58,7 @@ def capture() -> None:
 
 
 def taken() -> list[Executed]:
-    """Those that were executed for the first time since this was last asked."""
+    """The statements executed for the first time since the last call."""
     found = _new.copy()
     _new.clear()
     return found
@@ -73,7 +74,7 @@ def _note(query: str) -> None:
 
 
 def _who() -> str:
-    """Whose statement it is; empty for a test's."""
+    """The function that executes a statement; empty for a test."""
     frame = sys._getframe(3)
     while frame is not None:
         module = frame.f_globals.get("__name__", "")

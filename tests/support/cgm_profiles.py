@@ -1,6 +1,6 @@
 """The HL7 CGM 1.0.0 profiles of the summary, written by hand from the published rules, for HAPI's validator.
 
-They are not among the specification's artifacts, and without them the validator cannot read hddt-cgm-summary either.
+They are not among the specification's artifacts, and without them the validator cannot read hddt-cgm-summary, either.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ Json = dict[str, Any]
 BASE = "http://hl7.org/fhir/uv/cgm/StructureDefinition/"
 LOINC, UCUM = "http://loinc.org", "http://unitsofmeasure.org"
 
-# profile → its LOINC code and, for those with a value, how often it occurs at least, unit text and UCUM code
+# profile → its LOINC code and, for those with a value, its least number of occurrences, unit text and UCUM code
 MEMBERS: dict[str, tuple[str, tuple[int, str, str] | None]] = {
     "cgm-summary-mean-glucose-mass-per-volume": ("97507-8", (0, "mg/dl", "mg/dL")),
     "cgm-summary-mean-glucose-moles-per-volume": ("105273-7", (0, "mmol/l", "mmol/L")),
@@ -30,7 +30,7 @@ RANGES = ("104642-4", "104641-6", "97510-2", "104640-8", "104639-0")
 
 
 def write_cgm_profiles(folder: Path) -> Path:
-    """Write one file per profile into `folder`, which is returned."""
+    """Write one file per profile into `folder`; returns the folder."""
     for name, code, special in _profiles():
         elements = [{"id": "Observation", "path": "Observation"}, *_common(code), *special]
         content = {
@@ -86,7 +86,7 @@ def _ranges() -> Iterator[Json]:
 
 
 def _element(path: str, part: str | None = None, **rules: Any) -> Json:
-    """One element; `part` is the slice that it belongs to."""
+    """One element; `part` is its slice."""
     if part is None:
         return {"id": path, "path": path, **rules}
     head, *rest = path.split(".", 2)[1:]

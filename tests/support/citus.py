@@ -1,7 +1,7 @@
 """Databases for tests that are spread over the servers of the coordinator at DDR_TEST_CITUS_URL (make citus-test).
 
-With TEST_AS_IF_SPREAD one PostgreSQL is treated as if it were such servers (make spread-test): what the recorder does
-otherwise there is tried without them, but not that each statement finds its server.
+With TEST_AS_IF_SPREAD a single PostgreSQL is treated as if it were such servers (make spread-test): this tests without
+them what the recorder does differently there, but not that each statement finds its server.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from ddr.store.database.parts import Parts
 from ddr.store.database.spreading import STAMP_FUNCTION
 from tests.support.reached import execute, on
 
-COORDINATOR = "DDR_TEST_CITUS_URL"  # a database with Citus and its servers; its role makes databases on all of them
+COORDINATOR = "DDR_TEST_CITUS_URL"  # a database with Citus and its servers; its role creates databases on all of them
 AS_IF = "TEST_AS_IF_SPREAD"
 SHARDS = 4
-# For what tests that several patients share a statement, how many there are, or triggers that go with the distribution.
+# For tests of a statement shared by several patients, of its count, or of triggers that the distribution removes.
 one_server_only = pytest.mark.skipif(
     COORDINATOR in os.environ or AS_IF in os.environ, reason="in this run patients are spread over servers"
 )
-# For what has several patients in one transaction, or is never used where patients are spread.
+# For code with several patients in one transaction, or that is never used where patients are spread.
 not_over_servers = pytest.mark.skipif(COORDINATOR in os.environ, reason="in this run patients are on several servers")
 _TRIGGERS = """
 SELECT format('DROP TRIGGER %I ON %I', tgname, tgrelid::regclass) FROM pg_trigger WHERE tgname = ANY ($1::name[])"""
@@ -78,7 +78,8 @@ def _at(url: str, host: str, port: int) -> str:
 
 
 async def be_as_if_spread(url: str) -> None:
-    """Give a database on one server the functions that are beside a patient's rows, and take the triggers that go."""
+    """Give a database on one server the functions that act beside a patient's rows, and remove the triggers that would
+    go."""
     conn = await asyncpg.connect(url)
     try:
         drops = [row[0] for row in await conn.fetch(_TRIGGERS, list(UNFIT_TRIGGERS))]
@@ -88,9 +89,9 @@ async def be_as_if_spread(url: str) -> None:
 
 
 def take_as_spread() -> None:
-    """Let pools of this process take any database for one that is spread, in a run with TEST_AS_IF_SPREAD.
+    """Make pools of this process treat any database as spread, in a run with TEST_AS_IF_SPREAD.
 
-    All parts of patients are on the one server, and what goes straight to it goes by connections of its own.
+    All patients' data is on the one server, and code that connects to its server directly uses connections of its own.
     """
 
     async def look(_: asyncpg.Connection) -> bool:
@@ -110,7 +111,7 @@ def take_as_spread() -> None:
 
 
 async def _demo() -> int:
-    """The demonstration on a spread database; its exit status."""
+    """Run the demonstration on a spread database; returns its exit status."""
     async with spread_database(os.environ[COORDINATOR]) as url:
         with tempfile.TemporaryDirectory(prefix="ddr-citus-") as state:
             command = [sys.executable, "-m", "ddr.cli.main", "demo", "--once", "--ports", "auto", "--workers", "1"]

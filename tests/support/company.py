@@ -1,4 +1,4 @@
-"""Lets what is asked at once go together for certain, however slow the machine: the first waits for the others."""
+"""Ensures that concurrent requests are batched, however slow the machine: the first waits for the others."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from unittest.mock import patch
 
 from ddr.store.database.together import Line
 
-SECONDS = 60  # until it is given up that they come
+SECONDS = 60  # until the others are given up
 
 
 @contextmanager
 def company(others: int, of: str = "") -> Iterator[None]:
-    """Meanwhile the first that goes by itself begins its statement only when so many stand behind it in its line.
+    """In the block, the first request begins its statement only when this many wait behind it in its line.
 
-    `of`: of the line whose statement contains this.
+    `of`: a text in the statement of the line concerned.
     """
     go, awaited = Line._first, True
 
@@ -26,7 +26,7 @@ def company(others: int, of: str = "") -> Iterator[None]:
         if awaited and of in line._way.text:
             awaited = False
             async with asyncio.timeout(SECONDS):
-                while len(line._waiting) < others:  # noqa: ASYNC110, of the code under test, which tells nobody
+                while len(line._waiting) < others:  # noqa: ASYNC110, of the code under test, which has no event for it
                     await asyncio.sleep(0.001)
         return await go(line, item, turn)
 

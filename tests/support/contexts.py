@@ -1,6 +1,6 @@
-"""Pytest plugin of `make coverage`: notes for each line of the server by which test of a requirement it was reached.
+"""Pytest plugin of `make coverage`: records for each line of the server which requirement's test reached it.
 
-What a test starts as a process of its own inherits the name by the environment (pyproject.toml, tool.coverage.run).
+Processes that a test starts inherit the name through the environment (pyproject.toml, tool.coverage.run).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ VARIABLE = "COVERAGE_CONTEXT"
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
-    """The ids that a test carries are the name of its context; tests without one share the nameless one."""
+    """The requirement ids of a test are the name of its context; tests without one share an empty name."""
     ids = sorted({name for mark in item.iter_markers("requirement") for name in mark.args})
     measured = coverage.Coverage.current()
     if not ids or measured is None:

@@ -1,4 +1,4 @@
-"""Cores for tests: with a clock and an allow list that tests set."""
+"""Cores for tests: with a clock and an allow list that tests can set."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.trust import FakeTrust
 
 
 async def core_on(pool: asyncpg.Pool, settings: Settings, clock: Clock, trust: FakeTrust) -> Core:
-    """A Core with the real catalogue and the secrets of its database. It cannot sign tokens."""
+    """A Core with the real catalogue and its database's secrets. It cannot sign tokens."""
     secrets = await load_secrets(pool, key_encryption_key(settings))
     return Core(
         settings=settings,
@@ -34,5 +34,5 @@ async def core_on(pool: asyncpg.Pool, settings: Settings, clock: Clock, trust: F
 
 
 async def with_signer(core: Core) -> Core:
-    """`core` with the signing keys of its database; the first one is made when there is none."""
+    """`core` with its database's signing keys; creates the first one if there is none."""
     return replace(core, signer=await Keys.load(core.pool, key_encryption_key(core.settings, make=True), core.clock()))

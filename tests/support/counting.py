@@ -13,11 +13,11 @@ import asyncpg
 
 @asynccontextmanager
 async def counted(pool: asyncpg.Pool) -> AsyncIterator[list[str]]:
-    """The statements that connections of `pool` execute meanwhile, those included that it only makes now."""
+    """The statements that connections of `pool` execute meanwhile, including new connections."""
     statements: list[str] = []
 
     def note(record: Any) -> None:
-        if "typeinfo" not in record.query and "'jit'" not in record.query:  # asyncpg learns a type, once a connection
+        if "typeinfo" not in record.query and "'jit'" not in record.query:  # asyncpg looks up types once
             statements.append(record.query)
 
     async def made(connection: Any) -> None:
@@ -31,7 +31,7 @@ async def counted(pool: asyncpg.Pool) -> AsyncIterator[list[str]]:
     begin = pool._init
     with patch.object(pool, "_init", made):
         yield statements
-    await asyncio.sleep(0)  # asyncpg tells of a statement in the next turn of the event loop
+    await asyncio.sleep(0)  # asyncpg reports a statement in the next iteration of the event loop
     for connection in await _idle(pool):
         connection.remove_query_logger(note)
         await pool.release(connection)

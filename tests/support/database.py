@@ -47,7 +47,7 @@ async def migrated_database(server_url: str) -> AsyncIterator[str]:
 
 
 async def _template(server_url: str) -> str:
-    """A database with the schema of the present migrations, made by whoever needs it first; it stays on the server."""
+    """A database with the schema of the present migrations, created by its first user; it stays on the server."""
     schema = hashlib.sha256("".join(each.sql for each in migrations()).encode()).hexdigest()[:16]
     name = f"ddr_template_{schema}"
     connection = await asyncpg.connect(server_url)
@@ -67,7 +67,7 @@ async def _template(server_url: str) -> str:
 
 @contextmanager
 def embedded_server(state_dir: Path) -> Iterator[str]:
-    """The URL of an embedded server below `state_dir`; its data is removed afterwards, wherever it had to live."""
+    """The URL of an embedded server below `state_dir`; its data is removed afterwards, wherever it had to be stored."""
     try:
         with embedded(state_dir) as url:
             yield url
@@ -76,16 +76,16 @@ def embedded_server(state_dir: Path) -> Iterator[str]:
 
 
 def itself(url: str) -> str:
-    """The same database on the server itself, in a run behind a pooler."""
+    """The same database, directly on the server, in a run behind a pooler."""
     return before(url, os.environ.get("DDR_TEST_DATABASE_URL", url))
 
 
 @asynccontextmanager
 async def restored_database(server_url: str, dump: Path) -> AsyncIterator[str]:
-    """The URL of a new database with what `dump` (of `dumped`) holds, by PostgreSQL's own program."""
+    """The URL of a new database restored from `dump` (of `dumped`) by PostgreSQL's own program."""
     async with fresh_database(server_url) as url:
         _run(await _program(server_url, "pg_restore"), "--exit-on-error", "--no-owner", "-d", itself(url), str(dump))
-        if COORDINATOR in os.environ:  # back to one server (docs/scaling.md), which lacks the triggers that went
+        if COORDINATOR in os.environ:  # one server again (docs/scaling.md): it lacks the removed triggers
             pool = await connect(url, 1)
             await migrate(pool)
             await pool.close()
@@ -93,12 +93,12 @@ async def restored_database(server_url: str, dump: Path) -> AsyncIterator[str]:
 
 
 async def dumped(url: str, dump: Path) -> None:
-    """Back the database up into the file `dump`, by PostgreSQL's own program."""
+    """Back the database up to the file `dump` with PostgreSQL's own program."""
     _run(await _program(url, "pg_dump"), "-Fc", "-f", str(dump), itself(url))
 
 
 async def _program(url: str, name: str) -> str:
-    """One that is as new as the server: of the embedded installation, or on PATH."""
+    """A program as new as the server: of the embedded installation, or on PATH."""
     connection = await asyncpg.connect(url)
     server = connection.get_server_version().major
     await connection.close()

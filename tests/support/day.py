@@ -1,4 +1,4 @@
-"""The day of the test that runs, by the clock of this machine, which is the database's: some tables are of days."""
+"""The day of the running test by this machine's clock, which is also the database's: some tables are per day."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import time
 
 from ddr.durations import DAY_MS
 
-NEAR_MS = 60_000  # before midnight (UTC); no test that asks for the day takes as long
+NEAR_MS = 60_000  # before midnight (UTC); no test that asks for the day takes this long
 
 _day = time.time_ns() // 1_000_000 // DAY_MS
 
 
 def today() -> int:
-    """The day since 1970 on which the test began, and ends."""
+    """The day since 1970 on which the test began and will end."""
     return _day
 
 
 def begin() -> None:
-    """A test begins: not so shortly before midnight that its day would be over before it is."""
+    """Start a test, unless midnight is so near that its day would end before the test does: then wait for it."""
     global _day
     left_ms = DAY_MS - time.time_ns() // 1_000_000 % DAY_MS
     if left_ms < NEAR_MS:

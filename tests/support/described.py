@@ -1,4 +1,4 @@
-"""Compares answers to DiGA with the OpenAPI description that the recorder serves."""
+"""Compares responses to DiGA with the OpenAPI description that the recorder serves."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ import orjson
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
 Json = dict[str, Any]
-GENERAL = {401, 404, 405}  # of paths and methods that there are not
+GENERAL = {401, 404, 405}  # of missing paths and methods
 FORM = "application/x-www-form-urlencoded"
 
 
 class Described:
-    """The description, and which of its answers were seen."""
+    """The description, and which of its responses were seen."""
 
     def __init__(self, document: Json) -> None:
         self.document = document
         self.seen: set[tuple[str, str]] = set()  # operationId, status
-        self._validators: dict[tuple[str, str], Any] = {}  # made once: each looks up its references anew
+        self._validators: dict[tuple[str, str], Any] = {}  # created once: each resolves its references anew
         self._paths = [
             (re.compile(re.sub(r"\\\{\w+\\\}", "[^/]+", re.escape(path))), item)
             for path, item in sorted(document["paths"].items(), key=lambda one: one[0].count("{"))
         ]
 
     def operation(self, request: httpx.Request) -> Json | None:
-        """What is said about a request; None when nothing is."""
+        """The description of a request; None when there is none."""
         address = f"{request.url.scheme}://{request.url.netloc.decode()}"
         for pattern, item in self._paths:
             if pattern.fullmatch(request.url.path) and address in {one["url"] for one in item["servers"]}:
@@ -36,8 +36,8 @@ class Described:
         return None
 
     async def check(self, response: httpx.Response) -> None:
-        """Raises AssertionError for an answer that is not described: status, media type, content, headers, and
-        parameters that it takes."""
+        """Raises AssertionError unless a response is described: its status, media type, content, headers, and the
+        request's parameters."""
         await response.aread()
         request = response.request
         operation = self.operation(request)
@@ -46,7 +46,7 @@ class Described:
             return
         told = f"{operation['operationId']} {response.status_code}"
         if response.status_code == httpx.codes.INTERNAL_SERVER_ERROR:
-            return  # a fault of ours is no part of the interface
+            return  # our own fault is not part of the interface
         assert str(response.status_code) in operation["responses"], told
         self.seen.add((operation["operationId"], str(response.status_code)))
         described = self.resolved(operation["responses"][str(response.status_code)])
@@ -66,7 +66,7 @@ class Described:
             self._validators[told, media_type].validate(orjson.loads(response.content))
 
     def resolved(self, node: Json) -> Json:
-        """What a `$ref` stands for."""
+        """The target of a `$ref`."""
         if "$ref" not in node:
             return node
         found: Any = self.document
@@ -75,7 +75,7 @@ class Described:
         return self.resolved(found)
 
     def _takes(self, request: httpx.Request, operation: Json) -> None:
-        """Every parameter of a request that succeeds is described; chains (_has) are told in words."""
+        """Every parameter of a successful request is described; chains (_has) are described in words."""
         known = {one["name"] for one in operation["parameters"] if one["in"] == "query"}
         body = self.resolved(operation.get("requestBody", {})).get("content", {})
         schema = body.get(FORM, {}).get("schema", {})

@@ -1,8 +1,8 @@
-"""Is a statement answered by one server, once the tables are spread over several? Judged from its text.
+"""Can a single server answer a statement once the tables are spread over several? Judged from its text.
 
-Tables of patient data are spread by patient, directories by what they are asked for: a Pairing ID, a login, the hash of
-a token (docs/scaling.md). A statement that says `patient_id = $n` of each such table, and `key = $n` of each directory,
-runs on one server; one that only joins them with each other may ask all. The parser knows the SQL of this project.
+Tables of patient data are spread by patient, directories by their look-up key: a Pairing ID, a login, the hash of a
+token (docs/scaling.md). A statement with `patient_id = $n` for each such table, and `key = $n` for each directory, runs
+on one server; one that only joins them with each other may ask all. The parser understands this project's SQL.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from tests.support.capture import Executed
 from tests.support.fan_out import JOBS, allowed
 
 Node = Union[str, "list[Node]"]
-"""A word, or what stands in parentheses."""
+"""A word, or the content of parentheses."""
 
 Asked = list[tuple[str, str]]
-"""Tables with the names that a statement gives them."""
+"""Tables with the aliases that a statement gives them."""
 
-# By which column statements on a request name each table; tables that are not named so are left out.
+# The column by which statements of a request name each table; other tables are left out.
 PLACED = {table: place.by for table, place in PLACES.items() if place.by is not None}
 _TOKEN = re.compile(
     r"--[^\n]*|/\*.*?\*/|'(?:[^']|'')*'|\"[^\"]*\"|\$\d+|[A-Za-z_][\w.]*|\d[\w.]*|::|[(),]|[^\s\w(),]", re.S
@@ -40,7 +40,7 @@ _NO_ALIAS = _ENDS | _UNIONS | _JOINS | {"ON", "USING", "VALUES", "DEFAULT", "TAB
 
 
 def undisciplined(statements: Iterable[Executed]) -> list[str]:
-    """What is wrong with these statements, by the list of exceptions."""
+    """What is wrong with these statements, apart from the listed exceptions."""
     exceptions, jobs, told = set(allowed()), set(JOBS), []
     for query, name, on_request in statements:
         if name in jobs and (held := locked(query)):
@@ -63,21 +63,21 @@ def undisciplined(statements: Iterable[Executed]) -> list[str]:
 
 
 def unnamed(sql: str, *, locking: bool = False) -> list[str]:
-    """The tables that this statement asks without naming by a parameter what they are spread by; `locking`: those of
-    which it locks rows."""
+    """The tables that this statement queries without naming their distribution column by a parameter; with `locking`,
+    those whose rows it locks."""
     tokens = [token for token in _TOKEN.findall(sql) if not token.startswith(("--", "/*"))]
     tables = frozenset(PLACED)
     return sorted(set(chain.from_iterable(_of(block, tables, True, locking) for block in _split(_tree(tokens), ";"))))
 
 
 def locked(sql: str) -> list[str]:
-    """The tables of which this statement locks rows wherever they are, which Citus refuses."""
+    """The tables whose rows this statement locks wherever they are, which Citus rejects."""
     return [table for table in unnamed(sql, locking=True) if table in spread()]
 
 
 def columnless(sql: str) -> bool:
-    """True for a SELECT that has no table but that of a `SELECT FROM` within, whose rows are on several servers: Citus
-    keeps what it finds, and cannot read it again without a column."""
+    """True for a SELECT whose only table is that of an inner `SELECT FROM` with rows on several servers: Citus stores
+    the inner result, and cannot read it again without a column."""
     whole = _tree(token for token in _TOKEN.findall(sql) if not token.startswith(("--", "/*")))
     within = [node for node in whole if isinstance(node, list)]
     return (
@@ -91,14 +91,15 @@ def columnless(sql: str) -> bool:
 
 
 def clocked(sql: str) -> bool:
-    """True when a row that conflicts is changed by a clock, which Citus refuses: another server has the row."""
+    """True when a conflicting row is updated from a clock, which Citus rejects: the row is on another server."""
     return any(table in spread() and _CLOCK.search(change) for table, change in _CHANGED.findall(sql))
 
 
 def apart(sql: str) -> set[str]:
-    """One table for each place that this statement asks: a patient's tables lie together, each directory by itself.
+    """One table for each place that this statement queries: a patient's tables are together, each directory is
+    separate.
 
-    What UNION puts together is asked one by one.
+    The parts of a UNION are queried one by one.
     """
     tokens = " ".join(token for token in _TOKEN.findall(sql) if not token.startswith(("--", "/*", "'")))
     asked = [{table for table in _ASKED.findall(part) if table in spread()} for part in _UNION.split(tokens)]
@@ -120,7 +121,7 @@ def _tree(tokens: Iterable[str]) -> list[Node]:
 
 
 def _split(nodes: Iterable[Node], *words: str) -> Iterator[list[Node]]:
-    """What stands between these words, which may be nothing."""
+    """The text between these words, which may be empty."""
     part: list[Node] = []
     for node in nodes:
         if isinstance(node, str) and node.upper() in words:
@@ -132,17 +133,18 @@ def _split(nodes: Iterable[Node], *words: str) -> Iterator[list[Node]]:
 
 
 def _word(nodes: Sequence[Node], at: int) -> str:
-    """The keyword there, upper case; empty for what stands in parentheses or beyond the end."""
+    """The keyword there, upper case; empty for parentheses or beyond the end."""
     return node.upper() if 0 <= at < len(nodes) and isinstance(node := nodes[at], str) else ""
 
 
 def _table(nodes: Sequence[Node], at: int) -> str:
-    """The name of a table there, without that of its schema."""
+    """The name of a table there, without its schema."""
     return _word(nodes, at).replace('"', "").lower().rpartition(".")[2]
 
 
 def _of(block: list[Node], tables: frozenset[str], whole: bool = False, locking: bool = False) -> Iterator[str]:
-    """Of a statement, or of an expression with statements inside. What WITH gives a name hides a table of that name."""
+    """The tables of a statement, or of an expression with inner statements. A name from WITH hides a table of that
+    name."""
     if whole or _word(block, 0) in _STATEMENTS:
         tables -= frozenset(_given(block))
         for part in _split(block, *_UNIONS):
@@ -167,7 +169,7 @@ def _given(block: Sequence[Node]) -> Iterator[str]:
 
 
 def _without_groups(part: Sequence[Node]) -> list[Node]:
-    """Joins in parentheses as if they stood without."""
+    """The statement with parentheses around joins removed."""
     found: list[Node] = []
     for node in part:
         before = _word(found, len(found) - 1)
@@ -193,7 +195,7 @@ def _of_part(part: list[Node], tables: frozenset[str]) -> Iterator[str]:
 
 
 def _asked(part: Sequence[Node], tables: frozenset[str]) -> tuple[Asked, int | None]:
-    """Tables with their aliases, and where the name of the table stands into which is inserted."""
+    """Tables with their aliases, and the position of the table's name in an INSERT."""
     found: Asked = []
     inserted, in_from = None, False
     for at in range(len(part)):
@@ -213,13 +215,13 @@ def _asked(part: Sequence[Node], tables: frozenset[str]) -> tuple[Asked, int | N
 
 
 def _alias(part: Sequence[Node], name: int) -> str:
-    """What the table there is called in this statement; empty when it keeps its name."""
+    """The alias of the table there; empty when it has none."""
     word = _word(part, name + 1 + (_word(part, name + 1) == "AS"))
     return word.lower() if word.isidentifier() and word not in _NO_ALIAS else ""
 
 
 def _conditions(part: Sequence[Node], alias: str) -> Iterator[list[Node]]:
-    """What must be true of each row of the table with this name: what WHERE says, and ON behind its own JOIN."""
+    """What must be true of each row of the table with this alias: the WHERE clause, and the ON of its own JOIN."""
     joined = ""
     for at in range(len(part)):
         word = _word(part, at)
@@ -236,7 +238,8 @@ def _conditions(part: Sequence[Node], alias: str) -> Iterator[list[Node]]:
 
 
 def _binds(condition: Sequence[Node], names: set[str]) -> bool:
-    """True when the condition holds only for rows whose column, one of `names`, is a parameter: `= $1`, or `$1 =`."""
+    """True when the condition holds only for rows whose column, one of `names`, equals a parameter: `= $1`, or `$1
+    =`."""
     if any(_word(condition, at) == "OR" for at in range(len(condition))):
         return False
     for one in _split(condition, "AND"):
@@ -257,7 +260,7 @@ def _is_parameter(nodes: Sequence[Node]) -> bool:
 
 
 def _inserts(part: Sequence[Node], at: int, table: str) -> bool:
-    """True when what the table is spread by is one parameter in all rows that are inserted."""
+    """True when the distribution column is one parameter in all inserted rows."""
     columns = next((node for node in part[at : at + 4] if isinstance(node, list)), None)
     given = [str(node).lower() for node in columns if node != ","] if columns else []
     place = given.index(PLACED[table]) if PLACED[table] in given else 0
@@ -272,6 +275,6 @@ def _inserts(part: Sequence[Node], at: int, table: str) -> bool:
 
 
 def _item(nodes: Sequence[Node], place: int) -> str:
-    """The first word of the item at this place of a list."""
+    """The first word of the item at this position of a list."""
     items = list(_split(nodes, ","))
     return _word(items[place], 0) if place < len(items) else ""

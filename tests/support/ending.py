@@ -1,4 +1,4 @@
-"""What a fixture ends must come to its end; else it is told who waits for what."""
+"""Whatever a fixture stops must end in time; otherwise this reports what waits for what."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ SECONDS = 60.0
 
 @asynccontextmanager
 async def in_time() -> AsyncIterator[None]:
-    """Raises TimeoutError when the block takes longer than SECONDS; where each task stands is on stderr then."""
+    """Raises TimeoutError when the block takes longer than SECONDS, after printing the position of each task to
+    stderr."""
     told = asyncio.get_running_loop().call_later(SECONDS - 1, _tell)
     try:
         async with asyncio.timeout(SECONDS):

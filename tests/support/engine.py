@@ -1,6 +1,6 @@
-"""A stand-in for Citus in a database of one server: it keeps what it is asked, and answers as its tables say.
+"""A stand-in for Citus in a database on one server: it records its calls, and answers from its tables.
 
-With the engine itself: make citus-test.
+Tests with Citus itself: make citus-test.
 """
 
 from __future__ import annotations

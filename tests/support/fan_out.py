@@ -1,14 +1,15 @@
-"""All functions with statements that one server cannot answer once the tables are spread, and why each has some.
+"""All functions with statements that a single server cannot answer once the tables are spread, and why each has some.
 
-Beyond one server tables are spread by patient and directories by their own key (docs/scaling.md); what does not name
-these by a parameter asks all servers. On a request there must be none but those that find out who the patient is.
+With several servers, tables are spread by patient and directories by their own key (docs/scaling.md); a statement that
+does not name these by a parameter queries all servers. A request may have no such statement, except to find out who the
+patient is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-# Work without a request, and what an operator's command asks about all patients: a request never executes one of these.
+# Work without a request, and operators' commands about all patients: a request never executes one of these.
 JOBS: Mapping[str, str] = {
     "ddr.demo.accounts.accounts": "the demonstration begins",
     "ddr.store.audit.entries.between": "seals and packs go by number, over all patients",
@@ -56,7 +57,7 @@ JOBS: Mapping[str, str] = {
     "ddr.store.search.pages.sweep": "what has run out is deleted",
 }
 
-# Requests that come with something else than the patient, and look for both at once.
+# Requests that name something other than the patient, and look up both at once.
 FINDS_THE_PATIENT: Mapping[str, str] = {
     "ddr.store.authorization.access.admit": "a Pairing ID; each poll, so in one statement",
     "ddr.store.authorization.representations.choices": "a login, which may stand for several patients",
@@ -70,12 +71,12 @@ FINDS_THE_PATIENT: Mapping[str, str] = {
     "ddr.store.patients.sessions.load_session": "the hash of a cookie; each click, so in one statement",
 }
 
-# What operators ask on their own listener, of all patients.
+# Queries of operators on their own listener, about all patients.
 FIGURES: Mapping[str, str] = {
     "ddr.store.audit.entries.oldest_unsealed_ms": "/metrics; the index by number finds the one",
 }
 
-# A cloud bridge sends for many patients at once; a worker stores what it noted of several requests together.
+# A cloud bridge sends for many patients at once; a worker stores its notes about several requests together.
 BATCHES: Mapping[str, str] = {
     "ddr.store.audit.request_log.add": "the entries of several requests, stored together",
     "ddr.store.authorization.admissions.admit_all": "the pairings of requests that come at one time",
@@ -87,7 +88,7 @@ BATCHES: Mapping[str, str] = {
     "ddr.store.series.sensors.load_all": "the sensors of a bridge's batch",
 }
 
-# What a patient or a DiGA has in a directory, asked by whose it is.
+# Entries of a patient or a DiGA in a directory, queried by their owner.
 IN_DIRECTORIES: Mapping[str, str] = {
     "ddr.store.authorization.par.open_requests": "a DiGA pushes a request: how many others of it wait",
     "ddr.store.authorization.representations.end": "sessions of a representative end with the right",
@@ -104,6 +105,6 @@ GROUPS = (JOBS, FINDS_THE_PATIENT, FIGURES, BATCHES, IN_DIRECTORIES)
 
 
 def allowed() -> Iterator[str]:
-    """`module.function` of all of them."""
+    """The `module.function` of all of them."""
     for group in GROUPS:
         yield from group

@@ -1,4 +1,4 @@
-"""Claims of Grace-Periods whose time is over, without waiting for it."""
+"""Grace-Periods that pass without waiting."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from ddr.store.database.pool import Connection
 
 
 async def pass_time(database: Connection) -> None:
-    """Let the pending claims be as old as they may become."""
+    """Age the pending claims to their limit."""
     await database.execute(
         r"""UPDATE grace
                SET pending = (SELECT jsonb_object_agg(key, regexp_replace(value, '^([^/]*/[^/]*/).*$', '\1' || '0'))

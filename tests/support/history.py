@@ -1,4 +1,4 @@
-"""Years of wearing sensors, put into the tables within a second: what a database looks like after long use."""
+"""Years of sensor data, put into the tables within a second: a database after long use."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from uuid import UUID
 
 from ddr.http.core import Core
 
-# Each sensor is a device of its own, is worn for ten days, and was not calibrated in the first half day.
+# Each sensor is a device of its own, worn for ten days, and uncalibrated in the first half day.
 _SENSORS = """
 WITH worn AS (
   SELECT patient_id, n, $3::bigint - (n + 1) * 10 * 86400000::bigint AS from_ms,
@@ -49,12 +49,12 @@ SELECT patient_id, 'm-' || n, $4, $5, $6, at_ms, at_ms + 999, 100, 'mg/dL', $7, 
 
 
 async def wear(core: Core, patients: Sequence[UUID], days: int) -> None:
-    """Let `patients` have worn sensors for so many days, up to now, with values every 5 minutes of each half day."""
+    """Let `patients` have worn sensors for this many days, up to now, with values every 5 minutes of each half day."""
     await _fill(core, _SENSORS, patients, days, "continuous-glucose-measurement", "99504-3")
 
 
 async def measure(core: Core, patients: Sequence[UUID], days: int) -> None:
-    """Let `patients` have measured their blood glucose four times a day for so many days, up to now."""
+    """Let `patients` have measured their blood glucose four times a day for this many days, up to now."""
     await _fill(core, _MEASUREMENTS, patients, days, "blood-glucose-measurement", "2339-0", b"{}")
 
 

@@ -1,4 +1,4 @@
-"""How long the event loop was kept from others while something was done."""
+"""How long the event loop was blocked while something was done."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ from unittest.mock import patch
 T = TypeVar("T")
 
 LOOK_SECONDS = 0.005
-OWN_SECONDS = 0.5  # how long a thread computes to see how late a busy machine makes the loop all by itself
-# Measured beside a client in the same process on a busy machine. Before, each of these took 0.5 to 43 s.
+OWN_SECONDS = 0.5  # how long a thread computes, to see how much a busy machine delays the loop anyway
+# Measured beside a client in the same process on a busy machine. Before the mends, each of these took 0.5 to 43 s.
 MOST_SECONDS = 0.25
-SOME = 10  # lags of which most are to be none
+SOME = 10  # number of lags from which on most must be none
 
 
 class Lags:
-    """How late a task of the recorder's event loop was, while something else was done.
+    """How late a task of the recorder's event loop was while something else was done.
 
-    A lag is no longer than what this process computed meanwhile: that other processes had the processor is not its.
+    A lag counts only as far as this process was computing meanwhile: time given to other processes is not its fault.
     """
 
     def __init__(self) -> None:
         self.seconds: list[float] = []
-        self.largest_pass = 0  # objects that a full pass of the collector had to visit, for which nothing else runs
-        self.circles: Counter[str] = Counter()  # objects that nothing but the collector frees, by what they are
+        self.largest_pass = 0  # objects visited by a full pass of the garbage collector, during which nothing else runs
+        self.circles: Counter[str] = Counter()  # objects, by type, that only the garbage collector frees
 
     async def during(self, work: Awaitable[T]) -> T:
-        """The answer."""
+        """The result."""
         gc.collect()
-        gc.freeze()  # what hundreds of tests before left in this process is no garbage of a recorder
+        gc.freeze()  # what hundreds of earlier tests left in this process is not a recorder's garbage
         watching = asyncio.create_task(self._watch())
         gc.callbacks.append(self._pass)
         try:
@@ -66,19 +66,20 @@ class Lags:
         return max(self.seconds, default=0) < MOST_SECONDS
 
     async def check(self) -> None:
-        """No single lag was long, and most were none; on a busy machine beside what a plain thread costs the loop."""
+        """No single lag was long, and most were none; on a busy machine compared with what a plain thread costs the
+        loop."""
         if not self.short:
             own = Lags()
             await own.during(asyncio.to_thread(_compute))
             assert max(self.seconds) < MOST_SECONDS + 3 * max(own.seconds), (max(self.seconds), max(own.seconds))
-        if len(self.seconds) >= SOME:  # of what was over at once they tell nothing
+        if len(self.seconds) >= SOME:  # for shorter work the number of lags proves nothing
             assert statistics.median(self.seconds) < MOST_SECONDS / 5
 
 
 @contextmanager
 def _no_look_into_frames() -> Iterator[None]:
-    """slipcover, which notes in CI what is executed, before Python 3.12 now and then asks all frames for variables:
-    what one of them holds is freed by the collector only."""
+    """slipcover, which records in CI what is executed, before Python 3.12 now and then reads the variables of all
+    frames: objects in them are then freed by the garbage collector only."""
     tool: Any = sys.modules.get("slipcover.slipcover")
     if tool is None or sys.version_info >= (3, 12):
         yield
@@ -88,7 +89,8 @@ def _no_look_into_frames() -> Iterator[None]:
 
 
 def _circles() -> Counter[str]:
-    """Free what only the collector can; what it was, and of frames the code: so one sees who holds the others."""
+    """Free what only the garbage collector can; returns its types, and for frames the code: that shows who holds the
+    rest."""
     gc.set_debug(gc.DEBUG_SAVEALL)
     gc.collect()
     gc.set_debug(0)

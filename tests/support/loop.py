@@ -1,4 +1,4 @@
-"""The event loop of the session's fixtures, for tests that are no coroutines: state machines of hypothesis."""
+"""The event loop of the session's fixtures, for tests that are not coroutines: state machines of hypothesis."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `/metrics` says, as Prometheus would read it."""
+"""The content of `/metrics`, as Prometheus would read it."""
 
 from __future__ import annotations
 
@@ -31,5 +31,5 @@ async def scraped(admin: httpx.AsyncClient) -> Scrape:
 
 
 def grown(before: Scrape, after: Scrape, name: str, **labels: str) -> float:
-    """By how much a counter has grown between two scrapes."""
+    """The increase of a counter between two scrapes."""
     return after.sum(name, **labels) - before.sum(name, **labels)

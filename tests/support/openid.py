@@ -1,6 +1,7 @@
 """An OpenID provider as patients know one: a login form, a remembered session, codes, tokens; for tests only.
 
-Written from OpenID Connect Core 1.0 and RFC 7636 and sharing no code with ddr/identity, so that both have to agree.
+It is written from OpenID Connect Core 1.0 and RFC 7636 and shares no code with ddr/identity, so that both have to
+agree.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ Claims = dict[str, Any]
 
 @dataclass
 class Issued:
-    """What a code stands for."""
+    """The data behind a code."""
 
     parameters: Mapping[str, str]
     user: str
@@ -48,7 +49,7 @@ class Issued:
 
 @dataclass
 class OpenIdProvider:
-    """The provider at `issuer`; every user name has the one PASSWORD. `change` may spoil ID tokens."""
+    """The provider at `issuer`; all user names share one PASSWORD. `change` may spoil ID tokens."""
 
     issuer: str
     clock: Callable[[], int] = now_ms
@@ -88,13 +89,13 @@ class OpenIdProvider:
         )
 
     async def keys(self, request: Request) -> Response:
-        """The key set, with a key of a kind that nobody knows yet."""
+        """The key set, including a key of an unknown type."""
         self.requests.append(request.url.path)
         public = {**self.key.as_dict(private=False), "use": "sig"}
         return JSONResponse({"keys": [{"kty": "NEW", "kid": "future"}, {**public, "kid": "enc", "use": "enc"}, public]})
 
     async def authorize(self, request: Request) -> Response:
-        """The login form, unless this browser is remembered; then back with a code."""
+        """The login form, unless this browser is remembered; then a redirect with a code."""
         asked = dict(request.query_params)
         if (asked["client_id"], asked["response_type"], asked["scope"]) != (CLIENT_ID, "code", "openid profile"):
             return Response(status_code=400)
@@ -118,7 +119,7 @@ class OpenIdProvider:
         return response
 
     async def token(self, request: Request) -> Response:
-        """Codes for tokens: client, redirect_uri and PKCE must fit, and a code is good once."""
+        """Tokens for a code: client, redirect_uri and PKCE must match, and a code is valid once."""
         form = await request.form()
         given = base64.b64decode(request.headers.get("authorization", "").removeprefix("Basic ")).decode()
         client, _, secret = (unquote(part) for part in given.partition(":"))
@@ -144,17 +145,18 @@ class OpenIdProvider:
         return RedirectResponse(back if state is None else f"{back}&{urlencode({'state': state})}", 303)
 
     def claims(self, user: str) -> Claims:
-        """What both kinds of tokens say; the subject is not the name."""
+        """The claims of both kinds of tokens; the subject is not the user name."""
         now = self.clock() // 1000
         subject = hashlib.sha256(user.encode()).hexdigest()
         return {"iss": self.issuer, "sub": subject, "iat": now, "exp": now + 300}
 
     def access_token(self, user: str, **claims: Any) -> str:
-        """What a gateway app of this user presents (RFC 9068)."""
+        """The token that a gateway app of this user presents (RFC 9068)."""
         return self.sign({**self.claims(user), "aud": [AUDIENCE, "other"], **claims}, typ="at+jwt")
 
     def logout_token(self, user: str | None, **changes: Any) -> str:
-        """What this provider sends when a login of `user` ends (Back-Channel Logout 1.0); None leaves a claim out."""
+        """The token that this provider sends when a login of `user` ends (Back-Channel Logout 1.0); None leaves a claim
+        out."""
         event: dict[str, Claims] = {"http://schemas.openid.net/event/backchannel-logout": {}}
         claims = {**self.claims(user or ""), "aud": CLIENT_ID, "jti": secrets.token_urlsafe(16), "events": event}
         claims |= {"sub": claims["sub"] if user else None, **changes}
@@ -166,7 +168,7 @@ class OpenIdProvider:
         return [sid for name, _, sid in self.sessions.values() if name == user][-1]
 
     def sign(self, claims: Claims, **header: Any) -> str:
-        """A token as this provider signs it."""
+        """A token signed by this provider."""
         self.change(claims)
         return jwt.encode({"alg": "RS256", "kid": self.key.kid, **header}, claims, self.key)
 

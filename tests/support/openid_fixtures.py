@@ -19,7 +19,7 @@ ISSUER = "https://konto.example"
 
 @pytest.fixture(scope="session")
 def provider_key() -> RSAKey:
-    """One key for all tests: making one takes time."""
+    """One key for all tests, since creating one takes time."""
     return new_key("op-1")
 
 

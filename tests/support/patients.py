@@ -43,7 +43,8 @@ async def represent(
     relation: Relation = Relation.PARENT,
     **terms: Any,
 ) -> UUID:
-    """`representative` may act for `patient`, a child of ten years unless `terms` say otherwise: the right's id."""
+    """Let `representative` act for `patient`, a child of ten years unless `terms` say otherwise; returns the right's
+    id."""
     now_ms = core.clock()
     born = None if relation is Relation.CARER else local_day(now_ms, UTC).replace(day=1) - timedelta(days=3660)
     said = Terms(**{"relation": relation, "name": name, "since_ms": now_ms, "born": born, **terms})
@@ -54,7 +55,7 @@ async def represent(
 
 
 def list_diga(core: Core, number: str = "00001", **changes: object) -> Diga:
-    """A DiGA in the allow list of `core`, approved for every MIV unless `changes` say otherwise."""
+    """A DiGA in the allow list of `core`, permitted every MIV unless `changes` say otherwise."""
     diga = {
         "client_id": f"urn:diga:bfarm:{number}",
         "name": "GlucoPilot",
@@ -69,7 +70,8 @@ def list_diga(core: Core, number: str = "00001", **changes: object) -> Diga:
 
 
 async def push_request(core: Core, diga: Diga, *names: str, state: str = "st-1") -> str:
-    """A pushed request of `diga` for the MIVs with these package names (all when none is given): its request_uri."""
+    """A pushed request of `diga` for the MIVs with these package names (all if none is given); returns its
+    request_uri."""
     scopes = [miv.scope for miv in core.catalog.mivs if not names or miv.name in names]
     request = PushedRequest(
         request_uri=new_request_uri(),
@@ -118,7 +120,7 @@ async def add_device(core: Core, patient: Patient, name: str, miv_name: str, ser
 
 
 async def record_read(core: Core, patient: Patient, diga: Diga, miv_name: str, pairing_id: str) -> None:
-    """What admission keeps when `diga` reads the MIV with this package name."""
+    """What admission stores when `diga` reads the MIV with this package name."""
     miv = core.catalog.by_name(miv_name)
     assert miv is not None
     await record(

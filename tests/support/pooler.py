@@ -1,4 +1,4 @@
-"""PgBouncer in transaction mode before a server of a test, or before all databases of a run (make test-pooler)."""
+"""PgBouncer in transaction mode in front of a test's server, or of all databases of a run (make test-pooler)."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from ddr.store.database.account import server_account
 
 PROGRAM = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
 PORT = 6432
-WANTED = "TEST_THROUGH_POOLER"  # set by whoever wants the whole run behind a pooler
-FOLDER = "TEST_POOLER_FOLDER"  # set for the workers of such a run: where its socket is
+WANTED = "TEST_THROUGH_POOLER"  # set to run everything behind a pooler
+FOLDER = "TEST_POOLER_FOLDER"  # set for the workers of such a run: the directory of its socket
 SECONDS = 60.0
 
 
@@ -31,10 +31,10 @@ SECONDS = 60.0
 def pooler(
     server_url: str, connections: int, schemas: Sequence[str] = (), mode: str = "transaction", ignored: str = ""
 ) -> Iterator[Path]:
-    """A pooler before the server of `server_url` (a socket); the directory of its own socket.
+    """A pooler in front of the server of `server_url` (a socket); yields the directory of its own socket.
 
-    `connections`: to the server, for everybody who uses the same database. `schemas`: each has a database of its name,
-    which is that of `server_url` with this schema. `ignored`: parameters of a session's start that it passes over.
+    `connections`: to the server, for all users of the same database. `schemas`: each has a database of its name, which
+    is that of `server_url` with this schema. `ignored`: startup parameters of a session that it ignores.
     """
     assert PROGRAM is not None, "needs pgbouncer"
     account = server_account()
@@ -42,7 +42,7 @@ def pooler(
     account.own(folder)
     (socket,) = parse_qs(urlsplit(server_url).query)["host"]
     config = folder / "pgbouncer.ini"
-    settings = "SET plan_cache_mode TO force_generic_plan; SET jit TO off"  # as docs/database.md has it
+    settings = "SET plan_cache_mode TO force_generic_plan; SET jit TO off"  # as in docs/database.md
     database, to = urlsplit(server_url).path.removeprefix("/"), f"host={socket} user=ddr"
     lines = (
         f"{one} = {to} dbname={database} connect_query='SET search_path TO {one}; {settings}'\n" for one in schemas
@@ -74,26 +74,26 @@ def pooler(
 
 
 def through(folder: Path | str, url: str) -> str:
-    """The same database by way of the pooler in `folder`."""
+    """The same database through the pooler in `folder`."""
     return urlunsplit(urlsplit(url)._replace(query=f"host={folder}&port={PORT}"))
 
 
 def behind(url: str) -> str:
-    """`url`, by way of the pooler if this run is behind one."""
+    """`url`, through the pooler if this run is behind one."""
     return through(folder, url) if (folder := os.environ.get(FOLDER)) else url
 
 
 def before(url: str, server_url: str) -> str:
-    """`url` on the server itself, for what no pooler does: databases are made, sessions hold locks."""
+    """`url` directly on the server, for what a pooler cannot do: create databases, sessions with locks."""
     return urlunsplit(urlsplit(url)._replace(query=urlsplit(server_url).query)) if FOLDER in os.environ else url
 
 
 def statement_cache() -> int | None:
-    """The setting for a recorder of this run; None: its default."""
+    """The value of the setting for a recorder of this run; None: its default."""
     return 0 if FOLDER in os.environ else None
 
 
-# For what tests of a session that is ours alone, or of plans that are kept.
+# For tests of a session of our own, or of kept plans.
 direct_only = pytest.mark.skipif(
     bool({WANTED, "DDR_TEST_CITUS_URL", "TEST_AS_IF_SPREAD"} & os.environ.keys()),
     reason="this run is behind a pooler, or over servers",
@@ -101,9 +101,9 @@ direct_only = pytest.mark.skipif(
 
 
 def own_connections_fit() -> None:
-    """Let connections that a test makes by itself keep no statements, as behind a pooler nobody may."""
+    """Make connections that tests open themselves cache no statements, which is not allowed behind a pooler."""
     if FOLDER in os.environ:
-        os.environ["DDR_DATABASE_STATEMENT_CACHE"] = "0"  # for commands, which read their settings there
+        os.environ["DDR_DATABASE_STATEMENT_CACHE"] = "0"  # for commands, which read this setting there
         made: Any = asyncpg.connect
 
         @functools.wraps(made)

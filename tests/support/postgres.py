@@ -1,4 +1,4 @@
-"""A PostgreSQL of a test's own, to be killed, paused, made a standby, promoted."""
+"""A test's own PostgreSQL, which can be killed, paused, made a standby, promoted."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ class Server(_Server):
         return f"postgresql://ddr@/postgres?host={self.run_dir}"
 
     def copy(self, primary: Server) -> None:
-        """Become a standby of `primary`, not started yet."""
+        """Become a standby of `primary`, without starting yet."""
         how = ("-R", "-c", "fast", "-X", "stream")
         self._run("pg_basebackup", "-h", primary.run_dir, "-U", "ddr", "-D", self.data, *how)
 
     def follow(self, primary: Server) -> None:
-        """Start as the standby of `primary`, whose predecessor this one was: it was stopped in order."""
+        """Start as the standby of `primary`, which follows this one as primary after it was stopped in order."""
         where = f"host={primary.run_dir} user=ddr"
         with (self.data / "postgresql.auto.conf").open("a") as conf:
             conf.write(f"primary_conninfo = '{where}'\n")
@@ -40,13 +40,13 @@ class Server(_Server):
         self.start()
 
     def promote(self) -> None:
-        """Be the primary from now on."""
+        """Become the primary."""
         self._run("pg_ctl", "promote", "-D", self.data, "-w", "-t", 60)
 
     def pause(self) -> None:
-        """Hang, as a machine whose cable was pulled: connections stay, nobody answers."""
+        """Hang, like a machine with its cable pulled: connections stay, nobody answers."""
         first, *_ = self._pids()
-        send(first, signal.SIGSTOP)  # from then on it makes no other one
+        send(first, signal.SIGSTOP)  # from then on it starts no other process
         for pid in children(first):
             send(pid, signal.SIGSTOP)
 
@@ -55,7 +55,7 @@ class Server(_Server):
             send(pid, signal.SIGCONT)
 
     def kill(self) -> None:
-        """End at once, without a word to anybody; and wait until it is gone."""
+        """End at once, without notice; and wait until it has ended."""
         pids = self._pids()
         send(pids[0], signal.SIGQUIT)
         until = time.monotonic() + 30
@@ -68,7 +68,7 @@ class Server(_Server):
         return [first, *children(first)]
 
     def dispose(self) -> None:
-        """Stop, whatever state it is in, and leave nothing."""
+        """Stop, whatever the state, and leave nothing behind."""
         with suppress(OSError, ValueError, IndexError):
             self.resume()
             self.kill()

@@ -1,4 +1,4 @@
-"""An application as it sees requests of a connection that has proved a client certificate, as the listeners do."""
+"""An application receiving requests on a connection with a proved client certificate, as from the listeners."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from ddr.tls.peer import with_certificate
 
 
 def proved(app: ASGIApp, certificate: bytes | None) -> ASGIApp:
-    """`app` behind a connection with this certificate (DER; any bytes, for who looks at the hash only)."""
+    """`app` behind a connection with this certificate (DER; any bytes, if only its hash is used)."""
 
     async def over_tls(scope: Scope, receive: Receive, send: Send) -> None:
         with_certificate(scope, certificate)

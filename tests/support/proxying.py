@@ -1,4 +1,4 @@
-"""What a proxy says before a connection: the PROXY protocol, version 2, written from proxy-protocol.txt 2.2."""
+"""What a proxy sends before a connection: the PROXY protocol, version 2, written from proxy-protocol.txt 2.2."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ SIGNATURE = bytes.fromhex("0d0a0d0a000d0a515549540a")
 
 
 def header(client: str, *, command: int = 0x21, family: int | None = None, more: bytes = b"", cut: int = 0) -> bytes:
-    """A connection of `client` to us; `more` are additions, `cut` how many bytes of the addresses are left out."""
+    """The header for a connection of `client` to us; `more` are additions, `cut` is the number of address bytes left
+    out."""
     version = socket.AF_INET6 if ":" in client else socket.AF_INET
     own = "::1" if ":" in client else "127.0.0.1"
     addresses = socket.inet_pton(version, client) + socket.inet_pton(version, own) + struct.pack("!HH", 40_000, 8443)
@@ -20,7 +21,7 @@ def header(client: str, *, command: int = 0x21, family: int | None = None, more:
 
 
 def ask(port: int, trusting: ssl.SSLContext, first: bytes = b"", path: str = "/", more: str = "") -> tuple[int, str]:
-    """Status and body of GET `path` behind the bytes `first`; `more` are lines of its head. Raises OSError."""
+    """Status and body of GET `path` after the bytes `first`; `more` are further lines of its head. Raises OSError."""
     with socket.create_connection(("127.0.0.1", port), timeout=20) as plain:
         if first:
             plain.sendall(first)

@@ -1,4 +1,4 @@
-"""Databases of a server by their names, as URLs, and statements said there by a connection of their own."""
+"""URLs of a server's databases by name, and statements executed there on a connection of their own."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def on(server_url: str, name: str) -> str:
 
 
 async def execute(url: str, statement: str) -> None:
-    """A statement that is done outside a pool, as those that make and drop databases are."""
+    """Execute a statement outside a pool, as those that create and drop databases."""
     connection = await asyncpg.connect(url)
     try:
         await connection.execute(statement)
@@ -23,7 +23,7 @@ async def execute(url: str, statement: str) -> None:
 
 
 async def fetchval(url: str, statement: str) -> Any:
-    """The first value that a statement finds, likewise."""
+    """The first value that a statement returns, likewise."""
     connection = await asyncpg.connect(url)
     try:
         return await connection.fetchval(statement)

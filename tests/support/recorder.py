@@ -1,6 +1,6 @@
 """A whole recorder in the test's own event loop: real TLS listeners, real PostgreSQL, a clock that tests set.
 
-What differs from `ddr serve` is only what a test has to steer: the clock, and an allow list filled by hand.
+It differs from `ddr serve` only in what tests have to control: the clock, and an allow list filled by hand.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ LISTENERS = ("diga", "public", "gateway", "admin")
 SPARE, FEW = 500, 60  # certificates for the DiGA of all tests that share a recorder, and of a few tests
 PASSWORD = "correct horse battery"
 _NUMBERS = count(1)
-# Of the password above, made once and with little effort: what it costs to guess is tested where it is decided.
+# Of the password above, made once and cheaply: the real cost of guessing is tested where it is decided.
 _HASH = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(PASSWORD)
 ALL_MIVS = (
     "blood-glucose-measurement",
@@ -55,7 +55,7 @@ ALL_MIVS = (
 
 @dataclass
 class Patient:
-    """An account of a patient with the token of its gateway app."""
+    """A patient's account with the token of its gateway app."""
 
     patient_id: UUID
     username: str
@@ -76,7 +76,7 @@ class TestDiga:
 
 @dataclass
 class Recorder:
-    """The running recorder and everybody who talks to it."""
+    """The running recorder and all its clients."""
 
     core: Core
     clock: Clock
@@ -96,7 +96,7 @@ class Recorder:
         return self.core.settings
 
     def number(self) -> int:
-        """A number not given out before, for names that must differ: recorders share the run's database."""
+        """A number not used before, for names that must differ: recorders share the run's database."""
         return next(_NUMBERS)
 
     def scopes(self, *mivs: str) -> tuple[str, ...]:
@@ -105,11 +105,11 @@ class Recorder:
         return (*found, "patient/Device.rs", "patient/DeviceMetric.rs")
 
     def spare(self) -> certs.Pair:
-        """A certificate that passes the handshake and belongs to no DiGA yet."""
+        """A certificate that passes the handshake and does not belong to a DiGA yet."""
         return self._spare.pop()
 
     async def patient(self) -> Patient:
-        """A new patient, whose password's hash costs little."""
+        """A new patient with a cheap password hash."""
         name = f"patient-{self.number()}"
         patient_id = await accounts._insert(self.core.pool, name, _HASH, self.clock())
         token = await gateway_tokens.create(self.core.pool, patient_id, self.clock())
@@ -154,13 +154,13 @@ class Recorder:
         return await diga.client.redeem(request, landed)
 
     async def _as_described(self, response: httpx.Response) -> None:
-        """What a test is answered as a DiGA is what the description says, if it was HTTP that could be read."""
-        read = "strict-transport-security" in response.headers  # else the parser has refused it
+        """A test's response, which must be as described if the request was readable HTTP."""
+        read = "strict-transport-security" in response.headers  # otherwise the parser has refused it
         if read and not self.settings.retired and response.request.url.path.startswith(("/fhir", "/oauth")):
             await self.described.check(response)
 
     async def client(self, own: certs.Pair | None = None, **options: Any) -> httpx.AsyncClient:
-        """An HTTP client that trusts the development CA; what it receives is kept for the validator."""
+        """An HTTP client that trusts the development CA; what it receives is stored for the validator."""
         context = client_context(self.authority.cert, own)
         hooks = {"response": [self.received.keep, self._as_described]}
         client = httpx.AsyncClient(verify=context, timeout=30, event_hooks=hooks, **options)
@@ -178,8 +178,8 @@ async def recorder(
 ) -> AsyncIterator[Recorder]:
     """Run a recorder on `pool` with listeners on free ports; `miv` replaces the registered terms.
 
-    With `many` it is for several files of tests: there are certificates for all their DiGA, and a statement that took
-    too long once does not leave it without a request log for the rest of them.
+    With `many` it serves several test files: it has certificates for all their DiGA, and a single slow statement does
+    not leave it without a request log for the rest of them.
     """
     sockets = {name: socket.create_server(("127.0.0.1", 0)) for name in LISTENERS}
     url = {name: f"https://localhost:{one.getsockname()[1]}" for name, one in sockets.items()}
@@ -195,7 +195,7 @@ async def recorder(
         miv=miv,
     )
     clock, trust = Clock(), FakeTrust()
-    # In the trust store from the start, so that a test need not wait until it follows a new entry.
+    # In the trust store from the start, so that tests need not wait until it follows a new entry.
     spares = range(SPARE if many else FEW)
     spare = [certs.client_certificate(folder / f"spare-{number}", "client") for number in spares]
     trust.ders.extend(pair.der for pair in spare)

@@ -1,4 +1,5 @@
-"""A way to PostgreSQL that a test can cut: after a commit that was done, so that its end is never heard."""
+"""A connection to PostgreSQL that a test can cut: after a commit was carried out, so that its result is never
+received."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from ddr.store.database.dsn import hosts
 
 
 class Relay:
-    """Passes bytes on until the transaction in which `marked` bytes were sent has been committed; then it is cut."""
+    """Forwards bytes until the transaction in which `marked` bytes were sent has been committed; then it is cut."""
 
     def __init__(self, url: str) -> None:
         self._server, self._parts = hosts(url)[0], urlsplit(url)
@@ -22,7 +23,7 @@ class Relay:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Relay]:
-        """Listen on a free port, which `url` then has."""
+        """Listen on a free port, which is in `url` from then on."""
         server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
         account, port = self._parts.netloc.rpartition("@")[0], server.sockets[0].getsockname()[1]
         self.url = self._parts._replace(netloc=f"{account}@127.0.0.1:{port}", query="").geturl()

@@ -37,13 +37,13 @@ ANSWERS = (
 
 
 async def fresh_lines(database: asyncpg.Pool | asyncpg.Connection) -> list[bytes]:
-    """The records that are durable and not sealed, in no order."""
+    """The durable unsealed records, in no order."""
     rows = await database.fetch("SELECT records FROM request_log_fresh")
     return [line for row in rows for line in inflated(row["records"]).splitlines()]
 
 
 class Pen:
-    """What signs seals."""
+    """Signs seals."""
 
     def __init__(self) -> None:
         self._key = ECKey.generate_key("P-256")
@@ -57,7 +57,7 @@ class Pen:
 
 
 def some_lines(day: int, count: int) -> list[bytes]:
-    """Records of a day since 1970 in the order of time; one in twenty is none that a recorder of today writes."""
+    """Records of a day since 1970, ordered by time; one in twenty has a form that today's recorder does not write."""
     chance = random.Random(1_000_003 + day - today())  # the same lines whatever the date
     pairings = ("p", None, random.Random(1).randbytes(32).hex(), chance.randbytes(32).hex())
     found = []
@@ -85,13 +85,13 @@ def some_lines(day: int, count: int) -> list[bytes]:
 async def seal_lines(
     pool: asyncpg.Pool, pen: Pen, settings: Settings, run: UUID, batch_no: int, lines: Sequence[bytes], now_ms: int
 ) -> None:
-    """What a worker stored in one row, sealed."""
+    """Seal what a worker stored in one row."""
     await request_log.add(pool, Batch(run, batch_no, b"\n".join(lines)))
     await sealing.seal(pool, pen, settings, now_ms)
 
 
 def as_date(day: int) -> date:
-    """A day since 1970."""
+    """A day since 1970 as a date."""
     return datetime.fromtimestamp(day * 86_400, UTC).date()
 
 
@@ -106,7 +106,7 @@ class Log:
     rows: int = 0
 
     async def write(self, day: int, *counts: int) -> None:
-        """A day with a seal of each of so many records."""
+        """Write a day, with a seal for each of these numbers of records."""
         lines = some_lines(day, sum(counts))
         for number, count in enumerate(counts):
             self.rows += 1
@@ -118,7 +118,7 @@ class Log:
         return b"".join([line async for line in export(self.pool, self.pool, self.pen, filters, today() * DAY_MS)])
 
     async def exported(self, *filters: Filters) -> tuple[list[list[bytes]], Findings]:
-        """Lines and manifests of these exports, but for the signature; and what a proof says."""
+        """Lines and manifests of these exports, without the signature; and the result of a verification."""
         found = []
         for one in filters or (Filters(),):
             *lines, last = (await self.export(one)).splitlines()
@@ -126,11 +126,11 @@ class Log:
         return found, await verify_chain(self.pool)
 
     async def forms(self) -> dict[int, int]:
-        """How many seals have which form."""
+        """The number of seals by form."""
         return dict(await self.pool.fetch("SELECT form, count(*) FROM request_log_seal GROUP BY 1"))
 
     async def tamper(self, *statements: str) -> None:
-        """What an administrator of the database could do."""
+        """What a database administrator could do."""
         async with self.pool.acquire() as conn, conn.transaction():
             await conn.execute("SET LOCAL session_replication_role = replica")
             for statement in statements:

@@ -1,4 +1,4 @@
-"""Signals that what a test starts must not ignore, though whoever started the tests ignores them."""
+"""Signals that processes started by a test must not ignore, even if the parent of the tests ignores them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ _AS_FROM_A_TERMINAL: dict[signal.Signals, Any] = {
 
 @contextmanager
 def not_ignored() -> Iterator[None]:
-    """SIGHUP, which nohup ignores, and SIGINT, which a script's background jobs do: both for all that they start."""
+    """SIGHUP, which nohup ignores, and SIGINT, which background jobs of a script ignore: child processes inherit
+    both."""
     before = {number: signal.getsignal(number) for number in _AS_FROM_A_TERMINAL}
     ignored = [number for number, handler in before.items() if handler is signal.SIG_IGN]
     for number in ignored:

@@ -1,8 +1,8 @@
-"""Rows that one connection fetches in a transaction that does not last, by plans that are made for nobody.
+"""Rows fetched by one connection in a transaction that is rolled back, with generic plans.
 
-The planner is not told whose rows are asked for, and takes each patient for the average one. So whoever has much is
-seeded beside many who have little, and rows are counted that PostgreSQL fetched within this transaction, whatever
-others do meanwhile.
+The planner does not know whose rows are requested, and takes each patient for an average one. So a patient with much
+data is seeded beside many with little, and the rows that PostgreSQL fetched within this transaction are counted,
+whatever others do meanwhile.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Counts the work that PostgreSQL does for its clients, in what does not depend on the machine."""
+"""Measures PostgreSQL's work for its clients in units that do not depend on the machine."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SELECT sum(seq_tup_read + coalesce(idx_tup_fetch, 0))::bigint AS fetched,
 
 @dataclass
 class Touched:
-    """Blocks of tables and indexes looked at, rows fetched and written; of updates, how many moved no index entry."""
+    """Blocks of tables and indexes read, rows fetched and written; and how many updates needed no new index entry."""
 
     blocks: int = 0
     fetched: int = 0
@@ -34,7 +34,7 @@ class Touched:
 
 @asynccontextmanager
 async def touched(pool: asyncpg.Pool, table: str = "") -> AsyncIterator[Touched]:
-    """What connections of `pool` touch meanwhile, in all tables or in one. The database is this test's own."""
+    """What connections of `pool` touch meanwhile, in all tables or in one. The database must be the test's own."""
     found = Touched()
     before = await _counted(pool, table)
     yield found
@@ -46,7 +46,7 @@ async def touched(pool: asyncpg.Pool, table: str = "") -> AsyncIterator[Touched]
 async def _counted(pool: asyncpg.Pool, table: str) -> Touched:
     for each in (pool, *(pool.beside.pools.values() if isinstance(pool.beside, Ways) else ())):
         connections = [await each.acquire() for _ in range(each.get_size())]
-        for connection in connections:  # each tells its figures when the transaction ends
+        for connection in connections:  # each reports its figures when its transaction ends
             await connection.execute("SELECT pg_stat_force_next_flush()")
             await each.release(connection)
     where = " WHERE relname = $1 OR $1 = ''"

@@ -15,10 +15,10 @@ class FakeTrust:
     digas: dict[str, Diga] = field(default_factory=dict)
     ders: list[bytes] = field(default_factory=list)
     is_stale: bool = False
-    names: dict[str, str] = field(default_factory=dict)  # also of what is taken out of `digas`
+    names: dict[str, str] = field(default_factory=dict)  # including DiGA removed from `digas`
 
     def add(self, diga: Diga, *certificates: bytes) -> Diga:
-        """Register `diga` with these certificates (DER) beside those it names, replacing a former entry."""
+        """Register `diga` with these certificates (DER) in addition to its own, replacing a former entry."""
         digests = frozenset(hashlib.sha256(der).hexdigest() for der in certificates)
         diga = Diga(**{**vars(diga), "certificates": diga.certificates | digests})
         self.digas[diga.client_id] = diga

@@ -1,7 +1,7 @@
-"""A process that takes turns at housekeeping as a worker does, and writes down when it is at it.
+"""A process that takes turns at housekeeping like a worker, and records when it does.
 
 `python -m tests.support.turns URL NAME LEASE_MS hold|round`: `hold` keeps its first turn until the process ends; two
-that go `round` begin together.
+with `round` begin together.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ ROUNDS = 15
 
 
 async def main(url: str, name: str, lease_ms: int, how: str) -> None:
-    """Enter and leave as often as ROUNDS says, each noted in the table `turn`, which whoever started us has made."""
+    """Enter and leave as often as ROUNDS says, each recorded in the table `turn`, which the parent process has
+    created."""
     leases.LEASE_MS = lease_ms
     async with await connect(url, 2, cache=0) as pool:
         if how == "round":
