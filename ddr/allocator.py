@@ -1,12 +1,13 @@
-"""How glibc gives memory back that a worker needed for a moment only.
+"""How glibc returns memory that a worker needed only for a moment.
 
-Left alone it raises the size from which a block is a mapping of its own as such blocks are freed, up to 32 MB: the
-256 KB that each TLS connection reads into and the bodies of requests then lie in the heap, between what stays, and a
-worker under hostile clients keeps 180 MB where 110 do. Blocks above the size here are mappings always: a buffer costs
-the pages that were touched, and all of them go back when it is freed. See docs/performance.md.
+By default glibc raises the size from which a block gets its own mapping, up to 32 MB, as such blocks are freed. Then
+the 256 KB that each TLS connection reads into, and the bodies of requests, lie in the heap between blocks that stay,
+and a worker under hostile clients keeps 180 MB where 110 MB would do. With a fixed size, larger blocks always get their
+own mapping: a buffer costs only the touched pages, and all of them are returned when it is freed. See
+docs/performance.md.
 
-Smaller ones stay in the heap, and glibc would rather take more than use the holes between what is still in use: after
-ten crowds of 1,000 connections a worker had 18 MB in use and 190 MB free. So holes are given back now and then.
+Smaller blocks stay in the heap, and glibc prefers new memory to the holes between used blocks: after ten crowds of
+1,000 connections, a worker used 18 MB and had 190 MB free. So holes are returned from time to time.
 """
 
 from __future__ import annotations
@@ -14,15 +15,15 @@ from __future__ import annotations
 import ctypes
 import os
 
-# Of <malloc.h>.
+# From <malloc.h>.
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
 OPTIONS = {M_MMAP_THRESHOLD: 128 * 1024, M_TRIM_THRESHOLD: 2 * 1024 * 1024, M_ARENA_MAX: 2}
-GIVEN = ("MALLOC_", "GLIBC_TUNABLES", "LD_PRELOAD")  # an operator has decided, or taken another allocator
-EVERY_SECONDS = 15.0  # to give back 150 MB takes 10 ms, nothing less than one
+GIVEN = ("MALLOC_", "GLIBC_TUNABLES", "LD_PRELOAD")  # set by an operator, or another allocator is used
+EVERY_SECONDS = 15.0  # returning 150 MB takes 10 ms, returning nothing less than one
 
 
 def keep_little() -> bool:
-    """Tell glibc, before threads begin; False where an operator decided, or where it is not glibc that allocates."""
+    """Configure glibc before threads start; False where an operator has decided, or glibc is not the allocator."""
     if any(name.startswith(GIVEN) for name in os.environ):
         return False
     tell = getattr(ctypes.CDLL(None), "mallopt", None)
@@ -30,7 +31,7 @@ def keep_little() -> bool:
 
 
 def give_back() -> bool:
-    """Free pages go to the system, wherever in the heap they lie; False where it is not glibc that allocates."""
+    """Return free pages to the system, wherever they are in the heap; False where glibc is not the allocator."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is None:
         return False

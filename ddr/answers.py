@@ -1,4 +1,4 @@
-"""The body of somebody else's answer, no longer than is asked for, also when it is packed."""
+"""The body of another server's answer with a limit on its length, also when it is compressed."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ import zlib
 
 import httpx
 
-ACCEPTED = "gzip"  # what `limited_body` can unpack, for the header accept-encoding
+ACCEPTED = "gzip"  # what `limited_body` can decompress, for the header accept-encoding
 GZIP = 16 + zlib.MAX_WBITS
 
 
 class BodyRefused(Exception):
-    """The body is too long or not packed as was asked for; the text goes on after "the answer"."""
+    """The body is too long or not compressed as requested; the text continues a sentence after "the answer"."""
 
 
 async def limited_body(response: httpx.Response, limit: int) -> bytes:
-    """The body, unpacked by us: httpx unpacks each piece as a whole, and what was packed several times as often.
+    """The body, decompressed by us: httpx decompresses each piece as a whole, and repeatedly if it was compressed
+    repeatedly.
 
     Raises BodyRefused.
     """
@@ -26,7 +27,7 @@ async def limited_body(response: httpx.Response, limit: int) -> bytes:
     body = bytearray()
     async for piece in response.aiter_raw():
         if packed and packed.eof:
-            continue  # `packed` would keep what comes behind the end, however much that is
+            continue  # `packed` would keep whatever follows the end, however much
         try:
             body += packed.decompress(piece, limit + 1 - len(body)) if packed else piece
         except zlib.error:

@@ -77,20 +77,20 @@ TRANSPORT_HEADERS = {
 }
 
 JOB_CONNECTIONS = 3
-HOSTS_SECONDS = 1.0  # between two questions to the server in use, where there are several
-HOSTS_TURNS = 5  # of which one is put to all of them
+HOSTS_SECONDS = 1.0  # between two questions to the server in use, if there are several
+HOSTS_TURNS = 5  # of which every such one asks all of them
 REPLICA_SECONDS = 2.0  # between two attempts to connect to it
-CONFIRM_SECONDS = 0.25  # how long the database may not know that an answer was sent
-POOL_CLOSE_SECONDS = 3.0  # a database that hangs must not hold the end
+CONFIRM_SECONDS = 0.25  # for how long the database may not know that an answer was sent
+POOL_CLOSE_SECONDS = 3.0  # a database that hangs must not delay the end
 
 OAUTH_LEFT = constant(json_reply({"error": "invalid_request", "error_description": LEFT}, 410))
 NOT_FOUND = constant(problem(404, "Not found"))
 
 
 class Rooms:
-    """The applications of all listeners, made anew when the MIV catalogue is exchanged.
+    """The applications of all listeners, made anew when the MIV catalogue is replaced.
 
-    A request in hand ends with the rooms in which it began.
+    A request in progress ends with the rooms in which it began.
     """
 
     def __init__(self, core: Core) -> None:
@@ -98,7 +98,7 @@ class Rooms:
         self._apps = create_apps(core)
 
     def exchange(self, catalog: MivCatalog) -> None:
-        """From the next request on, serve with this catalogue."""
+        """Use this catalogue from the next request on."""
         self.core = replace(self.core, catalog=catalog)
         self._apps = create_apps(self.core)
 
@@ -115,9 +115,9 @@ class Rooms:
 
 @asynccontextmanager
 async def running(settings: Settings, fleet: Fleet | None = None) -> AsyncIterator[Rooms]:
-    """Rooms whose background work goes on during the block: following registries and signing keys, housekeeping.
+    """Rooms whose background work runs during the block: following registries and signing keys, housekeeping.
 
-    `fleet`: the worker among others, if there are any. Raises StoreError for a schema older than this version.
+    `fleet`: this worker and the others, if there are any. Raises StoreError for a schema older than this version.
     """
     with JOURNAL.kept_in(settings.journal_folder):
         async with _rooms(settings, fleet) as rooms:
@@ -192,7 +192,7 @@ async def _rooms(settings: Settings, fleet: Fleet | None) -> AsyncIterator[Rooms
             await request_log.close()
             if replica is not None:
                 replica.close()
-            with suppress(*FAULTS):  # else they count as long as their sessions live
+            with suppress(*FAULTS):  # otherwise they count as long as their sessions live
                 await rooms.core.grace_claims.flush(pool)
                 own = host_of(rooms.core), rooms.core.fleet.number
                 await reports.leave(pool, *own, rooms.core.clock(), rounds.run)
@@ -235,7 +235,7 @@ async def build_core(
 
 
 def create_apps(core: Core) -> dict[str, ASGIApp]:
-    """The application of each listener: who may talk to it decides what it offers."""
+    """The application of each listener: what it offers depends on who may connect to it."""
     retired = core.settings.retired
     fhir = guarded(left_hddt if retired else create_fhir(core), *failures.FHIR)
     documents = OAUTH_LEFT if retired else guarded(_oauth(core, create_oauth_public(core)), *failures.OAUTH)
@@ -269,12 +269,12 @@ def create_apps(core: Core) -> dict[str, ASGIApp]:
 
 
 def _oauth(core: Core, app: ASGIApp) -> ASGIApp:
-    """The authorization server, for who has sent all and can be answered soon (OPS-015)."""
+    """The authorization server, for complete requests that can be answered soon (OPS-015)."""
     return in_turn(app, core.admission, "authorization", partial(caller, core), core.settings.fhir_max_body_bytes)
 
 
 def _pages(core: Core) -> ASGIApp:
-    """The patients' pages, likewise."""
+    """The patients' pages, in the same way."""
     core.inside = partial(inside.call, core)
     pages = create_consent(core)
     limits = (FORM_BYTES, FILE_BYTES + FORM_BYTES)
@@ -287,7 +287,7 @@ def _pages(core: Core) -> ASGIApp:
 
 
 def _outside(app: ASGIApp, settings: Settings) -> ASGIApp:
-    """What every listener to the outside has around it: where a request comes from, and whose headers are believed."""
+    """What surrounds every external listener: where a request comes from, and whose headers are trusted."""
     if not settings.trusted_proxies:
         return app
     proxies = networks(settings.trusted_proxies)

@@ -1,4 +1,4 @@
-"""Lines that are on the disk before anybody relies on them: whole ones, in a file that its folder knows."""
+"""Lines that are on the disk before anybody relies on them: complete, in a file whose name is on the disk, too."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from pathlib import Path
 
 
 def append(descriptor: int, content: bytes) -> None:
-    """One write, so that lines of several processes do not mix; returns when it is on the disk.
+    """Writes once, so that lines of several processes do not mix; returns when it is on the disk.
 
-    Raises OSError, for a part too: the disk is full, or the quota of this account. That part stays in the file.
+    Raises OSError, even for a partial write, when the disk or this account's quota is full. The written part stays in
+    the file.
     """
     written = os.write(descriptor, content)
     os.fsync(descriptor)
@@ -19,7 +20,7 @@ def append(descriptor: int, content: bytes) -> None:
 
 
 def keep_names(folder: Path) -> None:
-    """Let the names of new files in `folder` be on the disk, too. Raises OSError."""
+    """Make sure that the names of new files in `folder` are on the disk, too. Raises OSError."""
     directory = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(directory)

@@ -1,4 +1,4 @@
-"""Base64url without padding (RFC 7515 section 2), in its one spelling."""
+"""Base64url without padding (RFC 7515 section 2), in its only spelling."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ def encoded(data: bytes) -> str:
 
 
 def decoded(text: str) -> bytes:
-    """The bytes of `encoded`. Raises ValueError for any other text: spare bits make no second one that is as good."""
+    """The inverse of `encoded`. Raises ValueError for any other text: unused bits must not make a second valid one."""
     data = b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
     if encoded(data) != text:
         raise ValueError("another spelling")

@@ -1,6 +1,6 @@
 """One request while it is answered: where its time goes, what it asks of the database, why it is refused.
 
-Whoever works on it notes here what metrics and traces tell of it. A note is a word of ours, never anything of a person.
+The rooms that work on it note here what metrics and traces report. A note is one of our own words, never personal data.
 """
 
 from __future__ import annotations
@@ -14,24 +14,24 @@ from typing import NamedTuple
 
 from ddr.remembering import of_short_texts
 
-MOST_STEPS = 64  # of a request that are kept one by one; a bridge's may have thousands
-KINDS, LONGEST = 128, 24_000  # statements whose kind is remembered, and how long they may be: 3 MB at most
-BODY, TURN, CONNECTION, DATABASE = "body", "turn", "connection", "database"  # phases; what is left is our own work
+MOST_STEPS = 64  # of a request that are kept individually; one of a bridge may have thousands
+KINDS, LONGEST = 128, 24_000  # statements whose kind is remembered, and their maximal length: 3 MB at most
+BODY, TURN, CONNECTION, DATABASE = "body", "turn", "connection", "database"  # phases; the rest is our own work
 _TABLE = re.compile(r"\b(?:FROM|INTO|UPDATE|JOIN)\s+(?:ONLY\s+)?([a-z_]+)")
 _WORD = re.compile(r"\s*(?:--[^\n]*\n\s*)*([A-Za-z]+)")
 
 
 class Step(NamedTuple):
-    """A part of a request. `began` and `seconds` count from the request's begin."""
+    """A part of a request. `began` and `seconds` are relative to the start of the request."""
 
     phase: str
-    what: str  # of DATABASE the kind of statement, else nothing
+    what: str  # for DATABASE the kind of statement, otherwise empty
     began: float
     seconds: float
 
 
 class Call:
-    """What was noted of one request so far."""
+    """What has been noted of one request so far."""
 
     __slots__ = ("_begun", "began_ns", "phases", "reason", "statements", "steps")
 
@@ -49,7 +49,7 @@ class Call:
         return time.perf_counter() - self._begun
 
     def spent(self, phase: str, seconds: float, what: str = "") -> None:
-        """A step of so many seconds has just ended."""
+        """A step of this many seconds has just ended."""
         self.phases[phase] = self.phases.get(phase, 0.0) + seconds
         if len(self.steps) < MOST_STEPS:
             self.steps.append(Step(phase, what, self.seconds - seconds, seconds))
@@ -59,26 +59,26 @@ CURRENT: ContextVar[Call | None] = ContextVar("call", default=None)
 
 
 def refused(reason: str) -> None:
-    """The request in hand is refused for this reason, a word out of a small set."""
+    """The current request is refused for this reason, one of a small set of words."""
     if (call := CURRENT.get()) is not None:
         call.reason = reason
 
 
 def refused_unless_told(reason: str) -> None:
-    """The same, unless whoever knew better has said why."""
+    """The same, unless a more specific reason has been noted."""
     if (call := CURRENT.get()) is not None and call.reason is None:
         call.reason = reason
 
 
 def spent(phase: str, seconds: float) -> None:
-    """The request in hand has spent this time in a phase."""
+    """The current request has spent this time in a phase."""
     if (call := CURRENT.get()) is not None:
         call.spent(phase, seconds)
 
 
 @contextmanager
 def phase(name: str) -> Iterator[None]:
-    """What is done inside counts as this phase of the request in hand, however it ends."""
+    """Whatever runs inside counts as this phase of the current request, however it ends."""
     begun = time.perf_counter()
     try:
         yield
@@ -87,7 +87,7 @@ def phase(name: str) -> Iterator[None]:
 
 
 class _Statement:
-    """The time of a statement, where a request is in hand."""
+    """The time of a statement, within a request."""
 
     __slots__ = ("_begun", "_call", "_query")
 
@@ -108,12 +108,12 @@ class _Statement:
 
 
 def statement(query: str) -> AbstractContextManager[None]:
-    """One statement of the request in hand."""
+    """A statement of the current request."""
     return _Statement(query)
 
 
 @of_short_texts(KINDS, LONGEST)
 def kind(query: str) -> str:
-    """Verb and first table of a statement: `select consent`. Values are bound and never part of a text."""
+    """Verb and first table of a statement: `select consent`. Values are parameters and never part of a text."""
     verb, table = _WORD.match(query), _TABLE.search(query)
     return " ".join(filter(None, (verb[1].lower() if verb else "", table[1] if table else "")))

@@ -1,7 +1,8 @@
-"""Python's collector of cyclic garbage, kept from looking through everything while the event loop has much in hand.
+"""Keeps Python's collector of cyclic garbage from visiting everything while the event loop has a large request.
 
 A full pass visits every object that may refer to others, and nothing else runs meanwhile. A Bundle of 24,000 entries
-has 340,000 of them with its answer; they took 0.3 s on a busy machine, and all are in use, so that nothing is found.
+has 340,000 of these with its answer; visiting them took 0.3 s on a busy machine, and as all are in use, nothing was
+found.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 NEVER = 1_000_000_000  # passes of the middle generation before a full one
-LONGEST_SECONDS = 30.0  # without full passes, when there always is something large in hand
+LONGEST_SECONDS = 30.0  # without full passes, when there is always a large request
 
 
 class _InHand:
-    """How many large things are worked on, and since when there has been one."""
+    """How many large requests are in progress, and since when there has been one."""
 
     def __init__(self) -> None:
         self._count = 0
@@ -42,7 +43,7 @@ _IN_HAND = _InHand()
 
 @contextmanager
 def in_hand(large: bool) -> Iterator[None]:
-    """The time in which something is worked on; while it is `large`, no full pass begins. On the event loop only."""
+    """The time in which something is processed; while it is `large`, no full pass begins. On the event loop only."""
     if not large:
         yield
         return
@@ -54,6 +55,6 @@ def in_hand(large: bool) -> Iterator[None]:
 
 
 def settle() -> None:
-    """What is there now stays: modules, settings, routes. No pass visits it again."""
+    """Exclude what exists now from all further passes: modules, settings, routes."""
     gc.collect()
     gc.freeze()

@@ -1,4 +1,4 @@
-"""Files that are whole or not there, also when two commands write them at once, or one is killed in the middle."""
+"""Files that are complete or absent, even if two commands write them at once, or one is killed in the middle."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-OWN, ALL = 0o600, 0o666  # who may read it; of `ALL` the umask takes away
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # of a write, or a read, which are told no name
+OWN, ALL = 0o600, 0o666  # who may read it; the umask restricts `ALL`
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # of a write or a read, which are told no name
 
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """What is written or read in the block is that of `path`: an error of its disk bears its name."""
+    """Whatever is written or read in the block belongs to `path`: errors of its disk get its name."""
     try:
         yield
     except OSError as error:
@@ -28,10 +28,10 @@ def naming(path: Path) -> Iterator[None]:
 
 @contextmanager
 def draft(file: Path, mode: int = ALL) -> Iterator[IO[bytes]]:
-    """A new file that takes the name and the place of `file` when the block ends well, and else is gone.
+    """A new file that replaces `file` when the block succeeds, and is deleted otherwise.
 
-    Of two that write at once the later one stays, whole. What is no ordinary file (a pipe, /dev/stdout) is written to.
-    Raises OSError.
+    Of two concurrent writers, the later one's file stays, complete. Anything but an ordinary file (a pipe, /dev/stdout)
+    is written to directly. Raises OSError.
     """
     if file.exists() and not file.is_file():
         with naming(file), file.open("wb") as out:
@@ -51,9 +51,10 @@ def draft(file: Path, mode: int = ALL) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def alone_in(folder: Path, *, patient: bool = False) -> Iterator[None]:
-    """Nobody else who asks so writes into `folder` during the block. Raises BlockingIOError; `patient`: waits instead.
+    """Exclude others that use this from writing into `folder` during the block. Raises BlockingIOError; `patient`:
+    waits instead.
 
-    It ends with the process, however that ends. On a file system without locks it holds nobody off.
+    It ends with the process, however that ends. On a file system without locks it excludes nobody.
     """
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:

@@ -1,4 +1,4 @@
-"""How many milliseconds a minute, an hour and a day have (days of UTC, which all have as many), and where dates end."""
+"""How many milliseconds a minute, an hour and a day have (days of UTC, which are all equal), and where dates end."""
 
 from __future__ import annotations
 

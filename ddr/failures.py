@@ -1,7 +1,7 @@
-"""How each room says that a request failed: through a fault of ours (500), or of what the recorder depends on (503).
-And that it could not even be read.
+"""How each room reports that a request failed: through a fault of ours (500), or of something that the recorder needs
+(503). Also that it could not even be parsed.
 
-Each pair is for `ddr.http.guard.guarded`. Nothing tells what happened inside.
+Each pair is for `ddr.http.guard.guarded`. Nothing reveals what happened inside.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ async def _page_failed(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 def unreadable(target: bytes, status: int, text: str) -> Reply:
-    """The answer to what is no HTTP, or too long, in the form of the room that its `target` asks (RS-031, AS-032)."""
+    """The answer to what is not HTTP, or too long, in the format of the room that `target` names (RS-031, AS-032)."""
     room = _ROOM.match(target)
     match room and room[1]:
         case b"fhir":

@@ -1,4 +1,4 @@
-"""Dates as HTTP writes them (RFC 9110 section 5.6.7), read."""
+"""Parses dates in HTTP's formats (RFC 9110 section 5.6.7)."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from email.utils import parsedate_to_datetime
 
 
 def http_date_ms(text: str | None) -> int | None:
-    """A date of HTTP in milliseconds since 1970, None for any other text: who reads one ignores it then.
+    """A date of HTTP in milliseconds since 1970; None for any other text, which recipients must then ignore.
 
-    The form of asctime names no zone: it is in UTC, not in the zone of this machine.
+    The asctime format names no zone: it is in UTC, not in the zone of this machine.
     """
     try:
         found = parsedate_to_datetime(text or "")

@@ -1,4 +1,4 @@
-"""Which HTTP clients of ours heed a proxy of the environment: what is on this machine is never asked through one."""
+"""Which of our HTTP clients use a proxy of the environment: an address on this machine is never reached through one."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ _LOOPBACK = ("localhost", "*.localhost", "127.0.0.1", "[::1]")
 
 
 def client_arguments(*urls: str) -> dict[str, Any]:
-    """Keyword arguments for an httpx client that asks these addresses.
+    """Keyword arguments for an httpx client that connects to these addresses.
 
-    A proxy (HTTPS_PROXY and the like) serves for what lies outside; a company's proxy knows nothing of our localhost,
-    and NO_PROXY seldom names it.
+    A proxy (HTTPS_PROXY etc.) is for addresses outside; a company's proxy knows nothing about our localhost, and
+    NO_PROXY rarely lists it.
     """
     if urls and all(is_loopback(url) for url in urls):
         return {"trust_env": False}

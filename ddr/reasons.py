@@ -1,21 +1,21 @@
-"""What went wrong with a file or a connection, in words and without the numbers of the system."""
+"""What went wrong with a file or a connection, in words and without system error numbers."""
 
 from __future__ import annotations
 
 import os
 from socket import gaierror
 
-NO_THREAD = "can't start new thread"  # as Python says in a RuntimeError that the machine or the container gives none
-LONGEST = 4000  # characters of somebody else's text
-NO_CIPHERS = "LIBRARY_HAS_NO_CIPHERS"  # as OpenSSL says it
+NO_THREAD = "can't start new thread"  # Python's RuntimeError when the machine or the container gives no thread
+LONGEST = 4000  # characters of a text from elsewhere
+NO_CIPHERS = "LIBRARY_HAS_NO_CIPHERS"  # the text of OpenSSL
 NO_CIPHERS_TOLD = (
     "OpenSSL has no ciphers; its configuration (OPENSSL_CONF, or the system's) leaves out the default provider"
 )
-QUOTED = ": bytearray("  # h11 ends so with what was no HTTP of an answer, in which there may be tokens
+QUOTED = ": bytearray("  # how h11 quotes the part of an answer that is not HTTP, which may contain tokens
 
 
 def in_words(error: BaseException, named: bool = False) -> str:
-    """One line for people; `named`: with the file that it is about, when the sentence around does not name it."""
+    """One line for people; `named`: including the file's name, if the surrounding sentence does not have it."""
     if isinstance(error, UnicodeDecodeError):
         return "is no text in UTF-8"
     if no_ciphers(error):
@@ -27,21 +27,22 @@ def in_words(error: BaseException, named: bool = False) -> str:
 
 
 def kind_of(error: BaseException) -> str:
-    """Its type, for a log, which must not tell what an exception quotes; with the system's words for its number where
-    the type says little: no descriptor, no port, no route, no memory, no process, no address for a name."""
+    """The error's type for a log, which must not repeat what an exception quotes. Where the type says little, it
+    includes the system's text for the error number: no descriptor, port, route, memory, process, or address for a
+    name."""
     name = type(error).__name__
-    if isinstance(error, gaierror) and error.strerror:  # has numbers of its own
+    if isinstance(error, gaierror) and error.strerror:  # has error numbers of its own
         return f"{name}: {error.strerror}"
     bare = isinstance(error, OSError) and type(error) in (OSError, BlockingIOError) and error.errno
     return f"{name}: {os.strerror(bare)}" if bare else name
 
 
 def no_ciphers(error: BaseException) -> bool:
-    """Whether OpenSSL can do nothing on this machine, whatever file it was to read."""
+    """Whether OpenSSL cannot work on this machine at all, whatever file it was to read."""
     return getattr(error, "reason", None) == NO_CIPHERS
 
 
 def printable(text: str, longest: int | None = LONGEST) -> str:
-    """What somebody else wrote, for terminals and files: without control and half characters, and not endless."""
+    """A text from elsewhere for terminals and files: without control characters and lone surrogates, and bounded."""
     good = (char if char.isprintable() or char in "\n\t" else "\N{REPLACEMENT CHARACTER}" for char in text[:longest])
     return "".join(good)

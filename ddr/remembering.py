@@ -1,4 +1,4 @@
-"""Memories of a worker that are bounded, and that it can lose at any time: what was used last is kept."""
+"""Bounded memories of a worker, which it can lose at any time; they keep what was used last."""
 
 from __future__ import annotations
 
@@ -12,35 +12,35 @@ V = TypeVar("V")
 
 
 class Newest(Generic[K, V]):
-    """The values of the `most` keys that were asked for or put last."""
+    """The values of the `most` keys that were last read or put."""
 
     def __init__(self, most: int) -> None:
         self._most = most
         self._known: OrderedDict[K, V] = OrderedDict()
 
     def get(self, key: K) -> V | None:
-        """What is remembered of it, or None."""
+        """What is remembered for it, or None."""
         value = self._known.get(key)
         if value is not None:
             self._known.move_to_end(key)
         return value
 
     def put(self, key: K, value: V) -> None:
-        """Remember it, and forget what was not used for longest when there is too much."""
+        """Remember it; if there is too much, forget what has not been used for longest."""
         self._known[key] = value
         self._known.move_to_end(key)
         if len(self._known) > self._most:
             self._known.popitem(last=False)
 
     def forget(self, key: K) -> None:
-        """Remember nothing of it."""
+        """Remember nothing for it."""
         self._known.pop(key, None)
 
 
 def of_short_texts(most: int, longest: int) -> Callable[[Callable[[str], V]], Callable[[str], V]]:
-    """For a function of a text: what it gave for the last `most` texts of up to `longest` characters is remembered.
+    """For a function of a text: remembers its results for the last `most` texts of up to `longest` characters.
 
-    What is longer is so by what a client sent: it comes once, and would fill the memory.
+    A longer text is long because of what a client sent: it is not repeated, and would fill the memory.
     """
 
     def remembering(read: Callable[[str], V]) -> Callable[[str], V]:

@@ -25,7 +25,7 @@ def described(text: str, default: Any) -> Any:
 
 
 def _miv_packages() -> Path:
-    """Where the MIV packages are: inside an installed wheel, beside the package in a checkout."""
+    """Where the MIV packages are: inside an installed wheel, or beside the package in a checkout."""
     inside = Path(__file__).parent / "miv_packages"
     return inside if inside.is_dir() else inside.parent.parent / "miv_packages"
 
@@ -281,7 +281,7 @@ class Settings:
 
     @property
     def request_log_folder(self) -> Path:
-        """Where records of the request log wait while the database is away."""
+        """Where records of the request log wait while the database is not available."""
         return self.state_dir / "request-log"
 
     @property
@@ -290,11 +290,11 @@ class Settings:
         return self.diga_base_url + "/fhir"
 
     def readings_from_ms(self, now_ms: int) -> int:
-        """The earliest instant of which readings are kept; 0: all are."""
+        """The earliest instant for which readings are kept; 0: all are kept."""
         return now_ms - self.readings_days * DAY * 1000 if self.readings_days else 0
 
     def overlap_of(self, device_type: str | None) -> str:
-        """What happens to a device that one of this type (a code of SNOMED CT) replaces: one of OVERLAPS."""
+        """What happens to a device that is replaced by one of this type (a SNOMED CT code): one of OVERLAPS."""
         return overlaps(self.device_overlap_types).get(device_type or "", self.device_overlap)
 
 

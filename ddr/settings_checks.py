@@ -20,7 +20,8 @@ PROOF_DAYS = 1096
 REFRESH_TOKEN_SECONDS = 30 * DAY
 CODE_SECONDS = PAR_SECONDS = 600
 _SCHEMA = re.compile(r"(?!pg_|information_schema)[a-z_][a-z0-9_]{0,62}|")
-# With 0 nobody is served, BfArM is asked without a pause, or no end is kept, and a restore would undo it.
+# With 0, nobody would be served, BfArM would be asked without a pause, or no end would be kept, so that a restore would
+# undo it.
 _AT_LEAST_ONE = (
     "workers", "search_default_count", "search_max_count", "par_max_open", "gateway_token_days",
     "maintenance_retry_seconds", "majority_years", "journal_days", "access_token_seconds", "refresh_token_seconds",
@@ -28,7 +29,7 @@ _AT_LEAST_ONE = (
     "gateway_max_body_bytes", "fhir_max_body_bytes", "registry_refresh_seconds", "zts_refresh_seconds",
 )  # fmt: skip
 _LEAST = {"database_pool_size": 2, "chunk_span_seconds": 3600, **dict.fromkeys(_AT_LEAST_ONE, 1)}
-# Beyond it instants have years that no FHIR dateTime and no calendar has, wherever they are shown.
+# Beyond this, instants have years that no FHIR dateTime and no calendar has, wherever they are shown.
 LONGEST_DAYS, LONGEST_YEARS, LARGEST = 36_500, 100, 2**31 - 1
 _MOST = {"_days": LONGEST_DAYS, "_years": LONGEST_YEARS}
 _REGISTRIES = ("diga_vz_base", "hiis_vz_base", "zts_base")
@@ -42,7 +43,7 @@ def check(settings: Settings) -> Settings:
         _at_least, _addresses, _registries, _schema, _overlap, _proxies, _limits, _login, _operator,
         _at_most,  # after limits that say more
     ):  # fmt: skip
-        for fault in faults(settings):  # the first one: those after it may make no sense
+        for fault in faults(settings):  # the first one; later ones may make no sense
             raise SettingsError(f"setting {fault}")
     return settings
 
@@ -67,10 +68,10 @@ def _addresses(settings: Settings) -> Iterator[str]:
 
 
 def _authority(name: str, file: str) -> Iterator[str]:
-    """Without this check a slip of the pen shows when the registries are too old: then all DiGA are refused; or in a
-    worker that cannot start."""
+    """Without this check, a mistake would only show when the registries are too old, so that all DiGA are refused, or
+    in a worker that cannot start."""
     if not file:
-        return  # the system's authorities, of which a start need not read all
+        return  # the system's authorities, of which not all must be read at the start
     if fault := authority_fault(file):
         yield f"{name}: {file}: {fault}"
 
@@ -198,7 +199,7 @@ def _at_most(settings: Settings) -> Iterator[str]:
 
 
 def authority_fault(file: str) -> str | None:
-    """Why a file holds no certificates of authorities; None when it does. Without a name: Python's errors have none."""
+    """Why a file contains no certificates of authorities, or None. Without a name: Python's errors have none."""
     try:
         ssl.create_default_context(cafile=file)
     except OSError as error:
@@ -208,12 +209,12 @@ def authority_fault(file: str) -> str | None:
 
 
 def tint(colour: str) -> str:
-    """A ground of this colour (#rrggbb) for notices: a tenth of it, the rest is white."""
+    """A background of this colour (#rrggbb) for notices: a tenth of it, the rest is white."""
     return "#" + "".join(f"{round(0.9 * 255 + 0.1 * part):02x}" for part in _parts(colour))
 
 
 def _is_dark(colour: str) -> bool:
-    """Whether text of it can be read wherever the pages have any, and white text on it (WCAG 2.2, 1.4.3)."""
+    """Whether text in this colour is readable wherever the pages use it, and white text on it (WCAG 2.2, 1.4.3)."""
     return bool(re.fullmatch(r"#[0-9a-fA-F]{6}", colour)) and (
         (luminance(tint(colour)) + 0.05) / (luminance(colour) + 0.05) >= 4.5
     )
@@ -231,14 +232,14 @@ def luminance(colour: str) -> float:
 
 
 def missing_operator(settings: Settings) -> list[str]:
-    """Settings without which patients are not told who runs the recorder (Art. 13 GDPR, § 5 DDG)."""
+    """Settings without which patients are not told who operates the recorder (Art. 13 GDPR, § 5 DDG)."""
     wanted = ("operator_imprint_url", "operator_privacy_url", "operator_contact")
     named = settings.operator_name or settings.manufacturer
     return [*([] if named else ["operator_name"]), *(name for name in wanted if not getattr(settings, name))]
 
 
 def _is_origin(url: str) -> bool:
-    """True when paths of ours can simply be appended: they are compared and published as they are written."""
+    """True when our paths can simply be appended, because such URLs are compared and published as written."""
     try:
         parts = urlsplit(url)
         return (
@@ -252,7 +253,7 @@ def _is_origin(url: str) -> bool:
 
 
 def _is_base(url: str) -> bool:
-    """True when paths can be appended, and nobody on the way reads the token or writes what is trusted."""
+    """True when paths can be appended, and nobody on the way can read the token or alter what is trusted."""
     try:
         parts = urlsplit(url)
         plain = parts.scheme == "http" and is_loopback(url)  # a stand-in on this machine
@@ -269,6 +270,6 @@ def _is_base(url: str) -> bool:
 def _is_time_zone(name: str) -> bool:
     try:
         ZoneInfo(name)
-    except (LookupError, ValueError, OSError):  # unknown; not a name but a path; the name of a folder
+    except (LookupError, ValueError, OSError):  # unknown; a path instead of a name; the name of a folder
         return False
     return True

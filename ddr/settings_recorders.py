@@ -10,7 +10,7 @@ from ddr.reasons import in_words
 from ddr.settings import SettingsError
 
 DIRECTORY, CHOSEN = "DDR_RECORDERS", "DDR_RECORDER"
-VARIABLES, TABLE = ".env", ".toml"  # DDR_* variables line by line; or what DDR_SETTINGS names; or both
+VARIABLES, TABLE = ".env", ".toml"  # lines of DDR_* variables, or what DDR_SETTINGS names, or both
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 _LINE = re.compile(r"(DDR_\w+)\s*=\s*(.*)")
 
@@ -21,7 +21,7 @@ def several(environ: Mapping[str, str]) -> bool:
 
 
 def names(environ: Mapping[str, str]) -> list[str]:
-    """The recorders, sorted; files that end otherwise than theirs are left alone. Raises SettingsError."""
+    """The recorders, sorted; files with other suffixes are ignored. Raises SettingsError."""
     folder = Path(environ.get(DIRECTORY, ""))
     try:
         files = [path for path in folder.iterdir() if path.suffix in (VARIABLES, TABLE) and path.stem]
@@ -37,9 +37,9 @@ def choosing(environ: Mapping[str, str], name: str) -> dict[str, str]:
 
 
 def with_file(environ: Mapping[str, str]) -> Mapping[str, str]:
-    """`environ` with the variables of the chosen recorder's file, below those that it has itself.
+    """`environ` with the variables of the chosen recorder's file, which those in `environ` itself override.
 
-    Raises SettingsError: there is no such recorder, none is chosen, or a line is none.
+    Raises SettingsError when there is no such recorder, none is chosen, or a line is invalid.
     """
     if not (name := environ.get(CHOSEN)):
         if several(environ):
@@ -60,7 +60,7 @@ def with_file(environ: Mapping[str, str]) -> Mapping[str, str]:
 
 
 def _variables(file: Path) -> dict[str, str]:
-    """The lines `DDR_NAME=value` of a file; values may stand in quotation marks. No message repeats a value."""
+    """The lines `DDR_NAME=value` of a file; values may be quoted. No message repeats a value."""
     try:
         text = file.read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:

@@ -22,7 +22,7 @@ OTHER_VARIABLES = frozenset(
         "DDR_RECORDERS",  # several of them (ddr.settings_recorders)
         "DDR_RECORDER",
         "DDR_GATEWAY_TOKEN",  # ddr import
-        # of the project's own tests
+        # Of the project's own tests.
         "DDR_CGM_TRACE",
         "DDR_HDDT_ARTIFACTS",
         "DDR_MACHINE_EXAMPLES",
@@ -34,13 +34,14 @@ OTHER_VARIABLES = frozenset(
         "DDR_TEST_DATABASE_URL",
     }
 )
-# What Kubernetes puts into every container for a service whose name begins with "ddr".
+# What Kubernetes adds to every container for a service whose name begins with "ddr".
 _FOREIGN = re.compile(
     r"DDR_(\w+_)?(SERVICE_(HOST|PORT(_\w+)?)=.*|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?=.*|=(tcp|udp|sctp)://.*))"
 )
 
 FILE = "file:"
-# Each may also stand in a file of its own: `file:` and its path, so that no environment and no settings file has it.
+# Each may also be in a file of its own, given as `file:` and its path, so that neither environment nor settings file
+# has it.
 SECRETS = frozenset(
     {
         "database_url",
@@ -54,15 +55,15 @@ SECRETS = frozenset(
 )
 
 
-# What is left out has a default that says something; an empty text in its place is a variable that was never set.
+# Omitted settings have meaningful defaults; an empty text instead comes from a variable that was never set.
 _DEFAULTS = {field.name: str(field.default) for field in fields(Settings) if isinstance(field.default, str | Path)}
 
-# Names of files may have any bytes but 0; what is shown to anybody, or sent, may not.
+# File names may contain any byte but 0; text that is shown to anybody or sent may not.
 _FILES = {"journal_dir", "oidc_ca", "operator_logo", "registry_ca"} | {
     field.name for field in fields(Settings) if isinstance(field.default, Path)
 }
 
-_CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffe\uffff]")  # no XML, FHIR's included, holds most of them
+_CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffe\uffff]")  # XML, FHIR's included, has no form for most
 
 
 def _convert(name: str, wanted: Any, raw: Any) -> Any:
@@ -80,7 +81,7 @@ def _convert(name: str, wanted: Any, raw: Any) -> Any:
 
 
 def _text(name: str, raw: Any) -> str:
-    """A text without the blanks around it. A number is none: 1.10 has lost a digit by then. No message repeats it."""
+    """A text without surrounding blanks. Numbers are refused: 1.10 has lost a digit by then. No message repeats it."""
     if not isinstance(raw, str | Path):
         raise SettingsError(f"setting {name}: must be one text, in quotation marks")
     text = str(raw).strip()
@@ -94,7 +95,7 @@ def _text(name: str, raw: Any) -> str:
 
 
 def _whole(raw: Any) -> int:
-    """A whole number from a text or a number; a part of one is never dropped silently. Raises TypeError, ValueError."""
+    """A whole number from a text or a number; a fraction is never dropped silently. Raises TypeError, ValueError."""
     if isinstance(raw, (bool, float)):
         raise ValueError("is no whole number")
     return int(raw)
@@ -114,8 +115,8 @@ def _miv_settings(name: str, raw: Any) -> MivSettings:
 def load_settings(environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
     """Settings from the TOML file named by DDR_SETTINGS, then DDR_* variables, then `overrides`; later ones win.
 
-    Of several recorders the file of the chosen one counts like variables. Raises SettingsError for unknown names and
-    malformed values, and when none is chosen.
+    If there are several recorders, the file of the chosen one counts like variables. Raises SettingsError for unknown
+    names and malformed values, and when none is chosen.
     """
     environ = with_file(os.environ if environ is None else environ)
     raw = _of_file(environ)
@@ -143,11 +144,11 @@ def load_settings(environ: Mapping[str, str] | None = None, **overrides: Any) ->
 
 
 def admin_port(environ: Mapping[str, str] | None = None) -> int:
-    """The port of the admin listener. Other settings are not looked at: what is wrong with them by now is nothing to a
-    recorder that runs with those of its start, and whoever asks whether it does must not take it for dead.
+    """The port of the admin listener. Other settings are not checked: later mistakes in them do not matter to a
+    recorder that runs with the settings of its start, and a health check must not take it for dead.
 
-    Raises SettingsError for a port that is none, and for a file that is no TOML: but where a variable has the port, no
-    file is read.
+    Raises SettingsError for an invalid port, and for a file that is not TOML; no file is read if a variable has the
+    port.
     """
     environ = with_file(os.environ if environ is None else environ)
     given = environ.get("DDR_ADMIN_PORT")
@@ -159,7 +160,7 @@ def admin_port(environ: Mapping[str, str] | None = None) -> int:
 
 
 def _of_file(environ: Mapping[str, str]) -> dict[str, Any]:
-    """What the TOML file says that DDR_SETTINGS names, also behind a byte order mark. Raises SettingsError."""
+    """The content of the TOML file named by DDR_SETTINGS, with or without a byte order mark. Raises SettingsError."""
     if not (path := environ.get("DDR_SETTINGS")):
         return {}
     try:
@@ -169,7 +170,7 @@ def _of_file(environ: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _from_file(name: str, value: str) -> str:
-    """A secret as it stands, or the content of the file that `file:PATH` names. Raises SettingsError."""
+    """A secret as given, or the content of the file that `file:PATH` names. Raises SettingsError."""
     if not value.startswith(FILE):
         return value
     path = value.removeprefix(FILE)
@@ -184,7 +185,7 @@ def _from_file(name: str, value: str) -> str:
 
 
 def _from_environment(environ: Mapping[str, str], known: Collection[str]) -> dict[str, str]:
-    """The settings among the variables. Raises SettingsError for a DDR_* variable that is none: it is misspelt."""
+    """The settings among the variables. Raises SettingsError for an unknown DDR_* variable, which must be misspelt."""
     variables = {f"DDR_{name.upper()}": name for name in known}
     ours = {
         name for name, value in environ.items() if name.startswith("DDR_") and not _FOREIGN.fullmatch(f"{name}={value}")

@@ -1,7 +1,7 @@
 """A refused handshake that says why: the alert of RFC 8446 section 6.2 reaches the client before the connection ends.
 
-asyncio and uvloop drop the connection as soon as a handshake fails, and with it the alert that OpenSSL has already put
-into the outgoing buffer: a client without certificate would see nothing but the end of the stream.
+asyncio and uvloop drop the connection as soon as a handshake fails, together with the alert that OpenSSL has already
+put into the outgoing buffer: a client without a certificate would only see the end of the stream.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ from typing import Any
 
 
 class AlertingObject(ssl.SSLObject):
-    """Reports a failed handshake as one that waits for more, once, so that the event loop sends what is pending.
+    """Reports a failed handshake once as one that needs more data, so that the event loop sends what is pending.
 
-    The failure itself comes with the next data, or the client closes, or the time for handshakes is over.
+    The failure itself is raised with the next data, unless the client closes or the time for handshakes is over.
     """
 
     outgoing: ssl.MemoryBIO
     _failure: ssl.SSLError | None = None
 
     def do_handshake(self) -> None:
-        """Raise SSLWantReadError while the alert is on its way, SSLError after that."""
+        """Raise SSLWantReadError while the alert is being sent, SSLError after that."""
         if self._failure is not None:
             raise self._failure
         try:
@@ -28,17 +28,17 @@ class AlertingObject(ssl.SSLObject):
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
             raise
         except ssl.SSLError as error:
-            if not self.outgoing.pending:  # nothing to say: HTTP without TLS, for instance
+            if not self.outgoing.pending:  # nothing to send: HTTP without TLS, for instance
                 raise
             self._failure = error
             raise ssl.SSLWantReadError from error
 
 
 class AlertingContext(ssl.SSLContext):
-    """A context whose handshakes are those of AlertingObject."""
+    """A context with handshakes of AlertingObject."""
 
     def wrap_bio(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO, *args: Any, **options: Any) -> ssl.SSLObject:
-        """As in SSLContext; the object knows where its alerts wait."""
+        """As in SSLContext; the object also gets the buffer in which its alerts wait."""
         found = super().wrap_bio(incoming, outgoing, *args, **options)
         assert isinstance(found, AlertingObject)
         found.outgoing = outgoing

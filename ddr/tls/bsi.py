@@ -1,7 +1,7 @@
 """The profile of BSI TR-02102-2: protocol versions, cipher suites, groups and signature algorithms (TLS-002).
 
-Python's ssl module can set the TLS 1.2 suites only. The rest comes from an OpenSSL configuration file that must be in
-force when a process loads libcrypto, so the supervisor names it in the environment of the workers that it starts.
+Python's ssl module can only set the TLS 1.2 suites. The rest is in an OpenSSL configuration file, which must be in
+force when a process loads libcrypto, so the supervisor names it in the environment of its workers.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ SignatureAlgorithms = {":".join(SIGNATURES)}
 def environment(folder: Path) -> dict[str, str]:
     """Environment variables that put the profile into force in a child process; the file is in `folder`.
 
-    Raises OSError when it has to be written and cannot.
+    Raises OSError when it must be written and cannot be.
     """
     path, content = (folder / "openssl.cnf").absolute(), CONFIGURATION.encode()
     if not path.is_file() or path.read_bytes() != content:

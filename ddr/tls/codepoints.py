@@ -1,4 +1,4 @@
-"""Names of what can be offered in a TLS handshake (IANA, Transport Layer Security Parameters), weak things included."""
+"""Names of what can be offered in a TLS handshake (IANA, Transport Layer Security Parameters), including weak ones."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TLS13_SUITES = {
     0x1305: "TLS_AES_128_CCM_8_SHA256",
 }
 
-# What current OpenSSL no longer knows, but an old server or a proxy may still accept.
+# Suites that current OpenSSL no longer knows, but an old server or a proxy may still accept.
 _BROKEN_SUITES = {
     0x0001: "NULL-MD5",
     0x0003: "EXP-RC4-MD5",
@@ -79,7 +79,7 @@ SIGNATURES = {
 
 
 def older_suites() -> dict[int, str]:
-    """Suites of TLS 1.2 and before, by OpenSSL's names: all that the OpenSSL at hand knows, and broken ones."""
+    """Suites of TLS 1.2 and earlier, by OpenSSL's names: all that the installed OpenSSL knows, and broken ones."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.set_ciphers("ALL:COMPLEMENTOFALL:@SECLEVEL=0")
     known = {suite["id"] & 0xFFFF: suite["name"] for suite in context.get_ciphers()}

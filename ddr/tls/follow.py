@@ -1,4 +1,4 @@
-"""Keeps a LiveContext in step with the server's certificate and the allow list, without dropping a connection."""
+"""Keeps a LiveContext up to date with the server's certificate and the allow list, without dropping a connection."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ddr.tls.context import LiveContext
 from ddr.tls.sessions import forget_tickets
 
 LOOK_SECONDS = 1.0
-TICKETS_SECONDS = 86_400.0  # that the key of session tickets is kept: the outer context is never exchanged
+TICKETS_SECONDS = 86_400.0  # the lifetime of a key for session tickets: the outer context is never replaced
 
 log = logging.getLogger(__name__)
 
@@ -21,17 +21,17 @@ Mark = Callable[[], object]
 
 
 class Following:
-    """The live context of a listener, exchanged by `step` whenever what it was built from has changed."""
+    """The live context of a listener; `step` replaces it whenever its sources have changed."""
 
     def __init__(self, live: LiveContext, build: Build, mark: Mark, seen: object) -> None:
-        """`seen` is the mark from before the context of `live` was built."""
+        """`seen` is the mark taken before the context of `live` was built."""
         self._live = live
         self._build, self._mark, self._seen = build, mark, seen
         self._tickets_since = time.monotonic()
 
     @classmethod
     async def begin(cls, build: Build, mark: Mark) -> Following:
-        """With a first context."""
+        """Start with a first context."""
         seen = mark()
         return cls(LiveContext(await asyncio.to_thread(build)), build, mark, seen)
 
@@ -41,7 +41,7 @@ class Following:
         return self._live.outer
 
     async def step(self) -> None:
-        """Look once. After an error the former context stays in force, and the next step tries again."""
+        """Check once. After an error the former context stays in force, and the next step tries again."""
         if time.monotonic() - self._tickets_since >= TICKETS_SECONDS:
             forget_tickets(self.outer)
             self._tickets_since = time.monotonic()

@@ -1,7 +1,7 @@
-"""The first messages of a TLS handshake, as bytes: what a client offers, and what the server chooses of it.
+"""The first messages of a TLS handshake, as bytes: what a client offers, and what the server chooses from it.
 
-RFC 5246 section 7.4 and RFC 8446 section 4. No secrets, no keys: a TLS 1.3 offer comes without key shares, so that the
-server names the group that it wants (HelloRetryRequest).
+RFC 5246 section 7.4 and RFC 8446 section 4. No secrets, no keys: a TLS 1.3 offer has no key shares, so that the server
+names the group that it wants (HelloRetryRequest).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Offer:
 
 @dataclass(frozen=True)
 class Choice:
-    """What the server takes. `group` and `signature` are None where the handshake does not show them."""
+    """What the server chooses. `group` and `signature` are None where the handshake does not show them."""
 
     version: int
     suite: int
@@ -50,9 +50,9 @@ def client_hello(offer: Offer, host: str) -> bytes:
 
 
 def read_choice(read: Read) -> Choice | None:
-    """What the server chose; None when it refused with an alert or closed. `read` gives exactly so many bytes.
+    """What the server chose; None when it refused with an alert or closed. `read` gives exactly the requested bytes.
 
-    Raises EOFError or OSError as `read` does, ValueError for what is no TLS.
+    Raises EOFError or OSError as `read` does, ValueError for anything but TLS.
     """
     choice: Choice | None = None
     for kind, body in _messages(read):
@@ -85,7 +85,7 @@ def _extensions(offer: Offer, host: str) -> bytes:
 
 
 def _messages(read: Read) -> Iterator[tuple[int, bytes]]:
-    """Handshake messages (type, body), until something else comes; they may share records and span them."""
+    """Handshake messages (type, body) until something else comes; they may share records and span them."""
     data = b""
     while True:
         head = read(5)

@@ -1,17 +1,17 @@
-"""The head of an answer and the first part of its body in one write: one TLS record, one call of the kernel."""
+"""Writes the head of an answer together with the first part of its body: one TLS record, one system call."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import Any
 
-LARGE_BYTES = 1_048_576  # of a body that is not copied for it
+LARGE_BYTES = 1_048_576  # of a body; larger ones are not copied for this
 
 
 class JoinedWrites:
-    """What uvicorn's cycle of a request takes for its transport: the head waits for what is written after it.
+    """Takes the place of the transport in uvicorn's cycle of a request: the head waits for what is written after it.
 
-    What is written before the answer (100 Continue) goes at once, and so does the head of an answer without a body.
+    What is written before the answer (100 Continue) is sent at once, and so is the head of an answer without a body.
     """
 
     __slots__ = ("_begun", "_cycle", "_head", "_transport")
@@ -22,7 +22,7 @@ class JoinedWrites:
         self._begun = cycle.scope["method"] == "HEAD"
 
     def write(self, data: bytes) -> None:
-        """Send `data`, or keep it for the next call when it is a head."""
+        """Send `data`, or, if it is a head, keep it for the next call."""
         if self._head is not None:
             head, self._head = self._head, None
             if len(data) > LARGE_BYTES:
@@ -35,7 +35,7 @@ class JoinedWrites:
         self._transport.write(data)
 
     def close(self) -> None:
-        """An answer that is cut off has its head sent all the same."""
+        """Also send the head of an answer that is cut off."""
         if self._head is not None:
             self.write(b"")
         self._transport.close()

@@ -1,7 +1,7 @@
-"""The server's certificate and key that are in force: those of the files, unless these are worse than what they were.
+"""The server's certificate and key in force: those of the files, unless these are worse than the former ones.
 
-What was good is kept in memory. So what is written into the files by mistake harms nobody: connections are answered as
-before, allow lists are followed, and the next worker gets the same from the supervisor.
+A good pair is kept in memory. So a mistake in the files does no harm: connections are still served, allow lists are
+followed, and the next worker gets the good pair from the supervisor.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import IO, NamedTuple
 from ddr.tls.context import TlsError, bare_context, public_context, unusable
 from ddr.tls.server_certificate import first_of
 
-RENEWAL_SECONDS = 2.0  # in which certificate and key are replaced, one after the other
+RENEWAL_SECONDS = 2.0  # within which certificate and key are replaced, one after the other
 AGAIN_SECONDS = 0.1
 OPEN_FILES = Path("/proc/self/fd")
 
@@ -28,28 +28,28 @@ log = logging.getLogger(__name__)
 
 
 class ServerPair(NamedTuple):
-    """A certificate chain, the server's own certificate first, and its key, in PEM. They fit each other."""
+    """A certificate chain, beginning with the server's own certificate, and its key, in PEM. They belong together."""
 
     chain: bytes
     key: bytes
 
     def context(self) -> ssl.SSLContext:
-        """A context with it that asks for no client certificate. Raises OSError for a lack of descriptors."""
+        """A context with this pair that asks for no client certificate. Raises OSError for a lack of descriptors."""
         context = bare_context()
         with _as_file(self.chain) as chain, _as_file(self.key) as key:
             context.load_cert_chain(chain, key, password="")
         return context
 
     def fault(self, now: datetime) -> str:
-        """Why no client would take it now; empty when some may."""
+        """Why no client would accept it now; empty when some may."""
         return unusable(first_of(self.chain), now)
 
 
 class PairFiles:
-    """The pair that is in force, followed by `step`."""
+    """The pair in force, kept up to date by `step`."""
 
     def __init__(self, cert: Path, key: Path, held: ServerPair | None = None) -> None:
-        """`held`: what was in force before, of another process."""
+        """`held`: the pair that was in force before, in another process."""
         self._cert, self._key = cert, key
         self.held = held
         self._seen: object = None
@@ -57,12 +57,12 @@ class PairFiles:
 
     @property
     def pair(self) -> ServerPair:
-        """What is in force, after `begin`."""
+        """The pair in force, after `begin`."""
         assert self.held is not None
         return self.held
 
     async def begin(self) -> None:
-        """Have a pair. Raises TlsError when the files have none for RENEWAL_SECONDS, and none was held."""
+        """Load a pair. Raises TlsError when the files have none for RENEWAL_SECONDS and none was held."""
         loop = asyncio.get_running_loop()
         until = loop.time() + RENEWAL_SECONDS
         while True:
@@ -77,9 +77,9 @@ class PairFiles:
             await asyncio.sleep(AGAIN_SECONDS)
 
     async def step(self) -> None:
-        """Look at the files once. Raises TlsError, which is logged when it is new, when what they have now cannot be
-        used, or no client would take it while the former one is good: that stays in force, and the next step tries
-        again, for what cannot be used now may be soon without looking any different."""
+        """Check the files once. Raises TlsError, which is logged when it is new, if their content cannot be used, or if
+        no client would accept it while the former pair is good. Then the former pair stays in force and the next step
+        tries again, because unusable content may become usable without looking any different."""
         if (now := files_mark(self._cert, self._key)) == self._seen:
             return
         try:
@@ -99,8 +99,8 @@ class PairFiles:
 
 
 def read_pair(cert: Path, key: Path) -> ServerPair:
-    """What the files hold. Raises TlsError when it cannot be used."""
-    public_context(cert, key)  # it says what is wrong
+    """The pair in the files. Raises TlsError when it cannot be used."""
+    public_context(cert, key)  # says what is wrong
     try:
         found = ServerPair(cert.read_bytes(), key.read_bytes())
         found.context()
@@ -113,7 +113,7 @@ def read_pair(cert: Path, key: Path) -> ServerPair:
 
 
 def files_mark(*paths: Path) -> tuple[tuple[int, ...], ...]:
-    """Changes when one of the files is replaced or written, or gets other rights; a missing one counts as one state."""
+    """Changes when one of the files is replaced or written, or its rights change; a missing one counts as one state."""
     return tuple(_file_mark(path) for path in paths)
 
 
@@ -127,15 +127,15 @@ def _file_mark(path: Path) -> tuple[int, ...]:
 
 @contextmanager
 def _as_file(content: bytes) -> Iterator[str]:
-    """A path to `content`, because OpenSSL is given files: in memory, where the system lets us; else for a moment."""
-    with _in_memory() or tempfile.NamedTemporaryFile() as file:  # that one for the owner only
+    """A path to `content`, as OpenSSL only reads files: in memory if the system supports it, else for a moment."""
+    with _in_memory() or tempfile.NamedTemporaryFile() as file:  # the latter is for the owner only
         file.write(content)
         file.flush()
         yield file.name if isinstance(file.name, str) else str(OPEN_FILES / str(file.name))
 
 
 def _in_memory() -> IO[bytes] | None:
-    """A file that is nowhere else, None where there is none, or none that has a path."""
+    """A file that exists only in memory; None if that is not supported, or gives no path."""
     try:
         file = open(os.memfd_create("ddr"), "wb")  # noqa: SIM115 - closed by the caller
     except (AttributeError, OSError):

@@ -1,4 +1,4 @@
-"""uvicorn's HTTP protocol, with the client certificate in the scope (uvicorn itself does not offer it yet)."""
+"""uvicorn's HTTP protocol, with the client certificate in the scope (which uvicorn itself does not support yet)."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from ddr.tls.joined import JoinedWrites
 from ddr.tls.peer import LOST, with_certificate
 
-# uvicorn itself would take a head of any length, and wait for one as long as the client likes.
+# uvicorn itself would accept a head of any length, and wait for it as long as the client likes.
 HEAD_BYTES = 65_536  # longest request line with all header fields, and trailers
 FIELD_BYTES = 32  # that a field counts beside name and value (RFC 9113 section 6.5.2): short ones take memory, too
-AHEAD = 32  # requests that are kept while one before them is answered: to send a short one costs next to nothing
-HEAD_SECONDS = 30.0  # from its first byte, or from the handshake on
-LINGER_SECONDS = 30.0  # for the rest of a body that was answered before it was there
+AHEAD = 32  # requests that are kept while an earlier one is being answered: short ones cost the client next to nothing
+HEAD_SECONDS = 30.0  # from its first byte, or from the handshake
+LINGER_SECONDS = 30.0  # for the rest of a body whose answer was sent before it was complete
 _LINE = re.compile(rb"(?:^|\n)[A-Z]+ ([^ \r\n]*)")  # of a request, up to the end of its target
 _ENCODE = ". Blanks and what is no ASCII must be percent-encoded in the target"
-_HOST = re.compile(rb"[0-9A-Za-z._~%!$&'()*+;=:\[\]-]*")  # uri-host [":" port] of RFC 9110, but for the comma
+_HOST = re.compile(rb"[0-9A-Za-z._~%!$&'()*+;=:\[\]-]*")  # uri-host [":" port] of RFC 9110, except the comma
 
 
 class Unreadable(Exception):
-    """Raised into the parser, which ends with it: what is answered then, before the end of the connection."""
+    """Raised into the parser, which then ends; has the answer to send before the connection ends."""
 
     status = 400
     text = "The request cannot be read"
@@ -46,8 +46,8 @@ class HeadTooLong(Unreadable):
 
 
 class VersionUnknown(Unreadable):
-    """Of 0.9, also as a line without a version, and of 2.0, which the parser lets pass, no rule of RFC 9112 says how
-    they are to be read."""
+    """No rule of RFC 9112 says how to parse 0.9, which is also a line without a version, and 2.0, which the parser
+    accepts."""
 
     text = f"{Unreadable.text}: Invalid HTTP version"
 
@@ -71,37 +71,37 @@ class NoTunnel(Unreadable):
 
 
 class TooFarAhead(Unreadable):
-    """Those before it are answered, and this one is not."""
+    """Earlier requests are answered, this one is not."""
 
 
 class TlsHttpProtocol(HttpToolsProtocol):
-    """Reads the certificate once per connection and puts it into the scope of each request; bounds its head in size and
-    time."""
+    """Reads the certificate once per connection and puts it into the scope of each request; limits size and time of the
+    head."""
 
     _client_certificate: bytes | None = None
     _lost = False
     _worked_on: RequestResponseCycle | None = None  # uvicorn knows the newest one, which may still wait in line
-    _deadline: asyncio.TimerHandle | None = None  # for a head to be complete, or for the rest of an answered body
-    _deaf = False  # nothing more is read: what came behind a request that is answered still was none
-    # What bounds a head, and trailers: a single field that never ends shows in no callback of the parser.
-    _head_bytes = 0  # of the fields that are complete
+    _deadline: asyncio.TimerHandle | None = None  # until a head must be complete, or the rest of an answered body read
+    _deaf = False  # nothing more is read, because an invalid request followed one that is not answered yet
+    # These limit a head and trailers, because a single field that never ends causes no callback of the parser.
+    _head_bytes = 0  # of the complete fields
     _unfinished_bytes: int | None = None  # received since the head began; None outside of a head
     _trailing_bytes: int | None = None  # received since the length of a chunk: trailers, if it is the last one
-    _boundary_within = False  # a message ended, or a chunk began, within the piece that is read: not all of it counts
-    # A request for another protocol, which is read once more as one for this:
-    _piece = b""  # what was received just now, while it is read
-    _wants_upgrade = False  # the head that was read asks for another protocol
-    _reread: bytes | None = None  # the request without that wish, with what came behind its head
+    _boundary_within = False  # in the piece being read, a message ended or a chunk began: not all of it counts
+    # For a request for another protocol, which is parsed once more as one for this protocol:
+    _piece = b""  # what was just received, while it is parsed
+    _wants_upgrade = False  # the parsed head asks for another protocol
+    _reread: bytes | None = None  # the request without that wish, and what followed its head
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Remember the certificate that the handshake has verified."""
+        """Remember the certificate verified in the handshake."""
         super().connection_made(transport)
         connection = transport.get_extra_info("ssl_object")
         self._client_certificate = connection.getpeercert(binary_form=True) if connection else None
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Nothing is awaited any more, and nothing is made for nobody."""
+        """Stop waiting, and stop preparing an answer that nobody can receive."""
         self._lost = True
         self._head_is_over()
         if (own := self._worked_on) is not None and not own.response_complete:
@@ -122,10 +122,10 @@ class TlsHttpProtocol(HttpToolsProtocol):
         self.scope["extensions"][LOST] = lambda: self._lost  # type: ignore[assignment]
 
     def data_received(self, data: bytes) -> None:
-        """Read a piece, and bound what it belongs to.
+        """Parse a piece, and check the limits of what it belongs to.
 
-        What comes ends uvicorn's wait for who is idle. When it is no request (an empty line, the rest of an answered
-        body), one is waited for anew.
+        Any data ends uvicorn's keep-alive timeout. When it is not a request (an empty line, the rest of an answered
+        body), the wait for a request starts anew.
         """
         if self._deaf:
             return
@@ -145,7 +145,7 @@ class TlsHttpProtocol(HttpToolsProtocol):
             self._await_head()
 
     def _longer(self, received: int | None, data: bytes) -> int | None:
-        """So many bytes, and these; None stays None. What is too long is refused."""
+        """`received` plus the length of `data`; None stays None. Refuses what is too long."""
         if received is None:
             return None
         if received + len(data) > HEAD_BYTES:
@@ -153,9 +153,9 @@ class TlsHttpProtocol(HttpToolsProtocol):
         return received + len(data)
 
     def send_400_response(self, msg: str) -> None:
-        """What was asked before is answered first (RFC 9112 section 9.3.2): else its client took this for the answer.
-        After that the connection ends."""
-        if self.pipeline and self.cycle.more_body:  # one in line whose body is none: it is never worked on
+        """Earlier requests are answered first (RFC 9112 section 9.3.2); otherwise the client would take this for their
+        answer. After that, the connection ends."""
+        if self.pipeline and self.cycle.more_body:  # one waiting in line with an invalid body; it is never processed
             self.pipeline.popleft()
             self._unfinished_bytes = 0
             if before := self.pipeline[0][0] if self.pipeline else self._worked_on:
@@ -166,16 +166,16 @@ class TlsHttpProtocol(HttpToolsProtocol):
             self._deaf, self.cycle.keep_alive = True, False
 
     def refuse(self, status: int, text: str) -> None:
-        """Answer so, and end the connection."""
+        """Send this answer, and end the connection."""
         super().send_400_response(text)
 
     @property
     def target(self) -> bytes:
-        """Of the request that is being read, as far as it is known: the parser tells nothing of one that it refuses."""
+        """The target of the request being read, as far as known: the parser says nothing of one that it refuses."""
         if self.url:
             return self.url
         lines: list[bytes] = _LINE.findall(self._piece)
-        return lines[-1] if lines else self._piece  # its method came before
+        return lines[-1] if lines else self._piece  # its method was in an earlier piece
 
     def on_url(self, url: bytes) -> None:
         """Count a part of the target."""
@@ -183,14 +183,14 @@ class TlsHttpProtocol(HttpToolsProtocol):
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Count a field. A trailer must not pass for a header field (RFC 9110 section 6.5.1); nobody asks for one. The
-        parser leaves the blanks behind a value, which are none of it (section 5.5)."""
+        """Count a field. A trailer must not be taken for a header field (RFC 9110 section 6.5.1), and no trailers are
+        used. The parser keeps blanks after a value, which do not belong to it (section 5.5)."""
         self._count(len(name) + len(value) + FIELD_BYTES)
         if self._unfinished_bytes is not None:
             super().on_header(name, value.rstrip(b" \t"))
 
     def on_headers_complete(self) -> None:
-        """What follows is the body, which the rooms bound."""
+        """The body follows, which the rooms limit."""
         if self.parser.should_upgrade():
             if self.parser.get_method() == b"CONNECT":
                 raise NoTunnel
@@ -199,7 +199,7 @@ class TlsHttpProtocol(HttpToolsProtocol):
         self._check_head()
         if len(self.pipeline) >= AHEAD:
             raise TooFarAhead
-        # HTTP/1.0 takes the first answer for the last one (RFC 9110 section 10.1.1).
+        # HTTP/1.0 takes the first response for the final one (RFC 9110 section 10.1.1).
         if self.expect_100_continue and self.parser.get_http_version() == "1.0":
             self.expect_100_continue = False
         self._unfinished_bytes = None
@@ -210,30 +210,30 @@ class TlsHttpProtocol(HttpToolsProtocol):
             cycle.transport = JoinedWrites(self.transport, cycle)  # type: ignore[assignment]
 
     def _check_head(self) -> None:
-        """Raises Unreadable for a head that a proxy before us may understand in another way than we do."""
+        """Raises Unreadable for a head that a proxy before us may interpret differently."""
         version = self.parser.get_http_version()
         if version not in ("1.0", "1.1"):
             raise VersionUnknown
         hosts = [value for name, value in self.headers if name == b"host"]
         if len(hosts) > 1 or (version == "1.1" and not hosts) or not all(map(_HOST.fullmatch, hosts)):
             raise HostUnclear
-        # What is not undone must not be read as if it were: we know chunked only.
+        # A body must not be read as if an unknown coding had been decoded: only chunked is supported.
         codings = [value.lower() for name, value in self.headers if name == b"transfer-encoding"]
         if codings not in ([], [b"chunked"]):
             raise CodingUnknown
 
     def on_chunk_header(self) -> None:
-        """Trailers follow, or what the chunk holds."""
+        """Either trailers or the content of the chunk follow."""
         self._trailing_bytes, self._boundary_within = 0, True
 
     def on_body(self, body: bytes) -> None:
-        """It was not the last chunk."""
+        """This was not the last chunk."""
         self._trailing_bytes = None
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """An answered body is there after all."""
-        if self._wants_upgrade:  # of which the parser takes no body for ours
+        """The rest of an answered body has arrived after all."""
+        if self._wants_upgrade:  # the parser does not read its body for us
             return
         self._trailing_bytes, self._boundary_within = None, True
         if self.cycle.response_complete:
@@ -241,20 +241,20 @@ class TlsHttpProtocol(HttpToolsProtocol):
         super().on_message_complete()
 
     def _unsupported_upgrade_warning(self) -> None:
-        """We speak no other protocol, and go on with this one (RFC 9110 section 7.8): the request is read once more,
-        without its wish. Else its body was lost, or taken for the next request."""
+        """Other protocols are not supported, so continue with this one (RFC 9110 section 7.8): the request is parsed
+        once more without its wish. Otherwise its body would be lost, or taken for the next request."""
         upgrade = sys.exception()
         if self._wants_upgrade and isinstance(upgrade, httptools.HttpParserUpgrade):
             self._wants_upgrade = False
             line = b"%b %b HTTP/%b" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())
             fields = [b"%b: %b" % field for field in self.headers if field[0] != b"upgrade"]
-            self.parser = httptools.HttpRequestParser(self)  # that one reads no more where the connection shall end
+            self.parser = httptools.HttpRequestParser(self)  # the former parser stops where the connection shall end
             self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's
-            # Not from here: what is refused then shall not be told as if it came of this exception.
+            # Not parsed here, so that a refusal is not reported as caused by this exception.
             self._reread = b"\r\n".join([line, *fields, b"", self._piece[upgrade.args[0] :]])
 
     def on_response_complete(self) -> None:
-        """Do not read the rest of a body without end."""
+        """Limit the time for reading the rest of a body."""
         if self.cycle.response_complete and self.cycle.more_body:
             self._head_is_over()
             self._deadline = self.loop.call_later(LINGER_SECONDS, self.transport.abort)
@@ -271,12 +271,12 @@ class TlsHttpProtocol(HttpToolsProtocol):
 
     @property
     def _answered(self) -> bool:
-        """No request waits for its answer."""
+        """Whether no request waits for its answer."""
         return self.cycle is None or self.cycle.response_complete
 
     @property
     def _idle(self) -> bool:
-        """Nor has one begun."""
+        """Whether, in addition, no request has begun."""
         return self._answered and self._unfinished_bytes is None
 
     def _give_up(self) -> None:
@@ -293,7 +293,7 @@ class TlsHttpProtocol(HttpToolsProtocol):
 
 
 def _refusal_of(error: BaseException | None) -> tuple[int, str]:
-    """Status and text for what the parser refused, or one of us within it; without an error for what does not end."""
+    """Status and text for what the parser or one of our callbacks refused; without an error, for an endless head."""
     if error is None:
         return HeadTooLong.status, HeadTooLong.text
     if isinstance(error, httptools.HttpParserCallbackError):

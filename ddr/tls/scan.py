@@ -1,4 +1,4 @@
-"""What a TLS scanner finds out about a listener: offer everything, strike out what is chosen, offer the rest."""
+"""What a TLS scanner finds out about a listener: offer everything, remove what is chosen, offer the rest."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class ScanError(Exception):
 
 @dataclass(frozen=True)
 class Findings:
-    """What a listener accepts, by names; `certificate` is the DER of its leaf, `distrust` why the authorities of this
-    machine do not vouch for its chain."""
+    """What a listener accepts, by names; `certificate` is the DER of its leaf, `distrust` says why the authorities of
+    this machine do not vouch for its chain."""
 
     versions: tuple[str, ...]
     suites: tuple[str, ...]
@@ -34,7 +34,7 @@ class Findings:
 
 
 def scan(host: str, port: int) -> Findings:
-    """Probe the listener with one connection per thing that it accepts, and a few more. Raises ScanError."""
+    """Probe the listener with one connection per accepted item, and a few more. Raises ScanError."""
     try:
         return _scan(_Target(host, port))
     except OSError as error:
@@ -64,7 +64,7 @@ class _Target:
         groups: Sequence[int] = tuple(codepoints.GROUPS),
         signatures: Sequence[int] = tuple(codepoints.SIGNATURES),
     ) -> Choice | None:
-        """What the server takes of an offer; None when it refuses."""
+        """What the server chooses from an offer; None when it refuses."""
         with socket.create_connection((self.host, self.port), TIMEOUT_SECONDS) as connection:
             connection.sendall(client_hello(Offer(version, suites, groups, signatures), self.host))
             until = time.monotonic() + TIMEOUT_SECONDS
@@ -75,7 +75,7 @@ class _Target:
         return chosen if chosen and chosen.version == version else None
 
     def certificate(self) -> bytes:
-        """The server's certificate; a client certificate is not needed to see it."""
+        """The server's certificate, which is visible without a client certificate."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         with (
@@ -85,7 +85,7 @@ class _Target:
             return secured.getpeercert(binary_form=True) or b""
 
     def distrust(self) -> str:
-        """What a client with the authorities of this machine says of the chain; empty when it is content."""
+        """What a client with this machine's authorities says about the chain; empty when it is satisfied."""
         context = ssl.create_default_context()
         context.check_hostname = False
         with socket.create_connection((self.host, self.port), TIMEOUT_SECONDS) as connection:
@@ -102,7 +102,7 @@ def _scan(target: _Target) -> Findings:
     accepted = {version: _walk(names, partial(target.choice, version), suite) for version, names in suites.items()}
     offers = [partial(target.choice, version, list(suites[version])) for version in (TLS12, TLS13)]
     groups = [_walk(codepoints.GROUPS, offer, group) for offer in offers]
-    # seen in TLS 1.2 only, where the server signs in the clear; OpenSSL has one list for both versions
+    # Only visible in TLS 1.2, where the server signs in the clear; OpenSSL has one list for both versions.
     signatures = _walk(codepoints.SIGNATURES, partial(offers[0], tuple(codepoints.GROUPS)), signature)
     return Findings(
         versions=tuple(name for version, name in codepoints.VERSIONS.items() if accepted[version]),
@@ -117,7 +117,7 @@ def _scan(target: _Target) -> Findings:
 def _walk(
     names: Mapping[int, str], offer: Callable[[Sequence[int]], Choice | None], part: Callable[[Choice], int | None]
 ) -> list[str]:
-    """The names of this part of an offer that the server chooses, one after the other, until it refuses the rest."""
+    """The names of this part of an offer that the server chooses, one after the other until it refuses the rest."""
     left, found = list(names), []
     while left and (choice := offer(left)) and (chosen := part(choice)) in left:
         left.remove(chosen)
@@ -126,7 +126,7 @@ def _walk(
 
 
 def _exactly(connection: socket.socket, count: int, until: float) -> bytes:
-    """So many bytes. Raises EOFError, and TimeoutError when they are not there in time, though drops of them come."""
+    """Exactly `count` bytes. Raises EOFError, and TimeoutError if they are not complete in time, even if some come."""
     data = b""
     while len(data) < count:
         if (left := until - time.monotonic()) <= 0:

@@ -1,4 +1,4 @@
-"""Properties of the server certificate that HDDT security-and-privacy.md asks for (TLS-003, TLS-004)."""
+"""Properties of the server certificate that HDDT security-and-privacy.md requires (TLS-003, TLS-004)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID, NameOID
 
-RENEW_BEFORE = timedelta(days=30)  # a certificate that ends sooner is to be exchanged
+RENEW_BEFORE = timedelta(days=30)  # a certificate that expires sooner should be replaced
 CURVES = {"secp256r1", "secp384r1", "secp521r1", "brainpoolP256r1", "brainpoolP384r1", "brainpoolP512r1"}
 RSA_BITS = 3000  # BSI TR-02102-1 section 2.3: from 2024 on
 TIMESTAMPS = 2
@@ -24,7 +24,7 @@ def own(file: Path) -> x509.Certificate:
 
 
 def first_of(chain: bytes) -> x509.Certificate:
-    """The server's own certificate of a chain in PEM. Raises ValueError."""
+    """The server's own certificate in a PEM chain. Raises ValueError."""
     return x509.load_pem_x509_certificates(chain)[0]
 
 
@@ -43,7 +43,7 @@ class Properties:
     timestamps: int
 
     def problems(self, host: str, now: datetime) -> list[str]:
-        """What is wrong with it for a server that is called `host`."""
+        """What is wrong with it for a server with the name `host`."""
         found = {
             f"does not name {host}": not covers(self.names, host),
             f"key {self.key}": not self.key_is_good,
@@ -76,7 +76,7 @@ def properties(der: bytes) -> Properties:
 
 
 def names_of(certificate: x509.Certificate) -> tuple[str, ...]:
-    """The DNS names and addresses of the subjectAltName; the common name when there is none."""
+    """The DNS names and addresses of the subjectAltName; without one, the common name."""
     try:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         addresses = [str(address) for address in names.get_values_for_type(x509.IPAddress)]
@@ -86,25 +86,25 @@ def names_of(certificate: x509.Certificate) -> tuple[str, ...]:
 
 
 def covers(names: Iterable[str], host: str) -> bool:
-    """Whether one of these names is that of `host`: equal, or with a wildcard for its first label (RFC 6125)."""
+    """Whether one of these names matches `host`: equal, or with a wildcard as its first label (RFC 6125)."""
     wildcard = f"*.{host.partition('.')[2]}"
     return any(name.lower() in (host.lower(), wildcard.lower()) for name in names)
 
 
 def signs(certificate: x509.Certificate) -> bool:
-    """Whether a handshake of the profile (ddr.tls.bsi) can be signed with its key."""
+    """Whether its key can sign a handshake of the profile (ddr.tls.bsi)."""
     try:
         match certificate.public_key():
             case ec.EllipticCurvePublicKey(curve=curve):
                 return curve.name in CURVES
             case key:
                 return isinstance(key, rsa.RSAPublicKey)
-    except (ValueError, UnsupportedAlgorithm):  # of a kind that is not known here
+    except (ValueError, UnsupportedAlgorithm):  # of an unknown type
         return False
 
 
 def for_servers(certificate: x509.Certificate) -> bool:
-    """Whether its extended key usage, if it has one, lets a server use it (RFC 5280, 4.2.1.12)."""
+    """Whether its extended key usage, if any, permits use by a server (RFC 5280, 4.2.1.12)."""
     try:
         usage = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
     except (x509.ExtensionNotFound, x509.DuplicateExtension, x509.UnsupportedGeneralNameType, ValueError):
