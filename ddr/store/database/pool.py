@@ -21,7 +21,8 @@ from ddr.store.database.limits import BACKGROUND, REQUESTS, Limits, session_opti
 from ddr.store.database.lineage import FILE, Lineage
 from ddr.store.database.prepared import Prepared
 from ddr.store.database.probe import Probe, Unfit
-from ddr.store.database.servers import HOST_SECONDS, Servers
+from ddr.store.database.reaching import HOST_SECONDS
+from ddr.store.database.servers import Servers
 from ddr.store.database.spreading import SESSION, look
 
 Connection = asyncpg.Connection | asyncpg.Pool  # what a repository function takes: its statement runs on either

@@ -16,10 +16,10 @@ from ddr.store.database.dsn import Host, hosts, names_parameter, shown
 from ddr.store.database.faults import FAULTS, StaleServer
 from ddr.store.database.fitting import Fitting
 from ddr.store.database.lineage import Lineage
+from ddr.store.database.reaching import HOST_SECONDS, Names, NamesLoop
 from ddr.store.database.spreading import there
 from ddr.store.database.standing import Standing, label
 
-HOST_SECONDS = 2.0  # for one server to accept a connection; libpq's connect_timeout also counts per host
 CANCEL_SECONDS = 1.0  # for a server to stop a statement that took too long
 USER_TIMEOUT_MS = 5_000  # until sent bytes must be acknowledged
 
@@ -83,8 +83,11 @@ class ServerConnection(asyncpg.Connection):  # type: ignore[misc]
         return there(query) if servers is not None and servers.spread else query
 
     async def _cancel(self, waiter: Any, cancel_waiter: Any = None) -> None:
-        async with asyncio.timeout(CANCEL_SECONDS) as limit:
-            await super()._cancel(waiter, cancel_waiter)
+        try:
+            async with asyncio.timeout(CANCEL_SECONDS) as limit:
+                await super()._cancel(waiter, cancel_waiter)
+        finally:
+            self._cancellations.discard(asyncio.current_task())  # asyncpg looks for it in the loop that it was given
         if limit.expired():
             self.terminate()
             self.servers.doubt(self.host)
@@ -103,6 +106,7 @@ class Servers:
         self.shown = shown(url) if at is None else label(at)
         self.lineage = lineage or Lineage()
         self.fitting = Fitting()
+        self._names = Names()
         self.spread: bool | None = None  # over servers of Citus; None: not checked yet
         self.away = False
         self.doubts = 0  # how often open connections turned out to be useless, as far as that can be known
@@ -141,7 +145,8 @@ class Servers:
         """A connection to this server, if it may be used; what is found out about it is remembered."""
         where = {} if host is None else {"host": host[0], "port": host[1]}
         try:
-            connection = await asyncpg.connect(self.url, timeout=HOST_SECONDS, **where, **self._wanted, **options)
+            options = {**options, **where, **self._wanted, "loop": NamesLoop(self._names)}
+            connection = await asyncpg.connect(self.url, timeout=HOST_SECONDS, **options)
             try:
                 _watch(connection)
                 async with asyncio.timeout(HOST_SECONDS):

@@ -1,0 +1,113 @@
+"""Connects to a server by its name: each address of the name gets a share of the time, the last good one first.
+
+The event loop alone waits for a silent address as long as the kernel does, two minutes, and never tries the next one.
+While DNS does not answer, or answers too slowly, the last known addresses are used.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import socket
+from collections.abc import Callable
+from contextvars import Context
+from typing import Any
+
+HOST_SECONDS = 2.0  # for one server to accept a connection, as libpq's connect_timeout counts per host
+LOOK_UP_SECONDS = 0.5  # to look up a name whose former addresses are known
+TEMPORARY = (socket.EAI_AGAIN, socket.EAI_FAIL)  # other errors mean that the name is gone; it may have been fenced
+
+Name = tuple[str, int]
+Found = tuple[Any, ...]  # by getaddrinfo: family, type, protocol, canonical name, address
+
+
+class Names:
+    """The addresses of the servers' names, as they were looked up last."""
+
+    def __init__(self) -> None:
+        self._known: dict[Name, list[Found]] = {}
+        self._good: dict[Name, Any] = {}
+        self._asked: dict[Name, asyncio.Task[list[Found] | Exception]] = {}
+
+    async def reach(self, host: str, port: int) -> socket.socket:
+        """A connected socket. Raises OSError of the last address tried."""
+        name = host, port
+        good = self._good.get(name)
+        found = sorted(await self._addresses(name), key=lambda one: one[4] != good)
+        share, error = HOST_SECONDS / (len(found) + 1), OSError("no address")
+        for left, one in zip(reversed(range(len(found))), found, strict=True):
+            try:
+                wire = await _connected(one, share if left else None)
+            except OSError as failed:  # TimeoutError, too
+                error = failed
+            else:
+                self._good[name] = one[4]
+                return wire
+        raise error
+
+    async def _addresses(self, name: Name) -> list[Found]:
+        """Raises OSError, UnicodeError. A lookup goes on when its caller gives up, and serves the next one."""
+        if (asked := self._asked.get(name)) is None:
+            loop = asyncio.get_running_loop()
+            asked = self._asked[name] = loop.create_task(self._look_up(name), context=Context())
+        known = self._known.get(name)
+        try:
+            async with asyncio.timeout(LOOK_UP_SECONDS if known else None):
+                found = await asyncio.shield(asked)
+        except TimeoutError as late:
+            found = late
+        if not isinstance(found, Exception):
+            return found
+        if known and (isinstance(found, TimeoutError) or getattr(found, "errno", None) in TEMPORARY):
+            return known
+        raise found
+
+    async def _look_up(self, name: Name) -> list[Found] | Exception:
+        try:
+            found = await asyncio.get_running_loop().getaddrinfo(*name, type=socket.SOCK_STREAM)
+            self._known[name] = found
+            return found
+        except (OSError, UnicodeError) as error:
+            return error
+        finally:
+            del self._asked[name]
+
+
+class NamesLoop:
+    """The running event loop for asyncpg, except that `Names` connects to names."""
+
+    def __init__(self, names: Names) -> None:
+        self._names, self._loop = names, asyncio.get_running_loop()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loop, name)
+
+    async def create_connection(self, protocol: Callable[[], Any], host: str, port: int, **options: Any) -> Any:
+        """As the loop's."""
+        if _is_address(host):
+            return await self._loop.create_connection(protocol, host, port, **options)
+        wire = await self._names.reach(host, port)
+        if options.get("ssl"):
+            options["server_hostname"] = host
+        return await self._loop.create_connection(protocol, sock=wire, **options)
+
+
+async def _connected(found: Found, seconds: float | None) -> socket.socket:
+    family, kind, protocol, _, address = found
+    wire = socket.socket(family, kind, protocol)
+    try:
+        wire.setblocking(False)
+        async with asyncio.timeout(seconds):
+            await asyncio.get_running_loop().sock_connect(wire, address)
+    except BaseException:
+        wire.close()
+        raise
+    return wire
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
