@@ -15,8 +15,7 @@ class BodyRefused(Exception):
 
 
 async def limited_body(response: httpx.Response, limit: int) -> bytes:
-    """The body, decompressed by us: httpx decompresses each piece as a whole, and repeatedly if it was compressed
-    repeatedly.
+    """The body, decompressed by us: httpx decompresses each piece as a whole, and as often as it was compressed.
 
     Raises BodyRefused.
     """

@@ -89,8 +89,7 @@ class Gate:
     async def identify(
         self, scope: Scope, path: str, resource_type: str, interaction: Interaction, only: str | None = None
     ) -> Candidate:
-        """Every check that needs no database. `only` is the one MIV that the request is about; without it, it is
-        refused.
+        """Every check that needs no database. `only` is the one MIV of the request, which is refused without it.
 
         Raises FhirError 401, 404 or 503, after recording it.
         """

@@ -30,8 +30,7 @@ _NONCE = 12
 
 @dataclass(frozen=True)
 class Page:
-    """A later page: `count` items from `offset` of a rest of `length` items; `total` matches in all, None if not
-    reported.
+    """A later page: `count` items from `offset` of a rest of `length` items; `total` matches in all, None: not told.
 
     `keys` are those of this page and of all that follow, for a list that is not stored. `asked` are the MIVs that the
     search asked for, None for all that the DiGA may read: a page shows no others.

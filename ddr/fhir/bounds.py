@@ -1,5 +1,4 @@
-"""How much a document from outside may contain, checked before or during parsing, because bytes do not bound work.
-Pure.
+"""How much a document from outside may contain, checked before or during parsing: bytes do not bound work. Pure.
 
 16 KB of gzip can contain millions of empty elements. What is counted here is what parsers turn into objects; an honest
 upload of 50,000 readings has some 200,000.

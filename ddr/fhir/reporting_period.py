@@ -28,8 +28,7 @@ class Period:
 
 
 def reporting_period(inputs: Mapping[str, Any], zone: tzinfo, now_ms: int, floor_ms: int) -> Period:
-    """The period that `inputs` (ddr.fhir.parameters) ask for, limited to where there can be data: from `floor_ms` to
-    now.
+    """The period that `inputs` (ddr.fhir.parameters) ask for, as far as there can be data: from `floor_ms` until now.
 
     Without an end it ends now; without a start it has 14 calendar days. Days are those of `zone`. Raises FhirError 400.
     """

@@ -108,8 +108,7 @@ def continuous(core: Core, sensor: Sensor | None) -> Sensor:
 async def store_readings(
     core: Core, key: SensorKey, sensor: Sensor, readings: Sequence[Reading], now_ms: int, upload_key: str | None = None
 ) -> Outcome:
-    """The outcome of `readings`, which ascend; `sensor` was just loaded. Readings with an `upload_key` are noted with
-    it.
+    """The outcome of `readings`, which ascend; `sensor` was just loaded. An `upload_key` is noted with its readings.
 
     Raises Problem 404 or 409, LimitsAdded.
     """

@@ -69,8 +69,7 @@ class NoTurn(PoolBusy):
 
 
 class _Line:
-    """The line of one room: `part` is its share of all places, `of_one` the maximum of one caller's requests in
-    progress.
+    """The line of one room: `part` is its share of all places, `of_one` the most requests of one caller in progress.
 
     Instants are seconds of the admission's clock. `flooded`, `rising` and `long` are explained above.
     """

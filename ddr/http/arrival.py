@@ -52,8 +52,7 @@ def _replayed(found: list[MutableMapping[str, Any]], end: Exception | None, rece
 
 
 def in_turn(app: ASGIApp, admission: Admission, room: str, whose: Callable[[Scope], object], limit: int) -> ASGIApp:
-    """`app` for requests whose body of at most `limit` bytes has arrived and whose turn has come; otherwise raises
-    NoTurn.
+    """`app` for requests whose body of at most `limit` bytes has arrived and whose turn has come; else raises NoTurn.
 
     The turn ends when the answer begins: the answer is only sent as the client reads what came before, perhaps never.
     """

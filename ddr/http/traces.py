@@ -1,5 +1,4 @@
-"""Traces by OpenTelemetry (extra `otel`): a span for each request, and one for each of its steps and kinds of
-statements.
+"""Traces by OpenTelemetry (extra `otel`): a span for each request, and for each of its steps and kinds of statements.
 
 Off unless `otlp_endpoint` is set. Spans are made when a request has ended, from what was noted about it (ddr.call):
 they contain nothing of a path, a query, a body or a person, and the trace ids of clients are ignored. Sampling etc.

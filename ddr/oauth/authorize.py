@@ -69,8 +69,7 @@ def _active_client(core: Core, client_id: str) -> Diga:
 
 
 async def _pushed_by_client(core: Core, request_uri: str, diga: Diga) -> None:
-    """The request must have been pushed by this very client, be open, and have the currently registered redirect_uri
-    (AS-018).
+    """The request must be open, pushed by this very client, and have the redirect_uri registered now (AS-018).
 
     A refusal is recorded once per request that was really pushed. Anybody can invent others, in the name of any DiGA;
     these are only counted for the log.

@@ -102,8 +102,7 @@ async def rotate(pool: asyncpg.Pool, ring: KeyRing, access_token_seconds: int, n
 
 
 async def reseal_all(pool: asyncpg.Pool, ring: KeyRing, now_ms: int) -> tuple[int, int]:
-    """Seal everything under the current key-encryption key; returns the numbers of signing keys and server-wide
-    secrets.
+    """Seal everything under the current key-encryption key; returns how many signing keys and server-wide secrets.
 
     Nothing that is in use changes: recorders that know both keys continue. Raises SettingsError, and changes nothing,
     when one of the keys is missing.

@@ -105,8 +105,7 @@ class Epoch:
         return self.tail_k + 1, self.tail_start_ms + self.grid.span_ms
 
     def placeholder(self, k: int, now_ms: int) -> Chunk | None:
-        """Chunk `k`, not stored yet, as a DiGA sees it: empty. None while it is not shown yet, or where no reading is
-        expected.
+        """Chunk `k`, not stored yet, as a DiGA sees it: empty. None before it is shown, and where nothing is expected.
 
         It appears when its second reading is overdue by more than Delay-From-Real-Time (SER-014, SER-024). A new sensor
         first gets that time to send what it has.

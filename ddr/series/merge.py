@@ -138,8 +138,7 @@ def revived(epoch: Epoch, known: Mapping[int, Chunk], k: int, start_ms: int) -> 
 
 
 def without_place(shown: Iterable[Chunk], k: int, former: Epoch, now_ms: int) -> list[Chunk]:
-    """The chunks `shown` from number `k` on that are no longer part of the series: empty, with their ids, which DiGA
-    may know.
+    """The chunks `shown` from number `k` on that no longer belong to the series: empty, with ids that DiGA may know.
 
     `former` is the epoch as it was shown.
     """

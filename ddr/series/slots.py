@@ -9,8 +9,7 @@ from ddr.series.packing import ERROR, HIGH, LOW, Reading, decode, decode_values,
 
 
 def winners(readings: Iterable[Reading], start_ms: int, period_ms: int) -> dict[int, Reading]:
-    """The reading that each slot shows: the nearest to the slot's time; of equally near ones the earlier, then the
-    smaller.
+    """The reading that each slot shows: the nearest to its time; of equally near ones the earlier, then the smaller.
 
     A failed reading (ERROR) never hides a measured value. `readings` are in ascending order, so an equally near one
     that comes later never wins.

@@ -49,8 +49,7 @@ class Tail:
 
 @dataclass(frozen=True, slots=True)
 class Extension:
-    """The change of a tail: keep `keep` bytes of times, append `times` and `vals`. The result is `after`, with
-    `status`.
+    """The change of a tail: keep `keep` bytes of times, append `times` and `vals`; this gives `after`, with `status`.
 
     `updated_ms` of `after` is only known once it is written.
     """

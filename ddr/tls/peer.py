@@ -25,8 +25,7 @@ def with_certificate(scope: Scope, der: bytes | None) -> None:
 
 
 def from_proxy(app: ASGIApp, name: str) -> ASGIApp:
-    """`app` behind a proxy that terminates TLS and sends the client certificate in header `name` (RFC 9440,
-    Client-Cert).
+    """`app` behind a proxy that ends TLS and sends the client certificate in the header `name` (RFC 9440, Client-Cert).
 
     The proxy must remove that header from outside requests, and nobody else may reach this listener. A repeated or
     malformed header counts as no certificate.

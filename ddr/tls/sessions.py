@@ -25,8 +25,7 @@ _TICKET_KEYS = 80  # bytes: a name, a key for the HMAC, one for AES
 
 
 def _control() -> Callable[..., int] | None:
-    """SSL_CTX_ctrl(3) of the OpenSSL that `ssl` uses; None if it cannot be reached, for instance when linked
-    statically.
+    """SSL_CTX_ctrl(3) of the OpenSSL that `ssl` uses; None if it cannot be reached, as when linked statically.
 
     CPython does not guarantee where it stores the address of its SSL_CTX, so unknown versions are left alone.
     """
@@ -51,8 +50,7 @@ def keep_few(context: ssl.SSLContext) -> None:
 
 
 def forget_tickets(context: ssl.SSLContext) -> None:
-    """Give `context` a new key for tickets, so that former ones resume nothing; does nothing where the library cannot
-    be called."""
+    """Give `context` a new key for tickets, so that former ones resume nothing, if the library can be called."""
     if _told is not None:
         _told(_beneath(context), _SET_TICKET_KEYS, _TICKET_KEYS, secrets.token_bytes(_TICKET_KEYS))
 

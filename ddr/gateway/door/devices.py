@@ -22,8 +22,7 @@ def is_gateway(fields: Fields) -> bool:
 
 
 def device_keys(fields: Fields) -> list[str]:
-    """The keys made from its identifiers, the system identifier first; if there are none, from manufacturer and serial
-    number.
+    """The keys made from its identifiers, system identifier first; without any, from manufacturer and serial number.
 
     A new device gets the first key, but may already be known under another.
     """

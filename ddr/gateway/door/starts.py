@@ -60,8 +60,7 @@ async def reach_back(
 
 
 async def restate(core: Core, patient_id: UUID, sensor: Row, events: Sequence[Json]) -> None:
-    """Let a sensor that was registered here begin in the state that its DeviceMetric, with `events`, gives for its
-    start.
+    """Let a sensor registered here begin in the state that its DeviceMetric, with `events`, gives for its start.
 
     A state from before the start may become known later. Raises Problem 409.
     """

@@ -1,5 +1,4 @@
-"""Tokens that never left: the database was lost at that moment and the DiGA was told 503, or it had disconnected
-before.
+"""Tokens that never left: the database was lost just then and the DiGA was told 503, or it had disconnected.
 
 Tokens that nobody received do not count as a use of a code (RFC 6749 section 4.1.2). So the worker that made them takes
 the redemption back as soon as the database is available again, and the code is valid again for the rest of its time.

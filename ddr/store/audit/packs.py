@@ -280,8 +280,7 @@ async def dropped_until_ms(pool: asyncpg.Pool) -> int | None:
 
 
 async def drop(pool: asyncpg.Pool, before_ms: int, now_ms: int) -> int | None:
-    """Drop the oldest month if it is over and all its entries are older. Returns how many entries were dropped, None:
-    none.
+    """Drop the oldest month if it is over and all its entries are older. Returns how many entries, None: none.
 
     Returns None while somebody reads the trail, such as a backup; a later round will drop it.
     """

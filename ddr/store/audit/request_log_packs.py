@@ -42,8 +42,7 @@ async def begin_anew(pool: asyncpg.Pool, day: date) -> bool:
 
 
 async def words(conn: Connection, day: date) -> list[bytes]:
-    """The parts of the words of a day, in order. A missing part is empty, because words are numbered through all
-    parts."""
+    """The parts of the words of a day, in order. A missing part is empty: words are numbered through all parts."""
     there = dict(await conn.fetch("SELECT part, body FROM request_log_word WHERE day = $1", day))
     return [there.get(part, b"") for part in range(1, max(there, default=0) + 1)]
 

@@ -211,8 +211,7 @@ async def newest_dropped(conn: Connection) -> Row | None:
 
 
 async def dropped_around(conn: Connection, since_ms: int, until_ms: int | None) -> bool:
-    """Whether records of this period were dropped together with expired days, because a clock was ahead when they were
-    made."""
+    """Whether records of this period were dropped with expired days, because a clock was ahead when they were made."""
     found: bool = await conn.fetchval(
         "SELECT EXISTS (SELECT FROM request_log_dropped"
         " WHERE ahead_until_ms >= $1 AND ($2::bigint IS NULL OR ahead_from_ms < $2))",

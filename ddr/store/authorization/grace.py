@@ -104,8 +104,7 @@ UPDATE grace
 
 @dataclass(eq=False)
 class Claim:
-    """A claim of these MIVs made at `at_ms`, whose answer is not sent yet; `before` has the times of the previous
-    answers.
+    """A claim of these MIVs made at `at_ms`, whose answer is not sent yet; `before` has the times of former answers.
 
     `since` is when it was last extended, by the monotonic clock.
     """

@@ -74,8 +74,7 @@ class Terms:
 def said(
     relation: str, name: str, *, born: date | None, since: date | None, until: date | None, moment: Moment, zone: tzinfo
 ) -> Terms:
-    """Terms as people state them: from the beginning of a day (None: now) to the end of a day (None, 9999-12-31:
-    never).
+    """Terms as people state them: from the beginning of a day (None: now) to the end of one (None, 9999-12-31: never).
 
     The birthday is kept only where majority ends the right. Raises ValueError with what is wrong, without any personal
     data.

@@ -68,8 +68,7 @@ class Standings:
         self._after = _BEGIN
 
     async def check(self, pool: asyncpg.Pool, step: int = STEP, seconds: float = SECONDS) -> int:
-        """Compare some more, starting over after the last, and gather anew those that differ. Returns how many were
-        wrong.
+        """Compare some more, starting over after the last, and gather anew what differs. Returns how many were wrong.
 
         Missing rows are no fault; they are made without a pause, but for no longer than `seconds`. While a trigger is
         off, nothing stays gathered.

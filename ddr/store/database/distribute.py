@@ -144,8 +144,7 @@ def _is_so(place: Place, found: str | None) -> bool:
 
 
 async def distribute(pool: asyncpg.Pool, shards: int = SHARDS, tell: Callable[[Step], None] = lambda step: None) -> int:
-    """Move each table, with its rows, to where it belongs. Returns how many were moved; each is moved as a whole or not
-    at all.
+    """Move each table, with its rows, to where it belongs. Returns how many; each is moved as a whole or not at all.
 
     FUNCTIONS run beside a patient's rows, also within transactions; their first parameter is the patient. Nobody may
     use the tables meanwhile, and a recorder that starts waits. The pool has two connections. Raises NoEngine,

@@ -194,8 +194,7 @@ class _Server:
         return _answers(self.run_dir / SOCKET)
 
     def bury(self) -> None:
-        """Reap the process of a killed server if we became its parent (process 1 of a container); otherwise it counts
-        as running."""
+        """Reap the process of a killed server if we are its parent (process 1 of a container): else it seems to run."""
         with suppress(OSError, ValueError, IndexError):
             os.waitpid(int((self.data / "postmaster.pid").read_text("utf-8").split()[0]), os.WNOHANG)
 

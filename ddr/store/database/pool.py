@@ -246,8 +246,7 @@ async def connect(
     lineage: Lineage | None = None,
     schema: str = "",
 ) -> Pool:
-    """A pool of at most `size` connections to `url`, using the tables of `schema` (empty: those that the role uses by
-    default).
+    """A pool of at most `size` connections to `url`, using the tables of `schema` (empty: the role's default).
 
     Raises StoreError, or DatabaseAway: one line with server and reason.
     """
@@ -309,8 +308,7 @@ def _decode(data: bytes) -> Any:
 
 
 async def _keep(connection: asyncpg.Connection) -> None:
-    """There is nothing to undo when a connection is given back: no caller changes session state, and a reset costs a
-    round trip.
+    """Nothing to undo when a connection is given back: no caller changes session state, a reset costs a round trip.
 
     asyncpg itself rolls back an open transaction before it calls this.
     """

@@ -182,8 +182,7 @@ class Servers:
         return len(self.order) > 1
 
     async def look(self) -> None:
-        """Ask the servers that are not in use whether one became the primary; the one in use may not know that it was
-        replaced."""
+        """Ask the servers that are not in use whether one became the primary: the one in use may not know this."""
         await asyncio.gather(*(self._look(host) for host in self.order[1:]))
 
     async def survey(self) -> None:

@@ -1,5 +1,4 @@
-"""Natural batching (group commit): requests that arrive while a statement of their kind runs form the next one
-together.
+"""Natural batching (group commit): what is asked while a statement of its kind runs forms the next one together.
 
 When no statement is running, a request runs at once and alone, so light load pays nothing; nobody waits for company.
 What cannot be done together, or failed because of another item, is done one by one, as if there were no batching. Each
@@ -28,8 +27,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, eq=False)
 class Way(Generic[Item, Result]):
-    """How one kind of statement is run. Items for which `together` returns None run alone, as if they had not been
-    part.
+    """How one kind of statement is run. Items for which `together` returns None run alone, as if they were new.
 
     `text` is the statement for one item. Items with the same `key` run one at a time, in order; None: any number at
     once. At most `most` run together.

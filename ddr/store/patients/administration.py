@@ -56,8 +56,7 @@ async def by_pairing_id(conn: asyncpg.Pool, pairing_id: str) -> list[UUID]:
 
 
 async def described(conn: asyncpg.Pool, patient_ids: list[UUID], now_ms: int) -> list[Row]:
-    """For each patient: accounts, created_ms, disabled_ms and the numbers of devices, living pairings and connected
-    apps.
+    """For each patient: accounts, created_ms, disabled_ms, and how many devices, living pairings and connected apps.
 
     A subject is shown with its issuer, because a change of the provider's address may turn it into two patients.
     """

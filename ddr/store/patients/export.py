@@ -145,8 +145,7 @@ async def measurements_between(pool: asyncpg.Pool, patient_id: UUID, from_ms: in
 
 
 async def measurements_before(pool: asyncpg.Pool, patient_id: UUID, before_no: int | None, count: int) -> list[Row]:
-    """Up to `count` measurements before number `before_no` (None: the newest), newest first, without those entered in
-    error."""
+    """Up to `count` measurements before number `before_no` (None: the newest), newest first; none entered in error."""
     rows: list[Row] = await pool.fetch(_NEWEST_BEFORE, patient_id, before_no, count)
     return rows
 

@@ -29,8 +29,7 @@ _OF_SESSION = "DELETE FROM browser_session WHERE provider_sid_sha256 = $1 RETURN
 
 @dataclass(frozen=True)
 class Logout:
-    """What a logout token says: the token itself, whose login ended, and in which session; at least one of the latter
-    two.
+    """What a logout token says: the token itself, whose login ended, and in which session; one of these two at least.
 
     Without `sid` all sessions of the subject are meant. It was issued at `issued_ms`, and is valid until `expires_ms`.
     """

@@ -26,8 +26,7 @@ async def patients_of(pool: asyncpg.Pool, issuer: str, said: Mapping[str, Terms]
 
 
 async def follow(pool: asyncpg.Pool, login_id: UUID, said: Mapping[UUID, Terms], moment: Moment) -> None:
-    """From now on this login acts for the patients in `said` under these terms, and for no others by the provider's
-    word.
+    """From now on this login acts for the patients in `said` under these terms, and for no other by the provider.
 
     Other terms are another right: the former one ends, together with its sessions. When nothing has changed, nothing is
     written: where patients are spread, rights are on all servers, and are written there by one transaction at a time.

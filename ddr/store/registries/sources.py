@@ -96,8 +96,7 @@ async def save_reading(
     next_ms: int,
     notes: Sequence[str] = (),
 ) -> bool:
-    """Make `entries` the current state, closing the former state of each entry that changed. True when anything
-    changed.
+    """Make `entries` the current state, closing the former state of each changed entry. True when anything changed.
 
     Call it inside a transaction. A reading that began before the stored one is ignored, unless the stored one is from
     the future (more than a lease ahead), because then the clock was set back.

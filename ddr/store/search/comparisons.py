@@ -1,5 +1,4 @@
-"""Compares one searched value with columns, as SQL (FHIR R4 search.html#prefix). Values are always passed as
-parameters.
+"""Compares one searched value with columns, as SQL (FHIR R4 search.html#prefix). Values are always parameters.
 
 A time is the range between two columns; a quantity with a comparator is the range above or below its number. The
 prefixes compare ranges by FHIR's formal definitions.

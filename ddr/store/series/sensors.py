@@ -1,5 +1,4 @@
-"""A continuous sensor as an upload needs it, with the tail of its running series, and the tails that a worker
-remembers.
+"""A continuous sensor as an upload needs it, with the tail of its running series; the tails that a worker remembers.
 
 What is remembered may be outdated at any time, because another worker may have written. Facts of a registered sensor
 never change, except that limits may be added, for which the holder of the lock checks (check_limits). A tail is only
