@@ -52,10 +52,16 @@ def time_of_day(ms: int) -> str:
 def told_time(lang: str, ms: int) -> str:
     """The local time for tables; in the hour that occurs twice in autumn it says which one it is: `02:30
     Sommerzeit`."""
-    return time_of_day(ms) + _which(lang, ms)
+    return time_of_day(ms) + which_clock(lang, ms)
 
 
-def _which(lang: str, ms: int) -> str:
+def clock_time(lang: str, ms: int) -> str:
+    """The same, for sentences: `09:05 Uhr`, or `02:30 Uhr Sommerzeit`."""
+    return f"{time_of_day(ms)}{' Uhr' if lang == 'de' else ''}{which_clock(lang, ms)}"
+
+
+def which_clock(lang: str, ms: int) -> str:
+    """What follows a time of the hour that comes twice in autumn: ` Sommerzeit`; else nothing."""
     local = _local(ms)
     twice = local.replace(fold=0).utcoffset() != local.replace(fold=1).utcoffset()
     return f" {CLOCKS[lang][local.fold]}" if twice else ""
@@ -80,7 +86,7 @@ def short_moments(lang: str, first_ms: int, last_ms: int) -> str:
 
 def moment(lang: str, ms: int) -> str:
     """Day and time: `22. November 2026, 11:00 Uhr` or `22 November 2026, 11:00`."""
-    return f"{day(lang, ms)}, {time_of_day(ms)}{' Uhr' if lang == 'de' else ''}{_which(lang, ms)}"
+    return f"{day(lang, ms)}, {clock_time(lang, ms)}"
 
 
 def written_day(written: str) -> date | None:

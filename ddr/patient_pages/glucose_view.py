@@ -18,7 +18,7 @@ from ddr.durations import HOUR_MS
 from ddr.http.core import Core
 from ddr.miv.model import Miv
 from ddr.patient_pages.charts import HOURS, STEP, Point, day_chart, profile_chart, shown
-from ddr.patient_pages.dates import ZONE, time_of_day, told_time
+from ddr.patient_pages.dates import ZONE, clock_time, told_time
 from ddr.patient_pages.numbers import local
 from ddr.patient_pages.ranges import Range, ranges
 from ddr.patient_pages.texts import text
@@ -202,9 +202,9 @@ def _day_words(readings: Sequence[Reading], unit: str, lang: str) -> str:
         count=len(readings),
         unit=unit,
         lowest=lowest[2],
-        lowest_at=time_of_day(lowest[0]),
+        lowest_at=clock_time(lang, lowest[0]),
         highest=highest[2],
-        highest_at=time_of_day(highest[0]),
+        highest_at=clock_time(lang, highest[0]),
     )
 
 

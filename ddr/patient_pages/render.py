@@ -17,7 +17,7 @@ from ddr.http.language import language, other_language, remember_language
 from ddr.http.operator import Operator
 from ddr.http.pages import STYLESHEET, operator_links, page_headers
 from ddr.http.templates import templates
-from ddr.patient_pages.dates import day, moment, short_moments, time_of_day, told_time, told_times
+from ddr.patient_pages.dates import clock_time, day, moment, short_moments, time_of_day, told_time, told_times
 from ddr.patient_pages.numbers import counted
 from ddr.patient_pages.texts import template, text
 from ddr.patient_pages.texts.representation import role_name
@@ -78,6 +78,7 @@ def page(
         counted=partial(counted, lang),
         short_moments=partial(short_moments, lang),
         time_of_day=time_of_day,
+        clock_time=partial(clock_time, lang),
         told_time=partial(told_time, lang),
         told_times=partial(told_times, lang),
         stylesheet=_STYLE,

@@ -11,6 +11,7 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from ddr.imports.table import FORMULA, bare
+from ddr.patient_pages.dates import which_clock
 from ddr.patient_pages.texts.devices import called
 
 # The neutral table that `ddr import` reads (docs/imports.md), also in German: another recorder can import all of it.
@@ -113,6 +114,12 @@ def _german(instant: str) -> str:
     return f"{local:%d.%m.%Y %H:%M:%S}"
 
 
+def _told(instant: str) -> str:
+    """The same where no exact time stands beside it: of the hour that comes twice in autumn also which one it is."""
+    found = datetime.fromisoformat(instant)
+    return _german(instant) + which_clock("de", round(found.timestamp() * 1000))
+
+
 async def for_excel(
     lines: AsyncIterator[bytes], heading: Sequence[str], in_german: Callable[[Sequence[str]], Sequence[str]] = tuple
 ) -> AsyncIterator[bytes]:
@@ -127,6 +134,6 @@ async def for_excel(
     async for piece in lines:
         written = io.StringIO()
         rows = csv.reader(io.StringIO(piece.decode(), newline=""))
-        changed = ([_german(cell) if _INSTANT.fullmatch(cell) else cell for cell in in_german(row)] for row in rows)
+        changed = ([_told(cell) if _INSTANT.fullmatch(cell) else cell for cell in in_german(row)] for row in rows)
         csv.writer(written, delimiter=form.separator).writerows(changed)
         yield written.getvalue().encode()

@@ -228,6 +228,17 @@ async def test_each_hour_of_a_day_of_23_or_25_hours_has_its_row(core: Core, day:
     assert rows == [(hour, "12") for hour in expected]
 
 
+async def test_the_curve_in_words_tells_which_of_two_hours_it_means(core: Core) -> None:
+    patient, browser = await logged_in(core)
+    begins = round(datetime(2026, 10, 25, 2, tzinfo=ZoneInfo("Europe/Berlin")).timestamp() * 1000)
+    body = Body(core, patient.patient_id)
+    device_no = await body.device("GlukoSense 7")
+    sensor_no = await body.sensor(device_no, CGM, code="99504-3")
+    await body.chunk(await body.epoch(device_no, sensor_no, begins), 0, begins, [*[100] * 12, 90, *[100] * 12, 120])
+    page = (await browser.get("/me/data")).text
+    assert "niedrigster 90 um 02:00 Uhr Winterzeit, höchster 120 um 03:05 Uhr." in page
+
+
 async def test_a_gap_of_one_sensor_is_one_beside_a_slower_sensor(core: Core) -> None:
     patient, browser = await logged_in(core)
     body, epoch_no = await sensor(core, patient)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ddr.fhir.instants import parse_date_time
-from ddr.patient_pages.dates import day, given_day, moment, short_moments, told_times
+from ddr.patient_pages.dates import clock_time, day, given_day, moment, short_moments, told_times
 
 
 @pytest.mark.parametrize(
@@ -53,6 +53,7 @@ def test_the_hour_that_comes_twice_says_which_of_both_it_is() -> None:
     assert told_times("en", first, first + 1_800_000) == "02:30 summer time–02:00 winter time"
     assert short_moments("de", later, later) == "25.10.2026, 02:30 Winterzeit"
     assert told_times("de", first - 3_600_000, later + 3_600_000) == "01:30–03:30"
+    assert (clock_time("de", later), clock_time("en", later)) == ("02:30 Uhr Winterzeit", "02:30 winter time")
     assert moment("de", first) == "25. Oktober 2026, 02:30 Uhr Sommerzeit"
     spring = parse_date_time("2027-03-28T00:59:00Z")[0]
     assert told_times("de", spring, spring + 60_000) == "01:59–03:00"

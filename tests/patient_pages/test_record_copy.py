@@ -6,7 +6,7 @@ import base64
 import csv
 import io
 import re
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 from uuid import UUID, uuid4
 from zoneinfo import ZoneInfo
@@ -123,6 +123,18 @@ async def test_a_german_excel_opens_them(told: tuple[Patient, Browser]) -> None:
                 assert cell == (in_germany(was) if re.fullmatch(r"2\d{3}-\d\d-\d\dT.*Z", was) else in_words)
     page = (await browser.get("/me/data")).text
     assert all(f'href="/me/{name}-excel.csv"' in page for name in ("consents", "accesses"))
+
+
+async def test_of_the_hour_that_comes_twice_page_and_excel_tell_which_one_it_was(core: Core) -> None:
+    """The latter has no exact time beside it."""
+    patient, browser = await logged_in(core)
+    first = round(datetime(2026, 10, 25, 0, 30, 13, tzinfo=UTC).timestamp() * 1000)
+    for at_ms in (first, first + 3_600_000):
+        await record(core.pool, Event.DATA_DOWNLOADED, at_ms, patient_id=patient.patient_id)
+    assert "2-mal, zuletzt um 02:30 Uhr Winterzeit" in (await browser.get("/me/access")).text
+    table = (await browser.get("/me/accesses-excel.csv")).content.decode("utf-8-sig")
+    times = [row[0] for row in csv.reader(io.StringIO(table, newline=""), delimiter=";")][1:]
+    assert times == ["25.10.2026 02:30:13 Sommerzeit", "25.10.2026 02:30:13 Winterzeit"]
 
 
 async def test_a_german_excel_says_in_german_who_acted(core: Core) -> None:

@@ -9,7 +9,7 @@ TEXTS = {
         "This shows which app read what and when, and what was changed about your connections.",
     ),
     "none": Words("Bisher hat niemand auf Ihre Daten zugegriffen.", "Nobody has accessed your data so far."),
-    "times": Words("{count}-mal, zuletzt um {last} Uhr", "{count} times, last at {last}"),
+    "times": Words("{count}-mal, zuletzt um {last}", "{count} times, last at {last}"),
     "older": Words("Ältere Einträge", "Older entries"),
     "choose": Words("Einträge bis zu einem Tag", "Entries up to a day"),
     "nothing_so_early": Words(

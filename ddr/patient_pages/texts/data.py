@@ -93,10 +93,10 @@ TEXTS = {
     "advice": Words("Diese Seite ersetzt keine ärztliche Beratung.", "This page is no substitute for medical advice."),
     "curve": Words("Tageskurve", "Curve of the day"),
     "curve_words_of_one": Words(
-        "1 Wert in {unit}: {lowest} um {lowest_at} Uhr.", "1 reading in {unit}: {lowest} at {lowest_at}."
+        "1 Wert in {unit}: {lowest} um {lowest_at}.", "1 reading in {unit}: {lowest} at {lowest_at}."
     ),
     "curve_words": Words(
-        "{count} Werte in {unit}, niedrigster {lowest} um {lowest_at} Uhr, höchster {highest} um {highest_at} Uhr.",
+        "{count} Werte in {unit}, niedrigster {lowest} um {lowest_at}, höchster {highest} um {highest_at}.",
         "{count} readings in {unit}, lowest {lowest} at {lowest_at}, highest {highest} at {highest_at}.",
     ),
     "curve_none": Words("An diesem Tag wurde nichts gemessen.", "Nothing was measured on this day."),
