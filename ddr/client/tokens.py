@@ -112,7 +112,8 @@ class FileTokens:
 
     async def pairings(self) -> list[str]:
         """See PairingStore. Raises OSError: for a folder that cannot be read `glob` would return nothing."""
-        return sorted(unquote(file.stem) for file in self._folder.iterdir() if file.suffix == ".json")
+        names = (file.name for file in self._folder.iterdir())  # `..json` has no suffix from Python 3.14 on
+        return sorted(unquote(name.removesuffix(".json")) for name in names if name.endswith(".json"))
 
     @asynccontextmanager
     async def alone(self, pairing_id: str) -> AsyncIterator[None]:
