@@ -175,11 +175,12 @@ async def test_claims_nested_without_end_refuse(provider: Provider, openid: Open
     signature = urlsafe_b64encode(rs256(openid)(header + b"." + claims)).rstrip(b"=")
     token = b".".join([header, claims, signature]).decode()
     provider.access_token_type = "logout+jwt"
-    with pytest.raises(LoginRefused, match="form"):
+    # Python reads 1,000, 10,000 or as many levels as its stack takes; there is no issuer then
+    with pytest.raises(LoginRefused, match=r"form|iss"):
         await read_id_token(provider, token, "n", clock())
-    with pytest.raises(LoginRefused, match="form"):
+    with pytest.raises(LoginRefused, match=r"form|iss"):
         await read_access_token(provider, token, clock())
-    with pytest.raises(LoginRefused, match="form"):
+    with pytest.raises(LoginRefused, match=r"form|iss"):
         await read_logout_token(provider, token, clock())
 
 
@@ -478,7 +479,8 @@ async def test_a_claim_of_whom_one_acts_for_nested_without_end_is_none(
 ) -> None:
     provider.represents_claim = "children"
     token = id_token(openid, children="[" * 3000 + "]" * 3000)
-    assert (await read_id_token(provider, token, "n", clock())).represents == ("the claim is no array",)
+    told = (await read_id_token(provider, token, "n", clock())).represents
+    assert told in (("the claim is no array",), ("an entry is no object",))  # as deep as Python reads
 
 
 @pytest.mark.parametrize("auth_time", ["now", True, None, -1, float("inf"), float("nan")])
