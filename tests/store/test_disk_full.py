@@ -14,6 +14,7 @@ import asyncpg
 import pytest
 
 from ddr.settings import Settings
+from ddr.store.database import binaries
 from ddr.store.database.faults import READ_ONLY, fault_of
 from ddr.store.database.pool import open_pool
 from ddr.store.database.probe import Unfit
@@ -35,7 +36,16 @@ def small() -> Iterator[Path]:
     place.rmdir()
 
 
+@pytest.fixture(params=["of the machine", "of the wheel"])
+def installed(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The PostgreSQL that comes first, or the newer one that comes with the environment."""
+    if request.param == "of the wheel":
+        wheel = [folder for folder in binaries._candidates() if binaries.WHEEL in str(folder)]
+        monkeypatch.setattr(binaries, "_candidates", lambda: iter(wheel))
+
+
 @pytest.mark.requirement("OPS-015")
+@pytest.mark.usefixtures("installed")
 async def test_a_full_disk_is_noticed_and_its_end_too(small: Path, settings: Settings, tmp_path: Path) -> None:
     server = Server(tmp_path / "server")
     outside = server.home
