@@ -20,9 +20,8 @@ NONE: Mapping[int, Sequence[int]] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class Merge:
-    """The result of a merge. `changed`: chunks to write; `tail`: the last chunk. The sets concern an upload, and are
-    The result of a merge. `changed`: chunks to write; `tail`: the last chunk. The sets concern an upload; without one
-    they are empty.
+    """The result of a merge: `changed` chunks to write, `tail`, the last chunk, and sets, empty without an upload.
+
     New readings that are not in `accepted` were already known.
     """
 

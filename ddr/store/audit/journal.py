@@ -50,7 +50,7 @@ class Journal:
 
     def __init__(self) -> None:
         self.folder: Path | None = None
-        self.unwritten = ""  # why the last end since `kept_in` that could not be written was not
+        self.unwritten = ""  # why an end could not be written; of the last such one since `kept_in`
         self._hanging: asyncio.Future[None] | None = None  # a line that the disk has not taken in time
 
     @contextmanager

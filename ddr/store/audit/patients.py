@@ -27,7 +27,7 @@ FRESH = 1000  # read at once
 
 # Entries that are not packed are found by hour and patient: one look-up for each hour of the days that have a table.
 # The others (from before such tables existed, or with a wrong clock) have an index by patient. A scan by number would
-# read the entries of all patients; OFFSET 0 keeps the planner from that, which estimates a range of numbers to be as
+# read the entries of all patients; OFFSET 0 keeps the planner from that, as it estimates a range of numbers to be as
 # selective as a patient.
 _COLUMNS = ", ".join(COLUMNS)
 _FRESH = f"""

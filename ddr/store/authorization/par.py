@@ -17,7 +17,7 @@ from ddr.store.database.pool import Connection
 from ddr.store.database.sweeping import delete_due
 
 _COLUMNS = "client_id, redirect_uri, state, scope, code_challenge, expires_ms"
-# One that lasts longer than is ever given is of a clock that was set back.
+# A request that lasts longer than any that is given comes from a clock that was set back.
 _OPEN = f"decided_ms IS NULL AND expires_ms > $2 AND expires_ms <= $2::bigint + {PAR_SECONDS * 1000 + SKEW_MS}"
 PREFIX = "urn:ietf:params:oauth:request_uri:"
 

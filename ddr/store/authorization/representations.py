@@ -121,7 +121,7 @@ class Representation:
     terms: Terms
 
     def over(self, moment: Moment) -> End | None:
-        """Why it counts no more though nobody has closed it yet, as `end_due` does; None while it counts."""
+        """Why it is no longer in force although `end_due` has not closed it yet; None while it is in force."""
         until_ms, born = self.terms.until_ms, self.terms.born
         if until_ms is not None and until_ms <= moment.now_ms:
             return End.DUE

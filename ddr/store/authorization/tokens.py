@@ -20,7 +20,7 @@ from ddr.store.database.several import fetch_together
 from ddr.store.database.spreading import is_spread
 from ddr.store.database.sweeping import delete_due
 
-LONGEST_CODE_MS = CODE_SECONDS * 1000 + SKEW_MS  # of one that lasts longer the clock was set back
+LONGEST_CODE_MS = CODE_SECONDS * 1000 + SKEW_MS  # a code that lasts longer comes from a clock that was set back
 MEMORY_MS = DAY_MS
 MOST_KNOWN = 100_000
 

@@ -78,11 +78,11 @@ BEGIN
     RETURN QUERY EXECUTE ask;
 END $function$"""
 
-# Several statements, one after the other, each seeing what those before it have done. They may write, so this waits for
-# a move of the part to end (5: ShareLock, as Citus takes it for what it writes), and refuses when the part is elsewhere
-# then: what a move has left here is nobody's. `whole` is prepared last and by itself, so that one look tells whether
-# all are; without texts a row with the number 0 says that they are not. Rows come as texts, of those that tell any (1);
-# where they are made so by the statement (2), the last text may say that nothing follows.
+# Several statements run in order, each seeing what the earlier ones have done. They may write, so this waits for a move
+# of the part to end (5: ShareLock, as Citus takes it for writes), and refuses if the part is elsewhere by then: what a
+# move has left here belongs to nobody. `whole` is prepared last and separately, so that one look tells whether all are
+# prepared; without texts, a row with the number 0 says that they are not. Statements that return rows return them as
+# texts (1); where the statement itself makes the texts (2), the last one may say that nothing follows.
 EACH = "ddr_each_1"
 STOP = "stop"
 EACH_SIGNATURE = f"{EACH}(uuid, text, text[], text[], text[], text[], integer[])"

@@ -1,4 +1,4 @@
-"""Which statements a session keeps prepared: those used last, as long as the total length of their texts is limited.
+"""Which statements a session keeps prepared: those used last, within a limit on the total length of their texts.
 
 A prepared statement takes some 170 bytes of the database's memory per character of its text; a search over all kinds of
 data takes 2.5 MB in each session. How many different searches there are is up to the clients: with a hundred, a session

@@ -46,7 +46,7 @@ class LastWord(NamedTuple):
     times: int
 
     def told_ms(self, changed_ms: int) -> int:
-        """The time to report for a change at `changed_ms`: later with each retraction: readers ignore older times."""
+        """The time to report for a change at `changed_ms`: later with each retraction, as readers ignore older ones."""
         return max(self.latest_ms, changed_ms) + self.times
 
 
