@@ -1,4 +1,4 @@
-"""What a worker needed for a moment goes back: large blocks are mappings of their own, and holes are given back."""
+"""Memory needed for a moment is returned: large blocks are mappings of their own, and holes are released."""
 
 from __future__ import annotations
 

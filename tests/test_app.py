@@ -1,4 +1,4 @@
-"""The composition: what each listener offers, and what every answer has in common."""
+"""The composition: what each listener offers, and what all responses have in common."""
 
 from __future__ import annotations
 

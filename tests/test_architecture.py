@@ -1,4 +1,4 @@
-"""The house: its drawing is that of the import contracts, every file named is there, tests leave the loop's clock."""
+"""The house: its drawing matches the import contracts, every named file exists, tests do not use the loop's clock."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Base64url in its one spelling."""
+"""Base64url in its only accepted spelling."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Python's collector makes no full pass while something large is in hand, but not for ever."""
+"""Python's garbage collector makes no full pass while something large is being processed, but not for ever."""
 
 from __future__ import annotations
 

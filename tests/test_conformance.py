@@ -1,4 +1,4 @@
-"""The report of conformance: its four verdicts, and that the places it points to exist."""
+"""The conformance report: its four verdicts, and that the places it refers to exist."""
 
 from __future__ import annotations
 

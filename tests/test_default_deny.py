@@ -1,6 +1,6 @@
-"""Without credentials nothing answers but the public documents and the way to the login, whatever the path and method.
+"""Without credentials nothing responds except the public documents and the way to the login, whatever path and method.
 
-Every route that a room declares is swept, in several spellings, on every listener; what is new is swept with it.
+Every route that a room declares is tried, in several spellings, on every listener; new ones are tried with them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The example gateway loses nothing when the server fails under it."""
+"""The example gateway loses nothing when the server fails during its work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What tests know of processes by their numbers."""
+"""What tests know about processes by their ids."""
 
 from __future__ import annotations
 

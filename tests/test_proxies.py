@@ -1,4 +1,4 @@
-"""A proxy in the environment: for what lies outside only."""
+"""A proxy in the environment: only for addresses outside."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a worker remembers is bounded: in number by what was used last, in size by the length of texts."""
+"""A worker's caches are bounded: in number by recent use, in size by the length of texts."""
 
 from __future__ import annotations
 

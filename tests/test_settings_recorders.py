@@ -1,4 +1,4 @@
-"""The files of several recorders: what they may say, which one counts, what is refused in one line."""
+"""The files of several recorders: what they may contain, which one counts, what is rejected in one line."""
 
 from __future__ import annotations
 

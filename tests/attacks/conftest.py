@@ -1,4 +1,4 @@
-"""Who takes part in the attacks: a running recorder, an honest DiGA, a hostile one, and a patient."""
+"""The participants of the attacks: a running recorder, an honest DiGA, a hostile one, and a patient."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What one recorder of an installation gave out, tried at another one in the same database: it is nothing there.
+"""Credentials from one recorder of an installation, tried at another in the same database: they are worthless there.
 
-Both know the same DiGA by the same certificate, and a patient of the same name and password, so that nothing but the
-recorders' own secrets and tables keeps them apart.
+Both know the same DiGA by the same certificate, and a patient with the same name and password, so that only the
+recorders' own secrets and tables keep them apart.
 """
 
 from __future__ import annotations

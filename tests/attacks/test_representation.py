@@ -1,6 +1,6 @@
-"""Attacks on the border between the people whom one login represents, and between logins (docs/representatives.md).
+"""Attacks on the separation of people represented by one login, and of logins (docs/representatives.md).
 
-Whatever is sent, it reaches the patient whom the page was made for, or nobody.
+Whatever is sent, it affects the patient for whom the page was made, or nobody.
 """
 
 from __future__ import annotations

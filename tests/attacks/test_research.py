@@ -1,4 +1,4 @@
-"""Attacks on exports for research (docs/research.md): linking two of them, singling out, a day that is known.
+"""Attacks on exports for research (docs/research.md): linking two of them, singling out, using a known day.
 
 Each attack is shown to work where its defence is missing.
 """

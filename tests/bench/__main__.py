@@ -1,7 +1,7 @@
-"""`make bench ARGS="[--json FILE] [SECTION …]"`: runs the sections one after the other and prints one table.
+"""`make bench ARGS="[--json FILE] [SECTION …]"`: runs the sections one after another and prints one table.
 
-Exit status 1 when a promise is broken, which are those that do not depend on the machine; what else misses its target
-is shown.
+Exit status 1 when a promise is broken, that is, one that does not depend on the machine; other missed targets are
+shown.
 """
 
 from __future__ import annotations

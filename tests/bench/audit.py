@@ -1,7 +1,7 @@
-"""What a year's worth of the audit trail changes: the page of accesses, admission, verifying from a seal, sealing.
+"""What a year of audit trail adds: to the page of accesses, admission, verification from a seal, sealing.
 
-Two databases of the same patients take turns: behind one lies a year that is packed, behind the other its last day. On
-this day some patients were asked for so often that it fills their page: so both show the same.
+Two databases with the same patients alternate: one has a packed year, the other its last day. On this day some
+patients' data was requested so often that it fills their page, so that both show the same.
 """
 
 from __future__ import annotations

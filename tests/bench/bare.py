@@ -1,4 +1,4 @@
-"""The floor of uploads: the bare statement that one comes down to, an UPDATE of one row, from the same process."""
+"""The floor of uploads: the single statement that an upload amounts to, an UPDATE of one row, from the same process."""
 
 from __future__ import annotations
 

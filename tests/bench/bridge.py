@@ -1,4 +1,4 @@
-"""Requests of a cloud bridge: readings per second, from the request in hand to the answer after the commit."""
+"""Requests of a cloud bridge: readings per second, from receiving a request to its response after the commit."""
 
 from __future__ import annotations
 

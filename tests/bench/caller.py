@@ -1,4 +1,4 @@
-"""Who asks a listener of a running recorder, over kept connections: reads, and polls with tokens that move on."""
+"""A client of a running recorder's listener on kept connections: reads, and polls with rotating tokens."""
 
 from __future__ import annotations
 

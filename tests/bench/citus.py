@@ -1,7 +1,7 @@
-"""What requests cost the database where patients are spread over servers, beside plain PostgreSQL: in turns, on Citus.
+"""The database cost of requests with patients spread over servers, against plain PostgreSQL: alternating, on Citus.
 
 python -m tests.bench.citus, with DDR_TEST_CITUS_URL as for make citus-test, and all servers on this machine: processor
-time is what the scheduler says of their processes.
+time is what the scheduler reports for their processes.
 """
 
 from __future__ import annotations

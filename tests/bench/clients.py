@@ -1,8 +1,8 @@
-"""A process of its own that asks recorders, so that what the load costs is nobody else's processor time.
+"""A separate process that sends requests to recorders, so that the cost of the load is in nobody else's processor time.
 
-`python -m tests.bench.clients` reads an order (JSON, one line) from stdin and opens connections, each for a pairing;
-they are kept. Then each line names a work, a port, and for how many seconds it is done; the answer is a line with what
-was seen (tests.bench.turns).
+`python -m tests.bench.clients` reads an order (JSON, one line) from stdin and opens connections, one per pairing, which
+it keeps. Each further line names a kind of work, a port, and a duration in seconds; the response is a line with the
+results (tests.bench.turns).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Processor time of a request, of the database's sessions and of the process that answers.
+"""Processor time of a request, in the database's sessions and in the process that responds.
 
-One after the other, and eight at once: as many a DiGA has in hand at most, as settings come; these also as if no
-statement were shared (ddr.store.database.together), in turns. What else the machine does hardly shows in it, so
-versions can be compared on a machine that is busy.
+One at a time, and eight at once: as many as a DiGA may have open by default; the latter also without sharing statements
+(ddr.store.database.together), alternating. Other load on the machine hardly affects it, so versions can be compared on
+a busy machine.
 """
 
 from __future__ import annotations

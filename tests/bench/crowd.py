@@ -1,4 +1,4 @@
-"""A crowd of patients by COPY: copies of one whose data and pairing are real, in all tables that name a patient."""
+"""A crowd of patients by COPY: copies of one with real data and a real pairing, in all tables that name a patient."""
 
 from __future__ import annotations
 

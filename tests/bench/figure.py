@@ -1,4 +1,4 @@
-"""One figure of the report: what was measured, against which floor of the same run, and what it should be."""
+"""One figure of the report: its value, the floor from the same run, and its target."""
 
 from __future__ import annotations
 

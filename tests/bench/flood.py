@@ -1,7 +1,7 @@
-"""A process of its own that offers requests at a rate, whether or not those before are answered.
+"""A separate process that sends requests at a given rate, whether or not earlier ones are answered.
 
-`python -m tests.bench.flood` reads an order (JSON) from stdin and prints what it saw. Requests for which no connection
-is free at their time are not sent, so that nothing waits in the client: `offered` counts the rest.
+`python -m tests.bench.flood` reads an order (JSON) from stdin and prints its results. Requests without a free
+connection at their time are not sent, so that nothing waits in the client: `offered` counts the rest.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Uploads of gateways against the bare statement, a large backlog, and what a repetition writes."""
+"""Uploads of gateways compared with the bare statement, a large backlog, and what a repetition writes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a request takes among many patients against what it takes among few, and what a patient's years add."""
+"""The cost of a request among many patients compared with few, and what a patient's years add."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a long Historic-Data-Period costs: patients with three years, of which a month, a year or all can be seen."""
+"""The cost of a long Historic-Data-Period: patients with three years, of which a month, a year or all is visible."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Requests straight into the application of a listener, without TLS and network: what the recorder itself takes."""
+"""Requests directly to the application of a listener, without TLS and network: the cost of the recorder itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A client's connection over TLS through memory: requests one by one, and sessions that a later one resumes."""
+"""A client's TLS connection through memory: requests one by one, and sessions that later connections resume."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A small HTTP/1.1 load generator: keep-alive connections, bounded in number and time, to this machine only."""
+"""A small HTTP/1.1 load generator: keep-alive connections, limited in number and duration, to this machine only."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Four times the load that one worker sustains: what is still served stays fast, the rest is told to come again.
+"""Four times the load that one worker sustains: served requests stay fast, the rest is told to retry later.
 
-First as few requests as disturb nobody (light load), then as many as the worker can answer (its sustainable rate), then
-four times as many, whether or not those before are answered; all of it in each round. The caller is a process of its
-own (tests.bench.flood); everything goes through TLS with client certificates, for some seconds each.
+Each round has first so few requests that they do not affect each other (light load), then as many as the worker can
+answer (its sustainable rate), then four times as many, whether or not earlier ones are answered. The client is a
+separate process (tests.bench.flood); everything goes through TLS with client certificates, for some seconds each.
 """
 
 from __future__ import annotations

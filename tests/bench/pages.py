@@ -1,4 +1,4 @@
-"""The patient's own pages over the public listener, patients logged in, against a static document of this listener."""
+"""The patient's pages on the public listener, with logged-in patients, compared with a static document there."""
 
 from __future__ import annotations
 

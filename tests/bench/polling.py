@@ -1,7 +1,7 @@
-"""What users feel is the poll: a refresh with rotation, and a search by `_lastUpdated` with both includes.
+"""Users experience the poll: a refresh with rotation, and a search by `_lastUpdated` with both includes.
 
-With nothing new and with one changed chunk; over a connection that is kept, a fresh one, and one whose TLS session is
-resumed. A rate counts polls, each of two requests.
+With nothing new and with one changed chunk; over a kept connection, a fresh one, and one whose TLS session is resumed.
+A rate counts polls of two requests each.
 """
 
 from __future__ import annotations

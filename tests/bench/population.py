@@ -1,4 +1,4 @@
-"""A recorder in this process on a database with a crowd, and those of its patients that are asked for."""
+"""A recorder in this process on a database with a crowd, and those of its patients that are used."""
 
 from __future__ import annotations
 

@@ -1,6 +1,5 @@
-"""Bytes on disk of a record of the request log, indexes, seals and signatures included: of a day of polls, as it is
-sealed minute by minute, and when the day is packed; and of one that waits for its seal in a row of its own.
-"""
+"""Bytes on disk of a record of the request log, indexes, seals and signatures included: for a day of polls, sealed
+minute by minute, and after the day is packed; and for a record in a row of its own that waits for its seal."""
 
 from __future__ import annotations
 

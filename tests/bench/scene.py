@@ -1,4 +1,4 @@
-"""The demonstration as a bench needs it: the recorder with the durable floor, patients with 30 days, their tokens."""
+"""The demonstration set up for a bench: the recorder with the durable floor, patients with 30 days, their tokens."""
 
 from __future__ import annotations
 

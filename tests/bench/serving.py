@@ -1,7 +1,6 @@
-"""Reads and searches of a running recorder against the durable floor of its own listener, and a worker's memory.
+"""Reads and searches of a running recorder compared with the durable floor of its listener, and a worker's memory.
 
-Processor time is what to compare across runs: rates also depend on what else the machine does, the load generator
-included.
+Compare processor time across runs: rates also depend on other load on the machine, including the load generator.
 """
 
 from __future__ import annotations

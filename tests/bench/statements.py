@@ -1,4 +1,4 @@
-"""How many SQL statements an Observation search with both includes takes once a pairing has seen what it may see."""
+"""The number of SQL statements of an Observation search with both includes, after a pairing's first reads."""
 
 from __future__ import annotations
 

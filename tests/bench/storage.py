@@ -1,6 +1,5 @@
-"""Bytes on disk, indexes included: of a reading, for 30 days of 5-minute readings that arrive hour by hour, of an entry
-of the audit trail, for a day of polls, before and after it is packed, and of a record of the request log.
-"""
+"""Bytes on disk, indexes included: of a reading, for 30 days of 5-minute readings that arrive hour by hour; of an entry
+of the audit trail, for a day of polls, before and after it is packed; and of a record of the request log."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Processor time of a CGM summary of 30 days, from the fetched rows to the bytes of the answer."""
+"""Processor time of a CGM summary of 30 days, from the fetched rows to the bytes of the response."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""A packed audit trail of many days, as polls leave it: the seals of each minute, and one row for each pairing and day.
+"""A packed audit trail of many days, as polls leave it: the seals of each minute, and one row per pairing and day.
 
-The code that seals and packs makes it, under numbers that were left free; its entries never were rows of their own.
+The code that seals and packs creates it, under unused numbers; its entries never were rows of their own.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Loads in turns: each round runs every load once, so that what else the machine does hits all of them alike."""
+"""Alternating loads: each round runs every load once, so that other load on the machine affects all of them equally."""
 
 from __future__ import annotations
 

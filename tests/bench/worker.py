@@ -1,8 +1,8 @@
-"""The recorder of the bench: `ddr serve`, but its DiGA listener also answers /bench/floor by one durable statement, and
-its public listener /bench/turns by how long the event loop kept others waiting.
+"""The recorder of the bench: `ddr serve`, whose DiGA listener also answers /bench/floor with one durable statement, and
+whose public listener answers /bench/turns with how long the event loop was blocked.
 
-`python -m tests.bench.worker` starts it, and it starts its workers likewise. The floor passes what every request passes
-on this listener (mutual TLS, HTTP), and nothing of the rooms behind it.
+`python -m tests.bench.worker` starts it, and it starts its workers in the same way. A request for the floor passes the
+same steps as every request on this listener (mutual TLS, HTTP), but none of the rooms behind it.
 """
 
 from __future__ import annotations

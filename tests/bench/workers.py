@@ -1,9 +1,9 @@
 """What workers add: 1, 2 and 4 of them behind one listening socket, as the recorder runs in production.
 
-Each number is a host of its own at one database, and they take turns; who asks is a process of its own, over so many
-connections for each worker that it has as much in hand as it takes. Where client, database and workers share the
-processors, rates cannot show what a worker adds. What a request costs all workers together, beyond what they take when
-nobody asks, can: when they hold each other up, it rises.
+Each number is a separate host on one database, and they alternate; the client is a separate process, with enough
+connections per worker to keep it busy. Where client, database and workers share the processors, rates cannot show what
+a worker adds. The cost of a request for all workers together, beyond their cost when idle, can: it rises when they
+hinder each other.
 """
 
 from __future__ import annotations

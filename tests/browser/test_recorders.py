@@ -1,4 +1,4 @@
-"""Two recorders of one installation in one browser: each as its operator looks, and nothing of one at the other."""
+"""Two recorders of one installation in one browser: each in its operator's design, and nothing of one at the other."""
 
 from __future__ import annotations
 

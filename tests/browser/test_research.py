@@ -1,4 +1,4 @@
-"""A patient agrees to research in a real browser, and takes it back; a mother for her child."""
+"""A patient agrees to research in a real browser, and withdraws; a mother does so for her child."""
 
 from __future__ import annotations
 

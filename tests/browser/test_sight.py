@@ -1,4 +1,4 @@
-"""Pages for people who see badly: large letters on a small window, and the colours of their own system."""
+"""Pages for people with poor eyesight: large letters in a small window, and the colours of their own system."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A database of its own for commands, and commands in the middle of their work."""
+"""A database of its own for commands, and commands stopped in the middle of their work."""
 
 from __future__ import annotations
 

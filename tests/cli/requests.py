@@ -1,4 +1,4 @@
-"""Clients that keep asking a recorder from threads of their own, and note what became of every request."""
+"""Clients that keep sending requests from threads of their own, and record what became of each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What commands refuse to begin with: numbers out of range, months that are none, and words that are empty."""
+"""Arguments that commands refuse at once: numbers out of range, months that do not exist, and empty words."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two commands at once that write into the same place."""
+"""Two concurrent commands that write to the same place."""
 
 from __future__ import annotations
 

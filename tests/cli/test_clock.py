@@ -1,4 +1,4 @@
-"""The clock of commands: the database's, whatever the host says at which somebody types them."""
+"""The clock of commands: the database's, whatever the clock of the host where they are typed."""
 
 from __future__ import annotations
 

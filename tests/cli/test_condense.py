@@ -1,4 +1,4 @@
-"""Repeated lines of the log are condensed, and the end of an outage is told."""
+"""Repeated lines of the log are condensed, and the end of an outage is logged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`ddr credentials`, and what the register learns by itself (docs/credentials.md)."""
+"""`ddr credentials`, and what the register learns automatically (docs/credentials.md)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Too many connections, and clients that neither send nor read: who has to leave, and that all others are served."""
+"""Too many connections, and clients that neither send nor read: which of them must leave, while the rest is served."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Commands on a database that goes away or takes no writes, or without a journal: one line, and nobody's data in it."""
+"""Commands on an unavailable or read-only database, or without a journal: one line, without anybody's data."""
 
 from __future__ import annotations
 

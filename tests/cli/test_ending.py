@@ -1,4 +1,4 @@
-"""Commands that do not come to their own end: signals, and nobody who takes what they print."""
+"""Commands that end early: signals, and output that nobody takes."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """A recorder on a primary with a synchronous standby, under load: the primary is killed, hangs, or is switched over in
-order, and comes back unfenced. It serves on by itself, and what it acknowledged is there.
+order, and returns unfenced. The recorder keeps serving by itself, and everything that it acknowledged is there.
 
 Real servers with streaming replication; `ddr serve` with two workers; an app that sends one measurement after another.
 """

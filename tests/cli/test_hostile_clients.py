@@ -1,5 +1,6 @@
-"""Clients that send what nobody sends, or do not read: it passes for no header field, and is neither waited for without
-end, nor kept without bound, nor in the way of others. Plain HTTP, which after its handshake TLS is, too."""
+"""Clients that send what nobody else sends, or do not read: their input is not taken for a header field, and the
+recorder neither waits for them without end, nor stores without bound, nor lets them block others. Plain HTTP: after its
+handshake, TLS behaves the same."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`ddr import`: files of people, bad rows by line, exit status, and where the token comes from."""
+"""`ddr import`: people's files, bad rows by line, exit status, and the source of the token."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`ddr serve` while its workers are killed, stopped, told to leave and exchanged: whoever is alive answers."""
+"""`ddr serve` while its workers are killed, stopped, told to leave and exchanged: any live worker answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The listeners of one worker: requests in hand are finished, TLS can end at a proxy."""
+"""The listeners of one worker: requests in progress are finished, TLS can end at a proxy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Commands: what they say and how they end when something is wrong."""
+"""Commands: their messages and exit status when something is wrong."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`ddr maintenance` and `ddr notice`: a command that is typed twice tells once."""
+"""`ddr maintenance` and `ddr notice`: a command typed twice announces once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`ddr serve` does not begin what it could not keep: a lost key, a journal that cannot be written."""
+"""`ddr serve` does not start what it could not keep up: a lost key, a journal that cannot be written."""
 
 from __future__ import annotations
 

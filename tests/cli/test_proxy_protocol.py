@@ -1,4 +1,4 @@
-"""The PROXY protocol: a configured proxy says for whom it connects, before TLS; nobody else does, and it must."""
+"""The PROXY protocol: a configured proxy must name its client before TLS; nobody else may."""
 
 from __future__ import annotations
 

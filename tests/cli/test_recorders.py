@@ -1,6 +1,6 @@
 """Several recorders on one installation: one tree of processes, one database, and nothing of one at another.
 
-The tests follow one another on the same installation, as an operator's days do.
+The tests run in order on the same installation, like an operator's days.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A recorder of several whose new settings are good, but could not be taken over: it is asked again."""
+"""One of several recorders whose new settings are valid, but could not be applied: the reload is repeated."""
 
 from __future__ import annotations
 

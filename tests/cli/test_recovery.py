@@ -1,5 +1,5 @@
 """docs/backup.md, carried out: dump and restore, base backup with archived WAL and recovery to an instant, each on real
-servers, with the commands of the page; the recorder then serves from the second server.
+servers, with the commands on the page; the recorder then serves from the second server.
 
 PostgreSQL's programs are those of the embedded server's installation. Where one is missing the tests fail.
 """

@@ -1,4 +1,4 @@
-"""`ddr research export`: what it asks for, writes, writes down, and refuses (docs/research.md)."""
+"""`ddr research export`: what it requires, writes, records, and refuses (docs/research.md)."""
 
 from __future__ import annotations
 

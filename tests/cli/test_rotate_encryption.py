@@ -1,4 +1,4 @@
-"""`ddr keys rotate-encryption`: another key-encryption key while a recorder serves, and what it seals."""
+"""`ddr keys rotate-encryption`: a new key-encryption key while a recorder serves, and what it seals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An answer leaves in one write: one record of TLS and one call of the kernel, head and body together."""
+"""A response is sent in one write: one TLS record and one system call, head and body together."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""A worker that is replaced since it died and exchanged since settings changed, at one time: one takes its place.
+"""A worker replaced after its death and exchanged for new settings at the same time: one worker takes its place.
 
-And one that cannot be replaced, because the system gives no process or no thread.
+And one that cannot be replaced, because the system provides no process or no thread.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The technical log on a pipe that nobody reads, or on a full disk: nobody waits for it, and what was lost is told."""
+"""The technical log on a pipe that nobody reads, or on a full disk: nothing waits for it, and losses are reported."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""A recorder with many pairings, in memory and in virtual time: Grace-Period, rotation, tokens that end, pages, faults.
+"""A recorder with many pairings, in memory and in virtual time: Grace-Period, rotation, expiring tokens, pages, faults.
 
-It is as strict as HDDT allows: a refresh token that comes back later than REPEAT seconds after its answer is theft and
-ends the pairing, and a search counts for the Grace-Period though its answer was lost.
+It is as strict as HDDT allows: a refresh token that is used again later than REPEAT seconds after its response counts
+as theft and ends the pairing, and a search counts for the Grace-Period even if its response was lost.
 """
 
 from __future__ import annotations

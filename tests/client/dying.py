@@ -1,4 +1,4 @@
-"""A DiGA's process that dies between answer and `save`: python -m tests.client.dying CONFIG FOLDER PAIRING."""
+"""A DiGA's process that dies between response and `save`: python -m tests.client.dying CONFIG FOLDER PAIRING."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A recorder by somebody else, within the liberties of HDDT and FHIR: pages as they are given, over httpx."""
+"""A recorder by somebody else, within what HDDT and FHIR leave open: given pages, over httpx."""
 
 from __future__ import annotations
 

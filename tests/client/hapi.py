@@ -1,7 +1,7 @@
-"""The client at a server by others that holds the specification's examples: python -m tests.client.hapi BASE.
+"""The client at another vendor's server with the specification's examples: python -m tests.client.hapi BASE.
 
 BASE is the FHIR base URL of an empty server (HAPI's JPA starter, see docs/performance.md) over plain HTTP without
-authorization; DDR_HDDT_ARTIFACTS names the folder of the examples. What does not hold is an AssertionError.
+authorization; DDR_HDDT_ARTIFACTS names the folder of the examples. Anything wrong is an AssertionError.
 """
 
 from __future__ import annotations

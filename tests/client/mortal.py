@@ -1,4 +1,4 @@
-"""Processes of a DiGA that can be killed in virtual time: what was on the disk stays, everything else is never done."""
+"""Processes of a DiGA that can be killed in virtual time: what was on the disk stays, everything else never happens."""
 
 from __future__ import annotations
 

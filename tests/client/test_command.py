@@ -1,4 +1,4 @@
-"""`ddr client` as a person uses it: pair, pull into files, watch, part."""
+"""`ddr client` as a person uses it: pair, pull into files, watch, unpair."""
 
 from __future__ import annotations
 

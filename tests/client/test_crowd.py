@@ -1,7 +1,7 @@
-"""A thousand pairings with the times of every day (Grace-Period 900 s, a refresh repeated for 10 s), in virtual time.
+"""A thousand pairings with everyday times (Grace-Period 900 s, a refresh repeated for 10 s), in virtual time.
 
-Processes of the DiGA are killed, requests cut off, answers lost, consents withdrawn, and the recorder is closed twice,
-for most of an hour. `make poller` does the like in real time with real processes and shorter times.
+Processes of the DiGA are killed, requests cut off, responses lost, consents withdrawn, and the recorder is closed
+twice, for most of an hour. `make poller` does the same in real time with real processes and shorter times.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Readings as tables: rows, pandas, Arrow, and the face without async."""
+"""Readings as tables: rows, pandas, Arrow, and the interface without async."""
 
 from __future__ import annotations
 

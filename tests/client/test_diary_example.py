@@ -1,4 +1,4 @@
-"""examples/diga: what a DiGA copies from it learns of what was deleted."""
+"""examples/diga: a DiGA that copies from it learns about deletions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""What a Watch remembers, in SQLite, PostgreSQL and a test's memory: turns are lent, held, taken up from the dead."""
+"""What a Watch remembers, in SQLite, PostgreSQL and a test's memory: turns are leased, extended, taken from the
+dead."""
 
 from __future__ import annotations
 

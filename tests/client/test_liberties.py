@@ -1,4 +1,4 @@
-"""Recorders by others: what HDDT and FHIR leave open must not matter."""
+"""Other vendors' recorders: what HDDT and FHIR leave open must not matter."""
 
 from __future__ import annotations
 

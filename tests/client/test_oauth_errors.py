@@ -1,4 +1,4 @@
-"""What an authorization server or a registry answers that is no good becomes an error of the client's."""
+"""An invalid response of an authorization server or a registry becomes an error of the client's."""
 
 from __future__ import annotations
 

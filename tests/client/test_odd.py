@@ -1,4 +1,4 @@
-"""Observations of a form that FHIR does not give them: told as such, and the others are what they are."""
+"""Observations that do not have the form FHIR requires: they are reported as such, and do not affect the others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Authorization servers by others: what HDDT and the RFCs leave open must not matter."""
+"""Other vendors' authorization servers: what HDDT and the RFCs leave open must not matter."""
 
 from __future__ import annotations
 

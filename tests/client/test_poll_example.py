@@ -1,4 +1,4 @@
-"""examples/poll.py: what a DiGA copies from it waits for a recorder that is closed, and gives no pairing up for it."""
+"""examples/poll.py: a DiGA that copies from it waits for a closed recorder, and gives no pairing up because of it."""
 
 from __future__ import annotations
 

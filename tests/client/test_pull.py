@@ -1,4 +1,4 @@
-"""Pulling by the library: every change once, the same readings as were sent, what is deleted, and where it goes on."""
+"""Pulling with the library: every change once, the readings as sent, deletions, and where it continues."""
 
 from __future__ import annotations
 

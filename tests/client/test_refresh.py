@@ -1,4 +1,4 @@
-"""A refresh uses the old token up: its answer is not given up, whatever happens on the way to the disk."""
+"""A refresh uses the old token up: its response is never given up, whatever happens on the way to the disk."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a device to its recorder: gematik's form of the entries, the stand-in of BfArM's registries, what is kept."""
+"""From a device to its recorder: gematik's form of the entries, the stand-in for BfArM's registries, what is cached."""
 
 from __future__ import annotations
 

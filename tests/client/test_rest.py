@@ -1,4 +1,4 @@
-"""When a recorder's 503 is meant for everybody, and for how long."""
+"""When a recorder's 503 applies to all pairings, and for how long."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The client without async: threads, and the end of it."""
+"""The client without async: threads, and how it ends."""
 
 from __future__ import annotations
 

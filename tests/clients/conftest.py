@@ -1,4 +1,4 @@
-"""The recorder and the furnished home of the black-box tests, for clients that others wrote."""
+"""The recorder and the furnished home of the black-box tests, for other people's clients."""
 
 from __future__ import annotations
 

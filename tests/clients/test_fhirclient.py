@@ -1,4 +1,4 @@
-"""fhirclient, SMART's FHIR client for Python, against the recorder over mTLS; its models refuse what is not R4."""
+"""fhirclient, SMART's FHIR client for Python, against the recorder over mTLS; its models reject all that is not R4."""
 
 from __future__ import annotations
 

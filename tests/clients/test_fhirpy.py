@@ -1,4 +1,4 @@
-"""fhirpy, an asynchronous FHIR client by others, against the recorder over mTLS."""
+"""fhirpy, an independent asynchronous FHIR client, against the recorder over mTLS."""
 
 from __future__ import annotations
 

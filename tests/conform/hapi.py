@@ -1,8 +1,8 @@
-"""The kit at a server by others that holds the specification's examples: python -m tests.conform.hapi BASE.
+"""The kit at another vendor's server with the specification's examples: python -m tests.conform.hapi BASE.
 
 BASE is the FHIR base URL of an empty HAPI JPA starter over plain HTTP, without authorization; DDR_HDDT_ARTIFACTS names
-the folder of the examples. First `ddr conform` as it is, which ends without a pairing; then, as if one pairing saw
-everything, all checks of data. Says how each ended; a fault of the kit, or a run that stops, is an AssertionError.
+the folder of the examples. First `ddr conform` itself, which ends without a pairing; then, as if one pairing saw
+everything, all checks of data. Prints how each ended; a fault of the kit, or a run that stops, is an AssertionError.
 """
 
 from __future__ import annotations

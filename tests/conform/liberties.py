@@ -1,6 +1,6 @@
-"""What a recorder by others may do differently within HDDT 1.0.1 and FHIR R4: nothing of it is a failure.
+"""What another vendor's recorder may do differently within HDDT 1.0.1 and FHIR R4: none of it is a failure.
 
-Each is put between the kit and our recorder like a fault (tests/conform/faults), and all of one group at once.
+Each is put between the kit and our recorder like a fault (tests/conform/faults), and all of one group together.
 """
 
 from __future__ import annotations

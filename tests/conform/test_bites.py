@@ -1,4 +1,4 @@
-"""The kit finds faults: each is found by the check that names it, and by none that is about something else.
+"""The kit finds faults: each is found by the check that names it, and by no check of something else.
 
 docs/conformance-kit.md has the table; `python -m tests.conform.test_bites` writes it.
 """

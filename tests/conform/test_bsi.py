@@ -1,4 +1,4 @@
-"""The kit's list of what BSI TR-02102-2 recommends: its names are those of the scan, and it knows which year it is."""
+"""The kit's list of BSI TR-02102-2's recommendations: its names are those of the scan, and it respects the year."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the kit says of a server's certificate and of who may issue one, which only a public name can show."""
+"""The kit's findings about a server's certificate and about who may issue one, which only a public name can show."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The laws of chunks leave a recorder its liberties: span, drift of the sensor's clock, a short end, gaps."""
+"""The rules for chunks allow what a recorder may choose: span, drift of the sensor's clock, a short end, gaps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`ddr conform` as it ends for who runs it: exit status, and one clear line for what cannot be used."""
+"""How `ddr conform` ends for its user: exit status, and one clear line for anything unusable."""
 
 from __future__ import annotations
 

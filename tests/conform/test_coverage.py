@@ -1,4 +1,4 @@
-"""Each binding requirement has a check or a reason why none can look at it; docs/conformance-kit.md has the table.
+"""Each binding requirement has a check or a reason why no check can cover it; docs/conformance-kit.md has the table.
 
 `python -m tests.conform.test_coverage` writes it.
 """

@@ -1,4 +1,4 @@
-"""How a run ends whatever happens in it: faults of the kit apart from those of the recorder, and always a report."""
+"""How a run ends whatever happens in it: the kit's faults are kept apart from the recorder's; a report is written."""
 
 from __future__ import annotations
 

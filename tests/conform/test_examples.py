@@ -1,4 +1,4 @@
-"""The specification's own examples, shown as a recorder's data: what the checks of contents say of them is right."""
+"""The specification's own examples, presented as a recorder's data: the verdicts of the content checks are right."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A recorder may serve a longer history than HDDT demands: without its terms nobody can say that it is too long."""
+"""A recorder may serve a longer history than HDDT requires: without its terms nobody can say that it is too long."""
 
 from __future__ import annotations
 

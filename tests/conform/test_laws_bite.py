@@ -1,4 +1,4 @@
-"""What the laws of single resources and chunks say of answers that break them, by hand-made ones."""
+"""The verdicts of the rules for single resources and chunks on handmade responses that break them."""
 
 from __future__ import annotations
 

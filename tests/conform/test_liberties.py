@@ -1,4 +1,4 @@
-"""No false failure: a recorder that uses the liberties of HDDT and FHIR passes like ours."""
+"""No false failure: a recorder that uses what HDDT and FHIR leave open passes like ours."""
 
 from __future__ import annotations
 

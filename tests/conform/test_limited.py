@@ -1,4 +1,4 @@
-"""A recorder that answers with a limited number of Observations and has no pages (HDDT retrieving-data.md#paging)."""
+"""A recorder that returns a limited number of Observations and has no pages (HDDT retrieving-data.md#paging)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a report shows: no secret, but everything that is needed to ask again."""
+"""What a report shows: no secret, but everything needed to repeat a request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A login name is looked for as a word of its own, and not where it is a word of the recorder's."""
+"""A login name is found only as a separate word, and not where it is a word of the recorder's."""
 
 from __future__ import annotations
 

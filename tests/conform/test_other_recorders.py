@@ -1,4 +1,4 @@
-"""Recorders by others, within what HDDT and FHIR leave open: no failure; and what was passed although it is one."""
+"""Other vendors' recorders, within what HDDT and FHIR leave open: no failure; and faults that used to pass."""
 
 from __future__ import annotations
 

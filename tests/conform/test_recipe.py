@@ -1,4 +1,4 @@
-"""Recipes for logging in: what is refused when they are read, and what is told when pages are others."""
+"""Recipes for logging in: what is rejected on reading, and the message when pages are different."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A sensor that has expired, and whose values are long over, is not active; one that is changed has a life before."""
+"""A sensor that has expired, with values long past, is not active; a replaced one has an earlier life."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is said of a recorder to be tested: files that are no description, and terms of the operator."""
+"""Descriptions of a recorder to be tested: invalid files, and the operator's own terms."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""No false failure of a recorder that ends tokens for what a DiGA did before, as it may."""
+"""No false failure of a recorder that ends tokens because of a DiGA's earlier actions, as it may."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Accounts of the demonstration outlast a run, and so does what they are good for."""
+"""Accounts of the demonstration survive a run, and stay usable."""
 
 from __future__ import annotations
 

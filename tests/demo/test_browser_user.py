@@ -1,4 +1,4 @@
-"""The patient at the browser: forms as they are in the page, redirects, cookies."""
+"""The patient with a browser: forms as on the page, redirects, cookies."""
 
 from __future__ import annotations
 

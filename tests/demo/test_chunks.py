@@ -1,4 +1,4 @@
-"""Reading pulled chunks back, and seeing whether they are what was sent and what they were."""
+"""Reading pulled chunks back, and comparing them with what was sent and with earlier ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ports for what is started in a moment."""
+"""Ports for servers that are started a moment later."""
 
 from __future__ import annotations
 

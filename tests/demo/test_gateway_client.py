@@ -1,4 +1,4 @@
-"""The demonstration's gateway comes again when it is told so, as docs/gateway-guide.md asks of every gateway."""
+"""The demonstration's gateway retries when it is told to, as docs/gateway-guide.md asks of every gateway."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""deploy/monitoring: dashboard and alerts ask for what a running recorder tells; each alert has its page."""
+"""deploy/monitoring: dashboard and alerts use metrics that a running recorder has; each alert has its page."""
 
 from __future__ import annotations
 

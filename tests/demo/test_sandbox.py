@@ -1,4 +1,4 @@
-"""The demonstration as a DiGA's sandbox: what is paired outlives a restart, own DiGA are listed, ports stay."""
+"""The demonstration as a DiGA's sandbox: pairings survive a restart, own DiGA are listed, ports stay."""
 
 from __future__ import annotations
 

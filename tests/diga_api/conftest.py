@@ -1,4 +1,4 @@
-"""A Core that signs tokens, a patient with a body, and DiGA that are paired with the patient."""
+"""A Core that signs tokens, a patient with data, and DiGA that are paired with the patient."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""FHIR's search rules over a list of resources, written as plainly as possible, to judge the SQL by.
+"""FHIR's search rules over a list of resources, written as plainly as possible, to verify the SQL.
 
 Works on what the server sends (FHIR JSON), reads the query from its text, and shares no code with ddr.fhir.search.
 """

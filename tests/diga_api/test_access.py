@@ -1,4 +1,4 @@
-"""Who is let in: certificate, DiGA, token, pairing, consent, scope and MIV, each removed in turn (SCO-009)."""
+"""Who is admitted: certificate, DiGA, token, pairing, consent, scope and MIV, each removed in turn (SCO-009)."""
 
 from __future__ import annotations
 

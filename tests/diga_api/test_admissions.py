@@ -1,4 +1,4 @@
-"""Admissions of several requests by one statement: as if each had been admitted by itself, and none waits for one."""
+"""Admission of several requests by one statement: as if each had been admitted alone, and none waits for another."""
 
 from __future__ import annotations
 

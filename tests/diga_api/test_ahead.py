@@ -1,6 +1,6 @@
-"""Where patients are spread, what a poll asks is asked with its admission, and told only if this one allows the same.
+"""Where patients are spread, a poll's query is sent together with its admission, and answered only if that allows it.
 
-One PostgreSQL is taken for several servers; with the engine itself: make citus-test.
+One PostgreSQL acts as several servers; with Citus itself: make citus-test.
 """
 
 from __future__ import annotations

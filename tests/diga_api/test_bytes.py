@@ -1,4 +1,4 @@
-"""What a client gets as joined bytes is what it gets from objects (`_pretty`), in JSON and in XML."""
+"""A response joined from bytes equals the one rendered from objects (`_pretty`), in JSON and in XML."""
 
 from __future__ import annotations
 

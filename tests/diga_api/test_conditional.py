@@ -1,4 +1,4 @@
-"""Conditional reads: 304 to a client that has the current version, and never to one that has not."""
+"""Conditional reads: 304 for a client that has the current version, and never for one that does not."""
 
 from __future__ import annotations
 

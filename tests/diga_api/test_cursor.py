@@ -1,4 +1,4 @@
-"""A DiGA that polls from the newest stamp it has seen misses nothing, whoever writes meanwhile (RS-036, CGM-010)."""
+"""A DiGA that polls from the newest timestamp it has seen misses nothing, whoever else writes (RS-036, CGM-010)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A DiGA polls while its patient is deleted: what admission writes about the patient goes, too."""
+"""A DiGA polls while its patient is deleted: what admission writes about the patient is deleted, too."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Three years of use cost a request what 40 days cost: nothing out of the historic data period is touched."""
+"""With three years of data a request costs the same as with 40 days: nothing outside the history is touched."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a search costs grows with a patient's calibration epochs, and not with their square, whatever it includes."""
+"""The cost of a search grows with a patient's calibration epochs, not with their square, whatever it includes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""$hddt-cgm-summary as a request: its statements, access, grace period, refusals and what it counts."""
+"""$hddt-cgm-summary as a request: its statements, access, Grace-Period, refusals and what it counts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Links to further pages in themselves: what they hold, and for whom."""
+"""The links to further pages: what they contain, and who can use them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pages: every item once, whatever happens meanwhile; links that are of use to their holder only (RS-038)."""
+"""Pages: every item once, whatever happens meanwhile; a link is useful to its owner only (RS-038)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""After a restore from a backup a DiGA finds nothing else under a version that it has seen; what changes is newer."""
+"""After a restore from a backup, a version that a DiGA has seen still has the same content; changes are newer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the SQL finds is what FHIR's rules say, over one rich patient and any query."""
+"""The SQL finds what FHIR's rules say, for one patient with varied data and any query."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads that come at the same time go together, and are answered as if each had come by itself."""
+"""Concurrent reads are batched, and answered as if each had come alone."""
 
 from __future__ import annotations
 

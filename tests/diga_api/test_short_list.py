@@ -1,4 +1,4 @@
-"""Lists of keys in links: whole, and short where keys follow each other."""
+"""Lists of keys in links: complete, and short for consecutive keys."""
 
 from __future__ import annotations
 

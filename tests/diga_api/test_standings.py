@@ -1,4 +1,4 @@
-"""The row that decides about a pairing's requests says what the tables say, whatever changes them, in any order."""
+"""The row that decides about a pairing's requests agrees with the tables, whatever changes them, in any order."""
 
 from __future__ import annotations
 

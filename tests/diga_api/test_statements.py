@@ -1,4 +1,4 @@
-"""How often a request asks the database."""
+"""How many statements a request sends to the database."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""No answer about data leaves before its entry of the audit trail is durable, and the record says what was answered."""
+"""No response with data is sent before its entry of the audit trail is durable, and the record says what was sent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The work of a DiGA's requests is pinned: a change that costs more has to say so here."""
+"""The cost of a DiGA's requests is fixed here: a change that costs more has to change this test."""
 
 from __future__ import annotations
 

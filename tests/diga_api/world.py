@@ -1,4 +1,4 @@
-"""A patient's data put straight into the tables, and a DiGA's backend that asks for it."""
+"""A patient's data put directly into the tables, and a DiGA's backend that requests it."""
 
 from __future__ import annotations
 

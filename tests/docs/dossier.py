@@ -1,4 +1,4 @@
-"""What a run of all tests would leave for the dossier, made up: everything passed."""
+"""A made-up result of all tests for the dossier: everything passed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Advisories are CSAF 2.0, profile Security Advisory or VEX: each member that is demanded, and no loose end."""
+"""Advisories are CSAF 2.0, profile Security Advisory or VEX: required members are there, references have targets."""
 
 from __future__ import annotations
 

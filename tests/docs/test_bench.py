@@ -1,4 +1,4 @@
-"""The bench's file of figures has the form that others read, and says what was missed."""
+"""The bench's file of figures has the form that others read, and names missed targets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The bench's trail of the past is one that the recorder takes for its own, and its clients are a process apart."""
+"""The recorder accepts the bench's made-up trail as its own, and the bench's clients are a separate process."""
 
 from __future__ import annotations
 

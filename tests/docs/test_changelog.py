@@ -1,4 +1,4 @@
-"""CHANGELOG.md after many hands: no change is told twice, and none is cut off."""
+"""CHANGELOG.md after many edits: no change is listed twice, and none is cut off."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What docs/gateway-guide.md says of reasons and bounds is what the code does."""
+"""The reasons and bounds in docs/gateway-guide.md are those of the code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `make coverage`, `make mutation` and CI make of their tools' reports, without these tools."""
+"""What `make coverage`, `make mutation` and CI make of their tools' reports, tested without these tools."""
 
 from __future__ import annotations
 

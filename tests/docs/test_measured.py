@@ -1,4 +1,4 @@
-"""Figures that are measured apart from the tests' run: told with commit and target, or told that there are none."""
+"""Figures measured apart from the tests' run: shown with commit and target, or with a note that there are none."""
 
 from __future__ import annotations
 

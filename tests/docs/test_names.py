@@ -1,4 +1,4 @@
-"""What pages name exists: variables of the environment, metrics, files of this repository, versions that will do."""
+"""Names on pages exist: environment variables, metrics, files of this repository, and suitable versions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What docs/operations.md shows of several recorders fits together: file, proxy, unit, short name of the commands."""
+"""The examples for several recorders in docs/operations.md are consistent: file, proxy, unit, commands' short name."""
 
 from __future__ import annotations
 

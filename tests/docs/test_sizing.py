@@ -1,4 +1,4 @@
-"""The guide's table of sizes is what follows from the figures of docs/performance.md; only rounding may differ."""
+"""The guide's table of sizes follows from the figures in docs/performance.md; only rounding may differ."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What pages tell data people of our tables: each column is named, and their pieces of pandas read what we write."""
+"""Descriptions of our tables for data people: each column is named, and the pandas examples read what we write."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows as the store hands them to the builders, and ids that can be read in assertions."""
+"""Rows as the store passes them to the builders, and ids that are readable in assertions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Documents from outside are bounded in values, elements, levels and digits, and refusing them is little work."""
+"""Documents from outside are bounded in values, elements, levels and digits, and rejecting them is cheap."""
 
 from __future__ import annotations
 

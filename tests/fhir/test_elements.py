@@ -1,4 +1,4 @@
-"""The committed element table is what its generator makes, and has the places where R4 differs from R4B."""
+"""The committed element table equals its generator's output, and is right where R4 differs from R4B."""
 
 from __future__ import annotations
 

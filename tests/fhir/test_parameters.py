@@ -1,4 +1,4 @@
-"""Input parameters of operations, from resources and queries, and what is refused."""
+"""Input parameters of operations, from resources and queries, and what is rejected."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Law: what is joined from bytes is what rendering the objects gives, in both formats, for every resource."""
+"""Law: joining bytes gives the same as rendering the objects, in both formats, for every resource."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The reporting period: defaults, days of the time zone, and its bounds."""
+"""The reporting period: defaults, days in the time zone, and its bounds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""JSON is read in one way: what other readers would understand differently is refused."""
+"""JSON has only one reading: input that other parsers would understand differently is rejected."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks of resources by a second opinion: fhir.resources' R4B model, from JSON and from XML."""
+"""Resources checked by a second opinion: fhir.resources' R4B model, from JSON and from XML."""
 
 from __future__ import annotations
 

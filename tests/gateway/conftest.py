@@ -1,4 +1,4 @@
-"""A gateway client of one patient whose every answer is checked against the OpenAPI document."""
+"""A gateway client of one patient, with every response checked against the OpenAPI document."""
 
 from __future__ import annotations
 

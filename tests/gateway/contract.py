@@ -1,4 +1,4 @@
-"""Compares answers with the gateway's OpenAPI document."""
+"""Compares responses with the gateway's OpenAPI document."""
 
 from __future__ import annotations
 

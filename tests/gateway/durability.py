@@ -1,4 +1,4 @@
-"""Kills workers and PostgreSQL while gateways send, and compares what is stored with what the gateways were told."""
+"""Kills workers and PostgreSQL while gateways send, and compares what is stored with the responses to the gateways."""
 
 from __future__ import annotations
 

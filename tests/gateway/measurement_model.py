@@ -1,4 +1,4 @@
-"""A naive recorder of single measurements of one patient: what each request is answered, and what is there then."""
+"""A naive recorder of single measurements of one patient: the response to each request, and what is then stored."""
 
 from __future__ import annotations
 

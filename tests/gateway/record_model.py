@@ -1,4 +1,4 @@
-"""A naive recorder of one sensor: keeps every reading and every event, and tells what the record must be."""
+"""A naive recorder of one sensor: keeps every reading and every event, and computes what the record must be."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a DiGA finds of one sensor, by the statements of searches and reads, beside what ddr.series says is there."""
+"""What a DiGA finds of one sensor, by the statements of searches and reads, compared with what ddr.series computes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Repeated requests, clocks that are off, too much load, and what the recorder lacks."""
+"""Repeated requests, wrong clocks, overload, and what the recorder lacks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who a gateway writes for, and what an unknown one gets."""
+"""For whom a gateway writes, and the response to an unknown one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What one patient may register, and when it began: bounds that are told, and starts that can be corrected."""
+"""What one patient may register, and its start: bounds are reported, and starts can be corrected."""
 
 from __future__ import annotations
 

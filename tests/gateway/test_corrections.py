@@ -1,4 +1,4 @@
-"""Which status an upload gives a measurement that is already stored."""
+"""The status that an upload gives to a measurement that is already stored."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How an app gets its token: a pairing code, renewal with overlap, an end that holds everywhere at once."""
+"""How an app gets its token: a pairing code, renewal with overlap, an end that takes effect everywhere at once."""
 
 from __future__ import annotations
 

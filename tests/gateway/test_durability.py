@@ -1,4 +1,4 @@
-"""What was answered survives kill -9 of workers and of PostgreSQL; `make soak` does it for longer."""
+"""Acknowledged data survives kill -9 of workers and of PostgreSQL; `make soak` tests it for longer."""
 
 from __future__ import annotations
 

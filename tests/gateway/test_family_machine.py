@@ -1,7 +1,7 @@
-"""Sensors that go from hand to hand: two patients with two phones each, the same serial numbers, several periods.
+"""Sensors passed from hand to hand: two patients with two phones each, the same serial numbers, several periods.
 
-Whoever wears one, under whatever key a phone registers it, whenever its readings come: each is there once, with the
-patient and the sensor that it was sent for, and nowhere else.
+Whoever wears one, under whatever key a phone registers it, whenever its readings arrive: each is stored once, with the
+patient and the sensor for which it was sent, and nowhere else.
 """
 
 from __future__ import annotations

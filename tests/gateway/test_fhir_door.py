@@ -1,4 +1,4 @@
-"""The FHIR door: Bundles of the PHD guide store what the JSON API stores, and every entry has its answer."""
+"""The FHIR door: Bundles of the PHD guide store what the JSON API stores, and every entry gets its response."""
 
 from __future__ import annotations
 

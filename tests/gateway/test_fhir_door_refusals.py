@@ -1,4 +1,4 @@
-"""What the FHIR door refuses: one entry of a batch, a whole transaction, and whatever else is sent."""
+"""What the FHIR door refuses: one entry of a batch, a whole transaction, and anything else that is sent."""
 
 from __future__ import annotations
 

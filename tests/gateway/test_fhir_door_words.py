@@ -1,4 +1,4 @@
-"""What the PHD guide says beside a value (test data, failures, corrections) counts, and what is not shown is told."""
+"""The PHD guide's annotations of a value (test data, failures, corrections) count; values not shown are reported."""
 
 from __future__ import annotations
 

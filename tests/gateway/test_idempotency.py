@@ -1,4 +1,4 @@
-"""Idempotency-Key while the first request is in hand, after its worker died, and at the doors for many and for FHIR."""
+"""Idempotency-Key while the first request is in progress, after its worker died, and on the bulk and FHIR endpoints."""
 
 from __future__ import annotations
 

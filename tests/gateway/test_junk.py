@@ -1,4 +1,4 @@
-"""Whatever a gateway sends, it gets a described answer: never a 500, and nothing half stored."""
+"""Whatever a gateway sends, it gets a described response: never a 500, and nothing is stored halfway."""
 
 from __future__ import annotations
 

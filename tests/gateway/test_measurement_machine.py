@@ -1,6 +1,5 @@
-"""Any uploads, corrections, deletions and repeats of single measurements, also at the same time, leave what a naive
-model has, and a DiGA that asks for changes only ends with all of it.
-"""
+"""Any uploads, corrections, deletions and repeats of single measurements, even concurrent ones, lead to the state of a
+naive model, and a DiGA that asks only for changes ends with all of it."""
 
 from __future__ import annotations
 

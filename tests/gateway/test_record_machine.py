@@ -1,4 +1,4 @@
-"""Any uploads, events, repeats, crashes and concurrent clients leave the record of a naive model (rule 3)."""
+"""Any uploads, events, repeats, crashes and concurrent clients lead to the record of a naive model (rule 3)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An upload that comes again is answered and writes nothing."""
+"""A repeated upload is answered and writes nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Other values for the same instants, again and again: what is kept of them has a bound, and the rest is counted."""
+"""Different values for the same instants, again and again: a bounded number of them is kept, the rest is counted."""
 
 from __future__ import annotations
 

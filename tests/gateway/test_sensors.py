@@ -1,4 +1,4 @@
-"""Registering sensors, and how far each is stored."""
+"""Registering sensors, and how far the data of each is stored."""
 
 from __future__ import annotations
 

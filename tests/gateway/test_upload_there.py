@@ -1,6 +1,6 @@
-"""Uploads where patients are spread: the same answers and the same rows as on one server, in as few calls as possible.
+"""Uploads where patients are spread: the same responses and rows as on one server, with as few calls as possible.
 
-One PostgreSQL is taken for several servers; with the engine itself: make citus-test.
+One PostgreSQL acts as several servers; with Citus itself: make citus-test.
 """
 
 from __future__ import annotations

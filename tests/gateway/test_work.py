@@ -1,4 +1,4 @@
-"""The work of a usual upload is pinned: a change that costs more has to say so here."""
+"""The cost of a usual upload is fixed here: a change that costs more has to change this test."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a request comes from: the peer, or whom a trusted proxy names, and never what a stranger writes."""
+"""The source of a request: the peer, or the client named by a trusted proxy, and never what a stranger writes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Turns: nobody waits longer than the patience, no room and no caller takes all, and nothing is lost on the way."""
+"""Turns: no request waits longer than the patience, no room and no caller takes all, and nothing is lost on the way."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a worker knows of the others."""
+"""What a worker knows about the others."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The law of admission, in a time of its own: what is served stays fast whatever comes, and a crowd is not turned away.
+"""The law of admission, in virtual time: served requests stay fast whatever comes, and a crowd is not turned away.
 
-One worker that works on so many requests at once, each of which takes SERVICE seconds.
+One worker that handles several requests at once, each of which takes SERVICE seconds.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What goes around every room."""
+"""The layer around every room."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Background work: tried again after anything, counted, and loud only when its state changes."""
+"""Background work: retried after any error, counted, and logged only when its state changes."""
 
 from __future__ import annotations
 

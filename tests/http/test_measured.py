@@ -1,4 +1,4 @@
-"""The names under which requests are measured: few, and nothing of what a path says of anybody."""
+"""The names under which requests are measured: few, and without anything about anybody from a path."""
 
 from __future__ import annotations
 

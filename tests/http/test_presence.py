@@ -1,4 +1,4 @@
-"""When clients could ask: absences found by looks, and what is left of a span of time without them."""
+"""When clients could send requests: absences seen by checks, and what remains of a period without them."""
 
 from __future__ import annotations
 

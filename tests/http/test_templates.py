@@ -1,4 +1,4 @@
-"""A process shows the pages of its own version, whatever an upgrade does to the files beside it."""
+"""A process shows the pages of its own version, even if an upgrade replaces the files beside it."""
 
 from __future__ import annotations
 

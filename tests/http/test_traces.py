@@ -1,4 +1,4 @@
-"""Spans of a request: of its own, with its status, without anything else."""
+"""Spans of a request: its own span, with its status, without anything else."""
 
 from __future__ import annotations
 

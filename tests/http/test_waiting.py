@@ -1,4 +1,4 @@
-"""Who is next: has least in hand, is found without looking at all who wait, and nobody is lost or chosen twice."""
+"""Who is next: the caller with the fewest active requests, found without visiting all; none is lost or taken twice."""
 
 from __future__ import annotations
 

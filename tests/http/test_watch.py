@@ -1,4 +1,4 @@
-"""What a worker finds wrong with itself lasts as long as it does, whatever the clock says meanwhile."""
+"""What a worker finds wrong with itself lasts as long as it does, whatever the clock says."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Of those who write for one patient two are inside; the others wait, not for ever, and leave nothing behind."""
+"""Of the writers for one patient, two are inside; the others wait, not for ever, and leave nothing behind."""
 
 from __future__ import annotations
 

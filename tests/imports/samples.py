@@ -1,4 +1,4 @@
-"""Small files of each form, as the programs write them."""
+"""Small files in each format, as the programs write them."""
 
 from __future__ import annotations
 

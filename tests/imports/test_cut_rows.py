@@ -1,4 +1,4 @@
-"""Rows that are not what they look like: a decimal comma without quotes, a quote that nothing closes."""
+"""Rows that are not what they seem: an unquoted decimal comma, a quote that is never closed."""
 
 from __future__ import annotations
 

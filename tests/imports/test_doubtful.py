@@ -1,4 +1,4 @@
-"""Numbers and columns that may mean something else: what cannot be told is a bad row, and no guess."""
+"""Ambiguous numbers and columns: the result is a bad row, not a guess."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each form of file: found by its content, read with its words, units, times and devices; bad rows do no harm."""
+"""Each format: recognised by its content, read with its words, units, times and devices; bad rows do no harm."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tables with a map: what is wrong in a map is said, and columns are found by it in CSV and Parquet."""
+"""Tables with a map: errors in a map are reported, and it finds columns in CSV and Parquet."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files given to a real gateway API: found devices, periods, repeats, gaps beside an app, and taking back."""
+"""Files sent to a real gateway API: found devices, periods, repeats, gaps of an app's series, and taking back."""
 
 from __future__ import annotations
 

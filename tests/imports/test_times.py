@@ -1,4 +1,4 @@
-"""Times of files: forms, order of day and month, and the hour that occurs twice."""
+"""Times in files: formats, order of day and month, and the hour that occurs twice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The recorder against a real Keycloak: `make keycloak-test`. Not part of the tests that run always.
+"""The recorder against a real Keycloak: `make keycloak-test`. Not part of the regular tests.
 
 The name keeps pytest from collecting it; the Makefile names it.
 """

@@ -1,4 +1,4 @@
-"""UCUM codes and what is none."""
+"""UCUM codes and other texts."""
 
 from __future__ import annotations
 

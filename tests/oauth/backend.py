@@ -1,4 +1,4 @@
-"""A DiGA's backend, as tests play it against the ASGI applications."""
+"""A DiGA's backend, as tests run it against the ASGI applications."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two workers, two DiGA with a backend at each worker, and two patients: what all of them may do, drawn at random."""
+"""Two workers, two DiGA with a backend at each worker, and two patients: random choices of what each may do."""
 
 from __future__ import annotations
 

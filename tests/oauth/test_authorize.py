@@ -1,4 +1,4 @@
-"""The authorization endpoint: hands over a request that fits, and redirects nobody else."""
+"""The authorization endpoint: passes a valid request on, and redirects nobody else."""
 
 from __future__ import annotations
 

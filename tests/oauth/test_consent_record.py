@@ -1,4 +1,4 @@
-"""The proof of consent: written by the database with every change, append-only, gone only with the patient."""
+"""The proof of consent: written by the database with every change, append-only, deleted only with the patient."""
 
 from __future__ import annotations
 

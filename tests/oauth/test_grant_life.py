@@ -1,6 +1,6 @@
-"""What ended for a grant never comes back: any order of consents, withdrawals, losses, ends and time, against a model.
+"""What has ended for a grant never returns: any order of consents, withdrawals, losses, ends and time, against a model.
 
-A model grant holds, per kind of data, until when it was agreed to; every end takes away, nothing gives back.
+A model grant stores, per kind of data, the end of its consent; every end takes away, nothing gives back.
 """
 
 from __future__ import annotations

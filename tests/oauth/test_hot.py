@@ -1,4 +1,4 @@
-"""What a poll changes stays in its page: no update of a refresh or a claim moves an index entry (HOT)."""
+"""A poll's updates stay within their page: no update of a refresh or a claim writes an index entry (HOT)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Signing keys: sealed at rest, shared by workers, rotated without a token becoming invalid."""
+"""Signing keys: sealed at rest, shared by workers, rotated without invalidating a token."""
 
 from __future__ import annotations
 

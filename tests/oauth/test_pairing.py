@@ -1,4 +1,4 @@
-"""The patient's decision: what it records, what it sends back, and the life of a Pairing ID."""
+"""The patient's decision: what it records, what it returns, and the life of a Pairing ID."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A database that is restored from a real dump: what had ended stays ended, and no patient pairs anew."""
+"""A database restored from a real dump: what had ended stays ended, and no patient has to pair again."""
 
 from __future__ import annotations
 

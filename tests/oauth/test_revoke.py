@@ -1,4 +1,4 @@
-"""Revocation: the DiGA ends the pairing; the answer is always 200."""
+"""Revocation: the DiGA ends the pairing; the response is always 200."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Whatever patients, DiGA, operators and time do at once on two workers, consents, proof, grants and trail agree.
+"""Whatever patients, DiGA, operators and time do concurrently on two workers: consents, proof, grants and trail agree.
 
-Statements are delayed at random, so that what needs bad luck comes up. Small in CI; DDR_STORM_SEEDS=100 and
-DDR_STORM_STEPS=120 look longer, DDR_STORM_FROM=1000 elsewhere.
+Statements are delayed at random, so that rare races occur. Small in CI; DDR_STORM_SEEDS=100 and DDR_STORM_STEPS=120
+search longer, DDR_STORM_FROM=1000 elsewhere.
 """
 
 from __future__ import annotations

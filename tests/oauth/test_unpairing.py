@@ -1,4 +1,4 @@
-"""The end of a pairing by patient and system: everything of it at once, nothing else."""
+"""The end of a pairing by patient or system: all of it at once, and nothing else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is packed of the audit trail is the trail: handed out, shown and verified as before, unchangeable as before."""
+"""The packed audit trail: exported, shown and verified as before, unchangeable as before."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A page of the database that its disk has damaged: docs/database.md leads out of it, and what is lost is told."""
+"""A database page damaged by its disk: docs/database.md leads out of it, and losses are reported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What happens without a request, and that one worker at a time does it."""
+"""Work without a request, done by one worker at a time."""
 
 from __future__ import annotations
 

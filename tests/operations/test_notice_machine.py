@@ -1,6 +1,5 @@
-"""Any commands of operators, also at the same time, leave what a naive model has, in each form of the status feed and
-on every worker; and a month's availability is what counting moment by moment gives.
-"""
+"""Any commands of operators, even concurrent ones, lead to the state of a naive model, in each form of the status feed
+and on every worker; and a month's availability equals a count moment by moment."""
 
 from __future__ import annotations
 

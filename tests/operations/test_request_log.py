@@ -1,4 +1,4 @@
-"""The request log apart from HTTP: what is told of a changed file, what is left of texts, what waits on the disk."""
+"""The request log without HTTP: faults found in a changed file, what is kept of texts, what waits on the disk."""
 
 from __future__ import annotations
 

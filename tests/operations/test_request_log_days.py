@@ -1,4 +1,4 @@
-"""Days of the request log that are packed: the same lines and the same proof in fewer bytes, whatever happens."""
+"""Packed days of the request log: the same lines and the same proof in fewer bytes, whatever happens."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lines of the request log in columns: each comes back byte for byte, and damage is said."""
+"""Lines of the request log by column: each comes back byte for byte, and damage is detected."""
 
 from __future__ import annotations
 

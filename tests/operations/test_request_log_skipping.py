@@ -1,4 +1,4 @@
-"""A packed seal is skipped only when it holds no record that is wanted, and nearly always then."""
+"""A packed seal is skipped only if it contains no wanted record, and then nearly always."""
 
 from __future__ import annotations
 

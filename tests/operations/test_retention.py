@@ -1,4 +1,4 @@
-"""What has been kept long enough goes, and nothing else (docs/retention.md)."""
+"""What has been kept long enough is deleted, and nothing else (docs/retention.md)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Housekeeping looks at what has run out and at nothing else, however much there is that has not."""
+"""Housekeeping reads expired rows and nothing else, however many others there are."""
 
 from __future__ import annotations
 

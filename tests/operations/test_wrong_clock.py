@@ -1,4 +1,4 @@
-"""A clock that is wrong for days or years: nothing recorded is lost, the chains are proven, retention goes on."""
+"""A clock that is wrong by days or years: no record is lost, the chains can be verified, retention continues."""
 
 from __future__ import annotations
 

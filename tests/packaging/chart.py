@@ -1,4 +1,4 @@
-"""What helm makes of our chart: kept beside the tests, so that they need no helm, and known by the chart's digest.
+"""helm's output for our chart: stored beside the tests, so that they need no helm, and tied to the chart's digest.
 
 python -m tests.packaging.chart HELM    # lints and renders with this program, and writes helm/rendered.yaml
 """

@@ -1,10 +1,10 @@
-"""A machine of its own for one service, as systemd or a container engine would make it: run by `unshare`, as root.
+"""A machine of its own for one service, as systemd or a container engine would create it: run by `unshare`, as root.
 
 unshare --mount --net --pid --fork --kill-child python -m tests.packaging.confined < plan.json
 
-Its tree has the system's programs and what the plan binds; it can be written where the plan says, and nowhere else.
-The service runs under an account that no list of accounts knows, without home, capabilities and more rights, behind the
-plan's filter of system calls; the network is its own, so that default ports are free. Standard output: what came of it.
+Its file tree has the system's programs and what the plan binds; it is writable where the plan says, and nowhere else.
+The service runs under an account unknown to the system, without home, capabilities and further rights, behind the
+plan's filter of system calls; its network is separate, so that default ports are free. Standard output: the result.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The version before this one, checked out beside this one: named by the newest tag, else by docs/releases.toml."""
+"""The previous version, checked out beside this one: named by the newest tag, else by docs/releases.toml."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Helm chart: rendered by helm itself, good for Kubernetes by its schemas, and settings that the recorder takes."""
+"""The Helm chart: rendered by helm itself, valid by Kubernetes' schemas, with settings that the recorder accepts."""
 
 from __future__ import annotations
 

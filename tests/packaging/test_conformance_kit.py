@@ -1,4 +1,4 @@
-"""docs/conformance-kit.md by a person who has a foreign recorder's addresses, a DiGA's certificate and a test patient.
+"""docs/conformance-kit.md by a person with a foreign recorder's addresses, a DiGA's certificate and a test patient.
 
 From the built wheel, in an empty directory, against the demonstration: by hand, and by a recipe with a plug-in.
 """

@@ -1,4 +1,4 @@
-"""deploy/: every file parses and names only commands and settings that there are. No container engine is needed."""
+"""deploy/: every file parses and names only existing commands and settings. No container engine is needed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The locked requirements: whole, at the versions of constraints.txt, each file with a hash. Nothing is fetched."""
+"""The locked requirements: complete, at the versions of constraints.txt, each file with a hash. Nothing is fetched."""
 
 from __future__ import annotations
 

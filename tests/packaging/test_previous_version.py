@@ -1,4 +1,4 @@
-"""Migrations expand first: the version before goes on under load on this schema, and beside this version."""
+"""Migrations expand first: the previous version continues under load on this schema, and beside this version."""
 
 from __future__ import annotations
 

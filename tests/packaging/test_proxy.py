@@ -1,4 +1,4 @@
-"""deploy/proxy/haproxy.cfg: HAProxy leads to each recorder by the name that a client asks for, TLS untouched."""
+"""deploy/proxy/haproxy.cfg: HAProxy forwards to each recorder by the requested host name, without ending TLS."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What deploy/ starts really starts: the unit, the container of compose and that of the chart, each shut in as it says.
+"""Services in deploy/ really start: the unit, the container of compose and that of the chart, confined as declared.
 
-No systemd, no container engine: tests/packaging/confined.py makes the machine, at the default ports.
-Settings and database are those of the operator's guide.
+No systemd, no container engine: tests/packaging/confined.py creates the machine, with the default ports. Settings and
+database are those of the operator's guide.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The wheel works outside the checkout: built, put into clean environments, as a DiGA's library and as the recorder."""
+"""The wheel works outside the checkout: built, installed into clean environments, as DiGA's library and as recorder."""
 
 from __future__ import annotations
 

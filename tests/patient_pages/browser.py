@@ -1,4 +1,4 @@
-"""A browser without a screen: keeps cookies, reads forms, follows no redirect by itself."""
+"""A headless browser: keeps cookies, reads forms, follows no redirect by itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A day is chosen on the page that tells who read what: years of accesses are not leafed through from the newest on."""
+"""A day can be chosen on the page that says who read what, so that nobody has to page through years of accesses."""
 
 from __future__ import annotations
 

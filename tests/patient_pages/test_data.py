@@ -1,4 +1,4 @@
-"""The patient's values: curves with words and tables beside them, days under addresses that tell nothing, downloads."""
+"""The patient's values: curves with words and tables beside them, days under URLs that reveal nothing, downloads."""
 
 from __future__ import annotations
 

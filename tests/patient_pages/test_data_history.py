@@ -1,4 +1,4 @@
-"""Three years of values cost the patient's page what 30 days cost, and its first and last day are right."""
+"""With three years of values the patient's page costs the same as with 30 days; its first and last day are right."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Dates on the pages: local time, and what lies beyond any calendar."""
+"""Dates on the pages: local time, and dates beyond any calendar."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The decision in detail: for how long it holds, and what a second click does (CON-006, CON-007)."""
+"""The decision in detail: for how long it is valid, and what a second click does (CON-006, CON-007)."""
 
 from __future__ import annotations
 

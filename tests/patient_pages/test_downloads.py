@@ -1,4 +1,4 @@
-"""Downloads of many patients at one time: few are worked on at once, and none that waits for its reader."""
+"""Concurrent downloads of many patients: few are generated at once, and none of those that wait for their reader."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A file with values from elsewhere on the page "Devices": looked at, taken, taken back."""
+"""A file with values from elsewhere on the page "Devices": reviewed, taken, taken back."""
 
 from __future__ import annotations
 

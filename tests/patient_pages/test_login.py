@@ -1,4 +1,4 @@
-"""The login form: sessions, protection of forms, throttle, nothing to learn about accounts."""
+"""The login form: sessions, protection of forms, throttling, and no information about accounts."""
 
 from __future__ import annotations
 

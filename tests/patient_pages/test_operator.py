@@ -1,4 +1,4 @@
-"""Who runs the recorder stands on every page; language switch, first page, favicon, security.txt."""
+"""The operator is named on every page; language switch, first page, favicon, security.txt."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The OpenID provider says with each login for whom the user acts (docs/representatives.md)."""
+"""With each login the OpenID provider says for whom the user acts (docs/representatives.md)."""
 
 from __future__ import annotations
 

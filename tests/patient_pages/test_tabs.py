@@ -1,4 +1,4 @@
-"""Two tabs of one browser: each goes on with its own request, and none is a dead end."""
+"""Two tabs of one browser: each continues with its own request, and none is a dead end."""
 
 from __future__ import annotations
 

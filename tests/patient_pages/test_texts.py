@@ -1,4 +1,4 @@
-"""Both languages say the same things, and templates name only texts that exist."""
+"""Both languages have the same texts, and templates name only texts that exist."""
 
 from __future__ import annotations
 

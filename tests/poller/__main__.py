@@ -1,6 +1,7 @@
-"""python -m tests.poller [PAIRINGS [MINUTES [REPEAT-SECONDS]]]: 1,000 pairings for ten minutes, and what did not hold.
+"""python -m tests.poller [PAIRINGS [MINUTES [REPEAT-SECONDS]]]: 1,000 pairings for ten minutes, and what failed.
 
-REPEAT-SECONDS: how long the recorder repeats the answer to a refresh, 10 as usual; more where the machine is shared.
+REPEAT-SECONDS: how long the recorder repeats the response to a refresh, 10 by default; more where the machine is
+shared.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """One process of the DiGA: python -m tests.poller.diga DIGA.toml DATABASE-URL FOLDER INTERVAL.
 
-It writes what it is told into FOLDER, line by line: that outlives its sudden end.
+It writes what it receives into FOLDER, line by line, so that it survives a sudden end.
 """
 
 from __future__ import annotations

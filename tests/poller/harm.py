@@ -1,4 +1,4 @@
-"""What happens to the DiGA and to its recorder: kills, lost answers, tokens that end, faults, withdrawals."""
+"""What happens to the DiGA and to its recorder: kills, lost responses, expiring tokens, faults, withdrawals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the patients' apps send meanwhile: new values, corrections, deletions; what was answered is true."""
+"""What the patients' apps send meanwhile: new values, corrections, deletions; acknowledged ones must be there."""
 
 from __future__ import annotations
 

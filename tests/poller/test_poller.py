@@ -1,4 +1,4 @@
-"""A poller of some pairings through kills, lost answers, faults and withdrawals; `make poller` has a thousand."""
+"""A poller of some pairings through kills, lost responses, faults and withdrawals; `make poller` has a thousand."""
 
 from __future__ import annotations
 

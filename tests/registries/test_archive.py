@@ -1,4 +1,4 @@
-"""Package archives that are good, broken, or hostile."""
+"""Package archives: valid, broken, or hostile."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Searchsets of a registry that is out of order: each is a fault that is told, and costs no more than it may."""
+"""Searchsets of a malfunctioning registry: each is a reported fault, and its cost is limited."""
 
 from __future__ import annotations
 

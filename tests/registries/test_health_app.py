@@ -1,4 +1,4 @@
-"""Reading BfArM's profiles: what is accepted, what disables one DiGA, and what is passed over."""
+"""Reading BfArM's profiles: what is accepted, what disables one DiGA, and what is ignored."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The own entry in the HIIS-VZ: built, read in other people's forms, compared; certificates that are fit for it."""
+"""The own entry in the HIIS-VZ: built, read in other forms, compared; certificates that are suitable for it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What follows when the DiGA-VZ takes something away: refused at once, ended only on proof, never many by itself."""
+"""When the DiGA-VZ takes something away: refused at once, ended only on proof, never many without an operator."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Making what the registry says unambiguous, and what follows when it changes."""
+"""Making the registry's content unambiguous, and the consequences of its changes."""
 
 from __future__ import annotations
 

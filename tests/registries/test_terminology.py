@@ -1,4 +1,4 @@
-"""Following the ZTS: what is published, fetched, kept, refused; and putting a version in force."""
+"""Following the ZTS: what is published, fetched, stored, rejected; and activating a version."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two tokens for the registries while one follows the other."""
+"""Two tokens for the registries during a rotation."""
 
 from __future__ import annotations
 

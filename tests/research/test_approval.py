@@ -1,4 +1,4 @@
-"""An approval says all that is asked, and holds today."""
+"""An approval states everything that is required, and is valid today."""
 
 from __future__ import annotations
 

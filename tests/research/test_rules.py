@@ -1,4 +1,4 @@
-"""The rules hold for whatever people have, and keep what they can."""
+"""The rules hold for any people's data, and keep as much of it as they can."""
 
 from __future__ import annotations
 

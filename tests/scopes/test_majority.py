@@ -1,4 +1,4 @@
-"""The day from which on somebody is of age."""
+"""The day on which a person comes of age."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SMART scopes: three exact forms, everything else refused or without effect, and nothing ever widens."""
+"""SMART scopes: three exact forms, everything else rejected or without effect, and nothing ever widens."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Segments follow from the set of events."""
+"""Segments depend on the set of events only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One series by itself: how it is read from its row, when a chunk of it is complete, over, overdue and shown empty."""
+"""A single series: how it is read from its row; when one of its chunks is complete, over, overdue and shown empty."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which chunks can hold a sensor's readings, and which readings belong to a series; local time as if it were UTC."""
+"""Which chunks can contain a sensor's readings, and which readings belong to a series; local time treated as UTC."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One reading of RFC 3339 for all doors."""
+"""One reading of RFC 3339 for all interfaces."""
 
 from __future__ import annotations
 

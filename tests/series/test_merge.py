@@ -1,4 +1,4 @@
-"""Merging moves versions exactly with what is seen."""
+"""Merging changes versions exactly when what is seen changes."""
 
 from __future__ import annotations
 

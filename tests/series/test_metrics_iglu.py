@@ -1,7 +1,7 @@
-"""The metrics against iglu-python, an implementation by others, on generated traces and on a real one.
+"""The metrics against iglu-python, an independent implementation, on generated traces and on a real one.
 
-Its pitfalls: without `dt0` and a fixed range it takes the period from first to last reading as all there is, and times
-without a zone are those of the machine.
+Its pitfalls: without `dt0` and a fixed range it takes the period from first to last reading as the whole, and times
+without a zone as the machine's.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What values can be, and what looks like another unit."""
+"""Possible values, and values that look like another unit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A series is cut anew: a new one begins, one that ended lacks nothing, and what is not part of it is withdrawn."""
+"""A series is cut again: a new one begins, an ended one lacks nothing, and what does not belong to it is withdrawn."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A device's expiration or a sensor's limits change: what DiGA saw stays, and what they see otherwise is new."""
+"""A device's expiration or a sensor's limits change: what DiGA saw stays, and what they now see differently is new."""
 
 from __future__ import annotations
 

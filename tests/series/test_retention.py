@@ -1,4 +1,4 @@
-"""A series whose first chunks are gone goes on as if they were there (ddr.store.patients.retention)."""
+"""A series whose first chunks are deleted continues as if they were there (ddr.store.patients.retention)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which of different values of one instant are kept."""
+"""Which of several different values for one instant are kept."""
 
 from __future__ import annotations
 

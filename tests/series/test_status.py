@@ -1,4 +1,4 @@
-"""How a chunk's status and version move."""
+"""How a chunk's status and version change."""
 
 from __future__ import annotations
 

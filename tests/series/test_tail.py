@@ -1,4 +1,4 @@
-"""Appending to a remembered tail leaves the same bytes and state as merging."""
+"""Appending to a cached tail gives the same bytes and state as merging."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Glucose traces as chunks in rows, cut by the series' own rules, and a plain calculation of their metrics."""
+"""Glucose traces as chunks in rows, cut by the series' own rules, and a simple calculation of their metrics."""
 
 from __future__ import annotations
 

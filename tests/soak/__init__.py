@@ -1,1 +1,1 @@
-"""The soak: everything at once for as long as one likes, and a report of what did not hold (`make soak`)."""
+"""The soak: everything at once for any length of time, and a report of what failed (`make soak`)."""

@@ -1,4 +1,4 @@
-"""Everything at once: python -m tests.soak [SECONDS [SEED]]. Exit status 1 when something did not hold."""
+"""Everything at once: python -m tests.soak [SECONDS [SEED]]. Exit status 1 when something failed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A well-behaved HTTP client of the soak: it waits as it is told to, and repeats what was not answered."""
+"""A well-behaved HTTP client of the soak: it waits as told, and repeats unanswered requests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What goes wrong in the soak: kills, stops, steps of the clock, a registry out of order; in turns with calms."""
+"""What goes wrong in the soak: kills, stops, steps of the clock, a malfunctioning registry; alternating with calms."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Well-behaved gateways: readings in no order, some of them twice, calibrations, other ends, single measurements."""
+"""Well-behaved gateways: readings in any order, some of them twice, calibrations, changed ends, single measurements."""
 
 from __future__ import annotations
 

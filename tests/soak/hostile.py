@@ -1,4 +1,4 @@
-"""Slow and hostile clients of every listener. What they get does not matter, errors of the recorder excepted."""
+"""Slow and hostile clients of every listener. Their responses do not matter, except for errors of the recorder."""
 
 from __future__ import annotations
 

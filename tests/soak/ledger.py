@@ -1,4 +1,4 @@
-"""Judges the answers that good and hostile clients get: what may fail is only what a fault of the moment touches."""
+"""Judges the responses to good and hostile clients: only requests affected by a current fault may fail."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The soak itself: the scene, who takes part, and what must hold at the end."""
+"""The soak itself: the scene, its participants, and what must hold at the end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The soak's judges see what they are there for; the soak itself is `make soak`."""
+"""The soak's judges see what they should; the soak itself is `make soak`."""
 
 from __future__ import annotations
 

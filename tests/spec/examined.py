@@ -1,4 +1,4 @@
-"""What the conformance kit is given to look at: two furnished patients, two DiGA, a login by recipe, made-up TLS."""
+"""What the conformance kit examines: two patients with data, two DiGA, a login by recipe, made-up TLS."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What a gateway would have to send so that the recorder serves an example of the specification.
+"""What a gateway would have to send for the recorder to serve an example of the specification.
 
-The examples are not part of this repository; DDR_HDDT_ARTIFACTS names the folder that has them.
+The examples are not part of this repository; DDR_HDDT_ARTIFACTS names their folder.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A patient who is logged in at the web pages, in English."""
+"""A patient logged in at the web pages, in English."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A recorder whose trust comes from a registry stand-in over HTTPS, with a clock that tests move."""
+"""A recorder that trusts a registry stand-in over HTTPS, with a clock that tests set."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the tests of $hddt-cgm-summary share: a patient with a month of readings, and what is in a report."""
+"""Shared by the tests of $hddt-cgm-summary: a patient with a month of readings, and the content of a report."""
 
 from __future__ import annotations
 

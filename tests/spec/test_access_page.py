@@ -1,6 +1,5 @@
-"""The page that tells a patient who read what has each access once and in order, whatever DiGA, patient and somebody
-who acts for the patient do, and whatever of the trail is sealed and packed meanwhile (AUD-005).
-"""
+"""The page that tells a patient who read what has each access once and in order, whatever DiGA, patient and
+representatives do, and whatever part of the trail is sealed and packed meanwhile (AUD-005)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whose address counts, black box: behind a trusted proxy the client's, else the peer's, whatever a client writes."""
+"""Which address counts, black box: behind a trusted proxy the client's, else the peer's, whatever a client writes."""
 
 from __future__ import annotations
 

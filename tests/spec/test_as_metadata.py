@@ -1,4 +1,4 @@
-"""Authorization server, black box: what it says about itself (area AS)."""
+"""Authorization server, black box: its metadata (area AS)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Continuous glucose over HTTP: CGM-002 to CGM-014 (HDDT measurement-cgm.md); chunks as such are in test_ser.py."""
+"""Continuous glucose over HTTP: CGM-002 to CGM-014 (HDDT measurement-cgm.md); chunks themselves are in test_ser.py."""
 
 from __future__ import annotations
 

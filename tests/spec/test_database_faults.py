@@ -1,6 +1,6 @@
-"""A database that is down, hangs, is read-only, waits for a standby, is locked or changed under way: real PostgreSQL.
+"""A database that is down, hangs, is read-only, waits for a standby, is locked or changes mid-request: real PostgreSQL.
 
-Every room answers 503 with Retry-After in its own form within seconds, and /readyz says so within two.
+Every room answers 503 with Retry-After in its own form within seconds, and /readyz reports it within two.
 """
 
 from __future__ import annotations

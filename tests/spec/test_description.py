@@ -1,4 +1,4 @@
-"""The OpenAPI description tells the truth: each parameter works, each answer comes, and there is nothing else."""
+"""The OpenAPI description is true: each parameter works, each response occurs, and there is nothing else."""
 
 from __future__ import annotations
 

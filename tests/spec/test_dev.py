@@ -1,4 +1,4 @@
-"""Device, black box: search, status over time, and what a Device says (area DEV)."""
+"""Device, black box: search, status over time, and the content of a Device (area DEV)."""
 
 from __future__ import annotations
 

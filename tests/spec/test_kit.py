@@ -1,6 +1,6 @@
-"""The checks of the conformance kit (ddr.conform), run once against our recorder: what a requirement's evidence is.
+"""The checks of the conformance kit (ddr.conform), run once against our recorder, as evidence for requirements.
 
-The tests beside it show what cannot be seen from outside, or not of a foreign recorder. tests/conform shows that the
+The tests beside it show what cannot be seen from outside, or not at a foreign recorder. tests/conform shows that the
 checks find faults.
 """
 

@@ -1,4 +1,4 @@
-"""What DiGA see while the database restarts: refusals in the form of FHIR, and answers again as soon as it is back."""
+"""What DiGA see while the database restarts: refusals in FHIR's form, and data again as soon as it is back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Marked personal data goes through every path, errors included, and is found in no log, no metric and no trace."""
+"""Marked personal data goes through every path, including errors, and is found in no log, no metric and no trace."""
 
 from __future__ import annotations
 

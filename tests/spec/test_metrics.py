@@ -1,4 +1,4 @@
-"""Metrics: what happens is what is counted, by words of ours only."""
+"""Metrics: what happens is counted, under names of our own only."""
 
 from __future__ import annotations
 

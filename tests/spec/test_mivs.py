@@ -1,4 +1,4 @@
-"""What holds for each MIV with numbers of its own: its scopes, its vendor holdup, its history (HDDT mivs.md)."""
+"""Rules for every MIV with its own numbers: its scopes, its Vendor-Holdup, its history (HDDT mivs.md)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A MIV that this program has never heard of: a folder makes it, and it is served from the gateway to the DiGA."""
+"""A MIV unknown to this program: a folder defines it, and it is served from the gateway to the DiGA."""
 
 from __future__ import annotations
 

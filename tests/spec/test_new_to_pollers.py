@@ -1,4 +1,4 @@
-"""What becomes visible is new to whoever polls by _lastUpdated, however old it is (RS-036, SCO-006, CON-019)."""
+"""Data that becomes visible is new to DiGA that poll by _lastUpdated, however old it is (RS-036, SCO-006, CON-019)."""
 
 from __future__ import annotations
 

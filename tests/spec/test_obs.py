@@ -1,4 +1,4 @@
-"""Observation, black box: whose data, which period, which device, and what an Observation says (area OBS)."""
+"""Observation, black box: whose data, which period, which device, and the content of an Observation (area OBS)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Grace-Period is charged for answers that arrived, and for no others (OPS-028)."""
+"""The Grace-Period is charged only for responses that arrived (OPS-028)."""
 
 from __future__ import annotations
 

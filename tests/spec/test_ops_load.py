@@ -1,4 +1,4 @@
-"""Load: what is served stays fast, what is too much is told so at once, and no limit undercuts a Grace-Period."""
+"""Load: served requests stay fast, excess ones are told so at once, and no limit is stricter than a Grace-Period."""
 
 from __future__ import annotations
 

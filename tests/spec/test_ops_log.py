@@ -1,4 +1,4 @@
-"""The request log: one record for each call and its answer (HDDT operational-requirements.md, Scope of Logging)."""
+"""The request log: one record for each call and its response (HDDT operational-requirements.md, Scope of Logging)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""No record of an answered request is lost: workers and database are killed while clients ask."""
+"""No record of an answered request is lost: workers and database are killed while clients send requests."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""The request log is handed out, filtered, encrypted and proven (HDDT operational-requirements.md, Proof and Audit
-Capability), by the operator's commands."""
+"""The request log is exported, filtered, encrypted and verified (HDDT operational-requirements.md, Proof and Audit
+Capability), with the operator's commands."""
 
 from __future__ import annotations
 

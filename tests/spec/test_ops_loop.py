@@ -1,4 +1,4 @@
-"""No request keeps an event loop from the others for longer than 50 ms: honest large ones and hostile small ones."""
+"""No request blocks an event loop for longer than 50 ms: honest large ones and hostile small ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Maintenance as data, black box: announced, in force on every worker, told apart from other outages (OPS)."""
+"""Maintenance as data, black box: announced, in force on every worker, distinguished from other outages (OPS)."""
 
 from __future__ import annotations
 

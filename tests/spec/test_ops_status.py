@@ -1,4 +1,4 @@
-"""The status feed, black box: three forms, every field that HDDT wants, from checks and from notices (OPS)."""
+"""The status feed, black box: three forms, every field that HDDT requires, from checks and from notices (OPS)."""
 
 from __future__ import annotations
 

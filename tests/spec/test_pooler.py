@@ -1,4 +1,4 @@
-"""Behind PgBouncer in transaction mode: the settings for it, its limits, whose turn it is, a clear line without."""
+"""Behind PgBouncer in transaction mode: its settings, its limits, turns at housekeeping, a clear error without them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The life of a DiGA and of a ValueSet, seen on the wire by every one of two workers within one refresh."""
+"""The life of a DiGA and of a ValueSet, seen on the wire at each of two workers within one refresh."""
 
 from __future__ import annotations
 

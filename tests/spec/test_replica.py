@@ -1,4 +1,5 @@
-"""A standby answers what only shows, and never with less than the primary has; decisions and searches stay there."""
+"""A standby serves what only displays data, never with less than the primary has; decisions and searches use the
+primary."""
 
 from __future__ import annotations
 

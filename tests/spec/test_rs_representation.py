@@ -1,4 +1,4 @@
-"""FHIR resource server, black box: CapabilityStatement, formats and what the resources hold (area RS)."""
+"""FHIR resource server, black box: CapabilityStatement, formats and the content of resources (area RS)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""FHIR resource server, black box: parts of resources and Bundles that a client asks for (RS-012, FHIR R4 search)."""
+"""FHIR resource server, black box: parts of resources and Bundles that a client requests (RS-012, FHIR R4 search)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Continuous series over HTTP: chunks that are filled as time goes on (HDDT retrieving-data.md, area SER)."""
+"""Continuous series over HTTP: chunks that fill up over time (HDDT retrieving-data.md, area SER)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Continuous series over HTTP: what a change of the calibration state does to chunks (HDDT retrieving-data.md)."""
+"""Continuous series over HTTP: the effect of a changed calibration state on chunks (HDDT retrieving-data.md)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Continuous series over HTTP: what the end and the change of a device do to chunks (HDDT retrieving-data.md)."""
+"""Continuous series over HTTP: the effect of a device's end and replacement on chunks (HDDT retrieving-data.md)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""$hddt-cgm-summary over HTTP: what can be asked, and what is counted; the report itself is in test_sum_report.py.
+"""$hddt-cgm-summary over HTTP: what can be requested, and what is counted; the report itself is in test_sum_report.py.
 
 HDDT measurement-cgm.md; docs/cgm-summary.md has the decisions.
 """

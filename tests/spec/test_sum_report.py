@@ -1,4 +1,4 @@
-"""$hddt-cgm-summary over HTTP: the report and the refusals; what can be asked is in test_sum.py."""
+"""$hddt-cgm-summary over HTTP: the report and the refusals; what can be requested is in test_sum.py."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Mutual TLS, black box: who gets through the handshake, and who gets an answer (area TLS)."""
+"""Mutual TLS, black box: which clients pass the handshake, and which get a response (area TLS)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several worker processes and the real registry client, black box: what one worker is told holds on all of them."""
+"""Several worker processes and the real registry client, black box: what one worker learns applies to all of them."""
 
 from __future__ import annotations
 

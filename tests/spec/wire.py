@@ -1,4 +1,4 @@
-"""HTTP over TLS exactly as it is spelled out, where an HTTP client would tidy up or refuse."""
+"""HTTP over TLS exactly as spelled out, where an HTTP client would correct or reject it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What several black-box tests need: a patient's devices with data of every MIV, and a DiGA's backend that reads."""
+"""Shared by black-box tests: a patient's devices with data of every MIV, and a DiGA's backend that reads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A continuous sensor in the database, and what is stored of it; for tests of the series' store."""
+"""A continuous sensor in the database, and what is stored about it; for tests of the series' store."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was begun in the moment in which an account was disabled, or a right ended, does not outlive that."""
+"""Work that began at the moment when an account was disabled, or a right ended, does not outlive that."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""A statement asked where the patient's rows are: the same answer, prepared once for a session, on the right tables.
+"""A statement sent to the patient's server: the same result, prepared once per session, on the right tables.
 
-Several servers are played by one (tests/support/engine.py); with the engine itself: make citus-test.
+Several servers are simulated by one (tests/support/engine.py); with Citus itself: make citus-test.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Entries of the audit trail in few bytes: what was packed unpacks to the same, and what was damaged is told."""
+"""Entries of the audit trail in few bytes: packing and unpacking gives the same, and damage is detected."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What bounds a search leaves out nothing that is visible: numbers of chunks by time, and chunks after their epoch."""
+"""The bounds of a search exclude nothing visible: numbers of chunks by time, and chunks after their epoch."""
 
 from __future__ import annotations
 

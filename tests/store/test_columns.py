@@ -1,4 +1,4 @@
-"""Statements name their columns: with `*` a column of the next version breaks those that are prepared already."""
+"""Statements name their columns: with `*`, a new column of the next version breaks prepared statements."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What tests/support/discipline.py takes for a statement of one server, and that its list of exceptions is true."""
+"""Which statements tests/support/discipline.py accepts for one server, and that its list of exceptions is true."""
 
 from __future__ import annotations
 

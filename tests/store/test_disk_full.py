@@ -1,4 +1,4 @@
-"""A database whose disk is full, on a small file system of its own: needs the right to mount one."""
+"""A database on a full disk, a small file system of its own: needs the right to mount one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The steps of a distribution; a stand-in keeps what the engine is asked (with the engine itself: make citus-test)."""
+"""The steps of a distribution; a stand-in records the calls to Citus (with Citus itself: make citus-test)."""
 
 from __future__ import annotations
 

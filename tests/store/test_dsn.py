@@ -1,4 +1,4 @@
-"""The URL of the database: which hosts it names, and that no message repeats any of it."""
+"""The URL of the database: which hosts it names, and that no message repeats any part of it."""
 
 from __future__ import annotations
 

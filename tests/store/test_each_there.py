@@ -1,6 +1,6 @@
-"""Several statements in one go where the patient's rows are: in order, prepared once, whole or not at all.
+"""Several statements in one round trip to the patient's server: in order, prepared once, all or none.
 
-Several servers are played by one (tests/support/engine.py); with the engine itself: make citus-test.
+Several servers are simulated by one (tests/support/engine.py); with Citus itself: make citus-test.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The embedded server: starts anywhere, keeps its data, is shared, and says clearly what is wrong."""
+"""The embedded server: starts anywhere, keeps its data, is shared, and reports clearly what is wrong."""
 
 from __future__ import annotations
 

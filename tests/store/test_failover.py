@@ -1,4 +1,4 @@
-"""Two servers and one URL: a primary that hangs, its promoted standby, and the former primary that comes back."""
+"""Two servers and one URL: a primary that hangs, its promoted standby, and the former primary when it returns."""
 
 from __future__ import annotations
 

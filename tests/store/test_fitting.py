@@ -1,4 +1,4 @@
-"""What is acknowledged is on the disk, whatever the role or the server says by itself."""
+"""Acknowledged data is on the disk, whatever the role's or the server's own settings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Text comparison in the database: the same on every locale, letter by letter as Unicode has it."""
+"""Text comparison in the database: the same in every locale, letter by letter as in Unicode."""
 
 from __future__ import annotations
 

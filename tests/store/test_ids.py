@@ -1,4 +1,4 @@
-"""Ids shown outside: reversible, unguessable, one form only."""
+"""Ids shown outside: reversible, unguessable, in one form only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The journal of ends on a disk that is full or a host that crashes: what was written is there, whatever it follows."""
+"""The journal of ends on a full disk or a crashing host: written entries are there, whatever precedes them."""
 
 from __future__ import annotations
 

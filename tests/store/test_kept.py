@@ -1,4 +1,4 @@
-"""Values that a synchronous standby does not have yet: nobody is told that they are there."""
+"""Values that a synchronous standby does not have yet: nobody is told that they are stored."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A former primary that comes back is refused, also by the next process; a restore on purpose says what to remove."""
+"""A former primary that returns is refused, also by the next process; a deliberate restore says what to remove."""
 
 from __future__ import annotations
 

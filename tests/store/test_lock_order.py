@@ -1,4 +1,4 @@
-"""Statements that lock several rows take them in the order of their keys: two workers cannot wait for each other."""
+"""Statements that lock several rows do so in the order of their keys, so that two workers cannot deadlock."""
 
 from __future__ import annotations
 

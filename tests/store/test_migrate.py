@@ -1,4 +1,4 @@
-"""Migrations: in order, once, also when many start at the same time."""
+"""Migrations: in order, once, even when many processes start at the same time."""
 
 from __future__ import annotations
 

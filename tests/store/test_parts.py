@@ -1,4 +1,4 @@
-"""Which part a patient is in: the hash is the database's own, and each part begins where Citus says."""
+"""Which part a patient belongs to: the hash is the database's own, and each part begins where Citus says."""
 
 from __future__ import annotations
 

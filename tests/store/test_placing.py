@@ -1,4 +1,4 @@
-"""Where each table is in an installation that is spread (ddr.store.database.placing), held against the schema."""
+"""The place of each table in a spread installation (ddr.store.database.placing), compared with the schema."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A free connection is taken and given back at once; what was left behind on one is not there for who has it next."""
+"""A free connection is taken and returned at once; its next user finds nothing left behind on it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A session keeps the statements that were used last, and never so many that the database runs out of memory."""
+"""A session keeps the most recently used statements, and never so many that the database runs out of memory."""
 
 from __future__ import annotations
 

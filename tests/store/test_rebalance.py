@@ -1,6 +1,6 @@
-"""Moving patients between servers: what is in the way, what is told, and that a write never waits too long.
+"""Moving patients between servers: obstacles, messages, and that no write waits too long.
 
-A stand-in answers for the engine; with the engine itself: docs/scaling.md.
+A stand-in acts for Citus; with Citus itself: docs/scaling.md.
 """
 
 from __future__ import annotations

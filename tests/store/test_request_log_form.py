@@ -1,4 +1,4 @@
-"""How a row of the request log is stored until it is sealed: less of it, and every byte comes back."""
+"""How a row of the request log is stored until it is sealed: in fewer bytes, all of which come back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever a representative does is asked for the right, in one way and as it is done (ddr.store.database.rights)."""
+"""Every action of a representative checks the right, in one way and when it happens (ddr.store.database.rights)."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
-"""Calls that go straight to a patient's server: which do, what the coordinator is asked in its place, what is never
-said twice.
+"""Calls directly to a patient's server: which ones, what the coordinator is asked instead, what is never repeated.
 
-Several servers are played by one (tests/support/engine.py), so a call is known by the session that answers it; with
-the engine itself: make citus-test.
+Several servers are simulated by one (tests/support/engine.py), so a call is recognised by the session that answers it;
+with Citus itself: make citus-test.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Natural batching: what comes while a statement is under way goes as the next one, and nobody pays for a neighbour."""
+"""Natural batching: what arrives during a statement is sent as the next one, and nobody pays for a neighbour."""
 
 from __future__ import annotations
 

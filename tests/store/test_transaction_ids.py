@@ -1,4 +1,4 @@
-"""A database that has no transaction ids left, because nothing was vacuumed: it reads, and takes no write."""
+"""A database out of transaction ids because nothing was vacuumed: it can be read, but not written."""
 
 from __future__ import annotations
 

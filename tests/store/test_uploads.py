@@ -1,4 +1,4 @@
-"""An upload is found by its key and by its time alike, whatever the planner takes a sensor's uploads for."""
+"""An upload is found by its key as well as by its time, whatever the planner estimates of a sensor's uploads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is stored next reads what it is about, and not what else a patient of many years has."""
+"""A write reads only what it concerns, not the rest of a patient's many years."""
 
 from __future__ import annotations
 

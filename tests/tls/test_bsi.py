@@ -1,4 +1,4 @@
-"""The TLS profile as a process sees it that was started with it, against what a client may offer."""
+"""The TLS profile as seen by a process started with it, against what a client may offer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who gets through the handshake of the DiGA listener, on real connections."""
+"""Which clients pass the handshake of the DiGA listener, on real connections."""
 
 from __future__ import annotations
 

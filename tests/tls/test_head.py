@@ -1,4 +1,4 @@
-"""What a head must say clearly: one Host, and no coding of the body but chunked (RFC 9112 sections 3.2, 6.1)."""
+"""What a head must say clearly: one Host, and no transfer coding except chunked (RFC 9112 sections 3.2, 6.1)."""
 
 from __future__ import annotations
 

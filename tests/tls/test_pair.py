@@ -1,4 +1,4 @@
-"""What is good stays in force while the files have something worse."""
+"""A valid certificate stays in force while the files contain something worse."""
 
 from __future__ import annotations
 

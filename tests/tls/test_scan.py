@@ -1,4 +1,4 @@
-"""The TLS scan finds what a listener really accepts: beside `openssl s_client`, on good and on bad listeners."""
+"""The TLS scan finds what a listener really accepts: compared with `openssl s_client`, on good and on bad listeners."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Clients that keep no TLS session themselves cannot fill a worker with theirs; who keeps one may for a day."""
+"""Clients that keep no TLS session themselves cannot fill a worker with theirs; a kept one is valid for a day."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`ddr check tls` finds what sslyze finds; sslyze runs as a program of its own (make tls-scanner)."""
+"""`ddr check tls` finds what sslyze finds; sslyze runs as a separate program (make tls-scanner)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Faults that show when data change while a DiGA reads (tests/conform/test_changes.py)."""
+"""Faults that show when data changes while a DiGA reads (tests/conform/test_changes.py)."""
 
 from __future__ import annotations
 

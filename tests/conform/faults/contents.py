@@ -1,4 +1,4 @@
-"""Faults of resources: what they lack, what they say wrongly, and what changes between two times."""
+"""Faults of resources: missing content, wrong content, and changes between two times."""
 
 from __future__ import annotations
 

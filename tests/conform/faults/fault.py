@@ -1,4 +1,4 @@
-"""A fault as data, and the few forms in which most of them are written."""
+"""A fault as data, and the few forms that most of them have."""
 
 from __future__ import annotations
 

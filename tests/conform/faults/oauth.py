@@ -1,4 +1,4 @@
-"""Faults of an authorization server: it accepts what it must refuse, or answers as nobody may rely on."""
+"""Faults of an authorization server: it accepts what it must refuse, or its responses are unreliable."""
 
 from __future__ import annotations
 

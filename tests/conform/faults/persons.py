@@ -1,4 +1,4 @@
-"""Faults of what is said of times, devices and persons beyond the profiles' values."""
+"""Faults of times, devices and persons in resources, beyond the profiles' values."""
 
 from __future__ import annotations
 

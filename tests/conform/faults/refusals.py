@@ -1,4 +1,4 @@
-"""Faults of formats, of refusing, and of who may read what."""
+"""Faults of formats, of refusals, and of access control."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Faults of searching and reading: what is found, and how it is told."""
+"""Faults of searching and reading: what is found, and how it is returned."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What comes between the kit and our recorder: requests that are changed on their way, answers that are not ours."""
+"""Sits between the kit and our recorder: changes requests on their way, and replaces responses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whole searches: which parameters are taken, combined and refused."""
+"""Whole searches: which parameters are accepted, combined and rejected."""
 
 from __future__ import annotations
 
