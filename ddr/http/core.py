@@ -75,7 +75,7 @@ class Core:
     replica: Replica | None = None  # None: everything is read from the primary
     identity: Provider | None = None  # None: patients log in with the built-in accounts
     clock: Callable[[], int] = now_ms  # this host's, which may differ from others; it gives no timestamps
-    host_ahead_ms: Callable[[], int] = lambda: 0  # of `clock`, if that is another clock
+    host_ahead_ms: Callable[[], int] = lambda: 0  # how far this host's clock is ahead of `clock`
     steer: Callable[[], int] | None = None  # a test's clock that replaces the database's (ddr.store.database.stamps)
     writers: Writers = field(default_factory=Writers)  # limited per patient, to leave connections to others
     downloading: asyncio.Semaphore = field(default_factory=partial(asyncio.Semaphore, DOWNLOADS))  # of patients' files

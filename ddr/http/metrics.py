@@ -25,7 +25,7 @@ GONE = "client-gone"  # no answer was given
 Figure = float | list[float]
 """A number; of a histogram the counts up to each bound, the last without bound, and the sum."""
 
-disable_created_metrics()  # type: ignore[no-untyped-call]  # a series more for each one, which nobody asks for
+disable_created_metrics()  # type: ignore[no-untyped-call]  # one more series for each, which nobody asks for
 
 
 class Metrics:

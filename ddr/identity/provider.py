@@ -108,7 +108,7 @@ class Provider:
         return known is not None and abs(self._clock() - known.read_ms) < FRESH_MS and self._knows(kid)
 
     def _good(self) -> bool:
-        """Setting a clock back makes nothing younger."""
+        """Whether the former answer is still usable. Setting a clock back makes it no younger."""
         known = self._known
         if known is None:
             return False

@@ -130,7 +130,7 @@ async def verified(
     described = await provider.description(kid)
     try:
         claims = _signed(token, described)
-    except LoginRefused:  # of several keys each has a name; a single one may have none, and be replaced all the same
+    except LoginRefused:  # each of several keys has a name, but a single one without a name may have been replaced, too
         newer = await provider.description(kid, doubted=described, at_once=from_provider)
         if newer is described:
             raise

@@ -20,7 +20,7 @@ NONE: Mapping[int, Sequence[int]] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class Merge:
-    """The result of a merge: `changed` chunks to write, `tail`, the last chunk, and sets, empty without an upload.
+    """The result of a merge: `changed` has the chunks to write, `tail` is the last one. The sets concern an upload.
 
     New readings that are not in `accepted` were already known.
     """
