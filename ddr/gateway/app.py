@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import replace
 from enum import Enum, auto
 from functools import cache
@@ -38,6 +38,7 @@ from ddr.http.bodies import Bodies
 from ddr.http.body import ClientGone
 from ddr.http.core import Core
 from ddr.http.guard import noted
+from ddr.store.series.sensors import SensorKey
 
 BASE = "/gateway/v1"
 OPENAPI = f"{BASE}/openapi.json"
@@ -50,6 +51,7 @@ class Kind(Enum):
     """Who may call an operation, what its handler gets after the core, and what it returns."""
 
     USUAL = auto()  # patient, the path's parameters in order, the body of PUT and POST; status and content
+    OF_SENSOR = auto()  # the same, with one SensorKey for patient, device and sensor
     OF_BRIDGE = auto()  # the same without the patient: for bridges only
     BY_CODE = auto()  # gatekeeper, scope, body; the Reply. It needs no token, because the body has a pairing code
     BODILESS = auto()  # patient, scope; the Reply
@@ -69,6 +71,13 @@ class Route(NamedTuple):
     def has_body(self) -> bool:
         return self.method in {"PUT", "POST"} and self.kind is not Kind.BODILESS
 
+    def arguments(self, patient_id: Any, parameters: Sequence[str]) -> list[Any]:
+        """What the handler of an operation about a patient gets after the core and before the body."""
+        if self.kind is not Kind.OF_SENSOR:
+            return [patient_id, *parameters]
+        device_key, sensor_key, *more = parameters
+        return [SensorKey(patient_id, device_key, sensor_key), *more]
+
 
 _DEVICE = f"{BASE}/devices/{{device_key}}"
 _SENSOR = f"{_DEVICE}/sensors/{{sensor_key}}"
@@ -78,16 +87,16 @@ ROUTES = (
     Route("GET", _DEVICE, devices.get_device),
     Route("PUT", _DEVICE, devices.put_device),
     Route("GET", f"{_DEVICE}/sensors", sensors.get_sensors),
-    Route("GET", _SENSOR, sensors.get_sensor),
-    Route("PUT", _SENSOR, sensors.put_sensor),
-    Route("GET", f"{_SENSOR}/gaps", gaps.get_gaps),
-    Route("GET", f"{_SENSOR}/gaps/{{time}}", gaps.get_gaps),
-    Route("POST", f"{_SENSOR}/readings", readings.post_readings),
-    Route("DELETE", f"{_SENSOR}/uploads/{{upload_key}}", readings.delete_upload),
-    Route("POST", f"{_SENSOR}/complete", readings.post_complete),
-    Route("POST", f"{_SENSOR}/calibrations", calibrations.post_calibrations),
-    Route("GET", f"{_SENSOR}/calibrations", calibrations.get_calibrations),
-    Route("DELETE", f"{_SENSOR}/calibrations/{{time}}", calibrations.delete_calibration),
+    Route("GET", _SENSOR, sensors.get_sensor, Kind.OF_SENSOR),
+    Route("PUT", _SENSOR, sensors.put_sensor, Kind.OF_SENSOR),
+    Route("GET", f"{_SENSOR}/gaps", gaps.get_gaps, Kind.OF_SENSOR),
+    Route("GET", f"{_SENSOR}/gaps/{{time}}", gaps.get_gaps, Kind.OF_SENSOR),
+    Route("POST", f"{_SENSOR}/readings", readings.post_readings, Kind.OF_SENSOR),
+    Route("DELETE", f"{_SENSOR}/uploads/{{upload_key}}", readings.delete_upload, Kind.OF_SENSOR),
+    Route("POST", f"{_SENSOR}/complete", readings.post_complete, Kind.OF_SENSOR),
+    Route("POST", f"{_SENSOR}/calibrations", calibrations.post_calibrations, Kind.OF_SENSOR),
+    Route("GET", f"{_SENSOR}/calibrations", calibrations.get_calibrations, Kind.OF_SENSOR),
+    Route("DELETE", f"{_SENSOR}/calibrations/{{time}}", calibrations.delete_calibration, Kind.OF_SENSOR),
     Route("POST", f"{BASE}/measurements", measurements.post_measurements, exact=True),
     Route("PUT", f"{BASE}/measurements/{{measurement_key}}", measurements.put_measurement, exact=True),
     Route("DELETE", f"{BASE}/measurements/{{measurement_key}}", measurements.delete_measurement),
@@ -174,7 +183,7 @@ class _Server:
         """JSON in, JSON out; anything but GET is done once for each Idempotency-Key."""
         raw = await request.body(JSON) if route.has_body else b""
         large = len(raw) > LARGE_BYTES
-        arguments: list[Any] = [*parameters] if route.kind is Kind.OF_BRIDGE else [owner, *parameters]
+        arguments = [*parameters] if route.kind is Kind.OF_BRIDGE else route.arguments(owner, parameters)
 
         async def work() -> Reply:
             async with request.turn():

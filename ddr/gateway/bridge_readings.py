@@ -44,7 +44,7 @@ class Part:
 
     def key(self, patients: Mapping[str, UUID]) -> SensorKey:
         """Identifies the sensor among those of all patients."""
-        return patients[self.account], self.device, self.sensor
+        return SensorKey(patients[self.account], self.device, self.sensor)
 
 
 @dataclass(slots=True)
@@ -167,7 +167,7 @@ async def _store(core: Core, part: KnownPart | Problem, now_ms: int, busy: set[U
     """
     if isinstance(part, Problem) or part.outcome is not None:
         return part
-    patient_id = part.key[0]
+    patient_id = part.key.patient_id
     if patient_id in busy:
         return unavailable(BUSY)
     try:

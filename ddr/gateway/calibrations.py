@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import Any
-from uuid import UUID
 
 import asyncpg
 
@@ -25,6 +24,7 @@ from ddr.store.devices import devices as store
 from ddr.store.devices import starts
 from ddr.store.devices.devices import Row
 from ddr.store.series import calibrations
+from ddr.store.series.sensors import SensorKey
 
 Item = dict[str, Any]
 
@@ -36,9 +36,7 @@ TAKEN_BACK = Problem(409, "deleted", "This calibration was taken back, so its re
 CONTRADICTION = Problem(409, "conflict", "Another calibration is known for this instant")
 
 
-async def post_calibrations(
-    core: Core, patient_id: UUID, device_key: str, sensor_key: str, body: Any
-) -> tuple[int, dict[str, Any]]:
+async def post_calibrations(core: Core, key: SensorKey, body: Any) -> tuple[int, dict[str, Any]]:
     """Store calibration events, in any order, and answer each: accepted, duplicate, or rejected with a reason.
 
     A change of state ends the running chunk and begins a new DeviceMetric with its own series (SER-008, SER-009); a
@@ -48,9 +46,9 @@ async def post_calibrations(
     items = items_of(body, "calibrations", core.settings.gateway_max_items)
     large = len(items) > LARGE_EVENTS
     parsed = await aside(large, lambda: [_read(item, latest_ms) for item in items])
-    async with writing(core, patient_id) as (conn, now):
-        sensor = await _calibrated_sensor(conn, patient_id, device_key, sensor_key)
-        await store.heard(conn, patient_id, [sensor["device_no"]], now)
+    async with writing(core, key.patient_id) as (conn, now):
+        sensor = await _calibrated_sensor(conn, key)
+        await store.heard(conn, key.patient_id, [sensor["device_no"]], now)
         known, gone = await _known(conn, sensor)
         answers, new = await aside(large, decide, parsed, sensor, known, gone)
         if new:
@@ -95,17 +93,16 @@ async def _store(core: Core, conn: asyncpg.Connection, sensor: Row, new: Sequenc
     await show(core, conn, device, sensor, now_ms)
 
 
-async def delete_calibration(
-    core: Core, patient_id: UUID, device_key: str, sensor_key: str, time: str
-) -> tuple[int, None]:
+async def delete_calibration(core: Core, key: SensorKey, time: str) -> tuple[int, None]:
     """Take back the calibration of this instant, which was sent in error; what is stored is cut anew.
 
     Repeating it changes nothing. Raises Problem 404, 409 or 422.
     """
     fields = Fields({"time": time})
     time_ms = fields.need("time", lambda name: fields.instant(name))
+    patient_id = key.patient_id
     async with writing(core, patient_id) as (conn, now):
-        sensor = await _calibrated_sensor(conn, patient_id, device_key, sensor_key)
+        sensor = await _calibrated_sensor(conn, key)
         number = sensor["sensor_no"]
         if await calibrations.take_back(conn, patient_id, number, time_ms, now):
             await calibrations.apply_events(conn, patient_id, number, now, *_terms(core, sensor, now))
@@ -117,11 +114,11 @@ async def delete_calibration(
     return 204, None
 
 
-async def get_calibrations(core: Core, patient_id: UUID, device_key: str, sensor_key: str) -> tuple[int, Item]:
+async def get_calibrations(core: Core, key: SensorKey) -> tuple[int, Item]:
     """The calibration history of a sensor, oldest first, beginning with its registration."""
-    sensor = await _calibrated_sensor(core.pool, patient_id, device_key, sensor_key)
-    events = await calibrations.events_of(core.pool, patient_id, sensor["sensor_no"])
-    epochs = await store.epochs_of(core.pool, patient_id, sensor["sensor_no"])
+    sensor = await _calibrated_sensor(core.pool, key)
+    events = await calibrations.events_of(core.pool, key.patient_id, sensor["sensor_no"])
+    epochs = await store.epochs_of(core.pool, key.patient_id, sensor["sensor_no"])
     return 200, {
         "calibrations": [_describe(core, event, epochs) for event in (calibrations.registered(sensor), *events)]
     }
@@ -138,12 +135,12 @@ def _check_room(events: list[Event], gone: int, sensor: Row) -> None:
         raise full(MOST_EPOCHS, "changes of a sensor's calibration state")
 
 
-async def _calibrated_sensor(conn: Connection, patient_id: UUID, device_key: str, sensor_key: str) -> Row:
+async def _calibrated_sensor(conn: Connection, key: SensorKey) -> Row:
     """The sensor as in `sensor_states`.
 
     Raises Problem 404, or 409 for a sensor without calibration: its Observations refer to the Device (OBS-023).
     """
-    sensor = await store.sensor_state(conn, patient_id, device_key, sensor_key)
+    sensor = await store.sensor_state(conn, *key)
     if sensor is None:
         raise not_found("sensor")
     if not sensor["calibrated_device"]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from itertools import pairwise
 from typing import Any
-from uuid import UUID
 
 from ddr.aside import LARGE_ITEMS, aside
 from ddr.gateway.fields import Fields
@@ -15,19 +14,18 @@ from ddr.http.core import Core
 from ddr.series.packing import Reading
 from ddr.store.devices.devices import sensor_state
 from ddr.store.series.chunks import readings_between
+from ddr.store.series.sensors import SensorKey
 
 
-async def get_gaps(
-    core: Core, patient_id: UUID, device_key: str, sensor_key: str, time: str | None = None
-) -> tuple[int, dict[str, Any]]:
+async def get_gaps(core: Core, key: SensorKey, time: str | None = None) -> tuple[int, dict[str, Any]]:
     """The times without readings within the historic period, or from the instant `time` on, which may be before it:
     oldest first, each from one reading to the next.
 
     The last one is the time since the last reading. Raises Problem 404, 409 or 422.
     """
     since_ms = Fields({"time": time}).instant("time")
-    sensor = await load_series(core, (patient_id, device_key, sensor_key))
-    row = await sensor_state(core.pool, patient_id, device_key, sensor_key)
+    sensor = await load_series(core, key)
+    row = await sensor_state(core.pool, *key)
     assert row is not None
     now = core.clock()
     since_ms = core.catalog.floor_ms(sensor.miv_url, now) if since_ms is None else since_ms

@@ -16,7 +16,7 @@ async def call(core: Core, patient_id: UUID, method: str, path: str, body: bytes
     try:
         route, parameters = find_route(method, f"{BASE}/{path}")
         given = [parsed(body or b"null", route.exact)] if route.has_body else []
-        status, content = await route.handler(core, patient_id, *parameters, *given)
+        status, content = await route.handler(core, *route.arguments(patient_id, parameters), *given)
     except Problem as problem:
         return problem.status, {"code": problem.code, "detail": problem.detail}
     return status, content

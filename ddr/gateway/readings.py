@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
-from uuid import UUID
 
 from ddr.aside import LARGE_ITEMS, aside
 from ddr.fhir.instants import date_time
@@ -30,16 +29,13 @@ from ddr.store.series.uploads import UploadDeleted
 NO_LIMITS = frozenset(NO_LIMIT.values())  # from a remembered sensor, which may have got its limits since
 
 
-async def post_readings(
-    core: Core, patient_id: UUID, device_key: str, sensor_key: str, body: Any
-) -> tuple[int, dict[str, Any]]:
+async def post_readings(core: Core, key: SensorKey, body: Any) -> tuple[int, dict[str, Any]]:
     """Store the readings in `body` and answer each of them: accepted, duplicate, or rejected with a reason.
 
     What is answered as accepted is committed. Raises Problem 404, 409, 413, 422.
     """
     items, unit, upload_key, correction = _parse(body, core.settings.gateway_max_items)
-    key, now = (patient_id, device_key, sensor_key), core.clock()
-    sensor, large = core.sensors.get(key), len(items) > LARGE_ITEMS
+    now, sensor, large = core.clock(), core.sensors.get(key), len(items) > LARGE_ITEMS
     if sensor is not None and upload_key is None and not correction:  # nearly always, with new readings at the end
         found = await aside(large, read, core, sensor, items, unit, now)
         if NO_LIMITS.isdisjoint(one for one in found if isinstance(one, Rejection)):
@@ -160,7 +156,7 @@ async def _by_itself(core: Core, key: SensorKey, write: Callable[[], Awaitable[O
     """The outcome of `write` for readings that cannot simply be appended. Raises Problem 404 or 409."""
     core.sensors.forget(key)
     try:
-        async with core.writers.one(key[0]):
+        async with core.writers.one(key.patient_id):
             outcome = await write()
     except UploadDeleted:
         raise conflict("This upload was deleted; use a new key", "deleted") from None
@@ -173,9 +169,7 @@ def _delay_ms(core: Core, sensor: Sensor) -> int:
     return core.catalog.delay_ms(sensor.miv_url)
 
 
-async def post_complete(
-    core: Core, patient_id: UUID, device_key: str, sensor_key: str, body: Any
-) -> tuple[int, dict[str, Any]]:
+async def post_complete(core: Core, key: SensorKey, body: Any) -> tuple[int, dict[str, Any]]:
     """Note that everything measured up to `until` has been sent, so that chunks up to then become final (SER-007).
 
     Returns the latest instant noted so far. Raises Problem 404, 409, 422.
@@ -184,21 +178,19 @@ async def post_complete(
     latest_ms = core.clock() + core.settings.gateway_future_seconds * 1000
     until_ms = fields.need("until", lambda name: fields.instant(name, latest_ms))
     fields.done()
-    sensor = await load_series(core, (patient_id, device_key, sensor_key))
-    async with core.writers.one(patient_id):
+    sensor = await load_series(core, key)
+    async with core.writers.one(key.patient_id):
         noted = await complete_until(core.pool, sensor, until_ms, _delay_ms(core, sensor), core.steered_ms)
     if noted is None:
         raise not_found("sensor")
     return 200, {"until": date_time(noted)}
 
 
-async def delete_upload(
-    core: Core, patient_id: UUID, device_key: str, sensor_key: str, upload_key: str
-) -> tuple[int, None]:
+async def delete_upload(core: Core, key: SensorKey, upload_key: str) -> tuple[int, None]:
     """Take back the readings of an upload made in error; repeating it changes nothing. Raises Problem 404 or 409."""
-    sensor = await load_series(core, (patient_id, device_key, sensor_key))
-    async with writing(core, patient_id) as (conn, now):
-        found = await take_back(conn, patient_id, sensor.sensor_no, upload_key, now, _delay_ms(core, sensor))
+    sensor = await load_series(core, key)
+    async with writing(core, key.patient_id) as (conn, now):
+        found = await take_back(conn, key.patient_id, sensor.sensor_no, upload_key, now, _delay_ms(core, sensor))
     if not found:
         raise not_found("upload")
     return 204, None

@@ -23,18 +23,14 @@ from ddr.store.devices import devices as store
 from ddr.store.devices.devices import Row
 from ddr.store.series.giving_way import note_beside
 from ddr.store.series.limits import NumbersBeyond, add_limits, stated
+from ddr.store.series.sensors import SensorKey
 
 MOST_SHOWN = 200  # characters of a stored value in an error
 NUMBERS_BEYOND = "numbers-beyond"
 
 
 async def put_sensor(
-    core: Core,
-    patient_id: UUID,
-    device_key: str,
-    sensor_key: str,
-    body: Any,
-    unless_beyond: Collection[Number] | None = None,
+    core: Core, key: SensorKey, body: Any, unless_beyond: Collection[Number] | None = None
 ) -> tuple[int, dict[str, Any]]:
     """Register a sensor with its first calibration epoch: 201 when it is new, else 200, with the sensor as stored.
 
@@ -44,20 +40,20 @@ async def put_sensor(
     limits are a guess, and are refused (Problem 409) where one of these numbers, or of the sensor's, lies beyond them.
     """
     wanted = parse_sensor(body, core.catalog, core.settings, core.clock())
-    async with writing(core, patient_id) as (conn, now):
-        device = await store.find_device(conn, patient_id, device_key)
+    async with writing(core, key.patient_id) as (conn, now):
+        device = await store.find_device(conn, key.patient_id, key.device_key)
         if device is None:
             raise not_found("device")
-        await store.heard(conn, patient_id, [device["device_no"]], now)
-        stored = await store.sensor_state(conn, patient_id, device_key, sensor_key)
+        await store.heard(conn, key.patient_id, [device["device_no"]], now)
+        stored = await store.sensor_state(conn, *key)
         if stored is None:
-            await _register(core, conn, device, sensor_key, wanted, now)
+            await _register(core, conn, device, key, wanted, now)
         else:
             _check_same(stored, wanted)
             await _correct_start(core, conn, device, stored, wanted, now)
-        row = await _state(conn, patient_id, device_key, sensor_key)
+        row = await _state(conn, key)
         await _add_facts(core, conn, row, wanted, now, unless_beyond)
-        row = await _state(conn, patient_id, device_key, sensor_key)
+        row = await _state(conn, key)
     return 200 if stored else 201, describe(core, row)
 
 
@@ -69,13 +65,13 @@ async def get_sensors(core: Core, patient_id: UUID, device_key: str) -> tuple[in
     return 200, {"sensors": [describe(core, row) for row in rows]}
 
 
-async def get_sensor(core: Core, patient_id: UUID, device_key: str, sensor_key: str) -> tuple[int, dict[str, Any]]:
+async def get_sensor(core: Core, key: SensorKey) -> tuple[int, dict[str, Any]]:
     """One sensor and how far it is stored. Raises Problem 404."""
-    return 200, describe(core, await _state(core.pool, patient_id, device_key, sensor_key))
+    return 200, describe(core, await _state(core.pool, key))
 
 
 async def _register(
-    core: Core, conn: asyncpg.Connection, device: Row, sensor_key: str, wanted: Registration, now_ms: int
+    core: Core, conn: asyncpg.Connection, device: Row, key: SensorKey, wanted: Registration, now_ms: int
 ) -> None:
     if device["ended_ms"] is not None:
         raise conflict("The device has ended; register the new one under a new key", "ended")
@@ -83,13 +79,13 @@ async def _register(
     if facts["started_ms"] < device["started_ms"]:
         raise invalid("startedAt", "must not be before the start of the device", "before-start")
     facts["started_ms"] = begins(core, facts, facts["started_ms"], now_ms)
-    patient_id, device_no = device["patient_id"], device["device_no"]
+    patient_id, device_no = key.patient_id, device["device_no"]
     count = await store.count_sensors(conn, patient_id, device_no, MOST_SENSORS)
     check_room(count, MOST_SENSORS, "sensors of a device")
-    sensor_no = await store.insert_sensor(conn, patient_id, device_no, sensor_key, facts, now_ms)
+    sensor_no = await store.insert_sensor(conn, patient_id, device_no, key.sensor_key, facts, now_ms)
     await store.insert_epoch(conn, patient_id, device_no, sensor_no, wanted.first_epoch(facts["started_ms"]), now_ms)
     await note_beside(conn, patient_id)
-    await withhold(core, conn, device, await _state(conn, patient_id, device["device_key"], sensor_key), now_ms)
+    await withhold(core, conn, device, await _state(conn, key), now_ms)
 
 
 def _check_same(stored: Row, wanted: Registration) -> None:
@@ -158,8 +154,8 @@ async def _add_facts(
         await store.set_display_unit(conn, row["patient_id"], row["epoch_no"], wanted.display_unit, now_ms)
 
 
-async def _state(conn: Connection, patient_id: UUID, device_key: str, sensor_key: str) -> Row:
-    row = await store.sensor_state(conn, patient_id, device_key, sensor_key)
+async def _state(conn: Connection, key: SensorKey) -> Row:
+    row = await store.sensor_state(conn, *key)
     if row is None:
         raise not_found("sensor")
     return row

@@ -15,6 +15,7 @@ from ddr.store.devices import devices as store
 from ddr.store.devices import starts
 from ddr.store.devices.devices import Row
 from ddr.store.series import start as series_start
+from ddr.store.series.sensors import SensorKey
 
 LEAST_DAYS = 90  # that a series may begin before its registration: apps also send what they measured before
 CONTRADICTED = "Data from before this startedAt is stored; register a new device under a new key"
@@ -61,9 +62,9 @@ async def correct_sensor(core: Core, conn: asyncpg.Connection, sensor: Row, star
         await series_start.move_start(conn, patient_id, sensor["sensor_no"], started_ms, now_ms, delay_ms, floor_ms)
     except series_start.KnownBefore:
         raise conflict(CONTRADICTED) from None
-    device_key, sensor_key = sensor["device_key"], sensor["sensor_key"]
-    core.sensors.forget((patient_id, device_key, sensor_key))
-    device = await store.find_device(conn, patient_id, device_key)
-    moved = await store.sensor_state(conn, patient_id, device_key, sensor_key)
+    key = SensorKey(patient_id, sensor["device_key"], sensor["sensor_key"])
+    core.sensors.forget(key)
+    device = await store.find_device(conn, patient_id, key.device_key)
+    moved = await store.sensor_state(conn, *key)
     assert device is not None and moved is not None
     await show(core, conn, device, moved, now_ms)

@@ -31,6 +31,7 @@ from ddr.store.search.conditions import Names
 from ddr.store.search.pages import Row, first_page
 from ddr.store.search.reads import former_version, read
 from ddr.store.search.view import Term, View
+from ddr.store.series.sensors import SensorKey
 from tests.diga_api.naive import FAR, Range, compare, date_range
 from tests.gateway.conftest import METER
 from tests.gateway.measurement_model import CODES, DAY, ERROR, Differs, Item, Measurement, Model
@@ -294,7 +295,9 @@ class MeasurementMachine(RuleBasedStateMachine):
         time = date_time(START + self.day * DAY - step * 25_000)
         before = self.run(epochs(self.core, self.patients[who]))
         body = {"calibrations": [{"time": time, "state": state}]}
-        self.run(calibrations.post_calibrations(self.workers[0], self.patients[who], "strips", "strip", body))
+        self.run(
+            calibrations.post_calibrations(self.workers[0], SensorKey(self.patients[who], "strips", "strip"), body)
+        )
         self.moved(who, before)
 
     @rule(who=st.integers(0, 1), step=st.integers(-1, 4))
@@ -303,7 +306,7 @@ class MeasurementMachine(RuleBasedStateMachine):
         before = self.run(epochs(self.core, self.patients[who]))
         try:
             worker = self.workers[1]
-            self.run(calibrations.delete_calibration(worker, self.patients[who], "strips", "strip", time))
+            self.run(calibrations.delete_calibration(worker, SensorKey(self.patients[who], "strips", "strip"), time))
         except Problem:
             return
         self.moved(who, before)
@@ -482,7 +485,7 @@ async def register(core: Core, patient_id: UUID) -> None:
         members = {**METER, "serialNumber": f"SN-{key}", "startedAt": date_time(START - 300 * DAY)}
         await devices.put_device(core, patient_id, key, members)
     strip = {"code": "2339-0", "unit": "mg/dL", "calibration": {"state": "not-calibrated"}}
-    await sensors.put_sensor(core, patient_id, "strips", "strip", strip)
+    await sensors.put_sensor(core, SensorKey(patient_id, "strips", "strip"), strip)
 
 
 @limited

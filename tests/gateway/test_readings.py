@@ -17,7 +17,7 @@ from ddr.http.core import Core
 from ddr.series.packing import ERROR, HIGH, LOW
 from ddr.series.slots import place
 from ddr.store.series import sensors
-from ddr.store.series.sensors import Remembered, load
+from ddr.store.series.sensors import Remembered, SensorKey, load
 from tests.gateway.conftest import CGM, START, Client, make_client, put_device, put_sensor
 from tests.gateway.samples import glucose
 from tests.support.clock import Clock
@@ -64,7 +64,7 @@ async def test_readings_are_accepted_once(cgm: Client, clock: Clock) -> None:
 async def test_uploads_that_go_on_are_appended_and_old_ones_merged(
     cgm: Client, clock: Clock, core: Core, patient_id: UUID
 ) -> None:
-    key = (patient_id, "cgm", "glucose")
+    key = SensorKey(patient_id, "cgm", "glucose")
     for upload in range(4):
         clock.advance(600)
         assert (await send(cgm, items(clock, 107, 108)))["accepted"] == 2
@@ -271,7 +271,7 @@ async def test_an_upload_reads_none_of_those_before(
         fetched = []
         for turn in range(TURNS):
             clock.advance(600)
-            core.sensors.forget((patient_id, "cgm", "glucose"))
+            core.sensors.forget(SensorKey(patient_id, "cgm", "glucose"))
             await planned_anew(core)
             key = {"upload": f"next-{turn}"} if "upload" in upload else upload
             async with touched(core.pool, "upload") as work:
@@ -364,7 +364,7 @@ async def test_a_worker_that_does_not_know_the_limits_yet_looks_again(
     for _ in range(2):
         clock.advance(300)
         await send(client, items(clock, 100))
-    key = (patient_id, "cgm", "glucose")
+    key = SensorKey(patient_id, "cgm", "glucose")
     outdated = core.sensors.get(key)
     assert outdated is not None
     await put_sensor(client, "cgm", "glucose", limits=LIMITS)
@@ -395,7 +395,7 @@ async def test_limits_that_are_added_while_an_upload_waits_for_its_turn_hold_for
             assert (await put_sensor(client, "cgm", "glucose", limits=added.pop(0))).status_code == 200
         return found
 
-    core.sensors.forget((patient_id, "cgm", "glucose"))
+    core.sensors.forget(SensorKey(patient_id, "cgm", "glucose"))
     monkeypatch.setattr(sensors, "load", then_limited)
     body = {"unit": "mg/dL", "readings": items(clock, 39, 450)} | members
     answer = (await client.post(READINGS, json=body)).json()

@@ -31,7 +31,7 @@ from ddr.series.reading import Rules
 from ddr.series.view import ChunkView, view
 from ddr.store.database.ids import Kind
 from ddr.store.series.chunks import write
-from ddr.store.series.sensors import Remembered
+from ddr.store.series.sensors import Remembered, SensorKey
 from tests.gateway.conftest import CGM
 from tests.gateway.record_model import DAY, HOUR, MINUTE, PERIOD, Model, order_of_arrival, stored_record
 from tests.gateway.record_search import Query, Reader, queries
@@ -149,7 +149,7 @@ class RecordMachine(RuleBasedStateMachine):
     @rule(worker=st.integers(0, 1), data=st.data())
     def take_back(self, worker: int, data: st.DataObject) -> None:
         key = data.draw(st.sampled_from(sorted(self.model.uploads)))
-        self.run(readings.delete_upload(self.workers[worker], self.patient_id, "cgm", "s", key))
+        self.run(readings.delete_upload(self.workers[worker], SensorKey(self.patient_id, "cgm", "s"), key))
         self.model.take_back(key)
 
     @precondition(lambda self: self.sent)
@@ -218,7 +218,9 @@ class RecordMachine(RuleBasedStateMachine):
         at = data.draw(st.sampled_from(sorted(self.model.events)[1:]))
         for _ in range(2):
             time = date_time(at)
-            self.run(calibrations.delete_calibration(self.workers[worker], self.patient_id, "cgm", "s", time))
+            self.run(
+                calibrations.delete_calibration(self.workers[worker], SensorKey(self.patient_id, "cgm", "s"), time)
+            )
         self.model.withdrawn.add((at, self.model.events.pop(at)[0]))
 
     @rule(worker=st.integers(0, 1), at=times)
@@ -392,7 +394,7 @@ async def put_sensor(core: Core, patient_id: UUID, **members: Any) -> None:
         "bufferingSeconds": DAY // 1000,
         "calibration": {"state": "not-calibrated"},
     }
-    await sensors.put_sensor(core, patient_id, "cgm", "s", body | members)
+    await sensors.put_sensor(core, SensorKey(patient_id, "cgm", "s"), body | members)
 
 
 async def put_device(core: Core, patient_id: UUID, **members: Any) -> None:
@@ -402,7 +404,7 @@ async def put_device(core: Core, patient_id: UUID, **members: Any) -> None:
 
 async def post(handler: Callable[..., Awaitable[Any]], core: Core, patient_id: UUID, body: Any) -> Any:
     """The content of the answer."""
-    return (await handler(core, patient_id, "cgm", "s", body))[1]
+    return (await handler(core, SensorKey(patient_id, "cgm", "s"), body))[1]
 
 
 async def upload(core: Core, patient_id: UUID, batch: Batch, **members: Any) -> Any:

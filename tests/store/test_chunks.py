@@ -17,7 +17,7 @@ from ddr.store.series.appending import HEARD_STEP_MS, append
 from ddr.store.series.bulk import append_all, append_together
 from ddr.store.series.chunks import readings_between
 from ddr.store.series.merging import merge_readings
-from ddr.store.series.sensors import Remembered, Sensor, load
+from ddr.store.series.sensors import Remembered, Sensor, SensorKey, load
 from tests.series.model import drifting
 from tests.store.continuous import DAY, DELAY, HOUR, MINUTE, START, Stored, register
 from tests.support.citus import one_server_only
@@ -229,7 +229,7 @@ async def test_unknown_keys_find_no_sensor(pool: asyncpg.Pool) -> None:
 
 
 def test_only_the_sensors_written_to_last_are_remembered() -> None:
-    keys = [(UUID(int=0), "device", name) for name in "abc"]
+    keys = [SensorKey(UUID(int=0), "device", name) for name in "abc"]
     remembered, sensor = Remembered(most=2), cast(Sensor, object())
     for key in (keys[0], keys[1], keys[0], keys[2]):
         remembered.put(key, sensor)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from uuid import UUID
 
 from ddr.aside import aside
 from ddr.gateway.door import metrics
@@ -18,13 +17,12 @@ from ddr.gateway.sensors import NUMBERS_BEYOND, put_sensor
 from ddr.http.core import Core
 from ddr.series.plausible import Plausible
 from ddr.store.devices import devices as store
+from ddr.store.series.sensors import SensorKey
 
 _SIDES = {"lower": "below", "upper": "above"}
 
 
-async def add_limits(
-    core: Core, patient_id: UUID, device: str, sensor: str, observed: Sequence[Observed]
-) -> dict[int, Problem]:
+async def add_limits(core: Core, key: SensorKey, observed: Sequence[Observed]) -> dict[int, Problem]:
     """Add the limits that the values of a sensor state.
 
     Returns why single values do not fit the sensor's limits, by the places of their entries. SampledData states the
@@ -33,7 +31,7 @@ async def add_limits(
     """
     samples = [item.samples for item in observed if item.samples is not None]
     first = next((part for part in samples if part.bounds()), None)
-    row = await store.sensor_state(core.pool, patient_id, device, sensor) if first is not None else None
+    row = await store.sensor_state(core.pool, *key) if first is not None else None
     if first is None or row is None or row["unit"] != first.unit:
         return {}
     known: Json = row["registration"].get("limits") or {}
@@ -44,12 +42,12 @@ async def add_limits(
     registration = metrics.known_sensor(row, observed[0].code, None)
     if stated:
         with suppress(Problem):
-            await put_sensor(core, patient_id, device, sensor, registration | {"limits": known | stated})
+            await put_sensor(core, key, registration | {"limits": known | stated})
             known = known | stated
     for side, value in guessed.items():
         limits = known | {side: value}
         try:
-            await put_sensor(core, patient_id, device, sensor, registration | {"limits": limits}, numbers)
+            await put_sensor(core, key, registration | {"limits": limits}, numbers)
             known = limits
         except Problem as problem:
             if problem.code == NUMBERS_BEYOND:

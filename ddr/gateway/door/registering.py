@@ -21,6 +21,7 @@ from ddr.http.core import Core
 from ddr.miv.model import Miv, MivCode
 from ddr.store.devices import devices as store
 from ddr.store.devices.devices import Row
+from ddr.store.series.sensors import SensorKey
 
 
 async def device_key_of(core: Core, patient_id: UUID, device: Fields) -> str:
@@ -62,7 +63,7 @@ async def register_sensor(
     """
     if stored is not None:
         body = metrics.known_sensor(stored, kind[1], metric)
-        return await put_sensor(core, patient_id, device_key, stored["sensor_key"], body)
+        return await put_sensor(core, SensorKey(patient_id, device_key, stored["sensor_key"]), body)
     row = await store.find_device(core.pool, patient_id, device_key)
     if row is None:
         raise invalid("device", "is not registered", "unknown-device")
@@ -72,7 +73,7 @@ async def register_sensor(
         from_ms = max(from_ms, core.catalog.floor_ms(kind[0].valueset, now))
     large = is_large(item.samples for item in observed if item.samples is not None)
     body = await aside(large, metrics.new_sensor, *kind, observed, metric, from_ms, now)
-    return await put_sensor(core, patient_id, device_key, metrics.sensor_keys(kind[1], metric)[0], body)
+    return await put_sensor(core, SensorKey(patient_id, device_key, metrics.sensor_keys(kind[1], metric)[0]), body)
 
 
 async def store_calibrations(
@@ -82,16 +83,17 @@ async def store_calibrations(
 
     Returns the id of the newest DeviceMetric. Raises Problem 409 or 422.
     """
-    row = await store.sensor_state(core.pool, patient_id, device_key, sensor["key"])
+    key = SensorKey(patient_id, device_key, sensor["key"])
+    row = await store.sensor_state(core.pool, *key)
     if row is None:
         return str(sensor["metricId"])
     later = metrics.later_events(events, row)
     await restate(core, patient_id, row, events)
     if later:
         body = {"calibrations": later}
-        _, answer = await post_calibrations(core, patient_id, device_key, sensor["key"], body)
+        _, answer = await post_calibrations(core, key, body)
         for item in answer["items"]:
             if item["status"] == "rejected":
                 raise Problem(422, item["reason"], item["detail"])
-        row = await store.sensor_state(core.pool, patient_id, device_key, sensor["key"]) or row
+        row = await store.sensor_state(core.pool, *key) or row
     return core.ids.metric(row["epoch_no"])

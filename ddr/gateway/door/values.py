@@ -23,6 +23,7 @@ from ddr.gateway.readings import post_readings
 from ddr.http.core import Core
 from ddr.miv.model import MivCode
 from ddr.store.gateways import known_ids
+from ddr.store.series.sensors import SensorKey
 
 Events = dict[Target, list[Json]]  # calibrations by the sensor whose DeviceMetric states them
 
@@ -67,11 +68,12 @@ class Values:
                 uploads[series].append(item)
         for (device, sensor, _, corrects), items in sorted(uploads.items(), key=lambda one: one[0].corrects):
             await self._reach_back(Target(device, sensor), items)
-            unfit = await add_limits(self.core, self.patient_id, device, sensor, items)
+            key = SensorKey(self.patient_id, device, sensor)
+            unfit = await add_limits(self.core, key, items)
             self.attempts.answers |= unfit
             fitting = [item for item in items if item.entry.index not in unfit]
             for part in split(fitting, self.core.settings.gateway_max_items):
-                await self._upload(device, sensor, part, corrects)
+                await self._upload(key, part, corrects)
 
     async def _series_of(
         self, item: Observed, observed: Sequence[Observed], kinds: dict[tuple[str, MivCode], str]
@@ -96,12 +98,12 @@ class Values:
         _, found = await register_sensor(*whose, (item.miv, item.code), alike, None, None)
         return str(found["key"])
 
-    async def _upload(self, device: str, sensor: str, items: Sequence[Observed], corrects: bool) -> None:
+    async def _upload(self, key: SensorKey, items: Sequence[Observed], corrects: bool) -> None:
         samples = [item.samples for item in items if item.samples is not None]
         readings = [reading for part in samples for reading in part.readings]
         body = {"unit": samples[0].unit, "readings": readings, "correction": corrects}
         try:
-            _, sent = await post_readings(self.core, self.patient_id, device, sensor, body)
+            _, sent = await post_readings(self.core, key, body)
         except Problem as problem:
             self.attempts.answers |= dict.fromkeys((item.entry.index for item in items), problem.kept())
             return

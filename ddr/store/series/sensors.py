@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from operator import itemgetter
+from typing import NamedTuple
 from uuid import UUID
 
 import asyncpg
@@ -22,8 +23,14 @@ from ddr.store.database.spreading import is_spread
 from ddr.store.devices.devices import OF_IMPORT, Row
 from ddr.store.series.uploads import BY_TIME, LAST_MS
 
-SensorKey = tuple[UUID, str, str]
-"""Patient, device key, sensor key."""
+
+class SensorKey(NamedTuple):
+    """What names a sensor among those of all patients."""
+
+    patient_id: UUID
+    device_key: str
+    sensor_key: str
+
 
 CHUNK_COLUMNS = "k, start_ms, last_ms, updated_ms, version, filled, status, times, vals"
 _of_chunk = itemgetter(*CHUNK_COLUMNS.split(", "))
@@ -110,7 +117,7 @@ async def load_all(pool: asyncpg.Pool, keys: Collection[SensorKey]) -> dict[Sens
         loaded = {key: await load(pool, *key) for key in set(keys)}
         return {key: sensor for key, sensor in loaded.items() if sensor is not None}
     rows = await pool.fetch(_LOAD_ALL, *map(list, zip(*set(keys), strict=True)))
-    return {(row["patient_id"], row["device_key"], row["sensor_key"]): _sensor(row) for row in rows}
+    return {SensorKey(*(row[name] for name in SensorKey._fields)): _sensor(row) for row in rows}
 
 
 def _sensor(row: asyncpg.Record) -> Sensor:
