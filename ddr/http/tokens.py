@@ -7,7 +7,6 @@ from the database on each request.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +18,7 @@ from joserfc.jwk import ECKey
 
 from ddr.base64url import decoded
 from ddr.remembering import Newest
+from ddr.store.database.digest import sha256
 
 TYPE = "at+jwt"
 ALGORITHM = "ES256"  # of every signature of this recorder (RFC 7518)
@@ -61,7 +61,7 @@ class GoodTokens(Newest[bytes, Claims]):
     def issued(self, token: str, claims: Mapping[str, Any]) -> None:
         """`token` was just signed with these claims, so verifying it would give the same."""
         if len(token) <= MAX_LENGTH:
-            self.put(_digest(token), _claims(_json_object(token.partition(".")[0])["kid"], claims))
+            self.put(sha256(token), _claims(_json_object(token.partition(".")[0])["kid"], claims))
 
 
 class TokenVerifier:
@@ -77,7 +77,7 @@ class TokenVerifier:
 
     def verify(self, token: str, now_ms: int) -> Claims:
         """The claims of a token that is valid now. Raises InvalidToken."""
-        digest = _digest(token)
+        digest = sha256(token)
         claims = self._known.get(digest)
         if claims is None or self._public_key(claims.kid) is None:  # a key that was withdrawn takes its tokens with it
             claims = self._read(token)
@@ -101,10 +101,6 @@ class TokenVerifier:
         if header.get("typ") != TYPE or claims.get("aud") != self._audience:
             raise InvalidToken(NOT_SIGNED)  # signed by us, but not an access token for this resource server
         return _claims(kid, claims)
-
-
-def _digest(token: str) -> bytes:
-    return hashlib.sha256(token.encode()).digest()
 
 
 def _parts(token: str) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -6,12 +6,12 @@ before tokens are looked for: whichever comes second sees the other, in whatever
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 
 import asyncpg
 
 from ddr.durations import HOUR_MS
+from ddr.store.database.digest import sha256
 from ddr.store.database.sweeping import delete_due
 from ddr.store.patients import identities
 
@@ -106,4 +106,4 @@ async def sweep(pool: asyncpg.Pool, now_ms: int) -> None:
 
 
 def _digest(issuer: str, kind: str, text: str | None) -> bytes | None:
-    return None if text is None else hashlib.sha256(f"{kind}\0{issuer}\0{text}".encode()).digest()
+    return None if text is None else sha256(f"{kind}\0{issuer}\0{text}")
