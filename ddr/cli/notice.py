@@ -21,7 +21,7 @@ from ddr.store.outages import notices as store
 from ddr.store.outages.retractions import Retraction
 
 HELP = "tell of disruptions in the status feed"
-_EVENT = re.compile(rf"{events.NAMED}([0-9]{{1,18}})")
+_EVENT = re.compile(rf"{events.NAMED}[0-9]{{1,18}}")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -84,9 +84,9 @@ async def _retract(args: argparse.Namespace, settings: Settings, pool: asyncpg.P
 
 async def _over(pool: asyncpg.Pool, name: str, now: int) -> str:
     """The name of a past disruption or event. Raises CommandError."""
-    number = _EVENT.fullmatch(name)
-    if number:
-        event = await events.find(pool, int(number[1]))
+    is_event = _EVENT.fullmatch(name)
+    if is_event:
+        event = await events.find(pool, name)
         if event is None:
             raise CommandError(f"there is no {name}: ddr availability")
         name, end_ms = event.name, event.until_ms
@@ -96,7 +96,7 @@ async def _over(pool: asyncpg.Pool, name: str, now: int) -> str:
             raise CommandError(f"{name} is maintenance: what it closed was closed")
         end_ms = now if notice.cancelled_ms is not None else notice.end_ms
     if end_ms is None or end_ms > now:
-        raise CommandError(f"{name} is not over yet" + ("" if number else ": ddr notice resolve"))
+        raise CommandError(f"{name} is not over yet" + ("" if is_event else ": ddr notice resolve"))
     return name
 
 

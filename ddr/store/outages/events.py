@@ -83,9 +83,9 @@ async def between(pool: asyncpg.Pool, from_ms: int, until_ms: int) -> list[Event
     return [Event(**dict(row)) for row in rows]
 
 
-async def find(pool: asyncpg.Pool, number: int) -> Event | None:
-    """The event with this number."""
-    found = await named(pool, [f"{NAMED}{number}"])
+async def find(pool: asyncpg.Pool, name: str) -> Event | None:
+    """The event of this name, None when there is none."""
+    found = await named(pool, [name])
     return found[0] if found else None
 
 

@@ -147,12 +147,9 @@ async def recent(pool: Connection, since_ms: int) -> list[Notice]:
 
 async def add(pool: Connection, notice: Notice) -> None:
     """Store a new notice."""
-    names = [field.name for field in fields(Notice)]
-    places = ", ".join(f"${number}" for number in range(1, len(names) + 1))
-    await pool.execute(
-        f"INSERT INTO outage_notice ({_COLUMNS}) VALUES ({places})",  # noqa: S608
-        *(list(value) if name == "functions" else value for name in names for value in (getattr(notice, name),)),
-    )
+    values = {**vars(notice), "functions": list(notice.functions)}  # in the order of the columns
+    places = ", ".join(f"${number}" for number in range(1, len(values) + 1))
+    await pool.execute(f"INSERT INTO outage_notice ({_COLUMNS}) VALUES ({places})", *values.values())  # noqa: S608
 
 
 async def add_once(pool: asyncpg.Pool, notice: Notice, check: Callable[[], None] = lambda: None) -> Notice:
