@@ -11,7 +11,7 @@ class ClientError(Exception):
 
 
 class Unreachable(ClientError):
-    """No response, or 5xx for longer than the caller's patience: try again later, nothing is lost."""
+    """No usable response, or an error of the server (5xx): try again later, nothing is lost."""
 
 
 class Unanswered(Unreachable):

@@ -56,7 +56,8 @@ class Journal(Protocol):
         """End the turn; the next one begins at `due`."""
 
     async def hasten(self, now: float, interval: float) -> None:
-        """Bring turns due later than two intervals from `now` forward by whole intervals, keeping their distances."""
+        """Bring turns due later than two intervals from `now` forward by whole intervals: each is then due within one,
+        and they stay as far apart as before."""
 
     async def next_due(self) -> float | None:
         """When the next turn is due."""
