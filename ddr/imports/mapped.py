@@ -32,7 +32,7 @@ _PARQUET = b"PAR1"
 
 @dataclass(frozen=True)
 class ColumnMap:
-    """What a --map file says."""
+    """The content of a --map file."""
 
     columns: Mapping[str, str]
     fixed: Mapping[str, str]
@@ -40,7 +40,7 @@ class ColumnMap:
 
 
 def load(text: str) -> ColumnMap:
-    """Read a --map file. Raises ImportFileError with what is wrong in it."""
+    """Read a --map file. Raises ImportFileError that says what is wrong in it."""
     try:
         found = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -56,7 +56,7 @@ def load(text: str) -> ColumnMap:
         raise ImportFileError(f"the map does not say which column is {' and '.join(sorted(missing))}")
     try:
         return ColumnMap(columns, fixed, ZoneInfo(zone) if zone else None)
-    except (ZoneInfoNotFoundError, ValueError, OSError):  # Europe is a folder of zones
+    except (ZoneInfoNotFoundError, ValueError, OSError):  # "Europe", for instance, is a folder of zones
         raise ImportFileError(f"the map names the zone {zone}, which is not known") from None
 
 
@@ -92,7 +92,7 @@ def _csv(content: Content, mapping: ColumnMap) -> tuple[list[str], Sequence[tupl
 
 
 def _below(heading: Row, rows: Iterable[Row], time: int) -> Iterator[Row]:
-    """The rows of the table: below the heading of another one the same columns have other numbers."""
+    """The rows of the table; below another heading the same columns contain other numbers."""
     ours = True
     for row in rows:
         if row.cells[time : time + 1] == heading.cells[time : time + 1]:
@@ -102,7 +102,7 @@ def _below(heading: Row, rows: Iterable[Row], time: int) -> Iterator[Row]:
 
 
 def _as_wide(cells: Sequence[str], width: int, value: int, separator: str, last: bool) -> list[str]:
-    """A row as wide as the heading; its value is no number where a comma without quotes may have cut it in two, nor in
+    """A row as wide as the heading. Its value is replaced by a text where an unquoted comma may have split it, and in
     the `last` row, in which the file breaks off."""
     wide = [*cells, *[""] * width][:width]
     broken = last and len(cells) < width

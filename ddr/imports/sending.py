@@ -69,10 +69,10 @@ def by_source(values: Iterable[Value]) -> dict[Source, list[Value]]:
 def _divided(
     own: Json | None, app: Json | None, values: list[Value]
 ) -> Generator[Call, Answer, tuple[list[Value], list[Value], int]]:
-    """The values from before what the app registered, the others, and when the latter begin.
+    """The values from before the app's registration, the others, and the beginning of the latter's data.
 
-    Where an earlier import has values already, the same values go there again. What was measured after the end of the
-    app's device is none of it either, and goes there, too, unless the import's own device has ended as the app came.
+    Where an earlier import has values already, the same values go there again. Values after the end of the app's device
+    do not belong to it either, and also go to the import's own device, unless that ended when the app's began.
     """
     if app is None:
         return values, [], 0

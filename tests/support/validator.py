@@ -1,8 +1,8 @@
 """HAPI's FHIR validator with the HDDT profiles, as an independent judge of what the server sends.
 
 A development tool: `make validator` builds it with Maven, DDR_HDDT_ARTIFACTS names the folder with the specification's
-artifacts. What it cannot check: membership in LOINC and SNOMED CT beyond the ValueSets of the profiles (no terminology
-server), and references that leave the resource or Bundle at hand. The HL7 CGM profiles of the summary are not among the
+artifacts. It cannot check membership in LOINC and SNOMED CT beyond the ValueSets of the profiles (no terminology
+server), or references that leave the resource or Bundle. The HL7 CGM profiles of the summary are not among the
 artifacts; tests/support/cgm_profiles.py writes them from their published rules.
 """
 
@@ -25,7 +25,7 @@ class Validator:
     """One Java process that validates resource after resource; use as a context manager."""
 
     def __init__(self, *artifacts: Path) -> None:
-        # Two resources at a time do not fit into 1 GB: it spent its time collecting garbage.
+        # Two resources at a time do not fit into 1 GB: it would spend its time collecting garbage.
         command = ["java", "-Xmx2g", "-cp", f"{CLASSES}:{JARS}/*", "Validator", *map(str, artifacts)]
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
@@ -41,12 +41,12 @@ class Validator:
         self._process.wait()
 
     def all_errors(self, resources: Sequence[dict[str, Any]]) -> list[list[str]]:
-        """Of each, in this order, the findings of severity error or worse, empty when it is valid.
+        """For each resource, in this order, the findings of severity error or worse; empty when it is valid.
 
         Two are validated at a time.
         """
         sender = threading.Thread(target=self._send, args=(resources,), daemon=True)
-        sender.start()  # beside the reading: the validator takes no more while nobody reads its answers
+        sender.start()  # in parallel: the validator accepts no more while nobody reads its results
         answers = [self._line() for _ in resources]
         sender.join()
         assert all(answers), "the validator has ended"

@@ -1,4 +1,4 @@
-"""An event loop whose time goes on only while everybody waits, and at once: hours of waiting take no time."""
+"""An event loop whose time advances only while all tasks wait, and then at once: hours of waiting take no time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 class _Selector(selectors.DefaultSelector):
-    """Does not wait for the next timer, but tells how long it should have."""
+    """Does not wait for the next timer, but reports how long it should have."""
 
     skipped = 0.0
 
@@ -21,7 +21,7 @@ class _Selector(selectors.DefaultSelector):
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """For what only waits for timers and for itself."""
+    """For code that waits only for timers and for itself."""
 
     def __init__(self) -> None:
         self._passing = _Selector()

@@ -31,7 +31,7 @@ Change = Callable[[int, list[int]], list[int]]
 
 @asynccontextmanager
 async def recorder_with_research(core: Core, database_url: str) -> AsyncIterator[Core]:
-    """A recorder with a database of its own: an export asks all who agreed."""
+    """A recorder with a database of its own: an export covers all who agreed."""
     async with migrated_database(database_url) as url:
         settings = replace(core.settings, database_url=url, research=True, research_least=LEAST)
         async with await open_pool(settings) as pool:
@@ -39,20 +39,20 @@ async def recorder_with_research(core: Core, database_url: str) -> AsyncIterator
 
 
 def last_monday(core: Core, weeks_ago: int) -> date:
-    """The Monday so many weeks before this week."""
+    """The Monday of the week this many weeks before the present one."""
     return monday(week_number(local_day(core.clock(), BERLIN)) - weeks_ago)
 
 
 @dataclass(frozen=True)
 class Volunteer:
-    """Somebody who agreed, and what was measured, by days since Monday `weeks` ago."""
+    """A patient who agreed, and the measurements, by days since Monday `weeks` ago."""
 
     patient_id: UUID
     days: dict[int, list[int]]
 
 
 def curve(seed: int, day: int) -> list[int]:
-    """Glucose of a day, a value each five minutes, like nobody else's."""
+    """Glucose of a day, a value every five minutes, different for each person."""
     random, level = Random(f"{seed}/{day}"), 120
     values = []
     for _ in range(PER_DAY):
@@ -62,14 +62,15 @@ def curve(seed: int, day: int) -> list[int]:
 
 
 async def volunteer(core: Core, seed: int, weeks: int, change: Change = lambda day, values: values) -> Volunteer:
-    """A patient who agreed and wore a sensor for these whole weeks before this one; `change` alters a day."""
+    """A patient who agreed and wore a sensor for this many whole weeks before the present one; `change` alters a
+    day."""
     patient_id, from_ms = uuid4(), midnight(last_monday(core, weeks), BERLIN)
     await core.pool.execute("INSERT INTO patient (patient_id, created_ms) VALUES ($1, $2)", patient_id, core.clock())
     body = Body(core, patient_id)
     device_no = await body.device("Annas Sensor", serial_number=f"SERIAL-{seed}")
     sensor_no = await body.sensor(device_no, CGM, "99504-3")
     epoch_no = await body.epoch(device_no, sensor_no, from_ms)
-    days = {day: change(day, curve(seed, day)) for day in range(weeks * 7 + 1)}  # clocks may have gone back
+    days = {day: change(day, curve(seed, day)) for day in range(weeks * 7 + 1)}  # clocks may have been set back
     for day, values in days.items():
         if values:
             await body.chunk(epoch_no, day, from_ms + day * DAY, values, status="f")
@@ -88,14 +89,14 @@ def approved(weeks: int = 4, *kinds: str) -> Approval:
 
 
 async def prepared(core: Core, weeks: int = 4, *kinds: str) -> Export:
-    """What an export would give now."""
+    """What an export would contain now."""
     allowed = approved(weeks, *kinds)
     mivs = [miv for miv in core.catalog.mivs if miv.name in allowed.kinds]
     return await prepare(core.pool, core.pool, mivs, Terms(allowed, LEAST, BERLIN), moment(core))
 
 
 async def exported(core: Core, weeks: int = 4, *kinds: str) -> Export:
-    """An export that was written down."""
+    """An export that was recorded."""
     export = await prepared(core, weeks, *kinds)
     assert await store.note(core.pool, uuid4(), approved(weeks, *kinds), "Team Daten", export.weeks, moment(core))
     return export

@@ -1,4 +1,4 @@
-"""How many sessions wait for a lock: on the one server of a test, or on all of Citus."""
+"""How many sessions wait for a lock: on a test's single server, or on all of Citus."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a request costs in things that do not depend on the machine, with the limits that hold for each kind of it."""
+"""The cost of a request in units that do not depend on the machine, with limits for each kind of request."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from tests.support.history import wear
 from tests.support.touched import touched
 
 CROWD, STRANGERS = 200, 5_000  # patients with a month of values, and without any
-WARM, TIMES = 6, 5  # executions until plans and caches stand, and of which the cheapest counts
+WARM, TIMES = 6, 5  # executions until plans and caches are warm, and executions of which the cheapest counts
 
 OWN = 2  # statements of the measurement itself
-# Of the whole server, which is this measurement's own; its background work is why the cheapest counts.
+# Of the whole server, which serves this measurement alone; because of its background work the cheapest counts.
 _WRITTEN = "SELECT pg_current_wal_insert_lsn() - '0/0', pg_snapshot_xmax(pg_current_snapshot())::text::numeric"
 
 
 @dataclass(frozen=True)
 class Work:
-    """Statements, each one round trip, transactions' BEGIN and COMMIT among them; blocks and rows as in `Touched`.
+    """Statements, each one round trip, including transactions' BEGIN and COMMIT; blocks and rows as in `Touched`.
 
-    Besides bytes of write-ahead log, on pages that were written since the last checkpoint, and transaction ids.
+    Also bytes of write-ahead log, on pages already written since the last checkpoint, and transaction ids.
     """
 
     statements: int
@@ -47,7 +47,7 @@ class Work:
 
 @asynccontextmanager
 async def among_others(core: Core) -> AsyncIterator[Core]:
-    """`core` on a server of its own that holds a crowd of patients, so that plans and figures are always the same."""
+    """`core` on a server of its own with a crowd of patients, so that plans and figures are always the same."""
     with _own_server() as server:
         async with _crowded(core, server) as own:
             yield own
@@ -75,7 +75,7 @@ async def _crowded(core: Core, server: str) -> AsyncIterator[Core]:
 
 
 async def work_of(pool: asyncpg.Pool, request: Callable[[], Awaitable[object]]) -> Work:
-    """What the request takes of the database when it is made again and again."""
+    """The database cost of the request when it is repeated."""
     found = []
     for _ in range(WARM):
         await request()

@@ -1,1 +1,1 @@
-"""The checks, one matter per file; ddr.conform.check.MODULES says in which order they run."""
+"""The checks, one subject per file; ddr.conform.check.MODULES defines the order in which they run."""

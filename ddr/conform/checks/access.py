@@ -48,7 +48,7 @@ def bad_tokens_are_refused(kit: Kit) -> None:
 
 
 def _unsigned(kit: Kit) -> str:
-    """A JWT that anybody can make: algorithm none, the claims of a good one."""
+    """A JWT that anybody can make: algorithm none, the claims of a valid one."""
     parts = ({"alg": "none", "typ": "at+jwt"}, {"iss": kit.target.issuer, "sub": kit.views[0].sub, "exp": 1 << 40})
     encoded = [base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode() for part in parts]
     return ".".join((*encoded, ""))

@@ -1,4 +1,4 @@
-"""The authorization endpoint, as the patient's browser meets it, and attacks by addresses (RFC 9126, RFC 9700)."""
+"""The authorization endpoint as the patient's browser sees it, and attacks with URLs (RFC 9126, RFC 9700)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ddr.conform.kit import Kit
 from ddr.conform.verdict import NeedsPerson, NotRun, expect
 
 CERTIFICATE = (Need.CERTIFICATE,)
-REDIRECTS = 10  # on the way to the page where the patient logs in, which may be somebody else's
+REDIRECTS = 10  # on the way to the page where the patient logs in, which may be another party's
 
 
 def _pushed(kit: Kit) -> str:
@@ -31,7 +31,7 @@ def _led_away(kit: Kit, answer: Exchange) -> bool:
 
 
 def _is_own(kit: Kit, url: str) -> bool:
-    """Whether an address is of the authorization server."""
+    """Whether a URL belongs to the authorization server."""
     page = kit.endpoint("authorization_endpoint")
     return urlsplit(joined(page, url)).netloc in {urlsplit(kit.target.issuer).netloc, urlsplit(page).netloc}
 
@@ -94,7 +94,7 @@ def login_cannot_be_framed(kit: Kit) -> None:
         answer = kit.wire.send("GET", following)
     policy = answer.headers.get("content-security-policy", "")
     framed = "frame-ancestors" not in policy and "x-frame-options" not in answer.headers
-    if answer.status != 200 or (framed and not _is_own(kit, answer.url)):  # of somebody else's page a person judges
+    if answer.status != 200 or (framed and not _is_own(kit, answer.url)):  # another party's page is judged by a person
         raise NeedsPerson("look whether the page where the patient logs in can be put into a frame", answer)
     expect(not framed, "neither frame-ancestors nor X-Frame-Options", answer)
 

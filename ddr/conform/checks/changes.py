@@ -1,4 +1,4 @@
-"""What happens while a DiGA reads: new values, corrections, deletions, calibrations, another device (--data)."""
+"""Changes while a DiGA reads: new values, corrections, deletions, calibrations, another device (--data)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ddr.conform.verdict import Failed, NoData, NotApplicable, expect
 from ddr.conform.view import View
 
 DATA = (Need.PATIENT, Need.DATA)
-HOLDUP = 60  # seconds after which single measurements are served (HDDT mivs.md)
+HOLDUP = 60  # seconds after which single measurements must be served (HDDT mivs.md)
 WAITS = (0, 2, 5, 10, 20, 23)
 
 
@@ -34,7 +34,8 @@ def _singles(kit: Kit) -> View:
 
 @dataclass(frozen=True)
 class Cut:
-    """A chunk that ran before something happened to its sensor, itself after, and the series after by name."""
+    """A chunk that was running before something happened to its sensor, the same chunk afterwards, and the series after
+    that, by name."""
 
     view: View
     name: str
@@ -54,7 +55,8 @@ class Cut:
 
 
 def _cut(kit: Kit, data: Data, what: str) -> Cut:
-    """Let something happen to a worn sensor. Raises Failed when no running chunk has ended then, NoData, NotRun."""
+    """Make something happen to a worn sensor. Raises Failed when no running chunk has ended after it, NoData,
+    NotRun."""
     view, running = _running(kit)
     _bring(kit, view, data)
     found = series(view.again("Observation").matches)
@@ -91,7 +93,7 @@ def _bring(kit: Kit, view: View, data: Data) -> None:
 
 
 def _until(kit: Kit, view: View) -> Iterator[Found]:
-    """Everything, read again and again until the holdup is over."""
+    """Everything, read repeatedly until the holdup is over."""
     for seconds in WAITS:
         if seconds:
             kit.patience.wait(seconds, "data may take a minute to be served")
@@ -154,7 +156,7 @@ def corrections_are_told(kit: Kit) -> None:
 
 
 def _stamp(one: Json) -> int:
-    """When it has changed last; 0 where it does not say: `meta-is-complete` knows where it must."""
+    """When it was last changed; 0 if it does not say: `meta-is-complete` knows where it must."""
     stamp = (one.get("meta") or {}).get("lastUpdated")
     return 0 if stamp is None else milliseconds(stamp)
 
@@ -188,7 +190,7 @@ def calibration_starts_a_chunk(kit: Kit) -> None:
     metrics = {key_of(one): one for one in cut.view.again("DeviceMetric").matches}
     states = {name: _state(metrics.get(name.partition(" ")[0], {})) for name in (cut.name, *cut.following)}
     other = any(name != cut.name and states[name] != states[cut.name] for name in cut.following)
-    same = cut.name in cut.following  # one DeviceMetric in versions: it shows the state of now
+    same = cut.name in cut.following  # one DeviceMetric with versions: it shows the present state
     expect(other or same, "the next chunk leads to no DeviceMetric of another state", shown)
 
 

@@ -1,4 +1,4 @@
-"""Continuous series as a DiGA sees them: chunks of one span, without overlap, honest about gaps (HDDT, SER-*)."""
+"""Continuous series as a DiGA sees them: chunks of one span, without overlap, with correct gaps (HDDT, SER-*)."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def values_lie_within_the_limits(kit: Kit) -> None:
             for token in str(data.get("data", "")).split():
                 if token in ("E", "L", "U") or not chunks.is_sample(token):
                     continue
-                # FHIR does not say whether a limit is of the numbers as they stand or of what they stand for.
+                # FHIR does not say whether a limit refers to the numbers as written or to what they stand for.
                 good = any(low <= number <= high for number in (float(token), sampled_value(data, token)))
                 shown = view.everything.origin[f"Observation/{one['id']}"]
                 expect(good, f"Observation/{one['id']}: {token} is beyond the limits", shown)

@@ -1,4 +1,4 @@
-"""Who gets through with which certificate: none, an unknown one, one with the same name, that of another DiGA."""
+"""Who is admitted with which certificate: none, an unknown one, one with the same name, that of another DiGA."""
 
 from __future__ import annotations
 

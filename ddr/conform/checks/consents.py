@@ -1,6 +1,6 @@
 """Further consents of the patient: codes in the wrong hands, a refusal, a choice, a pairing without devices.
 
-They run after what reads data, since an attack on a code may end the grants that came of it before.
+They run after the checks that read data, since an attack on a code may end grants obtained with it.
 """
 
 from __future__ import annotations
@@ -94,7 +94,8 @@ def patient_may_choose(kit: Kit) -> None:
 
 
 def _sees_no_more(view: View, tokens: Exchange, chosen: str) -> None:
-    """The tokens open nothing that was read before and is of another kind than `chosen`, whatever their scope says."""
+    """The tokens give access to nothing that was read before and is of another kind than `chosen`, whatever their scope
+    says."""
     known = VALUESETS.get(chosen.removeprefix(MIV), frozenset())
     bearer = {"authorization": f"Bearer {tokens.json['access_token']}", "accept": "application/fhir+json"}
     for one in [one for one in view.seen("Observation") if not has_code(one.get("code"), *known)][:1]:
@@ -155,7 +156,7 @@ def request_uri_brings_one_code(kit: Kit) -> None:
     url = address(kit, asked.identity.client_id, str(one.pushed.json["request_uri"]))
     try:
         landed = kit.browser.decide(url, asked.identity.redirect_uri, one.account, asked.scopes)
-    except NotRun:  # refused on a page: the recipe leads no further
+    except NotRun:  # refused on a page: the recipe cannot continue
         return
     code = replace(one, landed=landed).callback.get("code", "")
     kit.wire.secrets.learn(code)

@@ -1,7 +1,7 @@
-"""What comes last, as it uses tokens up: refreshing, stealing refresh tokens, revoking (HDDT pairing.md).
+"""The last checks, since they use tokens up: refreshing, stealing refresh tokens, revoking (HDDT pairing.md).
 
-A recorder may end tokens for what was done before: those of a former consent with the next one (HDDT leaves that
-open), and all of a grant when a used refresh token comes again (RFC 9700 section 4.14.2). That is no fault of theirs.
+A recorder may end tokens because of earlier actions: those of a former consent with the next one (HDDT leaves that
+open), and all of a grant when a used refresh token is presented again (RFC 9700 section 4.14.2). That is not a fault.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ PATIENT = (Need.PATIENT,)
 
 
 def _living(kit: Kit) -> View:
-    """The first view with tokens that are good, paired anew if they have ended. Raises NotRun."""
+    """The first view with valid tokens, paired again if they have ended. Raises NotRun."""
     view = kit.views[0]
     if not view.refresh_token:
         raise NotRun("there is no refresh token", view.pairing.answered)
@@ -32,7 +32,7 @@ def _living(kit: Kit) -> View:
 
 
 def _renewed(kit: Kit) -> tuple[str, Exchange]:
-    """The first view's refresh token before, and the answer to refreshing. Raises NotRun."""
+    """The first view's previous refresh token, and the response to refreshing it. Raises NotRun."""
     view = _living(kit)
     before = view.refresh_token
     answer = view.renew()
@@ -50,7 +50,7 @@ def refresh_gives_new_tokens(kit: Kit) -> None:
     expect(answer.status == 200, "refreshing is refused", answer)
     found = answer.json
     expect(found.get("refresh_token") and found["refresh_token"] != before, "the same refresh token again", answer)
-    if view.access_token == access:  # a JWT may be, within the second of its `iat`
+    if view.access_token == access:  # a JWT may be the same, within the second of its `iat`
         kit.patience.wait(1.1, "a token may be the same within a second")
         answer = view.renew()
     expect(view.access_token != access, "the same access token again", answer)

@@ -1,4 +1,4 @@
-"""Wrong requests and what each is answered (HDDT error-codes.md, use_of_hl7_fhir.md)."""
+"""Invalid requests and the response to each (HDDT error-codes.md, use_of_hl7_fhir.md)."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def unknown_versions_are_404(kit: Kit) -> None:
             asked += 1
             for version in ("99999", "0", "there-is-none", "01", "-1", "9" * 40):
                 answer = kit.views[0].get(f"{key_of(one)}/_history/{version}")
-                names = (key_of(one), one["id"])  # HDDT does not say whether with the type
+                names = (key_of(one), one["id"])  # HDDT does not say whether the type is included
                 said = tuple(f"Version {version} is not valid for resource {name}" for name in names)
                 expect_refused(answer, 404, said)
     if not asked:

@@ -25,7 +25,7 @@ WRITES = {"create", "update", "patch", "delete"}
 
 
 def served(kit: Kit) -> list[str]:
-    """The MIVs that the authorization server offers, by the last part of their canonicals."""
+    """The MIVs that the authorization server offers, by the last part of their canonical URLs."""
     scopes = kit.server_metadata.json.get("scopes_supported") or ()
     return [scope.rpartition(MIV)[2] for scope in scopes if MIV in scope]
 

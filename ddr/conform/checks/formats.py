@@ -34,7 +34,7 @@ def xml_says_the_same(kit: Kit) -> None:
             expect(marked.status == 200, f"{key} is not answered in XML", marked)
             is_said(marked, XML)
             is_said(plain, JSON)
-            if json_leaves(plain.json) == json_leaves(again.json):  # else it changed meanwhile
+            if json_leaves(plain.json) == json_leaves(again.json):  # otherwise it changed meanwhile
                 same_leaves(key, plain, marked)
 
 
@@ -78,7 +78,7 @@ def _same_entries(kind: str, ask: Callable[[], Exchange], in_xml: Callable[[], E
 
 
 def _entries(leaves: Leaves) -> Leaves:
-    """What the entries of a Bundle say; links and ids of the Bundle itself are of the moment."""
+    """The content of a Bundle's entries; links and ids of the Bundle itself vary."""
     return Counter({leaf: count for leaf, count in leaves.items() if leaf[0].startswith("Bundle.entry.")})
 
 
@@ -92,7 +92,7 @@ def metadata_in_xml(kit: Kit) -> None:
 
 
 def _undated(leaves: Leaves) -> Leaves:
-    """Without the date, which may be that of the answer."""
+    """Without the date, which may be that of the response."""
     return Counter({leaf: count for leaf, count in leaves.items() if leaf[0] != "CapabilityStatement.date"})
 
 

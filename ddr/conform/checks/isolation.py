@@ -1,4 +1,4 @@
-"""What scopes hide, and the side channels that could betray it (HDDT smart-scopes.md, fhir-api-observation.md)."""
+"""What scopes hide, and the side channels that could reveal it (HDDT smart-scopes.md, fhir-api-observation.md)."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def patient_is_refused(kit: Kit) -> None:
 
 
 def _named_patient_is_refused(view: View, kind: str, name: str) -> None:
-    """By GET and POST, plain, typed and chained; the own Pairing ID is no better than another's.
+    """By GET and POST, plain, typed and chained; the own Pairing ID is treated like any other.
 
     HDDT demands that it is ignored, and recommends 400. Raises Failed, Advised.
     """
@@ -150,7 +150,7 @@ def _hides(other: View, view: View) -> bool:
 
 
 def _is_for(view: View, answer: Exchange, what: str) -> None:
-    """Fail for any resource in the answer, wherever it stands, that the view does not find by a search."""
+    """Fail for any resource in the response, at any depth, that the view does not find by a search."""
     for kind in ("Observation", "Device", "DeviceMetric"):
         known = {key_of(one) for one in view.listed(kind).matches}
         for one in _within(answer.json, kind):

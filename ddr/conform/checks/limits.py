@@ -1,4 +1,4 @@
-"""Registered terms and what is really served: Grace-Period, Historic-Data-Period, delay, status feed, outages."""
+"""Registered terms and actual service: Grace-Period, Historic-Data-Period, delay, status feed, outages."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from ddr.durations import DAY_MS
 PATIENT = (Need.PATIENT,)
 LONG_AGO = "2000-01-01T00:00:00Z"
 STATES = {"operational", "demoted", "unavailable"}
-# What a feed says of each fault and maintenance (operational-requirements.md), by how words of names in use begin.
+# What a feed says about each fault and maintenance (operational-requirements.md), by the beginnings of usual names.
 TOLD = {
     "start": re.compile("start|begin|from$|since"),
     "end": re.compile("end(?!point)|until|to$"),
@@ -68,7 +68,7 @@ def reads_are_not_throttled(kit: Kit) -> None:
         path = one.url.removeprefix(kit.target.fhir_base)
         free = re.match(r"/(Device|DeviceMetric)([/?]|$)|/Observation/[A-Za-z0-9.-]+$", path)
         seconds = seconds_told(one.headers)
-        soon = seconds is not None and seconds <= SOON  # a limit of requests (OPS-011)
+        soon = seconds is not None and seconds <= SOON  # a limit on requests (OPS-011)
         expect(one.status != 429 or not free or soon, f"throttled: {one.told}", one)
 
 
@@ -121,7 +121,7 @@ def history_is_not_exceeded(kit: Kit) -> None:
             oldest = kit.now_ms() - (days + 1) * DAY_MS
             for one in view.everything.matches:
                 time = effective(one)
-                told = one.get("status") == "entered-in-error"  # that what it had is no data any more
+                told = one.get("status") == "entered-in-error"  # that its former content is no longer valid
                 good = told or time is None or time[1] >= oldest or not has_code(one.get("code"), *known)
                 expect(good, f"{key_of(one)} is older than {days} days", view.everything.origin[key_of(one)])
 
@@ -130,13 +130,13 @@ def history_is_not_exceeded(kit: Kit) -> None:
 def before_the_history_is_empty(kit: Kit) -> None:
     """A search for a time before the Historic-Data-Period is answered 200 and empty."""
     view = kit.views[0]
-    before = LONG_AGO  # a history may reach back for as long as the manufacturer likes
+    before = LONG_AGO  # a history may be as long as the manufacturer likes
     if all(miv in kit.target.terms for miv in view.mivs):
         days = max((kit.terms(miv).historic_days for miv in view.mivs), default=30)
         before = written((kit.now_ms() - (days + 30) * DAY_MS) // 1000 * 1000)
     answer = view.search(f"Observation?{urlencode({'date': f'lt{before}'})}")
     expect(answer.status == 200, "not answered with 200", answer)
-    # What began before and is in force, such as a reference value, is no history (LF-028).
+    # What began earlier and still applies, such as a reference value, is not history (LF-028).
     times = [effective(one) for one in matches(answer)]
     over = [time for time in times if time is None or time[1] < milliseconds(before)]
     expect(not over, f"{len(over)} matches before the history", answer)
@@ -180,7 +180,7 @@ def silent_devices_are_unknown(kit: Kit) -> None:
 
 
 def _last_values(view: View) -> dict[str, float]:
-    """When each Device behind continuous values has measured last, in milliseconds: of all its series."""
+    """When each Device behind continuous values last measured, in milliseconds: over all its series."""
     found: dict[str, float] = {}
     for name, chunks in series(view.everything.matches).items():
         device = view.device_of(name)
@@ -213,7 +213,8 @@ def status_feed(kit: Kit) -> None:
 
 
 def _names(found: object) -> Iterator[str]:
-    """Names of all members from each of their words on (planned_start, plannedStart), in small letters."""
+    """All suffixes of members' names that begin with one of their words (planned_start, plannedStart), in lower
+    case."""
     for name, inner in found.items() if isinstance(found, dict) else ():
         words = re.findall("[A-Z]*[a-z0-9]+|[A-Z]+", name)
         yield from ("".join(words[place:]).lower() for place in range(len(words)))

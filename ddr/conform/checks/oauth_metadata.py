@@ -26,7 +26,7 @@ FIXED = {
 
 
 def _found(kit: Kit) -> Json:
-    """The metadata. Raises NotRun: `oauth_metadata_is_public` has said what is wrong."""
+    """The metadata. Raises NotRun: `oauth_metadata_is_public` reports what is wrong."""
     if not kit.server_metadata.json:
         raise NotRun("there are no metadata of the authorization server", kit.server_metadata)
     return kit.server_metadata.json

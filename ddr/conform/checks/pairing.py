@@ -1,4 +1,4 @@
-"""From the redirect to the tokens: what comes back, and what a token is (HDDT pairing.md)."""
+"""From the redirect to the tokens: what is returned, and what a token is (HDDT pairing.md)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ddr.conform.kit import Kit
 from ddr.conform.verdict import Failed, NotApplicable, expect
 
 PATIENT = (Need.PATIENT,)
-DIGITS = 34  # or more has a random number of 128 bits, but one of 300,000; a shorter one counts something
+DIGITS = 34  # all but one in 300,000 random numbers of 128 bits have this many digits; a shorter number is a counter
 PERSONAL = frozenset({"name", "email", "given_name", "family_name", "birthdate", "preferred_username"})
 
 
@@ -89,7 +89,7 @@ def pairing_id_is_not_guessable(kit: Kit) -> None:
     for view in kit.views:
         account = kit.target.patients[view.patient].username.lower()
         expect(len(view.sub) >= 20, f"the Pairing ID has {len(view.sub)} characters", view.pairing.answered)
-        named = len(account) >= 4 and account in view.sub.lower()  # shorter ones are in anything
+        named = len(account) >= 4 and account in view.sub.lower()  # shorter ones occur anywhere
         number = view.sub.isdigit() and len(view.sub) < DIGITS
         expect(not number and not named, "the Pairing ID can be guessed", view.pairing.answered)
 

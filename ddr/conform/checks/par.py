@@ -17,7 +17,7 @@ REQUIRED = ("client_id", "scope", "code_challenge", "code_challenge_method", "re
 
 
 def _push(kit: Kit, **changed: str | None) -> Exchange:
-    """The happy request with these members changed, or left out (None)."""
+    """A valid request with these parameters changed, or left out (None)."""
     form: Mapping[str, str | None] = {**request(kit, kit.diga).form, **changed}
     return push(kit, {name: value for name, value in form.items() if value is not None}, kit.diga)
 
@@ -110,7 +110,7 @@ def foreign_scope_is_refused(kit: Kit) -> None:
 
 
 def _scopes(kit: Kit, own: str, scopes: Iterable[str]) -> None:
-    """Each is refused, by itself and beside a good one."""
+    """Each is refused, alone and together with a valid one."""
     for scope in scopes:
         for asked in (scope, f"{own} {scope}"):
             _refused(_push(kit, scope=asked), f"the scope {asked!r}", "invalid_scope")
@@ -136,7 +136,7 @@ def malformed_scopes_are_refused(kit: Kit) -> None:
 
 
 def _own_scope(kit: Kit) -> str:
-    """A scope that the DiGA may ask for. Raises NotApplicable."""
+    """A scope that the DiGA may request. Raises NotApplicable."""
     if not kit.diga.mivs:
         raise NotApplicable("the DiGA may read no MIV")
     return OBSERVATION + kit.diga.mivs[0]

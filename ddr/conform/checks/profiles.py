@@ -67,7 +67,7 @@ def meta_is_complete(kit: Kit) -> None:
 
 
 def _now(kit: Kit, answer: Exchange) -> int:
-    """In milliseconds, by our clock or by that of who answers, whichever is later."""
+    """In milliseconds, by our clock or by the server's, whichever is later."""
     return max(kit.now_ms(), http_date_ms(answer.headers.get("date")) or 0)
 
 

@@ -31,7 +31,7 @@ def _each(kit: Kit, kind: str, look: Callable[[View, list[Json]], None], having:
 
 
 def _names(one: Json) -> Iterator[str]:
-    """What device-name searches: all names, and the type's text and display (FHIR R4 Device)."""
+    """The texts that device-name searches: all names, and the type's text and display (FHIR R4 Device)."""
     for name in one.get("deviceName") or ():
         yield str(name.get("name", ""))
     kind = one.get("type") or {}
@@ -72,12 +72,12 @@ def _upper(text: str) -> str:
 
 
 def _plain(text: str) -> str:
-    """In small letters, without accents; ligatures and signs stay."""
+    """In lower case, without accents; ligatures and signs stay."""
     return "".join(char for char in unicodedata.normalize("NFD", text) if not unicodedata.combining(char)).lower()
 
 
 def _beginning(query: str, of: Callable[[Json], Iterator[str]], text: str) -> Case:
-    """A search for what begins with a text; whether punctuation and blanks count is left to the server."""
+    """A search for the beginning of a text; whether punctuation and spaces count is left to the server."""
     return Case(query, lambda one: starts(of(one), text), lambda one: not starts(of(one), text) and near(of(one), text))
 
 

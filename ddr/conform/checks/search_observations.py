@@ -28,7 +28,8 @@ ZONES = range(-14 * 3_600_000, 12 * 3_600_000 + 1, 3_600_000)  # from UTC, in mi
 def _each(
     kit: Kit, look: Callable[[View, list[Json]], None], *mivs: str, having: Callable[[Json], object] = bool
 ) -> None:
-    """`look` at each view that has Observations `having` something, of these MIVs. Raises NotApplicable for none."""
+    """`look` at each view that has Observations `having` something, of these MIVs. Raises NotApplicable if there are
+    none."""
     seen = False
     for view in kit.views:
         if mivs and not any(view.sees(miv) for miv in mivs):
@@ -41,7 +42,7 @@ def _each(
 
 
 def _codes(found: list[Json]) -> list[tuple[str, str]]:
-    """Codings of HDDT; a maker's own beside them need not be searched for."""
+    """Codings of HDDT; a search need not find a manufacturer's own codings beside them."""
     known = {name for valueset in VALUESETS.values() for name in valueset}
     return sorted({coding for one in found for coding in codings(one.get("code")) if coding[1] in known})
 
@@ -92,7 +93,7 @@ def search_by_foreign_code(kit: Kit) -> None:
 
 
 def _middle(found: list[Json]) -> int:
-    """An instant amid the times of measurement, in milliseconds."""
+    """An instant in the middle of the times of measurement, in milliseconds."""
     times = sorted(time for one in found if (time := effective(one)))
     first, last = times[len(times) // 2]
     return first + min(last - first, 7_200_000) // 2 // 1000 * 1000
@@ -126,8 +127,8 @@ def _dated(prefix: str, asked: int, zone: tzinfo = UTC) -> Case:
 
 
 def _on_day(view: View, found: list[Json], prefix: str) -> None:
-    """A search by the day with the most finds what one zone gives at least: in which the day lies is left to the server
-    (FHIR R4 search.html#date)."""
+    """A search by the day with the most measurements finds at least those that are on it in every zone: the zone of the
+    day is left to the server (FHIR R4 search.html#date)."""
 
     def ways(time: Range | None, begin: int) -> list[bool]:
         days = ((begin + away, begin + away + DAY_MS - 1) for away in ZONES)
@@ -168,7 +169,7 @@ def search_by_code_and_date(kit: Kit) -> None:
     def look(view: View, found: list[Json]) -> None:
         of = {code: [one for one in found if has_code(one["code"], code)] for _, code in _codes(found)}
         code = max(of, key=lambda code: len(of[code]))
-        dated = _dated("ge", _middle(of[code]))  # amid those with this code, so that each of both leaves some out
+        dated = _dated("ge", _middle(of[code]))  # amid those with this code, so that both leave some out
 
         def wanted(one: Json, code: str = code, dated: Case = dated) -> bool:
             return has_code(one["code"], code) and dated.wanted(one)
@@ -212,7 +213,8 @@ def search_observations_by_last_updated(kit: Kit) -> None:
 
 
 def _within(one: Json, asked: int) -> bool:
-    """Whether it changed within the millisecond that was asked for, and not at its beginning: before it, or after."""
+    """Whether it changed within the requested millisecond, but not at its beginning: it may count as before or
+    after."""
     return updated(one) == asked and is_finer(one["meta"]["lastUpdated"])
 
 
@@ -228,7 +230,7 @@ def search_by_value_quantity(kit: Kit) -> None:
             agree(view, OBSERVATION, _quantity("value-quantity", prefix, asked, named, False))
         mine = [one for one in found if any(pair == (unit, value) for pair in quantities(one))]
         own = str(mine[0]["id"])
-        for prefix, wanted in (("ge", [own]), ("gt", [])):  # of the very value
+        for prefix, wanted in (("ge", [own]), ("gt", [])):  # of exactly this value
             text = query(value__quantity=f"{prefix}{value}|{UCUM}|{unit}", _id=own)
             agree(view, OBSERVATION, Case(text, partial(_among, wanted)))
 

@@ -1,4 +1,4 @@
-"""What a searchset looks like: order, pages, includes, POST like GET, totals, links (FHIR R4 search.html, HDDT)."""
+"""The form of a searchset: order, pages, includes, POST like GET, totals, links (FHIR R4 search.html, HDDT)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ddr.conform.view import Circle, Elsewhere, View
 PATIENT = (Need.PATIENT,)
 TYPES = ("Observation", "Device", "DeviceMetric")
 FORM = "application/x-www-form-urlencoded"
-EDGES = (0, 1)  # of a period: FHIR leaves open whether its beginning or its end is sorted by
+EDGES = (0, 1)  # of a period: FHIR leaves open whether sorting uses its beginning or its end
 
 
 def _full(kit: Kit) -> Iterator[View]:
@@ -41,8 +41,8 @@ def _read(view: View) -> Sequence[Exchange]:
 
 
 def _answered(view: View) -> Sequence[Exchange]:
-    """The same. Raises Failed for an answer that is none: what most checks look at comes from this search, and they are
-    not run without it. A recorder that is busy (503) may be asked later."""
+    """The same. Raises Failed for an invalid response: most checks look at the result of this search, and would not run
+    without it. A recorder that is busy (503) may be asked later."""
     try:
         return _read(view)
     except Circle as error:
@@ -94,10 +94,10 @@ def total_is_right(kit: Kit) -> None:
             found = view.listed(kind)
             total = found.pages[0].json.get("total")
             text = f"{view.name}: total is {total}, there are {len(found.matches)} matches"
-            # Of one Device there is no second page by which to tell.
+            # With one Device there is no second page to judge by.
             more = kind != "Observation" and isinstance(total, int) and total > len(found.matches) > 1
             if more and len(found.pages) == 1 and view.following(view.get(f"{kind}?_count=1")) is None:
-                limited += found.pages  # of Observations the others are read by their time
+                limited += found.pages  # the other Observations are read by their time
                 continue
             expect(total is None or total == len(found.matches), text, found.pages[0])
     if limited:
@@ -154,14 +154,14 @@ def sort_orders(kit: Kit) -> None:
             lost = wanted - {str(one["id"]) for one in found.matches}
             expect(not lost, f"{text} loses {len(lost)}", *found.pages[:1])
     kinds: list[str] = []
-    with suppress(NotRun):  # without a CapabilityStatement nobody knows
+    with suppress(NotRun):  # without a CapabilityStatement this is unknown
         kinds = [kind for kind in ("Device", "DeviceMetric") if "_lastUpdated" in kit.parameters(kind)]
     for view in kit.views:
         _devices_in_order(view, kinds)
 
 
 def _devices_in_order(view: View, kinds: Iterable[str]) -> None:
-    """A recorder that sorts by something else only refuses this: which keys there are is left to it."""
+    """A recorder that sorts by other keys only may refuse this: the keys are left to it."""
     for kind in kinds:
         for text, sign in (("_sort=_lastUpdated", 1), ("_sort=-_lastUpdated", -1)):
             answer = view.get(f"{kind}?{text}")
@@ -249,7 +249,7 @@ def post_search_equals_get(kit: Kit) -> None:
             expect(set(found) <= set(ids), f"POST {kind}/_search finds something else", answer)
             more = any(one.get("relation") == "next" for one in answer.json.get("link") or ())
             text = f"POST {kind}/_search finds {len(found)} of {len(ids)}"
-            all_given = view.listed(kind)  # without pages no more is given
+            all_given = view.listed(kind)  # without pages it returns no more
             ends = len(all_given.pages) == 1 and len(found) in (100, all_given.most)
             expect(len(found) == len(ids) or (more and found) or ends, text, answer)
             for key in ids[:1]:
@@ -261,7 +261,7 @@ SAMPLED = 12
 
 
 def _sampled(found: list[Json]) -> list[Json]:
-    """So many of them at most, from the first to the last."""
+    """At most this many of them, from the first to the last."""
     step = max(1, -(-len(found) // SAMPLED))
     return [*found[:-1:step], *found[-1:]]
 
@@ -279,16 +279,16 @@ def what_is_found_can_be_read(kit: Kit) -> None:
 
 
 def _same(found: Json, answer: Exchange) -> None:
-    """The read resource is what the search brought, unless it changed meanwhile."""
+    """The resource as read equals the search's, unless it changed meanwhile."""
     read = answer.json
     before, now = found.get("meta") or {}, read.get("meta") or {}
-    number = "versionId" if "versionId" in {*before, *now} else "lastUpdated"  # FHIR demands neither
+    number = "versionId" if "versionId" in {*before, *now} else "lastUpdated"  # FHIR requires neither
     if before.get(number) != now.get(number):
         stamps = [milliseconds(str(one["lastUpdated"])) for one in (before, now) if "lastUpdated" in one]
         later = stamps == sorted(stamps)
         expect(later, f"{key_of(found)} is older than in the search", answer)
         return
-    status = {"status"} if found.get("resourceType") == "Device" else set()  # that of the moment (DEV-013)
+    status = {"status"} if found.get("resourceType") == "Device" else set()  # the present one (DEV-013)
     for name in set(found) | set(read):
         if name not in status and found.get(name) != read.get(name):
             raise Failed(

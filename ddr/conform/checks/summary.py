@@ -50,7 +50,7 @@ def _views(kit: Kit) -> list[View]:
 
 
 def _days(kit: Kit, count: int) -> Days:
-    """So many whole days up to yesterday: whoever cuts instants to dates means the same."""
+    """This many whole days up to yesterday: a recorder that cuts instants to dates sees the same period."""
     today = datetime.fromtimestamp(kit.now_ms() / 1000, BERLIN).date()
     first, last = (datetime.combine(today - timedelta(ago), time(), BERLIN) for ago in (count, 0))
     return first, last - timedelta(seconds=1)
@@ -68,13 +68,13 @@ def _asked(view: View, days: Days | None = None, **more: object) -> Exchange:
 
 
 def _fortnight(kit: Kit, view: View) -> Exchange:
-    """The report of two weeks that most checks look at; asked for once. Raises Failed, NotApplicable."""
+    """The report of two weeks that most checks look at; requested once. Raises Failed, NotApplicable."""
     days = _days(kit, DAYS)
     return _served(view, view.once("summary", lambda: _asked(view, days)), days)
 
 
 def _served(view: View, answer: Exchange, days: Days) -> Exchange:
-    """An answer that must be a report, unless data do not fill the period. Raises Failed, NotApplicable."""
+    """A response that must be a report, unless data does not fill the period. Raises Failed, NotApplicable."""
     if answer.status == 200 and answer.json.get("resourceType") == "Bundle":
         return answer
     first = min(found[0].start for found in series(view.everything.matches).values())
@@ -128,13 +128,13 @@ def summary_in_xml(kit: Kit) -> None:
         is_said(marked, XML)
         try:
             same_leaves("the report", _fortnight(kit, view), marked, _said)
-        except Failed:  # data may have come meanwhile
+        except Failed:  # data may have arrived meanwhile
             plain, marked = _asked(view, days), view.post(OPERATION, _body(days), JSON, accept=XML)
             same_leaves("the report", plain, marked, _said)
 
 
 def _said(leaves: Leaves) -> Leaves:
-    """Without what is of one answer: a report may be made anew each time, with ids of its own (SUM-016)."""
+    """Without what varies between responses: a report may be made for each, with ids of its own (SUM-016)."""
     return Counter({leaf: count for leaf, count in leaves.items() if leaf[0].rpartition(".")[2] not in VOLATILE})
 
 
@@ -160,7 +160,7 @@ def summary_has_every_metric(kit: Kit) -> None:
 
 
 def _near(value: Json, low: float, high: float) -> bool:
-    """Whether a Quantity lies between, give or take one of its last digit."""
+    """Whether a Quantity lies between the bounds, within one of its last digit."""
     found = Decimal(str(value.get("value")))
     exponent = found.as_tuple().exponent
     last = 10.0 ** min(0, exponent) if isinstance(exponent, int) else 1.0
@@ -192,13 +192,13 @@ def summary_numbers_fit_together(kit: Kit) -> None:
 
 
 def _periods(days: Days) -> list[tuple[float, float]]:
-    """The instants that were asked for, and the same dates in UTC: a recorder may cut to dates."""
+    """The requested instants, and the same dates in UTC: a recorder may cut to dates."""
     ends = [tuple(datetime.combine(one.date(), one.time(), zone) for one in days) for zone in (BERLIN, UTC)]
     return [(first.timestamp() * 1000, last.timestamp() * 1000 + 999) for first, last in ends]
 
 
 def _bounds(kit: Kit, view: View) -> summary.Bounds:
-    """What the chunks of this view allow."""
+    """The ranges that the chunks of this view allow."""
     everything = view.everything
     doubtful = [
         key
@@ -216,7 +216,7 @@ def summary_agrees_with_the_chunks(kit: Kit) -> None:
     for view in _views(kit):
         answer = _fortnight(kit, view)
         wrong = _disagreeing(_bounds(kit, view), answer)
-        if wrong:  # data may have come meanwhile
+        if wrong:  # data may have arrived meanwhile
             view.again("Observation")
             answer = view.once("summary", lambda view=view: _asked(view, _days(kit, DAYS)), anew=True)  # type: ignore[misc]
             wrong = _disagreeing(_bounds(kit, view), _served(view, answer, _days(kit, DAYS)))
@@ -266,8 +266,8 @@ def summary_of_thirty_days(kit: Kit) -> None:
 
 
 def _of_these(view: View, days: Days) -> None:
-    """A report of the period that was asked for, to the day: who cuts instants to dates means the same. It may be of a
-    shorter one, of the time in it that there are values of (SUM-007)."""
+    """A report of the requested period, to the day: a recorder that cuts instants to dates means the same. It may cover
+    a shorter one, the part of it with values (SUM-007)."""
     answer = _served(view, _asked(view, days), days)
     found, asked, day = _period(answer), [at.timestamp() * 1000 for at in days], DAY_MS
     told = f"asked for {days[0]:%Y-%m-%d} to {days[1]:%Y-%m-%d}, the report is of another period"

@@ -20,7 +20,7 @@ from ddr.tls.server_certificate import Properties, properties
 
 
 def _hosts(kit: Kit) -> list[tuple[str, int]]:
-    """Host and port of every address that DiGA and browsers use, each once."""
+    """Host and port of every address that DiGA and browsers use, without duplicates."""
     urls = [kit.target.fhir_base, kit.target.issuer]
     found = kit.server_metadata.json
     urls += [str(value) for name, value in found.items() if name.endswith("_endpoint") and is_address(str(value))]

@@ -1,4 +1,4 @@
-"""Two times compared: what an earlier run saw, and what is there now (HDDT SER-*, RS-041, DEV-*)."""
+"""Two times compared: what an earlier run saw, and the present state (HDDT SER-*, RS-041, DEV-*)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ OVER = ("amended", "corrected", "entered-in-error", "cancelled")
 
 
 def _both(kit: Kit, *kinds: str) -> Iterator[tuple[View, Json, Json]]:
-    """View, what was remembered, and the resource of now. Raises NotApplicable when nothing is there twice."""
+    """View, remembered resource, and present resource. Raises NotApplicable when none exists at both times."""
     assert kit.earlier
     seen = False
     for view in kit.views:

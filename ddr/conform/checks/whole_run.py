@@ -1,4 +1,4 @@
-"""What no answer of the whole run may be, whatever was asked; so they come last (HDDT error-codes.md)."""
+"""What no response of the whole run may be, whatever was requested; so these checks run last (HDDT error-codes.md)."""
 
 from __future__ import annotations
 
