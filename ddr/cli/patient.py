@@ -20,10 +20,10 @@ from ddr.cli.patient_copy import write_copy
 from ddr.settings import Settings
 from ddr.store.authorization import pairings
 from ddr.store.authorization.unpairing import Party, unpair
+from ddr.store.database.pool import Row
 from ddr.store.gateways import tokens as gateway_tokens
 from ddr.store.patients import administration
 from ddr.store.patients.accounts import AccountError, create_patient
-from ddr.store.patients.administration import Row
 from ddr.store.patients.erasure import contents, delete_patient
 
 HELP = "look after accounts of patients"

@@ -18,7 +18,8 @@ from ddr.http.core import Core
 from ddr.http.exchange import amend
 from ddr.scopes.decision import Interaction
 from ddr.store.database.ids import Kind
-from ddr.store.search.reads import Row, former_version, read, read_asked
+from ddr.store.database.pool import Row
+from ddr.store.search.reads import former_version, read, read_asked
 
 
 async def answer_read(core: Core, gate: Gate, scope: Scope, request: Request) -> Reply:

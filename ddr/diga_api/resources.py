@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -24,13 +24,13 @@ from ddr.http.core import Core
 from ddr.miv.model import Miv, MivCode
 from ddr.series.view import ChunkView, placeholder, state_of, view
 from ddr.store.database.ids import Kind
+from ddr.store.database.pool import Row
 from ddr.store.measurements.measurements import FOREVER
 from ddr.store.search.opening import OPEN, Opening
 from ddr.store.search.pages import Found
 
 RETRY_SECONDS = 5  # by then, every worker has the version of a ValueSet that is in force
 
-Row = Mapping[str, Any]
 Resource = dict[str, Any]
 Key = tuple[Kind, int, int]
 

@@ -19,10 +19,9 @@ from ddr.http.core import Core
 from ddr.series.calibration import Event, segments
 from ddr.store.audit.trail import Event as AuditEvent
 from ddr.store.audit.trail import record
-from ddr.store.database.pool import Connection
+from ddr.store.database.pool import Connection, Row
 from ddr.store.devices import devices as store
 from ddr.store.devices import starts
-from ddr.store.devices.devices import Row
 from ddr.store.series import calibrations
 from ddr.store.series.sensors import SensorKey
 

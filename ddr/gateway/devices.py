@@ -17,8 +17,8 @@ from ddr.gateway.starts import correct_device
 from ddr.gateway.writing import at, check_end, end_device, writing
 from ddr.http.core import Core
 from ddr.store.database.ids import IdCipher
+from ddr.store.database.pool import Row
 from ddr.store.devices import devices as store
-from ddr.store.devices.devices import Row
 from ddr.store.series.expiry import change_expiration
 
 # Device.definition must lead to the HIIS-VZ by an absolute URL (DEV-023, DEV-039).

@@ -12,7 +12,7 @@ from ddr.miv.model import LOINC, Miv, MivCatalog, MivCode
 from ddr.series.grid import grid_problem
 from ddr.series.packing import LARGEST
 from ddr.settings import DAY, Settings
-from ddr.store.devices.devices import Row
+from ddr.store.database.pool import Row
 
 # FHIR R4 metric-category, metric-operational-status, metric-calibration-state and metric-calibration-type.
 CATEGORIES = ("measurement", "setting", "calculation", "unspecified")

@@ -20,9 +20,9 @@ from ddr.imports.calls import KEY
 from ddr.imports.model import Source
 from ddr.imports.registering import find_own
 from ddr.series.calibration import first_calibrated
+from ddr.store.database.pool import Row
 from ddr.store.devices import devices as store
 from ddr.store.devices import starts
-from ddr.store.devices.devices import Row
 from ddr.store.series import calibrations
 
 

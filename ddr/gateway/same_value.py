@@ -17,8 +17,7 @@ from ddr.fhir.representation import exact_json, exact_value
 from ddr.imports.calls import KEY
 from ddr.imports.model import BLOOD_GLUCOSE, MEAN
 from ddr.imports.naming import value_in
-
-Row = Mapping[str, Any]  # of the table measurement
+from ddr.store.database.pool import Row
 
 ERROR = "entered-in-error"
 MOST_TIMES = 20  # which are looked up at once

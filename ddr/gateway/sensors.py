@@ -18,9 +18,8 @@ from ddr.gateway.replacement import withhold
 from ddr.gateway.starts import begins, correct_sensor
 from ddr.gateway.writing import at, check_end, end_sensors, writing
 from ddr.http.core import Core
-from ddr.store.database.pool import Connection
+from ddr.store.database.pool import Connection, Row
 from ddr.store.devices import devices as store
-from ddr.store.devices.devices import Row
 from ddr.store.series.giving_way import note_beside
 from ddr.store.series.limits import NumbersBeyond, add_limits, stated
 from ddr.store.series.sensors import SensorKey

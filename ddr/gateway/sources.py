@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from ddr.gateway.measurement_rules import Upload
 from ddr.gateway.problem import invalid
-
-Row = Mapping[str, Any]
+from ddr.store.database.pool import Row
 
 
 class Sources:

@@ -11,9 +11,9 @@ from ddr.gateway.problem import conflict
 from ddr.gateway.replacement import show
 from ddr.http.core import Core
 from ddr.settings import DAY
+from ddr.store.database.pool import Row
 from ddr.store.devices import devices as store
 from ddr.store.devices import starts
-from ddr.store.devices.devices import Row
 from ddr.store.series import start as series_start
 from ddr.store.series.sensors import SensorKey
 

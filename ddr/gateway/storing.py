@@ -21,6 +21,7 @@ from ddr.http.core import Core
 from ddr.settings import DAY
 from ddr.store.audit.acting import check_right
 from ddr.store.database.each_there import Statement, each_there
+from ddr.store.database.pool import Row
 from ddr.store.database.spreading import is_spread
 from ddr.store.database.stamps import LOCK_PATIENT
 from ddr.store.devices import devices as device_store
@@ -31,7 +32,6 @@ FEW, FEW_MS = 20, DAY * 1000  # uploads of one request, and the time between the
 
 EFFECTIVE = ("effectiveDateTime", "effectivePeriod")
 
-Row = Mapping[str, Any]
 Answer = dict[str, Any]
 
 

@@ -12,10 +12,10 @@ from ddr.fhir.instants import date_time
 from ddr.gateway.problem import Problem, conflict, invalid, unauthorized
 from ddr.http.core import Core
 from ddr.store.audit.acting import check_right
+from ddr.store.database.pool import Row
 from ddr.store.database.stamps import lock_patient
 from ddr.store.devices import devices as store
 from ddr.store.devices import starts
-from ddr.store.devices.devices import Row
 from ddr.store.series import end as series_end
 
 

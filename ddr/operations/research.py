@@ -29,9 +29,9 @@ from ddr.series.days import local_day, midnight
 from ddr.series.packing import ERROR, HIGH, LOW
 from ddr.series.selection import UNCALIBRATED
 from ddr.series.slots import shown
+from ddr.store.database.pool import Row
 from ddr.store.database.rights import Moment
 from ddr.store.patients import research as store
-from ddr.store.patients.research import Row
 
 BACK_WEEKS = 53  # how far back an export reaches
 

@@ -27,8 +27,9 @@ from ddr.patient_pages.texts.representation import somebody
 from ddr.patient_pages.visitor import Visitor, core_of, read_form, see_other
 from ddr.scopes.parse import granted
 from ddr.series.days import midnight
-from ddr.store.audit.patients import NEWEST, Row, before, newest_before
+from ddr.store.audit.patients import NEWEST, before, newest_before
 from ddr.store.database.ids import Kind
+from ddr.store.database.pool import Row
 from ddr.store.patients.sessions import Session
 
 PAGE = 500  # entries read at once; a DiGA that reads every quarter of an hour makes about a hundred a day

@@ -34,8 +34,9 @@ from ddr.store.authorization import pairings, par
 from ddr.store.authorization.consents import Shown
 from ddr.store.authorization.par import PushedRequest
 from ddr.store.database.digest import sha256
+from ddr.store.database.pool import Row
 from ddr.store.patients.sessions import Session
-from ddr.store.patients.views import Row, devices
+from ddr.store.patients.views import devices
 
 # A DiGA is prescribed for 90 days at a time: longer is not needed, shorter would end in the middle of a therapy.
 SHORTER_DAYS = (90, 30)

@@ -16,10 +16,10 @@ from ddr.patient_pages.render import page
 from ddr.patient_pages.texts import text
 from ddr.patient_pages.texts.devices import called
 from ddr.patient_pages.visitor import Visitor, core_of
+from ddr.store.database.pool import Row
 from ddr.store.patients import files
 from ddr.store.patients import views as patient_view
 from ddr.store.patients.sessions import Session
-from ddr.store.patients.views import Row
 
 
 @dataclass(frozen=True)

@@ -39,10 +39,10 @@ from ddr.store.audit.acting import RightOver, check_right
 from ddr.store.audit.trail import Event, record
 from ddr.store.authorization.restore import restores
 from ddr.store.database.faults import ChangedMeanwhile
+from ddr.store.database.pool import Row
 from ddr.store.patients import export
 from ddr.store.patients.sessions import Session
 
-Row = Mapping[str, Any]
 Resource = Mapping[str, Any]
 
 CSV = "text/csv; charset=utf-8; header=present"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -27,11 +27,10 @@ from ddr.store.audit import patients as trail
 from ddr.store.authorization import research
 from ddr.store.authorization.representations import of_patient, open_of
 from ddr.store.database.ids import Kind
+from ddr.store.database.pool import Row
 from ddr.store.gateways import tokens
 from ddr.store.patients import export
 from ddr.store.patients import research as exports
-
-Row = Mapping[str, Any]
 
 ACCESS_HEADING = ("time", "app", "client_id", "event", "what")
 # The columns of both tables in German; those of consents in the order of ConsentLine.

@@ -22,6 +22,7 @@ from ddr.patient_pages.visitor import FormRefused, Visitor, core_of, read_form, 
 from ddr.series.days import midnight
 from ddr.store.authorization import research
 from ddr.store.authorization.unpairing import withdrawn
+from ddr.store.database.pool import Row
 from ddr.store.patients import research as exports
 from ddr.store.patients.sessions import Session
 
@@ -81,7 +82,7 @@ async def _page(
     )
 
 
-def told_of(core: Core, row: exports.Row, lang: str) -> dict[str, str]:
+def told_of(core: Core, row: Row, lang: str) -> dict[str, str]:
     """An export, as the page and the patient's copy describe it."""
     return {
         "day": day(lang, row["at_ms"]),

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
 from ddr.fhir.representation import exact_value
 from ddr.http.core import Core
@@ -13,8 +12,8 @@ from ddr.patient_pages.names import title_of
 from ddr.patient_pages.numbers import local
 from ddr.patient_pages.texts import text
 from ddr.patient_pages.texts.codes import name_of
+from ddr.store.database.pool import Row
 
-Row = Mapping[str, Any]
 UNITS = {"mm[Hg]": "mmHg"}  # UCUM as people write it
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from uuid import UUID
 
 from markupsafe import Markup
@@ -20,9 +20,9 @@ from ddr.patient_pages.single_values import values
 from ddr.patient_pages.texts import text
 from ddr.patient_pages.trend import Course, trend_chart
 from ddr.series.days import local_day, midnight
+from ddr.store.database.pool import Row
 from ddr.store.patients import export
 
-Row = Mapping[str, Any]
 MARKED = 5  # days written below a curve
 LARGE_ROWS = 20  # rows that are read and drawn in a thread
 

@@ -16,8 +16,9 @@ from ddr.fhir.search.parsing import parse_search
 from ddr.http.core import Core
 from ddr.series.view import ChunkView, placeholder, view
 from ddr.store.database.ids import Kind
+from ddr.store.database.pool import Row
 from ddr.store.search.conditions import Names
-from ddr.store.search.pages import Row, first_page
+from ddr.store.search.pages import first_page
 from ddr.store.search.reads import read
 from ddr.store.search.view import Term, View
 from tests.diga_api.naive import Range, compare, date_range

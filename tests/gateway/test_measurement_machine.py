@@ -26,9 +26,10 @@ from ddr.gateway import calibrations, devices, measurements, sensors
 from ddr.gateway.problem import Problem
 from ddr.http.core import Core
 from ddr.store.database.ids import Kind
+from ddr.store.database.pool import Row
 from ddr.store.patients.retention import forget_readings
 from ddr.store.search.conditions import Names
-from ddr.store.search.pages import Row, first_page
+from ddr.store.search.pages import first_page
 from ddr.store.search.reads import former_version, read
 from ddr.store.search.view import Term, View
 from ddr.store.series.sensors import SensorKey

@@ -27,6 +27,7 @@ from ddr.store.audit import request_log_packs as packs
 from ddr.store.audit import request_log_seals as store
 from ddr.store.audit.request_log import Batch, add, add_late
 from ddr.store.database.faults import ChangedMeanwhile
+from ddr.store.database.pool import Row
 from tests.support.audit import DAY_MS
 from tests.support.day import today
 from tests.support.request_log import ANSWERS, CLIENTS, Log, Pen, as_date, seal_lines, some_lines
@@ -86,7 +87,7 @@ async def test_what_comes_while_it_is_sealed_waits_for_the_next_seal(log: Log, m
         if lines:
             await add(log.pool, Batch(log.run, len(lines), lines.pop()))
 
-    async def and_meanwhile(conn: asyncpg.Connection, row: store.Row) -> None:
+    async def and_meanwhile(conn: asyncpg.Connection, row: Row) -> None:
         await add_seal(conn, row)
         await add_one()
 

@@ -7,7 +7,7 @@ from ddr.gateway.door.codes import GATEWAY_DEVICE, Json, codings, device_code
 from ddr.gateway.door.entries import MAX_NAMES, identifier_keys, make_key, reference
 from ddr.gateway.fields import Fields, given
 from ddr.gateway.problem import invalid
-from ddr.store.devices.devices import Row
+from ddr.store.database.pool import Row
 
 PHG_PROFILE = "http://hl7.org/fhir/uv/phd/StructureDefinition/PhgDevice"
 SYSTEM_ID = "SYSID"  # the IEEE 11073 system identifier, which does not change with the transport address

@@ -18,7 +18,7 @@ from ddr.miv.model import UCUM, Miv, MivCatalog, MivCode
 from ddr.miv.ucum import with_litre
 from ddr.series.packing import LARGEST
 from ddr.series.plausible import Plausible
-from ddr.store.devices.devices import Row
+from ddr.store.database.pool import Row
 
 MAX_CALIBRATIONS = 1000
 _UNIT_MS = {"s": 1000, "min": 60_000, "h": 3_600_000, "d": 86_400_000}

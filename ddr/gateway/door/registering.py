@@ -19,8 +19,8 @@ from ddr.gateway.problem import Problem, invalid
 from ddr.gateway.sensors import put_sensor
 from ddr.http.core import Core
 from ddr.miv.model import Miv, MivCode
+from ddr.store.database.pool import Row
 from ddr.store.devices import devices as store
-from ddr.store.devices.devices import Row
 from ddr.store.series.sensors import SensorKey
 
 

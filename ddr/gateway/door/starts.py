@@ -15,8 +15,8 @@ from ddr.gateway.door.observations import Observed
 from ddr.gateway.starts import correct_device, correct_sensor, earliest_start_ms
 from ddr.gateway.writing import writing
 from ddr.http.core import Core
+from ddr.store.database.pool import Row
 from ddr.store.devices import devices as store
-from ddr.store.devices.devices import Row
 
 
 async def reach_back(

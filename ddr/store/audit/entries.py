@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import orjson
 
-from ddr.store.database.pool import Connection
-
-Row = Mapping[str, Any]
+from ddr.store.database.pool import Connection, Row
 
 
 class Entry(NamedTuple):

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Sequence
 from uuid import UUID
 
 import asyncpg
@@ -13,10 +12,10 @@ from ddr.aside import aside
 from ddr.store.audit.entries import Entry
 from ddr.store.audit.packing import Packed, unpack
 from ddr.store.audit.packs import PARTS, PackedRow, month_of, words
+from ddr.store.database.pool import Row
 
 log = logging.getLogger(__name__)
 
-Row = Mapping[str, Any]
 
 COLUMNS = ("audit_no", "at_ms", "event", "client_id", "pairing_id", "detail")
 NEWEST = 1 << 48

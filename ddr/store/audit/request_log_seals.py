@@ -14,9 +14,7 @@ import asyncpg
 from ddr.store.audit.request_log import Batch
 from ddr.store.audit.request_log_form import inflated
 from ddr.store.database.locks import LOCK, TRY_LOCK, Lock
-from ddr.store.database.pool import Connection
-
-Row = Mapping[str, Any]
+from ddr.store.database.pool import Connection, Row
 
 COLUMNS = (
     "seal_no", "first_ms", "last_ms", "entries", "sealed_ms", "runs", "policy_no", "digest", "former", "chain",

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import asyncpg
 
 from ddr.store.audit.entries import LAST
-from ddr.store.database.pool import Connection
-
-Row = Mapping[str, Any]
+from ddr.store.database.pool import Connection, Row
 
 _NEW = ("seal_no", "upto_no", "entries", "last_ms", "sealed_ms", "digest", "chain", "form")
 _SEAL = f"{', '.join(_NEW)}, purged_ms"

@@ -14,10 +14,9 @@ import asyncpg
 
 from ddr.store.audit.trail import Event, record
 from ddr.store.authorization.unpairing import Party, end, withdrawn
-from ddr.store.database.pool import Connection
+from ddr.store.database.pool import Connection, Row
 from ddr.store.database.rights import Moment, in_force
 from ddr.store.gateways import apps, tokens
-from ddr.store.gateways.tokens import Row
 
 # A right that is over, whether or not its row is closed yet, of a person who has no other right (with other terms) now.
 _OVER = f"""(r.ended_ms IS NOT NULL OR r.until_ms <= $2 OR r.born <= $3) AND r.reviewed_ms IS NULL

@@ -18,11 +18,9 @@ import orjson
 
 from ddr.store.database.ask_there import Shape, as_text, name_of, shape_of
 from ddr.store.database.functions_there import EACH
-from ddr.store.database.pool import Connection
+from ddr.store.database.pool import Connection, Row
 from ddr.store.database.several import once_array
 from ddr.store.database.straight import fetch_there
-
-Row = Mapping[str, Any]
 
 AGAIN_SECONDS = (0.0, 0.05, 0.5)  # pauses before retrying for a moved patient: servers learn of it one by one
 

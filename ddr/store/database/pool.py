@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from errno import ECONNREFUSED
 from typing import Any, Protocol
@@ -25,6 +26,7 @@ from ddr.store.database.reaching import HOST_SECONDS
 from ddr.store.database.servers import Servers
 from ddr.store.database.spreading import SESSION, look
 
+Row = Mapping[str, Any]  # of columns by name
 Connection = asyncpg.Connection | asyncpg.Pool  # what a repository function takes: its statement runs on either
 
 AWAY = (

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from operator import itemgetter
-from typing import Any
 from uuid import UUID
 
 import asyncpg
 
 from ddr.imports.calls import KEY
-from ddr.store.database.pool import Connection
+from ddr.store.database.pool import Connection, Row
 from ddr.store.database.stamps import moved
-
-Row = Mapping[str, Any]
 
 # Columns are named: a column that a later version adds must not change the result of an already prepared statement.
 _DEVICE = """patient_id, device_no, device_key, serial_number, device_name, manufacturer, model_number, type_code,

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
 
 import asyncpg
 
@@ -14,11 +13,9 @@ from ddr.durations import HOUR_MS
 from ddr.store.audit.trail import Event, record
 from ddr.store.credentials import register
 from ddr.store.credentials.register import Kind
-from ddr.store.database.pool import Connection
+from ddr.store.database.pool import Connection, Row
 
 LOOK_SECONDS = 5.0  # a new certificate passes the handshake after this time at the latest
-
-Row = Mapping[str, Any]
 
 
 class AlreadyKnown(Exception):

@@ -6,18 +6,15 @@ considered gone. A `claim` distinguishes its holder from one who took over.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 from uuid import UUID
 
 import asyncpg
 
 from ddr.durations import DAY_MS
+from ddr.store.database.pool import Row
 from ddr.store.database.stamps import CLOCK
 from ddr.store.database.sweeping import delete_due
-
-Row = Mapping[str, Any]
 
 KEEP_MS = DAY_MS  # how long an answer is kept
 LEASE_MS = 5_000

@@ -7,10 +7,10 @@ worker. An *app* is the line of tokens that began with one of them and continues
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from itertools import count
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from uuid import UUID
 
 import asyncpg
@@ -19,7 +19,7 @@ from ddr.durations import DAY_MS, HOUR_MS
 from ddr.store.audit.acting import By
 from ddr.store.database.able import able
 from ddr.store.database.digest import sha256
-from ddr.store.database.pool import Connection
+from ddr.store.database.pool import Connection, Row
 from ddr.store.database.several import fetch_together
 from ddr.store.database.spreading import is_spread
 from ddr.store.database.sweeping import delete_due
@@ -29,7 +29,6 @@ NOTED_MS = HOUR_MS  # a use is noted once an hour
 MOST = 20  # tokens of one patient that are good at once
 SHOWN = 16  # hex characters of the hash that people see as the name of an app
 
-Row = Mapping[str, Any]
 NOBODY_ELSE: By = (None, None)
 
 

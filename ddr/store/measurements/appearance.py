@@ -12,10 +12,9 @@ from uuid import UUID
 import asyncpg
 
 from ddr.store.database.each_there import Statement
+from ddr.store.database.pool import Row
 from ddr.store.database.stamps import moved
 from ddr.store.measurements.measurements import BRIEF_MS, END, LASTING
-
-Row = Mapping[str, Any]
 
 _DERIVING = """x.patient_id = $1 AND x.derived_from <> '{}' AND x.deleted_ms IS NULL AND x.effective_ms >= t.floor_ms"""
 

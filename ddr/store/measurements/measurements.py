@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from operator import itemgetter
-from typing import Any
 from uuid import UUID
 
 import asyncpg
 
 from ddr.store.database.each_there import Statement
+from ddr.store.database.pool import Row
 from ddr.store.database.stamps import moved
-
-Row = Mapping[str, Any]
 
 BRIEF_MS = 60_000  # longer measurements have an index of their own by their end (measurement_lasting)
 FOREVER = 2**63 - 1  # the end of an open period

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
 from uuid import UUID
 
 import asyncpg
@@ -11,10 +9,10 @@ import asyncpg
 from ddr.store.audit.trail import Event, record
 from ddr.store.authorization.unpairing import Party, end_all
 from ddr.store.database.names import account_name
+from ddr.store.database.pool import Row
 from ddr.store.database.stamps import lock_patient
 from ddr.store.patients.sessions import close_all
 
-Row = Mapping[str, Any]
 REASON = "account-disabled"
 
 _FOUND = """

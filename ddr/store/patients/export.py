@@ -6,15 +6,15 @@ the rest of a patient who is being deleted for the whole.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator
+from typing import TypeVar
 from uuid import UUID
 
 import asyncpg
 
 from ddr.store.database.faults import ChangedMeanwhile
+from ddr.store.database.pool import Row
 
-Row = Mapping[str, Any]
 Piece = TypeVar("Piece")
 
 CHUNKS_PER_PAGE = 30

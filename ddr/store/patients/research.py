@@ -13,11 +13,9 @@ from ddr.research.approval import Approval
 from ddr.series.status import WITHDRAWN
 from ddr.store.audit.trail import Event, record
 from ddr.store.database.kept import kept
-from ddr.store.database.pool import Connection
+from ddr.store.database.pool import Connection, Row
 from ddr.store.database.rights import Moment, in_force
 from ddr.store.database.stamps import HOLD_PATIENT
-
-Row = Mapping[str, Any]
 
 # A representative's consent counts while the right is in force, even if the row of a right that is over is not closed
 # yet.

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
 from uuid import UUID
 
 import asyncpg
 
+from ddr.store.database.pool import Row
 from ddr.store.series.bounds import LAST
-
-Row = Mapping[str, Any]
 
 
 async def ended_pairings(pool: asyncpg.Pool, patient_id: UUID, after_ms: int) -> list[Row]:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any
 from uuid import UUID
 
 import asyncpg
@@ -14,6 +13,7 @@ from ddr.fhir.search.query import DateValue, Include, Search, Sort
 from ddr.store.database.ask_there import fetch_of_patient
 from ddr.store.database.each_there import Statement
 from ddr.store.database.ids import Kind
+from ddr.store.database.pool import Row
 from ddr.store.database.prepared import LONGEST_CACHED
 from ddr.store.database.several import fetch_together
 from ddr.store.database.spreading import is_spread
@@ -24,7 +24,6 @@ from ddr.store.search.rows import COLUMNS, ROWS, lookups
 from ddr.store.search.sources import sources_of
 from ddr.store.search.view import PARAMETERS, View
 
-Row = Mapping[str, Any]
 Keys = Sequence[tuple[int, int, int]]  # kind, no, k
 
 KNOWN, LONGEST_KNOWN = 256, 2_000  # texts of first pages to remember, and the longest conditions of one

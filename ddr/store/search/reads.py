@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -11,14 +11,13 @@ import asyncpg
 from ddr.store.database.ask_there import fetch_of_patient
 from ddr.store.database.each_there import Statement
 from ddr.store.database.ids import Kind
+from ddr.store.database.pool import Row
 from ddr.store.database.several import fetch_together
 from ddr.store.database.spreading import is_spread
 from ddr.store.search.chunks import chunk_of_key
 from ddr.store.search.rows import COLUMNS, ROWS, lookups
 from ddr.store.search.sources import sources_of
 from ddr.store.search.view import NOW, PARAMETERS, View
-
-Row = Mapping[str, Any]
 
 _OBSERVATIONS = (Kind.CHUNK, Kind.MEASUREMENT)
 _TABLES = {Kind.MEASUREMENT: "observations", Kind.METRIC: "metrics", Kind.DEVICE: "devices"}  # where a statement looks

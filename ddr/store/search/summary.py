@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
 from uuid import UUID
 
 from ddr.store.database.ask_there import fetch_of_patient
-from ddr.store.database.pool import Connection
+from ddr.store.database.pool import Connection, Row
 from ddr.store.series.bounds import LAST, first_k
-
-Row = Mapping[str, Any]
 
 # A reading lies at most half a sampling period before the start of its chunk.
 _CHUNKS = f"""

@@ -12,8 +12,8 @@ from typing import Any
 import asyncpg
 
 from ddr.series.status import WITHDRAWN
+from ddr.store.database.pool import Row
 from ddr.store.devices import devices as store
-from ddr.store.devices.devices import Row
 from ddr.store.series.recut import Piece
 
 MOST_WITHDRAWN = 100  # epochs of a sensor; beyond it, an app that keeps moving the start changes the last epoch instead

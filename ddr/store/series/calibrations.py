@@ -15,11 +15,10 @@ import asyncpg
 
 from ddr.fhir.representation import exact_json, exact_value
 from ddr.series.calibration import Event, Segment, segments
-from ddr.store.database.pool import Connection
+from ddr.store.database.pool import Connection, Row
 from ddr.store.database.stamps import moved
 from ddr.store.devices import devices as store
 from ddr.store.devices.appearance import epochs_appeared
-from ddr.store.devices.devices import Row
 from ddr.store.measurements import measurements
 from ddr.store.series.anew import begin, begins_anew, emptied
 from ddr.store.series.chunks import lock_epoch_rows

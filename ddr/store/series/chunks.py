@@ -14,8 +14,8 @@ from ddr.series.epoch import Chunk, Epoch
 from ddr.series.merge import Merge
 from ddr.series.packing import Reading, decode
 from ddr.series.status import WITHDRAWN
+from ddr.store.database.pool import Row
 from ddr.store.devices.appearance import series_appeared
-from ddr.store.devices.devices import Row
 from ddr.store.series.bounds import first_k
 from ddr.store.series.sensors import CHUNK_COLUMNS, Sensor, chunk_of
 

@@ -9,7 +9,7 @@ import asyncpg
 
 from ddr.series.epoch import Epoch
 from ddr.series.resettle import resettled
-from ddr.store.devices.devices import Row
+from ddr.store.database.pool import Row
 from ddr.store.series.chunks import change_terms, lock_epoch_rows, write
 from ddr.store.series.recut import chunks_of
 

@@ -19,7 +19,7 @@ from ddr.series.epoch import Chunk, Epoch
 from ddr.series.packing import ERROR, HIGH, LOW, decode_values
 from ddr.series.reading import Rules
 from ddr.series.resettle import restated
-from ddr.store.devices.devices import Row
+from ddr.store.database.pool import Row
 from ddr.store.series.chunks import change_terms, lock_epoch_rows, write
 from ddr.store.series.claims import keep_within as keep_claims_within
 from ddr.store.series.recut import chunks_of

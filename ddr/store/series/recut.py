@@ -14,7 +14,7 @@ from ddr.series.grid import Grid
 from ddr.series.merge import Merge
 from ddr.series.packing import Reading
 from ddr.series.recut import recut
-from ddr.store.devices.devices import Row
+from ddr.store.database.pool import Row
 from ddr.store.series.chunks import write
 from ddr.store.series.sensors import CHUNK_COLUMNS, chunk_of
 

@@ -19,8 +19,9 @@ from ddr.remembering import Newest
 from ddr.series.epoch import Chunk, Epoch
 from ddr.series.reading import Rules
 from ddr.series.tail import Tail
+from ddr.store.database.pool import Row
 from ddr.store.database.spreading import is_spread
-from ddr.store.devices.devices import OF_IMPORT, Row
+from ddr.store.devices.devices import OF_IMPORT
 from ddr.store.series.uploads import BY_TIME, LAST_MS
 
 
