@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 
 HERE = Path(__file__).parent
-# In the wheel beside this module; in a checkout where the tests of our own server read it.
+# In the wheel it is beside this module; in a checkout, where the tests of our own server read it.
 PLACES = (HERE / "requirements.csv", HERE.parent.parent / "docs" / "conformance" / "requirements.csv")
 
 

@@ -49,7 +49,7 @@ async def pull_glucose(stack: DemoStack, show: Show, pairing: Pairing, sent: Sen
 
 
 async def pull_too_early(stack: DemoStack, show: Show, pairing: Pairing) -> None:
-    """The same search again: refused within the grace period, unless that was set to zero."""
+    """The same search again: refused within the Grace-Period, unless that was set to zero."""
     miv = stack.catalog.by_name(CGM)
     seconds = stack.catalog.terms[miv.valueset].grace_seconds if miv else 0
     if seconds < 2:
@@ -85,7 +85,7 @@ async def pull_all(stack: DemoStack, show: Show, pairings: Sequence[Pairing]) ->
 async def search_patiently(
     stack: DemoStack, pairing: Pairing, parameters: dict[str, str]
 ) -> tuple[Pairing, list[Json]]:
-    """All that a search finds. Where a grace period of an interrupted former run goes on, pair afresh first."""
+    """The result of a search. If an interrupted former run has left a Grace-Period, pair again first."""
     client = await stack.diga(pairing.diga)
     try:
         return pairing, await client.search(pairing.tokens, "Observation", parameters)
@@ -122,7 +122,8 @@ def example(observations: Sequence[Json]) -> str:
 
 
 def _served(stack: DemoStack, samples: Sequence[Sample], chunks: Sequence[Json], period_ms: int) -> list[Sample]:
-    """Those samples that must have come: the first chunks may lie beyond the historic period, which is no loss."""
+    """The samples that must have arrived: the first chunks may be older than the Historic-Data-Period, which is not a
+    loss."""
     miv = stack.catalog.by_name(CGM)
     days = stack.catalog.terms[miv.valueset].historic_days if miv else 0
     begin_ms = now_ms() - (days - 1) * DAY_MS

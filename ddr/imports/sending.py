@@ -257,7 +257,7 @@ def _note_measurements(report: Report, results: Iterable[tuple[Value, Json]]) ->
     for value, item in results:
         if item["result"] != "rejected":
             report.counts["there" if item["result"] == "unchanged" else "taken"] += 1
-        # the key stands for the value: another registration of the device has it, or it gave way to the app's
+        # the key stands for the value: another registration of the device has it, or the app's value replaced it
         elif item["reason"] in ("conflict", "entered-in-error"):
             report.counts["there"] += 1
         else:

@@ -119,7 +119,8 @@ def _not_shut_out(entries: list[Entry], known: Iterable[Entry]) -> list[Entry]:
         by
         for der, others in shut.items()
         for by in others - owners.keys()
-        # Of one that another DiGA exchanged just now the next one has the same issuer; its own successor may be `by`.
+        # If a DiGA has just replaced `der`, its new certificate probably has the same issuer; but `by` may be that new
+        # one.
         if owners.get(der) in standing and (der in now or owners[der] != now[by])
     }
     entries = [_without(entry, unfit, "a certificate is called like the issuer of another one") for entry in entries]

@@ -138,7 +138,7 @@ TEXTS = {
         "(Genehmigung {approval}): {kinds}.",
         "The operator passed readings of yours on for research without your name (approval {approval}): {kinds}.",
     ),
-    # what representatives did, and that there are any
+    # what representatives did, and that representatives exist
     "patient:pairing:granted:by": Words(
         "{who_first} hat für Sie {app} erlaubt, Daten zu lesen: {kinds}.",
         "{who_first} allowed {app} for you to read data: {kinds}.",
