@@ -12,6 +12,7 @@ NO_CIPHERS_TOLD = (
     "OpenSSL has no ciphers; its configuration (OPENSSL_CONF, or the system's) leaves out the default provider"
 )
 QUOTED = ": bytearray("  # how h11 quotes the part of an answer that is not HTTP, which may contain tokens
+NO_CONNECTION = "All connection attempts failed"  # anyio, below httpx
 
 
 def in_words(error: BaseException, named: bool = False) -> str:
@@ -21,9 +22,21 @@ def in_words(error: BaseException, named: bool = False) -> str:
     if no_ciphers(error):
         return NO_CIPHERS_TOLD
     if not isinstance(error, OSError) or error.errno is None:
-        return " ".join(str(error).partition(QUOTED)[0].split()) or type(error).__name__
+        text = " ".join(str(error).partition(QUOTED)[0].split()) or type(error).__name__
+        return f"{text}: {why}" if text == NO_CONNECTION and (why := _causes(error)) else text
     text = error.strerror or os.strerror(error.errno)
     return f"{os.fsdecode(error.filename)}: {text}" if named and error.filename else text
+
+
+def _causes(error: BaseException) -> str:
+    """What the system said of each address that was tried."""
+    behind: BaseException | None = error
+    while behind is not None:
+        causes = behind.exceptions if isinstance(behind, BaseExceptionGroup) else [behind]
+        if numbers := [one.errno for one in causes if isinstance(one, OSError) and one.errno]:
+            return ", ".join(dict.fromkeys(os.strerror(number) for number in numbers))
+        behind = behind.__cause__ or behind.__context__
+    return ""
 
 
 def kind_of(error: BaseException) -> str:

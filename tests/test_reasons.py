@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import socket
 
+import httpx
 import pytest
 
 from ddr.reasons import in_words, kind_of
@@ -37,3 +39,21 @@ def test_a_log_says_what_the_system_does_not_give() -> None:
     assert kind_of(FileNotFoundError(errno.ENOENT, "no", "/secret")) == "FileNotFoundError"
     unknown = socket.gaierror(socket.EAI_NONAME, "Name or service not known")
     assert kind_of(unknown) == "gaierror: Name or service not known"
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_no_connection_is_told_with_its_cause(host: str) -> None:
+    async def ask() -> None:
+        async with httpx.AsyncClient(trust_env=False) as client:
+            await client.get(f"http://{host}:9/")
+
+    with pytest.raises(httpx.ConnectError) as refused:
+        asyncio.run(ask())
+    assert in_words(refused.value).startswith("All connection attempts failed: Connection refused")
+
+
+def test_each_cause_of_an_address_is_told_once() -> None:
+    tried = [OSError(errno.ENETUNREACH, "x"), OSError(errno.ENETUNREACH, "y"), OSError(errno.EADDRNOTAVAIL, "z")]
+    error = OSError("All connection attempts failed")
+    error.__cause__ = ExceptionGroup("", tried)
+    assert in_words(error) == "All connection attempts failed: Network is unreachable, Cannot assign requested address"

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
+import asyncpg
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ddr.store.database.dsn import check_url, hosts, shown
-from ddr.store.database.errors import StoreError
+from ddr.store.database.errors import DatabaseAway, StoreError
 from ddr.store.database.pool import connect
 from tests.support.pooler import direct_only
 
@@ -79,6 +82,24 @@ async def test_no_connection_tells_no_secret(url: str) -> None:
     with pytest.raises(StoreError) as refusal:
         await connect(url, 1)
     assert SECRET not in str(refusal.value) and "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("user", "said", "told"),
+    [
+        ("ddr", "no address left", "] no address left$"),  # of which `ddr` is no word
+        (SECRET, f"no {SECRET} here", f"connect: OSError: {os.strerror(errno.EADDRNOTAVAIL)}$"),
+    ],
+)
+async def test_a_cause_is_told_that_does_not_name_the_user(
+    user: str, said: str, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def failing(*_: object, **__: object) -> None:
+        raise OSError(errno.EADDRNOTAVAIL, said)
+
+    monkeypatch.setattr(asyncpg, "connect", failing)
+    with pytest.raises(DatabaseAway, match=told):
+        await connect(f"postgresql://{user}@127.0.0.1:1/ddr", 1)
 
 
 @direct_only
