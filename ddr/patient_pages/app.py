@@ -37,15 +37,7 @@ from ddr.patient_pages import (
     static,
 )
 from ddr.patient_pages.table_forms import Exact, Excel
-from ddr.patient_pages.visitor import (
-    FormRefused,
-    PatientEndpoint,
-    Visitor,
-    for_patients,
-    form_refused,
-    right_over,
-    see_other,
-)
+from ddr.patient_pages.visitor import PatientEndpoint, Refused, Visitor, for_patients, refused, right_over, see_other
 from ddr.store.audit.acting import ACTING, RightOver
 from ddr.store.patients.sessions import Session
 
@@ -135,9 +127,8 @@ def create_consent(core: Core) -> ASGIApp:
     app = Starlette(
         routes=[*(PROVIDER_LOGIN if core.identity else builtin), *PAGES, *(RESEARCH if core.settings.research else [])],
         exception_handlers={
-            FormRefused: form_refused,
+            Refused: refused,
             RightOver: right_over,
-            consent.Refused: consent.refused,
             ProviderUnavailable: provider_login.unavailable,
             HTTPException: _no_such_page,
             Exception: left_to_guard,

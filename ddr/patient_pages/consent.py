@@ -17,7 +17,7 @@ from starlette.responses import Response
 from ddr.durations import DAY_MS
 from ddr.http.core import Core
 from ddr.http.language import language
-from ddr.http.pages import error_page, redirect_targets
+from ddr.http.pages import redirect_targets
 from ddr.miv.model import Miv
 from ddr.operations.pairing import answered, approve, refuse
 from ddr.patient_pages.arrival import PERSON, with_request
@@ -27,7 +27,7 @@ from ddr.patient_pages.names import measured_by, title
 from ddr.patient_pages.render import page
 from ddr.patient_pages.texts import text
 from ddr.patient_pages.texts.devices import called
-from ddr.patient_pages.visitor import Form, Visitor, core_of, identify, read_form, see_other
+from ddr.patient_pages.visitor import Form, Refused, Visitor, core_of, identify, read_form, see_other
 from ddr.scopes.diga import Diga
 from ddr.scopes.parse import granted
 from ddr.store.authorization import pairings, par
@@ -76,14 +76,6 @@ class Period:
     chosen: bool
     longest: bool
     instead: str = ""
-
-
-class Refused(Exception):
-    """The request cannot be decided: HTTP status and key of ddr.http.pages.PROBLEMS."""
-
-    def __init__(self, status: int, problem: str) -> None:
-        super().__init__(problem)
-        self.status, self.problem = status, problem
 
 
 async def show(request: Request) -> Response:
@@ -161,12 +153,6 @@ async def _carry_out(
     if location is None:
         raise Refused(400, "unknown_request")
     return location
-
-
-async def refused(request: Request, error: Exception) -> Response:
-    """The response to Refused. It never redirects: whoever is behind the redirect_uri may not be trusted now."""
-    assert isinstance(error, Refused)
-    return error_page(request.scope, error.status, error.problem)
 
 
 async def _asked(core: Core, request_uri: str) -> Asked:

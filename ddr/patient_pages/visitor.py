@@ -26,7 +26,15 @@ COOKIE = "__Host-ddr"  # with this prefix browsers insist on Secure, Path=/ and 
 FORM_BYTES = 16_384
 
 
-class FormRefused(Exception):
+class Refused(Exception):
+    """The request is answered by an error page: HTTP status and key of ddr.http.pages.PROBLEMS."""
+
+    def __init__(self, status: int, problem: str) -> None:
+        super().__init__(problem)
+        self.status, self.problem = status, problem
+
+
+class FormRefused(Refused):
     """The form is malformed, stale, or was sent by another site; or it arrived too slowly.
 
     `form` is one in which only the token is wrong. Another site may have sent it, so it may do no more than a GET.
@@ -35,8 +43,7 @@ class FormRefused(Exception):
     form: Form | None = None
 
     def __init__(self, status: int = 403, problem: str = "form_expired") -> None:
-        super().__init__(problem)
-        self.status, self.problem = status, problem
+        super().__init__(status, problem)
 
 
 @dataclass(frozen=True)
@@ -210,7 +217,7 @@ async def right_over(request: Request, error: Exception) -> Response:
     return signed_out(request)
 
 
-async def form_refused(request: Request, error: Exception) -> Response:
-    """The response to FormRefused."""
-    assert isinstance(error, FormRefused)
+async def refused(request: Request, error: Exception) -> Response:
+    """The response to Refused. It never redirects: whoever is behind a redirect_uri may not be trusted now."""
+    assert isinstance(error, Refused)
     return error_page(request.scope, error.status, error.problem)
