@@ -138,11 +138,12 @@ def _board(core: Core, now_ms: int, present: list[Trouble], begun: Mapping[str, 
     }
     standstills = troubles.standing_still(by_key.values(), now_ms)
     standstills += [
-        (one.from_ms, one.notice)
+        one.from_ms
         for one in core.notices.known
         if one.in_force(now_ms) and one.state == UNAVAILABLE and "ingestion" in one.functions
     ]
-    by_key |= {one.key: one for one in troubles.beyond_holdup(core, standstills, now_ms)}
+    if standstills:
+        by_key |= {one.key: one for one in troubles.beyond_holdup(core, min(standstills), now_ms)}
     order = {UNAVAILABLE: 0, DEMOTED: 1}
     shown = sorted((troubles.named(one, core) for one in by_key.values()), key=lambda one: (order[one.state], one.key))
     words = core.notices.words

@@ -110,32 +110,28 @@ def of_workers(reports: Iterable[Report], now_ms: int) -> list[Trouble]:
     return found
 
 
-def beyond_holdup(core: Core, standstills: Iterable[tuple[int, str]], now_ms: int) -> list[Trouble]:
+def beyond_holdup(core: Core, since_ms: int, now_ms: int) -> list[Trouble]:
     """Data that could not be taken in for longer than the Vendor-Holdup of its MIV is unavailable (OPS-016).
 
-    `standstills`: since when nothing is taken in, and why. Data can be read as soon as it is taken in: its delay is the
-    time for which it could not be.
+    `since_ms`: since when nothing is taken in. Data can be read as soon as it is taken in: its delay is the time for
+    which it could not be.
     """
     found = []
-    for since_ms, _ in standstills:
-        for miv in core.catalog.mivs:
-            over_ms = since_ms + miv.vendor_holdup_seconds * 1000
-            if now_ms > over_ms:
-                told = (
-                    f"New data of {miv.name} cannot be taken in for longer than its Vendor-Holdup of"
-                    f" {miv.vendor_holdup_seconds} s",
-                    f"Neue Daten ({miv.title_de}) können länger als {miv.vendor_holdup_seconds} s nicht"
-                    " aufgenommen werden",
-                )
-                found.append(Trouble(f"{HOLDUP}{miv.name}", UNAVAILABLE, [data_of(miv.name)], *told, over_ms))
-    return list(merged(found).values())
+    for miv in core.catalog.mivs:
+        over_ms = since_ms + miv.vendor_holdup_seconds * 1000
+        if now_ms > over_ms:
+            told = (
+                f"New data of {miv.name} cannot be taken in for longer than its Vendor-Holdup of"
+                f" {miv.vendor_holdup_seconds} s",
+                f"Neue Daten ({miv.title_de}) können länger als {miv.vendor_holdup_seconds} s nicht aufgenommen werden",
+            )
+            found.append(Trouble(f"{HOLDUP}{miv.name}", UNAVAILABLE, [data_of(miv.name)], *told, over_ms))
+    return found
 
 
-def standing_still(troubles: Iterable[Trouble], now_ms: int) -> list[tuple[int, str]]:
-    """Since when ingestion is unavailable, by reason."""
-    return [
-        (one.since_ms or now_ms, one.key) for one in troubles if one.state == UNAVAILABLE and INGESTION in one.functions
-    ]
+def standing_still(troubles: Iterable[Trouble], now_ms: int) -> list[int]:
+    """Since when ingestion is unavailable, for each reason."""
+    return [one.since_ms or now_ms for one in troubles if one.state == UNAVAILABLE and INGESTION in one.functions]
 
 
 def named(trouble: Trouble, core: Core) -> Trouble:
