@@ -1,7 +1,7 @@
 """Pytest plugin: which requirement of the catalogue is proven by which test, and the report docs/conformance.md.
 
 A requirement counts as passed when at least one test carries its id and all tests that do have passed; everything
-else is failed or not covered. What the table `[operator]` of decisions.toml lists is a duty of whoever runs the
+else is failed or not covered. What the table `[operator]` of decisions.toml lists is a duty of the operator of the
 recorder: no test of this software proves it, so it never counts as passed, and the report links to how we help.
 `--evidence FOLDER` keeps what a run proved; `python -m tests.conformance FOLDER` counts all runs with that folder,
 `--write FILE` writes their report, `--check FILE` fails when FILE is not that report. Reports carry the ids as user
@@ -150,7 +150,7 @@ def render(evidence: dict[str, Evidence]) -> str:
         "# Conformance with HDDT 1.0.1",
         "",
         "Written by `make conformance`; do not edit. *passed*: black-box tests over HTTP carry the id and all passed.",
-        "*operator*: a duty of whoever runs the recorder, with the place that tells how; never counted as passed.",
+        "*operator*: a duty of the operator, with the page that explains it; never counted as passed.",
         "Rows of level NOTE are contradictions in the specification with the reading this project follows.",
         "",
         f"| area | {' | '.join(STATES)} |",
