@@ -44,7 +44,7 @@ SWEEPS: dict[str, tuple[str, Sweep]] = {
     ),
     "browser_session": (
         f"INSERT INTO browser_session (cookie_sha256, patient_id, username, created_ms, seen_ms)"
-        f" SELECT {HASH}, {MINE}, 'u', 0, least({{at}} - 600000, {NOW})",
+        f" SELECT {HASH}, {MINE}, 'u', {{at}} - 600000, {{at}} - 600000",
         lambda pool: sessions.sweep(pool, NOW, 600_000),
     ),
     "login_journey": (

@@ -17,7 +17,7 @@ from ddr.durations import HOUR_MS
 from ddr.store.audit.acting import Acting
 from ddr.store.authorization.representations import UNTIL_MAJORITY
 from ddr.store.database.able import able, stays_able
-from ddr.store.database.clock import SKEW_MS
+from ddr.store.database.clock import SKEW_MS, present_ms
 from ddr.store.database.digest import sha256
 from ddr.store.database.rights import Moment, in_force
 from ddr.store.database.spreading import is_spread
@@ -228,4 +228,5 @@ async def sweep(pool: asyncpg.Pool, now_ms: int, idle_ms: int) -> None:
     """
     before_ms = now_ms - idle_ms
     await delete_due(pool, "browser_session", "seen_hour", before_ms // HOUR_MS + 1, "seen_ms <= $2", before_ms)
-    await pool.execute("DELETE FROM browser_session WHERE seen_hour > $1", (now_ms + SKEW_MS) // HOUR_MS)
+    latest_ms = max(now_ms, await present_ms(pool)) + SKEW_MS  # a worker that was paused is late until it looks
+    await pool.execute("DELETE FROM browser_session WHERE seen_hour > $1", latest_ms // HOUR_MS)
