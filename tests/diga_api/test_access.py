@@ -77,7 +77,7 @@ async def test_an_old_directory_serves_nobody(pair: Pair, trust: FakeTrust) -> N
     trust.is_stale = True
     response = await diga.get("Observation")
     assert response.status_code == 503
-    assert 0 < int(response.headers["retry-after"]) <= follower.RETRY_SECONDS  # it is read again by then
+    assert 0 < int(response.headers["retry-after"]) <= follower.RETRY_SECONDS  # it has been read again by then
     assert response.json()["issue"][0]["code"] == "transient"
 
 
@@ -87,7 +87,7 @@ async def test_an_old_directory_serves_nobody(pair: Pair, trust: FakeTrust) -> N
         "UPDATE pairing SET ended_ms = 1 WHERE patient_id = $1",
         "UPDATE token_grant SET revoked_ms = 1 WHERE patient_id = $1",
         "UPDATE consent SET withdrawn_ms = 1 WHERE patient_id = $1",
-        # over several servers a worker goes by what it knows of the directory, and by the pairing itself
+        # over several servers a worker relies on what it knows of the directory, and on the pairing itself
         pytest.param("DELETE FROM pairing_directory WHERE patient_id = $1", marks=one_server_only),
     ],
 )

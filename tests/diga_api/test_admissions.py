@@ -1,4 +1,4 @@
-"""Admission of several requests by one statement: as if each had been admitted alone, and none waits for another."""
+"""Admission of several requests by one statement: the results are as one by one, and no request waits for another."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ from tests.support.counting import counted
 
 PERIOD_MS = 15 * MINUTE
 WAIT_SECONDS = 60
-LIVING, LEFT = "//9999999999999", "//1"  # claims of which an answer may come, and may not
+LIVING, LEFT = "//9999999999999", "//1"  # claims that may be answered, and claims that may not
 
-# What may be true of a pairing; the first lines are the usual, the last ones seldom.
+# States of a pairing; the first lines are usual, the last ones rare.
 STATES = {
     "free": "UPDATE grace SET answered = jsonb_build_object($3::text, $4::bigint - 1000000) WHERE {it}",
     "runs": "UPDATE grace SET answered = jsonb_build_object($3::text, $4::bigint - 1000) WHERE {it}",
@@ -61,7 +61,7 @@ class Party:
     valuesets: Sequence[str]
 
     def request(self, one: Backend, counted: Sequence[str] = (), **changes: Any) -> Request:
-        """What asks for everything, and claims the periods of what is `counted`."""
+        """A request for everything, which claims the periods of what is `counted`."""
         permits = [Permit(url, PERIOD_MS if url in counted else None) for url in self.valuesets]
         now_ms = self.core.clock()
         found = Request(one.pairing_id, one.grant_no, one.diga.client_id, permits, {}, now_ms, now_ms)
@@ -73,7 +73,7 @@ Make = Any
 
 @pytest.fixture
 def party(core: Core, pair: Pair) -> Make:
-    """A function that pairs a new DiGA with so many new patients, or with these, each of whom it has read once."""
+    """A function that pairs a new DiGA with this many new patients, or with these, each of whom it has read once."""
 
     async def make(number: int, patient_ids: Sequence[UUID] = ()) -> Party:
         bodies = [Body(core, one) for one in patient_ids] or [Body(core) for _ in range(number)]
@@ -93,20 +93,20 @@ def party(core: Core, pair: Pair) -> Make:
 
 
 async def put(conn: asyncpg.Connection, one: Backend, state: str, url: str, now_ms: int) -> None:
-    """Make it true of a pairing."""
+    """Bring a pairing into this state."""
     await conn.execute(
         STATES[state].format(it="patient_id = $1 AND pairing_no = $2"), one.patient_id, one.pairing_no, url, now_ms
     )
 
 
 async def answered(crowd: Party) -> None:
-    """All that was claimed has been answered, and is confirmed."""
+    """All claims have been answered and confirmed."""
     patient_ids = [one.patient_id for one in crowd.pairings]
     await crowd.core.pool.execute("UPDATE grace SET pending = '{}' WHERE patient_id = ANY($1::uuid[])", patient_ids)
 
 
 async def left_behind(conn: asyncpg.Connection, patient_ids: Sequence[UUID]) -> list[Any]:
-    """What admissions write, without the instants of the database's clock."""
+    """What admissions write, without the times of the database's clock."""
     rows = await conn.fetch(
         "SELECT patient_id, pairing_no, answered, read_ms, ARRAY(SELECT jsonb_object_keys(pending) ORDER BY 1)"
         " FROM grace WHERE patient_id = ANY($1::uuid[]) ORDER BY 1, 2",
@@ -120,13 +120,13 @@ async def left_behind(conn: asyncpg.Connection, patient_ids: Sequence[UUID]) -> 
 
 @asynccontextmanager
 async def undone(pool: asyncpg.Pool) -> AsyncIterator[asyncpg.Connection]:
-    """A transaction that comes to nothing."""
+    """A transaction that is rolled back."""
     async with pool.acquire() as conn:
         transaction = conn.transaction()
         await transaction.start()
         await conn.execute(
             "SET CONSTRAINTS ALL IMMEDIATE"
-        )  # what is gathered at the end of a transaction is so at once
+        )  # rows gathered at the end of a transaction are gathered at once here
         try:
             yield conn
         finally:
@@ -136,7 +136,7 @@ async def undone(pool: asyncpg.Pool) -> AsyncIterator[asyncpg.Connection]:
 @not_over_servers
 @pytest.mark.parametrize("claims", [False, True], ids=["look", "claim"])
 async def test_together_is_as_one_by_one(party: Make, clock: Clock, claims: bool) -> None:
-    """Each patient has two DiGA, so that what is true of one pairing is not of the other."""
+    """Each patient is paired with two DiGA, so that the state of one pairing differs from that of the other."""
     random = Random(7 + claims)
     half: Party = await party(len(STATES))
     other: Party = await party(len(STATES), [one.patient_id for one in half.pairings])
@@ -149,7 +149,7 @@ async def test_together_is_as_one_by_one(party: Make, clock: Clock, claims: bool
         some = [Permit("https://not-consented.example", PERIOD_MS if claims else None)]
         request = crowd.request(one, counted, **changes)
         asked.append(replace(request, permits=[*request.permits, *some] if random.random() < 0.2 else request.permits))
-        if not claims and random.random() < 0.3:  # another one of the same pairing
+        if not claims and random.random() < 0.3:  # another request of the same pairing
             asked.append(replace(request, permits=request.permits[:1]))
     if not claims:
         random.shuffle(asked)
@@ -185,7 +185,7 @@ async def test_usual_requests_all_go_together(party: Make, clock: Clock) -> None
     for claims in (False, True):
         counted = crowd.valuesets if claims else []
         requests = [crowd.request(one, counted) for one in crowd.pairings]
-        for after in (0, 300, 900):  # periods have run, and run again
+        for after in (0, 300, 900):  # the periods have ended and run again
             clock.advance(after)
             requests = [replace(one, now_ms=clock(), steered_ms=clock()) for one in requests]
             assert None not in await admit_all(crowd.core.pool, requests, claims=claims)
@@ -281,7 +281,7 @@ async def test_a_clock_that_was_set_back_begins_the_period_of_who_asks_and_of_no
 
 
 async def test_two_workers_with_the_same_pairings_never_wait_for_each_other(party: Make, clock: Clock) -> None:
-    """Each is answered, and of the two requests for a pairing one is within the period of the other."""
+    """Every request is answered, and of two requests for one pairing one falls into the other's period."""
     crowd: Party = await party(8)
 
     async def lost(request: Request, admission: Admission) -> None:
@@ -301,7 +301,7 @@ async def test_two_workers_with_the_same_pairings_never_wait_for_each_other(part
 
 
 async def test_first_requests_at_once_do_not_wait_for_each_other_in_a_circle(party: Make, clock: Clock) -> None:
-    """What they note of a pairing is locked in the same order by who claims and who does not."""
+    """Requests with and without a claim lock the rows that they note about a pairing in the same order."""
     crowd: Party = await party(8)
     pool = crowd.core.pool
     clock.advance(1000)
@@ -314,7 +314,7 @@ async def test_first_requests_at_once_do_not_wait_for_each_other_in_a_circle(par
 
 
 async def test_first_requests_at_once_note_each_kind_once(body: Body, pair: Pair) -> None:
-    """And nothing of resource types, which are seen from the start."""
+    """And nothing is noted for resource types, which are visible from the start."""
     diga, core = await pair(CGM, GLUCOSE, PRESSURE), body.core
     answers = await asyncio.gather(*(diga.get(path) for path in ("Device", "DeviceMetric") * 4))
     assert [answer.status_code for answer in answers] == [200] * 8
@@ -341,7 +341,7 @@ async def test_requests_at_once_take_few_statements(party: Make, clock: Clock) -
                 with company(7, "standing"):
                     answers = await asyncio.gather(*(one.get(path) for one in crowd.pairings))
             assert [one.status_code for one in answers] == [200] * 8
-            assert sum("standing" in one for one in statements) == 2  # the first by itself, and the others
+            assert sum("standing" in one for one in statements) == 2  # the first one alone, and the others together
     entries = await crowd.core.pool.fetch(
         "SELECT pairing_id FROM audit WHERE event = $1 AND patient_id = ANY($2::uuid[]) AND at_ms = $3",
         str(Event.DATA_READ),

@@ -37,7 +37,7 @@ POLLS = (
 
 @pytest.fixture
 async def core(core: Core, database_url: str) -> AsyncIterator[Core]:
-    """A Core whose patients are taken for spread."""
+    """A Core that takes its patients for spread over servers."""
     async with migrated_database(database_url) as url:
         await be_as_if_spread(url)
         settings = replace(core.settings, database_url=url, database_pool_size=1)
@@ -48,7 +48,7 @@ async def core(core: Core, database_url: str) -> AsyncIterator[Core]:
 
 
 async def alone(diga: Backend, path: str) -> dict[str, Any]:
-    """What is told when the search is asked after the admission."""
+    """The result when the search runs after the admission."""
     with patch(ASKED, return_value=None):
         return await diga.bundle(path)
 
@@ -73,7 +73,7 @@ async def test_the_same_is_told_in_one_call_less(body: Body, pair: Pair, path: s
 
 
 async def test_a_read_takes_one_call(body: Body, pair: Pair) -> None:
-    """Of each type; and what nobody may see is as unknown as before."""
+    """One call for each type; a resource that the DiGA may not see is unknown, as before."""
     device_no, epoch_no, chunks = await body.cgm()
     value = await body.measurement(GLUCOSE, "2339-0", body.core.clock())
     ids = body.core.ids
@@ -84,7 +84,7 @@ async def test_a_read_takes_one_call(body: Body, pair: Pair) -> None:
     before = [await diga.get(path) for path in (*known, *unknown)]
     assert [answer.status_code for answer in before] == [200] * 4 + [404] * 2
     for path, first in zip((*known, *unknown), before, strict=True):
-        await diga.get(path)  # it is prepared with the admission
+        await diga.get(path)  # prepared together with the admission
         async with counted(body.core.pool) as statements:
             answer = await diga.get(path)
         assert answer.status_code == first.status_code
@@ -104,7 +104,7 @@ async def test_what_is_new_is_told(body: Body, pair: Pair) -> None:
 
 
 async def test_nothing_is_told_that_may_be_seen_no_more(body: Body, pair: Pair) -> None:
-    """What was asked with the admission was what the one before allowed."""
+    """The query that was sent with the admission relied on the rights of the admission before."""
     await body.cgm()
     await body.measurement(GLUCOSE, "2339-0", body.core.clock())
     diga = await pair(CGM, GLUCOSE)
@@ -127,7 +127,7 @@ REFUSALS: dict[str, tuple[int, str | None]] = {
 
 @pytest.mark.parametrize("why", REFUSALS)
 async def test_who_is_refused_asks_nothing(body: Body, pair: Pair, clock: Clock, why: str) -> None:
-    """Seen by something that writes in place of what would be asked."""
+    """A statement that writes takes the query's place, so that its execution would be noticed."""
     status, change = REFUSALS[why]
     diga = await pair(CGM)
 

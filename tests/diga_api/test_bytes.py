@@ -17,7 +17,7 @@ JSON, XML = (fmt.value for fmt in Format)
 
 
 def comparable(resource: dict[str, Any]) -> dict[str, Any]:
-    """Without what each answer has of its own: links, the passing identity of an outcome."""
+    """The response without the parts that differ each time: links and the id of an outcome."""
     resource.pop("link", None)
     for entry in resource.get("entry", []):
         if entry["search"]["mode"] == "outcome":

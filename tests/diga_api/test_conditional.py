@@ -96,7 +96,7 @@ async def test_what_is_known_is_not_sent_again(body: Body, pair: Pair) -> None:
         first = await diga.get(path)
         tag = first.headers["etag"]
         again = await diga.get(path, **{"if-none-match": tag})
-        if path.startswith("Device/"):  # its status changes with time, and it has one version only
+        if path.startswith("Device/"):  # its status changes over time, but it has one version only
             assert again.status_code == 200
             continue
         assert (again.status_code, again.content) == (304, b"")

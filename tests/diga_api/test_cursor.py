@@ -39,19 +39,19 @@ HOST_CONNECTIONS = 4
 
 
 def newest_entry(bundle: dict[str, Any]) -> str:
-    """The newest stamp among the entries, "" without any."""
+    """The newest timestamp among the entries, or "" when there is none."""
     return max((entry["resource"]["meta"]["lastUpdated"] for entry in bundle.get("entry", ())), default="")
 
 
 def of_bundle(bundle: dict[str, Any]) -> str:
-    """What the answer says that it is good for."""
+    """The cursor that the response offers."""
     found: str = bundle["meta"]["lastUpdated"]
     return found
 
 
 @dataclass
 class Poller:
-    """Asks for what is newer than its cursor of each type; `known` is the last content by reference."""
+    """Asks for everything newer than its cursor of each type; `known` holds the last content by reference."""
 
     diga: Backend
     cursor_of: Cursor
@@ -73,7 +73,7 @@ class Poller:
             await self.poll()
 
     async def visible(self) -> dict[str, dict[str, Any]]:
-        """What is there now, by reference."""
+        """What is visible now, by reference."""
         found: dict[str, dict[str, Any]] = {}
         for kind in TYPES:
             await self.diga.rest()
@@ -82,7 +82,7 @@ class Poller:
         return found
 
     async def missed(self) -> list[str]:
-        """What is there and is not what the poller knows. Device.status may change by time, without a new stamp."""
+        """What is visible but unknown to the poller. Device.status may change over time without a new timestamp."""
         return [
             name
             for name, resource in (await self.visible()).items()
@@ -99,7 +99,7 @@ def _without_status(resource: dict[str, Any] | None) -> dict[str, Any]:
 
 @pytest.fixture
 async def core(core: Core) -> Core:
-    """One whose stamps are the database's."""
+    """A recorder whose timestamps are the database's."""
     signer = await Keys.load(core.pool, key_encryption_key(core.settings, make=True), now_ms())
     return replace(core, signer=signer, clock=now_ms, steer=None)
 
@@ -113,7 +113,7 @@ async def body(core: Core) -> Body:
 
 @asynccontextmanager
 async def host(core: Core, body: Body, ahead_ms: int) -> AsyncIterator[tuple[Core, httpx.AsyncClient]]:
-    """Another host on the same database, whose clock differs, and the patient's gateway that talks to it."""
+    """Another host on the same database with a different clock, and the patient's gateway that uses it."""
     async with await open_pool(replace(core.settings, database_pool_size=HOST_CONNECTIONS)) as pool:
         own = {"pool": pool, "sensors": Remembered(), "admission": Admission(HOST_CONNECTIONS)}
         there = replace(core, clock=lambda: now_ms() + ahead_ms, **own)
@@ -129,14 +129,14 @@ async def ok(request: Awaitable[httpx.Response]) -> httpx.Response:
 
 
 async def sent(send: Callable[[], Awaitable[httpx.Response]]) -> None:
-    """As a gateway does it: again for as long as the recorder says that the same data is being changed."""
+    """Send as a gateway does: again, for as long as the recorder says that the same data is being changed."""
     while (response := await send()).status_code == 503:
         assert response.json()["code"] == "busy"
     assert response.status_code < 300, response.text
 
 
 async def furnish(client: httpx.AsyncClient, start: int) -> None:
-    """Two sensors and a meter, all without a value yet."""
+    """Two sensors and a meter, all without values yet."""
     for key in ("a", "b", "meter"):
         facts = {"serialNumber": key, "name": key, "manufacturer": "M", "startedAt": date_time(start)}
         await ok(client.put(f"/devices/{key}", json=facts))
@@ -231,7 +231,7 @@ async def test_nothing_is_missed_beside_racing_writers(core: Core, body: Body, p
 @pytest.mark.requirement("RS-036", "CGM-010")
 @pytest.mark.parametrize("cursor_of", [newest_entry, of_bundle])
 async def test_a_writer_that_waits_hides_nothing(core: Core, body: Body, pair: Pair, cursor_of: Cursor) -> None:
-    """It has its stamp, and waits for a lock, while others write and a DiGA polls."""
+    """It has its timestamp and waits for a lock, while others write and a DiGA polls."""
     start = now_ms() // HOUR * HOUR - 20 * HOUR
     async with host(core, body, 0) as (_, one), host(core, body, -APART_MS) as (_, other):
         await furnish(one, start)
@@ -254,7 +254,7 @@ async def test_a_writer_that_waits_hides_nothing(core: Core, body: Body, pair: P
                 asyncio.create_task(sent(lambda: other.post(url.format("b"), json=late))),
                 asyncio.create_task(sent(lambda: other.put("/devices/b", json=facts))),
             ]
-            for _ in range(3):  # on a slow machine for longer than a lock is waited for
+            for _ in range(3):  # on a slow machine, longer than a lock is waited for
                 await poller.poll()
         await asyncio.gather(held_up, *behind)
         await poller.poll()

@@ -66,7 +66,7 @@ async def test_a_poll_while_its_patient_is_deleted_leaves_nothing_for_long(
 
 
 async def test_a_patient_who_is_there_keeps_everything(core: Core, clock: Clock, body: Body) -> None:
-    """As after a restore of some tables only."""
+    """As after a restore of only some tables."""
     pool, patient_id = core.pool, body.patient_id
     await pool.execute("INSERT INTO patient (patient_id, created_ms) VALUES ($1, 0) ON CONFLICT DO NOTHING", patient_id)
     await body.cgm()

@@ -81,7 +81,7 @@ async def test_searches_that_are_not_understood(pair: Pair, query: str, diagnost
     severity, code, text = issue(resource)
     assert (status, severity, code) == (400, "error", "processing")
     assert (text or "").startswith(diagnostics)
-    assert (await diga.get("Observation")).status_code == 200  # a request that failed does not count
+    assert (await diga.get("Observation")).status_code == 200  # a failed request does not count
 
 
 async def test_formats(pair: Pair) -> None:
@@ -131,7 +131,7 @@ async def test_content_types(pair: Pair) -> None:
 async def test_a_content_coding_that_is_not_read_is_told_from_a_wrong_type(
     pair: Pair, path: str, media_type: str, coding: str
 ) -> None:
-    """The answer says which coding is read (RFC 9110 section 15.5.16)."""
+    """The response names the accepted coding (RFC 9110 section 15.5.16)."""
     diga = await pair()
     headers = {
         "authorization": f"Bearer {diga.token}", "content-type": media_type, "content-encoding": coding,
@@ -194,7 +194,7 @@ async def test_anybody_may_read_the_metadata(pair: Pair) -> None:
 
 @pytest.mark.parametrize("path", ["Observation", "Observation/{id}"])
 async def test_a_code_that_this_worker_does_not_know_yet(body: Body, pair: Pair, path: str) -> None:
-    """Another version of a ValueSet came into force: to leave the value out would let a poller miss it."""
+    """A new version of a ValueSet has come into force; without the value a poller would miss it."""
     name = await body.measurement(GLUCOSE, "2339-0", body.core.clock() - HOUR)
     diga = await pair(GLUCOSE)
     catalog = body.core.catalog

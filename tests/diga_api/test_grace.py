@@ -42,7 +42,7 @@ async def test_a_second_search_has_to_wait(pair: Pair, clock: Clock) -> None:
 async def test_nobody_waits_for_a_clock_that_was_set_back_and_for_the_period(
     pair: Pair, clock: Clock, back: int
 ) -> None:
-    """Or when another host, whose clock is ahead, gave the last answer."""
+    """The same holds when another host with a fast clock gave the last response."""
     diga = await pair(CGM)
     assert await status(diga) == 200
     clock.advance(-back)
@@ -81,7 +81,7 @@ async def test_only_observation_searches_count(body: Body, pair: Pair) -> None:
 @pytest.mark.requirement("OPS-028")
 @pytest.mark.parametrize("asked", ["", "code=99504-3&"])
 async def test_further_pages_do_not_count(body: Body, pair: Pair, asked: str) -> None:
-    """Of a search for one of two kinds, either: its link says what was asked for."""
+    """This holds for a search for one of two kinds, too: its link says what was asked for."""
     _, _, chunks = await body.cgm()
     diga = await pair(CGM, GLUCOSE)
     bundle = await diga.bundle(f"Observation?{asked}_count=1")
@@ -104,11 +104,11 @@ async def test_each_miv_counts_for_itself(pair: Pair, clock: Clock) -> None:
     diga = await pair(CGM, PRESSURE)
     assert await status(diga, "Observation?code=85354-9") == 200
     assert await status(diga, "Observation?code=99504-3") == 200
-    clock.advance(300)  # that of blood pressure
+    clock.advance(300)  # the period of blood pressure
     assert await status(diga, "Observation?code=99504-3") == 429
     assert await status(diga, "Observation") == 429
-    assert await status(diga, "Observation?code=85354-9") == 200  # the refused search over both has claimed nothing
-    assert await status(diga, "Observation?code=unknown") == 200  # asks for nothing that could be counted
+    assert await status(diga, "Observation?code=85354-9") == 200  # the refused search for both claimed nothing
+    assert await status(diga, "Observation?code=unknown") == 200  # asks for nothing that counts
 
 
 @pytest.mark.requirement("OPS-028")
@@ -170,7 +170,7 @@ async def test_to_claim_what_is_not_consented_is_to_claim_nothing(body: Body, pa
         names = diga.pairing_id, diga.grant_no, diga.diga.client_id
         return await admit(pool, Request(*names, permits, {}, clock(), clock()))
 
-    await asked(None)  # which notes what it was the first to see
+    await asked(None)  # and notes what it was the first to see
     plain = await asked(None)
     assert plain.standing is not None and set(plain.standing.consents) == {standing}
     assert await asked(600_000) == plain

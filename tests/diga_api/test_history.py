@@ -13,9 +13,9 @@ from tests.support.history import measure, wear
 from tests.support.touched import touched
 
 INCLUDES = "_include=Observation:device&_include:iterate=DeviceMetric:source"
-MONTH, YEARS = 40, 3 * 365  # with a sensor before the Historic-Data-Period of 30 days, both
-MOST = 1.2  # times as many blocks
-WARM = 6  # a statement that was executed so often has its plan
+MONTH, YEARS = 40, 3 * 365  # with a sensor from before the Historic-Data-Period of 30 days, both
+MOST = 1.2  # as many times the blocks
+WARM = 6  # after this many executions a statement has its final plan
 
 _PATHS = [
     f"Observation?{INCLUDES}&_count=100",
@@ -29,7 +29,7 @@ _PATHS = [
 
 
 async def blocks(requests: list[tuple[Backend, str]]) -> list[int]:
-    """How many blocks each backend's request takes when it is made again and again, and they by turns."""
+    """How many blocks the requests of each backend touch when both repeat them in turns."""
     found: list[list[int]] = [[] for _ in requests]
     for _ in range(WARM + 3):
         for (diga, path), taken in zip(requests, found, strict=True):

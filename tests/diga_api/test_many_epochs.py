@@ -32,7 +32,7 @@ SELECT $1, epoch_no, 0, from_ms, from_ms, from_ms, 1, 1, 'f', '\\x0000', '\\x640
 
 @pytest.fixture(autouse=True)
 async def few_rows_each(pool: asyncpg.Pool, core: Core) -> None:
-    """The planner has seen patients with one device, sensor and epoch only."""
+    """The planner has only seen patients with one device, one sensor and one epoch."""
     for _ in range(OTHERS):
         body = Body(core)
         device_no = await body.device()
@@ -66,14 +66,14 @@ async def test_searches_of_a_patient_with_many_epochs(core: Core, pair: Pair, pa
         assert "match" in modes
         if path.startswith("DeviceMetric"):
             assert modes.count("include") == modes.count("match") == 200
-    # three times as many; with an EXISTS for each row against the page it was nine times the work
+    # three times the epochs; an EXISTS for each row against the page took nine times the work
     assert seconds[1] < 5 * seconds[0] + 15 * TICK_SECONDS
 
 
 async def computed(pool: asyncpg.Pool) -> float:
-    """Processor seconds of the database's processes that serve this test, which other load does not change.
+    """Processor seconds of the database's processes that serve this test; other load does not change them.
 
-    Those that keep house there come and go by themselves.
+    Its background processes come and go, and do not count.
     """
     pids = await pool.fetchval(
         "SELECT array_agg(pid) FROM pg_stat_activity"

@@ -1,4 +1,4 @@
-"""The date of the CapabilityStatement: that of its last change."""
+"""The date of the CapabilityStatement is that of its last change."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import orjson
 from ddr.diga_api.metadata import IN_FORCE, Metadata
 from ddr.http.core import Core
 
-# A digest of what the statement says of every recorder, and since when it does.
+# A digest of what the statement says about every recorder, and the date since which it says so.
 DESCRIBED = {"2026-11-30": "2db78e8ca6f01815"}
-OWN = ("url", "date", "software", "description", "implementation")  # of one recorder, or of a release
+OWN = ("url", "date", "software", "description", "implementation")  # these differ between recorders or releases
 
 
 async def test_the_date_is_that_of_the_last_change_of_what_is_described(core: Core) -> None:

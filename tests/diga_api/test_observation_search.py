@@ -63,7 +63,7 @@ async def test_the_latest_is_the_running_chunk(body: Body, pair: Pair) -> None:
     _, _, chunks = await body.cgm()
     diga = await pair(CGM)
     assert await diga.matches("Observation?_sort=-date&_count=1") == chunks[-1:]
-    assert await diga.matches("Observation?date=2026-11-22T10:00:00Z") == []  # no chunk lies within that second
+    assert await diga.matches("Observation?date=2026-11-22T10:00:00Z") == []  # no chunk is within that second
     assert await diga.matches("Observation?date=ge2026-11-22T10:00:00Z") == chunks[-1:]
 
 
@@ -124,7 +124,7 @@ async def test_a_count_of_zero_brings_the_total_though_it_is_declined(body: Body
 
 
 async def test_codes_are_found_in_capitals_or_not(body: Body, pair: Pair) -> None:
-    """FHIR R4 search.html#token: HDDT's code system of lung function says that case does not count."""
+    """FHIR R4 search.html#token: HDDT's code system of lung function is not case-sensitive."""
     code = "PEF-measured/predicted"
     (system,) = {one.system for one in body.miv(LUNG).codes if one.code == code}
     device_no = await body.device()
@@ -277,7 +277,7 @@ async def test_a_changed_chunk_is_found_by_its_time_of_change(body: Body, pair: 
 
 
 async def test_punctuation_and_blanks_do_not_count_in_a_text(body: Body, pair: Pair) -> None:
-    """FHIR R4 search.html#string; between words a blank does."""
+    """FHIR R4 search.html#string; a blank between words counts."""
     for name in ("Accu-Chek  Guide (mg/dL)", "AccuChek Mobile", "Accu Vue"):
         meter = await body.device(name, manufacturer="O'Hara & Sons, Inc.")
         await body.measurement(GLUCOSE, "2339-0", body.core.clock(), device_no=meter)

@@ -61,7 +61,7 @@ async def test_a_report_takes_few_statements(body: Body, pair: Pair, path: str, 
         response = await diga.get(PATH + path)
     assert response.status_code in (200, 400)
     assert len(statements) == most, statements
-    assert all("patient_id" in statement for statement in statements[:-1])  # the last one is the record
+    assert all("patient_id" in statement for statement in statements[:-1])  # the last statement writes the record
 
 
 async def test_the_report_counts_each_reading_of_the_period(body: Body, pair: Pair) -> None:
@@ -70,8 +70,8 @@ async def test_the_report_counts_each_reading_of_the_period(body: Body, pair: Pa
     assert found["mean"] == round((288 * 100 + 288 * 101 + 210 * 102) / 786, 2)
     assert found["mmol"] == 5.6
     assert found["gmi"] == 5.72
-    assert found["days"] == 4  # they began in an afternoon
-    # readings of five minutes, of 14 days that began at midnight in Berlin, which is 23:00 UTC
+    assert found["days"] == 4  # they began on an afternoon
+    # one reading per five minutes for 14 days from midnight in Berlin, which is 23:00 UTC
     assert found["active"] == round(786 * 5 * MINUTE / (13 * DAY + 11 * 60 * MINUTE) * 100, 2)
     assert [found[name] for name in ("very low", "low", "target", "high", "very high")] == [0, 0, 100, 0, 0]
 
@@ -185,7 +185,7 @@ async def test_readings_beyond_the_historic_period_do_not_count(body: Body, pair
     diga = await pair(CGM)
     found = await numbers(diga, effectivePeriodStart="2020-01-01")
     assert found["active"] < 100
-    # of the oldest day within, its readings from this time of day on
+    # of the oldest day within the period, the readings from this time of day on
     assert found["days"] == 31
 
 

@@ -19,7 +19,7 @@ INCLUDE = Include("Observation", "device", None)
 
 
 def page(asked: list[str] | None) -> Page:
-    """The third to fifth of ten."""
+    """The third to the fifth of ten items."""
     return Page("Observation", 7, 2, 3, 10, 12, (INCLUDE,), (), 5_000, 1_000, polled=True, subset=WHOLE, asked=asked)
 
 
@@ -35,7 +35,7 @@ def test_a_link_says_what_it_was_made_of(asked: list[str] | None) -> None:
 
 
 def test_a_link_of_a_search_for_all_is_as_the_version_before_has_it() -> None:
-    """While hosts are upgraded one after another a DiGA may follow it at one that is not."""
+    """While hosts are upgraded one by one, a DiGA may follow the link at a host of the previous version."""
     sealed = base64.urlsafe_b64decode(PageLinks(KEY).seal(page(None), HOLDER) + "==")
     plain = AESGCM(KEY).decrypt(sealed[:12], sealed[12:], HOLDER.encode())
     content = orjson.loads(plain[4 : 4 + int.from_bytes(plain[:4], "big")])

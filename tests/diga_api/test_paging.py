@@ -1,4 +1,4 @@
-"""Pages: every item once, whatever happens meanwhile; a link is useful to its owner only (RS-038)."""
+"""Paging shows every item once, whatever happens meanwhile; a link is useful to its owner only (RS-038)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support.touched import touched
 
 @pytest.fixture(params=["in the link", "stored"], autouse=True)
 def rest(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the list of what follows is kept."""
+    """Where the keys of the further pages are stored."""
     if request.param == "stored":
         monkeypatch.setattr(search, "LONGEST_LINK", 0)
 

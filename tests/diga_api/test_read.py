@@ -65,7 +65,7 @@ async def test_a_placeholder_has_an_id_to_read(body: Body, pair: Pair, clock: Cl
     assert (await refusal(diga, f"Observation/{body.core.ids.chunk(1, 7)}"))[0] == 404
     clock.advance(3 * 86_400)
     diga = await pair(CGM)
-    assert (await read(diga, f"Observation/{logical_id}"))["status"] == "final"  # nothing can come any more
+    assert (await read(diga, f"Observation/{logical_id}"))["status"] == "final"  # no more data can arrive
 
 
 async def test_expired_history_is_told(body: Body, pair: Pair) -> None:

@@ -33,14 +33,14 @@ SENSOR = {
 
 
 class Memory:
-    """All that a DiGA was ever shown: the content of each version, and the newest stamp."""
+    """Everything that a DiGA was ever shown: the content of each version, and the newest timestamp."""
 
     def __init__(self) -> None:
         self.versions: dict[tuple[str, str, str], Any] = {}
         self.newest = ""
 
     def keep(self, found: dict[str, Any]) -> None:
-        """Fails when this version had another content."""
+        """Fail when this version had other content before."""
         meta = found.pop("meta")
         key = (found["resourceType"], found["id"], meta["versionId"])
         assert self.versions.setdefault(key, found) == found, f"{key} was shown with another content"
@@ -59,12 +59,12 @@ class Scene:
         self.gateway = make_client(core, token)
 
     def at(self, core: Core) -> Scene:
-        """The same two at another recorder."""
+        """The same patient and DiGA at another recorder."""
         diga = replace(self.diga, core=core)
         return Scene(core, self.clock, diga, self.gateway.headers["authorization"].removeprefix("Bearer "))
 
     async def upload(self, sensor: str, value: int) -> None:
-        """An hour of readings up to now."""
+        """The readings of the last hour."""
         self.clock.advance(HOUR // 1000)
         times = [self.clock() - at * 5 * MINUTE for at in range(12)]
         readings = [{"time": date_time(time), "value": value} for time in times]
@@ -91,7 +91,7 @@ class Scene:
         }
 
     async def look(self, memory: Memory) -> dict[tuple[str, str], str]:
-        """What the DiGA sees now, all of it kept in `memory`: the version of each resource, by type and id."""
+        """What the DiGA sees now, added to `memory`: the version of each resource, by type and id."""
         seen = {}
         self.diga.token = self.diga.signed()
         for search in SEARCHES:
@@ -138,7 +138,7 @@ async def scene(core: Core, clock: Clock, trust: FakeTrust) -> Scene:
 async def test_a_version_has_one_content_before_and_after_each_restore(
     core: Core, clock: Clock, trust: FakeTrust, database_url: str, tmp_path: Path
 ) -> None:
-    """Whatever is sent anew, or never again: chunks become final by time with what the backup had of them."""
+    """Whether data is sent again or never: chunks become final over time with what the backup had of them."""
     memory, dump = Memory(), tmp_path / "backup.dump"
     async with migrated_database(database_url) as url, recorder_on(url, core) as first:
         one = await scene(first, clock, trust)
@@ -161,7 +161,7 @@ async def test_a_version_has_one_content_before_and_after_each_restore(
             await restore.declare(again.pool, clock() + HOUR, clock())
             found = await two.look(memory)
             assert found == backed_up or value != 200, "what the backup has keeps its version, until time goes on"
-            clock.advance(-7200)  # behind what was shown before the disaster
+            clock.advance(-7200)  # older than what was shown before the disaster
             await two.change(value, "mg/dL")
             await two.upload("one", value)
             await two.look(memory)

@@ -23,7 +23,7 @@ Query = list[tuple[str, list[str]]]
 
 
 class Resources(list[Resource]):
-    """Everything of one patient; prints short, for hypothesis shows what it draws from."""
+    """Everything of one patient; its short repr keeps hypothesis' output readable."""
 
     def __repr__(self) -> str:
         return f"{len(self)} resources"
@@ -38,7 +38,7 @@ async def fill(body: Body) -> None:
 
 
 async def _continuous(body: Body, now_ms: int) -> None:
-    """Two worn-out sensors, one recalibrated half way, a running one, one of which nothing was heard yet."""
+    """Two worn-out sensors, one of them recalibrated half way, a running one, and one that has sent nothing yet."""
     await body.cgm(3)
     old = await body.device("Élan Sensor", manufacturer="Zebra GmbH", type_code="701750003", ended_ms=now_ms - 5 * DAY)
     sensor = await body.sensor(old, CGM, "105272-9", ended_ms=now_ms - 5 * DAY)
@@ -102,7 +102,7 @@ def _code(system: str, code: str) -> dict[str, Any]:
 
 
 def _json(content: dict[str, Any]) -> dict[str, Any]:
-    """`content` with its quantity as JSON has it."""
+    """`content` with its quantity as JSON writes it."""
     quantity = {name: part for name, part in content["valueQuantity"].items() if part is not None}
     return {"resourceType": "Observation", **content, "valueQuantity": quantity | {"value": float(quantity["value"])}}
 
@@ -123,7 +123,7 @@ async def everything(diga: Backend) -> Resources:
 
 
 def texts(resources: Resources) -> dict[tuple[str, str], st.SearchStrategy[str]]:
-    """Values worth searching for: those that occur, and such that lie close to them."""
+    """Values worth searching for: those that occur, and those close to them."""
     observations = [resource for resource in resources if resource["resourceType"] == "Observation"]
     ids = [resource["id"] for resource in resources]
     instants = sorted(

@@ -18,7 +18,7 @@ ADMISSION, SEARCH = "standing", "match AS MATERIALIZED"  # what their statements
 
 @one_server_only
 async def test_reads_at_once_are_as_one_after_the_other(body: Body, pair: Pair) -> None:
-    """Of two patients and all kinds; beyond the period, of somebody else, and nothing at all."""
+    """Reads of two patients and all kinds, of what is out of the period, of another patient, and of nothing."""
     first = await pair(CGM, GLUCOSE, PRESSURE)
     other = Body(body.core)
     second = Backend(body.core, first.diga, first.certificate, other.patient_id)
@@ -41,7 +41,7 @@ async def test_reads_at_once_are_as_one_after_the_other(body: Body, pair: Pair) 
         async with counted(body.core.pool) as statements:
             with company(len(some) - 1, ADMISSION):
                 at_once = await asyncio.gather(*(diga.get(path) for diga, path in some))
-        assert sum(ADMISSION in text for text in statements) == 2  # the first by itself, and the others
+        assert sum(ADMISSION in text for text in statements) == 2  # the first one alone, and the others together
         for before, after in zip(one_by_one[at : at + 8], at_once, strict=True):
             assert after.status_code == before.status_code
             assert after.status_code == 404 or after.content == before.content  # an OperationOutcome has an id
@@ -57,7 +57,7 @@ BRIEF = (
 
 @one_server_only
 async def test_searches_at_once_are_as_one_after_the_other(body: Body, pair: Pair) -> None:
-    """Those that share a statement: the newest, and what polls ask for; each of a patient of its own."""
+    """Searches that share a statement, for the newest value and as polls, each for a patient of its own."""
     first = await pair(CGM, GLUCOSE, PRESSURE)
     backends = [first]
     for number in range(4):
@@ -90,7 +90,7 @@ async def _rest(backends: list[Backend]) -> None:
 
 
 def _told(answer: Response) -> dict[str, Any]:
-    """Of a searchset what does not depend on when it was asked for."""
+    """The parts of a searchset that do not depend on when it was requested."""
     assert answer.status_code == 200, answer.text
     bundle = answer.json()
     return {"total": bundle["total"], "entry": bundle.get("entry", [])}

@@ -28,7 +28,7 @@ pytestmark = one_server_only
 
 URLS = ("https://one.example", "https://two.example", "https://three.example")
 
-# What may happen to a patient's rows, of a pairing, a grant or a consent drawn by chance; each more than once.
+# Changes of a patient's rows; pairing, grant and consent are drawn at random, and each change may repeat.
 CHANGES = (
     "INSERT INTO consent (patient_id, pairing_no, miv_url, granted_ms, until_ms)"
     " VALUES ($1, $2, $3, $4, $4::bigint + 1000)",
@@ -61,12 +61,12 @@ SELECT pairing_no FROM made"""
 
 
 async def made(pool: asyncpg.Pool, patient_id: UUID, number: int = 2) -> list[int]:
-    """The numbers of new pairings."""
+    """The numbers of the new pairings."""
     return [await pool.fetchval(MAKE, patient_id, uuid4().hex) for _ in range(number)]
 
 
 async def differing(pool: asyncpg.Pool, patient_id: UUID) -> list[Mapping[str, Any]]:
-    """Where the rows of a patient are not as they were if they were gathered now."""
+    """The rows of a patient that differ from what gathering them now would give."""
     return list(
         await pool.fetch(
             """SELECT pairing_no, s.grants, n.grants FROM (SELECT * FROM standing WHERE patient_id = $1) s
@@ -110,7 +110,7 @@ async def test_any_changes_leave_what_the_tables_say(core: Core, seed: int) -> N
 
 @pytest.mark.parametrize("seed", range(4))
 async def test_transactions_at_once_see_what_the_others_did(core: Core, seed: int) -> None:
-    """Each changes something else of the same pairings, and they end in any order."""
+    """Each transaction changes something else of the same pairings, and they end in any order."""
     patient_id = uuid4()
     pairings = await made(core.pool, patient_id)
     last: list[str] = []
@@ -123,7 +123,7 @@ async def test_transactions_at_once_see_what_the_others_did(core: Core, seed: in
                     for _ in range(random.randint(1, 2)):
                         await change(conn, random, patient_id, pairings)
                     await asyncio.sleep(random.random() / 100)
-            except asyncpg.DeadlockDetectedError as error:  # two changed the same rows in another order
+            except asyncpg.DeadlockDetectedError as error:  # two changed the same rows in different orders
                 last.append(str(error))
 
     await asyncio.gather(*(one(number) for number in range(4)))
@@ -131,7 +131,7 @@ async def test_transactions_at_once_see_what_the_others_did(core: Core, seed: in
 
 
 async def test_a_role_for_which_triggers_do_not_hold_withdraws_all_the_same(core: Core) -> None:
-    """Left from a move of the database, and behind a pooler the recorder cannot set it right."""
+    """Such a setting is left from a move of the database; behind a pooler the recorder cannot correct it."""
     patient_id = uuid4()
     (pairing_no,) = await made(core.pool, patient_id, 1)
     for statement in CHANGES[:2]:
@@ -144,7 +144,7 @@ async def test_a_role_for_which_triggers_do_not_hold_withdraws_all_the_same(core
 
 
 async def test_a_logical_replication_brings_the_rows_itself(core: Core) -> None:
-    """It writes without a schema, one table after the other: a row that was made meanwhile would be in its way."""
+    """Replication writes without a schema, table by table: a row made meanwhile would conflict with its own."""
     patient_id = uuid4()
     (pairing_no,) = await made(core.pool, patient_id, 1)
     for statement in CHANGES[:2]:
@@ -169,7 +169,7 @@ async def test_a_logical_replication_brings_the_rows_itself(core: Core) -> None:
 
 
 async def test_all_that_a_transaction_ends_of_a_pairing_is_gathered_once(core: Core) -> None:
-    """Else the time of a withdrawal would grow with the square of what was given before, beyond all limits."""
+    """Otherwise a withdrawal would take time in proportion to the square of what was given before, without bound."""
     patient_id = uuid4()
     pairings = await made(core.pool, patient_id)
     for pairing_no in pairings:
@@ -186,7 +186,7 @@ async def test_all_that_a_transaction_ends_of_a_pairing_is_gathered_once(core: C
 
 
 async def test_who_deletes_a_pairing_waits_for_who_gathers_it_for_the_first_time(core: Core) -> None:
-    """Else what was gathered before would come back, of a pairing that has gone."""
+    """Otherwise the row of a deleted pairing would come back."""
     patient_id = uuid4()
     (pairing_no,) = await made(core.pool, patient_id, 1)
     await core.pool.execute("DELETE FROM standing WHERE patient_id = $1", patient_id)
@@ -203,7 +203,7 @@ async def test_who_deletes_a_pairing_waits_for_who_gathers_it_for_the_first_time
 
 
 async def test_who_gathers_later_sees_what_was_committed_while_it_waited(core: Core) -> None:
-    """A grant is given and a consent is withdrawn at once; whoever ends first, what was withdrawn is not in it."""
+    """A grant is given while a consent is withdrawn; whichever ends first, the row lacks what was withdrawn."""
     give, withdraw = CHANGES[1], CHANGES[2]
     for order in ((0, 1), (1, 0)):
         patient_id = uuid4()
@@ -215,7 +215,7 @@ async def test_who_gathers_later_sees_what_was_committed_while_it_waited(core: C
                 await conn.execute("BEGIN")
                 await conn.execute(statement, *row)
             first, second = ((one, other)[at] for at in order)
-            await first.execute("SET CONSTRAINTS ALL IMMEDIATE")  # gathered, and not ended yet
+            await first.execute("SET CONSTRAINTS ALL IMMEDIATE")  # gathered, but not committed yet
             waiting = asyncio.ensure_future(second.execute("COMMIT"))
             await asyncio.sleep(0.2)
             assert not waiting.done()
@@ -243,7 +243,7 @@ async def test_a_pairing_that_was_not_gathered_yet_is_served_all_the_same(body: 
 async def test_what_is_missing_is_gathered_and_what_is_wrong_is_told(
     core: Core, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """As after an upgrade; as after somebody wrote while triggers did not hold; of a pairing that is not there."""
+    """Missing rows as after an upgrade, wrong ones as after writes without triggers, and one of a deleted pairing."""
     caplog.set_level("INFO")
     pool, check = core.pool, Standings().check
     patient_ids = [uuid4() for _ in range(5)]
@@ -280,7 +280,7 @@ async def test_what_is_missing_is_gathered_and_what_is_wrong_is_told(
 async def test_nothing_stays_gathered_while_a_trigger_is_off(
     core: Core, caplog: pytest.LogCaptureFixture, trigger: str
 ) -> None:
-    """As a restore of data leaves it that was broken off. Else what is withdrawn then holds when its turn comes."""
+    """As after an interrupted restore of data. Otherwise what is withdrawn then would be valid when its turn comes."""
     patient_id, check = uuid4(), Standings().check
     (pairing_no,) = await made(core.pool, patient_id, 1)
     for statement in CHANGES[:2]:
@@ -308,7 +308,7 @@ async def test_what_is_wrong_is_told_though_it_cannot_be_mended(core: Core, capl
 
 
 async def test_what_is_missing_takes_no_whole_round(core: Core) -> None:
-    """After an upgrade others of a round have their turn, however many pairings there are; the next goes on."""
+    """After an upgrade other steps of a round get their turn, however many rows are missing; the next one continues."""
     pool, standings, patient_ids = core.pool, Standings(), [uuid4() for _ in range(5)]
     for patient_id in patient_ids:
         await made(pool, patient_id, 1)
@@ -344,7 +344,7 @@ async def test_all_pairings_are_compared_one_part_after_the_other(core: Core) ->
 
 
 async def test_what_decides_is_one_row(core: Core) -> None:
-    """Beside it the statement looks at the patient's clock, at what was answered last, and at restores."""
+    """Besides, the statement reads the patient's clock, the last responses, and restores."""
     arguments = "'x'", "1", "'x'", "1", "ARRAY['x']", "NULL::bigint", "ARRAY['x']", "ARRAY[1]", "true", "1"
     for statement in (access.ADMIT, access.ADMIT_AND_CLAIM):
         for at in range(len(arguments), 0, -1):

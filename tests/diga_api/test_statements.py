@@ -37,7 +37,7 @@ async def test_no_search_is_planned_anew(body: Body, pair: Pair, kinds: tuple[st
         for _ in range(3):
             await diga.rest()
             assert (await diga.get(path)).status_code == 200
-        # of statements that are not kept there is nothing to be seen
+        # statements that are not kept cannot be observed
         assert await pool.fetchval(_PLANS, "%observations AS%") == 3
 
 
@@ -64,4 +64,4 @@ async def test_statements_per_request(body: Body, pair: Pair, path: str, most: i
         response = await diga.get(path.format(chunk=chunks[0]))
     assert response.status_code in (200, 400)
     assert len(statements) == most
-    assert all("patient_id" in statement for statement in statements[:-1])  # the last one is the record
+    assert all("patient_id" in statement for statement in statements[:-1])  # the last statement writes the record

@@ -35,7 +35,7 @@ async def core(core: Core, tmp_path: Path) -> Core:
 
 
 async def records(core: Core, transaction: str) -> list[dict[str, Any]]:
-    """What the database's log has of a request."""
+    """What the database's log contains about a request."""
     lines = [orjson.loads(line) for line in await fresh_lines(core.pool)]
     return [line for line in lines if line["transaction_id"] == transaction]
 
@@ -71,7 +71,7 @@ async def test_an_answer_whose_entry_is_not_stored_is_withheld(body: Body, pair:
 
 
 async def test_an_answer_that_is_withheld_is_counted_as_what_is_said_instead(body: Body, pair: Pair) -> None:
-    """A token that was refused and a search that was served alike: alerts count these reasons."""
+    """This holds for a refused token and for a successful search: alerts count these reasons."""
     diga = await pair(CGM)
 
     async def failing(*of: object) -> None:
@@ -85,7 +85,7 @@ async def test_an_answer_that_is_withheld_is_counted_as_what_is_said_instead(bod
 
 
 async def test_answers_that_are_withheld_are_failures_alone(body: Body, pair: Pair) -> None:
-    """The public status tells that nothing is answered, not that some requests fail."""
+    """The public status reports that nothing is answered, not that some requests fail."""
     diga = await pair(CGM)
 
     async def failing(*of: object) -> None:
@@ -98,12 +98,12 @@ async def test_answers_that_are_withheld_are_failures_alone(body: Body, pair: Pa
 
 
 async def test_a_process_that_stood_still_hears_first_what_the_database_has_answered(body: Body, pair: Pair) -> None:
-    """A pause of its machine, say, or a busy event loop: the time for the database does not go by meanwhile."""
+    """During a pause of its machine or with a busy event loop the time limit for the database does not run."""
     diga, add = await pair(CGM), store.add
 
     async def held(conn: asyncpg.Connection, batch: store.Batch, entries: Sequence[NewEntry] = ()) -> None:
         storing = asyncio.create_task(add(conn, batch, entries))
-        await asyncio.sleep(0)  # it is asked
+        await asyncio.sleep(0)  # the question reaches the database
         time.sleep(PATIENCE_SECONDS + 0.1)  # noqa: ASYNC251 - as the machine does
         await storing
 
@@ -126,7 +126,7 @@ async def test_a_withheld_answer_does_not_begin_the_grace_period(body: Body, pai
 
 
 async def test_a_database_that_goes_away_after_the_admission_is_told_as_any_other(body: Body, pair: Pair) -> None:
-    """Then the claim of the Grace-Period cannot be taken back either: that is done when it is there again."""
+    """The claim of the Grace-Period cannot be taken back then either; that is done when the database is back."""
     diga, core = await pair(CGM), body.core
 
     async def away(*of: object) -> None:

@@ -76,7 +76,7 @@ async def _paired(diga: Backend, valueset: str) -> str:
 
 
 async def _work(core: Core, clock: Clock, path: str, digas: Sequence[Backend], newest: Sequence[str]) -> Work:
-    """What it takes of the database that these ask at once, each for its own patient."""
+    """What it costs the database when these ask at once, each for its own patient."""
 
     async def request() -> None:
         clock.ms += 1_000_000

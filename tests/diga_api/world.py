@@ -62,7 +62,7 @@ class Body:
         return await self._insert("device", "device_no", row | columns)
 
     async def sensor(self, device_no: int, miv: str, code: str | None = None, **columns: Any) -> int:
-        """A sensor of a device, for single values unless `columns` say otherwise; its number."""
+        """A sensor of a device, for single values unless `columns` differ; its number."""
         found = self.miv(miv)
         entry = next(item for item in found.codes if code in (None, item.code))
         continuous = {"period_ms": 5 * MINUTE, "span_ms": DAY} if found.continuous else {}
@@ -243,7 +243,7 @@ class Backend:
         return self
 
     def signed(self, **changes: Any) -> str:
-        """An access token of this pairing, but for `changes`."""
+        """An access token of this pairing, with these `changes`."""
         now = self.core.clock() // 1000
         claims = {
             "iss": self.core.settings.public_base_url,
@@ -279,7 +279,7 @@ class Backend:
         return ids(await self.bundle(path))
 
     async def rest(self) -> None:
-        """As if no answer had been given yet; the row stays, so that no request walks over those that were deleted."""
+        """As if nothing had been answered yet; the row stays, so that no request has to skip deleted rows."""
         await self.core.pool.execute("UPDATE grace SET answered = '{}' WHERE patient_id = $1", self.patient_id)
 
 
