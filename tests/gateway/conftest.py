@@ -27,7 +27,7 @@ START = "2026-10-01T00:00:00Z"
 
 
 def make_client(core: Core, token: str | None) -> Client:
-    """A client with this token; every answer must be one that the API's description knows."""
+    """A client with this token; every response must be one that the API's description knows."""
     return Client(
         transport=httpx.ASGITransport(create_gateway(core)),
         base_url="https://gateway/gateway/v1",
@@ -60,19 +60,19 @@ async def stranger(core: Core) -> AsyncIterator[Client]:
 
 @pytest.fixture
 async def cgm(client: Client) -> Client:
-    """The gateway of the patient, with a continuous sensor that began an hour ago."""
+    """The patient's gateway, with a continuous sensor that began an hour ago."""
     await put_device(client, "cgm", **CGM)
     await put_sensor(client, "cgm", "glucose", startedAt="2026-11-22T09:00:00Z")
     return client
 
 
 async def put_device(client: Client, key: str, **members: Any) -> httpx.Response:
-    """Register a blood glucose meter, or what `members` say."""
+    """Register a blood glucose meter, with these `members`."""
     return await client.put(f"/devices/{key}", json={**METER, "startedAt": START, **members})
 
 
 async def put_sensor(client: Client, device: str, key: str, **members: Any) -> httpx.Response:
-    """Register a continuous glucose sensor, or what `members` say; members of None are left out."""
+    """Register a continuous glucose sensor, with these `members`; those that are None are left out."""
     sensor = {"code": "99504-3", "unit": "mg/dL", "samplingPeriodMs": 300_000, **members}
     body = {name: value for name, value in sensor.items() if value is not None}
     return await client.put(f"/devices/{device}/sensors/{key}", json=body)

@@ -12,7 +12,7 @@ from jsonschema import Draft202012Validator, FormatChecker  # type: ignore[impor
 
 from ddr.gateway.app import openapi_document
 
-# Answers that no operation lists, because they are about no operation.
+# Responses that no operation lists, because they belong to none.
 GENERAL = {404, 405}
 
 
@@ -43,21 +43,21 @@ def _resolved(node: dict[str, Any]) -> dict[str, Any]:
 
 
 def validate(schema: dict[str, Any], content: Any) -> None:
-    """AssertionError-like failure (jsonschema.ValidationError) when `content` does not fit a schema of the document."""
+    """Raises jsonschema.ValidationError when `content` does not fit a schema of the document."""
     Draft202012Validator({**schema, "components": document()["components"]}, format_checker=FormatChecker()).validate(
         content
     )
 
 
 async def check_answer(response: httpx.Response) -> None:
-    """The status, media type and content of `response` are described for its operation, and it is no fault of ours."""
+    """Status, media type and content of `response` are described for its operation, and it is no error of ours."""
     await response.aread()
     assert response.status_code != 500
     check_described(response)
 
 
 def check_described(response: httpx.Response) -> None:
-    """The same of one that was read, a fault of ours included."""
+    """The same for a response that was already read; it may also be an error of ours."""
     operation = _operation(response.request)
     if operation is None or (
         response.status_code in GENERAL and str(response.status_code) not in operation["responses"]

@@ -71,7 +71,7 @@ class Gateway:
     failures: int = 0
 
     def run(self, stop: threading.Event) -> None:
-        """Every batch goes out until it is answered, as docs/gateway-guide.md says."""
+        """Each batch is sent until it is answered, as docs/gateway-guide.md says."""
         at = 0
         while not stop.is_set():
             batch = {START + (at + step) * PERIOD: 60 + (at + step) % 300 for step in range(3)}
@@ -86,7 +86,7 @@ class Gateway:
                 time.sleep(0.05)
 
     def post(self, method: str, path: str, body: object) -> bool:
-        """True when the recorder has said that it has everything."""
+        """True when the recorder has confirmed everything."""
         try:
             answer = self.client.request(method, path, json=body)
         except httpx.TransportError:
@@ -127,7 +127,7 @@ async def gateways(database: Database, running: Recorder) -> list[Gateway]:
 
 
 async def stored(database: Database, gateway: Gateway, sensor_key: str = "s") -> dict[int, int]:
-    """What the recorder has of a gateway's readings."""
+    """What the recorder has stored for a gateway."""
     async with asyncpg.create_pool(database.url, min_size=1, max_size=1) as pool:
         sensor = await load(pool, gateway.patient_id, "cgm", sensor_key)
         assert sensor is not None
@@ -143,7 +143,7 @@ def answered_anew(clients: Sequence[Gateway]) -> None:
 
 
 def endure(folder: Path, seconds: float, seed: int = 1) -> list[str]:
-    """Kill something every half second or so; a line of the report per gateway. Raises AssertionError for a loss."""
+    """Kill something about every half second; one line of the report per gateway. Raises AssertionError for a loss."""
     chance, stop, report, kills = random.Random(seed), threading.Event(), [], [0, 0]
     database = Database(folder)
     with database.stack, recorder(folder, database) as running:

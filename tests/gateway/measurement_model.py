@@ -1,4 +1,4 @@
-"""A naive recorder of single measurements of one patient: the response to each request, and what is then stored."""
+"""A naive recorder of single measurements of one patient: the response to each request, and the state after it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.gateway.samples import METHODS
 MINUTE, DAY = 60_000, 86_400_000
 ERROR = "entered-in-error"
 
-# By kind: code, unit, and what it is of a relative value.
+# By kind: code, unit, and for a relative value what it is derived from.
 CODES = {
     "glucose": ("2339-0", "mg/dL"),
     "pressure": ("85354-9", "mm[Hg]"),
@@ -24,7 +24,7 @@ CODES = {
 
 @dataclass(frozen=True)
 class Item:
-    """A measurement as it is sent; `zone` and `note` change how it is written, and what is told beside the value."""
+    """A measurement as it is sent; `zone` and `note` change its notation and the additions to its value."""
 
     key: str
     kind: str
@@ -43,7 +43,7 @@ class Item:
 
     @property
     def end_ms(self) -> int | None:
-        """Its last millisecond; None for a reference value in force."""
+        """Its last millisecond; None for a reference value that is in force."""
         return None if self.kind == "reference" else self.at_ms + (0 if self.at_ms % 1000 else 999)
 
     def body(self) -> dict[str, Any]:
@@ -96,29 +96,29 @@ class Measurement:
 
     @property
     def imported(self) -> bool:
-        """True for one of an import."""
+        """True for a measurement of an import."""
         return self.key.startswith("import-")
 
     def stands(self) -> bool:
-        """True when it says something."""
+        """True when it has a content."""
         return not self.deleted and self.status != ERROR
 
     def equals(self, other: Measurement) -> bool:
-        """True when an export would say the same of both, but for the seconds."""
+        """True when an export would write both alike, except for the seconds."""
         same = (self.kind, self.content[2]) == (other.kind, other.content[2])
         return same and abs(self.content[0] - other.content[0]) < MINUTE
 
 
 class Differs(Exception):
-    """The recorder answered something else than the model."""
+    """The recorder's response differs from the model's."""
 
 
 @dataclass
 class Model:
-    """What a patient has. Each request is told with its answer: numbers of new measurements are learnt from it."""
+    """The measurements of a patient. Each request comes with its response, from which the model learns new numbers."""
 
     measurements: dict[str, Measurement] = field(default_factory=dict)  # by key
-    numbers: set[int] = field(default_factory=set)  # ever given
+    numbers: set[int] = field(default_factory=set)  # numbers given so far
 
     def named(self, key: str) -> Measurement | None:
         """The measurement of this key."""
@@ -187,7 +187,7 @@ class Model:
         self._stand_once(written, told, answers)
 
     def _stand_once(self, written: list[tuple[int, Measurement]], told: dict[int, Any], answers: Sequence[Any]) -> None:
-        """What an app says and an import, too, is there once, as the app's."""
+        """What an app and an import both send is stored once, as the app's."""
         apps = [one for one in self.measurements.values() if one.stands() and not one.imported]
         apps += [one for _, one in written if one.stands() and not one.imported and not one.no]
         there: list[tuple[int, Measurement]] = []
@@ -224,7 +224,7 @@ class Model:
         return next((one for one in others if (one.kind, one.device) == (item.kind, _device(item))), None)
 
     def _sources(self, item: Item, known: dict[str, Measurement]) -> tuple[int, ...] | str:
-        """The numbers of what it is derived from, or why it is refused."""
+        """The numbers of what it is derived from, or the reason for its refusal."""
         if not item.sources:
             return ()
         named = [known.get(key) for key in item.sources]
@@ -258,7 +258,7 @@ class Model:
         return any(one.no in other.content[4] for other in self.measurements.values() if not other.deleted)
 
     def forget(self, before_ms: int) -> None:
-        """Retention: what ended before this goes, but for what something newer is derived from."""
+        """Retention deletes what ended before this, except what something newer is derived from."""
 
         def old(one: Measurement) -> bool:
             return one.content[1] is not None and one.content[1] < before_ms
@@ -270,7 +270,7 @@ class Model:
             del self.measurements[key]
 
     def shown(self, floors: dict[str, int]) -> dict[int, Measurement]:
-        """What a DiGA sees whose periods begin at these instants, by kind."""
+        """What a DiGA sees when its periods begin at these instants, by kind."""
         there = [one for one in self.measurements.values() if not one.deleted]
         within = {one.no: one for one in there if _end(one) >= floors[one.kind]}
         sources = {no for one in there if one.content[0] >= floors[one.kind] for no in one.content[4]}
@@ -296,7 +296,7 @@ def _refusal(item: Item, before: Measurement, content: Content) -> str | None:
 
 
 def _next(stored: str, wanted: str, before: Content, after: Content) -> str | None:
-    """The status of the next version; None when there is none (as `_refusal` let it through)."""
+    """The status of the next version; None when there is none (`_refusal` has allowed it)."""
     if before == after and wanted in (stored, "preliminary"):
         return None
     if stored == "preliminary" or wanted in ("amended", "corrected", ERROR):

@@ -1,4 +1,4 @@
-"""Resources as a gateway of HL7's Personal Health Device guide uploads them, one of each kind."""
+"""Resources as a gateway that follows HL7's Personal Health Device guide uploads them, one of each kind."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def relative_value(reading: str, reference: str, **members: Any) -> Json:
 
 
 def series(data: str = "100 101 E 103", made_with: str = METRIC, **members: Any) -> Json:
-    """Continuous glucose, one value in five minutes; members of None are left out."""
+    """Continuous glucose, one value per five minutes; members that are None are left out."""
     sampled = {"origin": quantity(0, "mg/dL"), "period": 300_000, "dimensions": 1, "data": data, **members}
     return observation(
         "99504-3",
@@ -156,7 +156,7 @@ def bundle(*resources: Json | tuple[str, Json], kind: str = "batch") -> Json:
 
 
 async def send(client: Client, content: Json, fmt: Format = Format.JSON) -> httpx.Response:
-    """Send a resource in a representation and ask for the answer in the same."""
+    """Send a resource in one format and request the response in the same one."""
     headers = {"content-type": fmt.value, "accept": fmt.value}
     return await client.post(
         "/fhir", content=render(parse(render(content, Format.JSON), Format.JSON), fmt), headers=headers
@@ -164,7 +164,7 @@ async def send(client: Client, content: Json, fmt: Format = Format.JSON) -> http
 
 
 async def taken(client: Client, content: Json, fmt: Format = Format.JSON) -> list[Json]:
-    """The responses to the entries of a Bundle that is taken."""
+    """The responses to the entries of a Bundle that is accepted."""
     answer = await send(client, content, fmt)
     assert answer.status_code == 200, answer.text
     found = parse(answer.content, fmt)

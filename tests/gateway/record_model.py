@@ -1,4 +1,4 @@
-"""A naive recorder of one sensor: keeps every reading and every event, and computes what the record must be."""
+"""A naive recorder of one sensor: keeps every reading and event, and computes the record from all of them."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ class Model:
     uploads: dict[str, set[Reading]] = field(default_factory=dict)
     deleted: set[str] = field(default_factory=set)
     withdrawn: set[tuple[int, str]] = field(default_factory=set)
-    order: dict[int, list[int]] = field(default_factory=dict)  # different values of one instant, as they came
-    behind: set[Reading] = field(default_factory=set)  # another value of the instant stands in its place
+    order: dict[int, list[int]] = field(default_factory=dict)  # different values of one instant, as they arrived
+    behind: set[Reading] = field(default_factory=set)  # another value of the instant is stored in its place
     corrections: dict[int, list[int]] = field(default_factory=dict)  # of each instant, the newest last
     rules: Rules = UNLIMITED
 
@@ -47,12 +47,12 @@ class Model:
         return self.start_ms <= time_ms and (self.ended_ms is None or time_ms < self.ended_ms)
 
     def measured(self, batch: Iterable[Reading]) -> list[Reading | None]:
-        """How the readings are stored by the limits that are known; None for `L` or `U` without its limit."""
+        """The readings as stored with the known limits; None for `L` or `U` without its limit."""
         unknown = {LOW: self.rules.lowest is None, HIGH: self.rules.highest is None}
         return [None if unknown.get(raw) else (time, self.rules.within(raw)) for time, raw in batch]
 
     def learn(self, rules: Rules) -> None:
-        """Limits become known, before anything was taken back: what came is what it would be if it came now."""
+        """Limits become known before anything was taken back: stored values become what they would be if sent now."""
         self.rules = rules
         within, stored = rules.within, self.stored()
 
@@ -67,7 +67,7 @@ class Model:
             self.corrections[time] = _as_they_came(corrections, corrections, within)
 
     def begins_at(self, ms: int) -> bool:
-        """Whether the sensor began then, which is so unless something from before contradicts; from now on it did."""
+        """Let the sensor begin then, unless earlier data contradicts it; returns whether it does."""
         others = [time for time in self.events if time != self.start_ms]
         known = [time for time, _ in self.stored()] + [time - 1 for time in others]
         if any(time < ms for time in known) or (self.ended_ms is not None and self.ended_ms <= ms):
@@ -82,15 +82,15 @@ class Model:
         return set[Reading]().union(*(self.uploads[key] for key in self.deleted)) - kept
 
     def counting(self) -> set[Reading]:
-        """The readings that count."""
+        """The valid readings."""
         return self.readings - self.gone()
 
     def stored(self) -> set[Reading]:
-        """The readings that count, without those in whose place another one stands."""
+        """The valid readings, without those that another one replaces."""
         return self.counting() - self.behind
 
     def take(self, batch: Iterable[Reading]) -> None:
-        """Take readings; an instant with several values remembers their order, those of one upload from the lowest."""
+        """Add readings; an instant with several values remembers their order, those of one upload from the lowest."""
         batch = [reading for reading in batch if self.takes(reading[0])]
         self._take_late(batch)
         before = self.stored()
@@ -104,19 +104,19 @@ class Model:
                 order += [raw for raw in (*known, *new) if raw not in order]
 
     def _take_late(self, batch: Sequence[Reading]) -> None:
-        """What comes after a correction of its instant goes behind it."""
+        """A value that arrives after a correction of its instant is put behind it."""
         for time, raw in sorted(set(batch) - self.gone() - self.behind):
             if raw != self.correction(time) is not None:
                 self.behind.add((time, raw))
                 self.order[time].append(raw)
 
     def correction(self, time_ms: int) -> int | None:
-        """The correction that stands at this instant."""
+        """The correction in force at this instant."""
         gone, corrections = self.gone() | self.behind, self.corrections.get(time_ms, [])
         return next((raw for raw in reversed(corrections) if (time_ms, raw) not in gone), None)
 
     def correct(self, batch: Iterable[Reading]) -> None:
-        """Take readings that stand in the place of all others of their instants; of two for one the later item."""
+        """Add readings that replace all others of their instants; of two for one instant the later item counts."""
         gone = self.gone()
         for time, raw in dict(batch).items():
             if not self.takes(time) or (time, raw) in gone:
@@ -141,7 +141,7 @@ class Model:
             return
         self.deleted.add(key)
         gone = self.gone()
-        self.readings -= gone  # what an upload brings again from before a start that moved is not there
+        self.readings -= gone  # what an upload repeats from before a start that has moved is not stored
         instants = {time for time, _ in self.uploads[key] & gone}
         for time, order in self.order.items():
             if time not in instants:
@@ -160,7 +160,7 @@ class Model:
         return segments(events, self.ended_ms)
 
     def record(self) -> list[Series]:
-        """Every series with its chunks, each cut from nothing but the readings of its time."""
+        """Every series with its chunks, each computed from the readings of its time alone."""
         found: list[Series] = []
         for part in self.segments():
             own = sorted(
@@ -177,7 +177,7 @@ class Model:
 
 
 def _as_they_came(order: Sequence[int], corrections: Sequence[int], within: Callable[[int], int]) -> list[int]:
-    """Values of one instant within the limits: of equal ones the first came, or the last that is a correction."""
+    """Values of one instant within the limits: of equal ones the first, or the last one that is a correction."""
     place: dict[int, int] = {}
     for at, raw in enumerate(order):
         if within(raw) not in place or raw in corrections:
@@ -186,7 +186,7 @@ def _as_they_came(order: Sequence[int], corrections: Sequence[int], within: Call
 
 
 async def order_of_arrival(pool: asyncpg.Pool, patient_id: UUID) -> dict[int, list[int]]:
-    """Different values of one instant as the database remembers that they came."""
+    """Different values of one instant in the order of arrival, as the database remembers it."""
     rows = await pool.fetch("SELECT time_ms, raw FROM claim WHERE patient_id = $1 ORDER BY claim_no", patient_id)
     found: dict[int, list[int]] = {}
     for time, raw in rows:
@@ -195,7 +195,7 @@ async def order_of_arrival(pool: asyncpg.Pool, patient_id: UUID) -> dict[int, li
 
 
 async def stored_record(pool: asyncpg.Pool, patient_id: UUID) -> list[Series]:
-    """The same from the database. Empty chunks after the last reading only tell until when nothing has come."""
+    """The same from the database. Empty chunks after the last reading only say until when nothing has arrived."""
     epochs = await pool.fetch(
         """SELECT epoch_no, from_ms, until_ms, calibration_state, calibration_type
              FROM epoch WHERE patient_id = $1 AND until_ms IS DISTINCT FROM from_ms ORDER BY from_ms""",

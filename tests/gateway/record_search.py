@@ -1,4 +1,4 @@
-"""What a DiGA finds of one sensor, by the statements of searches and reads, compared with what ddr.series computes."""
+"""What a DiGA finds of one sensor with the statements of searches and reads, compared with what ddr.series computes."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Reader:
         return present
 
     async def found(self, query: Query) -> tuple[dict[tuple[int, int], ChunkView], int]:
-        """What a search finds, in its order: by epoch and number; and as of when."""
+        """What a search finds, in its order by epoch and number, and the time as of which it does."""
         pairs = [(name, prefix + searched(name, one)) for name, prefix, one in query]
         pairs += [("_sort", "date"), ("_count", str(MOST))]
         search = parse_search("Observation", pairs, self._core.clock(), self._core.settings.fhir_base)
@@ -62,7 +62,7 @@ class Reader:
         return {(row["no"], row["k"]): self._seen(row) for row in page.matches}, page.at_ms
 
     async def beside(self, kind: Kind, changed_after_ms: int = -1) -> dict[int, Any]:
-        """The Devices or DeviceMetrics that changed after this; the connection of a Device is no version of it."""
+        """The Devices or DeviceMetrics that changed after this; a Device's connection is not part of its version."""
         pairs = [("_lastUpdated", f"gt{instant(max(0, changed_after_ms))}")] if changed_after_ms >= 0 else []
         search = parse_search(TYPES[kind], pairs, self._core.clock(), self._core.settings.fhir_base)
         page = await first_page(self._core.pool, self._view, Names(self._core.ids, {}), search, MOST)
@@ -71,7 +71,7 @@ class Reader:
         return {row["no"]: device_resource(row, self._core.ids, "active") for row in page.matches}
 
     async def read(self, no: int, k: int) -> ChunkView | None:
-        """What a read finds that is not beyond the historic period."""
+        """What a read finds within the historic period."""
         row = await read(self._core.pool, self._view, Kind.CHUNK, no, k)
         return self._seen(row) if row is not None and row["within"] else None
 
@@ -81,7 +81,7 @@ class Reader:
         return view(stored, row["at_ms"])
 
     def expected(self, shown: Mapping[tuple[int, int], ChunkView], query: Query) -> dict[tuple[int, int], ChunkView]:
-        """What the search should find of all that is shown."""
+        """What the search should find of everything that is shown."""
         return {
             key: chunk
             for key, chunk in shown.items()
@@ -89,7 +89,7 @@ class Reader:
         }
 
     def sees(self, chunk: ChunkView) -> bool:
-        """True when it ends within the historic period, or would have before a late event withdrew it."""
+        """True when it ends within the historic period, or ended there before a late event withdrew it."""
         if _period(chunk)[1] >= date_range(date_time(self._floor_ms))[0]:
             return True
         span_ms = self._core.settings.chunk_span_seconds * 1000
@@ -104,7 +104,7 @@ def _matches(chunk: ChunkView, name: str, prefix: str, one: int | str) -> bool:
 
 
 def searched(name: str, one: int | str) -> str:
-    """The text of a value that the parameter `name` is searched for."""
+    """The text for which the parameter `name` is searched."""
     if isinstance(one, str):
         return one
     return instant(one) if name == "_lastUpdated" else date_time(one)

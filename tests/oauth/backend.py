@@ -1,4 +1,4 @@
-"""A DiGA's backend, as tests run it against the ASGI applications."""
+"""A DiGA's backend, as the tests use it against the ASGI applications."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class DigaBackend:
 
     @property
     def scopes(self) -> Scopes:
-        """All that this DiGA may ask for, in the order of the catalogue."""
+        """Everything that this DiGA may ask for, in the order of the catalogue."""
         valuesets = tuple(miv.valueset for miv in self.core.catalog.mivs if miv.valueset in self.diga.valuesets)
         return Scopes(valuesets, device=True, device_metric=True)
 
@@ -74,7 +74,7 @@ class DigaBackend:
         return await self.client.post(path, data={name: value for name, value in form.items() if value is not None})
 
     async def push(self, **changes: str | None) -> httpx.Response:
-        """A good pushed request but for `changes`."""
+        """A valid pushed request with these `changes`."""
         parameters: dict[str, str | None] = {
             "response_type": "code",
             "redirect_uri": self.diga.redirect_uri,
@@ -90,7 +90,7 @@ class DigaBackend:
         return str((await self.push(**changes)).json()["request_uri"])
 
     async def code(self, patient_id: UUID, valuesets: Collection[str] | None = None, **changes: str | None) -> str:
-        """A code after the patient agreed to `valuesets` (all that was asked by default)."""
+        """A code after the patient agreed to `valuesets` (by default everything that was asked for)."""
         chosen = self.diga.valuesets if valuesets is None else valuesets
         location = await approve(self.core, await self.request_uri(**changes), patient_id, chosen)
         assert location is not None
@@ -124,7 +124,7 @@ class DigaBackend:
 
 
 class Caller:
-    """A DiGA's backend on a connection of its own, which it may give up."""
+    """A DiGA's backend on a connection of its own, which it may close early."""
 
     def __init__(self, diga: DigaBackend) -> None:
         self.gone = False
@@ -138,21 +138,21 @@ class Caller:
         self.backend.client = connected(watched, diga.certificate)
 
     async def hang_up(self, code: str) -> None:
-        """Exchange a code, and be gone before there is an answer."""
+        """Exchange a code, and hang up before the response."""
         await self._unanswered(self.backend.exchange(code))
 
     async def hang_up_refresh(self, refresh_token: str) -> None:
-        """The same with a refresh token."""
+        """Use a refresh token, and hang up before the response."""
         await self._unanswered(self.backend.refresh(refresh_token))
 
     async def _unanswered(self, request: Coroutine[Any, Any, httpx.Response]) -> None:
         self.gone = True
-        with pytest.raises(AssertionError):  # of a client that is not answered
+        with pytest.raises(AssertionError):  # the id of a client that gets no response
             await request
 
 
 def verified_elsewhere(core: Core, access_token: str, now_ms: int | None = None) -> Claims:
-    """What another worker than the one that signed it finds in an access token, now or at another time."""
+    """What a worker other than the signing one finds in an access token, now or at another time."""
     settings = core.settings
     verifier = TokenVerifier(settings.public_base_url, settings.fhir_base, core.signer.public_key, GoodTokens())
     return verifier.verify(access_token, core.clock() if now_ms is None else now_ms)

@@ -1,4 +1,4 @@
-"""A Core with signing keys, and DiGA backends that nobody else in the database uses."""
+"""A Core with signing keys, and DiGA backends that no other test in the database uses."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ async def core(core: Core) -> Core:
 
 @pytest.fixture
 def register(core: Core, trust: FakeTrust) -> Callable[..., DigaBackend]:
-    """Registers a DiGA for the named MIV packages (all by default) and gives its backend."""
+    """Registers a DiGA for the named MIV packages (all by default) and returns its backend."""
 
     def backend(*names: str) -> DigaBackend:
         mivs = [miv for miv in core.catalog.mivs if not names or miv.name in names]

@@ -30,7 +30,7 @@ _LIVES = "SELECT true FROM pairing WHERE pairing_id = $1 AND ended_ms IS NULL"
 
 @dataclass
 class House:
-    """`backends` by DiGA and worker. Requests, decisions, codes and tokens are those that were given, oldest first."""
+    """`backends` by DiGA and worker. Requests, decisions, codes and tokens are those that were issued, oldest first."""
 
     chance: Random
     clock: Clock
@@ -41,7 +41,7 @@ class House:
     decided: list[tuple[str, UUID, list[str]]] = field(default_factory=list)
     codes: list[tuple[int, str]] = field(default_factory=list)
     tokens: list[tuple[int, dict[str, Any]]] = field(default_factory=list)
-    got: Counter[str] = field(default_factory=Counter)  # answers with tokens, by code
+    got: Counter[str] = field(default_factory=Counter)  # successful responses, by code
 
     @property
     def worker(self) -> Core:
@@ -54,7 +54,7 @@ class House:
         return self.chance.choice(self.patients)
 
     async def at_once(self) -> None:
-        """Some of what may happen."""
+        """One to five random acts at once."""
         weights: dict[Act, float] = {
             self.push: 8, self.agree: 12, self.deny: 1, self.change_mind: 2, self.redeem: 12, self.refresh: 10,
             self.revoke: 1, self.withdraw: 2, self.withdraw_all: 1, self.expire: 2, self.lose: 0.5, self.unlist: 0.5,
@@ -72,7 +72,7 @@ class House:
         self.requests.append((number, pushed.json()["request_uri"]))
 
     async def agree(self) -> None:
-        """A patient agrees to some of it, at one worker or at both at once."""
+        """A patient agrees to a part of it, at one worker or at both at once."""
         if self.requests:
             number, request_uri = self.chance.choice(self.requests[-6:])
             chosen, until_ms = self._some(number), self.clock() + self.chance.choice(PERIODS_MS)
@@ -153,7 +153,7 @@ class House:
             await unpair(worker.pool, patient, pairing.pairing_no, Party.PATIENT, "consent-withdrawn", self.clock())
 
     async def expire(self) -> None:
-        """Time passes, and what has run out ends."""
+        """Time passes, and what has expired ends."""
         self.clock.advance(self.chance.choice((0, 0, 1, 20, 45, 500)))
         await unpair_expired(self.worker.pool, self.clock())
 
@@ -175,7 +175,7 @@ class House:
         await enable(self.worker.pool, patient)
 
     async def erase(self) -> None:
-        """A patient deletes everything; somebody new comes."""
+        """A patient deletes everything; a new one takes the place."""
         place = self.chance.randrange(2)
         await delete_patient(self.worker.pool, self.patients[place], self.clock())
         self.patients[place] = await somebody(self.worker.pool)

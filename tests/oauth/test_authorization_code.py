@@ -158,7 +158,7 @@ async def test_a_connection_that_is_lost_at_the_end_uses_no_code_up_for_nothing(
 
     async def not_yet(*arguments: Any) -> Any:
         nonlocal away
-        if away:  # the first question after it was lost
+        if away:  # the first question after the database was lost
             away = False
             raise asyncpg.CannotConnectNowError
         return await load(*arguments)
@@ -214,7 +214,7 @@ async def lost_for_long(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
 
 
 async def refused_as_away(core: Core, diga: DigaBackend, code: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An exchange whose tokens never leave; what they are is not known afterwards."""
+    """An exchange whose tokens are never sent; nobody knows them afterwards."""
     load = tokens.load_family
     with monkeypatch.context() as once, pytest.raises(asyncpg.ConnectionDoesNotExistError):
         asked = 0
@@ -222,7 +222,7 @@ async def refused_as_away(core: Core, diga: DigaBackend, code: str, monkeypatch:
         async def away(*arguments: Any) -> Any:
             nonlocal asked
             asked += 1
-            if asked > 1:  # the first one is before it was lost
+            if asked > 1:  # the first one comes before it was lost
                 raise asyncpg.CannotConnectNowError
             return await load(*arguments)
 
@@ -232,7 +232,7 @@ async def refused_as_away(core: Core, diga: DigaBackend, code: str, monkeypatch:
 
 
 async def settled(core: Core, diga: DigaBackend) -> None:
-    """The redemption is taken back."""
+    """The redemption is rolled back."""
     async with asyncio.timeout(60):
         while True:
             if not await core.pool.fetchval(REDEEMED, diga.diga.client_id):
@@ -337,7 +337,7 @@ async def test_a_grant_type_that_no_diga_may_use(diga: DigaBackend) -> None:
 async def test_a_code_whose_client_hung_up_is_good_again(
     core: Core, diga: DigaBackend, patient_id: UUID, clock: Clock
 ) -> None:
-    """It had waited long enough, and tries again: nobody has got its tokens."""
+    """The client had waited long enough, and tries again: nobody received the tokens."""
     code = await diga.code(patient_id)
     await Caller(diga).hang_up(code)
     clock.advance(5)
@@ -352,9 +352,9 @@ async def test_a_code_whose_client_hung_up_is_good_again(
 async def test_a_client_that_hung_up_may_try_again_while_its_code_is_being_redeemed(
     core: Core, diga: DigaBackend, patient_id: UUID, clock: Clock, monkeypatch: pytest.MonkeyPatch, at_once: bool
 ) -> None:
-    """Both have seen that it is good; the first one redeems it, and has nobody to answer.
+    """Both requests see that the code is good; the first one redeems it, but its client has hung up.
 
-    `at_once`: that is taken back before the second one has looked what became of the code.
+    With `at_once` that redemption is rolled back before the second request looks what became of the code.
     """
     code, redeem, take_back, began = await diga.code(patient_id), tokens.redeem, tokens.take_back, 0
     both, redeemed, lost = asyncio.Event(), asyncio.Event(), asyncio.Event()

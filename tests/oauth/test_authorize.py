@@ -1,4 +1,4 @@
-"""The authorization endpoint: passes a valid request on, and redirects nobody else."""
+"""The authorization endpoint passes a valid request on, and redirects nobody else."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ async def test_the_pair_must_fit(core: Core, diga: DigaBackend, other: DigaBacke
 
 
 async def test_strangers_write_nothing(core: Core, diga: DigaBackend, caplog: pytest.LogCaptureFixture) -> None:
-    """Whatever they make up, in whoever's name: a line of the log a minute says how often."""
+    """Whatever they make up, and in whoever's name: one log entry a minute says how often."""
     handle = await diga.request_uri()
     assert await refuse(core, handle, uuid4())
     before = await _rows(core)
@@ -87,7 +87,7 @@ async def test_strangers_write_nothing(core: Core, diga: DigaBackend, caplog: py
 
 
 async def _rows(core: Core) -> int:
-    """Of every table, but what one statement on a page view cannot do without."""
+    """The number of rows in all tables."""
     tables = await core.pool.fetch(
         "SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace"
     )

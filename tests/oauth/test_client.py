@@ -65,7 +65,7 @@ async def test_client_id_is_required(diga: DigaBackend, path: str) -> None:
 async def test_a_second_way_to_authenticate_is_refused(
     core: Core, diga: DigaBackend, path: str, authorization: str | None, more: dict[str, str]
 ) -> None:
-    """RFC 6749 sections 2.3 and 5.2: by the certificate, and by nothing else beside it."""
+    """RFC 6749 sections 2.3 and 5.2: a DiGA authenticates by its certificate and nothing else."""
     headers = {"authorization": authorization} if authorization else {}
     response = await diga.client.post(path, data={"client_id": diga.diga.client_id, **more}, headers=headers)
     assert (response.status_code, response.json()["error"]) == (400, "invalid_request")

@@ -77,11 +77,11 @@ async def test_it_tells_who_agreed_to_what_until_when_and_how_it_ended(
 
 
 async def test_a_text_that_is_known_is_not_written_again(core: Core, diga: DigaBackend, patient_id: UUID) -> None:
-    """Where patients are spread it is on all servers: each consent would wait for those of everybody else."""
+    """Where patients are spread the text is on all servers: each consent would wait for everybody else's."""
     valuesets = diga.diga.valuesets
     await approve(core, await diga.request_uri(), patient_id, valuesets, None, SHOWN)
     async with core.pool.acquire() as other, other.transaction():
-        await other.execute("LOCK TABLE consent_text IN SHARE MODE")  # who writes waits, who reads does not
+        await other.execute("LOCK TABLE consent_text IN SHARE MODE")  # a writer waits, a reader does not
         location = await approve(core, await diga.request_uri(), patient_id, valuesets, None, SHOWN)
     assert location is not None and "code" in answer(location)
     assert {row["content"] for row in await records(core.pool, patient_id)} == {SHOWN.content}
@@ -122,7 +122,7 @@ async def test_it_goes_with_the_patient(core: Core, diga: DigaBackend, patient_i
 async def test_a_restore_waits_for_who_changes_the_consents_of_a_pairing(
     core: Core, diga: DigaBackend, patient_id: UUID
 ) -> None:
-    """Else each of them may hold a consent that the other one wants: a withdrawal got into a deadlock."""
+    """Otherwise each may hold a consent that the other one wants, and a withdrawal would end in a deadlock."""
     await approve(core, await diga.request_uri(), patient_id, diga.diga.valuesets)
     async with core.pool.acquire() as holding, holding.transaction():
         pairing_id = await holding.fetchval(
@@ -140,7 +140,7 @@ async def test_a_restore_waits_for_who_changes_the_consents_of_a_pairing(
 
 @one_server_only
 async def test_where_statements_write_the_proof_a_restore_shortens_with_it_or_not_at_all(database_url: str) -> None:
-    """What is replayed is not done again once it is done: without the proof it would be for ever."""
+    """What has been replayed is not repeated: the proof would then be missing for ever."""
     whose, pairing, valueset = UUID(int=7), "ab" * 32, "https://valueset.example"
     async with migrated_database(database_url) as url:
         await be_as_if_spread(url)

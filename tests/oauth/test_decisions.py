@@ -47,7 +47,7 @@ FAMILY = Family(UUID(int=1), 1, "p", "d", "", False, CURRENT, PREVIOUS, NOW, NOW
 
 
 def family(**more: Any) -> Family:
-    """A family that goes on: its token was exchanged at NOW."""
+    """A family in use: its token was exchanged at NOW."""
     return replace(FAMILY, **more)
 
 
@@ -122,7 +122,7 @@ def test_a_missing_parameter_is_named() -> None:
 
 
 async def posted(body: bytes, limit: int, content_type: bytes | None, **more: bytes) -> dict[str, str]:
-    """What `form` makes of a request; `more` are its other headers."""
+    """What `form` makes of a request; `more` are further headers."""
     headers = [(name.replace("_", "-").encode(), value) for name, value in more.items()]
     headers += [(b"content-type", content_type)] if content_type is not None else []
 

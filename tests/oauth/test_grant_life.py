@@ -1,6 +1,6 @@
-"""What has ended for a grant never returns: any order of consents, withdrawals, losses, ends and time, against a model.
+"""What has ended for a grant never returns, in any order of consents, withdrawals, losses, ends and time (a model).
 
-A model grant stores, per kind of data, the end of its consent; every end takes away, nothing gives back.
+A model grant stores the end of its consent per kind of data; every end takes away, and nothing gives back.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class GrantMachine(RuleBasedStateMachine):
 
     @initialize()
     def begin(self) -> None:
-        self.clock.ms = Clock().ms + DAY * 1000  # later than the signer's key
+        self.clock.ms = Clock().ms + DAY * 1000  # later than the end of the signer's key
         self.patient_id = uuid4()
         self.run(self.core.pool.execute("INSERT INTO patient (patient_id, created_ms) VALUES ($1, 0)", self.patient_id))
         self.grants: list[Grant] = []
@@ -107,7 +107,7 @@ class GrantMachine(RuleBasedStateMachine):
     @precondition(lambda self: any(grant.tokens for grant in self.grants))
     @rule()
     def revoke(self) -> None:
-        """The newest token ends all that its pairing holds, also when it had ended itself."""
+        """The newest token ends everything that its pairing holds, even if it had ended itself."""
         grant = [one for one in self.grants if one.tokens][-1]
         assert grant.tokens is not None
         self.run(self.diga.revoke(grant.tokens["refresh_token"]))
@@ -124,7 +124,7 @@ class GrantMachine(RuleBasedStateMachine):
 
     @rule()
     def set_the_clock_back(self) -> None:
-        """What was seen to have run out by a job stays so."""
+        """What a job has found expired stays expired."""
         self.run(unpair_expired(self.core.pool, self.core.clock()))
         self.settle()
         self.clock.advance(-600)
@@ -142,7 +142,7 @@ class GrantMachine(RuleBasedStateMachine):
             refreshed = self.run(self.diga.refresh(grant.tokens["refresh_token"])).json()
             if not wanted:
                 assert refreshed["error"] == "invalid_grant"
-            elif "error" in refreshed:  # thirty days without use end a family, nothing else
+            elif "error" in refreshed:  # only thirty days without use end a family
                 grant.rights.clear()
             else:
                 grant.tokens = refreshed
@@ -166,7 +166,7 @@ class GrantMachine(RuleBasedStateMachine):
         return await tokens.load_family(self.core.pool, stored.patient_id, stored.grant_no, self.core.clock())
 
     async def admitted(self, grant: Grant) -> set[str]:
-        """What the statement of the resource server permits to the grant's access token, however old."""
+        """What the resource server's statement permits for the grant's access token, however old."""
         assert grant.tokens is not None
         claims = verified_elsewhere(self.core, grant.tokens["access_token"], self.issued_ms(grant))
         name = self.core.ids.decode(claims.grant_id)

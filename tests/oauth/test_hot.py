@@ -1,4 +1,4 @@
-"""A poll's updates stay within their page: no update of a refresh or a claim writes an index entry (HOT)."""
+"""An update of a refresh or a claim stays within its page and writes no index entry (HOT)."""
 
 from __future__ import annotations
 
@@ -65,6 +65,6 @@ async def test_admission_moves_no_index_entry(
     assert work.updated == POLLS
     assert work.hot >= LEAST * POLLS
     async with touched(core.pool, "grace") as work:
-        if grace_ms is None:  # requests that claim nothing note the access once a minute
+        if grace_ms is None:  # requests without a claim note the access once a minute
             await poll()
     assert work.written == 0

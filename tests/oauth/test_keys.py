@@ -34,7 +34,7 @@ KEY, OTHER = KeyRing(b"k" * 32), KeyRing(b"x" * 32)
 
 @pytest.fixture
 async def empty(database_url: str) -> AsyncIterator[asyncpg.Pool]:
-    """A pool on a database where nothing is sealed yet."""
+    """A pool on a database in which nothing is sealed yet."""
     async with migrated_database(database_url) as url, await connect(url, 5) as pool:
         yield pool
 
@@ -88,7 +88,7 @@ async def test_rotation_publishes_first_signs_later_and_then_forgets(empty: asyn
 
 
 async def test_no_key_is_sealed_by_one_that_is_exchanged_meanwhile(empty: asyncpg.Pool, clock: Clock) -> None:
-    """`ddr keys rotate` where the new key-encryption key is not known, beside `ddr keys rotate-encryption`."""
+    """`ddr keys rotate` on a host without the new key-encryption key, during `ddr keys rotate-encryption`."""
     await Keys.load(empty, KEY, clock())
 
     async def replaced(*arguments: Any) -> None:
@@ -139,7 +139,7 @@ def test_in_development_it_is_kept_in_a_private_file(settings: Settings, tmp_pat
 
 
 def test_who_makes_it_at_once_under_one_process_id_has_the_same(settings: Settings, tmp_path: Path) -> None:
-    """As workers of two containers with one state directory."""
+    """As in two containers with one state directory."""
     for number in range(20):
         development, together = replace(settings, state_dir=tmp_path / f"{number}"), threading.Barrier(4)
 
@@ -172,7 +172,7 @@ def test_a_file_that_its_disk_does_not_give_is_named(settings: Settings, tmp_pat
 def test_it_is_on_the_disk_before_it_has_its_name(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A power failure after something was sealed would take all of it away."""
+    """Otherwise a power failure could take away everything that was sealed."""
     true_fsync, kept = os.fsync, list[tuple[bool, bool]]()
 
     def noted(descriptor: int) -> None:
@@ -202,7 +202,7 @@ async def test_housekeeping_keeps_no_worker_from_starting(empty: asyncpg.Pool, c
 async def test_a_lost_file_is_not_replaced_silently(
     empty: asyncpg.Pool, settings: Settings, tmp_path: Path, clock: Clock
 ) -> None:
-    """The database has keys that a new one could not open: nothing is written, and the text says the way out."""
+    """A new key could not open the keys in the database: nothing is written, and the text names the way out."""
     lost = replace(settings, state_dir=tmp_path / "lost")
     await Keys.load(empty, await opening_key(empty, lost), clock())
     (file,) = lost.state_dir.iterdir()

@@ -105,7 +105,7 @@ async def test_a_redirect_uri_with_a_query_keeps_it(
 
 @pytest.fixture
 async def broken_pairing(core: Core) -> AsyncIterator[None]:
-    """No pairing can be founded."""
+    """No pairing can be created."""
     await core.pool.execute(
         """
         CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'injected'; END $$;
@@ -203,7 +203,7 @@ async def test_a_decision_that_meets_a_lost_database_may_be_repeated(
 async def test_what_a_diga_could_not_see_before_is_noted_as_new_to_it_and_nothing_else(
     core: Core, diga: DigaBackend, other: DigaBackend, patient_id: UUID
 ) -> None:
-    """A kind that was withdrawn meanwhile, and all of a pairing after one that has ended; else a poller misses it."""
+    """A kind that was withdrawn meanwhile, and everything after an ended pairing; otherwise a poller misses it."""
     kind, kept = diga.scopes.valuesets
 
     async def newest() -> int:
@@ -214,7 +214,7 @@ async def test_what_a_diga_could_not_see_before_is_noted_as_new_to_it_and_nothin
         text = "SELECT kind, opened_ms FROM opening WHERE patient_id = $1 AND pairing_no = $2"
         return {row["kind"]: row["opened_ms"] for row in await core.pool.fetch(text, patient_id, await newest())}
 
-    await other.pair(patient_id)  # what another DiGA may see says nothing of this one
+    await other.pair(patient_id)  # what another DiGA may see says nothing about this one
     await diga.pair(patient_id)
     assert await noted() == {}
     no = await newest()

@@ -130,7 +130,7 @@ async def test_a_refusal_is_recorded_without_what_was_sent(core: Core, diga: Dig
 
 
 async def test_only_so_many_requests_are_open_at_once(core: Core, diga: DigaBackend, other: DigaBackend) -> None:
-    """Of one DiGA; the refusal says when there is room again, and is counted, not recorded."""
+    """The bound is per DiGA; the refusal says when there is room again, and is counted but not recorded."""
     core.settings = replace(core.settings, par_max_open=3)
     handles = [await diga.request_uri() for _ in range(3)]
     recorded = await events(core, diga.diga)
@@ -158,7 +158,7 @@ async def test_room_comes_back_with_time(core: Core, diga: DigaBackend, clock: C
 async def test_a_request_does_not_last_by_a_clock_that_was_set_back(
     core: Core, diga: DigaBackend, clock: Clock, back_seconds: int, lasts: bool
 ) -> None:
-    """Nor does it keep its place: the DiGA would have to wait until the clock has caught up."""
+    """Nor does it count as open: the DiGA would have to wait until the clock has caught up."""
     core.settings = replace(core.settings, par_max_open=1)
     asked = {"client_id": diga.diga.client_id, "request_uri": await diga.request_uri()}
     clock.advance(-back_seconds)

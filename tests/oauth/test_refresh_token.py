@@ -75,7 +75,7 @@ async def test_concurrent_refreshes_all_get_the_same_successor(diga: DigaBackend
 
 
 async def patients(core: Core, number: int) -> list[UUID]:
-    """So many new ones."""
+    """This many new ones."""
     made = [uuid4() for _ in range(number)]
     await core.pool.execute("INSERT INTO patient SELECT unnest($1::uuid[]), $2", made, core.clock())
     return made
@@ -83,10 +83,10 @@ async def patients(core: Core, number: int) -> list[UUID]:
 
 @one_server_only
 async def test_refreshes_at_once_are_judged_each_for_itself(core: Core, diga: DigaBackend) -> None:
-    """By few statements: the first goes by itself, those who come meanwhile together."""
+    """Few statements serve them: the first refresh is alone, those that arrive meanwhile share one."""
     tokens = [await diga.pair(one) for one in await patients(core, 4)]
     assert (await diga.revoke(tokens[2]["refresh_token"])).status_code == 200
-    for _ in range(2):  # the second time the pool has made its connections
+    for _ in range(2):  # the second time, as the pool has its connections then
         async with counted(core.pool) as statements:
             answers = await asyncio.gather(*(diga.refresh(one["refresh_token"]) for one in tokens))
         assert [answer.status_code for answer in answers] == [200, 200, 400, 200]
@@ -97,12 +97,12 @@ async def test_refreshes_at_once_are_judged_each_for_itself(core: Core, diga: Di
             tokens[at] = successors[at]
         assert (
             sum("token_grant" in one for one in statements) < 6
-        )  # at worst one for each, and one that looks why it was not made
+        )  # at worst one for each, and one that finds out why it failed
 
 
 @not_over_servers
 async def test_a_rotation_that_has_to_wait_holds_nobody_up(core: Core, diga: DigaBackend) -> None:
-    """Of several at once one is locked just now, and one is not current: these go by themselves."""
+    """Of several simultaneous refreshes one meets a lock and one is not current: these are repeated one by one."""
     patient_ids = await patients(core, 3)
     for one in patient_ids:
         await diga.pair(one)
@@ -126,7 +126,7 @@ async def test_a_rotation_that_has_to_wait_holds_nobody_up(core: Core, diga: Dig
     assert await rotate_all(core.pool, rotations[2:]) != [None]
 
 
-# What keeps a refresh token from being rotated, each alone: by what is stored, at $2 the latest, and by what is asked.
+# Each condition, alone, that prevents the rotation: stored ones, with $2 as the latest time, and requested ones.
 ENDED = {
     "grant revoked": "UPDATE token_grant SET revoked_ms = $2 WHERE patient_id = $1",
     "token ran out": "UPDATE token_grant SET refresh_expires_ms = $2 WHERE patient_id = $1",
@@ -168,11 +168,11 @@ async def test_each_thing_that_has_ended_or_differs_keeps_a_token_from_being_rot
         await core.pool.execute(kind, patient_ids[1], until_ms, url)
     stored = f"{grants} WHERE patient_id = ANY ($1) ORDER BY array_position($1::uuid[], patient_id), grant_no"
     before = await core.pool.fetch(stored, patient_ids)
-    async with core.pool.acquire() as conn:  # on a connection each one goes by itself
+    async with core.pool.acquire() as conn:  # one by one on a connection
         made = await rotate_all(conn, asked) if together else [await rotate(conn, one) for one in asked]
     assert [case for case, one in zip(cases, made, strict=True) if one is not None] == cases[:2]
     after = await core.pool.fetch(stored, patient_ids)
-    for at, ends_ms in ((0, now_ms + DAY * 1000), (1, now_ms + 9)):  # with the last consent, if that is sooner
+    for at, ends_ms in ((0, now_ms + DAY * 1000), (1, now_ms + 9)):  # with the last consent, if that ends sooner
         row = after[2 * at]
         assert (row["refresh_sha256"], row["refresh_expires_ms"]) == (asked[at].successor_sha256, ends_ms)
     assert [after[1], *after[3:]] == [before[1], *before[3:]]
@@ -196,9 +196,9 @@ async def test_the_seconds_are_those_in_which_the_recorder_could_be_asked(
 ) -> None:
     first = await diga.pair(patient_id)
     core.presence.seen(clock())
-    one = (await diga.refresh(first["refresh_token"])).json()  # its answer is lost, and then the database is away
+    one = (await diga.refresh(first["refresh_token"])).json()  # its response is lost, and then the database is away
     clock.advance(120)
-    two = (await diga.refresh(first["refresh_token"])).json()  # before any look has seen that it is back
+    two = (await diga.refresh(first["refresh_token"])).json()  # before the recorder has noticed that it is back
     core.presence.seen(clock())
     three = (await diga.refresh(first["refresh_token"])).json()
     assert one["refresh_token"] == two["refresh_token"] == three["refresh_token"]
@@ -207,7 +207,7 @@ async def test_the_seconds_are_those_in_which_the_recorder_could_be_asked(
 
 @pytest.fixture
 async def host(core: Core) -> AsyncIterator[str]:
-    """The name of one that nobody else has."""
+    """A name that nobody else has."""
     name = str(uuid4())
     yield name
     await core.pool.execute("DELETE FROM worker_report WHERE host = $1", name)
@@ -219,8 +219,8 @@ async def test_a_client_whose_worker_was_killed_may_come_back_later(
     first, former = await diga.pair(patient_id), uuid4()
     await reports.write(core.pool, host, 1, clock(), [], run=former)
     clock.advance(3)
-    one = (await diga.refresh(first["refresh_token"])).json()  # its answer goes with the worker
-    for _ in range(2):  # and so does its successor; the one after that is exchanged
+    one = (await diga.refresh(first["refresh_token"])).json()  # its response is lost with the worker
+    for _ in range(2):  # and so is its successor's; the one after that is exchanged
         clock.advance(1)
         await reports.write(core.pool, host, 1, clock(), [], run=(successor := uuid4()))
     await reports.write(core.pool, host, 1, clock(), [], run=uuid4())
@@ -247,7 +247,7 @@ async def test_nor_does_it_matter_that_the_whole_host_was_lost(
 async def test_a_loss_excuses_only_the_token_whose_answer_may_have_gone_with_it(
     core: Core, diga: DigaBackend, patient_id: UUID, clock: Clock, host: str
 ) -> None:
-    """The one before that was answered long ago: whoever comes with it has it from elsewhere."""
+    """The token before it was answered long ago: whoever presents it has it from elsewhere."""
     first = await diga.pair(patient_id)
     one = (await diga.refresh(first["refresh_token"])).json()
     await reports.write(core.pool, host, 1, clock(), [], run=uuid4())
@@ -312,7 +312,7 @@ async def test_nor_do_seconds_of_maintenance_count(
 async def test_a_client_that_hung_up_may_come_back_later(
     core: Core, diga: DigaBackend, patient_id: UUID, clock: Clock
 ) -> None:
-    """It had waited long enough, and polls again at its next turn: nobody has got what the token was used up for."""
+    """The client had waited long enough, and polls again at its next turn: nobody received the successor."""
     first = await diga.pair(patient_id)
     await Caller(diga).hang_up_refresh(first["refresh_token"])
     await asyncio.gather(*unanswered._running)
@@ -330,7 +330,7 @@ async def test_a_client_that_hung_up_may_come_back_later(
 async def test_a_rotation_whose_end_was_not_heard_may_be_repeated_later(
     core: Core, diga: DigaBackend, patient_id: UUID, clock: Clock, monkeypatch: pytest.MonkeyPatch, scoped: bool
 ) -> None:
-    """The database is lost between commit and answer: the DiGA is told 503, and polls again at its next turn."""
+    """The database is lost between commit and response: the DiGA gets 503, and polls again at its next turn."""
     first, rotate = await diga.pair(patient_id), rotations.rotate
 
     async def lost(*arguments: Any) -> None:
@@ -340,7 +340,7 @@ async def test_a_rotation_whose_end_was_not_heard_may_be_repeated_later(
     scope = {"scope": first["scope"]} if scoped else {}
     with monkeypatch.context() as away:
         away.setattr(rotations, "rotate", lost)
-        with pytest.raises(asyncpg.ConnectionDoesNotExistError):  # 503 outside (ddr.http.guard)
+        with pytest.raises(asyncpg.ConnectionDoesNotExistError):  # 503 to the DiGA (ddr.http.guard)
             await diga.refresh(first["refresh_token"], **scope)
         await asyncio.gather(*unanswered._running)
     clock.advance(DAY)

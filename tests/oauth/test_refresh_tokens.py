@@ -1,4 +1,4 @@
-"""The form of refresh tokens, and the decision about a presented one, both pure."""
+"""The form of refresh tokens, and the decision about a presented one; both are pure functions."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_a_successor_is_always_the_same_and_belongs_to_the_same_grant() -> None:
 
 
 def test_tokens_that_were_issued_before_an_upgrade_stay_what_they_are() -> None:
-    """No other form of tokens and no other successor, or each DiGA would have to pair again."""
+    """Another form, or another successor, would force each DiGA to pair again."""
     assert read(SECRET, ISSUED) == CONTENTS
     assert successor(SECRET, ISSUED) == ISSUED_NEXT
 
@@ -123,7 +123,7 @@ def test_a_malformed_verifier_proves_nothing(verifier: str) -> None:
 
 @given(st.integers(0, 30), st.integers(0, 30))
 def test_what_leads_to_the_current_token_came_before_it(first: int, current: int) -> None:
-    """One line of tokens: earlier ones lead on, later ones and those of other lines do not."""
+    """Earlier tokens of a line lead to the current one; later ones and those of other lines do not."""
     line = [mint(SECRET, CONTENTS)]
     for _ in range(30):
         line.append(successor(SECRET, line[-1]))

@@ -65,7 +65,7 @@ async def recorder_on(url: str, core: Core) -> AsyncIterator[Core]:
 
 @dataclass
 class Pair:
-    """A patient, paired before the backup, and what the DiGA holds by now."""
+    """A patient who paired before the backup, and the tokens that the DiGA has now."""
 
     patient_id: UUID
     name: str
@@ -83,7 +83,7 @@ class Pair:
         return DigaBackend(core, self.diga.diga, self.diga.certificate)
 
     async def refresh_at(self, core: Core) -> int:
-        """How its refresh is answered there."""
+        """The response to its refresh there."""
         return (await self.at(core).refresh(self.tokens["refresh_token"])).status_code
 
 
@@ -162,14 +162,14 @@ async def test_what_ended_after_the_backup_stays_ended(world: World, clock: Cloc
         holder = await tokens.find(core.pool, sha256(lost), clock())
         assert holder is not None and not holder.good
         assert await untouched.refresh_at(core) == 200
-        assert await world.replayed(core) == {}  # again, it finds nothing to do
+        assert await world.replayed(core) == {}  # again; it finds nothing to do
         trail = [row["event"] for row in await core.pool.fetch("SELECT event FROM audit ORDER BY audit_no")]
         assert trail.count("patient:pairing:ended") >= 1
 
 
 @pytest.mark.requirement("CON-019")
 async def test_an_earlier_end_that_was_chosen_after_the_backup_holds(world: World, clock: Clock) -> None:
-    """Of a consent, by agreeing anew for a shorter time; of an app's token, by its renewal."""
+    """A consent ends earlier by agreeing again for a shorter time, an app's token by its renewal."""
     pool, pair = world.core.pool, await world.pair()
     former = await tokens.create(pool, pair.patient_id, clock())
     await world.back_up()
@@ -181,7 +181,7 @@ async def test_an_earlier_end_that_was_chosen_after_the_backup_holds(world: Worl
     async with world.restored() as core:
         ends = "SELECT until_ms FROM consent WHERE patient_id = $1 AND withdrawn_ms IS NULL"
         assert all(row["until_ms"] > until_ms for row in await core.pool.fetch(ends, pair.patient_id))
-        await pair.at(core).pair(pair.patient_id)  # later: for as long as it says
+        await pair.at(core).pair(pair.patient_id)  # later: for as long as it says itself
         late = await core.pool.fetchval(f"SELECT max(until_ms) FROM ({ends}) AS one", pair.patient_id)
         done = await world.replayed(core)
         assert done == {"gateway:token:renewed": 1, "patient:pairing:granted": 1}
@@ -194,7 +194,7 @@ async def test_an_earlier_end_that_was_chosen_after_the_backup_holds(world: Worl
 
 @pytest.mark.requirement("CON-005")
 async def test_what_was_withdrawn_while_the_clock_was_set_back_stays_withdrawn(world: World, clock: Clock) -> None:
-    """By hours: before the consents had been given, and before the time up to which the backup knew the journal."""
+    """The clock is hours behind: before the consents, and before the time up to which the backup knew the journal."""
     pool = world.core.pool
     partly, shorter, stolen, whole = [await world.pair() for _ in range(4)]
     await unpairing.unpair(pool, whole.patient_id, await world.pairing_no(whole), Party.PATIENT, "left", clock())
@@ -233,7 +233,7 @@ async def test_what_was_withdrawn_while_the_clock_was_set_back_stays_withdrawn(w
 
 
 async def test_what_was_given_after_the_clock_had_been_ahead_outlives_a_replay(world: World, clock: Clock) -> None:
-    """What ended or was shortened while it was ahead, by days, was there then; what was agreed to since was not."""
+    """What ended or was shortened while the clock was days ahead already existed; what was agreed later did not."""
     pool, now = world.core.pool, clock()
     partly, shorter = [await world.pair() for _ in range(2)]
     kind = next(iter(partly.diga.diga.valuesets))
@@ -247,7 +247,7 @@ async def test_what_was_given_after_the_clock_had_been_ahead_outlives_a_replay(w
     clock.advance(60 - 20 * DAY_MS / 1000)
 
     async def given_again(core: Core) -> None:
-        """Nothing of it ends, however often the journal is replayed."""
+        """None of it ends, however often the journal is replayed."""
         again = [await pair.at(core).pair(pair.patient_id) for pair in (partly, shorter)]
         assert await research.give(core.pool, partly.patient_id, Shown("de", "1", "Forschung"), clock())
         left = "SELECT until_ms FROM consent WHERE withdrawn_ms IS NULL ORDER BY consent_no"
@@ -270,7 +270,7 @@ async def test_what_was_given_after_the_clock_had_been_ahead_outlives_a_replay(w
 
 
 async def test_what_a_failover_lost_ends_again_while_the_recorder_runs(world: World, clock: Clock) -> None:
-    """Once for each server that a worker finds, not with each look."""
+    """The journal is replayed once for each server that a worker finds, not at each look."""
     replays, pool = Replays(), world.core.pool
     withdrawn, untouched = await world.pair(), await world.pair()
     await replays.look(pool, world.journal, clock())
@@ -289,7 +289,7 @@ async def test_what_a_failover_lost_ends_again_while_the_recorder_runs(world: Wo
 
 
 async def test_a_start_reads_what_the_database_does_not_know(world: World, clock: Clock) -> None:
-    """Of a file that somebody put in the place of another one all of it, of a longer one the rest."""
+    """A file that replaced another one is read as a whole; of a file that has grown, only the rest is read."""
     pool, hour = world.core.pool, HOUR_MS / 1000
     for _ in range(2):
         pair = await world.pair()
@@ -318,7 +318,7 @@ async def test_a_start_reads_what_the_database_does_not_know(world: World, clock
 
 
 async def test_nothing_is_kept_of_files_that_housekeeping_deleted(world: World, clock: Clock) -> None:
-    """Of a file that another host still has, a start reads all."""
+    """A start reads the whole of a file that another host still has."""
     core = replace(world.core, settings=replace(world.core.settings, journal_dir=str(world.journal)))
     pair = await world.pair()
     await unpairing.unpair(core.pool, pair.patient_id, await world.pairing_no(pair), Party.PATIENT, "left", clock())
@@ -366,7 +366,7 @@ async def test_what_a_representative_withdrew_is_withdrawn_again_in_this_role(wo
 
 
 async def test_what_a_representative_deleted_is_deleted_again(world: World, clock: Clock) -> None:
-    """The right to it began after the backup, so that the database does not know it."""
+    """The representative's right began after the backup, so the database does not know it."""
     pool, gone, other = world.core.pool, await world.pair(), await world.pair()
     await world.back_up()
     clock.advance(60)
@@ -405,7 +405,7 @@ async def test_whoever_logged_out_after_the_backup_is_logged_out(world: World, c
 
 
 async def test_what_began_after_an_end_is_not_touched_by_it(world: World, clock: Clock) -> None:
-    """The journal is replayed at each start: a consent that was given again lives."""
+    """The journal is replayed at each start; a consent that was given again stays valid."""
     pair = await world.pair()
     kind = next(iter(pair.diga.diga.valuesets))
     clock.advance(60)
@@ -419,7 +419,7 @@ async def test_what_began_after_an_end_is_not_touched_by_it(world: World, clock:
 
 
 async def test_an_account_that_was_enabled_from_another_host_stays_so(world: World, clock: Clock) -> None:
-    """Each host replays its own journal when it starts, and pairings that it ended would not come back."""
+    """Each host replays its own journal at a start, and pairings that it ended by mistake would not come back."""
     pair = await world.pair()
     await administration.disable(world.core.pool, pair.patient_id, clock())
     clock.advance(60)
@@ -435,7 +435,7 @@ async def test_an_account_that_was_enabled_from_another_host_stays_so(world: Wor
 
 
 async def test_no_clock_of_a_host_decides_whether_an_account_was_enabled_again(world: World, clock: Clock) -> None:
-    """One of another host is a day behind; then the database's own, since a restore, of the journal."""
+    """First another host's clock is a day behind; then the database's own, since a restore, is behind the journal."""
     pair = await world.pair()
     await administration.disable(world.core.pool, pair.patient_id, clock() + 10 * DAY_MS)
     clock.advance(-86_400)
@@ -449,7 +449,7 @@ async def test_no_clock_of_a_host_decides_whether_an_account_was_enabled_again(w
         assert await world.replayed(world.core) == expected
     with journal.JOURNAL.kept_in(world.folder / "other host"):
         assert await administration.enable(world.core.pool, pair.patient_id)
-    for _ in range(3):  # what is written later bears an earlier time
+    for _ in range(3):  # what is written later has an earlier time
         await record(world.core.pool, Event.DATA_READ, clock(), patient_id=pair.patient_id)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("ddr.store.audit.patients.FRESH", 2)
@@ -458,7 +458,7 @@ async def test_no_clock_of_a_host_decides_whether_an_account_was_enabled_again(w
 
 
 async def test_refreshes_that_the_backup_missed(world: World, clock: Clock) -> None:
-    """In the window each DiGA goes on once; before it nothing ends; a thief's old token still ends the family."""
+    """In the window each DiGA can continue once; before it nothing ends; a stolen token still ends the family."""
     one, other, late = [await world.pair() for _ in range(3)]
     old = other.tokens["refresh_token"]
     for pair in (one, other, late):
@@ -477,7 +477,7 @@ async def test_refreshes_that_the_backup_missed(world: World, clock: Clock) -> N
         assert (await foreign.refresh(one.tokens["refresh_token"])).status_code == 401
         answer = await one.at(core).refresh(one.tokens["refresh_token"])
         assert answer.status_code == 200
-        repeated = await one.at(core).refresh(one.tokens["refresh_token"])  # its answer was lost
+        repeated = await one.at(core).refresh(one.tokens["refresh_token"])  # its response was lost
         assert repeated.json()["refresh_token"] == answer.json()["refresh_token"]
         one.tokens = answer.json()
         clock.advance(60)
@@ -506,7 +506,7 @@ async def test_only_once_per_grant(world: World, clock: Clock) -> None:
 
 
 async def test_the_certificate_that_held_the_grant(world: World, clock: Clock) -> None:
-    """Another certificate of the DiGA is taken when the former one is listed no more, and not before."""
+    """Another certificate of the DiGA is accepted once the former one is no longer listed, and not before."""
     pair = await world.pair()
     await world.back_up()
     clock.advance(60)
@@ -526,7 +526,7 @@ async def test_the_certificate_that_held_the_grant(world: World, clock: Clock) -
 
 
 async def test_numbers_that_were_given_out_come_not_again(world: World, clock: Clock) -> None:
-    """Ids are made of them, and a DiGA may have seen those."""
+    """Ids are made of these numbers, and a DiGA may have seen the ids."""
     await world.pair()
     await world.back_up()
     after = await world.pair()
@@ -577,7 +577,7 @@ async def test_the_operators_commands(
 async def test_lines_that_nobody_can_read_are_passed_over(
     world: World, pool: asyncpg.Pool, clock: Clock, line: bytes
 ) -> None:
-    """Cut off by a crash, or written by a later version."""
+    """A crash has cut them off, or a later version wrote them."""
     pair = await world.pair()
     number = await world.pairing_no(pair)
     await world.back_up()

@@ -50,7 +50,7 @@ async def test_a_token_of_another_client_has_no_effect(
 async def test_the_entry_of_a_refused_revocation_names_whose_token_it_was(
     core: Core, diga: DigaBackend, other: DigaBackend, patient_id: UUID, name: str
 ) -> None:
-    """So that the patient and an auditor see what was tried; a token that names nothing has nobody."""
+    """The patient and an auditor see what was tried; an entry for a token that names nothing names nobody."""
     content = await diga.pair(patient_id)
     for token in (content[name], "random"):
         await other.revoke(token)

@@ -71,7 +71,7 @@ async def test_any_storm_leaves_rows_that_agree(
 
 
 async def check(pool: asyncpg.Pool, patient_id: UUID) -> None:
-    """What holds whenever nobody is at work."""
+    """What holds whenever nothing is in progress."""
     tables = ("pairing", "consent", "token_grant", "authorization_code", "consent_record", "audit")
     found: dict[str, Rows] = {
         table: await pool.fetch(f"SELECT * FROM {table} WHERE patient_id = $1", patient_id) for table in tables
@@ -120,7 +120,7 @@ def _consent_is_proved(consent: asyncpg.Record, proof: Rows) -> None:
 
 
 async def no_refresh_token_is_lost(house: House) -> None:
-    """Each DiGA goes on with the newest token that it got, unless its grant has ended or its consents have."""
+    """Each DiGA continues with the newest token that it received, unless its grant or its consents have ended."""
     for number, held in house.tokens:
         backend = house.chance.choice(house.backends[number])
         stands = await backend.core.pool.fetchval(

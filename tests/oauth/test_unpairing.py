@@ -98,7 +98,7 @@ async def test_a_patient_who_deletes_everything_leaves_nothing_to_a_diga(
 
 
 async def all_of(core: Core, patient_id: UUID, no: int) -> list[Any]:
-    """All that is stored of a pairing."""
+    """Everything that is stored about a pairing."""
     text = "SELECT t::text FROM {} t WHERE patient_id = $1 AND pairing_no = $2 ORDER BY 1"
     return [await core.pool.fetch(text.format(table), patient_id, no) for table in TABLES]
 
@@ -151,7 +151,7 @@ async def test_what_happens_to_one_pairing_leaves_the_others_of_the_patient_as_t
 async def test_a_kind_of_data_ends_with_its_last_consent(
     core: Core, diga: DigaBackend, other: DigaBackend, patient_id: UUID, clock: Clock, longer: bool
 ) -> None:
-    """Of the other kind a consent goes on, so that the pairing does; `longer`: one of this kind does, too."""
+    """A consent to the other kind continues, and so does the pairing; with `longer` so does one to this kind."""
     kind, kept = diga.scopes.valuesets
     await approve(core, await diga.request_uri(), patient_id, {kind}, clock() + DAY_MS)
     await approve(core, await diga.request_uri(), patient_id, {kind, kept} if longer else {kept})
