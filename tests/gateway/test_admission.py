@@ -73,7 +73,7 @@ async def test_a_gateway_is_told_how_far_its_clock_is_off(cgm: Client, sent: dic
 async def test_a_date_without_a_zone_is_in_utc_wherever_the_recorder_stands(
     cgm: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """RFC 9110 section 5.6.7: the form of asctime. A gateway moves its times by the answer."""
+    """RFC 9110 section 5.6.7: the asctime format. A gateway adjusts its times by the response."""
     try:
         with monkeypatch.context() as machine:
             machine.setenv("TZ", "Europe/Berlin")

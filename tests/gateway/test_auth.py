@@ -1,4 +1,4 @@
-"""For whom a gateway writes, and the response to an unknown one."""
+"""For which patient a gateway writes, and the response to an unknown gateway."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ async def test_scheme_is_case_insensitive(core: Core, token: str) -> None:
 
 
 async def test_a_revoked_token_ends_with_the_next_request(core: Core, client: Client, patient_id: uuid.UUID) -> None:
-    """Also where it was seen a moment ago: each client here is a worker of its own."""
+    """Also where it was accepted a moment ago: each client here has a worker of its own."""
     async with make_client(core, client.headers["authorization"].partition(" ")[2]) as other:
         assert {(await one.get("/devices")).status_code for one in (client, other)} == {200}
         (app,) = await gateway_tokens.apps(core.pool, patient_id, core.clock())
@@ -66,7 +66,7 @@ async def test_the_token_of_a_disabled_account_rests(core: Core, client: Client,
 async def test_the_hour_of_the_last_use_is_kept(
     core: Core, clock: Clock, client: Client, patient_id: uuid.UUID
 ) -> None:
-    """Coarsely: a poll does not write, and an hour says no more than it must."""
+    """The recorder stores only the hour: a poll causes no write, and the hour reveals no more than necessary."""
 
     async def used() -> int | None:
         (app,) = await gateway_tokens.apps(core.pool, patient_id, clock())
@@ -94,7 +94,7 @@ async def test_only_the_digest_is_stored(core: Core, token: str, patient_id: uui
 async def test_many_unknown_tokens_are_throttled_while_good_ones_work(
     core: Core, clock: Clock, token: str, pause: int
 ) -> None:
-    """Good ones are never asked to wait, whether this worker saw them before or not."""
+    """Valid tokens never have to wait, whether this worker has seen them before or not."""
     holder = await gateway_tokens.find(core.pool, sha256(token), clock())
     assert holder is not None
     fresh = await gateway_tokens.create(core.pool, holder.patient_id, clock())
@@ -117,7 +117,7 @@ async def test_many_unknown_tokens_are_throttled_while_good_ones_work(
 async def test_a_repeated_unknown_token_asks_the_database_once(core: Core, pool: asyncpg.Pool) -> None:
     async with make_client(core, "unknown") as client, counted(pool) as statements:
         answers = [(await client.get("/devices")).status_code for _ in range(3)]
-    asked = [statement for statement in statements if "gateway_token" in statement]  # others may come from elsewhere
+    asked = [statement for statement in statements if "gateway_token" in statement]  # other tests may add requests
     assert (answers, len(asked)) == ([401] * 3, 1)
 
 
@@ -145,7 +145,7 @@ async def test_patients_do_not_see_each_other(client: Client, stranger: Client) 
 
 
 async def test_tokens_of_the_provider_write_for_its_user(oidc_core: Core, openid: OpenIdProvider) -> None:
-    """Both kinds of tokens work beside each other, and what they write is the patient's that logs in."""
+    """Both kinds of tokens work beside each other, and write for the patient who logs in."""
     token = openid.access_token("gateway-user")
     async with make_client(oidc_core, token) as client:
         assert (await put_device(client, "meter")).status_code == 201

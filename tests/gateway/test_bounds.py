@@ -1,4 +1,4 @@
-"""What one patient may register, and its start: bounds are reported, and starts can be corrected."""
+"""What one patient may register, and the start of sensors: bounds are reported, and starts can be corrected."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CALIBRATIONS = "/devices/cgm/sensors/glucose/calibrations"
 
 
 async def upload(client: Client, *times_ms: int) -> list[dict[str, Any]]:
-    """Readings at these times; what became of each."""
+    """Readings at these times; the items of the response."""
     readings = [{"time": date_time(time), "value": 100} for time in times_ms]
     answer = await client.post(READINGS, json={"unit": "mg/dL", "readings": readings})
     items: list[dict[str, Any]] = answer.json()["items"]
@@ -109,7 +109,7 @@ async def test_calibrations_and_single_values_contradict_a_start_as_well(client:
 
 
 def told(answer: httpx.Response, bound: int) -> None:
-    """The refusal says which bound it is."""
+    """The refusal names the bound."""
     assert (answer.status_code, answer.json()["code"]) == (409, "limit")
     assert f"at most {bound} " in answer.json()["detail"]
 
@@ -143,7 +143,7 @@ async def test_calibrations_and_changes_of_state_are_bounded(client: Client, clo
 async def test_calibrations_that_are_taken_back_count(
     client: Client, core: Core, patient_id: uuid.UUID, clock: Clock
 ) -> None:
-    """Each leaves a DeviceMetric: a gateway that reports and takes back again and again makes no more than others."""
+    """Each leaves a DeviceMetric: a gateway that reports and takes back repeatedly gets no more of them than others."""
     start = clock() - 10 * DAY
     await put_device(client, "cgm", **CGM)
     await put_sensor(client, "cgm", "glucose", startedAt=date_time(start), calibration={"state": "not-calibrated"})

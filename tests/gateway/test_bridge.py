@@ -1,4 +1,4 @@
-"""Cloud bridges: many patients in one request, and one patient by its account."""
+"""Cloud bridges: many patients in one request, and one patient by account."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ STORED = "SELECT k, start_ms, last_ms, version, filled, status, times, vals FROM
 
 
 def bridge_client(core: Core, der: bytes | None, **headers: str) -> Client:
-    """A client with this certificate; every answer must be one that the API's description knows."""
+    """A client with this certificate; every response must be one that the API's description knows."""
     return Client(
         transport=httpx.ASGITransport(proved(create_gateway(core), der)),
         base_url="https://gateway/gateway/v1",
@@ -91,10 +91,10 @@ class Patient:
         return make_client(replace(self.core, sensors=Remembered()), self.token)
 
     async def send(self, items: list[Any]) -> dict[str, Any]:
-        """Readings by the phone."""
+        """Readings sent by the phone."""
         async with self.phone() as phone:
             content = {"unit": "mg/dL", "readings": items}
-            for _ in range(50):  # an app comes again
+            for _ in range(50):  # an app sends again
                 answer = await phone.post("/devices/cgm/sensors/glucose/readings", json=content)
                 if answer.status_code != 503:
                     break
@@ -103,7 +103,7 @@ class Patient:
         return found
 
     def part(self, items: list[Any], **members: Any) -> dict[str, Any]:
-        """Readings by the bridge."""
+        """Readings sent by the bridge."""
         named = {"account": self.account, "device": "cgm", "sensor": "glucose", "unit": "mg/dL"}
         return named | {"readings": items} | members
 
@@ -123,7 +123,7 @@ def items(until_ms: int, *values: Any) -> list[dict[str, Any]]:
 
 
 async def push(bridge: Client, *parts: Any) -> dict[str, Any]:
-    """The answer to a request that is taken."""
+    """The response to a request that is accepted."""
     answer = await bridge.post(PATH, json={"patients": parts})
     assert answer.status_code == 200
     found: dict[str, Any] = answer.json()
@@ -197,7 +197,7 @@ async def test_many_patients_are_appended_by_one_statement(bridge: Client, core:
 async def test_many_small_parts_are_worked_on_beside_the_event_loop(
     bridge: Client, core: Core, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Together they are as much as one large upload, and nobody else would have a turn between them."""
+    """Together they are as large as one large upload, and would give nobody else a turn between them."""
     everybody = await patients(core, 3)
     await push(bridge, *(one.part(items(clock(), 100)) for one in everybody))
     at_work: dict[str, set[bool]] = {"read": set(), "planned": set(), "answered": set()}
@@ -250,7 +250,7 @@ async def test_a_sensor_in_several_slices_of_a_request(
 async def test_limits_that_a_phone_adds_meanwhile_hold_for_the_readings_of_a_bridge(
     bridge: Client, core: Core, clock: Clock, monkeypatch: pytest.MonkeyPatch, count: int
 ) -> None:
-    """Many are judged again beside the event loop, as they were before."""
+    """Many readings are judged again outside of the event loop, as they were the first time."""
     one = await Patient(core).register()
     load_all, on_the_loop = sensors.load_all, list[bool]()
 
@@ -276,7 +276,7 @@ async def test_limits_that_a_phone_adds_meanwhile_hold_for_the_readings_of_a_bri
 async def test_bridges_and_phones_at_once_lose_nothing(
     core: Core, der: bytes, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two bridges with the patients in different orders and the phones of all of them send the same readings."""
+    """Two bridges, with the patients in different orders, and all patients' phones send the same readings."""
     monkeypatch.setattr(bridge_readings, "SLICE", 3)
     everybody = await patients(core, 8)
     readings = items(clock(), *range(100, 220))
@@ -320,7 +320,7 @@ async def test_a_chunk_that_is_being_written_is_waited_for_in_the_end(bridge: Cl
 async def test_writers_of_one_patient_leave_connections_to_others(
     core: Core, der: bytes, tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever they are: two bridges that have the patient in several slices of their requests, and an app."""
+    """Two bridges that have the patient in several parts of their requests, and an app."""
     monkeypatch.setattr(bridge_readings, "SLICE", 1)
     second = client_certificate(tmp_path / "second", "bridge").der
     await gateway_certificates.add(core.pool, second, Facts(fingerprint(second), expires_ms(second)), core.clock())
@@ -387,7 +387,7 @@ async def test_a_revoked_certificate_is_refused_at_once_and_for_ever(core: Core,
 
 
 async def test_a_certificate_opens_nothing_once_it_has_expired(bridge: Client, der: bytes, clock: Clock) -> None:
-    """It comes on a connection from before, or through a proxy that does not look."""
+    """The certificate comes on an older connection, or through a proxy that does not check it."""
     clock.ms = expires_ms(der) - 1
     assert (await bridge.post(PATH, json={"patients": []})).status_code == 200
     clock.ms += 1
@@ -445,7 +445,7 @@ async def test_a_locked_patient_keeps_no_other_waiting(bridge: Client, core: Cor
 
 
 async def test_a_disabled_account_is_unknown_to_bridges(bridge: Client, core: Core, der: bytes, clock: Clock) -> None:
-    """In a request about it, and as a part of a request about many, where it harms no other part."""
+    """In a request for it alone, and in one for many patients, where it harms no other part."""
     resting, other = await patients(core, 2)
     assert await administration.disable(core.pool, resting.patient_id, clock())
     found = await push(bridge, resting.part(items(clock(), 100)), other.part(items(clock(), 100)))
@@ -466,7 +466,7 @@ async def test_every_spelling_names_the_account_that_logs_in_with_it(bridge: Cli
 
 
 async def test_of_two_accounts_none_is_meant(bridge: Client, core: Core, clock: Clock) -> None:
-    """Whichever were taken, a proxy or a log could mean the other patient."""
+    """Whichever account the recorder used, a proxy or a log could mean the other patient."""
     one, other = await patients(core, 2)
     path, body = "/devices/cgm/sensors/glucose/readings", {"unit": "mg/dL", "readings": items(clock(), 100)}
     named = [("patient-account", one.account), ("patient-account", other.account)]

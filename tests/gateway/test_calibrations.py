@@ -25,7 +25,7 @@ def event(time_ms: int, state: str, **members: Any) -> dict[str, Any]:
 
 
 async def report(client: Client, *events: Any) -> dict[str, Any]:
-    """The answer to events that are well-formed as a whole."""
+    """The response to events that are well-formed as a whole."""
     answer = await client.post(CALIBRATIONS, json={"calibrations": events})
     assert answer.status_code == 200, answer.text
     found: dict[str, Any] = answer.json()
@@ -148,7 +148,7 @@ async def test_events_in_any_order_give_the_same_record(
 
 
 async def record(core: Core, client: Client) -> list[tuple[Any, ...]]:
-    """What is stored for the patient of `client`, without what tells how it came about."""
+    """What is stored for the patient of `client`, without its history."""
     token = client.headers["authorization"].removeprefix("Bearer ")
     rows = await core.pool.fetch(
         """SELECT from_ms, until_ms, calibration_state, k, start_ms, times, vals
@@ -220,5 +220,5 @@ async def test_a_calibration_sent_in_error_is_taken_back(
 async def test_what_is_no_calibration_cannot_be_taken_back(cgm: Client, clock: Clock) -> None:
     assert (await cgm.delete(f"{CALIBRATIONS}/{date_time(clock())}")).status_code == 404
     assert (await cgm.delete(f"{CALIBRATIONS}/yesterday")).status_code == 422
-    answer = await cgm.delete(f"{CALIBRATIONS}/{START}")  # that of the registration: it will never be taken back
+    answer = await cgm.delete(f"{CALIBRATIONS}/{START}")  # the registration's own; it will never be taken back
     assert (answer.status_code, answer.json()["code"], answer.json()["retry"]) == (409, "conflict", False)

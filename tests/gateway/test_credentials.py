@@ -1,4 +1,4 @@
-"""How an app gets its token: a pairing code, renewal with overlap, an end that takes effect everywhere at once."""
+"""How an app gets its token: pairing code, renewal with overlap, and an end that takes effect everywhere at once."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ async def test_what_is_no_request(core: Core, body: object) -> None:
 
 
 async def test_renewal_overlaps(core: Core, clock: Clock, token: str, client: Client, patient_id: uuid.UUID) -> None:
-    """Both tokens are good for a day, then the new one alone; the app stays one app."""
+    """Both tokens are valid for a day, then only the new one; the app remains the same app."""
     clock.advance(300 * DAY)
     answer = await client.post("/token/renew")
     assert answer.status_code == 201
@@ -123,11 +123,11 @@ async def test_a_patient_has_only_so_many_tokens(core: Core, client: Client, pat
     assert (await connect(core, code)).status_code == 409
     (app,) = await tokens.apps(core.pool, patient_id, core.clock())
     await apps.disconnect(core.pool, patient_id, app["app"], Event.GATEWAY_DISCONNECTED, core.clock())
-    assert (await connect(core, code)).status_code == 201  # the code was not used up by the refusal
+    assert (await connect(core, code)).status_code == 201  # the refusal has not used up the code
 
 
 async def test_disconnecting_ends_every_token_of_the_app(core: Core, client: Client, patient_id: uuid.UUID) -> None:
-    """With the next request, on every worker, and nothing of another app or patient."""
+    """With the next request, on every worker, and without effect on another app or patient."""
     fresh = (await client.post("/token/renew")).json()["token"]
     other = await tokens.create(core.pool, patient_id, core.clock())
     first, second = await tokens.apps(core.pool, patient_id, core.clock())

@@ -155,7 +155,7 @@ async def test_a_replaced_device_can_end_at_once(core: Core, token: str, clock: 
         reading = {"time": date_time(clock()), "value": 100}
         body = {"unit": "mg/dL", "readings": [reading]}
         assert (await client.post("/devices/second/sensors/glucose/readings", json=body)).json()["accepted"] == 1
-        # readings that overlap with the new device are kept: the old one ends right after its last
+        # readings that overlap with the new device are kept: the old one ends right after its last reading
         await put_device(client, "third", startedAt="2026-11-20T00:00:00Z", replaces="second")
         assert (await client.get("/devices/second")).json()["endedAt"] == "2026-11-22T10:00:00.001Z"
 

@@ -1,7 +1,7 @@
 """Sensors passed from hand to hand: two patients with two phones each, the same serial numbers, several periods.
 
-Whoever wears one, under whatever key a phone registers it, whenever its readings arrive: each is stored once, with the
-patient and the sensor for which it was sent, and nowhere else.
+Whoever wears a sensor, under whatever key a phone registers it and whenever its readings arrive: each reading is stored
+once, for the patient and the sensor for which it was sent, and nowhere else.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from tests.support.clock import Clock
 from tests.support.loop import Loop, Run
 
 BUDGET = budget(examples=20)
-MOST_DEVICES = 3  # of a patient, so that more happens to each
+MOST_DEVICES = 3  # per patient, so that more happens to each
 CHANGE_OF_CLOCKS = 1_792_890_000_000  # 2026-10-25T01:00:00Z, when 03:00 in Germany becomes 02:00
 START = CHANGE_OF_CLOCKS - 3 * HOUR
 SPAN = HOUR
@@ -59,7 +59,7 @@ class Sensor:
     readings: set[tuple[int, int]] = field(default_factory=set)
 
     def refuses(self, time_ms: int) -> str | None:
-        """Why a reading of this instant is not its own."""
+        """Why a reading of this instant does not belong to it."""
         if time_ms < self.start_ms:
             return "before-start"
         return "after-end" if self.end_ms is not None and time_ms >= self.end_ms else None
@@ -99,19 +99,19 @@ class Device:
         return max(sensor.last_ms() for sensor in self.sensors)
 
     def end(self, at_ms: int) -> None:
-        """It is in use no more, nor is what it has."""
+        """The device is no longer in use, nor are its sensors."""
         self.end_ms = at_ms
         for sensor in self.sensors:
             sensor.end_ms = at_ms if sensor.end_ms is None else min(sensor.end_ms, at_ms)
 
 
 def measured(serial: str, time_ms: int) -> int:
-    """What this sensor measured then: one instant has one value, however often it is sent."""
+    """What this sensor measured then: an instant has one value, however often it is sent."""
     return 80 + (time_ms // 1000 * 7 + ord(serial)) % 180
 
 
 def written(time_ms: int, zone: Any) -> str:
-    """An instant as a phone in this zone writes it; within the hour of the change two of them look alike but for it."""
+    """An instant as a phone in this zone writes it; in the hour of the change only the offset tells two apart."""
     return datetime.fromtimestamp(time_ms / 1000, zone).isoformat(
         timespec="milliseconds" if time_ms % 1000 else "seconds"
     )
@@ -189,7 +189,7 @@ class FamilyMachine(RuleBasedStateMachine):
         takes_over=st.booleans(),
     )
     def put_on(self, who: int, phone: int, serial: str, period: int, hours: int, takes_over: bool) -> None:
-        """A phone registers a sensor that is put on, maybe one that another phone, or another patient, has had."""
+        """A phone registers a sensor that is put on, possibly one that another phone or another patient had before."""
         if len(self.devices[who]) < MOST_DEVICES:
             self.register(who, phone, serial, period, hours, takes_over)
 
@@ -232,7 +232,7 @@ class FamilyMachine(RuleBasedStateMachine):
 
     @rule(who=whose, phone=whose, data=st.data(), period=st.sampled_from(PERIODS), after=st.integers(0, HOUR))
     def change_period(self, who: int, phone: int, data: st.DataObject, period: int, after: int) -> None:
-        """A firmware update: the former sensor ends after its last reading, another one of the same device begins."""
+        """A firmware update: the former sensor ends after its last reading, and another one of that device begins."""
         device = self.any_device(data, who)
         former = device.sensors[-1]
         if period != former.period_ms:
@@ -250,7 +250,7 @@ class FamilyMachine(RuleBasedStateMachine):
 
     @rule(parcels=st.lists(parcels, min_size=2, max_size=8))
     def send(self, parcels: list[Parcel]) -> None:
-        """Readings come, in any order and as late as may be, from whichever phone, in the time of any zone."""
+        """Readings arrive in any order and as late as can be, from either phone, in the time of any zone."""
         for parcel in parcels:
             self.sends(*parcel)
 
@@ -278,7 +278,7 @@ class FamilyMachine(RuleBasedStateMachine):
         return answer.json()
 
     def take(self, device: Device, sensor: Sensor, time_ms: int) -> str:
-        """Take a reading into the model; how it should be answered."""
+        """Take a reading into the model; returns the expected status."""
         if time_ms > self.clock() + TOLERANCE:
             return "future"
         if (why := sensor.refuses(time_ms)) is not None:
@@ -291,7 +291,7 @@ class FamilyMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.last is not None)
     @rule(other_key=st.booleans())
     def send_again(self, other_key: bool) -> None:
-        """The answer was lost: with the same key it is the same, with another one, or none, nothing is new."""
+        """The response was lost: with the same key it is the same; with another key, or none, nothing is new."""
         assert self.last is not None
         phone, path, content, headers, before = self.last
         if "idempotency-key" in headers and not other_key:
@@ -303,7 +303,7 @@ class FamilyMachine(RuleBasedStateMachine):
 
     @rule(hours=st.sampled_from((1, 30, 24 * 21)))
     def wait(self, hours: int) -> None:
-        self.last = None  # what was too early then is not any more
+        self.last = None  # what was too early then no longer is
         self.clock.advance(hours * 3600)
 
     @invariant()
@@ -321,7 +321,7 @@ class FamilyMachine(RuleBasedStateMachine):
 
     @rule(who=whose, phone=whose)
     def installed_anew(self, who: int, phone: int) -> None:
-        """A phone that was installed anew asks what there is."""
+        """A phone after a new installation asks what is there."""
         found = self.run(self.phones[who][phone].get("/devices")).json()["devices"]
         assert [(one["key"], one["serialNumber"], one["endedAt"]) for one in found] == [
             (one.key, one.serial, None if one.end_ms is None else date_time(one.end_ms)) for one in self.devices[who]
@@ -347,7 +347,7 @@ async def stored_chunks(core: Core, patient_id: UUID) -> dict[tuple[str, str], l
 
 
 async def shown_values(core: Core, patient_id: UUID, now_ms: int) -> dict[tuple[str, str], set[tuple[int, int]]]:
-    """By sensor the time of each slot with a value, and the value; no slot has two."""
+    """The time of each slot with a value, and the value, by sensor; no slot has two."""
     rows = await core.pool.fetch(
         """SELECT e.epoch_no, d.device_key, s.sensor_key, s.period_ms
              FROM epoch e JOIN sensor s USING (patient_id, sensor_no)

@@ -66,7 +66,7 @@ async def rows(core: Core, statement: str, patient: uuid.UUID) -> list[tuple[Any
 
 @pytest.fixture
 async def theirs(core: Core, stranger: Client) -> uuid.UUID:
-    """The patient of `stranger`."""
+    """A client of the patient of `stranger`."""
     token = stranger.headers["authorization"].removeprefix("Bearer ")
     found = await gateway_tokens.find(core.pool, sha256(token), core.clock())
     assert found is not None
@@ -105,7 +105,7 @@ async def test_measurements_are_those_of_the_json_api(
 
 
 def without_answers(registered: Json) -> Json:
-    """The registration of a device out of the API's answer."""
+    """A device's registration, made from the API's response."""
     return {name: value for name, value in registered.items() if name not in {"key", "id", "heardAt"}}
 
 
@@ -135,26 +135,26 @@ async def test_series_are_those_of_the_json_api(
 
 
 async def test_the_order_of_codings_means_nothing(client: Client) -> None:
-    """The PHD guide has the code of the nomenclature first: it became another LOINC code than the one beside it."""
+    """The PHD guide puts the nomenclature's code first; the value got another LOINC code than the one beside it."""
     both = [*coded("160184", MDC)["coding"], *coded("2339-0")["coding"]]
     sent = [glucose() | {"code": {"coding": codings}} for codings in (both, both[::-1], both[1:])]
     places = {(await taken(client, bundle((METER, device()), one)))[1]["location"] for one in sent}
     assert len(places) == 1
-    mmol = quantity(6.7, "mmol/L")  # which 2339-0 is not measured in, but the nomenclature's code
+    mmol = quantity(6.7, "mmol/L")  # 2339-0 is not measured in this, but the nomenclature's code is
     for codings in (both, both[::-1]):
         one = glucose() | {"code": {"coding": codings}, "valueQuantity": mmol}
         assert statuses(await taken(client, bundle((METER, device()), one)))[1] in {"200", "201"}
 
 
 async def test_a_sensor_stays_one_whose_values_have_a_code_of_blood_too(client: Client) -> None:
-    """The device says interstitial fluid, and its app has one LOINC code for all glucose: they were refused."""
+    """The device says interstitial fluid, and its app has one LOINC code for all glucose: the values were refused."""
     codings = [*coded("160212", MDC)["coding"], *coded("2339-0")["coding"]]
     sent = series("100 101") | {"code": {"coding": codings}}
     assert statuses(await taken(client, bundle(*SERIES, sent))) == ["201"] * 3
 
 
 async def test_high_values_have_room_beside_those_with_two_decimals(client: Client) -> None:
-    """A sensor of mg/dL with two decimals could not have a limit of 400, and was refused."""
+    """A sensor in mg/dL with two decimals could not have a limit of 400, and was refused."""
     answer = await taken(client, bundle(*SERIES, series("100.25 100.5 399.5 U", lowerLimit=40, upperLimit=400)))
     assert statuses(answer) == ["201"] * 3
     issues = answer[2]["outcome"]["issue"]
@@ -166,7 +166,7 @@ async def test_high_values_have_room_beside_those_with_two_decimals(client: Clie
 async def test_limits_are_known_whichever_bundle_has_them(
     core: Core, client: Client, patient_id: uuid.UUID, first: int, kind: str
 ) -> None:
-    """A gateway of the PHD guide has no other request to add them by: all that is too low or too high was lost."""
+    """A gateway that follows the PHD guide has no other request to add limits: values beyond them were lost."""
     low = quantity(40, "mg/dL") | {"comparator": "<"}
     one = observation("99504-3", METRIC, effectiveDateTime="2026-11-22T08:20:00Z", valueQuantity=low)
     later = {"start": "2026-11-22T08:25:00Z"}
@@ -182,7 +182,7 @@ async def test_limits_are_known_whichever_bundle_has_them(
 
 
 def beyond(comparator: str, value: int, minute: int) -> Json:
-    """A single value of a continuous sensor that is below or above something."""
+    """A single value of a continuous sensor that is below or above a number."""
     said = quantity(value, "mg/dL") | {"comparator": comparator}
     return observation("99504-3", METRIC, effectiveDateTime=f"2026-11-22T08:{minute}:00Z", valueQuantity=said)
 
@@ -191,7 +191,7 @@ def beyond(comparator: str, value: int, minute: int) -> Json:
 async def test_what_a_value_is_beyond_is_no_limit_of_a_sensor_that_has_measured_more(
     core: Core, client: Client, patient_id: uuid.UUID, together: bool
 ) -> None:
-    """One value above 250 made 300 a U for ever, and all that came above 250 afterwards."""
+    """One value above 250 made 300 a U for ever, and every later value above 250."""
     bundles = [[series("60 300")], [beyond(">", 250, 20), beyond("<", 70, 25), beyond("<", 40, 30)]]
     for values in [[*bundles[0], *bundles[1]]] if together else bundles:
         answers = await taken(client, bundle(*SERIES, *values))
@@ -228,7 +228,7 @@ async def test_a_number_beyond_one_limit_says_nothing_of_the_other(client: Clien
 
 
 async def test_a_value_beyond_what_cannot_be_takes_no_decimals_from_its_sensor(client: Client) -> None:
-    """A device says ">9999" when it has no value: its sensor, and all in its first Bundle, were refused for that."""
+    """A device says ">9999" when it has no value: for that its sensor, and all of its first Bundle, were refused."""
     said = quantity(9999, "mmol/L") | {"comparator": ">"}
     when = "2026-11-22T08:40:00Z"
     placeholder = observation("105272-9", METRIC, effectiveDateTime=when, valueQuantity=said)
@@ -303,7 +303,7 @@ async def test_a_measurement_is_corrected_by_identifier_or_status(client: Client
 async def test_measurements_of_one_time_do_not_replace_each_other(
     core: Core, client: Client, patient_id: uuid.UUID
 ) -> None:
-    """A meter's clock may know minutes only."""
+    """A meter's clock may know only minutes."""
     cuff = [pressure(), pressure(component=[*pressure()["component"][:1], diastolic(81)])]
     sent = bundle((METER, device()), glucose(120), glucose(Decimal("121.0")), *cuff)
     assert statuses(await taken(client, sent)) == ["201"] * 5
@@ -377,7 +377,7 @@ def identifiers(*values: str) -> Json:
 
 
 async def place(client: Client, value: Json) -> tuple[str, str]:
-    """The status and the id of the only measurement of a Bundle."""
+    """The status and id of the only measurement of a Bundle."""
     _, answer = await taken(client, bundle((METER, device()), value))
     return answer["status"], answer["location"].split("/")[1]
 
@@ -590,7 +590,7 @@ async def test_a_change_of_state_needs_its_time(client: Client) -> None:
 async def test_older_values_that_come_later_move_the_start_back(
     core: Core, client: Client, patient_id: uuid.UUID, kind: str
 ) -> None:
-    """FHIR does not say since when a device is used: its start is the first value that has come."""
+    """FHIR does not say since when a device is in use: it starts with the first value that has arrived."""
     for day in (21, 19, 20):
         value = glucose() | {"effectiveDateTime": f"2026-11-{day}T10:00:00Z"}
         assert statuses(await taken(client, bundle((METER, device()), value, kind=kind)))[1] == "201"
@@ -622,7 +622,7 @@ async def test_a_state_from_before_the_start_may_become_known_after_it(client: C
 async def test_a_state_that_a_moved_start_left_behind_is_mended_with_the_next_bundle(
     core: Core, client: Client, patient_id: uuid.UUID, told: bool
 ) -> None:
-    """Earlier versions moved the start alone."""
+    """Earlier versions moved the start and nothing else."""
     states = [
         {"state": "not-calibrated", "time": "2026-11-22T07:00:00Z"},
         {"state": "calibrated", "time": "2026-11-22T08:00:00Z"},
@@ -688,7 +688,7 @@ async def test_a_start_that_moves_back_takes_only_a_state_that_can_be_read(
 
 
 async def test_a_start_that_was_told_stays(client: Client) -> None:
-    """A device of the JSON API has a startedAt of its own."""
+    """A device of the JSON API has its own startedAt."""
     await client.put("/devices/meter", json=OWN | {"startedAt": "2026-11-20T00:00:00Z"})
     (own,) = (await client.get("/devices")).json()["devices"]
     early = glucose(effectiveDateTime="2026-11-19T10:00:00Z") | {"device": {"reference": f"Device/{own['id']}"}}
@@ -700,7 +700,7 @@ async def test_a_start_that_was_told_stays(client: Client) -> None:
 
 
 async def test_a_sensor_that_was_told_stays_on_a_device_of_the_door(client: Client) -> None:
-    """What registered it is idempotent, whatever comes through the other door."""
+    """The request that registered it is idempotent, whatever comes through the other door."""
     await taken(client, bundle((CGM, cgm()), glucose(effectiveDateTime="2026-11-20T08:00:00Z", made_with=CGM)))
     (own,) = (await client.get("/devices")).json()["devices"]
     told = {
@@ -717,7 +717,7 @@ async def test_a_sensor_that_was_told_stays_on_a_device_of_the_door(client: Clie
 
 
 async def test_a_start_moves_back_behind_what_another_sensor_has_measured(client: Client) -> None:
-    """Both are of one device; what one measured says nothing of when the other one began."""
+    """Both belong to one device; what one measured says nothing about the start of the other."""
     units = {"mg/dL": ("2339-0", 120), "mmol/L": ("15074-8", 5.5)}
 
     async def send(day: int, unit: str) -> str:

@@ -1,4 +1,4 @@
-"""What the FHIR door refuses: one entry of a batch, a whole transaction, and anything else that is sent."""
+"""What the FHIR door refuses: one entry of a batch, a whole transaction, and malformed requests."""
 
 from __future__ import annotations
 
@@ -118,8 +118,8 @@ async def test_values_that_are_rejected_are_told_one_by_one(client: Client) -> N
 
 
 async def test_of_many_values_each_that_is_rejected_is_told(client: Client) -> None:
-    """Before: twenty issues of an entry were told, unusual values first. Only what is named is sent again."""
-    values = [*["990"] * 22, "x", "100", "x", *["100"] * 60]  # the last sixty are of after ten o'clock
+    """Before, an entry had at most twenty issues, unusual values first. A gateway sends again only what is named."""
+    values = [*["990"] * 22, "x", "100", "x", *["100"] * 60]  # the last sixty are from after ten o'clock
     *_, response = await taken(client, bundle(*SERIES, series(" ".join(values))))
     issues = response["outcome"]["issue"]
     told = [(one["details"]["coding"][0]["code"], one["diagnostics"].partition(":")[0]) for one in issues[1:]]
@@ -230,7 +230,7 @@ async def test_bodies_of_any_bytes(client: Client, body: bytes, fmt: Format) -> 
 
 
 async def test_a_property_that_is_there_twice(client: Client) -> None:
-    """FHIR R4 json.html: each once. The last one would have counted, at other readers the first one."""
+    """FHIR R4 json.html: each property once. The last one would have counted here, the first one for other readers."""
     content = b'{"resourceType":"Bundle","type":"batch","type":"transaction","entry":[]}'
     answer = await client.post("/fhir", content=content, headers={"content-type": "application/fhir+json"})
     assert answer.status_code == 400

@@ -47,7 +47,7 @@ async def contents(core: Core, patient: uuid.UUID) -> list[Json]:
 
 
 async def values(core: Core, patient: uuid.UUID) -> list[list[int]]:
-    """The values of each chunk, also those that are not shown."""
+    """The values of each chunk, including those that are not shown."""
     rows = await core.pool.fetch("SELECT vals FROM chunk WHERE patient_id = $1 ORDER BY epoch_no, k", patient)
     return [list(decode_values(row["vals"])) for row in rows]
 
@@ -60,7 +60,7 @@ def warnings(response: Json) -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize("kind", ["batch", "transaction"])
 async def test_test_data_are_of_no_patient(core: Core, client: Client, patient_id: uuid.UUID, kind: str) -> None:
-    """A meter's control solution is marked so; as glucose of the patient it would be an emergency."""
+    """It marks a meter's control solution; as the patient's glucose it would be an emergency."""
     solution, demonstration = glucose(350, meta=TEST_DATA), {**series("350 351"), "meta": TEST_DATA}
     responses = await taken(client, bundle((METER, device()), *SERIES, solution, demonstration, kind=kind))
     assert statuses(responses) == ["201"] * 3 + ["200"] * 2
@@ -74,7 +74,7 @@ async def test_test_data_are_of_no_patient(core: Core, client: Client, patient_i
 async def test_measurements_refer_to_the_time_stamp_that_they_came_with(
     core: Core, client: Client, patient_id: uuid.UUID, kind: str
 ) -> None:
-    """The PHD guide has it in derivedFrom, beside what a meter says a value belongs to; HDDT has sources there."""
+    """The PHD guide puts them in derivedFrom, beside the value that a meter refers to; HDDT has sources there."""
     stamp = ("urn:uuid:00000000-0000-4000-8000-00000000000c", {**observation("x"), "code": coded("67975", MDC)})
     names = [f"urn:uuid:00000000-0000-4000-8000-00000000000{n}" for n in "de"]
     came = {"derivedFrom": [{"reference": stamp[0]}]}
@@ -91,12 +91,12 @@ async def test_measurements_refer_to_the_time_stamp_that_they_came_with(
 
 
 def failed(code: str, reason_code: str) -> Json:
-    """A component that was not measured."""
+    """A component without a measured value."""
     return {"code": coded(code), "dataAbsentReason": coded(reason_code, ABSENT)}
 
 
 def absent(parts: list[Json]) -> list[Any]:
-    """Of each component its value, or the reason why it has none."""
+    """The value of each component, or the reason why it has none."""
     return [
         part["valueQuantity"]["value"] if "valueQuantity" in part else part["dataAbsentReason"]["coding"][0]["code"]
         for part in parts
@@ -160,7 +160,7 @@ async def test_another_value_of_an_instant_is_told(client: Client) -> None:
 
 
 async def test_values_that_come_faster_than_the_sensor_was_registered_with_are_told(client: Client) -> None:
-    """After an update of its firmware, for instance: of five values a DiGA sees one."""
+    """For instance after an update of its firmware: a DiGA sees one of five values."""
     await taken(client, bundle((CGM, cgm()), series("100 101", CGM)))
     faster = {
         **series("110 111 112 113 114 115", CGM, period=60_000),
@@ -176,12 +176,12 @@ async def test_values_that_come_faster_than_the_sensor_was_registered_with_are_t
 
 
 def one_a_minute() -> Json:
-    """What a DeviceMetric says of its period."""
+    """The period of a DeviceMetric."""
     return {"measurementPeriod": {"repeat": {"frequency": 1, "period": 1, "periodUnit": "min"}}}
 
 
 async def test_the_same_serial_number_under_another_identifier_is_told(client: Client) -> None:
-    """After an update of its app, for instance: DiGA and patient see two active devices."""
+    """For instance after an update of its app: DiGA and patient see two active devices."""
     await taken(client, bundle((METER, device())))
     (known,) = (await client.get("/devices")).json()["devices"]
     for status in ("201", "200"):
@@ -199,7 +199,7 @@ async def test_the_same_serial_number_under_another_identifier_is_told(client: C
 
 
 async def test_a_device_stays_the_same_whose_app_writes_its_manufacturer_otherwise(client: Client) -> None:
-    """The identifier is that of the device, so its app could not register it anew: all of its values were refused."""
+    """The identifier is the device's, so its app could not register it anew: all of its values were refused."""
     await taken(client, bundle((METER, device()), glucose()))
     before = (await client.get("/devices")).json()["devices"][0]
     for members in ({"manufacturer": "Glukko GmbH"}, {"serialNumber": None}, {"manufacturer": None}):
@@ -222,7 +222,7 @@ async def test_a_device_that_is_said_to_be_inactive_is_told_how_it_ends(client: 
 
 
 async def test_devices_without_a_system_identifier_are_several(client: Client) -> None:
-    """Over Bluetooth Low Energy there may be none; by the PHD guide all of these have zeros for it."""
+    """Over Bluetooth Low Energy there may be none; by the PHD guide all such devices have zeros in its place."""
     none = device("00-00-00-00-00-00-00-00")["identifier"]
     address = {"system": "http://hl7.org/fhir/sid/eui-48/bluetooth"}
     cuffs = [device("x", "528391", identifier=[*none, {**address, "value": f"00-1C-05-00-78-2{n}"}]) for n in (5, 6)]
@@ -247,7 +247,7 @@ async def test_devices_without_a_system_identifier_are_several(client: Client) -
 async def test_a_time_written_with_its_fraction_makes_no_second_measurement(
     core: Core, client: Client, patient_id: uuid.UUID, times: tuple[str, str]
 ) -> None:
-    """As versions of an app write it; it is the same one, of which the time is told more or less exactly."""
+    """As versions of an app write it: the measurement is the same, only the precision of its time differs."""
     first, again = ("2026-11-20T" + time for time in times)
     sent = bundle((METER, device()), glucose(effectiveDateTime=first), pressure(effectiveDateTime=first))
     before = await taken(client, sent)

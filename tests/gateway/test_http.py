@@ -1,4 +1,4 @@
-"""The HTTP side of the gateway API: routes, methods, bodies, and the OpenAPI document."""
+"""The HTTP side of the gateway API: routes, methods, bodies and the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_openapi_describes_exactly_the_routes() -> None:
 
 
 def test_every_body_is_of_a_kind_that_client_generators_know() -> None:
-    """openapi-python-client leaves out what has another one; the XML of the FHIR door is told in words."""
+    """openapi-python-client ignores bodies of other kinds; the XML of the FHIR door is described in words."""
     operations = [one for item in document()["paths"].values() for one in item.values() if isinstance(one, dict)]
     bodies = [one["requestBody"] for one in operations if "requestBody" in one]
     kinds = {kind for body in bodies for kind in body["content"]}
@@ -114,7 +114,7 @@ async def test_other_media_types(client: Client, media_type: str | None) -> None
 
 @pytest.mark.parametrize("coding", ["br", "deflate", "gzip, gzip"])
 async def test_other_content_codings(client: Client, coding: str) -> None:
-    """The answer says which one is taken (RFC 9110 section 15.5.16)."""
+    """The response names the accepted coding (RFC 9110 section 15.5.16)."""
     answer = await client.put("/devices/a", content=b"{}", headers={**JSON, "content-encoding": coding})
     assert (answer.status_code, answer.json()["code"]) == (415, "unsupported-media-type")
     headers = {"content-type": "application/fhir+json", "content-encoding": coding}
@@ -240,7 +240,7 @@ async def test_bodies_that_could_be_read_in_two_ways_or_in_none(client: Client, 
 
 
 async def test_a_reading_with_two_values_is_not_taken(client: Client) -> None:
-    """Else the record would hold whichever of them its reader takes."""
+    """Otherwise the stored value would be whichever one the JSON parser takes."""
     await put_device(client, "cgm", **CGM)
     await put_sensor(client, "cgm", "glucose")
     body = '{"unit": "mg/dL", "readings": [{"time": "2026-11-20T10:00:00Z", "value": 70, "value": 170}]}'
@@ -250,7 +250,7 @@ async def test_a_reading_with_two_values_is_not_taken(client: Client) -> None:
 
 
 async def test_a_call_from_inside_keeps_the_digits_too(client: Client, core: Core, patient_id: uuid.UUID) -> None:
-    """A file on the patients' page goes this way, the same file by `ddr import` over HTTP."""
+    """A file on the patients' page takes this way; `ddr import` sends the same file over HTTP."""
     await put_device(client, "meter")
     value = (
         '{"code": "15074-8", "unit": "mmol/L", "value": 5.50, "device": "meter", "effective": "2026-11-20T10:00:00Z"}'

@@ -21,7 +21,7 @@ KEY = {"idempotency-key": "upload"}
 
 
 class Slow:
-    """An upload that waits, once it has begun, until it is let go."""
+    """An upload that waits, once it has begun, until it is released."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.begun, self.go, self.count = asyncio.Event(), asyncio.Event(), 0
@@ -79,7 +79,7 @@ async def test_a_request_that_takes_long_says_when_to_come_again(
 async def test_work_of_a_killed_worker_is_taken_over(
     cgm: Client, core: Core, clock: Clock, patient_id: UUID, lease_ms: int
 ) -> None:
-    """As such a worker leaves it: claimed, with a lease that nobody renews, or of a clock that was set back since."""
+    """Such a worker leaves a claim whose lease nobody renews, or one by a clock that was set back since."""
     upload = body(clock)
     await cgm.post(READINGS, json=upload, headers=KEY)
     await core.pool.execute(

@@ -1,4 +1,4 @@
-"""Whatever a gateway sends, it gets a described response: never a 500, and nothing is stored halfway."""
+"""Whatever a gateway sends, the response is one that is described, never a 500, and nothing is stored halfway."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SCALARS = st.one_of(
         ["2026-11-20T12:00:00Z", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:60Z", "a\u0000b", "\ufffe"]
     ),
 )
-# What Python's own numbers cannot be written as: these texts become numbers of the body, digit by digit.
+# Texts of numbers that Python cannot write as numbers: they are put into the body digit by digit.
 NUMBERS = st.sampled_from(["1e400", "-1E+400", "1e-400", "-0", "-0.0", "1E5", "1.50", "1" + "0" * 25, "9" * 400]).map(
     "number {}".format
 )

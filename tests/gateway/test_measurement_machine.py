@@ -60,7 +60,7 @@ KEYS = {
 
 @st.composite
 def items(draw: st.DrawFn) -> Item:
-    """A measurement; keys, times (of the last days, as of START) and values are few, so that they meet."""
+    """A measurement; keys, times (of the last days, as of START) and values are few, so that they collide."""
     kind = draw(st.sampled_from(("glucose", "glucose", "glucose", *KEYS)))
     key = draw(st.sampled_from(KEYS[kind]))
     return Item(
@@ -83,17 +83,17 @@ class Put:
     items: tuple[Item, ...]
 
     def of(self, day: int) -> Put:
-        """The same so many days later."""
+        """The same, this many days later."""
         return Put(tuple(replace(item, at_ms=item.at_ms + day * DAY) for item in self.items))
 
     async def done(self, core: Core, patient_id: UUID) -> Any:
-        """What became of each."""
+        """The status of each."""
         bodies = [item.body() for item in self.items]
         taken = await measurements.take_measurements(core, patient_id, bodies, [item.others for item in self.items])
         return [_told(core, one) for one in taken]
 
     def tell(self, model: Model, answer: Any, now_ms: int) -> None:
-        """The same to the model."""
+        """The same for the model."""
         model.put(self.items, now_ms - READINGS_DAYS * DAY, answer)
 
 
@@ -104,11 +104,11 @@ class Delete:
     key: str
 
     def of(self, day: int) -> Delete:
-        """The same so many days later."""
+        """The same, this many days later."""
         return self
 
     async def done(self, core: Core, patient_id: UUID) -> Any:
-        """The reason why not."""
+        """The reason for the refusal."""
         try:
             await measurements.delete_measurement(core, patient_id, self.key)
         except Problem as problem:
@@ -116,7 +116,7 @@ class Delete:
         return None
 
     def tell(self, model: Model, answer: Any, now_ms: int) -> None:
-        """The same to the model."""
+        """The same for the model."""
         model.delete(self.key, answer)
 
 
@@ -125,15 +125,15 @@ class Forget:
     """Retention."""
 
     def of(self, day: int) -> Forget:
-        """The same so many days later."""
+        """The same, this many days later."""
         return self
 
     async def done(self, core: Core, patient_id: UUID) -> Any:
-        """Nothing to tell."""
+        """There is no response."""
         await forget_readings(core.pool, [patient_id], core.clock() - (READINGS_DAYS + 1) * DAY)
 
     def tell(self, model: Model, answer: Any, now_ms: int) -> None:
-        """The same to the model."""
+        """The same for the model."""
         model.forget(now_ms - (READINGS_DAYS + 1) * DAY)
 
 
@@ -164,19 +164,19 @@ class Reader:
         self._view = View(patient_id, terms, now_ms)
 
     async def present(self) -> None:
-        """As of when it sees them: an admission moves the patient's present on."""
+        """The time as of which it sees them: an admission moves the patient's present on."""
         text = "UPDATE patient SET stamp_ms = greatest(stamp_ms, $2) WHERE patient_id = $1"
         await self._core.pool.execute(text, self._view.patient_id, self._core.clock())
 
     async def found(self, pairs: Sequence[tuple[str, str]], kind: Kind) -> tuple[dict[int, Any], int]:
-        """The resources that a search finds, by number, and as of when."""
+        """The resources that a search finds, by number, and the time as of which it does."""
         search = parse_search(TYPES[kind], [*pairs, ("_count", "1000")], self._core.clock(), self._base)
         page = await first_page(self._core.pool, self._view, Names(self._core.ids, {}), search, 1000)
         assert page.total == len(page.matches)
         return {row["no"]: self._resource(row, kind) for row in page.matches}, page.at_ms
 
     async def read(self, no: int) -> Any:
-        """What a read finds; None when it is not there for this DiGA."""
+        """What a read finds; None when this DiGA may not see it."""
         row = await read(self._core.pool, self._view, Kind.MEASUREMENT, no, 0)
         if row is None or row["deleted"] or not row["within"]:
             return None
@@ -216,7 +216,7 @@ def queries() -> st.SearchStrategy[Query]:
 
 
 class MeasurementMachine(RuleBasedStateMachine):
-    """Two workers of one recorder, and two patients who have the same devices."""
+    """Two workers of one recorder, and two patients with the same devices."""
 
     core: Core
     run: Run[Any]
@@ -236,7 +236,7 @@ class MeasurementMachine(RuleBasedStateMachine):
 
     @property
     def day(self) -> int:
-        """How many days after START it is."""
+        """The day, counted from START."""
         return (self.clock() - START) // DAY
 
     @initialize()
@@ -245,7 +245,7 @@ class MeasurementMachine(RuleBasedStateMachine):
             self.run(register(self.workers[0], patient_id))
 
     def do(self, who: int, wanted: Sequence[Action], polls: bool = False) -> None:
-        """Do this, each by the next worker, all at once; some order of the model gives the same answers and record."""
+        """Send these at once, each to the next worker; some order in the model gives the same responses and record."""
 
         async def all_of_it() -> Any:
             doing = [one.done(self.workers[at % 2], self.patients[who]) for at, one in enumerate(wanted)]
@@ -292,7 +292,7 @@ class MeasurementMachine(RuleBasedStateMachine):
 
     @rule(who=st.integers(0, 1), step=st.integers(-1, 4), state=st.sampled_from(("calibrated", "not-calibrated")))
     def calibrate(self, who: int, step: int, state: str) -> None:
-        """A measurement whose DeviceMetric is another one now has another version."""
+        """A measurement that now belongs to another DeviceMetric has another version."""
         time = date_time(START + self.day * DAY - step * 25_000)
         before = self.run(epochs(self.core, self.patients[who]))
         body = {"calibrations": [{"time": time, "state": state}]}
@@ -332,14 +332,14 @@ class MeasurementMachine(RuleBasedStateMachine):
                     self.seen(resource)
 
     def seen(self, resource: Any) -> None:
-        """A version has one content, whenever it is read."""
+        """A version has the same content whenever it is read."""
         key = resource["id"], resource["meta"]["versionId"]
         content = {**resource, "meta": None}
         assert self.versions.setdefault(key, content) == content
 
     @rule(who=st.integers(0, 1))
     def poll(self, who: int) -> None:
-        """What a DiGA has found since it began, each time only what changed, is all there is."""
+        """What a DiGA has found since the beginning, each time only changes, is everything."""
         self.run(self.polls(who))
         reader = Reader(self.workers[0], self.patients[who])
         for kind, known in self.polled[who].items():
@@ -373,7 +373,7 @@ class MeasurementMachine(RuleBasedStateMachine):
 
     @rule(who=st.integers(0, 1))
     def read_versions(self, who: int) -> None:
-        """Every version that a measurement had can be read, and says what it said."""
+        """Every version that a measurement had can be read, and has its content."""
         reader = Reader(self.workers[0], self.patients[who])
         for one in self.models[who].measurements.values():
             if not one.deleted:
@@ -408,7 +408,7 @@ def _period(measurement: Measurement) -> Range:
 
 
 def recorded(model: Model) -> Any:
-    """What the database must have."""
+    """What the database should contain."""
     found = {}
     for one in model.measurements.values():
         found[one.no] = (one.key, one.deleted, [] if one.deleted else one.versions)
@@ -416,7 +416,7 @@ def recorded(model: Model) -> Any:
 
 
 async def stored_measurements(core: Core, patient_id: UUID) -> Any:
-    """The same as the database has it."""
+    """The same, as the database contains it."""
     columns = "m.measurement_no, m.measurement_key, m.deleted_ms, m.effective_ms, m.effective_end_ms"
     rows = await core.pool.fetch(
         f"""SELECT {columns}, v.version, v.status, v.content, v.derived_from
@@ -468,7 +468,7 @@ async def epochs(core: Core, patient_id: UUID) -> dict[int, int]:
 
 
 async def misplaced(core: Core, patient_id: UUID) -> int:
-    """How many measurements refer to a DeviceMetric of another time, or of which nothing is left."""
+    """How many measurements refer to a DeviceMetric of another time, or to one that no longer exists."""
     number: int = await core.pool.fetchval(
         """SELECT count(*) FROM measurement m LEFT JOIN epoch e ON e.patient_id = $1 AND e.epoch_no = m.epoch_no
             WHERE m.patient_id = $1 AND m.epoch_no IS NOT NULL AND m.deleted_ms IS NULL

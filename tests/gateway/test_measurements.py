@@ -37,7 +37,7 @@ async def put(client: Client, key: str, body: Json) -> httpx.Response:
 
 
 async def post(client: Client, **items: Json) -> Any:
-    """Send measurements by key; the answer's items by key, and its counts."""
+    """Send measurements by key; the response's items by key, and its counts."""
     body = {"measurements": [{"key": key, **item} for key, item in items.items()]}
     answer = (await client.post("/measurements", json=body)).json()
     return {item["key"]: item for item in answer["items"]}, {n: answer[n] for n in answer if n != "items"}
@@ -182,7 +182,7 @@ async def test_concurrent_repetitions_store_once(client: Client) -> None:
 async def forgotten_within(
     core: Core, patient_id: UUID, request: Callable[[], Awaitable[httpx.Response]]
 ) -> httpx.Response:
-    """The answer to a request in which retention comes after it has read what is stored, and before it writes."""
+    """The response to a request when retention runs after it has read what is stored and before it writes."""
     forgetting: list[asyncio.Task[int]] = []
 
     async def seen(*arguments: Any) -> None:
@@ -199,7 +199,7 @@ async def forgotten_within(
 async def test_a_correction_of_what_is_old_is_not_lost_to_retention(
     client: Client, core: Core, patient_id: UUID
 ) -> None:
-    """A meter whose date was wrong: its value comes again with the right one while the wrong one grows too old."""
+    """A meter's date was wrong: its value is sent again with the right one while the wrong one becomes too old."""
     await put(client, "m1", glucose(effective="2026-10-02T12:00:00Z"))
     answer = await forgotten_within(
         core, patient_id, lambda: put(client, "m1", glucose(effective="2026-11-22T09:00:00Z"))
@@ -262,7 +262,7 @@ def test_minutes_that_touch_are_one_and_others_stay_apart() -> None:
 
 
 async def test_what_lies_between_the_values_of_a_request_is_not_looked_at(client: Client) -> None:
-    """A patient's values of years may lie between two of them."""
+    """Years of a patient's values may lie between two of them."""
     hours = [f"2026-11-20T{hour:02}:00:00Z" for hour in range(8)]
     await post(client, **{f"m{hour}": glucose(effective=at) for hour, at in enumerate(hours)})
     with patch("ddr.gateway.storing.deduplicated", wraps=deduplicated) as told:
@@ -481,13 +481,13 @@ async def test_implausible_values_are_refused_and_unusual_ones_kept_with_a_warni
 
 
 async def test_the_same_time_in_another_zone_is_no_change(client: Client) -> None:
-    """Else a phone that travelled, or went to winter time, would make final values `amended` by sending them again."""
+    """Otherwise a phone that travelled, or went to winter time, would make final values `amended` by repeating them."""
     first = await put(client, "a", glucose(effective="2026-11-20T10:00:00+01:00"))
     again = await put(client, "a", glucose(effective="2026-11-20T09:00:00Z"))
     assert (again.json()["result"], again.json()["version"]) == ("unchanged", first.json()["version"])
     changed = await put(client, "a", glucose(effective="2026-11-20T09:00:00Z", value=121))
     assert (changed.json()["result"], changed.json()["status"]) == ("updated", "corrected")
-    for effective in ("2026-11-20T09:00:00.000Z", "2026-11-20T09:00:01Z"):  # more exact, another time
+    for effective in ("2026-11-20T09:00:00.000Z", "2026-11-20T09:00:01Z"):  # more precise, another time
         answer = await put(client, "a", glucose(effective=effective, value=121))
         assert (answer.json()["result"], answer.json()["status"]) == ("updated", "amended")
 

@@ -39,7 +39,7 @@ def items(clock: Clock, *values: Any) -> list[dict[str, Any]]:
 
 
 async def send(client: Client, readings: list[Any], unit: str | None = "mg/dL") -> dict[str, Any]:
-    """The answer to an upload that is well-formed as a whole."""
+    """The response to an upload that is well-formed as a whole."""
     answer = await client.post(READINGS, json={"readings": readings} | ({"unit": unit} if unit else {}))
     assert answer.status_code == 200
     found: dict[str, Any] = answer.json()
@@ -195,7 +195,7 @@ async def test_two_workers_and_two_clients_lose_nothing(
     async def taken(client: Client, part: list[Any]) -> int:
         body = {"unit": "mg/dL", "readings": part}
         while (answer := await client.post(READINGS, json=body)).status_code == 503:
-            pass  # busy, after it has waited
+            pass  # busy, after the wait
         return int(answer.json()["accepted"])
 
     async def upload(client: Client, step: int) -> int:
@@ -217,7 +217,7 @@ async def test_a_sensor_that_vanishes_is_not_found(cgm: Client, core: Core, cloc
 
 
 UPLOADS = "/devices/cgm/sensors/glucose/uploads"
-TURNS = 3  # of which the cheapest counts: the database may do something of its own in one of them
+TURNS = 3  # the cheapest of which counts: the database may do some work of its own in one of them
 
 
 async def test_an_upload_made_in_error_is_taken_back(cgm: Client, clock: Clock, core: Core, patient_id: UUID) -> None:
@@ -245,7 +245,7 @@ async def test_the_order_of_uploads_and_deletion_does_not_matter(cgm: Client, cl
 
 
 async def planned_anew(core: Core) -> None:
-    """By a plan from when there were few all of them are read."""
+    """With a plan from the time when there were few, all of them are read."""
     await core.pool.execute("ANALYZE upload")
 
 
@@ -263,7 +263,7 @@ async def test_an_upload_reads_none_of_those_before(
         patient_id,
         taken_back,
     )
-    await core.pool.execute(  # beside one alone all are read, as that is cheaper (tests/store/test_uploads.py)
+    await core.pool.execute(  # next to a single one all are read, as that is cheaper (tests/store/test_uploads.py)
         """INSERT INTO upload (patient_id, sensor_no, upload_key, times, vals, created_ms)
            SELECT gen_random_uuid(), -n, 'key', ARRAY[0::bigint], ARRAY[1], 0 FROM generate_series(1, 300) n"""
     )
@@ -291,7 +291,7 @@ async def test_an_upload_reads_none_of_those_before(
 async def test_what_comes_after_all_that_was_taken_back_is_appended(
     cgm: Client, clock: Clock, core: Core, patient_id: UUID
 ) -> None:
-    """And nothing is as long as something that was taken back is newer than all that is stored."""
+    """And nothing is appended while something that was taken back is newer than everything that is stored."""
     readings = items(clock, *range(100, 112))
     await send(cgm, readings[:2])
     await cgm.post(READINGS, json={"unit": "mg/dL", "readings": readings[2:8], "upload": "wrong"})
@@ -338,7 +338,7 @@ async def test_limits_can_be_added_once_and_make_new_versions(
 async def test_numbers_from_before_the_limits_were_known_are_those_that_come_after(
     client: Client, clock: Clock, core: Core, patient_id: UUID
 ) -> None:
-    """The same upload again is known, and no SampledData has numbers beyond its limits."""
+    """The same upload again is recognized, and no SampledData has numbers beyond its limits."""
     await put_device(client, "cgm", **CGM)
     await put_sensor(client, "cgm", "glucose")
     readings = items(clock, 39, 120, 450)
@@ -381,7 +381,7 @@ async def test_limits_that_are_added_while_an_upload_waits_for_its_turn_hold_for
     client: Client, clock: Clock, core: Core, patient_id: UUID, monkeypatch: pytest.MonkeyPatch, before: int,
     members: dict[str, Any],
 ) -> None:  # fmt: skip
-    """No number beyond the limits is ever stored, and what the answer says is what is stored."""
+    """No number beyond the limits is ever stored, and the response says what is stored."""
     await put_device(client, "cgm", **CGM)
     await put_sensor(client, "cgm", "glucose")
     for _ in range(before):
@@ -408,7 +408,7 @@ async def test_an_upload_in_the_other_unit_is_refused_whole(cgm: Client, clock: 
     answer = await cgm.post(READINGS, json={"unit": "mg/dL", "readings": items(clock, 5, 6, 7)})
     assert (answer.status_code, answer.json()["code"], answer.json()["retry"]) == (422, "unit", False)
     assert "look like mmol/L" in answer.json()["detail"]
-    for value in (6, 22.4):  # alone; 22.4 mmol/L as L would be told as below 40 mg/dL
+    for value in (6, 22.4):  # alone; 22.4 mmol/L as L would read as below 40 mg/dL
         (one,) = (await send(cgm, items(clock, value)))["items"]
         assert (one["reason"], "mmol/L" in one["detail"]) == ("implausible", True)
 
@@ -439,7 +439,7 @@ async def shown_values(core: Core, patient_id: UUID) -> list[int]:
 
 
 async def corrected(client: Client, readings: list[Any], **members: Any) -> list[Any]:
-    """The answers to a correction."""
+    """The items of the response to a correction."""
     answer = await client.post(READINGS, json={"unit": "mg/dL", "readings": readings, "correction": True, **members})
     assert answer.status_code == 200, answer.text
     found: list[Any] = answer.json()["items"]
@@ -476,7 +476,7 @@ async def test_a_correction_replaces_and_the_former_value_stays_in_the_trail(
 async def test_a_correction_of_many_readings_compares_none_with_all_others(
     cgm: Client, clock: Clock, core: Core, patient_id: UUID
 ) -> None:
-    """An app that says of all it sends that it is corrected, and sends all days at once, waited for a 503."""
+    """An app that marks everything it sends as corrected, and sends all days at once, waited until it got 503."""
     many = items(clock, *[100 + at % 50 for at in range(250)])
     for value in (None, 151):
         readings = [one if value is None else {**one, "value": value} for one in many]
@@ -554,7 +554,7 @@ async def test_taking_back_changes_nothing_at_other_instants_and_again_nothing_a
 async def test_a_correction_stands_whatever_comes_before_or_after_it(
     cgm: Client, clock: Clock, core: Core, patient_id: UUID
 ) -> None:
-    """Everything may be sent in any order: each instant has three plain values and a correction, in each order."""
+    """Data may be sent in any order: each instant has three plain values and a correction, in every order."""
     orders = list(permutations((99, "E", 150, "right")))
     instants = items(clock, *range(len(orders)))
     for step in range(4):
@@ -589,7 +589,7 @@ async def test_of_two_corrections_the_former_stands_again_before_a_later_value(
 
 
 async def test_what_is_older_than_what_is_kept_is_rejected_item_by_item(core: Core, token: str, clock: Clock) -> None:
-    """A reading that would be deleted the next day is not answered accepted."""
+    """A reading that would be deleted the next day is not accepted."""
     keeping = replace(core, settings=replace(core.settings, readings_days=20))
     async with make_client(keeping, token) as client:
         await put_device(client, "cgm", **CGM)

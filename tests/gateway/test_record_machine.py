@@ -54,7 +54,7 @@ class Crash(Exception):
 
 @contextmanager
 def crashing(writes: int) -> Iterator[None]:
-    """Let the transaction fail after this many series were written."""
+    """Let the transaction fail after it has written this many series."""
     left = writes
 
     async def failing(*arguments: Any) -> None:
@@ -81,7 +81,7 @@ runs = st.tuples(st.integers(0, 140), st.integers(1, 40)).map(
 instants = st.one_of(times, st.integers(0, 40 * 60).map(lambda minute: START + HOUR + minute * MINUTE))
 values = st.sampled_from((98, 99, 100, 115, 120, LOW, HIGH, ERROR))
 WORDS = {LOW: "L", HIGH: "U", ERROR: "E"}
-LIMITS = ({"lower": 99}, {"lower": 99, "upper": 110})  # as they become known
+LIMITS = ({"lower": 99}, {"lower": 99, "upper": 110})  # the states as they become known
 batches = st.one_of(runs, st.lists(st.tuples(times, values), min_size=1, max_size=12))
 events = st.lists(st.tuples(times, st.sampled_from(STATES), st.sampled_from((None, "offset"))), min_size=1, max_size=3)
 
@@ -112,7 +112,7 @@ class RecordMachine(RuleBasedStateMachine):
         self.run(register(self.workers[0], self.patient_id))
 
     def send(self, worker: int, batch: Batch) -> Any:
-        """The answer to an upload."""
+        """The response to an upload."""
         return self.run(upload(self.workers[worker], self.patient_id, batch))
 
     @rule(worker=st.integers(0, 1), batch=batches)
@@ -186,7 +186,7 @@ class RecordMachine(RuleBasedStateMachine):
         assert sum(answer["accepted"] for answer in answers) == len(new)
         self.take(first + second)
         self.take_events(event)
-        came = self.run(order_of_arrival(self.core.pool, self.patient_id))  # either of the two may have been the first
+        came = self.run(order_of_arrival(self.core.pool, self.patient_id))  # either of them may have been first
         assert {time: sorted(raws) for time, raws in self.model.order.items()} == {
             time: sorted(raws) for time, raws in came.items()
         }
@@ -199,7 +199,7 @@ class RecordMachine(RuleBasedStateMachine):
 
     @rule(worker=st.integers(0, 1), batch=batches, event=events, writes=st.integers(0, 2), calibration=st.booleans())
     def crash(self, worker: int, batch: Batch, event: list[Any], writes: int, calibration: bool) -> None:
-        """Nothing of a transaction that fails is there; what was answered before stays."""
+        """A transaction that fails leaves nothing behind; what was answered before stays."""
         self.workers[worker] = replace(self.workers[worker], sensors=Remembered())
         with crashing(writes):
             try:
@@ -246,29 +246,29 @@ class RecordMachine(RuleBasedStateMachine):
         worker=st.integers(0, 1), at=st.one_of(st.none(), times, st.integers(0, 5).map(lambda day: START + day * DAY))
     )
     def expire(self, worker: int, at: int | None) -> None:
-        """The gateway corrects when the device expires: whatever was shown keeps its version and its content."""
+        """The gateway corrects when the device expires: what was shown keeps its version and content."""
         members = {} if at is None else {"expirationDate": date_time(at)}
         self.run(self.change_device(worker, **members))
 
     async def change_device(self, worker: int, **members: Any) -> None:
-        """Change the device, and leave when it began."""
+        """Change the device, but not its start."""
         began = {"startedAt": date_time(self.device_start_ms)}
         await put_device(self.workers[worker], self.patient_id, **began | members)
 
     @precondition(lambda self: self.limits != LIMITS[-1] and not self.model.deleted)
     @rule(worker=st.integers(0, 1), limits=st.sampled_from(LIMITS))
     def learn_limits(self, worker: int, limits: dict[str, int]) -> None:
-        """The limits of the sensor become known, one by one or together."""
+        """The limits of the sensor become known, one after the other or together."""
         if self.limits.items() > limits.items():
             return
         self.run(put_sensor(self.workers[worker], self.patient_id, limits=limits))
-        self.limits, self.at_once = limits, True  # a new version says them beside the same data
+        self.limits, self.at_once = limits, True  # a new version adds them to the same data
         self.model.learn(Rules("mg/dL", 0, limits["lower"], limits.get("upper")))
         self.sent = [(time, self.model.rules.within(raw)) for time, raw in self.sent]
 
     @rule(worker=st.integers(0, 1), minute=st.integers(-3 * 60, 4 * 60), of_device=st.booleans())
     def correct_start(self, worker: int, minute: int, of_device: bool) -> None:
-        """When the sensor began is corrected, by its own registration or, to a later time, by that of its device."""
+        """The start of the sensor is corrected, by its own registration or, to a later time, by that of its device."""
         began = START + minute * MINUTE
         if began < self.device_start_ms or (of_device and began > self.model.start_ms):
             try:
@@ -299,7 +299,7 @@ class RecordMachine(RuleBasedStateMachine):
 
     @rule(worker=st.integers(0, 1))
     def poll(self, worker: int) -> None:
-        """What a DiGA has found since it began, each time only what changed, is all there is."""
+        """What a DiGA has found since the beginning, each time only changes, is everything."""
         self.run(self.polls(worker))
         assert self.polled == self.run(shown_chunks(self.core, self.patient_id, self.polled_ms))
         reader = Reader(self.workers[worker], self.patient_id, 0, DELAY)
@@ -332,7 +332,7 @@ class RecordMachine(RuleBasedStateMachine):
         self.model.take(taken)
 
     def take_events(self, batch: list[Any]) -> list[str]:
-        """Take the events into the model; how each should be answered."""
+        """Take the events into the model; returns the expected statuses."""
         answers = []
         for time, state, kind in batch:
             known = self.model.events.get(time)
@@ -370,7 +370,7 @@ class RecordMachine(RuleBasedStateMachine):
             assert key in shown, "an id that was shown is gone"
             after = shown[key]
             same = replace(before, version=after.version, updated_ms=after.updated_ms) == after
-            if not same or not self.at_once:  # two changes at once may have led back to what it was
+            if not same or not self.at_once:  # two simultaneous changes may have restored the former state
                 assert (after.version == before.version) == same
             assert after.version >= before.version
             assert after.updated_ms >= before.updated_ms
@@ -403,7 +403,7 @@ async def put_device(core: Core, patient_id: UUID, **members: Any) -> None:
 
 
 async def post(handler: Callable[..., Awaitable[Any]], core: Core, patient_id: UUID, body: Any) -> Any:
-    """The content of the answer."""
+    """The content of the response."""
     return (await handler(core, SensorKey(patient_id, "cgm", "s"), body))[1]
 
 
@@ -444,7 +444,7 @@ async def shown_chunks(core: Core, patient_id: UUID, now_ms: int) -> dict[tuple[
 
 
 async def test_readings_after_withdrawn_chunks_follow_from_those_that_are_live(core: Core) -> None:
-    """What was withdrawn stays where it was when the first chunk moves; by its place the rest depended on the order."""
+    """Withdrawn chunks stay when the first chunk moves; counting them made later chunks depend on the order."""
     clock, patient_id, model = Clock(START + 6 * HOUR), uuid4(), Model(START)
     terms = replace(core.settings, chunk_span_seconds=3600, gateway_future_seconds=10 * DAY)
     core = replace(core, settings=terms, clock=clock, steer=clock, sensors=Remembered())
@@ -461,7 +461,7 @@ async def test_readings_after_withdrawn_chunks_follow_from_those_that_are_live(c
         assert await stored_record(core.pool, patient_id) == model.record()
     after = await shown_chunks(core, patient_id, clock())
     more = [after[key].version - chunk.version for key, chunk in before.items()]
-    assert more == [2, 2, 1, 1, 1] + [0] * 7  # the second one moved behind the expiry, and was withdrawn in between
+    assert more == [2, 2, 1, 1, 1] + [0] * 7  # the second one moved behind the expiry and was withdrawn in between
 
 
 @limited

@@ -19,7 +19,7 @@ TABLES = ("chunk", "epoch", "sensor", "device", "upload", "calibration", "audit"
 
 
 async def tuples(pool: asyncpg.Pool, patient_id: UUID) -> dict[str, set[tuple[Any, ...]]]:
-    """Where each row of the patient lies, who wrote and who locked it: any WAL for a row changes one of them."""
+    """Where each row of the patient is, and who wrote and locked it: any WAL for a row changes one of these."""
     found = {}
     for table in TABLES:
         query = f"SELECT ctid, xmin, xmax FROM {table} WHERE patient_id = $1"

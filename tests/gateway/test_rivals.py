@@ -22,7 +22,7 @@ FIRST, SHOWN = 300, 50
 
 
 async def kept(core: Core, patient_id: UUID) -> tuple[list[int], int]:
-    """The values that are kept of instants with several, in the order in which they came, and how many more came."""
+    """The stored values of instants with several, in the order of arrival, and how many more arrived."""
     rows = await core.pool.fetch(
         "SELECT raw, left_out FROM claim WHERE patient_id = $1 ORDER BY time_ms, claim_no", patient_id
     )
@@ -55,7 +55,7 @@ async def test_of_many_values_for_an_instant_the_first_the_shown_and_the_newest_
     version = "SELECT version, updated_ms FROM chunk WHERE patient_id = $1 AND filled = 3"
     before = await core.pool.fetchrow(version, patient_id)
     clock.advance(60)
-    for value in (100, FIRST, SHOWN, rivals[-1]):  # only the first of these four is not kept any more
+    for value in (100, FIRST, SHOWN, rivals[-1]):  # only the first of these four is no longer stored
         again = (await send(cgm, [{**instants[0], "value": value}]))["items"][0]
         assert again["status"] == ("accepted" if value == 100 else "duplicate")
     assert await core.pool.fetchrow(version, patient_id) == before
@@ -161,7 +161,7 @@ async def test_whatever_is_sent_what_is_noted_as_stored_is_what_the_chunks_hold(
                 values.add(row["raw"])
         held = await readings_held(core, patient_id)
         for time, values in noted.items():
-            taken_back = values - held.get(time, set())  # of an upload that was deleted
+            taken_back = values - held.get(time, set())  # from an upload that was deleted
             assert held.get(time, set()) <= values
             assert len(taken_back) <= NEWEST + 2
         assert len(rows) <= len(instants) * (3 * NEWEST + 3)

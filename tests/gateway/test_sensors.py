@@ -1,4 +1,4 @@
-"""Registering sensors, and how far the data of each is stored."""
+"""Registering sensors, and up to when the data of each is stored."""
 
 from __future__ import annotations
 
@@ -197,7 +197,7 @@ async def test_unknown_device_and_sensor(client: Client) -> None:
 
 
 async def push(client: Client, *times: str) -> None:
-    """Send one reading per time."""
+    """Send one reading for each time."""
     body = {"unit": "mg/dL", "readings": [{"time": time, "value": 100} for time in times]}
     answer = await client.post("/devices/cgm/sensors/glucose/readings", json=body)
     assert answer.json()["accepted"] == len(times)
@@ -247,7 +247,7 @@ async def test_end_of_sensor(client: Client) -> None:
 
 
 async def test_the_time_of_a_calibration_in_another_zone_is_the_same_sensor(client: Client) -> None:
-    """A phone that travelled, or went to winter time, registers what it has once more."""
+    """A phone that travelled, or changed to winter time, repeats its registrations."""
     await put_device(client, "cgm", **CGM)
     calibration = {"state": "calibrated", "time": "2026-11-20T10:00:00+01:00"}
     assert (await put_sensor(client, "cgm", "glucose", calibration=calibration)).status_code == 201

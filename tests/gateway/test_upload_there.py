@@ -64,7 +64,7 @@ def glucose(key: str, at_ms: int, value: object, **members: Any) -> dict[str, An
 
 
 async def sent(client: Client, pool: asyncpg.Pool, clock: Clock) -> tuple[list[Any], list[Any]]:
-    """Uploads of all kinds: what was answered, and what is stored then."""
+    """Uploads of all kinds: the responses, and what is stored afterwards."""
     now_ms, answers = clock.ms, []
 
     async def post(*items: dict[str, Any]) -> None:
@@ -73,9 +73,9 @@ async def sent(client: Client, pool: asyncpg.Pool, clock: Clock) -> tuple[list[A
     await post(glucose("a", now_ms - 5 * MINUTE, 100), glucose("b", now_ms - 4 * MINUTE, 110.50))
     await post(glucose("a", now_ms - 5 * MINUTE, 100), glucose("b", now_ms - 4 * MINUTE, 120))  # again, and corrected
     await post(glucose("c", now_ms - 3 * MINUTE, 90), glucose("x", now_ms, 90, device="?"), glucose("d", now_ms, "?"))
-    await post(glucose("e", now_ms, 90, device="other"), glucose("f", now_ms, 101))  # a device that nobody knows
+    await post(glucose("e", now_ms, 90, device="other"), glucose("f", now_ms, 101))  # an unknown device
     await post(glucose(f"{KEY}1", now_ms - 3 * MINUTE, 90), glucose(f"{KEY}2", now_ms - 9 * MINUTE, 70))  # an import
-    await post(glucose("g", now_ms - 9 * MINUTE, 70))  # in the place of what an import brought
+    await post(glucose("g", now_ms - 9 * MINUTE, 70))  # in place of what an import brought
     await post(*(glucose(f"m{number}", now_ms - number * 50 * MINUTE, 90 + number) for number in range(30)))  # many
     for number in range(3):
         clock.ms += 5 * MINUTE
@@ -98,12 +98,12 @@ async def test_the_same_is_answered_and_stored(core: Core, database_url: str, cl
 
 
 async def test_how_often_the_database_is_asked(core: Core, database_url: str, clock: Clock) -> None:
-    """Each statement goes to a coordinator and from there to a server."""
+    """Each statement travels to a coordinator and from there to a server."""
     async with gateway(core, database_url, spread=True) as (client, pool):
         await sent(client, pool, clock)
         async with counted(pool) as statements:
             await client.put("/measurements/z", json=_without_key(glucose("z", clock.ms, 100)))
-        # the token, whether the account is in use, BEGIN, the patience for locks, looking, a number, writing, COMMIT
+        # the token, whether the account is active, BEGIN, the lock timeout, reading, a number, writing, COMMIT
         assert len(statements) == 8, statements
         clock.ms += 5 * MINUTE
         async with counted(pool) as statements:

@@ -36,7 +36,7 @@ async def test_a_worker_that_can_serve_is_ready(core: Core) -> None:
 
 
 async def test_stale_trust_data_is_named_and_takes_no_host_out_of_the_balancer(core: Core, trust: FakeTrust) -> None:
-    """It is the same for all hosts; what depends on it is answered with its own code (OPS-005)."""
+    """It is the same on all hosts; what depends on it is answered with its own code (OPS-005)."""
     trust.is_stale = True
     answer = await get(core, "/readyz")
     assert answer.status_code == 200
@@ -88,14 +88,14 @@ async def test_the_worker_that_answers_is_named(core: Core) -> None:
 
 
 async def families(core: Core) -> dict[str, Metric]:
-    """What `/metrics` says, as the library reads it."""
+    """The samples of `/metrics`, as the library reads them."""
     answer = await get(core, "/metrics")
     assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
     return {family.name: family for family in text_string_to_metric_families(answer.text)}
 
 
 def values(family: Metric) -> dict[tuple[str, ...], float]:
-    """Values by those of the labels, in the order of their names."""
+    """The values by those of the labels, in the order of the labels' names."""
     return {tuple(value for _, value in sorted(sample.labels.items())): sample.value for sample in family.samples}
 
 

@@ -1,4 +1,4 @@
-"""The packed audit trail: exported, shown and verified as before, unchangeable as before."""
+"""The packed audit trail is exported, shown and verified as before, and is as unchangeable as before."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ YEAR_0, YEAR_300000 = -62_150_000_000_000, 9_405_000_000_000_000
 
 
 def tomorrow_ms() -> int:
-    """Of the day after the test, when this one may be packed."""
+    """A time on the day after the test, when this day may be packed."""
     return (today() + 1) * DAY_MS + HOUR_MS
 
 
 @pytest.fixture
 def trail(own_pool: asyncpg.Pool) -> asyncpg.Pool:
-    """A database of its own: a chain covers the whole trail, those of other tests included."""
+    """A database of its own: a chain covers the whole trail, including other tests' entries."""
     return own_pool
 
 
 async def tamper(pool: asyncpg.Pool, *statements: str) -> None:
-    """What an administrator of the database could do."""
+    """Changes that a database administrator could make."""
     async with pool.acquire() as conn, conn.transaction():
         await conn.execute("SET LOCAL session_replication_role = replica")
         for statement in statements:
@@ -76,7 +76,7 @@ async def test_what_is_packed_is_handed_out_and_shown_as_before(trail: asyncpg.P
 async def test_an_entry_of_a_clock_gone_mad_keeps_its_time_and_spoils_no_other(
     trail: asyncpg.Pool, at_ms: int, count: int
 ) -> None:
-    """Alone under its seal, and among others."""
+    """Alone under its seal, and among other entries."""
     who = people(3)
     await write_day(trail, today() - 1, who, count)
     await record(trail, Event.DATA_READ, at_ms, patient_id=who[1].patient_id)
@@ -102,7 +102,7 @@ async def test_many_entries_are_exported_in_order_with_little_memory(
 async def test_a_full_folder_for_temporary_files_is_named(
     trail: asyncpg.Pool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """It is not the export's own disk, which is what somebody would look at."""
+    """It is not on the export's own disk, where an operator would look."""
     monkeypatch.setattr("ddr.operations.audit_reading.IN_MEMORY", 10)
     await write_day(trail, today() - 1, people(9), 100)
     await pack_all(trail)
@@ -116,7 +116,7 @@ async def test_a_full_folder_for_temporary_files_is_named(
 async def test_packing_goes_on_where_it_stopped_while_others_write(
     trail: asyncpg.Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Shard after shard, with failures between; a part that is packed is not shown twice."""
+    """Shard after shard, with failures between them; a part that is packed is not shown twice."""
     monkeypatch.setattr(audit_packing, "SHARD", 10)
     who = people(8)
     await write_day(trail, today() - 1, who, 100)
@@ -144,9 +144,9 @@ async def test_packing_goes_on_where_it_stopped_while_others_write(
 
 @pytest.mark.parametrize("packed", [False, True])
 async def test_a_worker_that_packs_what_another_one_packs_gives_way(trail: asyncpg.Pool, packed: bool) -> None:
-    """As after a machine slept: the turn of who was at it is over, and it goes on all the same.
+    """As after a machine slept: the sleeper's turn is over, and yet it continues.
 
-    `packed`: the other one is as far as the rows; else only as far as the words.
+    With `packed` the other worker has got as far as the rows; otherwise only as far as the words.
     """
     who = people(3)
     await write_day(trail, today() - 1, who, 30)
@@ -175,7 +175,7 @@ async def test_a_worker_that_packs_what_another_one_packs_gives_way(trail: async
 
 
 async def test_a_worker_whose_rows_another_one_packs_for_long_gives_way(trail: asyncpg.Pool) -> None:
-    """A shard of a large day takes longer than a lock is waited for."""
+    """A shard of a large day takes longer than a worker waits for a lock."""
     await write_day(trail, today() - 1, people(3), 30)
     work = await audit_packing._next(trail, tomorrow_ms())
     assert work is not None
@@ -198,7 +198,7 @@ async def test_a_pack_that_another_worker_has_finished_is_no_fault(trail: asyncp
 async def test_packing_goes_on_where_other_shards_were_made(
     trail: asyncpg.Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A large day has larger shards; whatever was packed of it by smaller ones, the rest is. Each has its time."""
+    """A large day has larger shards; whatever smaller ones have packed of it, the rest is packed. Each has its time."""
     who, limits = people(8), list[str]()
     await write_day(trail, today() - 1, who, 100)
     before, real = await as_shown(trail, who), packs.note
@@ -267,7 +267,7 @@ async def test_what_was_touched_in_a_pack_is_found(trail: asyncpg.Pool, statemen
 
 
 async def test_an_entry_with_a_number_beyond_all_keeps_no_other_from_being_sealed(trail: asyncpg.Pool) -> None:
-    """Nobody but an administrator of the database can have put it there."""
+    """Only an administrator can have put it into the database."""
     who = people(3)
     await tamper(
         trail,
@@ -285,7 +285,7 @@ async def test_an_entry_with_a_number_beyond_all_keeps_no_other_from_being_seale
 
 
 async def test_two_entries_that_change_places_are_found(trail: asyncpg.Pool) -> None:
-    """A digest that does not depend on the order still knows each entry."""
+    """The digest does not depend on the order, but still identifies each entry."""
     await write_day(trail, today() - 1, people(3), 20)
     await pack_all(trail)
     first, second = await trail.fetch("SELECT patient_id, part, body FROM audit_packed LIMIT 2")
@@ -329,7 +329,7 @@ async def test_the_database_refuses_changes(trail: asyncpg.Pool) -> None:
 
 
 async def test_a_worker_of_the_version_before_purges_nothing_and_fails_nothing(trail: asyncpg.Pool) -> None:
-    """Its statement, as it was until entries were packed: no row when it comes to nothing, and then it deletes none."""
+    """Its statement from before entries were packed returns no row when it changes none; it deletes nothing then."""
     marking = """
         UPDATE audit_seal SET purged_ms = $2
         WHERE seal_no = (SELECT seal_no FROM audit_seal WHERE purged_ms IS NULL ORDER BY seal_no LIMIT 1)
@@ -392,7 +392,7 @@ async def test_nothing_goes_before_thirty_days_whatever_is_set(trail: asyncpg.Po
 
 
 async def test_a_month_that_was_dropped_by_a_time_still_to_come_is_found(trail: asyncpg.Pool) -> None:
-    """Whoever calls the function of the database tells it what time it is; the proof asks the database."""
+    """A caller of the database's function passes the time; the proof uses the database's own clock."""
     await write_day(trail, today() - 1, people(1), 10)
     await pack_all(trail)
     far_ms = (today() + 800) * DAY_MS
@@ -402,12 +402,12 @@ async def test_a_month_that_was_dropped_by_a_time_still_to_come_is_found(trail: 
 
 
 async def test_entries_find_a_place_when_their_day_has_no_table(trail: asyncpg.Pool) -> None:
-    """A database whose clock is wrong, or a recorder whose housekeeping does not run, loses nothing."""
+    """A database with a wrong clock, or a recorder without housekeeping, loses nothing."""
     who = people(2)
     far = "INSERT INTO audit (patient_id, at_ms, event, hour) VALUES ($1, $2, 'x', $3)"
     for hour in (today() * 24 + 9_999, 5, today() * 24 - 9_999):
         await trail.execute(far, who[1].patient_id, (today() - 1) * DAY_MS, hour)
-    await trail.execute("SELECT audit_open(DATE '1970-01-01')")  # is refused in silence: there are entries of that day
+    await trail.execute("SELECT audit_open(DATE '1970-01-01')")  # is refused silently: there are entries of that day
     await record(trail, Event.DATA_READ, (today() - 1) * DAY_MS, patient_id=who[1].patient_id)
     before = await as_shown(trail, who)
     assert [len(part) for part in before] == [4, 4, 4]
@@ -419,7 +419,7 @@ async def test_entries_find_a_place_when_their_day_has_no_table(trail: asyncpg.P
 
 
 async def test_a_day_whose_entries_have_a_place_is_not_looked_for_in_all_of_them(trail: asyncpg.Pool) -> None:
-    """Without housekeeping for a month they are many, and who looks through them holds up everybody who adds one."""
+    """After a month without housekeeping there are many, and reading them all delays every new entry."""
     many, day = 1000, today() + 400
     put = "INSERT INTO audit (patient_id, at_ms, event, hour) SELECT $1, 0, 'x', $2 + n FROM generate_series(1, $3) n"
     await trail.execute(put, people(1)[0].patient_id, day * 24 - many, many)
@@ -436,7 +436,7 @@ async def test_a_table_that_a_backup_holds_is_dropped_later(trail: asyncpg.Pool)
     async with trail.acquire() as backup, backup.transaction():
         await backup.execute("LOCK TABLE audit IN ACCESS SHARE MODE")
         assert await pack_all(trail) == 1
-        await record(trail, Event.DATA_READ, today() * DAY_MS)  # is not held up
+        await record(trail, Event.DATA_READ, today() * DAY_MS)  # does not have to wait
         assert await trail.fetchval("SELECT count(*) FROM audit") == 11
         assert (await verify(trail)).entries == 10
     assert len(await days.clear(trail)) == 1
@@ -463,7 +463,7 @@ async def test_a_damaged_row_does_not_hide_the_other_days_from_the_patient(trail
 
 
 async def test_the_next_day_to_be_packed_is_found_without_reading_the_seals_of_all_years(trail: asyncpg.Pool) -> None:
-    count, last = 20_000, 19_000  # seals, one a minute, and the last that is packed
+    count, last = 20_000, 19_000  # seals, one a minute, and the last one that is packed
     await trail.execute(
         "INSERT INTO audit_seal (seal_no, upto_no, entries, last_ms, sealed_ms, digest, chain, form)"
         " SELECT n, n, 1, n * 60000::bigint, n * 60000::bigint, sha256(''), sha256(''), 2"

@@ -1,4 +1,4 @@
-"""The audit trail cannot be changed, and if it is, its chain shows it."""
+"""The audit trail cannot be changed without its chain showing it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NOW = 1_795_341_600_000
 
 @pytest.fixture
 def trail(own_pool: asyncpg.Pool) -> asyncpg.Pool:
-    """A database of its own: a chain covers the whole trail, those of other tests included."""
+    """A database of its own: a chain covers the whole trail, including other tests' entries."""
     return own_pool
 
 
@@ -28,7 +28,7 @@ async def write(pool: asyncpg.Pool, count: int, at_ms: int = NOW) -> None:
 
 
 async def tamper(pool: asyncpg.Pool, statement: str) -> None:
-    """What an administrator of the database could do."""
+    """Changes that a database administrator could make."""
     async with pool.acquire() as conn, conn.transaction():
         await conn.execute("SET LOCAL session_replication_role = replica")
         await conn.execute(statement)
@@ -86,7 +86,7 @@ async def test_what_was_touched_is_found(trail: asyncpg.Pool, statement: str, fa
 
 
 async def test_faults_that_were_found_make_no_later_seal_slower(trail: asyncpg.Pool) -> None:
-    """A trail that lost a year has a fault for each minute of it, and years of seals behind."""
+    """A trail that lost a year has a fault for each minute of it, followed by years of seals."""
     walk = _Walk(trail, None, GENESIS, NOW)
 
     def taken() -> float:
@@ -122,7 +122,7 @@ async def test_a_seal_waits_for_entries_under_way_but_holds_nobody_up(trail: asy
         await write(trail, 1)  # number 2, committed first
         sealing = asyncio.create_task(seal(trail, NOW))
         await asyncio.sleep(0.2)
-        await write(trail, 1)  # is not held up
+        await write(trail, 1)  # does not have to wait
         assert not sealing.done()
         await transaction.commit()
         assert await sealing == 1

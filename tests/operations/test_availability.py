@@ -1,4 +1,4 @@
-"""The calculation of a month's availability: its laws, the rules of the specification, the file of a probe."""
+"""The calculation of a month's availability: its laws, the rules of the specification, and a probe's file."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_how_a_notice_counts(notice: Notice, planned: int, down: int) -> None:
 @pytest.mark.parametrize(
     ("members", "planned", "down"),
     [
-        ({}, 90, 60),  # what came later than the window
+        ({}, 90, 60),  # what came after the window
         ({"announced_days": 3}, 0, 150),
         ({"announced_days": 3, "urgent_reason": "CVE"}, 90, 60),
         ({"contact": ""}, 0, 150),
@@ -123,7 +123,7 @@ def test_how_a_notice_counts(notice: Notice, planned: int, down: int) -> None:
 def test_data_that_planned_maintenance_of_ingestion_keeps_out_is_planned(
     members: dict[str, Any], planned: int, down: int
 ) -> None:
-    """Half an hour after the begin the Vendor-Holdup is over; nothing else that goes wrong meanwhile is planned."""
+    """The Vendor-Holdup is over half an hour after the begin; no other fault during that time is planned."""
     notice = window(**{"functions": ["ingestion"], **members})
     late = [
         Event(f"holdup-{miv}", "unavailable", [f"data:{miv}"], "late", "spät", START + HOUR // 2, START + 3 * HOUR)
@@ -236,7 +236,7 @@ def test_the_log_tells_of_rows_of_failed_calls(lines: list[str], seconds: list[i
 
 
 def test_of_calls_that_were_answered_few_are_kept() -> None:
-    """A month has a hundred million, which no memory holds."""
+    """A month has a hundred million of them, which do not fit into memory."""
     many = 100_000
 
     def month() -> Iterator[Call]:
@@ -254,7 +254,7 @@ def test_of_calls_that_were_answered_few_are_kept() -> None:
 
 
 def naive(told: list[Call]) -> list[tuple[int, int]]:
-    """Rows of failed calls by looking at each call."""
+    """Rows of failed calls, found by looking at each call."""
     found, row = list[tuple[int, int]](), list[int]()
     for at_ms, _, failed in [*sorted(told), (2**53, "token", False)]:
         if row and (not failed or at_ms - row[-1] > probes.GAP_MS):

@@ -17,7 +17,7 @@ BERLIN = ZoneInfo("Europe/Berlin")
 @pytest.mark.parametrize(
     "day",
     ["2024-03-31", "2025-04-20", "2026-04-05", "2027-03-28", "2030-04-21", "2038-04-25", "1961-04-02", "2285-03-22"],
-)  # the latest and the earliest possible ones among them
+)  # including the earliest and the latest possible one
 def test_easter(day: str) -> None:
     assert easter(date.fromisoformat(day).year).isoformat() == day
 

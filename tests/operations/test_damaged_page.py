@@ -1,4 +1,4 @@
-"""A database page damaged by its disk: docs/database.md leads out of it, and losses are reported."""
+"""A database page damaged by its disk: docs/database.md describes the way out, and losses are reported."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ async def pairing(core: Core, until_ms: int) -> str:
 
 
 async def reasons(core: Core) -> dict[str, str | None]:
-    """Why pairings ended, None for those that live."""
+    """Why pairings ended; None for those that have not."""
     return dict(await core.pool.fetch("SELECT pairing_id, end_reason FROM pairing"))
 
 
@@ -108,7 +108,7 @@ async def test_what_was_kept_for_days_goes_and_what_is_in_force_stays(own: Core,
     await registry.record_event(pool, "zts", now_ms, "fault", {})
     await registry.record_event(pool, "zts", now_ms, "downloaded", {"package": "p"})
     entry = "INSERT INTO registry_entry (source, entry, from_ms, until_ms, content) VALUES ('x', 'e', $1, $2, '{}')"
-    await pool.executemany(entry, [(0, now_ms), (now_ms, None)])  # the one that was replaced, and the one in force
+    await pool.executemany(entry, [(0, now_ms), (now_ms, None)])  # the one that was replaced and the one in force
     code = "INSERT INTO authorization_code VALUES ($1, $2, 1, 'c', '', '', $3)"
     await pool.execute(code, b"code", patient_id, now_ms)
     await pool.executemany(
@@ -126,7 +126,7 @@ async def test_what_was_kept_for_days_goes_and_what_is_in_force_stays(own: Core,
     ):
         clock.advance(days * 86_400)
         await housekeeping.one_round(own)
-        await pool.execute("DELETE FROM registry_event WHERE kind = 'report'")  # the daily one
+        await pool.execute("DELETE FROM registry_event WHERE kind = 'report'")  # the daily report
         counts = [await pool.fetchval(f"SELECT count(*) FROM {table}") for table in tables]
         assert (*counts, await pool.fetchval(former)) == left
 
@@ -134,7 +134,7 @@ async def test_what_was_kept_for_days_goes_and_what_is_in_force_stays(own: Core,
 async def test_what_the_checks_found_is_kept_for_more_than_a_year_however_short_the_trail_is(
     own: Core, clock: Clock
 ) -> None:
-    """The availability of a month is asked for later, and what is not kept any more would not have been."""
+    """Availability of a month is asked for later; a deleted check would count as if it had not happened."""
     ended_ms = clock()
     await events.add(own.pool, Event("database", "unavailable", ["token"], "Away", "Weg", ended_ms - 1000, ended_ms))
     for days, audit_days, left in ((399, 30, 1), (2, 730, 1), (0, 30, 0)):
@@ -192,7 +192,7 @@ async def test_one_worker_at_a_time(own: Core) -> None:
 async def test_what_failed_in_an_outage_is_done_again_in_the_turn_of_another_worker(
     own: Core, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else this one tells it as failing for as long as others are faster."""
+    """Otherwise this worker would report it as failing for as long as others are faster."""
     await pairing(own, 0)
     of_today = housekeeping.steps
 
@@ -216,7 +216,7 @@ async def test_what_failed_in_an_outage_is_done_again_in_the_turn_of_another_wor
 
 @pytest.mark.parametrize("until_ms", [-1, 3_600_000])
 async def test_the_turn_of_a_worker_that_died_ends(own: Core, monkeypatch: pytest.MonkeyPatch, until_ms: int) -> None:
-    """In time, or at once when the clock was set back by an hour since it began."""
+    """When its time is over, or at once when the clock was set back by an hour since it began."""
     await pairing(own, 0)
     monkeypatch.setattr(leases, "LEASE_MS", until_ms)
     assert await leases.take(own.pool, housekeeping.JOB, b"dead")

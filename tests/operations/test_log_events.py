@@ -1,4 +1,4 @@
-"""docs/log-events.md lists exactly the events that the code logs, each by a constant name, with its level."""
+"""docs/log-events.md lists exactly the events that the code logs with a constant name, and their levels."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ OWN = {
     (condense.OVER, "info"),
     (unread.LOST, "warning"),
     (NOT_CONNECTED, "warning"),
-}  # by the handler itself, or of a library
+}  # from the handler itself or a library
 
 
 def calls() -> Iterator[tuple[Path, ast.Call, str]]:
-    """Each call of a method of `log` in the code, and its name."""
+    """Each call of a method of `log` in the code, with its event name."""
     for path in sorted((ROOT / "ddr").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             match node:

@@ -1,5 +1,7 @@
-"""Any commands of operators, even concurrent ones, lead to the state of a naive model, in each form of the status feed
-and on every worker; and a month's availability equals a count moment by moment."""
+"""Any commands of operators, even concurrent ones, lead to the state of a naive model in every form of the status feed.
+
+The feed is the same on every worker, and a month's availability equals a count moment by moment.
+"""
 
 from __future__ import annotations
 
@@ -65,7 +67,7 @@ class Told:
     ended_ms: int | None = None
     cancelled_ms: int | None = None
     retracted: bool = False
-    said_ms: int = 0  # when it was retracted, or that undone
+    said_ms: int = 0  # when it was retracted, or when that was undone
     name: str = ""
 
     @property
@@ -74,7 +76,7 @@ class Told:
         return min(ends, default=None)
 
     def place(self, now_ms: int) -> str:
-        """Where the feed has it."""
+        """Its place in the feed."""
         if self.retracted:
             return "nowhere"
         if self.cancelled_ms is not None:
@@ -86,13 +88,13 @@ class Told:
         return "past" if self.end_ms >= now_ms - KEPT_MS or self.lately(now_ms) else "nowhere"
 
     def lately(self, now_ms: int) -> bool:
-        """Whether what was said of it afterwards is news."""
+        """Whether the later statement about it is news."""
         return self.said_ms > now_ms - PAST_MS
 
 
 @dataclass(frozen=True)
 class Command:
-    """What an operator does; `which` is a notice by the order of its begin, times are hours."""
+    """A command of an operator; `which` selects a notice in the order of begin, times are in hours."""
 
     action: str
     which: int = 0
@@ -103,7 +105,7 @@ class Command:
     functions: tuple[str, ...] = ("data",)
 
     def words(self, cause: str, name: str, now_ms: int) -> list[str]:
-        """As arguments."""
+        """The command's arguments."""
         begins_ms = now_ms + self.begins * HOUR
         about = ["--cause", cause, "--functions", *self.functions]
         until = ["--until", instant(begins_ms + self.lasts * HOUR)]
@@ -150,7 +152,7 @@ commands = st.builds(
 
 @dataclass
 class Model:
-    """All notices in the order in which they were told."""
+    """All notices in the order in which they were published."""
 
     told: list[Told] = field(default_factory=list)
 
@@ -158,7 +160,7 @@ class Model:
         return next((one for one in self.told if one.name == name), None)
 
     def do(self, command: Command, cause: str, name: str, now_ms: int) -> bool:
-        """Whether it is done."""
+        """Whether it is carried out."""
         one = self.named(name)
         begins_ms = now_ms + command.begins * HOUR
         until_ms = begins_ms + command.lasts * HOUR
@@ -228,7 +230,7 @@ class NoticeMachine(RuleBasedStateMachine):
         self.model = Model()
         self.causes = 0
         self.told_ms = 0
-        self.updated: dict[str, str] = {}  # of the feed and of each entry, as a subscriber has it
+        self.updated: dict[str, str] = {}  # of the feed and each entry, as a subscriber has them
 
     @initialize()
     def begin(self) -> None:
@@ -355,7 +357,7 @@ class NoticeMachine(RuleBasedStateMachine):
 
 
 def way(one: Told) -> str:
-    """How a notice counts while it goes on."""
+    """How a notice counts while it lasts."""
     nothing = one.cancelled_ms is not None or one.demoted or one.retracted or one.functions == ("ingestion",)
     if nothing:
         return "nothing"
@@ -366,7 +368,7 @@ def way(one: Told) -> str:
 
 
 def stored(model: Model) -> Any:
-    """What the database must have."""
+    """What the database should contain."""
     return {one.name: (one.from_ms, one.until_ms, one.ended_ms, one.cancelled_ms) for one in model.told}
 
 

@@ -1,4 +1,4 @@
-"""The request log without HTTP: faults found in a changed file, what is kept of texts, what waits on the disk."""
+"""The request log without HTTP: faults in a changed file, how texts are stored, and what waits on the disk."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_gaps_are_what_is_not_there(numbers: set[int]) -> None:
 def test_batches_that_are_missing_are_those_between_others(
     seals: list[list[tuple[int, int]]], whole: bool, waiting: set[int]
 ) -> None:
-    """In whatever order they were sealed, and when one was sealed twice. What waits for its seal is there."""
+    """In whatever order they were sealed, even if one was sealed twice. One that waits for its seal is not missing."""
     batches, there = Batches(), set[int]()
     for seal in seals:
         batches.add({"run": [[first, first + more] for first, more in seal]})
@@ -79,7 +79,7 @@ def test_batches_that_are_missing_are_those_between_others(
 
 
 def test_however_many_batches_there_are_they_are_not_counted_one_by_one() -> None:
-    """Of months with thousands in a second; and a seal that was changed is told as such, whatever it says."""
+    """There may be months with thousands per second; and a changed seal is reported, whatever it contains."""
     batches, many = Batches(), 10**15
     for runs in ({"a": [[1, many]]}, {"a": [[many + 1, many + 2], [many + 4, many + 4]]}, {"b": "c"}, {"b": [None]}):
         batches.add(runs)  # type: ignore[arg-type]
@@ -120,7 +120,7 @@ def test_no_path_is_repeated(text: str) -> None:
 
 
 def test_what_is_below_a_document_belongs_to_the_interface() -> None:
-    """It is answered by the rooms of the interface, and has no name of its own."""
+    """The interface's rooms answer it, and it has no name of its own."""
     for path in PATHS:
         assert belongs(path) and belongs(f"{path}/x") and endpoint(f"{path}/x") == (CONNECTION, UNKNOWN)
 
@@ -146,7 +146,7 @@ async def test_one_connection_stores_what_comes_one_after_the_other(own: asyncpg
     log, add = RequestLog(own, tmp_path), store.add
 
     async def slow(conn: asyncpg.Connection, batch: Batch, entries: Sequence[NewEntry] = ()) -> None:
-        for _ in range(20):  # steps in which the next one can come
+        for _ in range(20):  # steps in which the next one can arrive
             await asyncio.sleep(0)
         await add(conn, batch, entries)
 
@@ -156,17 +156,17 @@ async def test_one_connection_stores_what_comes_one_after_the_other(own: asyncpg
         for number in range(1, 2 * KEEP_ROWS):
             await asyncio.sleep(0)
             following = asyncio.create_task(log.write(b"%03d" % number))
-            await first  # while it is stored the next one is there already
+            await first  # while it is stored the next one has already arrived
             first = following
         await first
         await log.close()
-    assert 1 < acquired.call_count <= 3  # and now and then somebody else may have it
+    assert 1 < acquired.call_count <= 3  # and sometimes somebody else may have the lock
     assert own.get_idle_size() == own.get_size()
     assert len(await stored(own)) == 2 * KEEP_ROWS
 
 
 async def test_who_waits_is_told_in_the_step_in_which_the_statement_ends(own: asyncpg.Pool, tmp_path: Path) -> None:
-    """In each step that it takes more, all that other requests have ready is done before."""
+    """In each further step everything that other requests have ready would be done first."""
     log, rounds, ended = RequestLog(own, tmp_path), 0, 0
 
     async def count() -> None:
@@ -213,7 +213,7 @@ def left(folder: Path) -> list[Path]:
 
 
 def cut_off(folder: Path) -> Path:
-    """The only file of a spool, now with a line that its writer did not end."""
+    """The only file of a spool, now with a line that its writer did not finish."""
     path = only_file(folder)
     with path.open("ab") as file:
         file.write(b'["cut off')
@@ -228,13 +228,13 @@ async def test_what_a_dead_process_left_is_taken_over_once(
     batches = [Batch(run, number, b"%d" % number) for number in (1, 2, 3)]
     for batch in batches:
         spool.append(batch)
-    await store.add(own, batches[0])  # it was in doubt, and had been stored after all
+    await store.add(own, batches[0])  # it was in doubt, but had been stored
     with pytest.raises(asyncpg.UniqueViolationError):
         await store.add(own, batches[0])
     path = cut_off(tmp_path)
     assert in_folder(tmp_path) == (path.stat().st_size, path.stat().st_mtime)
     with taken(path) as held:
-        assert held is None  # its owner lives
+        assert held is None  # its owner is alive
     spool.waiting()
     log = RequestLog(own, tmp_path)
     await log.recover()
@@ -242,11 +242,11 @@ async def test_what_a_dead_process_left_is_taken_over_once(
     assert not caplog.records, "what a crash cut off was never answered"
     assert in_folder(tmp_path) == (0, None)
     with taken(path) as held:
-        assert held is None  # gone
+        assert held is None  # its owner is gone
 
 
 async def test_a_batch_that_a_full_disk_cut_off_costs_no_other(own: asyncpg.Pool, tmp_path: Path) -> None:
-    """What comes after it was answered, so it must not go on with a line that nobody can read."""
+    """Later records belong to answered requests, so they must not continue a line that nobody can read."""
     run = uuid.uuid4()
     spool = Spool(tmp_path, run)
     spool.append(Batch(run, 1, b"1"))
@@ -296,7 +296,7 @@ async def test_without_database_and_disk_records_wait_in_memory(
 async def test_a_record_for_which_memory_has_just_room_is_not_lost_while_others_are_stored(
     own: asyncpg.Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The oldest one, which is being stored, makes room for it."""
+    """The oldest record, which is being stored, makes room for it."""
     (tmp_path / "file").write_text("no folder")
     log, add_late, rows = RequestLog(own, tmp_path / "file"), store.add_late, []
 
@@ -352,13 +352,13 @@ async def test_a_file_that_another_worker_stores_and_removes_meanwhile_is_no_fau
 async def test_a_file_that_cannot_be_read_is_told_and_keeps_no_record_from_the_database(
     own: asyncpg.Pool, tmp_path: Path
 ) -> None:
-    """A disk that fails at one place, or a file of another account."""
-    (tmp_path / "0.spool").mkdir()  # the first one that is looked at
+    """For example a disk with one bad place, or a file of another account."""
+    (tmp_path / "0.spool").mkdir()  # the first file that is looked at
     log = RequestLog(own, tmp_path)
     await own.execute("ALTER TABLE request_log_fresh RENAME TO away")
     await log.write(b"one")
     await own.execute("ALTER TABLE away RENAME TO request_log_fresh")
-    for _ in range(2):  # it fails as long as the file is there
+    for _ in range(2):  # it fails as long as the file exists
         with pytest.raises(IsADirectoryError):
             await log.recover()
     await log.write(b"two")
@@ -366,7 +366,7 @@ async def test_a_file_that_cannot_be_read_is_told_and_keeps_no_record_from_the_d
 
 
 async def test_a_file_that_cannot_be_begun_is_kept_from_nobody(own: asyncpg.Pool, tmp_path: Path) -> None:
-    """Its descriptor is given back: there are as many tries as rows."""
+    """Its descriptor is closed: there are as many attempts as rows."""
     log, folder = (
         RequestLog(own, tmp_path),
         patch("ddr.http.request_log.spool.keep_names", side_effect=OSError(5, "no")),

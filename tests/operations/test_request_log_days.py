@@ -1,4 +1,4 @@
-"""Packed days of the request log: the same lines and the same proof in fewer bytes, whatever happens."""
+"""Packed days of the request log give the same lines and the same proof in fewer bytes, whatever happens."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from tests.support.waiting import waiting
 
 
 def tomorrow_ms() -> int:
-    """Of the day after the test, when this one may be packed."""
+    """A time on the day after the test, when this day may be packed."""
     return (today() + 1) * DAY_MS + LATE_MS
 
 
@@ -46,7 +46,7 @@ def log(settings: Settings, own_pool: asyncpg.Pool) -> Log:
 
 
 def some_filters(count: int) -> list[Filters]:
-    """Each with one to three conditions, most of which fit some records."""
+    """Filters, each with one to three conditions, most of which match some records."""
     chance, lines = random.Random(7), [orjson.loads(line) for line in some_lines(today() - 2, 40)]
     found = []
     for _ in range(count):
@@ -65,7 +65,7 @@ def some_filters(count: int) -> list[Filters]:
 
 
 async def test_what_comes_after_it_is_sealed_is_sealed_once(log: Log) -> None:
-    """A worker gives a statement up, stores the batch from a file, and the database gets the statement in the end."""
+    """A worker gives a statement up and stores its batch from a file; in the end the database receives both."""
     lines = some_lines(today(), 6)
     late, other = (Batch(log.run, number, b"\n".join(part)) for number, part in ((1, lines[:3]), (2, lines[3:])))
     await seal_lines(log.pool, log.pen, log.settings, log.run, 1, lines[:3], today() * DAY_MS)
@@ -80,7 +80,7 @@ async def test_what_comes_after_it_is_sealed_is_sealed_once(log: Log) -> None:
 
 
 async def test_what_comes_while_it_is_sealed_waits_for_the_next_seal(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Under load something always comes: sealing had no end, and there was a seal for every few records."""
+    """Under load records always arrive: sealing never ended, with a seal for every few records."""
     lines, add_seal = some_lines(today(), 5), store.add_seal
 
     async def add_one() -> None:
@@ -99,7 +99,7 @@ async def test_what_comes_while_it_is_sealed_waits_for_the_next_seal(log: Log, m
 
 
 async def test_what_is_stored_late_and_waits_for_its_seal_is_not_missing(log: Log) -> None:
-    """After an outage records come from a file behind those that were sealed meanwhile."""
+    """After an outage, records from a file are stored behind those that were sealed meanwhile."""
     run, lines = uuid4(), some_lines(today(), 4)
     for number in (1, 4):
         await add(log.pool, Batch(run, number, lines[number - 1]))
@@ -116,7 +116,7 @@ async def test_what_is_stored_late_and_waits_for_its_seal_is_not_missing(log: Lo
 
 
 async def test_no_plan_goes_through_all_days_for_each_of_them(log: Log) -> None:
-    """After nine years they are 3,000, and each minute it is asked for the newest seal."""
+    """After nine years there are 3,000 days, and the newest seal is queried every minute."""
     plans = []
     for first, last in ((0, 20), (20, 120)):
         for days in range(first, last):
@@ -157,7 +157,7 @@ async def test_rows_of_a_former_version_are_sealed_with_ours(log: Log) -> None:
 
 
 async def test_records_of_a_version_with_other_attributes_are_not_damaged(log: Log) -> None:
-    """Both versions serve and seal while one is replaced by the other."""
+    """Both versions serve and seal while one replaces the other."""
     record = orjson.loads(some_lines(today(), 1)[0])
     line = orjson.dumps({"more": 1, **{name: value for name, value in record.items() if name != "interface_id"}})
     await seal_lines(log.pool, log.pen, log.settings, log.run, 1, [line], (today() + 1) * DAY_MS)
@@ -259,7 +259,7 @@ async def test_packing_goes_on_where_it_stopped_while_others_write_and_read(
 
 
 async def test_two_that_pack_the_same_day_do_it_once(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that was thought dead goes on: its numbers of words would be others."""
+    """A worker that was thought dead continues: its words would have other numbers."""
     monkeypatch.setattr(packs, "STEP", 1)
     await log.write(today() - 1, *[9] * 8)
     before = await log.exported()
@@ -271,7 +271,7 @@ async def test_two_that_pack_the_same_day_do_it_once(log: Log, monkeypatch: pyte
 
 
 async def test_seals_that_come_when_the_day_is_packed_change_nothing(log: Log) -> None:
-    """Of one that was thought dead, too."""
+    """Also seals of a worker that was thought dead."""
     await log.write(today() - 1, 4, 4)
     day = as_date(today() - 1)
     assert await packs.begin(log.pool, day)
@@ -284,7 +284,7 @@ async def test_seals_that_come_when_the_day_is_packed_change_nothing(log: Log) -
 
 
 async def test_who_finishes_a_day_a_moment_after_another_worker_gives_way(log: Log, own_url: str) -> None:
-    """Its session learns only with its next lock that the tables have changed."""
+    """Its session only learns with its next lock that the tables have changed."""
     await log.write(today() - 1, 4, 4)
     before, day = await log.exported(), as_date(today() - 1)
     assert await packs.begin(log.pool, day)
@@ -310,7 +310,7 @@ async def test_a_day_that_somebody_reads_or_that_gets_a_late_seal_is_finished_la
     async with log.pool.acquire() as backup, backup.transaction():
         await backup.execute("LOCK TABLE request_log_seal IN ACCESS SHARE MODE")
         assert await pack_some(log.pool, tomorrow_ms()) == 0
-        await log.write(today() - 1, 3)  # is not held up; by a clock that is late
+        await log.write(today() - 1, 3)  # does not have to wait; dated by a clock that is late
         assert (await verify_chain(log.pool)).faults == []
     assert await packs.finish(log.pool, as_date(today() - 1), tomorrow_ms()) is False, "one seal is missing"
     assert await log.forms() == {IN_LINES: 3}
@@ -322,7 +322,7 @@ async def test_a_day_that_somebody_reads_or_that_gets_a_late_seal_is_finished_la
 
 
 async def test_of_many_batches_that_come_late_those_that_are_not_sealed_are_stored_in_one_look(log: Log) -> None:
-    """After a long outage there are thousands of them, and ten thousands of seals: once for each would never end."""
+    """After a long outage there are thousands, with ten thousands of seals: one query for each would never end."""
     await log.write(today(), *[1] * 30)
     late = [Batch(run, number, b"%d" % number) for run in (log.run, uuid4()) for number in range(21, 61)]
     async with touched(log.pool, f"request_log_seal_{as_date(today()):%Y%m%d}") as work:
@@ -334,7 +334,7 @@ async def test_of_many_batches_that_come_late_those_that_are_not_sealed_are_stor
 
 
 async def test_a_dump_that_lasts_over_midnight_holds_up_no_seal(log: Log, core: Core) -> None:
-    """Whoever makes the table of a day waits until nobody reads the log."""
+    """Whoever creates the table of a day waits until nobody reads the log."""
     open_days = housekeeping.steps(replace(core, pool=log.pool), core.clock())["request-log-days"]
     dump = "LOCK TABLE request_log_seal IN ACCESS SHARE MODE"
     await log.write(today() - 1, 3)
@@ -358,7 +358,7 @@ async def test_a_dump_that_lasts_over_midnight_holds_up_no_seal(log: Log, core: 
 async def test_a_filtered_export_of_packed_days_makes_few_lines_of_others(
     log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The same bytes as by looking at every line."""
+    """It gives the same bytes as looking at every line."""
     for day in (today() - 2, today() - 1):
         await log.write(day, *[2] * 40)
     everything = (await log.exported())[0][0][:-1]
@@ -391,7 +391,7 @@ async def test_a_filtered_export_of_packed_days_makes_few_lines_of_others(
 
 
 async def test_a_step_through_the_seals_reads_no_others(log: Log) -> None:
-    """However many there are; seals of two days whose numbers mingle come in the order of the chain."""
+    """However many there are; seals of two days with interleaved numbers come in the order of the chain."""
     for day in (today() - 3, today() - 2, today() - 1):
         await log.write(day, *[1] * 30)
     await log.tamper(
@@ -410,7 +410,7 @@ async def test_a_step_through_the_seals_reads_no_others(log: Log) -> None:
 
 
 def nodes(plan: dict[str, Any]) -> list[dict[str, Any]]:
-    """A plan's nodes that were executed."""
+    """The executed nodes of a plan."""
     below = [node for child in plan.get("Plans", ()) for node in nodes(child)]
     return [plan, *below] if plan["Actual Loops"] else below
 
@@ -436,7 +436,7 @@ TOUCHED = [
 
 @pytest.mark.parametrize("ahead_ms", [2_000, DAY_MS, 400 * DAY_MS])
 async def test_a_clock_that_is_behind_breaks_no_chain(log: Log, ahead_ms: int) -> None:
-    """Over midnight between two hosts, or for long: numbers go on, and none comes before the one that it follows."""
+    """For a moment at midnight between two hosts, or for long: numbers continue, and none precedes its predecessor."""
     midnight_ms = today() * DAY_MS
     clocks = (midnight_ms - 1000, midnight_ms - 1000 + ahead_ms, midnight_ms - 500, midnight_ms + 1500)
     for number, now_ms in enumerate(clocks):
@@ -460,7 +460,7 @@ async def test_what_was_touched_in_a_packed_day_is_found(log: Log) -> None:
             await conn.execute("SET LOCAL session_replication_role = replica")
             await conn.execute(statement)
             seen = (await findings(conn)).faults
-            if "holds" in fault:  # and is not handed out
+            if "holds" in fault:  # and is not exported
                 with pytest.raises(ValueError, match="is damaged"):
                     _ = [line async for line in matching(conn, Filters(), 3)]
             await change.rollback()
@@ -468,7 +468,7 @@ async def test_what_was_touched_in_a_packed_day_is_found(log: Log) -> None:
 
 
 async def test_lines_that_were_touched_before_stay_as_they_are(log: Log) -> None:
-    """They are evidence, and no reason to leave the rest of the day unpacked."""
+    """They are evidence, and the rest of the day is packed all the same."""
     await log.write(today() - 1, 5, 5, 5)
     another = "(SELECT packed FROM request_log_seal WHERE seal_no = 3)"
     await log.tamper(
@@ -535,7 +535,7 @@ async def test_the_database_refuses_changes(log: Log) -> None:
 
 
 async def test_a_packed_day_goes_when_its_time_is_over(log: Log) -> None:
-    """With its words, and with what was packed of a day so far; not while somebody reads."""
+    """With its words, and with what was packed of an unfinished day; not while somebody reads."""
     for day in (today() - 40, today() - 33, today() - 29):
         await log.write(day, 4, 4)
     assert await pack_some(log.pool, (today() - 33) * DAY_MS + LATE_MS) == 1
@@ -557,7 +557,7 @@ async def test_a_packed_day_goes_when_its_time_is_over(log: Log) -> None:
 
 
 async def test_the_head_stays_when_all_days_are_gone(log: Log) -> None:
-    """Of a recorder that nobody has asked for longer than the log is kept."""
+    """As on a recorder that got no requests for longer than the log is kept."""
     await log.write(today() - 40, 4)
     former = (await verify_chain(log.pool)).head
     await log.write(today() - 33, 4)
@@ -570,7 +570,7 @@ async def test_the_head_stays_when_all_days_are_gone(log: Log) -> None:
 
 @pytest.mark.parametrize("said", ["sealed_ms, sealed_ms + 2678400000", "sealed_ms - 2678400000, sealed_ms"])
 async def test_what_is_said_to_have_been_dropped_and_is_too_young_is_found(log: Log, said: str) -> None:
-    """A seal's own signature says when it was made; what stands beside it is under none."""
+    """A seal's own signature covers its time; nothing covers what is noted beside it."""
     await log.write(today() - 1, 4, 4)
     assert (await verify_chain(log.pool)).faults == []
     await log.tamper(
@@ -602,7 +602,7 @@ async def test_a_worker_of_the_version_before_seals_and_drops_as_it_did(log: Log
 
 @pytest.mark.parametrize("avoided", ["nestloop", "hashjoin", "mergejoin", "indexscan", "nestloop, hashjoin"])
 async def test_days_are_found_by_whatever_plan(log: Log, avoided: str) -> None:
-    """A plan may look at the names of all tables before it looks which of them are days of the log."""
+    """A plan may read the names of all tables before it checks which of them are days of the log."""
     for day in (today() - 40, today() - 2):
         await log.write(day, 4)
     database = await log.pool.fetchval("SELECT current_database()")
@@ -611,7 +611,7 @@ async def test_days_are_found_by_whatever_plan(log: Log, avoided: str) -> None:
     await log.pool.execute(f"ALTER DATABASE {database} SET enable_indexonlyscan = off")
     await log.pool.execute("ANALYZE pg_class, pg_inherits")
     await log.pool.expire_connections()
-    assert await log.pool.fetchval("SELECT request_log_drop($1)", as_date(today() - 50)) == 0  # the version before
+    assert await log.pool.fetchval("SELECT request_log_drop($1)", as_date(today() - 50)) == 0  # the previous version
     assert await pack_some(log.pool, tomorrow_ms()) == 2
     assert await packs.due(log.pool, as_date(today() + 1)) is None
     assert await sealing.drop(log.pool, 30, today() * DAY_MS) == 1
@@ -622,7 +622,7 @@ async def test_days_are_found_by_whatever_plan(log: Log, avoided: str) -> None:
 async def test_words_of_which_a_part_is_gone_are_not_taken_for_others(
     log: Log, monkeypatch: pytest.MonkeyPatch, part: int
 ) -> None:
-    """Neither are lines skipped by such words, nor is more packed with them."""
+    """Lines are not skipped because of such words either, and nothing more is packed with them."""
     monkeypatch.setattr(packs, "STEP", 1)
     lines = [line for line in some_lines(today() - 1, 200) if b'": ' not in line]
     for number, client in enumerate(CLIENTS):
@@ -644,7 +644,7 @@ async def test_words_of_which_a_part_is_gone_are_not_taken_for_others(
 async def test_an_export_of_which_days_are_dropped_meanwhile_has_no_manifest(
     log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It would say that it is whole. One that asks for later days is."""
+    """A manifest would claim that the export is complete. An export of later days has one."""
     monkeypatch.setattr(store, "STEP", 1)
     for day in (today() - 33, today() - 32, today() - 31, today() - 1):
         await log.write(day, 4, 4)

@@ -24,7 +24,7 @@ json_values = st.recursive(
 
 
 def with_value(line: bytes, name: str, value: Any) -> bytes:
-    """The same record with something else in one place, if JSON can say it."""
+    """The same record with one thing changed, if JSON can express it."""
     try:
         return orjson.dumps({**orjson.loads(line), name: value})
     except TypeError:
@@ -40,7 +40,7 @@ odd_lines = st.one_of(
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.lists(st.sampled_from(some_lines(today(), 200)) | odd_lines, min_size=1, max_size=30), max_size=4))
 def test_every_line_comes_back_byte_for_byte(days: list[list[bytes]]) -> None:
-    """Of whatever lines, also when the words were read again between two seals, and when there is no number left."""
+    """Whatever the lines, also when the words were read again between two seals, and when no numbers are left."""
     parts: list[bytes] = []
     bodies = []
     for most in (1 << 16, 3):

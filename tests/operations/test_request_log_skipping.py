@@ -1,4 +1,4 @@
-"""A packed seal is skipped only if it contains no wanted record, and then nearly always."""
+"""A packed seal is skipped only if it contains no wanted record, and then almost always."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ATTRIBUTE = {
 
 
 def fits(filters: Filters, line: bytes) -> bool:
-    """What an export finds that looks at each line; a line that is no record is none that is wanted."""
+    """The result of an export that reads each line; a line that is not a record is never wanted."""
     try:
         record = orjson.loads(line)
         return filters.fit(record, at_ms_of(record))
@@ -39,7 +39,7 @@ def fits(filters: Filters, line: bytes) -> bool:
 
 @st.composite
 def some_filters(draw: st.DrawFn) -> Filters:
-    """Conditions of one record, or of several, which then fit none."""
+    """Conditions from one record, or from several, which then match none."""
     wanted = {name: orjson.loads(draw(st.sampled_from(USUAL)))[ATTRIBUTE[name]] for name in NAMES}
     chosen = draw(st.lists(st.sampled_from(NAMES), min_size=1, max_size=2, unique=True))
     return Filters(**{name: wanted[name] for name in chosen})
@@ -62,7 +62,7 @@ def test_nothing_that_is_wanted_is_skipped(seals: list[list[bytes]], filters: Fi
 
 
 def test_what_holds_nothing_is_skipped() -> None:
-    """By each condition, of seals with one record; a damaged one, or one with unknown words, is left to the reader."""
+    """For each condition, with seals of one record; a damaged one, or one with unknown words, is left to the reader."""
     learning = Learning()
     bodies = [pack([line], learning) for line in USUAL]
     for name in NAMES:

@@ -1,4 +1,4 @@
-"""What has been kept long enough is deleted, and nothing else (docs/retention.md)."""
+"""Housekeeping deletes what has been kept long enough, and nothing else (docs/retention.md)."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from tests.support.waiting import waiting
 
 DAYS = 400
 WAIT_SECONDS = 60
-PATIENT = Limits(WAIT_SECONDS, WAIT_SECONDS, WAIT_SECONDS)  # whoever waits goes on waiting, on a slow machine, too
+PATIENT = Limits(WAIT_SECONDS, WAIT_SECONDS, WAIT_SECONDS)  # waiters keep waiting, on a slow machine, too
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ async def own(core: Core, database_url: str, clock: Clock) -> AsyncIterator[Core
 
 
 async def days_later(core: Core, clock: Clock, days: int) -> None:
-    """A round of housekeeping as far after START."""
+    """A round of housekeeping this long after START."""
     clock.advance((START + days * DAY_MS - clock()) / 1000)
     await one_round(core)
 
@@ -79,14 +79,14 @@ async def test_readings_go_and_the_series_goes_on(own: Core, clock: Clock) -> No
 
 
 async def until_it_waits(pool: asyncpg.Pool) -> None:
-    """For a lock that another session has."""
+    """Wait for a lock that another session has."""
     async with asyncio.timeout(WAIT_SECONDS):
         while not await waiting(pool):  # noqa: ASYNC110 - nothing else tells it
             await asyncio.sleep(0.01)
 
 
 async def test_what_is_cut_anew_meanwhile_goes_by_its_new_time(own: Core) -> None:
-    """The start is corrected, so that the chunks with the numbers of old ones are ten days younger."""
+    """The start is corrected, which makes the chunks with the old numbers ten days younger."""
     stored = await register(own.pool)
     readings = [(START + day * DAY, 100 + day) for day in range(10, 15)]
     await stored.upload(readings, START)
@@ -141,7 +141,7 @@ async def test_nothing_goes_unless_the_setting_says_so(own: Core, clock: Clock) 
 
 
 async def measurement(pool: asyncpg.Pool, patient_id: uuid.UUID, end_ms: int | None, *sources: int) -> int:
-    """One of these, and a former version of it; its number."""
+    """A row of this kind and a former version of it; its number."""
     number: int = await pool.fetchval(
         """INSERT INTO measurement (patient_id, measurement_key, miv_url, code_system, code, effective_ms,
                effective_end_ms, content, derived_from, status, updated_ms)
@@ -204,7 +204,7 @@ def test_what_a_diga_may_ask_for_is_kept(settings: Settings, days: int) -> None:
 
 
 async def ended_pairing(core: Core, patient_id: uuid.UUID, now_ms: int, given_ms: int | None = None) -> int:
-    """A pairing with a consent that lasts, ended at `now_ms`; the consent was given just before, or at `given_ms`."""
+    """A pairing that ended at `now_ms` with a lasting consent, given just before or at `given_ms`."""
     given_ms = now_ms - 1000 if given_ms is None else given_ms
     number: int = await core.pool.fetchval(
         "INSERT INTO pairing (patient_id, pairing_id, client_id, salt, created_ms)"
@@ -236,7 +236,7 @@ async def test_ended_pairings_go_with_their_proof_after_years_only(own: Core, cl
 
 
 async def test_a_consent_given_while_the_clock_was_ahead_keeps_no_other_pairing(own: Core) -> None:
-    """The database refuses to let its proof go; the others of the same patient and of all after that do not wait."""
+    """The database refuses to delete its proof; other pairings, of this patient and of later ones, do not wait."""
     core = replace(own, settings=replace(own.settings, ended_pairings_days=1096), clock=lambda: time.time_ns() // 10**6)
     ended_ms = core.clock() - 1100 * DAY_MS
     patients = sorted([(await register(own.pool)).patient_id for _ in range(3)])
@@ -254,7 +254,7 @@ async def test_whoever_deletes_everything_and_the_sweep_of_pairings_do_not_wait_
 ) -> None:
     patient_id = (await register(own.pool)).patient_id
     first, second = [await ended_pairing(own, patient_id, clock() - 1097 * DAY_MS) for _ in range(2)]
-    await own.pool.execute("UPDATE pairing SET client_id = client_id WHERE pairing_no = $1", first)  # lies behind then
+    await own.pool.execute("UPDATE pairing SET client_id = client_id WHERE pairing_no = $1", first)  # is past by then
     async with own.pool.acquire() as deleting, deleting.transaction():
         held = "SELECT FROM pairing WHERE patient_id = $1 AND pairing_no = $2 FOR UPDATE"
         await deleting.execute(held, patient_id, first)
@@ -270,7 +270,7 @@ async def test_nothing_goes_by_how_much_a_clock_leapt(own: Core, clock: Clock, t
     core = replace(own, settings=replace(own.settings, ended_pairings_days=1096, journal_dir=str(tmp_path)))
     stored = await register(own.pool)
     await stored.upload([(START, 100), (START + DAY, 100)], START)
-    await ended_pairing(core, stored.patient_id, START - 1094 * DAY)  # no younger one goes, by the real clock
+    await ended_pairing(core, stored.patient_id, START - 1094 * DAY)  # no younger one is deleted, by the real clock
     (tmp_path / f"ends-host-{datetime.fromtimestamp(START / 1000, UTC):%Y-%m}.jsonl").touch()
 
     async def left() -> tuple[int, int, int]:

@@ -43,7 +43,7 @@ TOWARDS_DIGA = ["pairing", "token", *DATA, "summary"]
 
 @pytest.fixture
 async def sources(pool: asyncpg.Pool, clock: Clock) -> AsyncIterator[asyncpg.Pool]:
-    """All three registries were read just now; what the tests' entries say is for no other test."""
+    """All three registries have just been read; the states that the tests record must not affect other tests."""
     await pool.execute(_FORGET)
     for name in ("diga-vz", "hiis-vz", "zts"):
         await seen(pool, name, clock())
@@ -133,7 +133,7 @@ async def test_background_work_that_fails_is_told_whichever_worker_it_is_in(
 async def test_what_anybody_is_told_does_not_hide_that_nothing_is_taken_in(
     core: Core, path: str, status: int, share: int | None
 ) -> None:
-    """A stranger's requests without a token counted as good answers, beside uploads that failed."""
+    """Before, a stranger's requests without a token counted as good answers beside uploads that failed."""
 
     async def gateway(scope: Scope, receive: Receive, send: Send) -> None:
         await send_reply(scope, send, Reply(int(scope["query_string"])))
@@ -178,7 +178,7 @@ async def test_the_report_is_written_once_a_day(sources: asyncpg.Pool, clock: Cl
 
 
 async def test_workers_that_write_the_report_at_once_write_one(sources: asyncpg.Pool, clock: Clock) -> None:
-    """Whichever of them is first, and whose clock is ahead."""
+    """Whichever worker is first, even one whose clock is fast."""
     await asyncio.gather(*(daily(sources, clock() + ahead) for ahead in (2_000, 0, 1, 0)))
     assert len(await store.events(sources, 0, clock() + 3_000, "report")) == 1
 

@@ -35,7 +35,7 @@ HASH = "uuid_send(gen_random_uuid())"
 
 Sweep = Callable[[asyncpg.Pool], Awaitable[object]]
 
-# What puts `n` rows into a table that run out at {at}, and what sweeps it at NOW.
+# What puts `n` rows that expire at {at} into a table, and what sweeps it at NOW.
 SWEEPS: dict[str, tuple[str, Sweep]] = {
     "search_rest": (
         f"INSERT INTO search_rest (patient_id, expires_ms, kinds, nos, ks)"
@@ -123,7 +123,7 @@ async def test_sweeps_look_at_what_is_due_only(own: asyncpg.Pool) -> None:
 
 
 async def test_over_servers_a_backlog_goes_in_steps(own: asyncpg.Pool) -> None:
-    """As one statement it would meet the limit of statements after a pause of days, each minute anew."""
+    """After days without housekeeping, one statement would exceed the statement timeout every minute anew."""
     await own.execute(
         """CREATE TABLE step (rows bigint);
            CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS
@@ -183,7 +183,7 @@ async def test_a_long_trail_is_left_alone_where_nothing_is_due(own: asyncpg.Pool
         lambda: oldest_unsealed_ms(own),
     ]
     for step in steps:
-        await step()  # what is planned the first time reads catalogs
+        await step()  # planning it for the first time reads catalogs
         async with touched(own) as work:
             await step()
         assert work.blocks <= MOST_BLOCKS

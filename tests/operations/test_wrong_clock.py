@@ -1,4 +1,4 @@
-"""A clock that is wrong by days or years: no record is lost, the chains can be verified, retention continues."""
+"""A clock that is wrong by days or years: no record is lost, the chains can be verified, and retention works."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from tests.support.audit import DAY_MS, HOUR_MS, as_shown, pack_all, people, wri
 from tests.support.day import today
 from tests.support.request_log import Log, Pen, as_date
 
-FAR = 400  # days by which a clock is ahead
+FAR = 400  # days by which a clock is fast
 
 
 @pytest.fixture
 def pool(own_pool: asyncpg.Pool) -> asyncpg.Pool:
-    """A database of its own: chains cover all that is recorded."""
+    """A database of its own: chains cover everything that is recorded."""
     return own_pool
 
 
@@ -41,13 +41,13 @@ def log(settings: Settings, pool: asyncpg.Pool) -> Log:
 
 
 async def last_looked_at(pool: asyncpg.Pool, at_ms: int) -> None:
-    """Nobody can set the clock of the database here; but what it showed when it was last looked at."""
+    """Nobody can set the database's clock here, but the time that it showed at the last look."""
     await clock.look(pool)
     await pool.execute("UPDATE clock_seen SET at_ms = $1", at_ms)
 
 
 async def days_left(log: Log) -> list[int]:
-    """Days from today on which there are seals."""
+    """The days with seals, counted from today."""
     return sorted(
         (row["day"] - as_date(today())).days
         for row in await log.pool.fetch("SELECT DISTINCT day FROM request_log_seal")
@@ -82,7 +82,7 @@ async def test_the_request_log_goes_day_by_day_around_days_of_a_wrong_clock(log:
 
 
 async def test_a_seal_of_an_hour_ahead_puts_a_day_off_that_goes_on_behind_it(log: Log) -> None:
-    """Numbers of two days mingle, as they do in logs of earlier versions: neither goes without the other."""
+    """Numbers of two days are interleaved, as in logs of earlier versions: both days are deleted together."""
     for day in (today() - 33, today() - 32, today() - 31, today() - 1):
         await log.write(day, 4, 4)
     await log.tamper(f"UPDATE request_log_seal SET day = '{as_date(today() - 31)}' WHERE seal_no = 3")
@@ -94,7 +94,7 @@ async def test_a_seal_of_an_hour_ahead_puts_a_day_off_that_goes_on_behind_it(log
 
 
 async def test_while_a_clock_is_ahead_nothing_goes_that_would_not_have_gone(log: Log) -> None:
-    """The clock of this test's database is taken for one that is a year ahead: at once, and five days later."""
+    """The clock of this test's database is treated as one that is a year fast: at once, and five days later."""
     begun = today() - 370
     for day in range(begun - 40, begun):
         await log.write(day, 1)
@@ -117,7 +117,7 @@ async def test_a_clock_that_is_set_back_takes_back_what_it_jumped_over(pool: asy
         return [row["gap_ms"] // DAY_MS for row in rows]
 
     assert await clock.look(pool) == 0
-    # No recorder ran for a hundred days. Later the clock was 500 days ahead, then 100 more, and ten days passed.
+    # No recorder ran for a hundred days. Later the clock was 500 days fast, then 100 more, and ten days passed.
     for begun, ended in ((-300, -200), (-10, 490), (495, 595)):
         await pool.execute(gap, begun * DAY_MS, ended * DAY_MS)
     await pool.execute(f"UPDATE clock_seen SET {later[0]}", 530 * DAY_MS)
@@ -202,7 +202,7 @@ async def test_the_trail_is_packed_shown_and_dropped_around_days_of_a_wrong_cloc
 async def test_a_patient_finds_each_entry_once_where_a_clock_jumped_before_there_were_tables(
     pool: asyncpg.Pool,
 ) -> None:
-    """The tables of the days until then are packed and gone; the first entries of the new day had no table."""
+    """The tables of the days before are packed and gone; the first entries of the new day had no table."""
     person = people(1)[1]
     far = "INSERT INTO audit (patient_id, at_ms, event, hour) VALUES ($1, 0, 'x', $2)"
     await pool.execute("SELECT audit_open($1)", as_date(today() + 401))
@@ -218,7 +218,7 @@ async def test_a_patient_finds_each_entry_once_where_a_clock_jumped_before_there
 
 @pytest.mark.parametrize("ahead", [1, 20, 31, 32, 900])
 def test_days_of_packs_go_on_behind_a_clock_that_was_ahead(ahead: int) -> None:
-    """Until time has caught up, or each month of seals in a month of its own; no day before that of the pack before."""
+    """Until time has caught up, or with each month of seals in its own; no day precedes that of the pack before."""
     newest = Pack(1, 20_000 + ahead, 0, 0, 0, (20_000 + ahead) * DAY_MS, packed_ms=1)
     months: dict[int, set[int]] = {}
     for day in range(20_000, 20_400):
