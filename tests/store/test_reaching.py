@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
 from collections.abc import AsyncIterator, Iterator
@@ -9,8 +10,11 @@ from typing import Any
 
 import pytest
 
+from ddr.store.database import reaching
+from ddr.store.database.errors import DatabaseAway
 from ddr.store.database.faults import FAULTS
 from ddr.store.database.pool import Pool, connect
+from ddr.store.database.reaching import HOST_SECONDS
 from tests.support.relay import Relay
 
 NAME = "db.example"
@@ -102,6 +106,24 @@ async def test_former_addresses_hold_while_a_name_is_not_looked_up(
             lookups.answers.clear()
         lookups.error = error
         assert await anew(pool) != before
+
+
+async def test_the_first_lookup_may_take_longer_than_connecting(relay: Relay, lookups: Lookups) -> None:
+    """As when the first name server is down, and the second one is asked after seconds."""
+    lookups.ports = [port_of(relay)]
+    lookups.answers.clear()
+    asyncio.get_running_loop().call_later(HOST_SECONDS + 0.5, lookups.answers.set)
+    async with await connect(named(relay), 1) as pool:
+        assert await pool.fetchval(PID)
+
+
+async def test_a_name_server_that_is_silent_is_told(
+    relay: Relay, lookups: Lookups, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reaching, "FIRST_SECONDS", 0.1)
+    lookups.answers.clear()
+    with pytest.raises(DatabaseAway, match="Temporary failure in name resolution"):
+        await connect(named(relay), 1)
 
 
 async def test_a_name_that_is_gone_leads_nowhere(relay: Relay, lookups: Lookups) -> None:

@@ -14,6 +14,7 @@ from contextvars import Context
 from typing import Any
 
 HOST_SECONDS = 2.0  # for one server to accept a connection, as libpq's connect_timeout counts per host
+FIRST_SECONDS = 10.0  # to look up a name for the first time: a name server may be down, and another one asked after 5 s
 LOOK_UP_SECONDS = 0.5  # to look up a name whose former addresses are known
 TEMPORARY = (socket.EAI_AGAIN, socket.EAI_FAIL)  # other errors mean that the name is gone; it may have been fenced
 
@@ -28,6 +29,16 @@ class Names:
         self._known: dict[Name, list[Found]] = {}
         self._good: dict[Name, Any] = {}
         self._asked: dict[Name, asyncio.Task[list[Found] | Exception]] = {}
+
+    async def learn(self, host: str, port: int) -> None:
+        """Look up a name for the first time, which may take longer than connecting may. Raises OSError."""
+        if (host, port) in self._known or host.startswith("/") or _is_address(host):
+            return
+        try:
+            async with asyncio.timeout(FIRST_SECONDS):
+                await self._addresses((host, port))
+        except TimeoutError:
+            raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution") from None
 
     async def reach(self, host: str, port: int) -> socket.socket:
         """A connected socket. Raises OSError of the last address tried."""

@@ -20,6 +20,7 @@ from ddr.store.database.reaching import HOST_SECONDS, Names, NamesLoop
 from ddr.store.database.spreading import there
 from ddr.store.database.standing import Standing, label
 
+PORT = 5432  # of PostgreSQL, where the URL names none
 CANCEL_SECONDS = 1.0  # for a server to stop a statement that took too long
 USER_TIMEOUT_MS = 5_000  # until sent bytes must be acknowledged
 
@@ -145,6 +146,8 @@ class Servers:
         """A connection to this server, if it may be used; what is found out about it is remembered."""
         where = {} if host is None else {"host": host[0], "port": host[1]}
         try:
+            for name, port in hosts(self.url) if host is None else [host]:
+                await self._names.learn(name, port or PORT)
             options = {**options, **where, **self._wanted, "loop": NamesLoop(self._names)}
             connection = await asyncpg.connect(self.url, timeout=HOST_SECONDS, **options)
             try:
