@@ -23,7 +23,7 @@ VERIFIER = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"
 
 @dataclass
 class Backend:
-    """A DiGA's backend. A parameter given as None is left out; `http` is another connection than the DiGA's own."""
+    """A DiGA's backend. A parameter given as None is left out; `http` is a connection other than the DiGA's own."""
 
     ddr: Recorder
     diga: TestDiga
@@ -37,7 +37,7 @@ class Backend:
         )
 
     def good_push(self, *mivs: str) -> dict[str, str]:
-        """The form of a good pushed request for these MIVs."""
+        """The form of a valid pushed request for these MIVs."""
         return {
             "client_id": self.diga.entry.client_id,
             "response_type": "code",
@@ -49,7 +49,7 @@ class Backend:
         }
 
     async def push(self, *mivs: str, **changes: Any) -> httpx.Response:
-        """A good pushed request for these MIVs but for `changes`."""
+        """A valid pushed request for these MIVs with these `changes`."""
         return await self.post("par", **{**self.good_push(*mivs), **changes})
 
     async def request_uri(self, *mivs: str, **changes: Any) -> str:
@@ -72,7 +72,7 @@ class Backend:
         return answer(await browser.decide(url, stop, scopes, days))
 
     async def code(self, patient: Patient, *mivs: str, approve: Sequence[str] | None = None) -> str:
-        """A code after the patient approved all that was asked, or `approve`."""
+        """A code after the patient approved everything that was asked for, or `approve`."""
         request_uri = await self.request_uri(*mivs)
         return (await self.decide(patient, request_uri, approve or mivs))["code"]
 
@@ -110,7 +110,7 @@ def answer(landed: str) -> dict[str, str]:
 
 
 def granted(response: httpx.Response) -> Json:
-    """The token answer that was given."""
+    """The successful token response."""
     assert response.status_code == 200, response.text
     found: Json = response.json()
     return found
@@ -142,6 +142,6 @@ def refused(response: httpx.Response, status: int, error: str, description: str 
 
 
 def unauthorized(response: httpx.Response) -> None:
-    """Assert that the resource server does not accept the token (any more)."""
+    """Assert that the resource server refuses the token."""
     assert response.status_code == 401, response.text
     assert 'error="invalid_token"' in response.headers["www-authenticate"]

@@ -37,7 +37,7 @@ async def ddr(
 async def strict_ddr(
     pool: asyncpg.Pool, settings: Settings, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Recorder]:
-    """A recorder with the specification's grace periods."""
+    """A recorder with the Grace-Periods of the specification."""
     async with recorder(pool, settings, tmp_path_factory.mktemp("strict"), received, {}, True) as running:
         yield running
 
@@ -50,7 +50,7 @@ async def scene(ddr: Recorder) -> Scene:
 
 @pytest.fixture
 async def patient(ddr: Recorder) -> Patient:
-    """A new patient, whose app is connected and has sent nothing."""
+    """A new patient whose app is connected and has sent nothing."""
     return await ddr.patient()
 
 
@@ -58,7 +58,7 @@ async def patient(ddr: Recorder) -> Patient:
 async def stack(
     database_url: str, settings: Settings, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[DemoStack]:
-    """`ddr serve` with two workers and no grace period, the registry's stand-in, accounts, a database of their own."""
+    """`ddr serve` with two workers and no Grace-Period, a stand-in for the registry, accounts, and its own database."""
     folder = tmp_path_factory.mktemp("stack")
     async with fresh_database(database_url) as url:
         options = Options(
@@ -76,7 +76,7 @@ async def stack(
 
 @pytest.fixture
 async def alone(settings: Settings, database_url: str, tmp_path: Path) -> AsyncIterator[Recorder]:
-    """A recorder with a database of its own, for what concerns all patients."""
+    """A recorder with a database of its own, for tests that concern all patients."""
     async with migrated_database(database_url) as url, await open_pool(replace(settings, database_url=url)) as pool:
         own = replace(settings, database_url=url)
         async with recorder(pool, own, tmp_path / "alone", received, {}) as running:

@@ -1,4 +1,4 @@
-"""What the conformance kit examines: two patients with data, two DiGA, a login by recipe, made-up TLS."""
+"""What the conformance kit examines: two patients with data, two DiGA, a login by recipe, and made-up TLS."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from tests.support.recorder import PASSWORD, Patient, Recorder, TestDiga
 
 @dataclass
 class Examined:
-    """A recorder that the kit looks at, with everything that it needs."""
+    """A recorder that the kit examines, with everything that the kit needs."""
 
     ddr: Recorder
     target: Target
     findings: Findings  # of TLS: a recorder in a test's process does not have the profile of `ddr serve`
 
     def kit(self, wrap: Wrap | None = None, earlier: Earlier | None = None, data: bool = False) -> Kit:
-        """A kit with the recorder's clock; `wrap` comes between (ddr.conform.wire); with the plug-in for `data`."""
+        """A kit with the recorder's clock; `wrap` can change its HTTP (ddr.conform.wire); a plug-in brings `data`."""
         wire = Wire(self.target, wrap)
         browser = RecipeBrowser(read_recipe(OURS), wire)
         return Kit(
@@ -49,7 +49,7 @@ class Examined:
         )
 
     async def run(self, kit: Kit, checks: Sequence[Check] | None = None) -> list[Result]:
-        """Run in a thread of its own: the recorder answers in this one."""
+        """Run in another thread, because the recorder answers in this one."""
         results = await asyncio.to_thread(run, kit, all_checks() if checks is None else checks)
         await asyncio.to_thread(kit.wire.close)
         return results

@@ -32,7 +32,7 @@ class Examples:
 
     @classmethod
     def moved(cls, reference: str, to: date) -> Examples:
-        """All examples, moved as it takes to have this one begin on the day `to`."""
+        """All examples, moved so that this one begins on the day `to`."""
         found = cls().load(reference)
         begins = found.get("effectiveDateTime") or found["effectivePeriod"]["start"]
         return cls((to - date.fromisoformat(begins[:10])).days)
@@ -69,7 +69,7 @@ def device(example: Json) -> Json:
 
 
 def sensor(metric: Json, observation: Json) -> Json:
-    """The registration of the sensor that measured `observation`."""
+    """The registration of the sensor that has measured `observation`."""
     fixed = ("type", "operationalStatus", "category", "measurementPeriod")
     unit = metric["unit"]["coding"][0]["code"]
     return {
@@ -96,7 +96,7 @@ def _series(observation: Json) -> Json:
 
 
 def step(observation: Json) -> int:
-    """Milliseconds from one reading of a series to the next; the example without data has no other say in it."""
+    """Milliseconds between readings of a series; the example without data does not state them otherwise."""
     found: int = observation.get("valueSampledData", {}).get("period", MINUTE)
     return found
 
@@ -108,7 +108,7 @@ def values(observation: Json) -> list[float | str]:
 
 
 def measurement(observation: Json) -> Json:
-    """A dedicated measurement without its device, sensor and sources."""
+    """A single measurement without its device, sensor and sources."""
     effective = observation.get("effectiveDateTime") or observation["effectivePeriod"]
     found: Json = {"code": observation["code"]["coding"][0]["code"], "effective": effective}
     found |= {name: observation[name] for name in ("interpretation", "method", "status") if name in observation}

@@ -23,12 +23,12 @@ class PatientPages:
         return await self.http.get(path)
 
     async def submit(self, page: httpx.Response, control: str, **fields: str) -> httpx.Response:
-        """Send the form of `page` that has `control`, with its hidden fields and `fields`."""
+        """Send the form of `page` that has `control`, with its hidden fields and these `fields`."""
         form = form_of(page, control)
         return await self.http.post(form.action or str(page.url), data={**dict(form.hidden), **fields})
 
     async def withdraw(self, client_id: str, kind: str = "all") -> None:
-        """Withdraw one kind of data, or all of this DiGA, through the form of the page."""
+        """Withdraw one kind of data, or everything of this DiGA, through the form of the page."""
         page = await self.get("/me")
         token = dict(form_of(page, "kind").hidden)["form_token"]
         form = {"form_token": token, "client_id": client_id, "kind": kind}
@@ -43,7 +43,7 @@ def form_of(page: httpx.Response, control: str) -> Form:
 
 
 async def logged_in(ddr: Recorder, patient: Patient) -> tuple[PatientPages, httpx.Response]:
-    """Log the patient in; the page that this leads to."""
+    """Log the patient in; returns the page that follows."""
     http = await ddr.client(base_url=ddr.settings.public_base_url, headers=ENGLISH, follow_redirects=True)
     pages = PatientPages(http)
     credentials = {"username": patient.username, "password": PASSWORD}

@@ -30,7 +30,7 @@ DAY = 24 * HOUR
 
 
 class AllSpare(Trust):
-    """With the spare certificates in the trust store from the start, so that a test need not wait for each."""
+    """The trust store has the spare certificates from the start, so that no test has to wait for each."""
 
     ders: list[bytes]
 
@@ -40,7 +40,7 @@ class AllSpare(Trust):
 
 @dataclass
 class Registered:
-    """The recorder, its registries, and what it asked them."""
+    """The recorder, its registries, and what it requested from them."""
 
     ddr: Recorder
     state: RegistryState
@@ -50,7 +50,7 @@ class Registered:
     asked: list[str] = field(default_factory=list)  # paths
 
     async def pass_time(self, seconds: float) -> None:
-        """Let time pass; registries that are due are read at its end, once."""
+        """Let time pass; registries that are due are read once at the end."""
         self.ddr.clock.advance(seconds)
         for source in (self.diga_vz, self.zts, self.hiis_vz):
             await source.step()
@@ -99,7 +99,7 @@ class Listed:
 async def registered(
     pool: asyncpg.Pool, settings: Settings, folder: Path, miv: Mapping[str, MivSettings], **more: Any
 ) -> AsyncIterator[Registered]:
-    """Run it with `more` settings."""
+    """Run the recorder with `more` settings."""
     await pool.execute("TRUNCATE registry_source, registry_entry, registry_event, registry_loss, miv_version")
     state, asked = RegistryState(), list[str]()
     stand_in = create_registry(state, TOKEN)
@@ -125,7 +125,7 @@ async def registered(
 
 
 def _linked(ddr: Recorder, state: RegistryState, asked: list[str]) -> Registered:
-    """The recorder with real followers of the registries in the place of the list filled by hand."""
+    """The recorder with real followers of the registries in place of the list that tests fill by hand."""
     core = ddr.core
     diga_vz, zts = DigaVz(core.settings, core.pool, core.clock), Zts(core.settings, core.pool, core.clock, core.catalog)
     core.registry = trust = AllSpare(diga_vz, zts)

@@ -33,7 +33,7 @@ class Worn:
 
 
 async def worn(ddr: Recorder, state: str = "calibrated", **members: Any) -> Worn:
-    """A new patient with the device "cgm", put on now; `members` are those of the registration of its sensor."""
+    """A new patient with the device "cgm", put on now; `members` belong to the registration of its sensor."""
     home, start_ms = Home(ddr, await ddr.patient()), ddr.clock()
     await home.device("cgm", startedAt=home.ago(0))
     await home.cgm("cgm", start_ms, state, **members)
@@ -46,7 +46,7 @@ async def chunks(reader: Reader, query: str = "") -> list[Json]:
 
 
 def ramp(count: int, first: int = 100) -> list[float | str]:
-    """So many values, every one different from its neighbours."""
+    """This many values, each different from its neighbours."""
     return [first + number % 97 for number in range(count)]
 
 
@@ -69,7 +69,7 @@ def length(chunk: Json) -> int:
 
 
 def empty(chunk: Json) -> bool:
-    """True when the chunk says that its data may still come and has none; then it is preliminary."""
+    """True when the chunk says that its data may still arrive, and has none; then it is preliminary."""
     if "dataAbsentReason" not in chunk:
         return False
     assert "valueSampledData" not in chunk

@@ -40,7 +40,7 @@ def glucose(slot: int) -> float | str:
 
 
 def numeric(measured: float | str) -> float:
-    """The number that counts: one step beyond the limit for L and U."""
+    """The number that a value counts as: one step beyond the limit for L and U."""
     return {"L": 39.0, "U": 401.0}[measured] if isinstance(measured, str) else measured
 
 
@@ -100,7 +100,7 @@ def period(bundle: Json) -> tuple[date, date]:
 
 
 def today(ddr: Recorder, ago: int = 0) -> date:
-    """The date of today or so many days ago in Germany."""
+    """Today's date in Germany, or that of some days ago."""
     return datetime.fromtimestamp(ddr.clock() / 1000, BERLIN).date() - timedelta(ago)
 
 
@@ -121,5 +121,5 @@ def outcome(response: httpx.Response) -> tuple[int, str, str, str]:
 
 
 def comparable(bundle: Json) -> Any:
-    """The Observations without the passing identities of the Bundle."""
+    """The Observations without the ids that change with each Bundle."""
     return {code: {**one, "hasMember": None} for code, one in by_code(bundle).items()}

@@ -1,5 +1,7 @@
-"""The page that tells a patient who read what has each access once and in order, whatever DiGA, patient and
-representatives do, and whatever part of the trail is sealed and packed meanwhile (AUD-005)."""
+"""The page of accesses shows a patient each access once and in order (AUD-005).
+
+Whatever DiGA, patient and representatives do, and whatever part of the trail is sealed and packed meanwhile.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +45,7 @@ from tests.support.recorder import PASSWORD, Recorder, TestDiga, recorder
 
 GRACE_SECONDS = 600
 KINDS = (BG, BP, CGM)
-FREE = BP  # of which the operator has no Grace-Period
+FREE = BP  # has no Grace-Period at this operator
 CODES = {BG: "2339-0", BP: "85354-9", CGM: "99504-3"}
 _DAY = re.compile(r"<h2 id=\"day-[0-9]+\">(.*?)</h2>(.*?)</section>", re.S)
 _LINE = re.compile(r"<li>(.*?)</li>", re.S)
@@ -52,7 +54,7 @@ _OLDER = re.compile(r'href="(/me/access\?before=[0-9a-f]+)"')
 
 @dataclass(frozen=True)
 class Line:
-    """What the page says of one moment."""
+    """The page's entry for one moment."""
 
     day: str
     time: str
@@ -60,7 +62,7 @@ class Line:
 
 
 def lines(page: str) -> list[Line]:
-    """All of one page: a day at a time, of each the newest first."""
+    """Everything on one page: a day at a time, the newest first on each day."""
     found: list[Line] = []
     for name, part in _DAY.findall(page):
         of_day = []
@@ -78,7 +80,7 @@ def lines(page: str) -> list[Line]:
 
 @dataclass
 class Opened:
-    """The patient's pages in the browser of the mother: by which right, the token of their forms, the last use."""
+    """The patient's pages in the mother's browser: the right, the token of their forms, the last use."""
 
     pages: PatientPages
     right: UUID
@@ -87,7 +89,7 @@ class Opened:
 
 
 class AccessMachine(RuleBasedStateMachine):
-    """One patient after the other, each gone before the next; one DiGA; and a mother who may act now and then."""
+    """One patient after the other, each deleted before the next; one DiGA; and a mother who may act at times."""
 
     ddr: Recorder
     diga: TestDiga
@@ -123,7 +125,7 @@ class AccessMachine(RuleBasedStateMachine):
         return day("en", now_ms), time_of_day(now_ms)
 
     def tell(self, event: Event, **detail: Any) -> None:
-        """This is on the page from now on."""
+        """This must be on the page from now on."""
         row = {"event": str(event), "client_id": self.diga.entry.client_id, "detail": detail}
         self.told.append(Line(*self.now(), access.words(self.ddr.core, row, "en", text)))
 
@@ -137,7 +139,7 @@ class AccessMachine(RuleBasedStateMachine):
         return [miv.valueset for miv in self.ddr.core.catalog.mivs if miv.name in kinds]
 
     async def ask(self, path: str, about: Sequence[str], resource: str = "Observation") -> None:
-        """A request about these kinds of data; what is answered is told, as a reading of those that are consented."""
+        """A request for these kinds of data; an answered one counts as a reading of those with consent."""
         await self.renew()
         answer = await self.reader.get(path)
         asked = [kind for kind in about if kind in self.consented]
@@ -186,7 +188,7 @@ class AccessMachine(RuleBasedStateMachine):
         await (await pages_of(self.ddr, self.patient)).withdraw(self.diga.entry.client_id, kind)
 
     def withdrawn(self, kind: str, **by: str) -> None:
-        """Of a kind that was allowed, or of all."""
+        """A reading of an allowed kind, or of all kinds."""
         if kind != "all":
             self.tell(Event.CONSENT_WITHDRAWN, valueset=self.urls([kind])[0], **by)
         self.consented -= {*KINDS} if kind == "all" else {kind}
@@ -206,7 +208,7 @@ class AccessMachine(RuleBasedStateMachine):
         await self.gone(pages)
 
     async def gone(self, pages: PatientPages) -> None:
-        """Nothing of the patient is served any more, to anybody; another patient comes."""
+        """Nothing of the patient is served to anybody any more; another patient takes the place."""
         for one in (pages, *([self.opened.pages] if self.opened else ())):
             assert (await one.get("/me/access")).url.path == "/login"
         with pytest.raises(DigaRefused):
@@ -225,7 +227,7 @@ class AccessMachine(RuleBasedStateMachine):
 
     @rule(minutes=st.sampled_from((3, 20, 365 * 24 * 60)))
     def let_act(self, minutes: int) -> None:
-        """The operator enters that the mother acts, for so long; she opens the pages at once."""
+        """The operator enters that the mother may act for this long; she opens the pages at once."""
         self.ddr.clock.advance(60)
         if self.right is None:
             self.until_ms = self.ddr.clock() + minutes * MINUTE
@@ -264,7 +266,7 @@ class AccessMachine(RuleBasedStateMachine):
 
     @rule(what=st.sampled_from((*KINDS, "all", "download", "delete")))
     def act(self, what: str) -> None:
-        """The mother goes on with pages that she opened before: done while she may, and nothing at all else."""
+        """The mother continues on pages that she opened before: this works while she may act, and else does nothing."""
         self.ddr.clock.advance(60)
         if self.opened is not None:
             self.run(self.go_on(self.opened, what))
@@ -313,7 +315,7 @@ class AccessMachine(RuleBasedStateMachine):
 
     @rule(pack=st.booleans())
     def tidy(self, pack: bool) -> None:
-        """What housekeeping does, at the time of the recorder."""
+        """A round of housekeeping, at the recorder's time."""
         self.ddr.clock.advance(60)
         self.run(end_due(self.ddr.core.pool, Moment.at(self.ddr.clock(), self.ddr.settings)))
         if self.right is not None and not self.may:
@@ -321,7 +323,7 @@ class AccessMachine(RuleBasedStateMachine):
             self.tell(Event.REPRESENTATION_ENDED_BY_SYSTEM, by="parent", reason=str(End.DUE))
         self.run(delete_rest(self.ddr.core.pool, self.ddr.clock()))
         self.run(seal(self.ddr.core.pool, self.ddr.clock()))
-        if pack:  # what is of today, too, as if the day were over: else next to nothing was ever read from there
+        if pack:  # today's entries, too, as if the day were over: otherwise almost nothing would be read from packs
             self.run(pack_some(self.ddr.core.pool, self.ddr.clock() + 2 * DAY))
 
     @rule()
@@ -329,13 +331,13 @@ class AccessMachine(RuleBasedStateMachine):
         self.run(self.look_at_all_pages())
 
     def teardown(self) -> None:
-        """The pages that the mother has opened are as open as they may be."""
+        """The pages that the mother has opened work only while she may act."""
         self.act("download")
         self.enter()
         self.run(self.look_at_all_pages())
 
     async def look_at_all_pages(self) -> None:
-        """Page by page, as the links lead."""
+        """All pages, following the links."""
         pages, path = await pages_of(self.ddr, self.patient), "/me/access"
         seen: list[Line] = []
         while path:
@@ -354,7 +356,7 @@ class AccessMachine(RuleBasedStateMachine):
 async def own(
     settings: Settings, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Recorder]:
-    """A recorder with a database of its own, whose trail is packed as a whole; small pages."""
+    """A recorder with a database of its own, whose whole trail is packed; small pages."""
     monkeypatch.setattr(access, "PAGE", 4)
     catalog = load_catalog(settings.miv_packages, {})
     terms = {

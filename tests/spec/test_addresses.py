@@ -1,4 +1,4 @@
-"""Which address counts, black box: behind a trusted proxy the client's, else the peer's, whatever a client writes."""
+"""Which address counts, black box: behind a trusted proxy the client's, else the peer's, whatever a client sends."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _GUESSES = count()
 
 
 async def guess(ddr: Recorder, *forwarded: str) -> int:
-    """How a gateway with an unknown token is answered that comes through these hops."""
+    """The response to a gateway with an unknown token whose request comes through these hops."""
     headers = [("authorization", f"Bearer guess-{next(_GUESSES)}"), *(("x-forwarded-for", hop) for hop in forwarded)]
     http = await ddr.client(base_url=f"{ddr.settings.gateway_base_url}/gateway/v1", headers=headers)
     return (await http.get("devices")).status_code
@@ -39,7 +39,7 @@ async def test_behind_a_proxy_each_client_counts_alone(pool: asyncpg.Pool, setti
     async with recorder(pool, replace(settings, **PROXY), tmp_path, received, {}) as ddr:
         assert [await guess(ddr, "203.0.113.1") for _ in range(FAILURES)] == [401] * FAILURES
         assert await guess(ddr, "203.0.113.1") == 429
-        assert await guess(ddr, "198.51.100.7, 203.0.113.1") == 429  # what it invents before does not help
+        assert await guess(ddr, "198.51.100.7, 203.0.113.1") == 429  # invented addresses in front do not help
         assert await guess(ddr, "198.51.100.7", "203.0.113.1") == 429
         assert await guess(ddr, "203.0.113.2") == 401
         assert await guess(ddr, "2001:db8::1") == 401
@@ -48,7 +48,7 @@ async def test_behind_a_proxy_each_client_counts_alone(pool: asyncpg.Pool, setti
 async def test_without_a_trusted_proxy_the_header_means_nothing(
     pool: asyncpg.Pool, settings: Settings, tmp_path: Path
 ) -> None:
-    """Neither when no proxy is set, nor from somebody who is not the proxy."""
+    """Neither when no proxy is set, nor from somebody other than the proxy."""
     for number, changes in enumerate(({}, {**PROXY, "trusted_proxies": "10.9.9.9"})):
         folder = tmp_path / str(number)
         async with recorder(pool, replace(settings, **changes), folder, received, {}) as ddr:
@@ -59,7 +59,7 @@ async def test_without_a_trusted_proxy_the_header_means_nothing(
 async def test_a_proxy_that_passes_tcp_through_names_each_client(
     pool: asyncpg.Pool, settings: Settings, tmp_path: Path
 ) -> None:
-    """PROXY protocol: one who guesses behind the proxy is locked out, and nobody beside."""
+    """PROXY protocol: a client behind the proxy that guesses is locked out, and nobody else."""
     async with recorder(pool, replace(settings, proxy_protocol_from="127.0.0.1"), tmp_path, received, {}) as ddr:
         trusting = client_context(ddr.authority.cert)
 
@@ -79,7 +79,7 @@ async def test_a_proxy_that_passes_tcp_through_names_each_client(
 async def test_a_certificate_in_a_header_from_somebody_else(
     pool: asyncpg.Pool, settings: Settings, tmp_path: Path
 ) -> None:
-    """With trusted_proxies set, nobody who reaches the listener past the proxy can claim to be a DiGA."""
+    """With trusted_proxies set, a client that reaches the listener past the proxy cannot claim to be a DiGA."""
     for trusted, status in (("127.0.0.1 ::1", 201), ("10.9.9.9", 401)):
         changes: dict[str, Any] = {"client_cert_header": "Client-Cert", "trusted_proxies": trusted}
         async with recorder(pool, replace(settings, **changes), tmp_path / trusted[:4], received, {}) as ddr:

@@ -16,7 +16,7 @@ from tests.spec.conftest import received
 from tests.support.recorder import ALL_MIVS, Recorder, recorder
 
 METADATA = "/.well-known/oauth-authorization-server"
-# Where authorization servers have what they offer (RFC 7009, 7591, 7662, 8414, 8628, 9126, OpenID Connect).
+# The members with which authorization servers state what they offer (RFC 7009, 7591, 7662, 8414, 8628, 9126, OIDC).
 FURTHER = (
     *(f"oauth/{name}" for name in ("authorize", "token", "par", "revoke", "introspect", "register", "userinfo")),
     *(f"oauth/{name}" for name in ("device_authorization", "bc-authorize", "logout", "end_session", "keys", "clients")),
@@ -28,7 +28,7 @@ Json = dict[str, Any]
 
 @pytest.fixture
 async def metadata(ddr: Recorder) -> Json:
-    """The metadata, fetched by somebody without a certificate."""
+    """The metadata, fetched without a certificate."""
     response = await ddr.public.get(METADATA)
     assert response.status_code == 200
     assert response.headers["content-type"].partition(";")[0] == "application/json"
@@ -90,7 +90,7 @@ async def test_other_settings_give_other_metadata(settings: Settings, pool: asyn
 
 @pytest.mark.requirement("AS-047")
 async def test_no_openid_metadata(ddr: Recorder, metadata: Json) -> None:
-    """What is registered is the base URL, below which RFC 8414 places the document."""
+    """The registered URL is the base below which RFC 8414 places the document."""
     assert metadata["issuer"] == ddr.settings.public_base_url
     assert (await ddr.public.get("/.well-known/openid-configuration")).status_code == 404
 

@@ -67,7 +67,7 @@ async def test_malformed_scopes(backend: Backend, scope: str) -> None:
 
 @pytest.mark.requirement("AS-013", "AS-040")
 async def test_plain_requests_to_authorize_fail(backend: Backend) -> None:
-    """On a page of ours: nobody is sent to an address that was not checked."""
+    """On a page of the recorder: nobody is redirected to an address that was not checked."""
     entry = backend.diga.entry
     plain = {
         "response_type": "code",
@@ -89,7 +89,7 @@ async def test_plain_requests_to_authorize_fail(backend: Backend) -> None:
 
 @pytest.mark.requirement("AS-018", "AS-013")
 async def test_a_request_ends_with_what_it_was_checked_against(ddr: Recorder) -> None:
-    """The redirect_uri that the registry has now decides, and a request is good for minutes only."""
+    """The redirect_uri now in the registry decides, and a request is valid only for minutes."""
     backend = Backend(ddr, await ddr.diga(CGM))
     request_uri = await backend.request_uri(CGM)
     with later(ddr, 601_000):
@@ -100,7 +100,7 @@ async def test_a_request_ends_with_what_it_was_checked_against(ddr: Recorder) ->
 
 @pytest.mark.requirement("AS-016", "CON-002", "CON-001")
 async def test_the_patient_logs_in_and_reads_what_is_asked(backend: Backend) -> None:
-    """Each kind of data has a name and a box of its own, and none is ticked."""
+    """Each kind of data has its own name and box, and none is ticked."""
     ddr, patient = backend.ddr, await backend.ddr.patient()
     browser = await ddr.client(base_url=ddr.settings.public_base_url, follow_redirects=True, headers=HTML)
     login = await browser.get(backend.authorize_url(await backend.request_uri(CGM, BP)))
@@ -172,7 +172,7 @@ async def test_a_request_survives_a_reload_and_is_decided_once(backend: Backend)
 
 @pytest.mark.requirement("AS-009", "AS-017")
 async def test_two_windows_decide_one_request(backend: Backend) -> None:
-    """Two submissions of one form at once are answered with one code: a double-click does no harm."""
+    """Two simultaneous submissions of one form get the same code: a double-click does no harm."""
     ddr, patient = backend.ddr, await backend.ddr.patient()
     request_uri = await backend.request_uri(CGM)
     browser = BrowserUser(await ddr.client(), patient.username, PASSWORD)
@@ -185,7 +185,7 @@ async def test_two_windows_decide_one_request(backend: Backend) -> None:
 
 @pytest.mark.requirement("AS-036")
 async def test_a_pairing_that_cannot_be_made(ddr: Recorder) -> None:
-    """The database refuses the row: the DiGA is told so in the prescribed words, and nothing is issued."""
+    """The database refuses the row: the DiGA receives the prescribed error, and nothing is issued."""
     backend, patient = Backend(ddr, await ddr.diga(CGM)), await ddr.patient()
     request_uri, pool = await backend.request_uri(CGM, state="s"), ddr.core.pool
     check = f"CHECK (client_id <> '{backend.diga.entry.client_id}') NOT VALID"
@@ -214,7 +214,7 @@ async def test_malformed_requests_are_answered_as_json(backend: Backend) -> None
 
 @pytest.mark.requirement("AS-033", "TLS-006")
 async def test_two_certificates_during_renewal(ddr: Recorder) -> None:
-    """Self-signed ones, both good; the one that is removed is refused."""
+    """Two self-signed ones are both valid; the one that is removed is refused."""
     backend = Backend(ddr, await ddr.diga(CGM))
     renewed = ddr.spare()
     ddr.trust.add(backend.diga.entry, renewed.der)

@@ -27,7 +27,7 @@ async def other(ddr: Recorder) -> Backend:
 
 
 async def good(backend: Backend, tokens: Json) -> bool:
-    """Whether the resource server accepts the access token; there is no data, so 200 with an empty Bundle."""
+    """Whether the resource server accepts the access token; without data the response is 200 with an empty Bundle."""
     return (await backend.fhir(tokens)).status_code == 200
 
 
@@ -44,7 +44,7 @@ async def test_a_code_is_exchanged(backend: Backend, patient: Patient) -> None:
 
 @pytest.mark.requirement("AS-019", "AS-032")
 async def test_every_parameter_is_needed(backend: Backend, patient: Patient) -> None:
-    """And what fails does not use up the code."""
+    """And a failed attempt does not use up the code."""
     code = await backend.code(patient, CGM)
     for name in ("grant_type", "code", "code_verifier", "redirect_uri", "client_id"):
         refused(await backend.exchange(code, **{name: None}), 400, "invalid_request", f"Parameter {name} is missing")
@@ -157,12 +157,12 @@ async def test_a_refresh_needs_token_and_client(backend: Backend, patient: Patie
 @pytest.mark.requirement("AS-027")
 @pytest.mark.parametrize("narrowed", [False, True])
 async def test_rotation_retires_the_former_token(backend: Backend, patient: Patient, narrowed: bool) -> None:
-    """A repetition within seconds gets the same successor; later it ends this grant, and only this."""
+    """A repetition within seconds gets the same successor; a later one ends this grant and nothing else."""
     tokens, unharmed = await backend.pair(patient, CGM), await backend.pair(patient, BP)
     first = granted(await backend.refresh(tokens, scope=backend.ddr.scopes(CGM)[0] if narrowed else None))
     assert first["refresh_token"] != tokens["refresh_token"]
     assert first["access_token"] != tokens["access_token"]
-    if not narrowed:  # else this would rotate in its place
+    if not narrowed:  # otherwise this would rotate instead
         assert granted(await backend.refresh(tokens))["refresh_token"] == first["refresh_token"]
     with later(backend.ddr, 11_000):
         refused(await backend.refresh(tokens), 400, "invalid_grant")
@@ -239,7 +239,7 @@ async def test_revocation_always_answers_200(backend: Backend, other: Backend, p
 @pytest.mark.requirement("AS-029", "AS-031")
 @pytest.mark.parametrize("hint", ["access_token", "refresh_token", "something"])
 async def test_an_access_token_can_be_revoked_too(backend: Backend, patient: Patient, hint: str) -> None:
-    """A hint that is wrong only makes the search longer (RFC 7009 section 2.1)."""
+    """A wrong hint only makes the search longer (RFC 7009 section 2.1)."""
     tokens = await backend.pair(patient, CGM)
     response = await backend.revoke(tokens["access_token"], token_type_hint=hint)
     assert (response.status_code, response.content) == (200, b"")
@@ -248,7 +248,7 @@ async def test_an_access_token_can_be_revoked_too(backend: Backend, patient: Pat
 
 @pytest.mark.requirement("AS-048", "CON-007", "CON-008")
 async def test_rotation_ends_with_consent(backend: Backend, patient: Patient) -> None:
-    """One year after the consent nothing is refreshed any more, however often it was before."""
+    """One year after the consent no refresh succeeds any more, however many did before."""
     tokens, clock = await backend.pair(patient, CGM), backend.ddr.clock
     begin = clock()
     try:

@@ -25,7 +25,7 @@ FIELDS = {"no", "at", "event", "client_id", "pairing_id", "detail"}
 DETAILS = {
     *{"scope", "valueset", "valuesets", "interaction", "type", "until_ms", "language", "version", "text"},
     *{"reason", "endpoint", "error", "description", "kid", "keys", "secrets", "sha256"},
-    *{"by", "representation", "kind"},  # whoever acts for somebody; which credential
+    *{"by", "representation", "kind"},  # a person who acts for somebody; the credential used
 }
 
 
@@ -45,18 +45,18 @@ def events(entries: list[Json]) -> list[str]:
 
 @pytest.fixture
 async def backend(ddr: Recorder) -> Backend:
-    """A new DiGA, whose entries are easily told from others."""
+    """A new DiGA, whose entries are easily distinguished from others."""
     return Backend(ddr, await ddr.diga(CGM, BP))
 
 
 def of(backend: Backend) -> tuple[str, str]:
-    """Options for the entries of this DiGA."""
+    """The options that select the entries of this DiGA."""
     return "--client-id", backend.diga.entry.client_id
 
 
 @pytest.mark.requirement("AUD-001", "CON-008")
 async def test_pairing_and_unpairing(backend: Backend, patient: Patient, capsys: pytest.CaptureFixture[str]) -> None:
-    """By the DiGA, by the patient in parts and as a whole, and a refusal."""
+    """By the DiGA, by the patient in part and as a whole, and a refusal."""
     first = await backend.pair(patient, CGM)
     await backend.revoke(first["refresh_token"])
     await backend.decide(patient, await backend.request_uri(CGM), None)
@@ -105,7 +105,7 @@ async def test_failed_attempts(backend: Backend, patient: Patient, capsys: pytes
         *["diga:unpairing:refused"] * 2,
     ]
     (last,) = await trail(ddr, capsys, *of(other), "--event", "diga:unpairing:")
-    assert last["detail"]["error"] == "invalid_client"  # by the certificate, whatever the client_id claims
+    assert last["detail"]["error"] == "invalid_client"  # identified by the certificate, whatever the client_id claims
 
 
 @pytest.mark.requirement("AUD-001")
@@ -127,7 +127,7 @@ async def test_unauthorised_access(backend: Backend, patient: Patient, capsys: p
 
 @pytest.mark.requirement("AUD-007")
 async def test_one_call_one_entry(backend: Backend, patient: Patient, capsys: pytest.CaptureFixture[str]) -> None:
-    """With the Pairing ID, what was asked, and the kinds of data whose scopes opened it."""
+    """With the Pairing ID, what was requested, and the kinds of data whose scopes allowed it."""
     await Home(backend.ddr, patient).furnish()
     tokens = await backend.pair(patient, CGM, BP)
     (first, *_) = (await backend.fhir(tokens, "DeviceMetric")).json()["entry"]
@@ -154,7 +154,7 @@ async def test_one_call_one_entry(backend: Backend, patient: Patient, capsys: py
 async def test_a_search_is_told_as_a_reading_of_what_it_may_see_of_what_it_asked_for(
     backend: Backend, patient: Patient, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Before: of nothing, as one of all kinds, and so was each Observation that was read."""
+    """Before, an empty search counted as a reading of all kinds, and so did a read of a single Observation."""
     ddr, home = backend.ddr, Home(backend.ddr, patient)
     await home.furnish()
     tokens = await backend.pair(patient, CGM, BP)
@@ -178,7 +178,7 @@ async def test_a_search_is_told_as_a_reading_of_what_it_may_see_of_what_it_asked
 async def test_devices_that_are_not_shown_are_not_told_as_read(
     backend: Backend, patient: Patient, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Of another MIV, of another patient or of nobody: the trail said that what the pairing opens was read."""
+    """Devices of another MIV, another patient or nobody: the trail named everything that the pairing allows as read."""
     ddr, home, others = backend.ddr, Home(backend.ddr, patient), Home(backend.ddr, await backend.ddr.patient())
     await home.furnish()
     await others.furnish()
@@ -195,7 +195,7 @@ async def test_devices_that_are_not_shown_are_not_told_as_read(
 
 @pytest.mark.requirement("AUD-003", "AUD-004", "PRIV-001")
 async def test_no_entry_identifies_a_patient(scene: Scene, capsys: pytest.CaptureFixture[str]) -> None:
-    """Nor holds a token, a value, a serial number, or anything else than our own words."""
+    """Nor does it contain a token, a value, a serial number, or any text that is not the recorder's own."""
     await scene.reader.get("Observation")
     entries = await trail(scene.reader.ddr, capsys)
     text = orjson.dumps(entries).decode()
@@ -210,7 +210,7 @@ async def test_no_entry_identifies_a_patient(scene: Scene, capsys: pytest.Captur
 async def test_what_was_asked_for_is_handed_out_of_what_is_packed(
     alone: Recorder, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Old entries lie packed, and are found by the same conditions."""
+    """Old entries are packed, and the same conditions find them."""
     backends = [Backend(alone, await alone.diga(CGM)) for _ in range(2)]
     tokens = [await each.pair(await alone.patient(), CGM) for each in backends]
     await backends[0].fhir(tokens[0])
@@ -221,7 +221,7 @@ async def test_what_was_asked_for_is_handed_out_of_what_is_packed(
     options = [*asked, ("--until", day)]
     before = [await trail(alone, capsys, *each) for each in options]
     assert all(before[0] != found != [] for found in before[1:])
-    for days in (4, 8):  # sealed on the one, packed on the other
+    for days in (4, 8):  # sealed on the one day, packed on the other
         with later(alone, days * DAY):
             await housekeeping.one_round(alone.core)
     assert await packs.covering(alone.core.pool, before[0][-1]["no"] - 1) is not None
@@ -230,7 +230,7 @@ async def test_what_was_asked_for_is_handed_out_of_what_is_packed(
 
 @pytest.mark.requirement("AUD-002")
 async def test_entries_are_kept_and_go_in_the_end(alone: Recorder, capsys: pytest.CaptureFixture[str]) -> None:
-    """After 31 days all is there; after two years (the default) it goes, and the chain stays whole."""
+    """After 31 days everything is there; after two years (the default) it is deleted, and the chain stays whole."""
     backend, patient = Backend(alone, await alone.diga(CGM)), await alone.patient()
     await backend.pair(patient, CGM)
     kept = events(await _trail_of(alone))
@@ -256,7 +256,7 @@ async def test_nobody_changes_entries(alone: Recorder, statement: str) -> None:
 
 @pytest.mark.requirement("AUD-005", "CON-005")
 async def test_the_patient_reads_the_trail(backend: Backend, patient: Patient) -> None:
-    """In plain words, and only the own one."""
+    """In plain words, and only the patient's own one."""
     tokens, stranger = await backend.pair(patient, CGM), await backend.ddr.patient()
     await backend.fhir(tokens)
     await backend.revoke(tokens["refresh_token"])
@@ -271,7 +271,7 @@ async def test_the_patient_reads_the_trail(backend: Backend, patient: Patient) -
 
 @pytest.mark.requirement("AUD-005")
 async def test_the_patient_sees_what_others_tried_with_the_own_tokens(backend: Backend, patient: Patient) -> None:
-    """A listed DiGA that got hold of the code and the tokens of another one, and the one itself after the end."""
+    """A listed DiGA that obtained the code and tokens of another one, and the latter itself after the end."""
     ddr, other = backend.ddr, Backend(backend.ddr, await backend.ddr.diga(CGM, BP))
     code, tokens = await backend.code(patient, CGM), await backend.pair(patient, CGM)
     own, foreign = f"<bdi>{backend.diga.entry.name}</bdi>", f"<bdi>{other.diga.entry.name}</bdi>"
@@ -308,7 +308,7 @@ async def test_a_data_protection_officer_gets_what_was_asked_for(
         day = "2029-08-18"
         entries = await trail(ddr, capsys, "--from", day, "--until", "2029-08-20", *of(backend))
         assert events(entries) == ["system:pairing:ended", "patient:pairing:granted", "diga:data:read"]
-        await backend.fhir(await backend.pair(await ddr.patient(), CGM))  # somebody else's, with the same DiGA
+        await backend.fhir(await backend.pair(await ddr.patient(), CGM))  # another patient's, with the same DiGA
         (only,) = await trail(ddr, capsys, "--from", day, "--pairing-id", again["sub"], "--event", "diga:")
         assert (only["event"], only["pairing_id"]) == ("diga:data:read", again["sub"])
     assert tokens["sub"] != again["sub"]

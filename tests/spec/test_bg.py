@@ -12,7 +12,7 @@ from tests.spec.world import BG, DAY, HOUR, Home, Reader, entries, paired
 from tests.support.recorder import Recorder
 
 UCUM = "http://unitsofmeasure.org"
-# The LOINC codes of the ValueSet, by what their names say: mass per volume and moles per volume.
+# The LOINC codes of the ValueSet, by their names: mass per volume and moles per volume.
 UNITS = {
     "2339-0": "mg/dL",
     "2345-7": "mg/dL",
@@ -25,7 +25,7 @@ UNITS = {
 
 @pytest.fixture(scope="module")
 async def home(ddr: Recorder) -> Home:
-    """A patient with a meter, and one that a gateway registered with its calibration."""
+    """A patient with a meter, and a second meter that a gateway registered with its calibration."""
     home = Home(ddr, await ddr.patient())
     await home.device("meter", type="337414009")
     await home.device("calibrated")
@@ -40,7 +40,7 @@ async def reader(home: Home) -> Reader:
 
 
 def an_hour_ago(home: Home) -> dict[str, Any]:
-    """A fitting measurement without its value."""
+    """A valid measurement without its value."""
     return {"code": "2339-0", "device": "meter", "effective": home.ago(HOUR)}
 
 
@@ -107,7 +107,7 @@ async def test_lo_and_hi_are_values_with_comparator(
     given = {**an_hour_ago(home), "value": limit, "unit": "mg/dL"}
     for other in ("<=", ">=", "ad", "=", name):
         assert await home.unfit(**given, comparator=other) == "comparator"
-    # what is above 600 starts after it and does not end before it, and the other way round below 20
+    # a value above 600 starts after 600 and does not end before it; the reverse holds below 20
     before, after = (f"Observation?value-quantity={prefix}{limit}||mg/dL" for prefix in ("eb", "sa"))
     assert (found in await reader.ids(before), found in await reader.ids(after)) == (name == "LO", name == "HI")
 

@@ -16,7 +16,7 @@ CODES = {"99504-3": ("mg/dL", "mg/dl"), "105272-9": ("mmol/L", "mmol/l")}
 
 
 async def refused(sensor: Worn, **members: Any) -> tuple[int, str]:
-    """Status and member for which the gateway API refuses a further sensor."""
+    """Status and member with which the gateway API refuses a further sensor."""
     body = {"code": "99504-3", "unit": "mg/dL", "samplingPeriodMs": PERIOD, **members}
     response = await sensor.home.patient.gateway.put("devices/cgm/sensors/refused", json=body)
     return response.status_code, response.json()["field"]
@@ -85,7 +85,7 @@ async def test_a_sensor_with_calibration_is_a_metric_any_other_a_device(ddr: Rec
     assert found == set(expected.values())
     metrics = [await reader.read(reference) for reference in found if reference.startswith("DeviceMetric/")]
     assert {metric["calibration"][0]["state"] for metric in metrics} == {"calibrated", "calibration-required"}
-    with later(ddr, 2 * DAY):  # of which nothing has come
+    with later(ddr, 2 * DAY):  # no reading of which has arrived
         empty = [chunk for chunk in await chunks(reader) if "valueSampledData" not in chunk]
     assert {chunk["device"]["reference"] for chunk in empty} == set(expected.values())
 
@@ -136,7 +136,7 @@ async def test_final_is_complete_and_preliminary_may_change(ddr: Recorder) -> No
         await sensor.home.patient.gateway.post("devices/cgm/sensors/s/complete", json=sent)
         _, second = await sensor.chunks()
         assert (second["status"], values(second).count("E")) == ("final", SLOTS - 10)
-        # What changes all the same is no longer called final.
+        # A chunk that changes afterwards is not called final.
         await sensor.send(2 * SLOTS - 3, [111])
         _, second = await sensor.chunks()
         assert (second["status"], values(second)[-4:]) == ("amended", ["E", "111", "E", "E"])

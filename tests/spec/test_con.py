@@ -49,7 +49,7 @@ async def test_each_kind_of_data_is_decided_alone(backend: Backend, patient: Pat
 
 
 async def test_the_page_names_what_is_passed_on_of_a_device_and_how_far_back(ddr: Recorder) -> None:
-    """What a DiGA gets: Device and DeviceMetric, and the whole chunk in which the history begins."""
+    """The DiGA receives Device and DeviceMetric, and the whole chunk in which the history begins."""
     backend, home = Backend(ddr, await ddr.diga(CGM)), Home(ddr, await ddr.patient())
     start_ms = ddr.clock() - 33 * DAY + HOUR
     more = {"modelNumber": "7", "type": "700585005", "expirationDate": "2027-03-01"}
@@ -78,7 +78,7 @@ async def test_the_page_names_what_is_passed_on_of_a_device_and_how_far_back(ddr
 async def test_the_page_says_that_what_others_refer_to_is_passed_on_however_old(
     ddr: Recorder, patient: Patient
 ) -> None:
-    """LF-028: a reference value in force, and what a relative value was calculated from."""
+    """LF-028: a reference value in force, and the values that a relative value was calculated from."""
     backend, pages = Backend(ddr, await ddr.diga(LF, BP)), await pages_of(ddr, patient)
     page = (await pages.get(backend.authorize_url(await backend.request_uri(LF, BP)))).text
     periods = re.findall(r"<dd>(Readings since .*)</dd>", page)
@@ -95,7 +95,7 @@ async def test_the_page_promises_no_end_that_the_recorder_does_not_know(backend:
 @pytest.mark.requirement("CON-003")
 async def test_consent_is_recorded_before_anybody_hears_of_it(backend: Backend, patient: Patient) -> None:
     ddr = backend.ddr
-    code = await backend.code(patient, CGM)  # the browser was sent back, nothing was redeemed yet
+    code = await backend.code(patient, CGM)  # the browser was redirected, nothing was redeemed yet
     assert (await consents(ddr, patient)).keys() == {CGM}
     rows = await ddr.core.pool.fetch(
         "SELECT event, pairing_id FROM audit WHERE patient_id = $1 ORDER BY audit_no", patient.patient_id
@@ -147,7 +147,7 @@ async def test_consent_ends_after_a_year_at_most(backend: Backend, patient: Pati
 
 
 class Ahead(BrowserUser):
-    """A browser whose form says that the page was shown a day from now."""
+    """A browser whose form claims that the page was shown a day from now."""
 
     async def _submit(self, page: Page, form: Form, stop: str, values: list[tuple[str, str]]) -> Page | str:
         assert page.form("decision") is None or "shown" in dict(form.hidden)
@@ -180,7 +180,7 @@ async def test_consent_runs_out_and_is_renewed(alone: Recorder) -> None:
 
 @pytest.mark.requirement("CON-009")
 async def test_the_pairing_id_is_the_servers_alone(backend: Backend, patient: Patient) -> None:
-    """Whatever a DiGA sends along has no part in it, and there is none before the patient has agreed."""
+    """Nothing that a DiGA sends influences it, and there is none before the patient has agreed."""
     wanted, pool = "ab" * 32, backend.ddr.core.pool
     extra = dict.fromkeys(("sub", "pairing_id", "login_hint", "state", "nonce"), wanted)
     request_uri = await backend.request_uri(CGM, **extra)
@@ -222,7 +222,7 @@ async def test_pairing_ids_tell_nothing(ddr: Recorder, backend: Backend) -> None
 
 @pytest.mark.requirement("CON-011", "CON-010")
 async def test_pairing_ids_have_no_part_in_common(ddr: Recorder, backend: Backend, patient: Patient) -> None:
-    """Nor one with the patient's number inside: a beginning would tell that two DiGA have the same patient."""
+    """Nor does one contain the patient's number: a common prefix would show that two DiGA have the same patient."""
     others = [Backend(ddr, await ddr.diga(CGM)) for _ in range(2)]
     ids = [(await each.pair(patient, CGM))["sub"] for each in (backend, *others)]
     parts = [{text[at : at + 8] for at in range(len(text) - 7)} for text in (*ids, patient.patient_id.hex)]
@@ -231,7 +231,7 @@ async def test_pairing_ids_have_no_part_in_common(ddr: Recorder, backend: Backen
 
 @pytest.mark.requirement("CON-012", "CON-019")
 async def test_a_further_kind_of_data_joins_the_pairing(backend: Backend, patient: Patient) -> None:
-    """Same Pairing ID; the first tokens stay good and stay limited to their scopes."""
+    """The Pairing ID stays the same; the first tokens stay valid and limited to their scopes."""
     ddr, first = backend.ddr, await backend.pair(patient, CGM)
     second = await backend.pair(patient, BP)
     both = await backend.pair(patient, BP, CGM)
@@ -261,7 +261,7 @@ async def test_a_new_pairing_has_a_new_id(backend: Backend, patient: Patient, en
 
 @pytest.mark.requirement("CON-015", "CON-016", "CON-020")
 async def test_a_recorder_that_left_the_registry(alone: Recorder, tmp_path: Path) -> None:
-    """All pairings end, and every endpoint says that HDDT is no longer supported; patients still see why."""
+    """All pairings end, and every endpoint says that HDDT is no longer supported; patients can still read why."""
     backend, patient = Backend(alone, await alone.diga(CGM)), await alone.patient()
     tokens = await backend.pair(patient, CGM)
     retired = replace(alone.settings, retired=True)
@@ -280,7 +280,7 @@ async def test_a_recorder_that_left_the_registry(alone: Recorder, tmp_path: Path
 
 
 async def test_a_recorder_that_left_says_so_in_xml_and_in_its_status(alone: Recorder, tmp_path: Path) -> None:
-    """It was JSON whatever was asked for, and the feed called it operational."""
+    """Before, the response was JSON whatever was requested, and the feed called the recorder operational."""
     retired = replace(alone.settings, retired=True)
     async with recorder(alone.core.pool, retired, tmp_path, received, {}) as gone:
         diga = await gone.diga(CGM)

@@ -1,6 +1,7 @@
-"""A database that is down, hangs, is read-only, waits for a standby, is locked or changes mid-request: real PostgreSQL.
+"""A database that is down, hangs, is read-only, waits for a standby, is locked or changes mid-request.
 
-Every room answers 503 with Retry-After in its own form within seconds, and /readyz reports it within two.
+It is a real PostgreSQL. Every room answers 503 with Retry-After in its own form within seconds, and /readyz reports it
+within two.
 """
 
 from __future__ import annotations
@@ -26,23 +27,23 @@ from tests.spec.world import CGM
 from tests.support.postgres import Server, own_server
 from tests.support.recorder import Patient, Recorder, TestDiga, recorder
 
-BUSY_SECONDS = 3.0  # that a busy machine adds
-SECONDS = 8.0 + BUSY_SECONDS  # for any answer: the limits of a statement and of a connection
+BUSY_SECONDS = 3.0  # extra seconds on a busy machine
+SECONDS = 8.0 + BUSY_SECONDS  # for any response: the time limits of a statement and of a connection
 READY_SECONDS = 2.0
-VALUES = count(50)  # none is sent twice: a repeated upload writes nothing
+VALUES = count(50)  # none is sent twice: a repeated upload would write nothing
 READINGS = "devices/cgm/sensors/s/readings"
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A PostgreSQL that only these tests use."""
+    """A PostgreSQL for these tests alone."""
     with own_server(tmp_path_factory.mktemp("server")) as running:
         yield running
 
 
 @dataclass
 class House:
-    """A recorder on `server`, with somebody who has paired."""
+    """A recorder on `server`, with a paired patient."""
 
     ddr: Recorder
     server: Server
@@ -68,7 +69,7 @@ class House:
         return await patient.gateway.post(READINGS, json={"unit": "mg/dL", "readings": [item]})
 
     async def ready(self) -> int:
-        """The status of /readyz, which comes in time."""
+        """The status of /readyz, which must answer in time."""
         began = time.monotonic()
         answer = await self.ddr.admin.get("/readyz")
         assert time.monotonic() - began < READY_SECONDS + BUSY_SECONDS
@@ -105,7 +106,7 @@ class House:
                 await asyncio.sleep(0.05)
 
     async def back(self) -> None:
-        """Wait until all is well again, as it is within seconds."""
+        """Wait until everything works again, which takes seconds."""
         async with asyncio.timeout(60):
             while await self.ready() != 200 or any(  # noqa: ASYNC110 - asked from outside
                 x.status_code >= 500 for x in (await self.rooms()).values()
@@ -127,7 +128,7 @@ async def house(server: Server, settings: Settings, tmp_path_factory: pytest.Tem
 
 
 def check(answers: dict[str, httpx.Response]) -> None:
-    """503, when to come again, and the form of each room."""
+    """Assert 503 with a Retry-After, in the form of each room."""
     for room, answer in answers.items():
         assert answer.status_code == 503, (room, answer.status_code, answer.text)
         assert 0 < int(answer.headers["retry-after"]) < 120, room

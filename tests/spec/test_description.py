@@ -1,4 +1,4 @@
-"""The OpenAPI description is true: each parameter works, each response occurs, and there is nothing else."""
+"""The OpenAPI description is true: each parameter works, each response occurs, and there are no others."""
 
 from __future__ import annotations
 
@@ -35,8 +35,10 @@ FORM = "application/x-www-form-urlencoded"
 async def narrow(
     settings: Settings, database_url: str, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Recorder]:
-    """A recorder that soon has enough: registered Grace-Periods, one pushed request at a time, small bodies. With a
-    database of its own, for its clock runs ahead."""
+    """A recorder with low limits: registered Grace-Periods, one pushed request at a time, small bodies.
+
+    It has a database of its own, because its clock is fast.
+    """
     async with migrated_database(database_url) as url:
         tight = replace(settings, database_url=url, par_max_open=1, fhir_max_body_bytes=LIMIT)
         folder = tmp_path_factory.mktemp("narrow")
@@ -94,21 +96,21 @@ async def test_every_parameter_works_and_no_other(ddr: Recorder, scene: Scene, p
 
 
 def examples(parameter: Json) -> list[list[str]]:
-    """Values that are good: of an enumeration all, of what may be repeated the example twice."""
+    """Valid values: all those of an enumeration, and the example twice for a parameter that may be repeated."""
     if parameter["schema"]["type"] == "array":
         return [parameter["example"] * 2]
     return [[str(value)] for value in parameter["schema"].get("enum") or [parameter["example"]]]
 
 
 class World:
-    """A pairing, and each operation as a good request that can be spoiled."""
+    """A pairing, and each operation as a valid request that tests can spoil."""
 
     def __init__(self, ddr: Recorder, scene: Scene, ids: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
         self.ddr, self.scene, self.ids, self.monkeypatch = ddr, scene, ids, monkeypatch
         self.reader = scene.reader
 
     async def fresh(self) -> None:
-        """No Grace-Period runs, and the access token is good for a while."""
+        """No Grace-Period is running, and the access token is valid for a while."""
         self.ddr.clock.ms += HOUR // 2
         await self.reader.get("Device?_count=0")
 
@@ -135,7 +137,7 @@ async def slowly() -> AsyncIterator[bytes]:
 
 
 async def provoke(world: World, path: str, method: str, status: str) -> None:
-    """Make a FHIR operation answer with this status, as a DiGA may bring it about."""
+    """Make a FHIR operation answer with this status, by means that a DiGA has."""
     ask, ddr = world.ask, world.ddr
     await world.fresh()
     match status:

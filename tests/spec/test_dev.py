@@ -40,7 +40,7 @@ async def devices(reader: Reader, query: str = "") -> list[Json]:
 
 @pytest.fixture
 async def worn(ddr: Recorder) -> Scene:
-    """A patient with nothing but a CGM sensor, and a DiGA for it."""
+    """A patient with only a CGM sensor, and a DiGA for it."""
     home = Home(ddr, await ddr.patient())
     await home.rtcgm(ddr.clock())
     return Scene(home, await paired(ddr, home.patient, CGM))
@@ -106,7 +106,7 @@ async def test_status_follows_the_connection_without_a_new_version(ddr: Recorder
     with later(ddr, 16 * MINUTE):
         silent = await worn.reader.read(path)
         assert await devices(worn.reader, "status=unknown") == [silent]
-        # known by its version or not: it is told
+        # also when the DiGA has its version
         known = await worn.reader.get(path, **{"if-none-match": f'W/"{before["meta"]["versionId"]}"'})
         assert (known.status_code, known.json()) == (200, silent)
         await worn.home.readings("cgm", ddr.clock() - 5 * MINUTE, [101])
@@ -184,7 +184,7 @@ async def test_definitions_point_into_the_hiis_vz(ddr: Recorder, scene: Scene) -
 
 @pytest.mark.requirement("DEV-038")
 async def test_the_delay_stays_below_what_is_registered(ddr: Recorder, scene: Scene) -> None:
-    """From the gateway's upload to the DiGA's answer in real time; the recorder's clock stands still."""
+    """From the gateway's upload to the DiGA's response in real time; the recorder's clock stands still."""
     sent = time.monotonic()
     await scene.home.readings("cgm", ddr.clock(), [111])
     bundle = await scene.reader.search("Observation?code=99504-3&_sort=-date&_count=1")
@@ -196,7 +196,7 @@ async def test_the_delay_stays_below_what_is_registered(ddr: Recorder, scene: Sc
 
 @pytest.mark.requirement("DEV-009", "DEV-010")
 async def test_vread_of_a_device(scene: Scene) -> None:
-    """A Device has one version, which is declared and can be read."""
+    """A Device has one version, which the CapabilityStatement declares and a DiGA can read."""
     statement = await scene.reader.read("metadata")
     for resource in statement["rest"][0]["resource"]:
         assert {"code": "vread"} in resource["interaction"]

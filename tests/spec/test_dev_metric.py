@@ -42,7 +42,7 @@ async def calibrate(home: Home, device: str, at_ms: int, state: str) -> None:
 
 @pytest.fixture
 async def strips(ddr: Recorder) -> Scene:
-    """A patient with a blood glucose meter that has to be calibrated, a value of two hours ago, and a DiGA."""
+    """A patient with a blood glucose meter that needs calibration, a value of two hours ago, and a DiGA."""
     home = Home(ddr, await ddr.patient())
     await home.device("meter")
     calibration = {"state": "calibrated", "time": home.ago(DAY), "type": "two-point"}
@@ -106,7 +106,7 @@ async def test_a_sensor_that_needs_no_calibration_has_none(ddr: Recorder) -> Non
 
 @pytest.mark.requirement("OBS-025", "DEV-027", "DEV-008", "DEV-034")
 async def test_a_change_of_state_is_visible_between_measurements(ddr: Recorder, strips: Scene) -> None:
-    """Each value refers to the DeviceMetric with the state at its measurement, also when told afterwards."""
+    """Each value refers to the DeviceMetric with the state at its measurement, even if reported afterwards."""
     home, reader = strips.home, strips.reader
     (before,) = await metrics(reader)
     await calibrate(home, "meter", ddr.clock() - HOUR, "calibration-required")
@@ -154,7 +154,7 @@ async def test_a_new_calibration_in_the_same_state_is_a_new_version(ddr: Recorde
 
 @pytest.mark.requirement("DEV-029", "DEV-034", "DEV-009", "RS-042")
 async def test_the_displayed_unit_may_change(ddr: Recorder, scene: Scene) -> None:
-    """The unit that the patient sees is UCUM; the values keep theirs, the DeviceMetric its id."""
+    """The unit shown to the patient is UCUM; the values keep theirs, and the DeviceMetric keeps its id."""
     home = Home(ddr, await ddr.patient())
     started_ms = ddr.clock() - HOUR
     await home.device("cgm")

@@ -45,7 +45,7 @@ OBSERVATIONS = {
     "example-fev1-single-measurement": LF,
     "example-peak-flow-simple": LF,
 }
-# Each with an Observation through which a DiGA finds it, at a time when the device has not expired yet.
+# Each with an Observation through which a DiGA finds it, at a time before the device expires.
 DEVICES = {
     "Device/example-device-blood-pressure-cuff": "example-blood-pressure-value",
     "Device/example-device-cgm": "example-cgm-series-incomplete",
@@ -75,14 +75,14 @@ async def recorders(
 
 @dataclass
 class Stage:
-    """A patient whose gateway sends examples; `ids` maps the reference of an example to that of what is served."""
+    """A patient whose gateway sends examples; `ids` maps the reference of an example to that of the served resource."""
 
     home: Home
     examples: Examples
     ids: dict[str, str] = field(default_factory=dict)
 
     async def measured(self, name: str) -> None:
-        """Send the dedicated measurement of an example, and those it is derived from."""
+        """Send the single measurement of an example, and those it is derived from."""
         observation = self.examples.load(f"Observation/{name}")
         sources = [each["reference"].partition("/")[2] for each in observation.get("derivedFrom", ())]
         for source in sources:
@@ -96,7 +96,7 @@ class Stage:
         self.ids[f"Observation/{name}"] = f"Observation/{found}"
 
     async def series(self, name: str) -> None:
-        """Send the readings of an example, as far as they have been measured."""
+        """Send those readings of an example that have been measured by then."""
         observation = self.examples.load(f"Observation/{name}")
         key = (await self.register(observation))["device"]
         start_ms = parse_instant(observation["effectivePeriod"]["start"])
@@ -121,7 +121,7 @@ class Stage:
 
 
 async def replayed(recorders: dict[int, Recorder], name: str) -> tuple[Stage, list[Json]]:
-    """Send an Observation example at its time; what a DiGA then finds, and includes after it."""
+    """Send an Observation example at its time; returns what a DiGA then finds and includes."""
     moved = Examples.moved(f"Observation/{name}", TODAY)
     example = moved.load(f"Observation/{name}")
     start_ms, span = at(example)
@@ -154,7 +154,7 @@ def at(example: Json) -> tuple[int, int]:
 
 
 def comparable(resource: Json, ids: dict[str, str]) -> Json:
-    """A resource without what differs for the reasons above; the references of an example are followed by `ids`."""
+    """A resource without the differences listed above; references of an example are resolved with `ids`."""
     found = {name: value for name, value in resource.items() if name not in {"id", "text", "meta", "subject"}}
     for name in ("device", "source"):
         if name in found:
@@ -171,7 +171,7 @@ def comparable(resource: Json, ids: dict[str, str]) -> Json:
 
 
 def same(served: Json, example: Json, ids: dict[str, str]) -> None:
-    """Compare both, and the profile where the example says it."""
+    """Compare both, and the profile where the example states one."""
     assert comparable(served, {}) == comparable(example, ids)
     if "meta" in example:
         assert served["meta"]["profile"] == example["meta"]["profile"]

@@ -21,7 +21,7 @@ T = TypeVar("T")
 TYPES = ("Observation", "Device", "DeviceMetric")
 CODES = {"2339-0": BG, "15074-8": BG, "85354-9": BP, "99504-3": CGM, "19935-6": LF}
 CODES |= {"20150-9": LF, "20149-1": LF, "20152-5": LF}
-# Which reader sees what of whom: patient, MIVs, resource types beside Observation.
+# Which reader sees whose data: patient, MIVs, and resource types beside Observation.
 GRANTS = (
     (0, (BG, BP, CGM, LF), ("Device", "DeviceMetric")),
     (0, (BG,), ("Device", "DeviceMetric")),
@@ -56,7 +56,7 @@ class Cast:
     def __post_init__(self) -> None:
         self.ids = sorted(
             self.owner
-        )  # what walks ask for; what they add is not among them, so that they can be repeated
+        )  # the ids that walks request; those that walks add are not among them, so that walks can be repeated
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """The result of `work`, done in the recorder's event loop while this thread waits."""
@@ -73,12 +73,12 @@ class Cast:
         }
 
     def mentioned(self, number: int) -> set[str]:
-        """The ids that may appear as references: those of devices, too, whatever their scopes."""
+        """The ids that may appear as references, including those of devices, whatever their scopes."""
         everything = replace(self.players[number], types=TYPES)
         return replace(self, players=[*self.players[:number], everything]).allowed(number)
 
     def check(self, number: int, response: httpx.Response) -> Json | None:
-        """Fail when the answer shows anything outside the grant; the resource of a success."""
+        """Fail when the response shows anything outside the grant; returns the resource of a success."""
         assert response.status_code in (200, 400, 404, 410), response.text
         content: Json = response.json()
         if response.status_code != 200:
@@ -94,7 +94,7 @@ class Cast:
 
 
 async def gather(homes: list[Home]) -> dict[str, tuple[int, str, str]]:
-    """Everything that the patients have, as a DiGA with every scope sees it."""
+    """Everything that the patients have, as seen by a DiGA with every scope."""
     owner: dict[str, tuple[int, str, str]] = {}
     for number, home in enumerate(homes):
         reader = await paired(home.ddr, home.patient)
@@ -110,7 +110,7 @@ async def player(home: Home, patient: int, mivs: tuple[str, ...], types: tuple[s
     """A DiGA paired for these MIVs and resource types."""
     ddr = home.ddr
     reader = await paired(ddr, home.patient, *mivs)
-    if len(types) < 2:  # fewer scopes than Recorder.pair asks for: granted by a refresh that asks for less
+    if len(types) < 2:  # fewer scopes than Recorder.pair requests: a refresh that asks for less grants them
         wanted = [scope for scope in reader.tokens.scopes if "Observation" in scope]
         wanted += [f"patient/{kind}.rs" for kind in types]
         form = {"grant_type": "refresh_token", "refresh_token": reader.tokens.refresh_token, "scope": " ".join(wanted)}
@@ -138,7 +138,7 @@ async def cast(ddr: Recorder) -> Cast:
 PLAYERS = st.integers(0, len(GRANTS) - 1)
 PICKS = st.integers(0, 10_000)
 KINDS = st.sampled_from(TYPES)
-# {id} is any id of anybody.
+# {id} is any id of any patient.
 CONTROLS = st.lists(
     st.sampled_from(
         [
@@ -169,7 +169,7 @@ CONTROLS = st.lists(
 
 
 class Isolation(RuleBasedStateMachine):
-    """Anybody asks for anything, with ids and links that others got."""
+    """Any reader requests anything, with ids and links that others received."""
 
     cast: ClassVar[Cast]
     links = Bundle("links")
@@ -186,7 +186,7 @@ class Isolation(RuleBasedStateMachine):
 
     @rule(target=links, number=PLAYERS, kind=KINDS, controls=CONTROLS, pick=PICKS, by_post=st.booleans())
     def search(self, number: int, kind: str, controls: list[str], pick: int, by_post: bool) -> Any:
-        """search, by GET or POST; the link to the next page, for anybody."""
+        """A search by GET or POST; returns the link to the next page, for any reader."""
         query = "&".join(controls).replace("{id}", self._id(pick))
         reader = self.cast.players[number].reader
         headers = {"content-type": "application/x-www-form-urlencoded"}
@@ -201,14 +201,14 @@ class Isolation(RuleBasedStateMachine):
 
     @rule(target=links, number=PLAYERS, url=links)
     def follow(self, number: int, url: str) -> Any:
-        """A link to a further page, whoever got it."""
+        """A link to a further page, whoever received it."""
         content = self.cast.check(number, self.cast.run(self.cast.players[number].reader.get(url)))
         following = content and link(content, "next")
         return following or multiple()
 
     @rule(patient=st.integers(0, 2), again=st.booleans())
     def measure(self, patient: int, again: bool) -> None:
-        """The patient measures, or corrects, on a device of its own."""
+        """The patient measures, or corrects, with a device of its own."""
         home = self.cast.homes[patient]
         self.cast.sent += 1
         key = "bg-new" if again else f"walk-{self.cast.sent}"
@@ -249,7 +249,7 @@ async def test_no_sequence_of_requests_leaves_the_grant(cast: Cast) -> None:
 
 
 async def requests(reader: Reader) -> list[tuple[str, str]]:
-    """One request of every kind that shows something of the reader's patient: method and path."""
+    """One request of every kind that shows data of the reader's patient: method and path."""
     following = link(await reader.search("Observation?_count=1"), "next")
     assert following is not None
     found = [("GET", following)]
@@ -277,7 +277,7 @@ async def test_a_second_patients_token_sees_nothing_of_the_first(ddr: Recorder, 
 
 @pytest.mark.requirement("SCO-009", "SCO-001", "RS-021")
 async def test_a_diga_without_consent_sees_nothing(ddr: Recorder, scene: Scene) -> None:
-    """With its own certificate: without a token, with the first DiGA's token, and with its own after the pairing."""
+    """With its own certificate: without a token, with the first DiGA's, and with its own one after the pairing."""
     reader = await paired(ddr, scene.home.patient)
     own = await requests(reader)
     await reader.diga.client.revoke(reader.tokens)

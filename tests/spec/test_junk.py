@@ -1,4 +1,4 @@
-"""Whatever is sent to a FHIR route over TLS is answered: never a 500, every refusal an OperationOutcome (area RS)."""
+"""Whatever is sent to a FHIR route over TLS is answered: never by a 500, refusals by an OperationOutcome (area RS)."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ TYPES = tuple(PARAMETERS)
 
 
 def words(text: str) -> st.SearchStrategy[str]:
-    """Any one of these words."""
+    """Any one of these strings."""
     return st.sampled_from(text.split())
 
 
-# What the HTTP parser knows; CONNECT has no path.
+# Methods that the HTTP parser knows; CONNECT has no path.
 METHODS = words("GET HEAD POST PUT PATCH DELETE OPTIONS TRACE PURGE SEARCH PROPFIND LOCK")
 ANYTHING = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 NAMES = st.one_of(
@@ -88,7 +88,7 @@ async def wire(scene: Scene) -> AsyncIterator[Wire]:
 
 
 def described(answer: Answer, method: str) -> None:
-    """The answer is a success or a refusal that says why."""
+    """The response is a success, or a refusal that says why."""
     assert answer.status < 500, answer
     if answer.status == 401:
         assert answer.headers["www-authenticate"].startswith("Bearer")

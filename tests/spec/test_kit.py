@@ -32,19 +32,19 @@ SCHEMA = json.loads(Path(model.__file__).with_name("schema.json").read_text())
 
 @pytest.fixture(scope="module")
 async def done(examined: Examined) -> tuple[Kit, list[Result]]:
-    """A whole run, with everything that a check may need but an earlier run."""
+    """A whole run, with everything that a check may need except an earlier run."""
     kit = examined.kit(data=True)
     return kit, await examined.run(kit)
 
 
 def document(kit: Kit, results: Sequence[Result]) -> dict[str, Any]:
-    """The report, as a file would have it."""
+    """The report as its file contains it."""
     found = report(Run(kit, results, 0, 1000, ["ddr", "conform", "https://x"], "0"))
     loaded: dict[str, Any] = json.loads(json.dumps(found, default=str))
     return loaded
 
 
-# What a run against the recorder of a test cannot look at, and how those checks end.
+# What a run against a test's recorder cannot examine, and the result of those checks.
 ELSEWHERE = {
     Verdict.NOT_APPLICABLE: {
         "certificate-has-timestamps",
@@ -60,7 +60,7 @@ ELSEWHERE = {
     },
 }
 LOOKED_AT = [one for one in all_checks() if not any(one.name in names for names in ELSEWHERE.values())]
-# What the scan finds is made up here (tests/spec/examined.py): no evidence; tests/spec/test_workers.py scans for it.
+# The results of the scan are made up here (tests/spec/examined.py) and prove nothing; test_workers.py scans.
 MADE_UP = ("tls-versions", "tls-cipher-suites", "tls-groups", "tls-signatures")
 
 

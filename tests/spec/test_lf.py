@@ -49,7 +49,7 @@ async def reader(home: Home) -> Reader:
 
 
 async def reference(home: Home, key: str, period: dict[str, str], **members: Any) -> str:
-    """A personal best of the peak flow."""
+    """A personal best of peak flow."""
     fixed = {"code": "83368-1", "value": 640, "unit": "L/min", "method": PERSONAL_BEST, "effective": period}
     return await home.measure(key, **{**fixed, **members})
 
@@ -61,7 +61,7 @@ async def share(home: Home, key: str, sources: list[str], ago: int = 4 * HOUR) -
 
 
 async def pef(home: Home, key: str, ago: int) -> str:
-    """A peak flow."""
+    """A peak flow value."""
     members = {"code": "19935-6", "value": 610, "unit": "L/min"}
     return await home.measure(key, device="spirometer", effective=home.ago(ago), **members)
 
@@ -205,7 +205,7 @@ async def test_relative_values_share_their_reference_value(home: Home, reader: R
         shared.append(sources[1])
     assert set(shared) == {f"Observation/{home.ids['best']}"}
     corrected = set()
-    for number, value in enumerate((640, 650, 660)):  # it is corrected in between
+    for number, value in enumerate((640, 650, 660)):  # it is corrected in the meantime
         second = await reference(home, "second-best", {"start": home.ago(50 * DAY)}, value=value)
         found = await share(home, f"of-second-{number}", ["second-best", f"morning-{number}"], (number + 1) * DAY)
         assert {"reference": f"Observation/{second}"} in (await reader.read(f"Observation/{found}"))["derivedFrom"]

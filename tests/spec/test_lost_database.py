@@ -1,4 +1,4 @@
-"""What DiGA see while the database restarts: refusals in FHIR's form, and data again as soon as it is back."""
+"""What DiGA see while the database restarts: refusals in FHIR's form, and data as soon as it is back."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ async def test_every_connection_may_break_at_any_time(alone: Recorder) -> None:
     await database.close()
     async with asyncio.timeout(60):
         while not (await ask()).is_success:
-            pass  # what a lost connection leaves behind shows at the next request
+            pass  # the effects of a lost connection show at the next request
     assert [(await ask()).status_code for _ in range(10)] == [200] * 10
 
 
@@ -56,7 +56,7 @@ async def test_a_code_that_was_redeemed_as_the_database_was_lost_is_good_when_it
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """It is away for longer than an answer waits; the DiGA was told 503, and presents its code once more."""
+    """It is away for longer than a response waits; the DiGA got 503, and presents its code once more."""
     monkeypatch.setattr("ddr.store.database.settling.SETTLE_SECONDS", 0.2)
     async with migrated_database(database_url) as url, Relay(url).running() as relay:
         own = replace(settings, database_url=relay.url)

@@ -1,4 +1,4 @@
-"""Marked personal data goes through every path, including errors, and is found in no log, no metric and no trace."""
+"""Marked personal data takes every path, including errors, and appears in no log, no metric and no trace."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ VALUE = 137.519
 
 
 class Log(logging.Handler):
-    """Everything that is logged by anybody, as it is written."""
+    """Everything that anybody logs, as it is written."""
 
     def __init__(self) -> None:
         super().__init__(logging.DEBUG)
@@ -38,7 +38,7 @@ class Log(logging.Handler):
 
 @pytest.fixture
 def log() -> Iterator[Log]:
-    """The technical log, from warnings of libraries and all of ours on, as `ddr serve` has it."""
+    """The technical log as `ddr serve` writes it: warnings of libraries, and everything of the recorder."""
     found, root, ours = Log(), logging.getLogger(), logging.getLogger("ddr")
     condensed, before = Condensed(found, fields), (root.level, ours.level)
     root.addHandler(condensed)
@@ -61,7 +61,7 @@ def spans(ddr: Recorder, monkeypatch: pytest.MonkeyPatch) -> InMemorySpanExporte
 
 
 async def uploads(home: Home) -> None:
-    """What a gateway sends, right and wrong."""
+    """What a gateway sends, valid and invalid."""
     await home.device("meter", serialNumber=SERIAL, name=NAME)
     await home.device("cgm", serialNumber=f"{SERIAL}2", name=NAME)
     await home.cgm("cgm", home.ddr.clock() - 600 * MINUTE)
@@ -84,7 +84,7 @@ async def uploads(home: Home) -> None:
 
 
 async def pages(ddr: Recorder) -> None:
-    """Logins that fail, and pages that there are not."""
+    """Failed logins, and pages that do not exist."""
     browser = await ddr.client(base_url=ddr.settings.public_base_url)
     await browser.post("/login", data={"username": USER, "password": PASSWORD})
     await browser.get(f"/me/data/{NAME}?{QUERY}={VALUE}", headers={"cookie": f"__Host-session={KEY}"})
@@ -92,7 +92,7 @@ async def pages(ddr: Recorder) -> None:
 
 
 async def pulls(ddr: Recorder, reader: Reader) -> None:
-    """What a DiGA asks, right and wrong."""
+    """What a DiGA requests, valid and invalid."""
     await reader.search("Observation?_include=Observation:device")
     await reader.get(f"Observation/{KEY}")
     await reader.get(f"Observation?{QUERY}={NAME}&value-quantity={VALUE}")
@@ -105,7 +105,7 @@ async def pulls(ddr: Recorder, reader: Reader) -> None:
 
 
 async def faults(reader: Reader, home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Errors of the database and of ours, whose texts quote data."""
+    """Errors of the database and the recorder whose texts quote data."""
     for error in (
         ValueError(f"{NAME} {SERIAL} {VALUE}"),
         asyncpg.UniqueViolationError(f"Key (serial)=({SERIAL}) already exists"),

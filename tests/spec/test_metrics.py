@@ -1,4 +1,4 @@
-"""Metrics: what happens is counted, under names of our own only."""
+"""Metrics count what happens, under names that only the recorder chooses."""
 
 from __future__ import annotations
 

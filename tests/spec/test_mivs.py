@@ -1,4 +1,4 @@
-"""Rules for every MIV with its own numbers: its scopes, its Vendor-Holdup, its history (HDDT mivs.md)."""
+"""Rules for every MIV with its own numbers: scopes, Vendor-Holdup and history (HDDT mivs.md)."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ async def test_the_scopes_of_a_miv(ddr: Recorder, miv: str) -> None:
 
 @each("BG-012", "CGM-011", "LF-021", "BP-018")
 async def test_data_is_served_as_soon_as_it_was_taken(ddr: Recorder, miv: str) -> None:
-    # The recorder's clock stands still: what is found does not wait for anything.
+    # The recorder's clock stands still, so no search waits for anything.
     home = Home(ddr, await ddr.patient())
     reader = await paired(ddr, home.patient, miv)
     before = await reader.search("Observation")

@@ -52,7 +52,7 @@ CODES = {
     },
 }
 
-# Its unit is one that other MIVs have another one of the same kind of, and people call it otherwise.
+# Its unit is of a kind for which other MIVs use another unit, and people have another name for it.
 CRP, CRP_VALUESET = "c-reactive-protein", "https://example.org/fhir/ValueSet/miv-c-reactive-protein"
 CRP_MIV = (
     MIV.replace(VALUESET, CRP_VALUESET)
@@ -85,7 +85,7 @@ def packages(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Pa
 async def home(
     pool: asyncpg.Pool, settings: Settings, packages: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Home]:
-    """A patient with scales, at a recorder that serves the new MIV, too; its profile is unknown to the validator."""
+    """A patient with scales, at a recorder that serves the new MIV, too; the validator does not know its profile."""
     changed, folder = replace(settings, miv_packages=packages), tmp_path_factory.mktemp("new-miv")
     async with recorder(pool, changed, folder, Received(), {}) as ddr:
         home = Home(ddr, await ddr.patient())
@@ -133,7 +133,7 @@ async def test_it_is_found_by_its_value(home: Home, reader: Reader) -> None:
         f"1.24|{UCUM}|mg/dL",
         "gt0.01||g/L",
         "12.4||mg je Liter",  # Quantity.unit (search.html#quantity)
-        f"12.4||mg je Liter,3.1|{UCUM}|mg je Liter",  # which is no UCUM code
+        f"12.4||mg je Liter,3.1|{UCUM}|mg je Liter",  # which is not a UCUM code
     ],
 )
 async def test_it_is_found_by_its_value_in_any_unit_of_the_kind(home: Home, value: str) -> None:
@@ -164,5 +164,5 @@ async def test_only_a_diga_that_is_listed_for_it_may_ask(home: Home, ddr: Record
     with pytest.raises(DigaRefused) as refusal:
         await home.ddr.pair(other, home.patient, WEIGHT)
     assert refusal.value.response.json()["error"] == "invalid_scope"
-    # A recorder without the package knows nothing of it.
+    # A recorder without the package does not know the MIV.
     assert all(VALUESET not in scope for scope in ddr.core.catalog.scopes())

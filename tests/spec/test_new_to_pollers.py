@@ -1,4 +1,4 @@
-"""Data that becomes visible is new to DiGA that poll by _lastUpdated, however old it is (RS-036, SCO-006, CON-019)."""
+"""Data that becomes visible is new for DiGA that poll by _lastUpdated, however old it is (RS-036, SCO-006, CON-019)."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ TYPES = ("Observation", "Device", "DeviceMetric")
 
 @dataclass
 class Poller:
-    """Moves its cursor to the newest stamp of an answer, of all types alike."""
+    """Moves its cursor to the newest timestamp of a response, for all types together."""
 
     reader: Reader
     cursor: str = "2000-01-01T00:00:00Z"
 
     async def poll(self, kinds: tuple[str, ...] = TYPES) -> list[str]:
-        """References of what is newer than the cursor. What each search shows it finds by `_lastUpdated`, too."""
+        """References of everything newer than the cursor. What a search shows is also found by `_lastUpdated`."""
         found: list[Json] = []
         newest = self.cursor
         for kind in kinds:
@@ -38,7 +38,7 @@ class Poller:
         return sorted(f"{resource['resourceType']}/{resource['id']}" for resource in found)
 
     async def everything(self) -> list[str]:
-        """References of all that is visible; searched and read, all of it has the same stamps."""
+        """References of everything visible; search and read give it the same timestamps."""
         found = [each for kind in TYPES for each in entries(await self.reader.search(f"{kind}?_count=1000"))]
         for resource in found:
             read = await self.reader.read(f"{resource['resourceType']}/{resource['id']}")
@@ -59,7 +59,7 @@ async def test_a_device_is_new_with_its_first_reading(ddr: Recorder) -> None:
         assert found == await poller.everything()
         ddr.clock.advance(PERIOD / 1000)
         await sensor.send(1, ramp(1))
-        assert [name.partition("/")[0] for name in await poller.poll()] == ["Observation"]  # only that has changed
+        assert [name.partition("/")[0] for name in await poller.poll()] == ["Observation"]  # nothing else has changed
 
 
 @pytest.mark.requirement("RS-036", "SER-014")
@@ -86,7 +86,7 @@ async def test_a_series_that_lost_its_readings_has_no_stamp_of_the_future(ddr: R
         assert (await gateway.post(path, json={"calibrations": [event]})).status_code == 200
         assert len(await poller.poll()) == 5  # its former series has lost its reading
         assert (await gateway.delete(f"{path}/{quote(calibrated)}")).status_code == 204
-        found = await poller.poll()  # holds every stamp against that of the Bundle
+        found = await poller.poll()  # compares every timestamp with that of the Bundle
         assert [name.partition("/")[0] for name in found] == ["DeviceMetric", "Observation", "Observation"]
         assert set(found) < set(await poller.everything())
         await sensor.home.cgm("cgm", sensor.start_ms, "not-calibrated", displayUnit="mmol/L")
@@ -126,7 +126,7 @@ async def test_a_device_is_new_with_its_first_measurement_of_a_kind(ddr: Recorde
         assert await poller.poll() == expected
         again = await home.glucose("m3", ddr.clock() - MINUTE, sensor="s")
         assert await poller.poll() == [f"Observation/{again}"]
-    with later(ddr, 40 * DAY):  # nothing of the device was within the period for ten days
+    with later(ddr, 40 * DAY):  # no data of the device was within the period for ten days
         poller.reader = await paired(ddr, home.patient, BG, diga=poller.reader.diga)
         assert await poller.poll() == []
         expected[2] = f"Observation/{await home.glucose('m4', ddr.clock() - MINUTE, sensor='s')}"
@@ -172,7 +172,7 @@ async def test_what_is_consented_to_later_is_new(ddr: Recorder) -> None:
     assert set(found) >= set(await poller.everything()) - set(first) - {f"Observation/{home.ids['between']}"}
     assert f"Device/{home.ids['cgm']}" in found and f"DeviceMetric/{home.ids['metric']}" in found
     assert await poller.poll() == []
-    # agreeing again to what is agreed to shows nothing new
+    # agreeing again to the same data shows nothing new
     poller.reader = await paired(ddr, home.patient, BG, CGM, diga=diga)
     assert await poller.poll() == []
 
@@ -186,7 +186,7 @@ async def test_what_is_consented_to_again_is_new(ddr: Recorder) -> None:
     narrow = await paired(ddr, home.patient, BG, diga=diga)
     poller.reader = narrow
     ddr.clock.advance(10)
-    await home.readings("cgm", ddr.clock(), [111])  # while the DiGA does not look at such values
+    await home.readings("cgm", ddr.clock(), [111])  # while the DiGA does not request such values
     assert await poller.poll() == []
     poller.reader = await paired(ddr, home.patient, BG, CGM, diga=diga)
     found = await poller.poll()
@@ -299,7 +299,7 @@ async def test_a_shorter_history_is_not_new(ddr: Recorder) -> None:
 async def test_each_longer_history_is_new_whatever_was_asked_between(
     ddr: Recorder, days: tuple[int, ...], between: str
 ) -> None:
-    """A request that shows nothing of what a raising opened, or whose answer is lost, leaves it new at the next one."""
+    """What a raised period opened stays new if the next request does not show it or its response is lost."""
     home, now_ms = Home(ddr, await ddr.patient()), ddr.clock()
     for device in ("meter", "cgm"):
         await home.device(device, startedAt=home.ago(100 * DAY))
@@ -329,7 +329,7 @@ async def test_each_longer_history_is_new_whatever_was_asked_between(
 
 @pytest.mark.requirement("RS-036", "SER-014")
 async def test_what_a_shorter_delay_shows_is_new(ddr: Recorder) -> None:
-    """A chunk of which nothing has arrived is expected earlier than when it was last asked about."""
+    """A chunk without any reading is expected earlier than at the last search."""
     shorter = ddr.core.catalog
     terms = {
         miv.name: MivSettings(0, shorter.terms[miv.valueset].historic_days, 2 * DELAY // 1000) for miv in shorter.mivs
@@ -352,7 +352,7 @@ async def test_what_a_shorter_delay_shows_is_new(ddr: Recorder) -> None:
 
 @pytest.mark.requirement("RS-036", "RS-038")
 async def test_an_answer_says_from_where_to_go_on(ddr: Recorder) -> None:
-    """Bundle.meta.lastUpdated is the same on all pages, and what changes meanwhile comes with the next search."""
+    """Bundle.meta.lastUpdated is the same on all pages, and what changes meanwhile is found by the next search."""
     home = Home(ddr, await ddr.patient())
     await home.device("meter")
     reader = await paired(ddr, home.patient, BG)
@@ -372,7 +372,7 @@ async def test_an_answer_says_from_where_to_go_on(ddr: Recorder) -> None:
     assert len(shown) == 5
     assert all(resource["meta"]["lastUpdated"] <= cursor for resource in shown)
     assert set(await reader.ids(f"Observation?_lastUpdated=gt{quote(cursor)}")) == set(changed)
-    # who does not poll gets every item as it is
+    # a DiGA that does not poll gets every item as it is
     whole = [resource for bundle in await reader.pages("Observation?_count=2") for resource in entries(bundle)]
     assert len(whole) == 7
 

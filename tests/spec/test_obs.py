@@ -31,7 +31,7 @@ from tests.spec.world import (
 )
 from tests.support.recorder import Recorder
 
-# The minimum Historic-Data-Period of each MIV in days (HDDT mivs.md), and the requirement that asks for it.
+# The minimum Historic-Data-Period of each MIV in days (HDDT mivs.md), and the requirement that prescribes it.
 PERIODS = ((BG, 30, "BG-013"), (BP, 30, "BP-019"), (CGM, 30, "CGM-012"), (LF, 14, "LF-022"))
 EXPIRED = (
     "Search includes a time range which is outside the historical time range of this service. "
@@ -45,7 +45,7 @@ async def observations(reader: Reader, query: str = "") -> list[Json]:
 
 
 def valueset_codes(ddr: Recorder, miv: str) -> set[tuple[str, str]]:
-    """System and code of every member of the MIV's ValueSet, as the package has it."""
+    """System and code of every member of the MIV's ValueSet, as the package contains it."""
     folder = ddr.settings.miv_packages / miv / "package"
     return {pair for path in Path(folder).glob("ValueSet-*.json") for pair in _expanded(json.loads(path.read_text()))}
 
@@ -105,7 +105,7 @@ async def test_a_read_of_expired_history_is_not_found(ddr: Recorder) -> None:
 
 
 async def old(ddr: Recorder, age_ms: int) -> Home:
-    """A patient with a value of each dedicated MIV of this age and one an hour younger, and CGM of the hour between."""
+    """A patient with two values of each single-value MIV, this old and an hour younger, and CGM of the hour between."""
     home = Home(ddr, await ddr.patient())
     for key in ("meter", "cuff", "spirometer"):
         await home.device(key)
@@ -129,7 +129,7 @@ async def old(ddr: Recorder, age_ms: int) -> Home:
     ("miv", "days"), [pytest.param(miv, days, marks=pytest.mark.requirement(own)) for miv, days, own in PERIODS]
 )
 async def test_all_data_of_the_historic_period_is_served(ddr: Recorder, miv: str, days: int) -> None:
-    """What is as old as the period is there; two minutes later it is not."""
+    """A value as old as the period is found; two minutes later it is not."""
     home = await old(ddr, days * DAY)
     reader = await paired(ddr, home.patient, miv)
     first = {BG: "bg-0", BP: "bp-0", LF: "pef-0"}
@@ -140,7 +140,7 @@ async def test_all_data_of_the_historic_period_is_served(ddr: Recorder, miv: str
         assert (await reader.get(f"Observation/{logical_id}")).status_code == 200
     with later(ddr, 2 * MINUTE):
         after = await reader.ids("Observation")
-    # The chunk of CGM ends an hour later and stays.
+    # The chunk of CGM ends an hour later and is still found.
     assert after == [found for found in before if miv == CGM or found != home.ids[first[miv]]]
     (valueset,) = [each.valueset for each in ddr.core.catalog.mivs if each.name == miv]
     assert f"({valueset}): history {days} d" in (await reader.read("metadata"))["description"]
@@ -200,7 +200,7 @@ async def test_continuous_data_shows_its_state(ddr: Recorder, state: str) -> Non
 
 @pytest.mark.requirement("OBS-027")
 async def test_missing_data_can_be_told(ddr: Recorder) -> None:
-    """While the gateway is silent, the chunk stays preliminary and the Device unknown; then both tell completeness."""
+    """While the gateway is silent, the chunk stays preliminary and the Device unknown; then both show completeness."""
     scene = await furnished(ddr)
     device = f"Device/{scene.home.ids['cgm']}"
     current = "Observation?code=99504-3&_sort=-date&_count=1"
@@ -228,7 +228,7 @@ async def test_what_was_sent_is_there(ddr: Recorder, scene: Scene) -> None:
 
 @pytest.mark.requirement("OBS-028")
 async def test_no_single_value_is_left_out(ddr: Recorder) -> None:
-    """Failed measurements, those beyond the range of their device, and whatever status they have."""
+    """Failed measurements, those beyond the range of their device, and those with any status."""
     home, now_ms = Home(ddr, await ddr.patient()), ddr.clock()
     await home.device("meter")
     failed: Json = {"value": None, "unit": None, "dataAbsentReason": "error"}
@@ -245,7 +245,7 @@ async def test_no_single_value_is_left_out(ddr: Recorder) -> None:
 
 @pytest.mark.requirement("OBS-030")
 async def test_data_of_foreign_devices_is_shared(ddr: Recorder) -> None:
-    """An rtCGM of another maker, coupled to an own pump: its data comes with its own Device."""
+    """An rtCGM of another manufacturer, coupled to the operator's pump: its data comes with its own Device."""
     home = Home(ddr, await ddr.patient())
     await home.device("pump", name="Own pump", manufacturer="Own AG")
     await home.device("foreign", name="Foreign rtCGM", manufacturer="Foreign Inc.")

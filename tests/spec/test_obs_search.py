@@ -74,7 +74,7 @@ async def test_codes_outside_the_valueset_match_nothing(ddr: Recorder, scene: Sc
         "http://snomed.info/sct|2339-0",
         "|2339-0",
         "http://snomed.info/sct|",
-    ):  # the system is what is foreign
+    ):  # only the system is foreign
         foreign = await reader.search(f"Observation?code={token}")
         assert warnings(foreign) == [f"Code {token} not in ValueSet {canonical(reader, BG)}"]
 

@@ -1,4 +1,4 @@
-"""What operators do for patients who write a letter, black box: `ddr patient …`, `ddr gateway token …`."""
+"""What operators do for patients who send a letter, black box: `ddr patient …`, `ddr gateway token …`."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ async def operator(ddr: Recorder, *arguments: str) -> int:
 
 
 async def told(ddr: Recorder, output: Output, *arguments: str) -> str:
-    """What a command that succeeds prints."""
+    """The output of a command that succeeds."""
     output.readouterr()
     assert await operator(ddr, *arguments) == 0
     return output.readouterr().out
@@ -48,13 +48,13 @@ async def backend(ddr: Recorder) -> Backend:
 
 
 async def sends(patient: Patient) -> int:
-    """How the patient's app is answered."""
+    """The status of a request of the patient's app."""
     return (await patient.gateway.get("devices")).status_code
 
 
 @pytest.mark.requirement("AUD-001")
 async def test_a_disabled_account(ddr: Recorder, backend: Backend, patient: Patient, capsys: Output) -> None:
-    """Everything stops with the next request; enabling lets the patient and the app in, and no DiGA."""
+    """Everything stops with the next request; enabling the account admits the patient and the app, but no DiGA."""
     tokens, pages = await backend.pair(patient, CGM), await pages_of(ddr, patient)
     code = await backend.code(patient, BP)
     described = await told(ddr, capsys, "patient", "disable", patient.username)
@@ -91,7 +91,7 @@ async def test_finding_whose_it_is(ddr: Recorder, backend: Backend, patient: Pat
 
 
 async def test_whom_two_issuers_call_alike_is_told_with_the_issuer(ddr: Recorder, capsys: Output) -> None:
-    """They looked alike, and `ddr patient delete` did not say which of them it meant."""
+    """Before, they looked alike, and `ddr patient delete` did not say which of them it meant."""
     issuers, subject = ("https://former.example", "https://konto.example"), f"both-{ddr.number()}"
     for issuer in issuers:
         await identities.patient_of(ddr.core.pool, issuer, subject, ddr.clock())
@@ -117,8 +117,8 @@ async def test_ending_a_pairing(ddr: Recorder, backend: Backend, patient: Patien
 
 
 async def test_the_copy_for_a_letter(alone: Recorder, capsys: Output, tmp_path: Path) -> None:
-    """The files are what the patient's pages give; the patient sees that they were made."""
-    ddr = alone  # the command reads what registries said, which other tests change
+    """The files are those of the patient's pages; the patient sees that they were made."""
+    ddr = alone  # the command reads the registries' data, which other tests change
     backend, patient = Backend(ddr, await ddr.diga(CGM, BP)), await ddr.patient()
     await backend.pair(patient, CGM)
     device = {"serialNumber": "S1", "name": "Meter", "manufacturer": "M", "type": "337414009"}
@@ -135,7 +135,7 @@ async def test_the_copy_for_a_letter(alone: Recorder, capsys: Output, tmp_path: 
     for name, path in (("messwerte.csv", "data.csv"), ("zustimmungen.csv", "consents.csv")):
         page = await pages.get(f"/me/{path}?lang=en")
         assert (page.status_code == 200 and "120" in page.text) or name != "messwerte.csv"
-        # the command knows the registry that recorders read, which this one replaces by a stand-in
+        # the command knows the registry that recorders read; a stand-in replaces it for this one
         written, entry = (folder / name).read_bytes().decode(), backend.diga.entry
         assert written.replace(entry.name, entry.client_id) == page.text.replace(entry.name, entry.client_id)
     bundle = json.loads((folder / "messwerte.json").read_bytes())

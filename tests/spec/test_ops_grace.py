@@ -79,7 +79,7 @@ async def test_a_client_that_left_before_the_answer_need_not_wait(
     assert await status(reader) == 429
 
 
-@direct_only  # the pooler's session goes on; see test_pooler for what is then
+@direct_only  # the pooler's session continues; test_pooler shows what happens then
 @pytest.mark.requirement("OPS-028")
 async def test_a_worker_that_died_before_the_answer_charges_nothing(
     strict_ddr: Recorder, reader: Reader, doomed: asyncpg.Pool, monkeypatch: pytest.MonkeyPatch
@@ -89,7 +89,7 @@ async def test_a_worker_that_died_before_the_answer_charges_nothing(
         lost = asyncio.create_task(status(reader))
         await held.begun.wait()
     strict_ddr.core.pool = other = await open_pool(strict_ddr.settings)
-    assert await status(reader) == 429  # of two at once one is answered
+    assert await status(reader) == 429  # one of two simultaneous requests is answered
     doomed.terminate()
     async with asyncio.timeout(LEFT_SECONDS):
         while await status(reader) != 200:  # noqa: ASYNC110 - the database has not seen yet that its client is gone
@@ -106,7 +106,7 @@ async def test_a_worker_that_died_before_the_answer_charges_nothing(
 async def test_a_claim_ends_with_its_time_unless_its_worker_puts_it_off(
     strict_ddr: Recorder, reader: Reader, monkeypatch: pytest.MonkeyPatch, statement_cache: int
 ) -> None:
-    """The session of a dead worker may live on, as a pooler's does; a worker that lives may answer slowly."""
+    """The session of a dead worker may continue, as behind a pooler; a worker that is alive may answer slowly."""
     core, pool = strict_ddr.core, strict_ddr.core.pool
     monkeypatch.setattr(core, "settings", replace(core.settings, database_statement_cache=statement_cache))
     monkeypatch.setattr(grace, "RENEW_SECONDS", 0.0)

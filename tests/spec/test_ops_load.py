@@ -1,4 +1,4 @@
-"""Load: served requests stay fast, excess ones are told so at once, and no limit is stricter than a Grace-Period."""
+"""Load: accepted requests stay fast, excess ones are refused at once, and no limit is stricter than a Grace-Period."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from tests.spec.world import BG, BP, CGM, LF, MINUTE, Home, Reader, later, paire
 from tests.support.received import received
 from tests.support.recorder import ALL_MIVS, Recorder, recorder
 
-PER_SECOND = 50  # of HDDT's operational requirements
-SECONDS = 3  # after which a server that does 37 a second is behind by more than one
-ROUNDS = 5  # of which the best counts: the machine may be busy with other tests
+PER_SECOND = 50  # from HDDT's operational requirements
+SECONDS = 3  # after this time a server that does 37 a second is late by more than one
+ROUNDS = 5  # the best of which counts: the machine may be busy with other tests
 CROWD = 30
-HURRY_SECONDS = 5.0  # for being told on a busy machine; otherwise it is PATIENCE
+HURRY_SECONDS = 5.0  # within which a refusal arrives on a busy machine; otherwise it is PATIENCE
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ async def narrow(pool: asyncpg.Pool, settings: Settings, tmp_path: Path) -> Asyn
 
 
 class Held:
-    """Searches wait in the middle of their work until they may go on."""
+    """Searches wait in the middle of their work until they are released."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.go_on, self.begun = asyncio.Event(), 0
@@ -51,7 +51,7 @@ class Held:
 
 
 def fields(response: httpx.Response) -> tuple[str, int, int]:
-    """Policy, what is left of it, and seconds, of the field RateLimit."""
+    """The policy, the remaining requests and the seconds of the field RateLimit."""
     match = re.fullmatch(r'"([a-z-]+)";r=(\d+);t=(\d+)', response.headers["ratelimit"])
     assert match is not None
     return match[1], int(match[2]), int(match[3])
@@ -59,7 +59,7 @@ def fields(response: httpx.Response) -> tuple[str, int, int]:
 
 @pytest.mark.requirement("OPS-009", "OPS-010")
 async def test_fifty_requests_a_second_are_all_answered_within_a_second(ddr: Recorder) -> None:
-    """They come as they come, whether or not the ones before are answered."""
+    """Each is sent in time, whether or not the previous ones have been answered."""
     readers = [await paired(ddr, await ddr.patient()) for _ in range(5)]
 
     async def timed(at: int) -> tuple[int, float]:
@@ -107,7 +107,7 @@ async def test_excess_is_refused_at_once_and_what_was_begun_is_answered(
 
 @pytest.mark.requirement("OPS-011")
 async def test_searches_that_hang_leave_room_for_uploads(narrow: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each room has its share: nothing that a gateway sends is refused because DiGA ask too much."""
+    """Each room has its share: uploads are not refused because DiGA request too much."""
     home = Home(narrow, await narrow.patient())
     await home.device("meter")
     readers = [await paired(narrow, await narrow.patient()) for _ in range(5)]  # more than there are places
@@ -147,8 +147,10 @@ async def test_answers_tell_the_grace_period_and_refusals_what_is_left_of_it(str
 async def test_who_asks_once_in_each_grace_period_is_always_served(
     strict_ddr: Recorder, name: str, minutes: int
 ) -> None:
-    """A DiGA with several patients, whatever else it does in between: no limit of ours comes before that period, which
-    mivs.md bounds for each MIV."""
+    """A DiGA with several patients, whatever it requests in between.
+
+    No limit of the recorder applies before that period, which mivs.md bounds for each MIV.
+    """
     period_ms = minutes * MINUTE
     diga = await strict_ddr.diga(name)
     readers = [await paired(strict_ddr, await strict_ddr.patient(), name, diga=diga) for _ in range(4)]

@@ -47,7 +47,7 @@ __all__ = ["received"]
 
 
 async def raw(ddr: Recorder) -> bytes:
-    """Everything that is durable and not sealed."""
+    """Everything that is durable and not yet sealed."""
     return b"\n".join(await fresh_lines(ddr.core.pool))
 
 
@@ -56,7 +56,7 @@ async def records(ddr: Recorder) -> list[Json]:
 
 
 async def of(ddr: Recorder, answer: httpx.Response) -> Json:
-    """The one record of an answered request; it is there when the answer is."""
+    """The one record of an answered request; it exists when the response arrives."""
     name = answer.headers["x-request-id"]
     (found,) = [record for record in await records(ddr) if record["transaction_id"] == name]
     assert found.keys() == ATTRIBUTES
@@ -65,7 +65,7 @@ async def of(ddr: Recorder, answer: httpx.Response) -> Json:
 
 
 async def eventually(ddr: Recorder, fits: Callable[[Json], bool]) -> Json:
-    """The record of something that got no answer."""
+    """The record of something that was not answered."""
     async with asyncio.timeout(60):
         while True:
             if found := [record for record in await records(ddr) if fits(record)]:
@@ -76,7 +76,7 @@ async def eventually(ddr: Recorder, fits: Callable[[Json], bool]) -> Json:
 
 @pytest.fixture
 def arrived(monkeypatch: pytest.MonkeyPatch) -> Arrived:
-    """Wait until the last that the recorder has read ends so."""
+    """Wait until the data that the recorder has read last ends like this."""
     received, last = Connection.data_received, [b""]
 
     def data_received(connection: Connection, data: bytes) -> None:
@@ -113,7 +113,7 @@ async def test_each_call_and_its_answer_are_one_record(ddr: Recorder, scene: Sce
     for answer in answers:
         record = await of(ddr, answer)
         assert record["event_type"] == "Transfer"
-        assert record["interface_id"] == "localhost"  # until BfArM has given a number
+        assert record["interface_id"] == "localhost"  # until BfArM has assigned a number
         assert record["partner_id"] == "localhost/fhir/Device"
         assert record["message"] == "GET /fhir/Device: 200 OK"
         assert record["data_volume_bytes"] == len(answer.content)
@@ -139,7 +139,7 @@ async def test_time_and_volume_are_those_of_question_and_answer(ddr: Recorder, s
     answer = await scene.reader.send("POST", "Observation/_search", form, content=slowly())
     assert answer.status_code == 200
     record = await of(ddr, answer)
-    assert record["response_time_ms"] >= 200  # the head may have been read a little after it was sent
+    assert record["response_time_ms"] >= 200  # the head may have been read slightly later than it was sent
     assert record["data_volume_bytes"] == sum(map(len, parts)) + len(answer.content)
 
 
@@ -205,7 +205,7 @@ async def test_the_request_id_of_a_client_is_kept_when_it_is_one(ddr: Recorder, 
 @pytest.mark.requirement("OPS-017")
 @pytest.mark.parametrize("known", [False, True])
 async def test_a_refused_handshake_is_recorded(ddr: Recorder, tmp_path: Path, known: bool) -> None:
-    """Without a certificate, and with one that nobody has registered."""
+    """Without a certificate, and with one that is not registered."""
     before = {record["transaction_id"] for record in await records(ddr)}
     own = certs.client_certificate(tmp_path, "stranger") if known else None
     http = await ddr.client(own, base_url=ddr.settings.diga_base_url)
@@ -266,7 +266,7 @@ async def test_whoever_takes_too_long_is_recorded(ddr: Recorder, scene: Scene, m
 
 @pytest.mark.requirement("OPS-031")
 async def test_nothing_personal_and_no_secret_is_in_the_log(ddr: Recorder, scene: Scene) -> None:
-    """Marked values go in by every door; every refusal that repeats them is among what is asked."""
+    """Marked values are sent to every endpoint, including requests whose refusals repeat them."""
     mark = "Geheim7Zz"
     reader, http = scene.reader, scene.reader.diga.http
     base = ddr.settings.diga_base_url

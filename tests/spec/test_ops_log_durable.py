@@ -31,7 +31,7 @@ CLIENTS = 4
 
 @contextmanager
 def asking(recorder: Recorder) -> Iterator[Counter[int]]:
-    """Clients that ask without a pause and keep the ids of all answers they got; the yield counts them by status."""
+    """Clients that send requests without a pause and keep the ids of all responses; yields how many, by status."""
     context = ssl.create_default_context(cafile=Path(recorder.settings["state_dir"]) / "authority.pem")
     base, stop, counted = f"https://localhost:{recorder.settings['public_port']}", threading.Event(), Counter[int]()
 
@@ -59,7 +59,7 @@ def asking(recorder: Recorder) -> Iterator[Counter[int]]:
 
 
 def until(counted: Counter[int], more: int) -> None:
-    """So many answers more."""
+    """Wait for this many further responses."""
     wanted, deadline = counted.total() + more, time.monotonic() + START_SECONDS
     while counted.total() < wanted:
         assert time.monotonic() < deadline
@@ -67,7 +67,7 @@ def until(counted: Counter[int], more: int) -> None:
 
 
 async def recorded(url: str) -> Counter[str]:
-    """The ids in the log, sealed or not, with how often they are there."""
+    """The ids in the log, sealed or not, and how often each occurs."""
     connection = await asyncpg.connect(url)
     try:
         fresh = await fresh_lines(connection)
@@ -81,7 +81,7 @@ async def recorded(url: str) -> Counter[str]:
 @pytest.mark.requirement("OPS-017")
 @pytest.mark.requirement("OPS-019")
 async def test_no_record_of_an_answer_is_lost(tmp_path: Path) -> None:
-    """While the database is away or hangs, documents are answered, and their records wait on the disk."""
+    """While the database is away or hangs, documents are served, and their records wait on the disk."""
     with own_server(tmp_path / "postgres") as server:
         recorder = Recorder(settings_for(tmp_path, workers=2, database_url=server.url))
         try:

@@ -43,19 +43,19 @@ class Desk:
     capsys: pytest.CaptureFixture[str]
 
     async def run(self, *arguments: str) -> tuple[int, str]:
-        """Exit status, and what it says."""
+        """The exit status and the output."""
         status = await asyncio.to_thread(main, ("logs", *arguments))
         said = self.capsys.readouterr()
         return status, said.out + said.err
 
     async def file(self, *options: str) -> Path:
-        """An export."""
+        """Run an export."""
         path = self.folder / "export.jsonl"
         assert await self.run("export", "--output", str(path), *options) == (0, "")
         return path
 
     async def records(self, *options: str) -> list[Json]:
-        """The records of an export, which is then found whole."""
+        """The records of an export, after it was verified as whole."""
         path = await self.file(*options)
         status, said = await self.run("verify", str(path))
         assert (status, said.splitlines()[-1]) == (0, "the file is complete and unchanged")
@@ -69,7 +69,7 @@ class Desk:
 async def desk(
     alone: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> AsyncIterator[Desk]:
-    """Its recorder's clock goes on by a second with each request."""
+    """The clock of this recorder advances by a second with each request."""
     monkeypatch.setenv("DDR_DATABASE_URL", alone.settings.database_url)
     monkeypatch.setenv("DDR_STATE_DIR", str(alone.settings.state_dir))
     monkeypatch.setenv("DDR_ALLOW_BUILTIN_ACCOUNTS", "true")
@@ -111,7 +111,7 @@ async def test_filters(desk: Desk) -> None:
 
 @pytest.mark.requirement("OPS-001")
 async def test_an_export_is_evidence_of_downtime(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As it is written, with the line that proves it."""
+    """The lines as written, with the line that proves them."""
 
     async def away(*_: object) -> None:
         raise ConnectionError
@@ -255,7 +255,7 @@ async def test_changes_of_the_policy_are_kept_with_their_times(desk: Desk) -> No
 
 @pytest.mark.requirement("OPS-019")
 async def test_days_are_dropped_when_their_time_is_over_and_not_before(desk: Desk) -> None:
-    """The database's own clock guards the 30 days, so what is old has to be sealed in the past."""
+    """The database's own clock guards the 30 days, so old records must be sealed in the past."""
     pool, signer, settings = desk.ddr.core.pool, desk.ddr.core.signer, desk.ddr.settings
     today_ms = await pool.fetchval("SELECT (extract(epoch FROM now()) * 1000)::bigint")
     for days in (40, 33, 29, 0):

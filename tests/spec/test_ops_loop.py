@@ -1,4 +1,4 @@
-"""No request blocks an event loop for longer than 50 ms: honest large ones and hostile small ones."""
+"""No request blocks an event loop for longer than 50 ms, neither large honest ones nor small hostile ones."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from tests.support.lags import Lags
 from tests.support.recorder import Patient, Recorder
 
 DAY, MINUTE = 86_400_000, 60_000
-MOST_OBJECTS = 50_000  # that a full pass of the collector may meet: what has not been read yet is not many
-MOST_CIRCLES = 5_000  # objects that only the collector can free after a request: some of the client, none per item
-TRIES = 3  # what keeps others waiting does so each time; client and clock of a busy machine do not
+MOST_OBJECTS = 50_000  # that a full collection may meet: objects not yet read are few
+MOST_CIRCLES = 5_000  # objects that only the collector can free after a request: some of the client's, none per item
+TRIES = 3  # what really blocks the loop does so each time; client and clock of a busy machine do not
 JSON = {"content-type": "application/json"}
 FHIR_JSON, FHIR_XML = {"content-type": "application/fhir+json"}, {"content-type": "application/fhir+xml"}
 
 
 @pytest.fixture
 async def patient(ddr: Recorder) -> AsyncIterator[Patient]:
-    """A patient with a sensor worn for 20 days, in a process that takes turns as a worker does."""
+    """A patient with a sensor worn for 20 days, in a process that schedules as a worker does."""
     before = sys.getswitchinterval()
     sys.setswitchinterval(0.001)
     patient = await ddr.patient()
@@ -98,7 +98,7 @@ async def test_hostile_uploads_keep_nobody_waiting(patient: Patient, name: str) 
     method = "PUT" if path == "devices/cgm" else "POST"
     for _ in range(TRIES):
         lags = Lags()
-        async with asyncio.timeout(60):  # not packed: so tight would be refused for that alone
+        async with asyncio.timeout(60):  # not packed: the ratio alone would be refused
             answer = await lags.during(patient.gateway.request(method, path, content=body, headers=headers))
         assert answer.status_code in (200, 400, 413, 422), answer.text[:200]
         assert lags.largest_pass < MOST_OBJECTS
@@ -119,7 +119,7 @@ async def test_the_largest_honest_upload_keeps_nobody_waiting(ddr: Recorder, pat
 
 @pytest.mark.parametrize("path", ["data.csv", "data-excel.csv", "data.json"])
 async def test_the_file_of_a_year_keeps_nobody_waiting(ddr: Recorder, patient: Patient, path: str) -> None:
-    """By a client that takes it as fast as it comes: 50,000 readings, as of half a year in steps of five minutes."""
+    """The client reads as fast as it can: 50,000 readings, as of half a year with one every five minutes."""
     first, pages = ddr.clock() - 19 * DAY, await pages_of(ddr, patient)
     readings = [{"time": date_time(first + at * 31_000), "value": 100 + at % 90} for at in range(50_000)]
     sent = packed(orjson.dumps({"unit": "mg/dL", "readings": readings}), JSON)

@@ -129,7 +129,7 @@ async def test_windows_that_follow_one_another_end_with_the_last(own: Recorder) 
 
 
 async def troubles(ddr: Recorder, ask: Callable[[], Awaitable[httpx.Response]]) -> list[httpx.Response]:
-    """The same request three times: a directory out of reach, a queue that is full, maintenance."""
+    """The same request three times: with a directory out of reach, a full queue, and maintenance."""
     ddr.trust.is_stale = True
     gone = await ask()
     ddr.trust.is_stale = False
@@ -145,7 +145,7 @@ async def troubles(ddr: Recorder, ask: Callable[[], Awaitable[httpx.Response]]) 
 
 
 def told_apart(answers: Sequence[httpx.Response]) -> list[str]:
-    """The causes in the headers, all of which say when to ask again, and the last that it is maintenance."""
+    """The causes in the headers, each with the time to ask again; the last cause is maintenance."""
     assert [answer.status_code for answer in answers] == [503, 503, 503]
     assert [("planned-maintenance" in answer.headers) for answer in answers] == [False, False, True]
     assert all(int(answer.headers["retry-after"]) > 0 for answer in answers)
@@ -189,7 +189,7 @@ def maintenance(served: Served, *arguments: str) -> tuple[int, str]:
 
 
 def answers(served: Served, want: int) -> bool:
-    """Twelve fresh connections, so that both workers are asked, answer so in five seconds and two rounds more."""
+    """Twelve new connections, to reach both workers, get this response within five seconds and for two more rounds."""
     begun, lasted = time.monotonic(), 0.0
     url = f"https://localhost:{served.settings['public_port']}/oauth/authorize"
     while time.monotonic() < begun + 5 + 2 * lasted:
@@ -290,7 +290,7 @@ def test_a_disruption_is_told_and_resolved_by_command(served: Served) -> None:
 
 @pytest.mark.requirement("OPS-008")
 def test_the_rounds_of_the_workers_go_on(served: Served) -> None:
-    """The registries of this recorder never answered: its feed says so by itself, and no round fails."""
+    """The registries of this recorder never answered: its feed says so, and no round fails."""
     url = f"https://localhost:{served.settings['public_port']}/status"
     deadline = time.monotonic() + START_SECONDS
     while True:

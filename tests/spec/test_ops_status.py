@@ -45,7 +45,7 @@ async def feed(ddr: Recorder) -> dict[str, Any]:
 
 
 async def rounds(ddr: Recorder, seconds: int, those: Rounds) -> None:
-    """What a worker's rounds do in so many seconds."""
+    """A worker's rounds of this many seconds."""
     for _ in range(0, seconds, 5):
         await those.once(ddr.core)
         ddr.clock.advance(5)
@@ -169,7 +169,7 @@ async def test_what_is_cancelled_is_told_to_who_knows_of_it(own: Recorder) -> No
 
 
 async def test_what_subscribers_have_is_never_newer_than_what_they_are_told(own: Recorder) -> None:
-    """They ignore what is older than what they have (RFC 4287), so the feed would stand still for them."""
+    """Readers ignore entries older than those they have (RFC 4287), so for them the feed would stand still."""
     pool, began = own.core.pool, own.clock()
     mistake, window = notice(began - HOUR, began - MINUTE, planned=False), notice(began + DAY, began + 2 * DAY)
     seen: list[str] = []
@@ -245,7 +245,7 @@ async def test_what_was_taken_back_is_told_no_more(own: Recorder) -> None:
 
 
 async def test_subscribers_learn_what_never_was_and_what_was_after_all(own: Recorder) -> None:
-    """Before: the entry was left out, which no reader sees, and came back with a time that readers had already."""
+    """Before, the entry was left out, which readers do not notice, and came back with a time that they had already."""
     now, pool = own.clock(), own.core.pool
     told = notice(now - 3 * HOUR, now - 2 * HOUR, planned=False)
     await tell(own, told)
@@ -372,7 +372,7 @@ async def test_what_never_was_is_not_told_without_the_database_either(own: Recor
 @pytest.mark.requirement("OPS-001", "OPS-008")
 @pytest.mark.parametrize("hung", [True, False])
 async def test_time_in_which_no_worker_ran_is_an_outage(own: Recorder, hung: bool) -> None:
-    """Whether it hung, or another one was started."""
+    """Whether the worker hung, or another one was started."""
     ran_ms = iter((0, 0, GAP_MS + 60_000))
     those = Rounds(lambda: next(ran_ms))
     await those.once(own.core)
@@ -384,7 +384,7 @@ async def test_time_in_which_no_worker_ran_is_an_outage(own: Recorder, hung: boo
 
 
 async def test_a_worker_that_could_not_tell_ran_all_the_same(own: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While the database was away for minutes: that it was is told by another check."""
+    """The database was away for minutes: another check reports that."""
     those = Rounds(own.clock)
     await those.once(own.core)
 
@@ -404,7 +404,7 @@ async def test_a_worker_that_could_not_tell_ran_all_the_same(own: Recorder, monk
 
 @pytest.mark.requirement("OPS-001", "OPS-008")
 async def test_a_clock_that_leaps_is_no_outage(own: Recorder) -> None:
-    """Two workers tell one after the other that they are there, while the clock goes on by an hour and is set back."""
+    """Two workers report in turns that they are running, while the clock jumps ahead an hour and is set back."""
     workers = [Rounds(), Rounds()]
     for ahead in (0, 3600, 0, -3600, -3600, 7200):
         own.clock.advance(ahead)

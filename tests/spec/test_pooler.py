@@ -1,4 +1,4 @@
-"""Behind PgBouncer in transaction mode: its settings, its limits, turns at housekeeping, a clear error without them."""
+"""PgBouncer in transaction mode: settings, limits, turns at housekeeping, and a clear error without the settings."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def pooled(server: Server) -> Iterator[str]:
 
 @pytest.fixture
 def own(pooled: str, settings: Settings, tmp_path: Path) -> Settings:
-    """Settings for it, and the schema."""
+    """The settings for it, and the schema."""
     found = replace(settings, database_url=pooled, database_statement_cache=0, state_dir=tmp_path)
     migrate_database(found)
     return found
@@ -70,7 +70,7 @@ async def test_without_the_setting_one_line_says_what_to_do(pooled: str) -> None
 
 
 async def test_in_session_mode_the_limits_hold_too(server: Server) -> None:
-    """With the line of docs/database.md, by which the pooler passes on nothing of what a session begins with."""
+    """With the line of docs/database.md, where the pooler does not pass on what a session begins with."""
     page = (Path(__file__).parents[2] / "docs/database.md").read_text()
     (ignored,) = re.findall(r"Session mode works with `ignore_startup_parameters = ([\w,]+)`", page)
     with pooler(server.url, connections=3, mode="session", ignored=ignored) as folder:
@@ -84,7 +84,7 @@ async def test_the_limits_hold_in_transactions(own: Settings) -> None:
         async with connection.transaction():
             assert await connection.fetchval("SHOW statement_timeout") == "6250ms"
             assert await connection.fetchval("SHOW lock_timeout") == "1500ms"
-        assert await connection.fetchval("SHOW statement_timeout") == "0"  # it belongs to nobody
+        assert await connection.fetchval("SHOW statement_timeout") == "0"  # it belongs to no session
         with pytest.raises(TimeoutError):
             await connection.execute("SELECT pg_sleep(20)")
         assert await connection.fetchval("SELECT 1") == 1
@@ -92,7 +92,7 @@ async def test_the_limits_hold_in_transactions(own: Settings) -> None:
 
 
 async def test_each_recorder_has_its_schema_by_its_own_line(server: Server, settings: Settings, tmp_path: Path) -> None:
-    """As docs/database.md has it: `connect_query`; who comes by a line without it is refused."""
+    """As docs/database.md describes it (`connect_query`); a connection without such a line is refused."""
     with pooler(server.url, connections=1, schemas=("glucose", "pressure")) as folder:
         found = []
         for name in ("glucose", "pressure"):
@@ -112,8 +112,8 @@ async def test_each_recorder_has_its_schema_by_its_own_line(server: Server, sett
 
 
 async def test_a_recorder_works(own: Settings, server: Server, tmp_path: Path) -> None:
-    """Migrations, pairing, uploads, many searches at once, housekeeping."""
-    assert await value(server, _ADVISORY) == 0  # a session that outlives us would keep the next start waiting
+    """Migrations, pairing, uploads, many simultaneous searches, and housekeeping."""
+    assert await value(server, _ADVISORY) == 0  # a session that survives the test would make the next start wait
     async with await open_pool(own) as pool, recorder(pool, own, tmp_path / "recorder", received, {}) as ddr:
         diga, patient = await ddr.diga(), await ddr.patient()
         tokens = await ddr.pair(diga, patient, CGM)
@@ -125,13 +125,13 @@ async def test_a_recorder_works(own: Settings, server: Server, tmp_path: Path) -
         for _ in range(5):
             await asyncio.gather(*(housekeeping.one_round(ddr.core) for _ in range(2)))
         mark = secrets.token_bytes(8)
-        assert await leases.take(pool, housekeeping.JOB, mark)  # nobody kept the turn
+        assert await leases.take(pool, housekeeping.JOB, mark)  # nobody has kept the turn
         await leases.give_back(pool, housekeeping.JOB, mark)
         assert (await ddr.admin.get("/readyz")).status_code == 200
 
 
 async def test_two_workers_never_keep_house_at_once(own: Settings, server: Server) -> None:
-    """Two processes, as workers of two hosts are, take turns behind the pooler; the server's order of entries tells."""
+    """Two processes, like workers of two hosts, take turns behind the pooler, as the order of entries shows."""
     await turns_begin(server)
     workers = [worker(own, name, leases.LEASE_MS, "round") for name in ("a", "b")]
     for each in workers:
@@ -142,7 +142,7 @@ async def test_two_workers_never_keep_house_at_once(own: Settings, server: Serve
     assert {who for who, _ in steps} == {"a", "b"}
     for (who, first), (other, then) in zip(steps[::2], steps[1::2], strict=True):
         assert (first, then, who) == ("in", "out", other), steps
-    assert len(list(groupby(who for who, _ in steps))) > 2  # neither waited for the end of the other
+    assert len(list(groupby(who for who, _ in steps))) > 2  # neither waited for the other's end
     assert await value(server, _ADVISORY) == 0
 
 
@@ -153,7 +153,7 @@ async def test_a_turn_does_not_outlive_its_process(own: Settings, server: Server
         await until(server, "SELECT count(*) FROM turn WHERE who = 'dead'", 1)
         next_one = worker(own, "next", SHORT_LEASE_MS, "hold")
         try:
-            await asyncio.sleep(2 * SHORT_LEASE_MS / 1000)  # longer than a lease: it is renewed while its holder lives
+            await asyncio.sleep(2 * SHORT_LEASE_MS / 1000)  # longer than a lease, which a living holder renews
             assert await value(server, "SELECT count(*) FROM turn WHERE who = 'next'") == 0
             dead.send_signal(signal.SIGKILL)
             await until(server, "SELECT count(*) FROM turn WHERE who = 'next'", 1)
@@ -166,7 +166,7 @@ async def test_a_turn_does_not_outlive_its_process(own: Settings, server: Server
 
 
 async def test_a_worker_that_is_killed_charges_no_grace_period_for_long(server: Server, tmp_path: Path) -> None:
-    """Its session is the pooler's and lives on: the claim ends by the database's clock, and not before that."""
+    """Its session is the pooler's and continues: the claim ends by the database's clock, and not before."""
     async with fresh_database(server.url) as direct:
         with pooler(direct, connections=8) as folder:
             options = Options(
@@ -178,7 +178,7 @@ async def test_a_worker_that_is_killed_charges_no_grace_period_for_long(server: 
 
 
 async def killed_while_searching(stack: DemoStack, direct: str) -> None:
-    """A search waits for a lock when all workers are killed; `direct` is the database without the pooler."""
+    """A search waits for a lock while all workers are killed; `direct` is the database without the pooler."""
     tokens = await stack.pair(GLUKOBUCH, stack.patients[0], [BG])
     headers = {"authorization": f"Bearer {tokens.access_token}"}
     own = await asyncpg.connect(direct)
@@ -213,7 +213,7 @@ async def killed_while_searching(stack: DemoStack, direct: str) -> None:
 
 
 async def status_of(search: Callable[[], Awaitable[int]]) -> int:
-    """0 while nobody listens."""
+    """The status of the search; 0 while nobody listens."""
     try:
         return await search()
     except httpx.TransportError:
@@ -227,7 +227,7 @@ def worker(settings: Settings, name: str, lease_ms: int, how: str) -> subprocess
 
 
 async def turns_begin(server: Server) -> None:
-    """Nobody has a turn, and none is written down."""
+    """Nobody has a turn, and none is recorded."""
     await value(server, "DROP TABLE IF EXISTS turn")
     await value(server, "CREATE TABLE turn (turn_no bigserial, who text NOT NULL, step text NOT NULL)")
     await value(server, "DELETE FROM job_lease")

@@ -25,7 +25,7 @@ async def everything(reader: Reader) -> list[httpx.Response]:
 
 
 def subjects(value: Any) -> list[Any]:
-    """Every member called subject or patient, at any depth."""
+    """The content of every member called subject or patient, at any depth."""
     if isinstance(value, dict):
         own = [member for name, member in value.items() if name in {"subject", "patient"}]
         return own + [each for member in value.values() for each in subjects(member)]
@@ -61,13 +61,13 @@ async def test_a_subject_is_the_pairing_id_where_a_profile_wants_one(scene: Scen
 
 
 def _forced(resource: dict[str, Any]) -> bool:
-    """Blood pressure, and the summary of glucose values."""
+    """Blood pressure and the summary of glucose values."""
     codings = [coding["code"] for coding in resource.get("code", {}).get("coding", ())]
     return "85354-9" in codings or "cgm-summary" in str(resource.get("meta", {}).get("profile"))
 
 
 async def test_what_identifies_a_patient_lies_only_where_the_table_of_data_says(ddr: Recorder) -> None:
-    """Names and serial numbers are looked for in every column; docs/evidence/data.toml says where they may be."""
+    """All columns are searched for names and serial numbers; docs/evidence/data.toml says where they may be."""
     patient, number = await ddr.patient(), f"SN-{ddr.number()}"
     meter = {"serialNumber": number, "name": "Meter", "manufacturer": "Muster", "startedAt": "2026-01-01T00:00:00Z"}
     answer = await patient.gateway.put("devices/meter", json=meter, headers={"idempotency-key": "one"})
@@ -89,7 +89,7 @@ async def test_what_identifies_a_patient_lies_only_where_the_table_of_data_says(
 
 
 async def test_the_copy_has_a_corrected_value_as_it_is_and_the_page_says_so(ddr: Recorder) -> None:
-    """The page promised all that is stored; docs/data-protection.md says what is not in the copy."""
+    """Before, the page promised everything that is stored; docs/data-protection.md lists what the copy lacks."""
     home = Home(ddr, await ddr.patient())
     await home.device("meter")
     for value in (104, 117):

@@ -35,7 +35,7 @@ requirement = pytest.mark.requirement
 async def world(
     pool: asyncpg.Pool, settings: Settings, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Registered]:
-    """A recorder that asks a stand-in; without grace period."""
+    """A recorder that reads a stand-in; without Grace-Period."""
     catalog = load_catalog(settings.miv_packages, {})
     terms = {miv.name: MivSettings(0, miv.min_historic_days, miv.vendor_holdup_seconds) for miv in catalog.mivs}
     async with registered(pool, settings, tmp_path_factory.mktemp("registries"), terms) as running:
@@ -53,7 +53,7 @@ async def home(world: Registered) -> Home:
 
 @pytest.fixture
 async def diga(world: Registered) -> AsyncIterator[Listed]:
-    """A DiGA of the DiGA-VZ; whatever the test did to the registries ends with it."""
+    """A DiGA of the DiGA-VZ; changes of the test to the registries are undone afterwards."""
     yield await world.listed(BG, BP)
     world.state.fault = ""
     await world.pass_time(HOUR)
@@ -70,14 +70,14 @@ async def search(listed: Listed, tokens: Tokens) -> httpx.Response:
 
 
 async def refused(listed: Listed, *mivs: str) -> DigaRefused:
-    """The refusal of a pushed request."""
+    """The error of the refused pushed request."""
     with pytest.raises(DigaRefused) as error:
         await listed.client.push_request(listed.world.ddr.scopes(*mivs))
     return error.value
 
 
 async def kept_alive(listed: Listed, tokens: Tokens) -> Tokens:
-    """Tokens that are good now, whatever time has passed."""
+    """Tokens that are valid now, however much time has passed."""
     return await listed.client.refresh(tokens)
 
 
@@ -131,7 +131,7 @@ async def test_trust_comes_from_the_registries_alone(world: Registered, home: Ho
 async def test_another_certificate_of_the_same_key_and_name_is_none(
     world: Registered, diga: Listed, home: Home
 ) -> None:
-    """The exact certificate counts: one that is in no entry any more lets nobody in, though its successor does."""
+    """Only the exact certificate counts: once in no entry any more, it is refused, and its successor is accepted."""
     pair = world.ddr.spare()
     diga.entry.certificates = [pair.der]
     await world.read_again()
@@ -144,7 +144,7 @@ async def test_another_certificate_of_the_same_key_and_name_is_none(
 
 
 def _renewed(pair: certs.Pair) -> bytes:
-    """The next certificate, as DER: of the same key and name."""
+    """The next certificate, as DER, for the same key and name."""
     former = x509.load_der_x509_certificate(pair.der)
     key = serialization.load_pem_private_key(pair.key.read_bytes(), None)
     assert isinstance(key, ec.EllipticCurvePrivateKey)
@@ -224,7 +224,7 @@ async def test_miv_valuesets_are_relied_on_for_a_day_and_not_longer(
 async def test_a_newest_package_that_cannot_be_opened_is_told_at_once_and_refuses_after_a_day(
     world: Registered, diga: Listed, home: Home
 ) -> None:
-    """Which codes have left the ValueSet is not known then, so it is no younger than the last package that was read."""
+    """Nobody knows which codes have left the ValueSet, so the data is as old as the last package that could be read."""
     tokens = await diga.pair(home.patient, BG)
     read_ms = (await world.zts.step()).seen_ms
     packages = valuesets(world.ddr.core.settings.miv_packages)
@@ -295,7 +295,7 @@ async def test_a_retired_diga_is_unpaired(world: Registered, diga: Listed, home:
 async def test_caching_can_be_shorter(
     pool: asyncpg.Pool, settings: Settings, tmp_path_factory: pytest.TempPathFactory, setting: str
 ) -> None:
-    """Of each registry by itself: what the other one gave is good for hours."""
+    """The limit of each registry is its own: data of the other one stays valid for hours."""
     async with registered(pool, settings, tmp_path_factory.mktemp("short"), {}, **{setting: HOUR}) as world:
         listed = await world.listed(BG)
         world.state.fault = "error"

@@ -29,8 +29,8 @@ from tests.spec.world import BG
 
 pytestmark = pytest.mark.slow
 
-ROUNDS = 8  # requests over connections of their own: the kernel spreads them over the workers
-PATIENCE = 60  # seconds, for the worker that reads, the one that follows, and the TLS context
+ROUNDS = 8  # requests, each on its own connection: the kernel spreads them over the workers
+PATIENCE = 60  # seconds: for the worker that reads, the one that follows, and the TLS context
 CGM = "continuous-glucose-measurement"
 NEW, GONE = "32016-8", "2339-0"
 Json = dict[str, Any]
@@ -152,7 +152,7 @@ async def alive(pool: asyncpg.Pool) -> int:
 
 
 async def ddr(stack: DemoStack, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """A command of the operator, with the recorder's settings; the stand-in's event loop, which is ours, goes on."""
+    """An operator's command with the recorder's settings; the event loop, in which the stand-in runs, continues."""
     file = stack.options.state_dir / "operator.toml"
     write_settings(file, stack.settings)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("DDR_")}

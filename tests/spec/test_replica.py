@@ -1,5 +1,4 @@
-"""A standby serves what only displays data, never with less than the primary has; decisions and searches use the
-primary."""
+"""A standby serves only displays, if it has all that the primary has; decisions and searches use the primary."""
 
 from __future__ import annotations
 
@@ -40,7 +39,7 @@ FILES = (
     *("/me/data.csv", "/me/data-excel.csv", "/me/data.json"),
     *("/me/consents.csv", "/me/consents-excel.csv", "/me/accesses.csv", "/me/accesses-excel.csv"),
 )
-PATIENCE_MS = 20_000  # a busy machine replays late; what tests lag has less
+PATIENCE_MS = 20_000  # a busy machine replays late; tests of the lag set less
 
 
 class Pair:
@@ -55,7 +54,7 @@ class Pair:
         self.standby.start()
 
     async def ask(self, server: Server, query: str) -> object:
-        """The first value of its answer."""
+        """The first value of the server's response."""
         connection = await asyncpg.connect(server.url)
         try:
             return await connection.fetchval(query)
@@ -63,7 +62,7 @@ class Pair:
             await connection.close()
 
     async def scans(self, server: Server, tables: str) -> int:
-        """How often a server was asked for rows of tables whose names begin so, by sessions that are over."""
+        """How often ended sessions asked a server for rows of tables whose names begin like this."""
         found = await self.ask(
             server,
             "SELECT coalesce(sum(coalesce(seq_scan, 0) + coalesce(idx_scan, 0)), 0)::bigint FROM pg_stat_user_tables"
@@ -81,7 +80,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
 
 @pytest.fixture(scope="module")
 def own(pair: Pair, settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    """Settings for both, and the schema."""
+    """The settings for both, and the schema."""
     found = replace(
         settings,
         database_url=pair.primary.url,
@@ -117,7 +116,7 @@ async def ddr(own: Settings, pool: Pool, replica: Replica, tmp_path: Path) -> As
 
 @pytest.fixture
 async def patient(ddr: Recorder) -> Patient:
-    """With devices and data."""
+    """A patient with devices and data."""
     found = await ddr.patient()
     await Home(ddr, found).furnish()
     return found
@@ -129,14 +128,14 @@ async def pages(ddr: Recorder, patient: Patient) -> PatientPages:
 
 
 async def read_by(replica: Replica, pages: PatientPages, path: str) -> str:
-    """Which server answered."""
+    """The server that answered."""
     before = replica.reads, replica.passed_over
     assert (await pages.get(path)).status_code == httpx.codes.OK
     return {(1, 0): "standby", (0, 1): "primary"}[replica.reads - before[0], replica.passed_over - before[1]]
 
 
 async def back(pool: Pool, replica: Replica, pages: PatientPages) -> None:
-    """Wait until the standby is read again: it is let alone for a while after it did not answer in the time for it."""
+    """Wait until the standby is read again; after it has failed to answer in time it is not asked for a while."""
     replica._patience = PATIENCE_MS / 1000
     async with asyncio.timeout(180):
         while await read_by(replica, pages, "/me") != "standby":
@@ -160,7 +159,7 @@ async def test_the_pages_of_patients_are_read_there(ddr: Recorder, replica: Repl
 async def test_what_was_written_is_seen_at_once(
     ddr: Recorder, pair: Pair, pool: Pool, replica: Replica, patient: Patient, pages: PatientPages
 ) -> None:
-    """While the standby stands still, the primary answers; when it goes on, it does."""
+    """While the standby stands still, the primary answers; when the standby continues, it answers again."""
     home = Home(ddr, patient)
     replica._patience = 0.05
     await pair.ask(pair.standby, "SELECT pg_wal_replay_pause()")
@@ -223,7 +222,7 @@ async def test_another_cluster_is_none(own: Settings, pool: Pool, tmp_path: Path
 async def test_another_database_of_the_cluster_is_none(
     pair: Pair, own: Settings, pool: Pool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Which may be another recorder's."""
+    """It may be another recorder's."""
     elsewhere = pair.standby.url.replace("@/postgres?", "@/template1?")
     replica = Replica(replace(own, database_replica_url=elsewhere))
     await replica.look(pool)
@@ -234,7 +233,7 @@ async def test_another_database_of_the_cluster_is_none(
 
 
 async def test_nor_is_the_primary_itself(own: Settings, pool: Pool) -> None:
-    """Or a standby that was promoted: it would go its own way."""
+    """Nor is a standby that was promoted, which would diverge."""
     replica = Replica(replace(own, database_replica_url=own.database_url, database_replica_milliseconds=50))
     await replica.look(pool)
     assert await replica.instead_of(pool) is pool
@@ -260,7 +259,7 @@ async def test_commands_read_there(pair: Pair, own: Settings, ddr: Recorder, pat
         ("patient", "export", patient.username, "--to", str(tmp_path / "copy")): "measurement",
     }
     await (await ddr.diga()).http.get("metadata")
-    await sealing.seal(ddr.core.pool, ddr.core.signer, own, now_ms())  # a day of the request log is there to read
+    await sealing.seal(ddr.core.pool, ddr.core.signer, own, now_ms())  # a day of the request log can be read there
     for command, tables in reads.items():
         before = await pair.scans(pair.standby, tables)
         done = await asyncio.to_thread(process.ddr, *command, settings=settings)
@@ -270,7 +269,7 @@ async def test_commands_read_there(pair: Pair, own: Settings, ddr: Recorder, pat
 
 @pytest.fixture
 async def agreed(ddr: Recorder) -> Core:
-    """A recorder with people who agreed to research, by the time of this machine, which the command asks."""
+    """A recorder with people who agreed to research, by this machine's time, which the command uses."""
     core = replace(ddr.core, clock=now_ms)
     people = [await volunteer(core, seed, 1) for seed in range(LEAST + 1)]
     await withdraw(core.pool, people.pop().patient_id, "consent-withdrawn", now_ms())
@@ -290,7 +289,7 @@ async def test_research_reads_there_and_asks_who_agrees_at_the_primary(
     assert {"FROM chunk" in query for query in on_standby} == {True}
     assert not any("FROM chunk" in query for query in on_primary)
     assert any("FROM research_consent" in query for query in on_primary)
-    await pair.ask(pair.standby, "SELECT pg_wal_replay_pause()")  # a reading that was taken back would still be there
+    await pair.ask(pair.standby, "SELECT pg_wal_replay_pause()")  # a reading that was taken back would still be in it
     try:
         await agreed.pool.execute("UPDATE patient SET created_ms = created_ms")
         async with reading(replace(own, database_replica_milliseconds=50), pool) as instead:

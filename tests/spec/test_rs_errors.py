@@ -15,7 +15,7 @@ from tests.support.recorder import Recorder
 
 TYPES = ("Observation", "Device", "DeviceMetric")
 PATHS = [*TYPES, "Observation/x", "Device/x/_history/1", "Observation/_search", "Patient", ""]
-JWT = "eyJhbGciOiJub25lIn0"  # the head of an unsigned one
+JWT = "eyJhbGciOiJub25lIn0"  # the header of an unsigned one
 
 
 def claims(token: str) -> dict[str, Any]:
@@ -149,7 +149,7 @@ async def test_no_kind_of_resource_has_a_version_that_never_was(scene: Scene) ->
         ("Device?_count=1", "access.admit_together"),
         ("Device/{id}/_history/1", "read.read"),
         ("Observation/$hddt-cgm-summary", "operation.continuous_chunks"),
-        ("Device", "app.head_of"),  # before the room can answer: what goes around it does
+        ("Device", "app.head_of"),  # before the room can answer: the response comes from the layer around it
     ],
 )
 async def test_a_failure_of_the_server(scene: Scene, path: str, place: str) -> None:
@@ -160,7 +160,7 @@ async def test_a_failure_of_the_server(scene: Scene, path: str, place: str) -> N
     issue = refused(response, 500, "exception")
     assert issue["diagnostics"]
     told = '<severity value="error"/><code value="exception"/><diagnostics value="'
-    assert xml.status_code == 500 and (told in xml.text or place == "app.head_of")  # nobody knows what was asked for
+    assert xml.status_code == 500 and (told in xml.text or place == "app.head_of")  # nobody knows what was requested
     assert "SN-meter" not in response.text + xml.text
     assert (await scene.reader.get(path.format(id=logical_id))).status_code == 200
 
@@ -192,7 +192,7 @@ async def test_malformed_queries(scene: Scene, query: str) -> None:
 
 @pytest.mark.requirement("RS-031", "RS-020")
 async def test_bytes_that_are_no_utf_8_find_nothing_but_a_reason(scene: Scene) -> None:
-    """A client that writes ß as Latin-1 is told, instead of there being no such device."""
+    """A client that writes ß as Latin-1 gets an error, instead of a result without such a device."""
     assert refused(await scene.reader.get("Device?device-name=Stra%DFe"), 400, "processing")["diagnostics"]
     form = {"content-type": "application/x-www-form-urlencoded"}
     response = await scene.reader.post("Device/_search", content=b"device-name=Stra%DFe", headers=form)

@@ -31,7 +31,7 @@ async def closed(pool: asyncpg.Pool, settings: Settings, tmp_path: Path) -> Asyn
 async def narrow(
     pool: asyncpg.Pool, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Recorder]:
-    """A recorder that takes few requests at once and lets nobody wait."""
+    """A recorder that accepts few simultaneous requests and lets none wait."""
     monkeypatch.setattr("ddr.http.admission.PATIENCE", 0.0)
     async with recorder(pool, replace(settings, database_pool_size=2), tmp_path / "narrow", received, {}) as running:
         yield running
@@ -62,7 +62,7 @@ async def test_maintenance_of_the_authorization_server_and_the_status_feed(close
 
 @pytest.mark.requirement("RS-020", "RS-053", "OPS-015")
 async def test_overload(narrow: Recorder) -> None:
-    """Who could not be answered soon is told so at once; afterwards all is well again."""
+    """Requests that cannot be answered soon are refused at once; afterwards everything works again."""
     reader = await paired(narrow, await narrow.patient(), BG)
     answers = await asyncio.gather(*(reader.get("Device") for _ in range(CROWD)))
     turned_away = [answer for answer in answers if answer.status_code != 200]

@@ -39,7 +39,7 @@ REVINCLUDES = {
 EACH_MINUTE = {"repeat": {"frequency": 1, "period": 1, "periodUnit": "min"}}
 WRONG_VERSION = "FHIR version not supported. This server supports FHIR R4 (version 4.0.1)"
 
-# Elements beyond those that the profiles demand, as docs/conformance/decisions.toml lists them (RS-016).
+# Elements beyond those that the profiles require, as docs/conformance/decisions.toml lists them (RS-016).
 SENT = {
     "Observation": {
         *("id", "meta", "status", "category", "code", "subject", "effectiveDateTime", "effectivePeriod", "note"),
@@ -57,7 +57,7 @@ SENT = {
 
 
 async def everything(reader: Reader) -> list[Json]:
-    """Every resource that the DiGA may see."""
+    """Every resource that the DiGA may read."""
     return [resource for kind in TYPES for resource in entries(await reader.search(kind))]
 
 
@@ -96,7 +96,7 @@ async def test_metadata_needs_no_token_on_the_diga_listener(ddr: Recorder, scene
 
 @pytest.mark.requirement("RS-006", "RS-012", "RS-024", "RS-037", "OBS-019", "DEV-007")
 async def test_metadata_declares_what_the_server_does(scene: Scene) -> None:
-    """Whatever is declared works, and whatever FHIR R4 has beyond it is refused."""
+    """Everything declared works, and everything that FHIR R4 has beyond it is refused."""
     rest = (await statement(scene.reader))["rest"][0]
     general = {parameter["name"] for parameter in rest["searchParam"]}
     subset = {"_summary": "true", "_elements": "id", "_total": "none"}
@@ -196,7 +196,7 @@ async def test_pretty(scene: Scene) -> None:
 
 @pytest.mark.requirement("RS-001", "RS-013", "RS-017", "DEV-001", "DEV-024")
 async def test_resources_are_r4_under_hddt_profiles(scene: Scene) -> None:
-    """An independent model of FHIR R4 reads them; the profiles are HDDT's own, none is derived from them."""
+    """An independent model of FHIR R4 reads them; the profiles are HDDT's own, and none is derived from them."""
     for resource in await everything(scene.reader):
         get_fhir_model_class(resource["resourceType"]).model_validate(resource)
         (own,) = meta(resource)
@@ -291,7 +291,7 @@ async def test_the_metadata_of_the_authorization_server_as_hddt_writes_its_addre
 
 @pytest.mark.requirement("RS-004", "TLS-010")
 async def test_the_public_address_of_the_metadata_is_where_machines_look(ddr: Recorder, scene: Scene) -> None:
-    """The base that is registered answers only who has a certificate."""
+    """The registered base answers only clients with a certificate."""
     response = await ddr.public.get("/.well-known/oauth-authorization-server")
     found = response.json()
     address = found["fhir_metadata_endpoint"]

@@ -135,7 +135,7 @@ async def hourly(ddr: Recorder) -> Scene:
 
 
 @pytest.mark.requirement("RS-038")
-@pytest.mark.parametrize("more", [10, 2200])  # what follows stands in the link, or is too long for it
+@pytest.mark.parametrize("more", [10, 2200])  # the link contains the rest of the result, or that is too long
 async def test_a_large_result_has_pages_though_nobody_asked_for_them(ddr: Recorder, more: int) -> None:
     home = Home(ddr, await ddr.patient())
     await home.device("meter")
@@ -152,7 +152,7 @@ async def test_a_large_result_has_pages_though_nobody_asked_for_them(ddr: Record
 
 @pytest.mark.requirement("RS-038")
 async def test_pages_survive_new_and_changed_data(ddr: Recorder) -> None:
-    """What the first page found is what all pages show, once each, whatever arrives meanwhile."""
+    """All pages show what the first page found, each item once, whatever arrives meanwhile."""
     many = await hourly(ddr)
     expected = await many.reader.ids("Observation?_sort=-date")
     bundle = await many.reader.search("Observation?_sort=-date&_count=4")

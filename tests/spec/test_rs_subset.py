@@ -1,4 +1,4 @@
-"""FHIR resource server, black box: parts of resources and Bundles that a client requests (RS-012, FHIR R4 search)."""
+"""FHIR resource server, black box: parts of resources and Bundles on request (RS-012, FHIR R4 search)."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ pytestmark = pytest.mark.requirement("RS-012")
 
 
 def without_tag(resource: Json) -> Json:
-    """The resource as it is when whole; fails when it is not marked as a part."""
+    """The resource without the tag that marks it as a part; fails when there is no such tag."""
     meta = dict(resource["meta"])
     assert meta.pop("tag") == [TAG]
     return {**resource, "meta": meta}
 
 
 def part(keep: Callable[[str], bool], resource: Json) -> Json:
-    """The root elements with these names, and those that are always there."""
+    """The root elements with these names, and those that are always present."""
     names = ALWAYS | MANDATORY[resource["resourceType"]]
     return {name: value for name, value in resource.items() if name in names or keep(name)}
 

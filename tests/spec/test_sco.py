@@ -1,4 +1,4 @@
-"""SMART scopes at the resource server, black box: what each grant opens, and nothing else (area SCO)."""
+"""SMART scopes at the resource server, black box: what each grant allows, and nothing else (area SCO)."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ DEVICES = {BG: {"meter"}, BP: {"cuff"}, CGM: {"cgm"}, LF: {"spirometer"}}
 
 
 def with_scope(reader: Reader, scope: str) -> Reader:
-    """The reader with a token of its grant whose scope is this text, signed by the recorder's key."""
+    """The reader with a token of its grant with this scope, signed by the recorder's key."""
     payload = reader.tokens.access_token.split(".")[1]
     claims: dict[str, Any] = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
     ddr = reader.ddr
@@ -129,7 +129,7 @@ async def test_nothing_can_be_written(scene: Scene, method: str) -> None:
 
 @pytest.mark.requirement("SCO-006")
 async def test_a_device_needs_an_authorised_observation(ddr: Recorder) -> None:
-    """One device that measures two kinds of data, one that measures the other kind only."""
+    """One device that measures two kinds of data, and one that measures only the other kind."""
     home = Home(ddr, await ddr.patient())
     for key in ("both", "cuff", "meter"):
         await home.device(key)
@@ -186,7 +186,7 @@ async def test_unknown_scopes_in_a_token_grant_nothing(scene: Scene, scope: str)
 
 @pytest.mark.requirement("SCO-007")
 async def test_what_the_patient_grants_is_told_and_holds(ddr: Recorder, scene: Scene) -> None:
-    """SMART App Launch 2: the server may grant less than was asked for, says so, and enforces what it said."""
+    """SMART App Launch 2: the server may grant less than was requested, says so, and enforces it."""
     diga = await ddr.diga()
     tokens = await ddr.pair(diga, scene.home.patient, BG, BP, approve=[BP])
     assert set(tokens.scopes) == {SCOPE + BP, *DEVICE_SCOPES}
@@ -295,7 +295,7 @@ async def test_a_new_device_appears_with_its_first_observation(ddr: Recorder) ->
     refused(await reader.get(f"Device/{home.ids['meter']}"), 404)
     await home.glucose("bg", ddr.clock())
     assert await reader.ids("Device") == [home.ids["meter"]]
-    with later(ddr, 21 * MINUTE):  # a placeholder: data is expected by now
+    with later(ddr, 21 * MINUTE):  # a placeholder: data is expected by then
         (chunk,) = entries(await reader.search("Observation?code=99504-3"))
         assert chunk["dataAbsentReason"]["coding"][0]["code"] == "temp-unknown"
         assert set(await reader.ids("Device")) == {home.ids["meter"], home.ids["cgm"]}

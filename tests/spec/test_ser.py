@@ -58,7 +58,7 @@ async def test_a_running_chunk_is_preliminary_and_has_what_there_is(ddr: Recorde
         assert length(chunk) == DAY
         assert values(chunk) == [str(value) for value in ramp(96)]
         assert not empty(chunk)
-    with later(ddr, 23 * HOUR):  # the connection is lost: nothing comes any more
+    with later(ddr, 23 * HOUR):  # the connection is lost: nothing arrives any more
         assert await sensor.chunks() == [chunk]
 
 
@@ -194,7 +194,7 @@ async def test_a_chunk_of_which_nothing_has_come(ddr: Recorder) -> None:
     sensor = await worn(ddr)
     with later(ddr, DAY):
         await sensor.send(0, ramp(SLOTS))
-    with later(ddr, 2 * DAY + 2 * HOUR):  # a day without connection, then it is back for the newest readings
+    with later(ddr, 2 * DAY + 2 * HOUR):  # a day without connection, then it is back with the newest readings
         await sensor.send(2 * SLOTS, ramp(5))
         found = await sensor.chunks()
         assert [empty(chunk) for chunk in found] == [False, True, False]
@@ -202,7 +202,7 @@ async def test_a_chunk_of_which_nothing_has_come(ddr: Recorder) -> None:
         assert [length(chunk) for chunk in found] == [DAY] * 3
         gap = f"date=ge{date_time(sensor.start_ms + DAY)}&date=lt{date_time(sensor.start_ms + 2 * DAY - SECOND)}"
         assert await sensor.chunks(gap) == found[1:2]
-        await sensor.send(SLOTS + 20, ramp(3))  # something was buffered after all
+        await sensor.send(SLOTS + 20, ramp(3))  # some readings were buffered after all
         filled = await sensor.reader.read(f"Observation/{found[1]['id']}")
         assert not empty(filled)
         assert values(filled) == ["E"] * 20 + [str(value) for value in ramp(3)]
@@ -210,7 +210,7 @@ async def test_a_chunk_of_which_nothing_has_come(ddr: Recorder) -> None:
 
 @pytest.mark.requirement("SER-014", "RS-040")
 async def test_a_gap_has_each_of_its_chunks(ddr: Recorder) -> None:
-    sensor = await worn(ddr, bufferingSeconds=5 * DAY // SECOND)  # for so long something may come
+    sensor = await worn(ddr, bufferingSeconds=5 * DAY // SECOND)  # something may still arrive for this long
     with later(ddr, 3 * DAY + HOUR):
         assert [empty(chunk) for chunk in await sensor.chunks()] == [True] * 4
         await sensor.send(3 * SLOTS, ramp(5))

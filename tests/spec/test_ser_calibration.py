@@ -17,7 +17,7 @@ BEFORE = CHANGE // PERIOD + 1  # readings up to then
 
 
 async def report(sensor: Worn, after_ms: int, state: str) -> None:
-    """The gateway reports the calibration state from an instant after the start on."""
+    """The gateway reports the calibration state from an instant after the start."""
     body = {"calibrations": [{"time": date_time(sensor.start_ms + after_ms), "state": state}]}
     response = await sensor.home.patient.gateway.post("devices/cgm/sensors/s/calibrations", json=body)
     assert response.json()["accepted"] == 1, response.text
@@ -80,7 +80,7 @@ async def test_a_change_that_is_reported_late_cuts_what_was_stored(ddr: Recorder
         assert period(before)[1] == sensor.start_ms + CHANGE - 1 < period(after)[0]
         assert length(after) == DAY
         assert values(before) + values(after) == [str(value) for value in ramp(SLOTS + 12)]
-        # A DiGA may know the chunk whose readings are now in another one, so it is told that it no longer counts.
+        # A DiGA may know the chunk whose readings are now in another one, so it learns that it is no longer valid.
         (moved,) = [chunk for chunk in found if chunk["status"] == "entered-in-error"]
         assert not [name for name in moved if name.startswith("value")]
 
@@ -132,7 +132,7 @@ async def test_a_late_change_is_told_of_a_chunk_that_reached_into_the_history(dd
     assert [coding["code"] for coding in now["dataAbsentReason"]["coding"]] == ["error"]
     assert await sensor.reader.read(f"Observation/{known['id']}") == now
     assert now in await sensor.chunks()
-    with later(ddr, 12 * HOUR + MINUTE):  # it would have left the history as it was, too
+    with later(ddr, 12 * HOUR + MINUTE):  # it would also have left the history
         assert known["id"] not in [chunk["id"] for chunk in await sensor.chunks()]
         assert (await sensor.reader.get(f"Observation/{known['id']}")).status_code == 404
 
@@ -150,7 +150,7 @@ async def test_values_are_nowhere_twice_when_their_series_began_before_the_histo
     await home.readings("cgm", began, ramp(2 * SLOTS))
     first = await sensor.reader.search("Observation")
     if what == "calibration":
-        await report(sensor, HOUR, "calibrated")  # known late: it was calibrated all the time
+        await report(sensor, HOUR, "calibrated")  # reported late: it was calibrated all the time
     else:
         await home.cgm(
             "cgm", long_ago, "not-calibrated", calibration={"state": "not-calibrated", "time": date_time(began)}
@@ -175,7 +175,7 @@ async def test_ids_stay_when_a_start_moves_back_and_takes_no_chunk_out_of_the_hi
     known = [chunk for chunk in await sensor.chunks() if "valueSampledData" in chunk]
     assert [period(chunk)[0] - began for chunk in known] == [5 * DAY, 6 * DAY, 7 * DAY]
     calibration = {"state": "calibrated", "time": date_time(began)}
-    for back_ms in (1000, 0, 1000):  # an app that reckons the start from the age of its sensor
+    for back_ms in (1000, 0, 1000):  # an app that computes the start from the age of its sensor
         await home.cgm("cgm", began - back_ms, calibration=calibration)
         assert [chunk for chunk in await sensor.chunks() if "valueSampledData" in chunk] == known
     await home.cgm("cgm", began - HOUR, calibration=calibration)

@@ -24,7 +24,7 @@ async def report(sensor: Worn, *events: tuple[int, str]) -> None:
 
 
 async def counting(sensor: Worn) -> list[tuple[int, str]]:
-    """Start, from that of the sensor, and data of each chunk that counts."""
+    """Start (relative to the sensor's start) and data of each valid chunk."""
     found = [chunk for chunk in await sensor.chunks() if chunk["status"] != "entered-in-error"]
     return [(period(chunk)[0] - sensor.start_ms, " ".join(values(chunk))) for chunk in found]
 
@@ -97,9 +97,9 @@ async def test_the_operator_decides_about_a_replaced_device(ddr: Recorder, optio
 
 @pytest.mark.requirement("SER-006", "SER-008")
 async def test_chunks_that_an_old_change_withdrew_stay_visible_in_their_own_time(ddr: Recorder) -> None:
-    """A calibration of the first day that becomes known on the fifth moves the chunks of four days to another series.
+    """A calibration of the first day, reported on the fifth, moves the chunks of four days to another series.
 
-    A month later the first series has long been over, and what was withdrawn of it is within the period all the same.
+    A month later the first series has long been over, but its withdrawn chunks are still within the period.
     """
     sensor = await worn(ddr)
     with later(ddr, 5 * DAY):

@@ -137,7 +137,7 @@ async def test_the_expiry_of_the_device_makes_the_running_chunk_final(ddr: Recor
 
 @pytest.mark.parametrize("how", ["end", "calibration"])
 async def test_a_series_that_ends_as_a_chunk_does_has_none_of_the_last_split_second(ddr: Recorder, how: str) -> None:
-    """Chunks start at whole seconds: one began in that of the end, without a reading and beside the next series."""
+    """Chunks start at whole seconds: one began in the second of the end, without readings, beside the next series."""
     home, start_ms = Home(ddr, await ddr.patient()), ddr.clock() + 500
     reader = await paired(ddr, home.patient, CGM)
     await home.device("cgm", startedAt=date_time(start_ms))

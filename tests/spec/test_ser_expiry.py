@@ -1,4 +1,4 @@
-"""A device's expiration date is corrected: what a DiGA has seen stays as it was (FHIR R4 Meta)."""
+"""A correction of a device's expiration date leaves what a DiGA has seen as it was (FHIR R4 Meta)."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ async def test_what_is_withdrawn_stays_so_when_the_end_takes_the_place_of_the_ex
 
 @pytest.mark.requirement("SER-024")
 async def test_nothing_is_missing_after_a_device_that_expires_as_a_chunk_ends(ddr: Recorder) -> None:
-    """HDDT's own example expires 14 days after its start: by a second, a whole day was expected after that."""
+    """HDDT's own example expires 14 days after its start: for one second, a whole further day was expected."""
     sensor = await worn(ddr)
     with later(ddr, HOUR):
         await expire(sensor, sensor.start_ms + DAY)

@@ -22,7 +22,7 @@ NEW, CALIBRATED = HOUR, 3 * HOUR  # after the start of the old sensor
 
 @pytest.fixture(autouse=True)
 def end_when_calibrated(ddr: Recorder) -> Iterator[None]:
-    """The operator chose the third option, for this type of device."""
+    """The operator has chosen the third option for this type of device."""
     settings = ddr.core.settings
     ddr.core.settings = replace(settings, device_overlap_types=f"{SENSOR_TYPE}=end-when-calibrated")
     yield
@@ -99,7 +99,7 @@ async def test_a_calibration_that_becomes_known_late_shows_what_it_covers_as_new
         found = await sensor.chunks(f"_lastUpdated=ge{date_time(ddr.clock())}")
         replaced, *covered = found
         assert [period(chunk)[0] - sensor.start_ms for chunk in covered] == [2 * HOUR, 3 * HOUR]
-        # the end of the replaced device follows, so that nothing overlaps that had not before
+        # the end of the replaced device moves along, so that nothing overlaps that did not overlap before
         assert (replaced["status"], period(replaced)[1] + 1 - sensor.start_ms) == ("amended", 2 * HOUR)
         for chunk in covered:
             metric = await sensor.reader.read(chunk["device"]["reference"])
@@ -136,7 +136,7 @@ async def test_a_device_that_needs_no_calibration_takes_over_at_once(ddr: Record
         await sensor.home.readings("new", sensor.start_ms + NEW, ramp(6))
         assert await old_status(sensor) == "inactive"
         old, new = await sensor.chunks()
-        assert len(values(old)) == 18  # not before its last stored reading: nothing is lost
+        assert len(values(old)) == 18  # not before its last stored reading: no data is lost
         assert period(old)[1] < sensor.start_ms + 18 * PERIOD
         assert values(new) == [str(value) for value in ramp(6)]
 
@@ -158,7 +158,7 @@ async def test_without_an_overlap_nothing_is_withheld(ddr: Recorder) -> None:
 async def test_what_fails_before_it_is_calibrated_hands_on_whose_place_it_takes(
     ddr: Recorder, ended: bool, again: bool, known: bool
 ) -> None:
-    """Another sensor comes in its place, or its app registers it `again`: the old one was active for ever."""
+    """Another sensor takes its place, or its app registers it `again`; before, the old one stayed active for ever."""
     sensor = await worn(ddr)
     home, failed_ms = sensor.home, sensor.start_ms + 2 * HOUR
     with later(ddr, 6 * HOUR):
@@ -188,7 +188,7 @@ async def test_what_fails_before_it_is_calibrated_hands_on_whose_place_it_takes(
 
 @pytest.mark.parametrize("late", [False, True])
 async def test_what_replaces_another_device_is_said_after_its_sensor_was_registered(ddr: Recorder, late: bool) -> None:
-    """Before or after it is calibrated. What a DiGA saw before stays shown."""
+    """Before or after the calibration. What a DiGA saw before stays shown."""
     sensor = await worn(ddr)
     start = date_time(sensor.start_ms + NEW)
     with later(ddr, 6 * HOUR):
@@ -207,7 +207,7 @@ async def test_what_replaces_another_device_is_said_after_its_sensor_was_registe
 
 @pytest.mark.parametrize("state", ["calibrated", None])
 async def test_a_start_that_moves_back_hides_nothing(ddr: Recorder, state: str | None) -> None:
-    """What a sensor shows from its start on it shows from an earlier start on, and the replaced device ends there."""
+    """A sensor that is shown from its start is shown from an earlier one, too, and the replaced device ends there."""
     sensor = await worn(ddr)
     with later(ddr, 2 * HOUR):
         await put_on_another(sensor, state)
@@ -229,7 +229,7 @@ async def test_a_start_that_moves_back_hides_nothing(ddr: Recorder, state: str |
 async def test_warm_up_that_a_bundle_brings_late_ends_nothing_and_stays_withheld(
     ddr: Recorder, order: tuple[int, int]
 ) -> None:
-    """At the FHIR door a sensor begins with its first value, here one after its calibration."""
+    """At the FHIR door a sensor begins with its first value, which here comes after its calibration."""
     sensor = await worn(ddr)
     gateway, new_ms = sensor.home.patient.gateway, sensor.start_ms + NEW
     states = [

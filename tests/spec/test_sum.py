@@ -70,7 +70,7 @@ async def test_at_type_level_only(reader: Reader) -> None:
 
 @pytest.mark.requirement("SUM-018")
 async def test_no_metric_is_served_by_itself(reader: Reader) -> None:
-    """Neither by a parameter of the operation nor under the names that the report gives its parts."""
+    """Neither by a parameter of the operation nor by the names that the report gives its parts."""
     report = (await reader.post(SUMMARY)).json()
     assert len(report["entry"]) > 5
     for entry in report["entry"]:
@@ -108,7 +108,7 @@ async def test_defaults_reach_from_at_least_seven_days_ago_until_today(ddr: Reco
         assert last == today(ddr)
     first, last = period(await report(reader, effectivePeriodEnd=str(today(ddr, 3))))
     assert (first <= today(ddr, 10), last) == (True, today(ddr, 3))
-    for days in (9, 25):  # however long ago it begins
+    for days in (9, 25):  # however early it begins
         begun = str(today(ddr, days))
         assert period(await report(reader, effectivePeriodStart=begun)) == (today(ddr, days), today(ddr))
 
@@ -217,7 +217,7 @@ async def test_warm_up_does_not_count_as_documented(ddr: Recorder) -> None:
     home = Home(ddr, await ddr.patient())
     begun = ddr.clock() - 3 * DAY
     for days, (key, state, measured) in enumerate((("warm", "not-calibrated", 300), ("ready", "calibrated", 100))):
-        started = begun + days * DAY  # where sensors overlap, only the newer one counts anyhow
+        started = begun + days * DAY  # where sensors overlap, only the newer one counts anyway
         await home.device(key, startedAt=date_time(started))
         await home.cgm(key, started, state)
         await home.readings(key, started, [measured] * 288)

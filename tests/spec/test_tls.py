@@ -1,4 +1,4 @@
-"""Mutual TLS, black box: which clients pass the handshake, and which get a response (area TLS)."""
+"""Mutual TLS, black box: which clients complete the handshake, and which get a response (area TLS)."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ async def backend(ddr: Recorder) -> Backend:
 
 
 async def followed(backend: Backend, http: httpx.AsyncClient) -> httpx.Response:
-    """The answer to a pushed request as soon as the handshake lets `http` through."""
+    """The response to a pushed request as soon as the handshake of `http` succeeds."""
     async with asyncio.timeout(FOLLOW_SECONDS):
         while True:
             try:
@@ -79,7 +79,7 @@ async def test_the_certificate_names_the_published_hosts(ddr: Recorder) -> None:
 
 @pytest.mark.requirement("TLS-005", "TLS-009", "TLS-011")
 async def test_unknown_certificates_fail_in_the_handshake(backend: Backend, tmp_path: Path) -> None:
-    """Also one with the registered subject, and one from the authority of a registered one."""
+    """Also one with the registered subject, and one from the issuer of a registered one."""
     ddr = backend.ddr
     same_subject = certs.client_certificate(tmp_path, "client")
     sibling = certs.client_certificate(tmp_path, "sibling", ddr.authority)
@@ -90,7 +90,7 @@ async def test_unknown_certificates_fail_in_the_handshake(backend: Backend, tmp_
 
 @pytest.mark.requirement("TLS-005", "TLS-009", "TLS-011", "TLS-013")
 async def test_known_certificates_of_others_are_told_so(ddr: Recorder, backend: Backend) -> None:
-    """Another listed DiGA, an inactive one, and a certificate that is in no entry any more: 401, at every endpoint."""
+    """Another listed DiGA's, an inactive one's, and one that is in no entry any more: 401 at every endpoint."""
     tokens = await backend.pair(await ddr.patient(), CGM)
     other, inactive = await ddr.diga(CGM), await ddr.diga(CGM, active=False)
     nobody = await ddr.client(ddr.spare())
@@ -105,7 +105,7 @@ async def test_known_certificates_of_others_are_told_so(ddr: Recorder, backend: 
 async def test_behind_a_proxy_every_certificate_is_answered(
     pool: asyncpg.Pool, settings: Settings, tmp_path: Path
 ) -> None:
-    """Where TLS ends before, the certificate comes in a header (RFC 9440) and is checked alike."""
+    """Where a proxy terminates TLS, the certificate comes in a header (RFC 9440) and is checked in the same way."""
     async with recorder(pool, replace(settings, client_cert_header="Client-Cert"), tmp_path, received, {}) as ddr:
         diga = await ddr.diga(CGM)
         unknown = certs.client_certificate(tmp_path, "unknown")
@@ -121,7 +121,7 @@ async def test_behind_a_proxy_every_certificate_is_answered(
 @pytest.mark.requirement("TLS-006")
 @pytest.mark.parametrize("issued", [False, True])
 async def test_a_newly_listed_certificate_is_taken_up(ddr: Recorder, tmp_path: Path, issued: bool) -> None:
-    """Self-signed or from an authority that nobody knows; connections that exist go on meanwhile."""
+    """Self-signed, or from an unknown authority; existing connections continue meanwhile."""
     backend = Backend(ddr, await ddr.diga(CGM))
     assert (await backend.push(CGM)).status_code == 201
     authority = certs.authority(tmp_path, "Maker CA") if issued else None
@@ -136,7 +136,7 @@ async def test_a_newly_listed_certificate_is_taken_up(ddr: Recorder, tmp_path: P
 
 @pytest.mark.requirement("TLS-005")
 async def test_the_child_of_a_listed_authority_certificate(ddr: Recorder, tmp_path: Path) -> None:
-    """It passes the handshake, because the parent is a trust anchor, and is nobody for the application."""
+    """It completes the handshake, because its parent is a trust anchor, but the application does not know it."""
     parent = certs.authority(tmp_path, "Careless DiGA")
     child = certs.client_certificate(tmp_path, "child", parent)
     diga = await ddr.diga(CGM)
@@ -147,12 +147,12 @@ async def test_the_child_of_a_listed_authority_certificate(ddr: Recorder, tmp_pa
 
 @pytest.mark.requirement("TLS-006", "TLS-005")
 async def test_a_resumed_session_after_removal(ddr: Recorder) -> None:
-    """The handshake is not repeated; the certificate is looked up all the same."""
+    """The handshake is not repeated, but the certificate is looked up again."""
     diga = await ddr.diga(CGM)
     context = client_context(ddr.authority.cert, diga.certificate)
     context.maximum_version = ssl.TLSVersion.TLSv1_2
     status, session, _ = await asyncio.to_thread(_ask, ddr, context, None)
-    assert status == 400  # a pushed request without parameters: the client is known
+    assert status == 400  # a pushed request without parameters: the client is recognized
     ddr.trust.digas[diga.entry.client_id] = replace(diga.entry, certificates=frozenset())
     status, _, reused = await asyncio.to_thread(_ask, ddr, context, session, diga)
     assert (status, reused) == (401, True)
@@ -161,7 +161,7 @@ async def test_a_resumed_session_after_removal(ddr: Recorder) -> None:
 def _ask(
     ddr: Recorder, context: ssl.SSLContext, session: ssl.SSLSession | None, diga: TestDiga | None = None
 ) -> tuple[int, ssl.SSLSession | None, bool]:
-    """One POST to /oauth/par on a connection of its own: status, session, and whether the session was resumed."""
+    """One POST to /oauth/par on its own connection: the status, the session, and whether that was resumed."""
     port = urlsplit(ddr.settings.diga_base_url).port
     body = f"client_id={diga.entry.client_id}" if diga else ""
     lines = ["POST /oauth/par HTTP/1.1", "host: localhost", f"content-length: {len(body)}", "connection: close"]

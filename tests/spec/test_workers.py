@@ -24,7 +24,7 @@ from tests.spec.world import BG, CGM
 
 pytestmark = pytest.mark.slow
 
-CONNECTIONS = 12  # with two workers the chance that all end at one of them is 1 in 2,048
+CONNECTIONS = 12  # with two workers, all of them reach one worker with a chance of 1 in 2,048
 REGISTRY_SECONDS = 120
 
 
@@ -39,7 +39,7 @@ async def log_in(stack: DemoStack, browser: httpx.AsyncClient, patient: Account)
 
 
 async def statuses(stack: DemoStack, diga: CastDiga, tokens: Tokens) -> set[int]:
-    """The answers to one search on many new connections, which the kernel spreads over the workers."""
+    """The responses to one search on many new connections, which the kernel spreads over the workers."""
 
     async def ask() -> int:
         async with stack.client(stack.certificate(diga)) as http:
@@ -50,14 +50,14 @@ async def statuses(stack: DemoStack, diga: CastDiga, tokens: Tokens) -> set[int]
 
 
 async def until(holds: Callable[[], Awaitable[bool]]) -> None:
-    """Wait for something that the registry's refresh brings about."""
+    """Wait for an effect of the registry's refresh."""
     async with asyncio.timeout(REGISTRY_SECONDS):
         while not await holds():  # noqa: ASYNC110 - another process ends it
             await asyncio.sleep(0.3)
 
 
 async def test_connections_reach_both_workers(stack: DemoStack) -> None:
-    """Else the tests below would prove nothing."""
+    """Otherwise the tests below would prove nothing."""
     url = f"http://127.0.0.1:{stack.settings.admin_port}/healthz"
 
     answered: set[int] = set()
@@ -73,7 +73,7 @@ async def test_connections_reach_both_workers(stack: DemoStack) -> None:
 
 @pytest.mark.requirement("CON-005", "AS-030")
 async def test_a_withdrawal_holds_with_the_next_request_on_every_worker(stack: DemoStack) -> None:
-    """Tokens that every worker has verified and remembered before; not a moment is waited after the withdrawal."""
+    """Every worker has verified and remembered these tokens before; the test does not wait after the withdrawal."""
     patient = stack.patients[0]
     tokens = await stack.pair(GLUKOBUCH, patient, [CGM, BG])
     assert await statuses(stack, GLUKOBUCH, tokens) == {200}
@@ -99,7 +99,7 @@ async def test_a_revocation_holds_with_the_next_request_on_every_worker(stack: D
 
 @pytest.mark.requirement("CON-014", "AS-028", "TLS-011")
 async def test_a_retired_diga_is_unpaired(stack: DemoStack) -> None:
-    """Its pairings end, and its patients read why; the other DiGA is untouched."""
+    """Its pairings end, and its patients read why; the other DiGA is not affected."""
     patient = stack.patients[1]
     tokens = await stack.pair(ATEMDRUCK, patient, ATEMDRUCK.mivs)
     others = await stack.pair(GLUKOBUCH, patient, [CGM])
@@ -132,14 +132,14 @@ async def test_a_retired_diga_is_unpaired(stack: DemoStack) -> None:
         return bool(answer.json()["error"] == "invalid_grant")
 
     await until(back)
-    assert await statuses(stack, ATEMDRUCK, tokens) == {401}  # listed again is not paired again
+    assert await statuses(stack, ATEMDRUCK, tokens) == {401}  # listing it again does not pair it again
 
 
 @pytest.mark.requirement("TLS-002")
 async def test_the_listeners_keep_to_the_profile(stack: DemoStack) -> None:
-    """By the scanner that `ddr check tls` is; tests/tls compares it with openssl and sslyze.
+    """The scanner is that of `ddr check tls`, which tests/tls compares with openssl and sslyze.
 
-    It judges by the profile that the server is given, so the kit's own table of what BSI recommends judges, too.
+    It judges by the profile that the server uses, so the kit's own table of BSI's recommendations judges as well.
     """
     ports = (stack.settings.diga_port, stack.settings.public_port, stack.settings.gateway_port)
     for port in ports:
@@ -151,8 +151,7 @@ async def test_the_listeners_keep_to_the_profile(stack: DemoStack) -> None:
 
 
 async def test_the_tls_report(stack: DemoStack, capsys: pytest.CaptureFixture[str]) -> None:
-    """A development certificate has no timestamps; nothing else is found. It needs the addresses alone, and to know the
-    authority."""
+    """A development certificate has no SCTs; nothing else is found. The report needs only the addresses and the CA."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SSL_CERT_FILE", stack.settings.registry_ca)
         for name in ("diga_base_url", "public_base_url", "gateway_base_url"):
@@ -165,7 +164,7 @@ async def test_the_tls_report(stack: DemoStack, capsys: pytest.CaptureFixture[st
 
 
 async def test_a_disconnected_app_is_refused_by_every_worker(stack: DemoStack) -> None:
-    """With the next request, although every worker has just let it in; the journal of the workers has it, too."""
+    """With the next request, although every worker has just accepted it; the workers' journal has it, too."""
     pool, patient = stack.pool, stack.patients[1]
     patient_id = await pool.fetchval("SELECT patient_id FROM account WHERE username = $1", patient.username)
     token = await gateway_tokens.create(pool, patient_id, now_ms(), name="lost phone")
@@ -194,7 +193,7 @@ async def test_a_disconnected_app_is_refused_by_every_worker(stack: DemoStack) -
 async def test_the_end_of_a_right_to_act_holds_with_the_next_request_on_every_worker(
     stack: DemoStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A mother acts for her child on both workers; the operator ends it by the command line."""
+    """A mother acts for her child on both workers; the operator ends this at the command line."""
     monkeypatch.setenv("DDR_SETTINGS", str(Path(stack.options.state_dir) / "serve.toml"))
     mother, child = stack.patients[:2]
     names, base = (mother.username, child.username), stack.settings.public_base_url

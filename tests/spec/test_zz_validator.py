@@ -46,13 +46,13 @@ def test_every_resource_received_is_valid(validator: Validator, pytestconfig: py
 
 
 def _parts(resource: Json) -> bool:
-    """True for what is marked as a part of a resource (_summary, _elements): it need not fit the profiles."""
+    """True for a resource that is marked as a part (_summary, _elements): it need not conform to the profiles."""
     found = [resource, *(entry["resource"] for entry in resource.get("entry", ()) if "resource" in entry)]
     return any(tag["code"] == "SUBSETTED" for each in found for tag in each.get("meta", {}).get("tag", ()))
 
 
 def _observations(resources: Iterable[Json]) -> Iterator[tuple[str, Json]]:
-    """Every Observation with its reference."""
+    """Every Observation by its reference."""
     for resource in resources:
         yield from _observations(entry["resource"] for entry in resource.get("entry", ()) if "resource" in entry)
         if resource["resourceType"] == "Observation" and "id" in resource:  # those of the summary have none
@@ -62,7 +62,7 @@ def _observations(resources: Iterable[Json]) -> Iterator[tuple[str, Json]]:
 def _with_sources(resource: Json, sources: dict[str, Json]) -> Json:
     """A resource in one Bundle with the Observations that it was derived from.
 
-    The slices of derivedFrom are told apart by the profiles of their targets (LF-017): the validator has to see them.
+    The slices of derivedFrom differ by the profiles of their targets (LF-017), so the validator has to see them.
     """
     observations = dict(_observations([resource]))
     named = {each["reference"] for found in observations.values() for each in found.get("derivedFrom", ())}

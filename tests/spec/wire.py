@@ -1,4 +1,4 @@
-"""HTTP over TLS exactly as spelled out, where an HTTP client would correct or reject it."""
+"""HTTP over TLS exactly as written, where an HTTP client would correct or refuse it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Answer:
 
 
 class Wire:
-    """A TLS connection that says exactly what it is told, unlike an HTTP client."""
+    """A TLS connection that sends exactly what it is given, unlike an HTTP client."""
 
     def __init__(self, reader: Reader) -> None:
         ddr = reader.ddr
@@ -34,7 +34,7 @@ class Wire:
         self._http = h11.Connection(h11.CLIENT)
 
     async def send(self, method: str, target: str, headers: list[tuple[str, str]], body: bytes = b"") -> Answer:
-        """One request with the token, unless `headers` have an Authorization of their own."""
+        """One request with the token, unless `headers` contain an Authorization of their own."""
         _, writer = await self._connected()
         lines = [("host", "localhost"), ("content-length", str(len(body))), *headers]
         if not any(name == "authorization" for name, _ in headers):

@@ -65,7 +65,7 @@ class Home:
         return await self.sensor(device, **{**fixed, **calibration, **members})
 
     async def readings(self, device: str, from_ms: int, values: Sequence[float | str], key: str = "s") -> Json:
-        """Readings in mg/dL, one every five minutes from `from_ms` on; the gateway API's answer."""
+        """Readings in mg/dL, one every five minutes from `from_ms` on; the gateway API's response."""
         readings = [
             {"time": date_time(from_ms + number * 5 * MINUTE), "value": value} for number, value in enumerate(values)
         ]
@@ -78,7 +78,7 @@ class Home:
         return self.ids[key]
 
     async def unfit(self, **members: Any) -> str:
-        """The member for which the gateway API refuses a measurement."""
+        """The member because of which the gateway API refuses a measurement."""
         response = await self.patient.gateway.put("measurements/unfit", json=members)
         assert response.status_code == 422, response.text
         found: str = response.json()["field"]
@@ -96,7 +96,7 @@ class Home:
         return await self.measure(key, code="85354-9", device="cuff", effective=date_time(at_ms), components=components)
 
     async def strips(self) -> None:
-        """A meter "strips" that has to be calibrated, with a value: the second DeviceMetric of a furnished home."""
+        """A meter "strips" that needs calibration, with a value: the second DeviceMetric of a furnished home."""
         now_ms = self.ddr.clock()
         await self.device("strips", type="337414009")
         self.ids["strips-metric"] = await self.sensor("strips", "2339-0", "mg/dL", calibration={"state": "calibrated"})
@@ -108,7 +108,7 @@ class Home:
         assert response.status_code == 204, response.text
 
     def ago(self, ms: int) -> str:
-        """The instant this long before now."""
+        """The instant this long ago."""
         return date_time(self.ddr.clock() - ms)
 
     async def furnish(self) -> Home:
@@ -142,7 +142,7 @@ class Home:
         )
 
     async def rtcgm(self, now_ms: int, key: str = "cgm") -> None:
-        """A worn CGM sensor with readings of one and a half days, the last of now."""
+        """A worn CGM sensor with readings of one and a half days, up to now."""
         started_ms = now_ms - HISTORY * DAY + 12 * HOUR
         ends_ms = started_ms + WORN_DAYS * DAY
         await self.device(
@@ -183,7 +183,7 @@ class Reader:
         return await self.send("POST", path, options.pop("headers", {}), **options)
 
     async def send(self, method: str, path: str, headers: Any = (), **options: Any) -> httpx.Response:
-        """Any request with the token; `headers` win over Authorization and Accept."""
+        """Any request with the token; `headers` override Authorization and Accept."""
         now_ms = self.ddr.clock()
         if abs(now_ms - self.renewed_ms) > 5 * MINUTE:  # tests may also set the clock back
             self.tokens = await self.diga.client.refresh(self.tokens)
@@ -237,7 +237,7 @@ async def paired(ddr: Recorder, patient: Patient, *mivs: str, diga: TestDiga | N
 
 @contextmanager
 def later(ddr: Recorder, ms: int) -> Iterator[None]:
-    """The recorder's clock is this far ahead within the block."""
+    """The recorder's clock is fast by this much within the block."""
     ddr.clock.ms += ms
     try:
         yield
@@ -246,7 +246,7 @@ def later(ddr: Recorder, ms: int) -> Iterator[None]:
 
 
 def searchset(response: httpx.Response) -> Json:
-    """The searchset that was answered."""
+    """The searchset in the response."""
     assert response.status_code == 200, response.text
     bundle: Json = response.json()
     assert (bundle["resourceType"], bundle["type"]) == ("Bundle", "searchset")
@@ -279,7 +279,7 @@ def code_of(observation: Json) -> str:
 
 
 def refused(response: httpx.Response, status: int, code: str = "processing", diagnostics: str | None = None) -> Json:
-    """The one error issue of the OperationOutcome that a request was refused with."""
+    """The only issue of the OperationOutcome with which a request was refused."""
     assert response.status_code == status, f"{response.status_code} {response.text}"
     outcome: Json = response.json()
     assert outcome["resourceType"] == "OperationOutcome"
