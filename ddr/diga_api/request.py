@@ -117,7 +117,7 @@ def _form(body: bytes) -> Pairs:
             return parse_qsl(text, keep_blank_values=True, max_num_fields=MOST_VALUES)
     except ValueError:
         pass
-    raise malformed("The body is not a form of parameters")
+    raise malformed("The body is not a URL-encoded form")
 
 
 def _json(body: bytes) -> Pairs:

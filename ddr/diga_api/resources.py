@@ -158,7 +158,9 @@ class Builder:
         """
         found = self.core.catalog.code(row["observed_system"], row["observed_code"])
         if found is None:
-            raise unavailable("A ValueSet is being exchanged", RETRY_SECONDS, Outage.TEMPORARY_DISRUPTION)
+            raise unavailable(
+                "A ValueSet is being replaced by a new version", RETRY_SECONDS, Outage.TEMPORARY_DISRUPTION
+            )
         return found
 
     def entries(self, found: Found, search: Search) -> Iterator[tuple[str, Row, Key]]:

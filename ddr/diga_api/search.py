@@ -110,10 +110,10 @@ class Searcher:
         """The page of a link. Raises FhirError 400, and 410 for a link that has expired."""
         links = [(name, value) for name, value in pairs if name not in SETTLED]
         if len(links) != 1:
-            raise malformed("The link to a further page must be used as it is")
+            raise malformed("The link to a further page must be used unchanged")
         page = self._links.open(links[0][1], _holder(candidate), candidate.facts.now_ms)
         if page.resource_type != candidate.facts.resource_type:
-            raise malformed("The link to a further page must be used as it is")
+            raise malformed("The link to a further page must be used unchanged")
         access = await self._gate.admit(candidate, page.asked, counts=False)
         request = replace(request, parameters=[*links, *request.representation()])  # the self link has these
         found = await later_page(self._core.pool, access.view, page.search, page.rest)

@@ -19,28 +19,32 @@ SECURITY_SERVICES = "http://terminology.hl7.org/CodeSystem/restful-security-serv
 
 # Parameters of every search that are not SearchParameter resources; name → type and documentation.
 GENERAL_PARAMETERS = {
-    "_count": ("number", "Matches per page; more follow by the link 'next'"),
+    "_count": ("number", "Matches per page; the link 'next' leads to the next page"),
     "_sort": ("string", "Parameter to sort by, with '-' in front for descending order"),
     "_include": (
         "string",
-        "Adds the resources that matches refer to; with :iterate also those behind them. [type]:* stands for every"
-        " reference of a type, * for every one of the searched type, with :iterate of all types",
+        "Adds the resources that matches refer to; with :iterate also the resources that these refer to. [type]:*"
+        " stands for every reference of a type, * for every reference of the searched type (with :iterate: all types)",
     ),
-    "_revinclude": ("string", "Adds the resources that refer to matches; [type]:* by whichever reference"),
+    "_revinclude": (
+        "string",
+        "Adds the resources that refer to matches; [type]:* stands for every reference of a type",
+    ),
     "_has": ("string", "Selects resources by the properties of those that refer to them"),
-    "_summary": ("token", "true: the elements of the summary; text, data, false; count: only the total"),
-    "_elements": ("string", "Names of root elements; mandatory ones are sent besides, included resources whole"),
-    "_total": ("token", "none, or estimate and accurate, which are the same here: always exact, and the default"),
-    "_format": ("token", "Representation of the answer: json, xml or a MIME type; wins over Accept"),
+    "_summary": ("token", "true: only the summary elements; count: only the total; also text, data and false"),
+    "_elements": ("string", "Names of root elements; mandatory elements are always sent, included resources in full"),
+    "_total": ("token", "none, estimate or accurate; the last two both give the exact total, which is the default"),
+    "_format": ("token", "Format of the response: json, xml or a MIME type; takes precedence over Accept"),
     "_pretty": ("token", "true: indented output"),
 }
 
 
 POLLING = (
-    "Polling by _lastUpdated: ask for gt the Bundle.meta.lastUpdated of the answer before, which is the same on all "
-    "its pages; no overlap is needed. For each patient meta.lastUpdated follows the order in which changes become "
-    "visible: what an answer did not have yet gets a newer one than it could show. That holds for what becomes visible "
-    "by a first Observation, by a consent or by a longer Historic-Data-Period, too."
+    "To poll, search with _lastUpdated=gt and the Bundle.meta.lastUpdated of the previous response, which is the same "
+    "on all its pages; no overlap is needed. For each patient, meta.lastUpdated follows the order in which changes "
+    "become visible: a resource that is not yet in a response later appears with a newer meta.lastUpdated than any "
+    "that this response could show. This also holds for resources that become visible through a first Observation, a "
+    "consent or a longer Historic-Data-Period."
 )
 
 
@@ -88,9 +92,9 @@ def capability_statement(catalog: MivCatalog, server: Server) -> dict[str, Any]:
 def _description(catalog: MivCatalog, server: Server) -> str:
     """The kinds of data with their terms as registered with BfArM, and where this document is public."""
     lines = [
-        f"Without a client certificate this document is at {server.issuer}/fhir/metadata,"
-        f" a description by OpenAPI 3.1 at {server.issuer}/docs/openapi.json.",
-        "Device data of one patient per access token, by HDDT 1.0.1. Mandatory Interoperable Values:",
+        f"Without a client certificate, this document is available at {server.issuer}/fhir/metadata"
+        f" and an OpenAPI 3.1 description at {server.issuer}/docs/openapi.json.",
+        "Device data of one patient per access token, according to HDDT 1.0.1. Mandatory Interoperable Values:",
     ]
     for miv in catalog.mivs:
         terms = catalog.terms[miv.valueset]

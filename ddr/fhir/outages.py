@@ -19,7 +19,7 @@ class Outage(StrEnum):
 
 
 DOCUMENTATION = (
-    f"503 says why in the header {HEADER} and in OperationOutcome.issue.details.coding ({SYSTEM}): "
-    "planned-maintenance (announced in /status, Retry-After is its end), temporary-disruption (also issue code "
-    "throttled: too many requests) or dependency-failed. Every 503 and 429 has Retry-After in seconds."
+    f"A 503 gives its cause in the header {HEADER} and in OperationOutcome.issue.details.coding ({SYSTEM}): "
+    "planned-maintenance (announced in /status; Retry-After is its end), temporary-disruption (with issue code "
+    "throttled when there are too many requests) or dependency-failed. Every 503 and 429 has Retry-After in seconds."
 )

@@ -104,12 +104,14 @@ def invalid_value(parameter: str, value: str) -> FhirError:
 def too_costly(limit: int, counted: str = "") -> FhirError:
     """400: a search with more than `limit` values; `counted` says what counts as more than one."""
     told = f" ({counted})" if counted else ""
-    return FhirError(400, "too-costly", f"The search has more than {limit} values{told}; ask in several searches")
+    return FhirError(
+        400, "too-costly", f"The search has more than {limit} values{told}; split it into several searches"
+    )
 
 
 def implicit_patient(parameter: str) -> FhirError:
     """400: `subject` or `patient`, which only the access token decides (HDDT fhir-api-observation.md)."""
-    text = f"Search parameter {parameter} must not be given: the patient follows from the access token"
+    text = f"Search parameter {parameter} must not be given: the access token determines the patient"
     return FhirError(400, "processing", text)
 
 

@@ -37,7 +37,7 @@ def parse(body: bytes, fmt: Format) -> dict[str, Any]:
     except TooMuch as error:
         raise too_much(str(error)) from None
     except XmlError as error:
-        raise malformed(echo(str(error))) from None
+        raise malformed(echo(f"The body is not a FHIR resource in XML: {error}")) from None
     except NotJson as error:
         raise malformed(echo(f"The body is not valid JSON: {error}")) from None
     except ValueError:

@@ -122,4 +122,4 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _refuse(constant: str) -> NoReturn:
-    raise NotJson(f"{constant} is no number in JSON")
+    raise NotJson(f"{constant} is not a JSON number")

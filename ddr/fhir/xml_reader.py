@@ -35,7 +35,7 @@ def read_xml(body: bytes) -> dict[str, Any]:
     except (XmlError, TooMuch):
         raise
     except _PARSER_ERRORS:  # their texts are not for clients
-        raise XmlError("not a well-formed XML document") from None
+        raise XmlError("it is not well-formed") from None
 
 
 def _resource(node: Node) -> dict[str, Any]:
@@ -55,7 +55,7 @@ def _local(node: Node) -> str:
 def _check(node: Node, *attributes: str) -> None:
     """FHIR has no text between elements and only few attributes; anything else must not be dropped silently."""
     if (node.text or "").strip() or any((child.tail or "").strip() for child in node):
-        raise XmlError(f"text inside {node.tag.rpartition('}')[2]}")
+        raise XmlError(f"there is text inside {node.tag.rpartition('}')[2]}")
     if unknown := set(node.attrib) - set(attributes):
         raise XmlError(f"unknown attribute {min(unknown)}")
 
@@ -132,25 +132,25 @@ _TWIN = Shape({"extension": SHAPES["Observation"].elements["extension"]}, {"exte
 
 def _string(text: str) -> str:
     if not text:
-        raise XmlError("an empty value")
+        raise XmlError("a value is empty")
     return text
 
 
 def _boolean(text: str) -> bool:
     if text not in _BOOLEANS:
-        raise XmlError("not a boolean")
+        raise XmlError("a value is not a boolean")
     return _BOOLEANS[text]
 
 
 def _integer(text: str) -> int:
     if not _INTEGER.fullmatch(text):
-        raise XmlError("not an integer")
+        raise XmlError("a value is not an integer")
     return int(text)
 
 
 def _decimal(text: str) -> Decimal:
     if not _DECIMAL.fullmatch(text):
-        raise XmlError("not a decimal")
+        raise XmlError("a value is not a decimal")
     return Decimal(text)
 
 

@@ -66,7 +66,7 @@ class _Tree:
         if self._count > MOST_ELEMENTS:
             raise TooMuch(f"The document has more than {MOST_ELEMENTS} elements and attributes")
         if self._depth > MOST_DEPTH:
-            raise XmlError(f"more than {MOST_DEPTH} levels")
+            raise XmlError(f"it has more than {MOST_DEPTH} levels")
         pairs = zip(map(self._name, attributes[::2]), attributes[1::2], strict=True)
         self._builder.start(self._name(name), dict(pairs))
 

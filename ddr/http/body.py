@@ -60,7 +60,7 @@ async def read_body(scope: Scope, receive: Receive, limit: int, grow: Callable[[
 
 
 def _too_large(limit: int) -> BodyError:
-    return BodyError(413, f"body exceeds {limit} bytes")
+    return BodyError(413, f"The body exceeds {limit} bytes")
 
 
 def _check_length(declared: str | None, limit: int) -> None:
@@ -90,7 +90,7 @@ async def pieces(receive: Receive) -> AsyncIterator[bytes]:
                 async with asyncio.timeout_at(began + allowed):
                     message = await receive()
         except TimeoutError:
-            raise BodyError(408, f"body came with less than {LEAST_RATE} bytes a second") from None
+            raise BodyError(408, f"The body arrived at less than {LEAST_RATE} bytes per second") from None
         if message["type"] == "http.disconnect":
             raise ClientGone
         piece = message.get("body", b"")
@@ -118,14 +118,14 @@ async def _gunzipped(pieces: AsyncIterator[bytes], limit: int) -> AsyncIterator[
             try:
                 step = inflate.decompress(piece, STEP)
             except zlib.error:
-                raise BodyError(400, "body is not valid gzip") from None
+                raise BodyError(400, "The body is not valid gzip") from None
             plain, piece = plain + len(step), inflate.unconsumed_tail
             if plain > limit:
                 raise _too_large(limit)
             if plain > RATIO_FREE and plain > packed * MOST_RATIO:
-                raise BodyError(413, f"body is packed tighter than {MOST_RATIO} to 1")
+                raise BodyError(413, f"The body is compressed by more than {MOST_RATIO} to 1")
             yield step
             if more := bool(piece) or len(step) == STEP:
                 await asyncio.sleep(0)
     if not inflate.eof or inflate.unused_data:
-        raise BodyError(400, "body is not one complete gzip member")
+        raise BodyError(400, "The body is not one complete gzip member")

@@ -35,18 +35,22 @@ class Metrics:
         self.registry = CollectorRegistry()
         counter, histogram = partial(Counter, registry=self.registry), partial(Histogram, registry=self.registry)
         whose = ("listener", "interaction")
-        self.requests = counter("ddr_requests", "Requests by status of the answer (0: none)", (*whose, "status"))
-        self.seconds = histogram(
-            "ddr_request_seconds", "Time of requests, whole and by phase", (*whose, "phase"), buckets=SECONDS
+        self.requests = counter(
+            "ddr_requests", "Requests by status of the response (0: no response)", (*whose, "status")
         )
-        self.refusals = counter("ddr_refusals", "Requests answered 4xx or 5xx, by reason", (*whose, "reason"))
+        self.seconds = histogram(
+            "ddr_request_seconds", "Duration of requests, in total and by phase", (*whose, "phase"), buckets=SECONDS
+        )
+        self.refusals = counter(
+            "ddr_refusals", "Requests answered with 4xx or 5xx, or not at all, by reason", (*whose, "reason")
+        )
         self.items = counter(
             "ddr_upload_items", "Readings and measurements sent by gateways", ("kind", "result", "reason")
         )
         self.delay = histogram(
-            "ddr_ingestion_delay_seconds", "Age of the newest accepted value of an upload", ("miv",), buckets=DELAYS
+            "ddr_ingestion_delay_seconds", "Age of the newest accepted value in each upload", ("miv",), buckets=DELAYS
         )
-        self.resources = counter("ddr_resources_sent", "Resources in answers to DiGA", ("type",))
+        self.resources = counter("ddr_resources_sent", "Resources in responses to DiGA", ("type",))
         self.tokens = counter("ddr_token_decisions", "Decisions about tokens", ("grant", "decision"))
         self.grace = counter("ddr_grace_decisions", "Decisions about Grace-Periods", ("decision",))
         # The library looks a series up under a lock, by texts made anew; there are only a few, so each is kept.

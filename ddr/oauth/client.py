@@ -38,4 +38,6 @@ def _in_no_other_way(scope: Scope, parameters: Mapping[str, str]) -> None:
     """A client must not authenticate in two ways at once (RFC 6749 sections 2.3 and 5.2). A bearer token is not one."""
     schemes = {value.partition(" ")[0].lower() for value in header_values(scope, "authorization")}
     if schemes - {"bearer"} or OTHER_WAYS & parameters.keys():
-        raise invalid_request("The client authenticates by its certificate only, without Authorization or a secret")
+        raise invalid_request(
+            "Authenticate by the client certificate only, without Authorization header, secret or assertion"
+        )

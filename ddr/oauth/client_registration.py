@@ -22,16 +22,16 @@ _PAGE = Template("""<!doctype html>
 </head>
 <body><main>
 <h1>Client registration</h1>
-<p>This Device Data Recorder has no registration form. A DiGA is a client when, and for as long as, BfArM lists it as
-active in the DiGA-VZ. Changes there arrive here within $refresh minutes.</p>
-<h2>What is taken from the DiGA-VZ</h2>
+<p>This Device Data Recorder has no registration form. A DiGA is a client for as long as BfArM lists it as active in
+the DiGA-VZ. Changes there take effect here within $refresh minutes.</p>
+<h2>What the recorder takes from the DiGA-VZ</h2>
 <ul>
 <li><code>client_id</code>: <code>urn:diga:bfarm:</code> and the five digits of the DiGA.</li>
 <li><code>redirect_uri</code>: compared character by character.</li>
-<li>The TLS client certificate, self-signed or not: the exact certificate is compared. Register the next one before the
-present one expires; both work meanwhile. It is the only client authentication: a request with
-<code>Authorization: Basic</code> or <code>client_secret</code> beside it is refused.</li>
-<li>The MIVs that the DiGA may read; they are the scopes that it may ask for.</li>
+<li>The TLS client certificate, self-signed or not: the exact certificate is compared. Register the next certificate
+before the current one expires; both work in the meantime. The certificate is the only client authentication: a request
+that also has <code>Authorization: Basic</code> or <code>client_secret</code> is refused.</li>
+<li>The MIVs that the DiGA may read; they determine the scopes that it may request.</li>
 </ul>
 <h2>How to connect</h2>
 <ol>
@@ -39,12 +39,12 @@ present one expires; both work meanwhile. It is the only client authentication: 
 <code>response_type=code</code>, <code>redirect_uri</code>, <code>scope</code>, <code>state</code>,
 <code>code_challenge</code>, <code>code_challenge_method=S256</code>.</li>
 <li>Send the patient's browser to <code>$authorization_endpoint</code> with <code>client_id</code> and
-<code>request_uri</code>. The patient may grant less than you ask for.</li>
-<li>Check <code>state</code> and <code>iss</code> (<code>$issuer</code>) in the answer, then exchange the code with
+<code>request_uri</code>. The patient may grant less than you request.</li>
+<li>Check <code>state</code> and <code>iss</code> (<code>$issuer</code>) in the response, then exchange the code with
 mutual TLS at <code>$token_endpoint</code>.</li>
-<li>Refresh there too. Each refresh retires the token used; keep the new one. A lost answer may be asked for again
-within $repeat seconds in which the service is available, or later when you had closed the connection before it came;
-any other second use ends the grant.</li>
+<li>Refresh at the same endpoint. Each refresh retires the refresh token used; store the new one. If the response is
+lost, repeat the request within $repeat seconds in which the service is available, or later if you had closed the
+connection before the response came; any other second use of a refresh token ends the grant.</li>
 <li>When the patient's consent or prescription has ended, revoke the refresh token at
 <code>$revocation_endpoint</code>: that ends the pairing.</li>
 </ol>
@@ -52,7 +52,7 @@ any other second use ends the grant.</li>
 <ul>
 $scopes
 </ul>
-<p>All of this is in machine-readable form in the
+<p>All of this is available in machine-readable form in the
 <a href="/.well-known/oauth-authorization-server">server metadata</a>.</p>
 </main></body>
 </html>

@@ -48,7 +48,7 @@ def _no_request_object(call: Call) -> None:
     if "request" in call.parameters:
         raise OAuthError("request_not_supported", "The request parameter is not supported")
     if "request_uri" in call.parameters:
-        raise invalid_request("The request_uri parameter cannot be pushed")
+        raise invalid_request("The request_uri parameter must not be pushed")
 
 
 def _response_type_code(call: Call) -> None:
@@ -68,7 +68,7 @@ def _pkce_s256(call: Call) -> None:
     if required(call.parameters, "code_challenge_method") != pkce.METHOD:
         raise invalid_request("Only code_challenge_method S256 is supported")
     if not pkce.well_formed(challenge):
-        raise invalid_request("The code_challenge is not a base64url SHA-256")
+        raise invalid_request("The code_challenge is not a base64url-encoded SHA-256 hash")
 
 
 def _permitted_scopes(call: Call) -> Scopes:
@@ -83,5 +83,5 @@ def _permitted_scopes(call: Call) -> Scopes:
         if call.core.catalog.by_valueset(url) is None:
             raise malformed_scope(f"{scope_of(url)} is not served here")
         if url not in call.diga.valuesets:
-            raise excessive_scope(f"{scope_of(url)} is not listed for it in the DiGA directory")
+            raise excessive_scope(f"{scope_of(url)} is not listed for the client in the DiGA directory")
     return scopes

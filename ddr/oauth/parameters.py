@@ -62,7 +62,7 @@ def _parse(raw: bytes) -> dict[str, str]:
     try:
         pairs = parse_qsl(raw.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=MAX_FIELDS)
     except ValueError:
-        raise invalid_request("Parameters are malformed or too many") from None
+        raise invalid_request("The parameters are malformed or too many") from None
     return _unique(pairs)
 
 
@@ -73,6 +73,6 @@ def _unique(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
         if name in parameters:
             raise invalid_request("A parameter is repeated")
         if name in READ and (len(value) > MAX_LENGTH or not (value.isascii() and value.isprintable())):
-            raise invalid_request("A parameter is too long or has characters that are not allowed")
+            raise invalid_request("A parameter is too long or contains characters that are not allowed")
         parameters[name] = value
     return {name: value for name, value in parameters.items() if value}

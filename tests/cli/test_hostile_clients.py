@@ -113,7 +113,7 @@ async def test_a_body_that_is_declared_too_long_is_not_waited_for(expect: bytes)
 
     async with serving(in_turn(reads, Admission(1), "pages", lambda scope: "", 9)) as (connect, _):
         reader, _ = await connect(HEAD + expect + b"Content-Length: 10\r\n\r\n")
-        assert await answered(reader) == (413, b"body exceeds 9 bytes")
+        assert await answered(reader) == (413, b"The body exceeds 9 bytes")
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,7 @@ async def test_what_is_not_served_is_not_found(pair: Pair, path: str) -> None:
         ("_include=Observation:", "Invalid _include parameter value: Observation:"),
         ("foo=", "Unknown search parameter foo"),
         ("_revinclude=Provenance:target", "Invalid _revinclude parameter value: Provenance:target"),
-        ("subject=Patient/1", "Search parameter subject must not be given: the patient follows from the access token"),
+        ("subject=Patient/1", "Search parameter subject must not be given: the access token determines the patient"),
         ("subject:missing=true", "Search parameter subject must not be given"),
         ("code:below=x", "Unknown search parameter code:below"),
         ("_pretty=maybe", "Invalid value of search parameter _pretty: maybe"),

@@ -110,7 +110,7 @@ async def test_a_scope_beyond_the_registry_entry_is_refused(
     assert response.json() == {
         "error": "invalid_scope",
         "error_description": "The requested scope exceeds the scope granted to the client: "
-        f"{scope_of(foreign.scopes.valuesets[0])} is not listed for it in the DiGA directory",
+        f"{scope_of(foreign.scopes.valuesets[0])} is not listed for the client in the DiGA directory",
     }
 
 

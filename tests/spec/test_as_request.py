@@ -43,7 +43,7 @@ async def test_the_certificate_must_be_that_of_the_client(ddr: Recorder, backend
 
 @pytest.mark.requirement("AS-011", "AS-034", "AS-038")
 async def test_scopes_beyond_the_registry_entry(backend: Backend) -> None:
-    told = f"{EXCESSIVE}: {backend.ddr.scopes(BG)[0]} is not listed for it in the DiGA directory"
+    told = f"{EXCESSIVE}: {backend.ddr.scopes(BG)[0]} is not listed for the client in the DiGA directory"
     refused(await backend.push(BG), 400, "invalid_scope", told)
     refused(await backend.push(CGM, BG), 400, "invalid_scope", told)
 

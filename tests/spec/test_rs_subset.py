@@ -121,7 +121,7 @@ async def test_parts_in_xml(scene: Scene) -> None:
         ("Observation?_elements=,", "_elements: "),
         ("Observation?_total=all", "_total: all"),
         ("Observation?_summary=true&_summary=false", "_summary: false"),
-        ("Observation?_summary=text&_include=Observation:device", "_summary: text, together with _include"),
+        ("Observation?_summary=text&_include=Observation:device", "_summary: text cannot be combined with _include"),
         ("Device?_elements=Observation.code", "_elements: Observation.code"),
     ],
 )

@@ -42,7 +42,8 @@ def description(core: Core) -> dict[str, Any]:
             answer["content"] = CONTENT[answer["content"]]
     parts["securitySchemes"]["tokens"] = {
         "type": "oauth2",
-        "description": f"By pushed requests and PKCE. {public['url']}/.well-known/oauth-authorization-server",
+        "description": "Pushed authorization requests with PKCE. Metadata: "
+        f"{public['url']}/.well-known/oauth-authorization-server",
         "flows": {
             "authorizationCode": {
                 "authorizationUrl": f"{public['url']}/oauth/authorize",
@@ -56,7 +57,7 @@ def description(core: Core) -> dict[str, Any]:
 
 
 def _meaning(core: Core, scope: str) -> str:
-    return next((miv.title for miv in core.catalog.mivs if miv.scope == scope), "What measured the values")
+    return next((miv.title for miv in core.catalog.mivs if miv.scope == scope), "Devices that measured the values")
 
 
 def create_description(core: Core) -> ASGIApp:

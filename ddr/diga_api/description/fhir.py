@@ -83,7 +83,7 @@ def _posted(kind: str) -> Json:
         "encoding": {one["name"]: {"explode": True} for one in form if one["schema"]["type"] == "array"},
     }
     about = {
-        "summary": f"Search for {kind} by a form",
+        "summary": f"Search for {kind} with a form",
         "description": f"{_words(kind)} {_counting(kind)} Parameters may be in the form or in the query.",
     }
     answers = _answers(_found("Bundle"), 400, 401, 404, 406, 408, 410, 413, 415, 429, 503)
@@ -92,37 +92,46 @@ def _posted(kind: str) -> Json:
 
 def _words(kind: str) -> str:
     chains = [f"_has:{path}:[parameter]" for path in revincludes(kind)]
-    texts = ["Matches, and what _include and _revinclude add; follow the link next for more."]
+    texts = [
+        "Returns the matches and the resources that _include and _revinclude add; the link next leads to the next page."
+    ]
     if chains:
-        texts.append(f"{' or '.join(chains)} selects by those that refer to a {kind}.")
+        texts.append(f"{' or '.join(chains)} selects by the resources that refer to a {kind}.")
     if kind == "Observation":
-        texts.append("Poll with _lastUpdated=gt and the Bundle.meta.lastUpdated of the answer before.")
+        texts.append("Poll with _lastUpdated=gt and the Bundle.meta.lastUpdated of the previous response.")
     return " ".join(texts)
 
 
 def _counting(kind: str) -> str:
     """Whether a search counts for the Grace-Period (OPS-028)."""
     if kind == "Observation":
-        return "A search counts for the Grace-Period of each kind of data that it asks for: without code, of all."
-    return "It counts for the Grace-Period only when _revinclude brings Observations."
+        return "A search counts towards the Grace-Period of each MIV that it asks for; without code it asks for all."
+    return "A search counts towards the Grace-Period only when _revinclude adds Observations."
 
 
 def _search_parameters(kind: str) -> list[Json]:
     sorts = [one.name for one in PARAMETERS[kind].values() if one.sortable]
     own = [each for one in PARAMETERS[kind].values() for each in _of(one)]
     paths = [f"{source}:{one.name}" for source in PARAMETERS for one in references(source)]
-    followed = f"{', '.join(paths)}, also with :target; [type]:*: all of that type; *: all"
-    matched, reached = f"Adds what matches refer to: {followed} of a {kind}.", f"And what these refer to: {followed}."
+    followed = f"{', '.join(paths)} (also with :target), [type]:* (all of that type) or * (all)"
+    matched = f"Adds the resources that matches refer to: {followed} of a {kind}."
+    reached = f"Adds the resources that included resources refer to: {followed}."
     controls = [
         _parameter("_count", "Matches per page.", {"type": "integer", "minimum": 0}, 5),
-        _parameter("_sort", f"{', '.join(sorts)}; - in front: descending.", {"type": "string"}, f"-{sorts[0]}"),
-        _parameter("_total", "accurate and estimate are the same.", _enum("none", "estimate", "accurate"), "none"),
+        _parameter(
+            "_sort", f"{', '.join(sorts)}; a leading - sorts in descending order.", {"type": "string"}, f"-{sorts[0]}"
+        ),
+        _parameter(
+            "_total", "accurate and estimate both give the exact total.", _enum("none", "estimate", "accurate"), "none"
+        ),
         _many("_include", matched, {"type": "string"}, "DeviceMetric:source"),
         _many("_include:iterate", reached, {"type": "string"}, "DeviceMetric:source"),
     ]
     if found := revincludes(kind):
         every = dict.fromkeys(f"{path.partition(':')[0]}:*" for path in found)
-        controls.append(_many("_revinclude", "Adds those that refer to matches.", _enum(*found, *every), found[0]))
+        controls.append(
+            _many("_revinclude", "Adds the resources that refer to matches.", _enum(*found, *every), found[0])
+        )
     shared = ("SearchSummary", "Elements", "Format", "Pretty", "Page")
     return [*own, *controls, *(_reference("parameters", name) for name in shared)]
 
@@ -131,7 +140,9 @@ def _of(parameter: Parameter) -> list[Json]:
     example = EXAMPLES.get(parameter.name) or EXAMPLES[parameter.type]
     if parameter.targets:
         example = f"{parameter.targets[0]}/{example}"
-    text = f"{parameter.documentation}. FHIR type: {parameter.type}; repeated: and; commas: or."
+    text = (
+        f"{parameter.documentation}. FHIR type: {parameter.type}. Repeat it for AND, separate values by commas for OR."
+    )
     names = (parameter.name, *(f"{parameter.name}:{one}" for one in parameter.modifiers))
     return [_many(name, text, {"type": "string"}, example) for name in names]
 
@@ -139,7 +150,11 @@ def _of(parameter: Parameter) -> list[Json]:
 def _read(kind: str) -> Json:
     conditional = kind != "Device"
     headers = [_reference("parameters", name) for name in ("IfNoneMatch", "IfModifiedSince") if conditional]
-    same = {"304": {"description": "You have this version.", "headers": _headers("ETag")}} if conditional else {}
+    same = (
+        {"304": {"description": "Not modified: you have this version.", "headers": _headers("ETag")}}
+        if conditional
+        else {}
+    )
     asked, answers = {"parameters": [*headers, *_representation()]}, {**_one(kind), **same}
     return _operation(f"read{kind}", kind, {"summary": f"One {kind}"}, asked, answers)
 
@@ -160,7 +175,7 @@ def _summary(method: str) -> Json:
     body = {FHIR_JSON: {"schema": _reference("schemas", "Parameters")}, FHIR_XML: {"schema": {"type": "string"}}}
     about = {
         "summary": "The clinical metrics of continuous glucose measurement over a period",
-        "description": "Fourteen days up to now unless said otherwise. It counts for the Grace-Period like a search.",
+        "description": "Covers the last fourteen days by default. Counts towards the Grace-Period like a search.",
     }
     names = ("PeriodStart", "PeriodEnd", "Related", "Format", "Pretty")
     asked: Json = {"parameters": [_reference("parameters", name) for name in names]}

@@ -37,12 +37,18 @@ class Parameter:
 
 def _table(*parameters: Parameter) -> dict[str, Parameter]:
     every = (
-        Parameter("_id", "token", REGISTRY + "Resource-id", "Logical id; sorts stably, in no meaningful order", True),
+        Parameter(
+            "_id",
+            "token",
+            REGISTRY + "Resource-id",
+            "Logical id; sorting by it is stable, but the order has no meaning",
+            True,
+        ),
         Parameter(
             "_lastUpdated",
             "date",
             REGISTRY + "Resource-lastUpdated",
-            "Last change of the content, or since when it is visible to this pairing",
+            "When the content last changed, or when it became visible to this pairing",
             True,
         ),
     )
@@ -56,7 +62,7 @@ PARAMETERS: dict[str, dict[str, Parameter]] = {
             "date",
             "date",
             REGISTRY + "clinical-date",
-            "Time of measurement, or its period; without time zone in UTC",
+            "Time or period of measurement; a value without a time zone is in UTC",
             True,
         ),
         Parameter(
@@ -71,7 +77,7 @@ PARAMETERS: dict[str, dict[str, Parameter]] = {
             "component-value-quantity",
             "quantity",
             REGISTRY + "Observation-component-value-quantity",
-            "Value of a component, whichever",
+            "Value of any component",
         ),
         Parameter(
             "component-code-value-quantity",
@@ -100,12 +106,12 @@ PARAMETERS: dict[str, dict[str, Parameter]] = {
             "device-name",
             "string",
             REGISTRY + "Device-device-name",
-            "Name given by the manufacturer, by which it sorts, or that of the type",
+            "Name given by the manufacturer (the sort key) or name of the type",
             True,
         ),
         Parameter("type", "token", REGISTRY + "Device-type", "SNOMED CT code of the type", True),
         Parameter("manufacturer", "string", REGISTRY + "Device-manufacturer", "Manufacturer", True),
-        Parameter("status", "token", REGISTRY + "Device-status", "active, inactive, or unknown: not heard of lately"),
+        Parameter("status", "token", REGISTRY + "Device-status", "active, inactive or unknown (no recent contact)"),
     ),
     "DeviceMetric": _table(
         Parameter(

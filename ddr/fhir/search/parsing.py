@@ -67,19 +67,19 @@ def parse_search(resource_type: str, pairs: Pairs, now_ms: int, base: str) -> Se
         _total(_once(controls, "_total")) or count == 0,  # which only asks for the total
     )
     if subset.summary == "text" and (found.includes or found.revincludes):  # search.html#summary forbids that
-        raise invalid_value("_summary", "text, together with _include or _revinclude")
+        raise invalid_value("_summary", "text cannot be combined with _include or _revinclude")
     return found
 
 
 def flat_json(body: Any) -> list[tuple[str, str]]:
     """The pairs of a search sent as flat JSON, as in HDDT's examples of POST _search (RS-046). Raises FhirError."""
     if not isinstance(body, Mapping):
-        raise malformed("A search is a flat JSON object of parameters")
+        raise malformed("The search must be a flat JSON object of parameters")
     pairs: list[tuple[str, str]] = []
     for name, value in body.items():
         for item in value if isinstance(value, list) else [value]:
             if isinstance(item, bool) or not isinstance(item, str | int | float):
-                raise malformed(f"Parameter {name} must be a text, a number, or a list of them")
+                raise malformed(f"Parameter {name} must be a string, a number, or an array of these")
             pairs.append((name, str(item)))
     return pairs
 
@@ -148,8 +148,8 @@ def _check_cost(filters: Iterable[Filter], has: Iterable[Has]) -> None:
     """Refuse a search that would keep the database busy, or that does not fit into a statement."""
     costs = [_cost(item) for item in filters] + [HAS_VALUES + _cost(item.filter) for item in has]
     if sum(costs) > MOST_VALUES:
-        text = f"one of a text counts as {TEXT_VALUES} for each {TEXT_LETTERS} letters"
-        raise too_costly(MOST_VALUES, f"{text}, of a component as {COMPONENT_VALUES}")
+        text = f"a text value counts as {TEXT_VALUES} per {TEXT_LETTERS} letters"
+        raise too_costly(MOST_VALUES, f"{text}, a component value as {COMPONENT_VALUES}")
 
 
 def _cost(item: Filter) -> int:

@@ -29,12 +29,12 @@ LARGEST_ERROR = 20_000  # bytes of an answer that is parsed for its error
 # What happens to connections without a request: code and text.
 TROUBLES = {
     "tls-refused": "The TLS handshake was refused",
-    "tls-cut": "The connection ended within the TLS handshake",
+    "tls-cut": "The connection ended during the TLS handshake",
     "tls-timeout": "The TLS handshake took too long",
-    "proxy-header": "The proxy did not say, in the PROXY protocol, for whom it connects",
-    "too-many-connections": "The connection was closed: there were too many",
-    "head-timeout": "The head of the request took too long",
-    "head-cut": "The connection ended within the head of a request",
+    "proxy-header": "The proxy did not name its client in the PROXY protocol",
+    "too-many-connections": "The connection was closed because too many were open",
+    "head-timeout": "The request head took too long to arrive",
+    "head-cut": "The connection ended before the request head was complete",
     "malformed-request": "The request is not HTTP",
 }
 

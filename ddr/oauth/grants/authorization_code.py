@@ -36,9 +36,9 @@ async def exchange(call: Call) -> Response:
     if not code.lasts(call.arrived_ms):
         raise _unusable()
     if code.redirect_uri != redirect_uri:
-        raise invalid_grant("The redirect_uri is not that of the authorization request")
+        raise invalid_grant("The redirect_uri differs from the one in the authorization request")
     if not pkce.proves(verifier, code.code_challenge):
-        raise invalid_grant("The code_verifier does not fit the code_challenge")
+        raise invalid_grant("The code_verifier does not match the code_challenge")
     scopes = standing_scopes(family, call.diga)
     refresh_token = await _redeem(call, presented, code, family)
     if refresh_token is None:

@@ -135,7 +135,7 @@ def _not_widened(call: Call, scopes: Scopes) -> Scopes:
         raise malformed_scope("it names no kind of data")
     if not scopes.covers(asked):
         beyond = next(scope for scope in asked.text.split(" ") if scope not in scopes.text.split(" "))
-        raise excessive_scope(f"{beyond} was not granted, or is not any more")
+        raise excessive_scope(f"{beyond} was not granted or is no longer granted")
     return asked
 
 

@@ -155,13 +155,13 @@ def test_a_search_with_many_values_is_taken() -> None:
 def test_texts_count_as_more_values() -> None:
     names = ("device-name", ",".join(["a"] * 40)), *[("manufacturer:contains", "a")] * 10
     assert len(search(*names, resource_type="Device").filters) == 11
-    assert "one of a text counts as 20" in refusal(*names, ("device-name:exact", "a"), resource_type="Device")
+    assert "a text value counts as 20" in refusal(*names, ("device-name:exact", "a"), resource_type="Device")
 
 
 def test_long_texts_count_as_more_texts() -> None:
     assert search(("device-name", "a" * 4_900), resource_type="Device").filters
-    assert "for each 100 letters" in refusal(("device-name", "a" * 5_000), resource_type="Device")
-    assert "for each 100 letters" in refusal(("manufacturer", ",".join(["a" * 450] * 11)), resource_type="Device")
+    assert "per 100 letters" in refusal(("device-name", "a" * 5_000), resource_type="Device")
+    assert "per 100 letters" in refusal(("manufacturer", ",".join(["a" * 450] * 11)), resource_type="Device")
 
 
 def test_controls_are_counted_with_the_rest() -> None:
@@ -309,9 +309,9 @@ def test_a_star_behind_iterate_is_every_reference_of_whatever_is_reached() -> No
 @pytest.mark.parametrize(
     ("body", "told"),
     [
-        ([], "A search is a flat JSON object of parameters"),
-        ({"code": None}, "Parameter code must be a text, a number, or a list of them"),
-        ({"code": [True]}, "Parameter code must be a text, a number, or a list of them"),
+        ([], "The search must be a flat JSON object of parameters"),
+        ({"code": None}, "Parameter code must be a string, a number, or an array of these"),
+        ({"code": [True]}, "Parameter code must be a string, a number, or an array of these"),
     ],
 )
 def test_a_json_search_that_is_not_flat_is_told_so(body: Any, told: str) -> None:
@@ -382,7 +382,7 @@ def test_a_part_of_each_resource_is_asked_for_in_the_words_of_its_type() -> None
 def test_a_summary_of_texts_has_no_place_for_other_resources(name: str) -> None:
     pairs = (name, "Observation:derived-from"), ("_summary", "text")
     assert refusal(*pairs) == (
-        "Invalid value of search parameter _summary: text, together with _include or _revinclude"
+        "Invalid value of search parameter _summary: text cannot be combined with _include or _revinclude"
     )
     assert search(pairs[1]).subset == Subset("text")
     assert search(pairs[0], ("_summary", "data"))
