@@ -220,13 +220,15 @@ def find_route(method: str, path: str) -> tuple[Route, list[str]]:
             return by_method[method], [
                 value if name == "time" else check_key(value, name) for name, value in match.groupdict().items()
             ]
-    raise Problem(404, "not-found", f"No such path; {OPENAPI} describes the API")
+    raise Problem(404, "not-found", f"No such path; see {OPENAPI} for the API")
 
 
 def _not_allowed(methods: Collection[str]) -> Problem:
     """405 for a path that has these methods; where GET is allowed, so is HEAD."""
     allow = ", ".join(sorted({*methods, *(["HEAD"] if "GET" in methods else ())}))
-    return Problem(405, "method-not-allowed", f"Allowed here: {allow}", headers=(("allow", allow),))
+    return Problem(
+        405, "method-not-allowed", f"Method not allowed. Allowed methods: {allow}", headers=(("allow", allow),)
+    )
 
 
 @cache

@@ -94,10 +94,14 @@ def _parse(body: Any, most: int) -> list[Part | Problem]:
     if not isinstance(entries, list):
         raise invalid("patients", "must be an array")
     if len(entries) > MOST_PARTS:
-        raise Problem(413, "too-many-items", f"patients has more than {MOST_PARTS} entries; send several requests")
+        raise Problem(
+            413, "too-many-items", f"patients has more than {MOST_PARTS} entries; split them into several requests"
+        )
     parts = [_part(entry, f"patients[{at}]") for at, entry in enumerate(entries)]
     if sum(len(part.items) for part in parts if isinstance(part, Part)) > most:
-        raise Problem(413, "too-many-items", f"There are more than {most} readings; send several requests")
+        raise Problem(
+            413, "too-many-items", f"The request has more than {most} readings; split it into several requests"
+        )
     return parts
 
 

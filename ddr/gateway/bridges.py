@@ -21,14 +21,16 @@ from ddr.tls.peer import client_certificate
 
 ACCOUNT_HEADER = "patient-account"
 LONGEST_ACCOUNT = 256
-NO_BRIDGE = "Patient-Account needs the registered certificate of a bridge; an app sends its token without this header"
+NO_BRIDGE = (
+    "Patient-Account needs the registered certificate of a cloud bridge; an app must send its token without this header"
+)
 
 
 async def check_bridge(core: Core, scope: Scope) -> bytes:
     """The SHA-256 of the bridge's certificate. Raises Problem 403 for any other client."""
     der = await _certificate(core, scope)
     if der is None:
-        raise Problem(403, "not-a-bridge", "This needs the registered certificate of a bridge")
+        raise Problem(403, "not-a-bridge", "This operation needs the registered certificate of a cloud bridge")
     return hashlib.sha256(der).digest()
 
 

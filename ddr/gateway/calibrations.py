@@ -31,8 +31,8 @@ LARGE_EVENTS = 500  # each takes some 10 us to parse and to decide
 
 ACCEPTED: Item = {"status": "accepted"}
 DUPLICATE: Item = {"status": "duplicate"}
-TAKEN_BACK = Problem(409, "deleted", "This calibration was taken back, so its repetition is not taken")
-CONTRADICTION = Problem(409, "conflict", "Another calibration is known for this instant")
+TAKEN_BACK = Problem(409, "deleted", "This calibration was taken back and is not accepted again")
+CONTRADICTION = Problem(409, "conflict", "Another calibration is stored for this instant")
 
 
 async def post_calibrations(core: Core, key: SensorKey, body: Any) -> tuple[int, dict[str, Any]]:

@@ -22,7 +22,9 @@ def next_status(stored: str, wanted: str, before: Mapping[str, Any], after: Mapp
     if stored == "entered-in-error":
         if wanted == stored and same:
             return None
-        raise conflict("This measurement was entered in error; send another one under a new key", "entered-in-error")
+        raise conflict(
+            "This measurement was entered in error; send the correct one under a new key", "entered-in-error"
+        )
     if same and wanted in {stored, "preliminary"}:
         return None
     if stored == "preliminary" or wanted in {"amended", "corrected", "entered-in-error"}:

@@ -34,7 +34,9 @@ async def connect(core: Core, gatekeeper: Gatekeeper, scope: Scope, body: Any) -
     if made is None:
         gatekeeper.failed(scope)
         raise Problem(
-            403, "pairing-code", "This pairing code is unknown, used or too old; the patient can make a new one"
+            403,
+            "pairing-code",
+            "This pairing code is unknown, already used or expired; the patient can create a new one",
         )
     token, expires_ms = made
     return json_reply({"token": token, "expires": date_time(expires_ms)}, 201, NO_STORE)
@@ -54,7 +56,7 @@ async def renew(core: Core, patient_id: UUID, scope: Scope) -> Reply:
     except TooManyTokens:
         raise _too_many() from None
     if not renewed or renewed.patient_id != patient_id:
-        raise conflict("Only a token that this recorder issued can be renewed here", "not-renewable")
+        raise conflict("Only tokens that this recorder issued can be renewed here", "not-renewable")
     content = {
         "token": renewed.token,
         "expires": date_time(renewed.expires_ms),
@@ -69,7 +71,7 @@ def _request(body: Any) -> tuple[str, str]:
         raise invalid("body", "must be an object")
     for member in body:
         if member not in ("code", "name"):
-            raise invalid(member, "is not a member of this request")
+            raise invalid(member, "is not a known member of this request")
     code, name = body.get("code"), body.get("name", "")
     if not isinstance(code, str) or not 1 <= len(code) <= 64:
         raise invalid("code", "must be the pairing code that the page shows")
@@ -79,4 +81,6 @@ def _request(body: Any) -> tuple[str, str]:
 
 
 def _too_many() -> Problem:
-    return conflict(f"The patient has {MOST} tokens already; disconnect an app that is not used", "too-many-tokens")
+    return conflict(
+        f"The patient already has {MOST} tokens; disconnect an app that is no longer used", "too-many-tokens"
+    )

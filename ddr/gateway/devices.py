@@ -73,7 +73,10 @@ def parse_device(body: Any, latest_ms: int) -> dict[str, Any]:
     fields = Fields(body)
     if "serialNumber" not in fields.data:
         # DEV-020: a serial number may only be missing when there is none, so omitting it must be a decision.
-        raise invalid("serialNumber", "is required; null only when device, manual and packaging show none")
+        raise invalid(
+            "serialNumber",
+            "is required; use null only when the device, its manual and its packaging show no serial number",
+        )
     expiration = fields.date_time("expirationDate")
     found = {
         "serial_number": fields.text("serialNumber"),
@@ -143,8 +146,8 @@ def _warning(device_key: str, twin: str | None) -> dict[str, str]:
     if twin is None:
         return {}
     return {
-        "warning": f"Device {twin} has the same serial number and has not ended, so both are shown as active. If it is"
-        f' the same device, PUT devices/{device_key} again with "replaces": "{twin}"; that ends the other registration'
+        "warning": f"Device {twin} has the same serial number and has not ended, so both are shown as active. If both"
+        f' are one device, PUT devices/{device_key} again with "replaces": "{twin}"; that ends the other registration'
     }
 
 

@@ -65,7 +65,7 @@ class Fields:
         """Check that every member has been read; 422 otherwise, because a misspelt member must not be lost silently."""
         if unknown := sorted(set(self.data) - self.seen):
             member = FORBIDDEN.sub("\ufffd", unknown[0][:MAX_TEXT])
-            raise invalid(self.at(member), "is not a member here", "unknown-member")
+            raise invalid(self.at(member), "is not a known member", "unknown-member")
 
     def text(self, name: str, longest: int = MAX_TEXT) -> str | None:
         """A text of 1 to `longest` characters without control characters and without blanks around it."""
@@ -73,10 +73,10 @@ class Fields:
         if value is None:
             return None
         if not isinstance(value, str):
-            raise invalid(self.at(name), "must be a text")
+            raise invalid(self.at(name), "must be a string")
         if not value or value != value.strip() or len(value) > longest or FORBIDDEN.search(value):
             raise invalid(
-                self.at(name), f"must have 1 to {longest} printable characters and no blanks at its start or end"
+                self.at(name), f"must have 1 to {longest} printable characters and no leading or trailing blanks"
             )
         return value
 
@@ -95,7 +95,7 @@ class Fields:
         """A FHIR code: no whitespace except single blanks inside (FHIR R4 datatypes.html#code)."""
         value = self.text(name)
         if value is not None and not _CODE.fullmatch(value):
-            raise invalid(self.at(name), "must be a code, without whitespace but single blanks within")
+            raise invalid(self.at(name), "must be a code: no whitespace except single blanks inside")
         return value
 
     def key(self, name: str) -> str | None:

@@ -93,7 +93,7 @@ async def _claimed(core: Core, key: store.Key, digest: bytes, mark: bytes) -> Re
             content_type = (known["content_type"] or JSON) if known["answer"] else None
             return Reply(known["status"], known["answer"], content_type, NO_STORE)
         if loop.time() > until:
-            detail = "The request with this Idempotency-Key is still being worked on"
+            detail = "The request with this Idempotency-Key is still being processed"
             raise Problem(409, "in-use", detail, headers=(("retry-after", RETRY_SECONDS),))
         await asyncio.sleep(LOOK_SECONDS)
 

@@ -70,7 +70,7 @@ def parse_measurement(key: str, fields: Fields, catalog: MivCatalog, latest_ms: 
     """The measurement `key` from its JSON members. Raises Problem 422."""
     miv, code = parse_code(fields, catalog)
     if miv.continuous:
-        raise invalid(fields.at("code"), "is for continuous measurements, which are sent as readings of a sensor")
+        raise invalid(fields.at("code"), "is for continuous measurements; send these as readings of a sensor")
     effective, start_ms, end_ms = _effective(fields, code, latest_ms)
     value = VALUES[code.kind](fields, code)
     warning = _plausibility(fields, miv, code, value)
@@ -121,7 +121,7 @@ def _validity(fields: Fields) -> tuple[Json, int, int | None]:
     ends = period.date_time("end")
     period.done()
     if not EARLIEST_MS <= start_ms <= LATEST_MS:
-        raise invalid(period.at("start"), f"must be of the years {FIRST_YEAR} to {LAST_YEAR}")
+        raise invalid(period.at("start"), f"must be in the years {FIRST_YEAR} to {LAST_YEAR}")
     if ends is None:
         return {"effectivePeriod": {"start": start}}, start_ms, None
     if ends[2] < start_ms:
@@ -135,7 +135,7 @@ def _validity(fields: Fields) -> tuple[Json, int, int | None]:
 def _quantity(fields: Fields, code: MivCode) -> Json:
     """valueQuantity, or dataAbsentReason without a value after a failed measurement."""
     if code.unit is None:
-        raise invalid(fields.at("code"), "has no unit")
+        raise invalid(fields.at("code"), "is a code without unit")
     return _value(fields, code.unit, code.unit_text or code.unit)
 
 
@@ -143,7 +143,7 @@ def _value(fields: Fields, unit: str, unit_text: str) -> Json:
     reason = fields.choice("dataAbsentReason", ABSENT_REASONS)
     if reason is not None:
         if any(fields.raw(name) is not None for name in ("value", "unit", "comparator")):
-            raise invalid(fields.at("dataAbsentReason"), "excludes a value", "value-and-absent")
+            raise invalid(fields.at("dataAbsentReason"), "must not be given together with a value", "value-and-absent")
         coding = {"system": ABSENT, "code": reason, "display": ABSENT_REASONS[reason]}
         return {"dataAbsentReason": {"coding": [coding]}}
     value = fields.need("value", fields.exact)

@@ -63,7 +63,7 @@ def check_pressures(values: dict[str, float], field: str) -> str | None:
         return None
     if systolic <= diastolic:
         raise implausible(
-            f"have a systolic value ({SYSTOLIC}) that is not above the diastolic one ({DIASTOLIC}); are they swapped?",
+            f"have a systolic value ({SYSTOLIC}) not above the diastolic value ({DIASTOLIC}); are they swapped?",
             field,
         )
     if mean is not None and not diastolic <= mean <= systolic:

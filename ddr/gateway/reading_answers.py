@@ -19,11 +19,11 @@ HIDDEN: Item = {
     "status": "accepted",
     "shown": False,
     "reason": "superseded",
-    "detail": "another reading of the same sampling time is shown: it is nearer, or this one is an error",
+    "detail": "another reading for the same sampling time is shown: it is nearer, or this reading is an error",
 }
 CONFLICT: Item = {
     "reason": "conflict",
-    "detail": f"other values are stored for this instant; to replace them send the right one with {AS_CORRECTION}",
+    "detail": f"another value is stored for this instant; to replace it, send the right value with {AS_CORRECTION}",
 }
 SUPERSEDED: Item = {
     "status": "duplicate",
@@ -35,7 +35,7 @@ BEHIND: Item = {
     "status": "accepted",
     "shown": False,
     "reason": "superseded",
-    "detail": f"a correction stands in its place; to replace that one send this value with {AS_CORRECTION}",
+    "detail": f"a correction for this instant is shown instead; to replace it, send this value with {AS_CORRECTION}",
 }
 DUPLICATE: Item = {"status": "duplicate"}
 BEYOND = {LOW: "L", HIGH: "U"}

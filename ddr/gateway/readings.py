@@ -82,7 +82,7 @@ def _parse(body: Any, most: int) -> tuple[list[Any], Any, str | None, bool]:
     if not isinstance(items, list):
         raise invalid("readings", "must be an array")
     if len(items) > most:
-        raise Problem(413, "too-many-items", f"readings has more than {most} items; send them in several uploads")
+        raise Problem(413, "too-many-items", f"readings has more than {most} items; split them into several uploads")
     return items, unit, upload_key, bool(correction)
 
 

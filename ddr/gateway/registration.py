@@ -118,10 +118,10 @@ def parse_code(fields: Fields, catalog: MivCatalog) -> tuple[Miv, MivCode]:
     code = fields.need("code", fields.text)
     found = catalog.code(system, code)
     if found is None:
-        raise invalid(fields.at("code"), "is in no ValueSet of the supported MIVs", "unknown-code")
+        raise invalid(fields.at("code"), "is not in any ValueSet of the supported MIVs", "unknown-code")
     name = fields.text("miv")
     if name not in {None, found[0].name}:
-        raise invalid(fields.at("miv"), f"does not fit: this code belongs to {found[0].name}", "unknown-code")
+        raise invalid(fields.at("miv"), f"does not match: the code belongs to {found[0].name}", "unknown-code")
     return found
 
 
@@ -144,7 +144,7 @@ def _sampling(fields: Fields, miv: Miv, span_ms: int) -> dict[str, Any]:
     if not miv.continuous:
         for name in names:
             if fields.raw(name) is not None:
-                raise invalid(fields.at(name), "is only for continuous measurements")
+                raise invalid(fields.at(name), "is allowed for continuous measurements only")
         return dict.fromkeys(names)
     decimals = fields.integer("decimals", 0, MAX_DECIMALS)
     return {
@@ -160,7 +160,7 @@ def _sampling(fields: Fields, miv: Miv, span_ms: int) -> dict[str, Any]:
 def _period(fields: Fields, span_ms: int) -> int:
     period = fields.need("samplingPeriodMs", lambda name: fields.integer(name, 1, span_ms))
     if problem := grid_problem(period, span_ms):
-        raise invalid(fields.at("samplingPeriodMs"), f"does not fit: {problem} ({span_ms} ms)")
+        raise invalid(fields.at("samplingPeriodMs"), f"does not fit the chunk span of {span_ms} ms: {problem}")
     return period
 
 
@@ -175,7 +175,7 @@ def _limits(fields: Fields | None, decimals: int) -> dict[str, Number] | None:
             most = decimal(LARGEST).scaleb(-decimals)
             raise invalid(fields.at(name), f"must be at most {most} with at most {decimals} decimals, like the values")
     if not limits or ("lower" in limits and "upper" in limits and limits["lower"] >= limits["upper"]):
-        raise invalid(fields.where, "needs a lower limit below the upper one, or one of them")
+        raise invalid(fields.where, "must have a lower limit below the upper one, or only one of the two")
     return limits
 
 

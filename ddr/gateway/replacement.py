@@ -33,7 +33,7 @@ async def take_over(core: Core, conn: asyncpg.Connection, new: Row, now_ms: int)
     """
     before = await _replaced(core, conn, new)
     if not before:
-        raise invalid("replaces", "is no other registered device", "unknown-device")
+        raise invalid("replaces", "is not the key of another registered device", "unknown-device")
     at_once = core.settings.overlap_of(new["type_code"]) == "end"
     for old in before:
         if at_once or _same(old, new):

@@ -96,9 +96,7 @@ def _check_same(stored: Row, wanted: Registration) -> None:
         changed.pop("limits", None)
     if changed:
         stated = "; ".join(f"{name} {_shown(value)}" for name, value in changed.items())
-        raise conflict(
-            f"This key names a registered sensor that differs: it has {stated}. Use a new key for a new sensor"
-        )
+        raise conflict(f"This key names a registered sensor with other data: {stated}. Use a new key for a new sensor")
 
 
 def _calibrated_at(calibration: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
@@ -148,7 +146,7 @@ async def _add_facts(
         try:
             await add_limits(conn, row, registration, wanted.limit_columns(), now_ms, delay_ms, unless_beyond)
         except NumbersBeyond:
-            raise conflict("Numbers beyond these limits are stored", NUMBERS_BEYOND) from None
+            raise conflict("Numbers beyond these limits are already stored", NUMBERS_BEYOND) from None
     if wanted.display_unit is not None and wanted.display_unit != row["display_unit"]:
         await store.set_display_unit(conn, row["patient_id"], row["epoch_no"], wanted.display_unit, now_ms)
 

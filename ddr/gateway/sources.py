@@ -45,7 +45,7 @@ def _calibrated(upload: Upload, rows: list[Row]) -> list[Row]:
     """The epochs of the sensor that measured, none when it has no calibration."""
     if upload.sensor_key is None:
         if any(row["calibrated_device"] and row["miv_url"] == upload.miv.valueset for row in rows):
-            raise invalid("sensor", "is required, because this device has a calibrated sensor for such values")
+            raise invalid("sensor", "is required because this device has a calibrated sensor for such values")
         return []
     epochs = [row for row in rows if row["sensor_key"] == upload.sensor_key]
     if not epochs:
@@ -90,7 +90,9 @@ def _in_error(row: Row | None) -> bool:
 def _source(upload: Upload, row: Row | None) -> tuple[str, int]:
     """The kind of a measurement from which `upload` is derived, and its number."""
     if row is None:
-        raise invalid("derivedFrom", "names a measurement that is not stored; send that first", "unknown-measurement")
+        raise invalid(
+            "derivedFrom", "names a measurement that is not stored; send that measurement first", "unknown-measurement"
+        )
     if row["deleted_ms"] is not None:
         raise invalid("derivedFrom", "names a measurement that was deleted", "derivation")
     code = next((c for c in upload.miv.codes if (c.system, c.code) == (row["code_system"], row["code"])), None)

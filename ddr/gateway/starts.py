@@ -18,7 +18,7 @@ from ddr.store.series import start as series_start
 from ddr.store.series.sensors import SensorKey
 
 LEAST_DAYS = 90  # that a series may begin before its registration: apps also send what they measured before
-CONTRADICTED = "Data from before this startedAt is stored; register a new device under a new key"
+CONTRADICTED = "Data from before this startedAt is already stored; register a new device under a new key"
 
 
 def earliest_start_ms(core: Core, miv_url: str, now_ms: int) -> int:

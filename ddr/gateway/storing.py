@@ -248,9 +248,9 @@ def _times(content: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
 
 def _check_same_measurement(before: Row, row: Row) -> None:
     if before["deleted_ms"] is not None:
-        raise conflict("This measurement was deleted; send another one under a new key", "deleted")
+        raise conflict("This measurement was deleted; send a new one under a new key", "deleted")
     if any(before[name] != row[name] for name in ("code_system", "code", "device_no")):
-        raise conflict("This key names a measurement of another code or device; send another one under a new key")
+        raise conflict("This key names a measurement with another code or device; send this one under a new key")
 
 
 def _answer(core: Core, row: Row, result: str) -> Answer:

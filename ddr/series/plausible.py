@@ -38,11 +38,13 @@ class Plausible:
         if self.usual(value):
             return None
         low, high = _text(self.usual_least), _text(self.usual_most)
-        return f"value is unusual: expected are {low} to {high} {self.unit}{self._hint(value)}"
+        return f"value is unusual: {low} to {high} {self.unit} is expected{self._hint(value)}"
 
     def refusal(self, value: float) -> str:
         """The text that says why a value is not possible."""
-        return f"value cannot be: possible are {_text(self.least)} to {_text(self.most)} {self.unit}{self._hint(value)}"
+        return (
+            f"value is impossible: {_text(self.least)} to {_text(self.most)} {self.unit} is allowed{self._hint(value)}"
+        )
 
     def other_unit(self, values: Sequence[float]) -> str | None:
         """The sentence about values that are all unusual here, at least one of them impossible, and all usual in the
@@ -51,7 +53,7 @@ class Plausible:
             return None
         if not any(self.problem(value) for value in values):
             return None
-        return f"These values look like {self.other.unit}, but are sent as {self.unit}; nothing was stored"
+        return f"These values look like {self.other.unit} but were sent as {self.unit}; nothing was stored"
 
     @property
     def _whole(self) -> bool:

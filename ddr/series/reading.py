@@ -33,24 +33,24 @@ class Rejection:
 
 MALFORMED = Rejection("malformed", "an item must be an object with time and value")
 TIME = Rejection("time", "time must be an RFC 3339 instant with seconds and time zone, as in 2026-11-22T10:00:00+01:00")
-FUTURE = Rejection("future", "time lies in the future", retry=True)
+FUTURE = Rejection("future", "time is in the future", retry=True)
 VALUE = Rejection("value", 'value must be a number or "L" (below the limit), "U" (above it), "E" (sensor error)')
 RANGE = Rejection("range", "value is too large for this sensor's number of decimals")
 NO_LIMIT = {
     word: Rejection(
         "range",
-        f'"{word}" needs to say below or above what: register the sensor with limits.{side} (PUT the sensor again with'
-        " limits, which can be added once), then send this reading again",
+        f'"{word}" means nothing without limits.{side} of the sensor: PUT the sensor again with limits (which can be'
+        " added once), then send this reading again",
         retry=True,
     )
     for word, side in (("L", "lower"), ("U", "upper"))
 }
-BEFORE_START = Rejection("before-start", "the sensor was not in use yet at this time")
-TOO_OLD = Rejection("too-old", "is older than what this recorder keeps")
+BEFORE_START = Rejection("before-start", "the sensor was not yet in use at this time")
+TOO_OLD = Rejection("too-old", "time is before what this recorder keeps")
 DELETED = Rejection(
-    "deleted", "an upload with this reading was deleted; send it with another upload key if it is right"
+    "deleted", "an upload with this reading was deleted; if the reading is right, send it under another upload key"
 )
-AFTER_END = Rejection("after-end", "the sensor was not in use any more at this time")
+AFTER_END = Rejection("after-end", "the sensor was no longer in use at this time")
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,20 +125,20 @@ def future_at(now_ms: int, tolerance_seconds: int) -> Rejection:
     """FUTURE with the recorder's time and tolerance, by which a gateway can correct its clock."""
     seconds = datetime.fromtimestamp(now_ms // 1000, UTC).isoformat()[:19]
     detail = (
-        f"time lies in the future: the recorder's clock says {seconds}Z and takes readings up to {tolerance_seconds} s"
-        " ahead of it; keep this one, correct the clock, and send it again"
+        f"time is in the future: the recorder's clock shows {seconds}Z, and readings may be up to {tolerance_seconds} s"
+        " ahead of it; keep this reading, correct the clock and send it again"
     )
     return Rejection("future", detail, retry=True)
 
 
 def _unknown(item: dict[str, Any]) -> Rejection:
     name = min(item.keys() - _MEMBERS)[:40].encode("ascii", "backslashreplace").decode()
-    return Rejection("unknown-member", f"{name} is not a member of a reading; these are: time, value, unit")
+    return Rejection("unknown-member", f"{name} is not a member of a reading; the members are time, value and unit")
 
 
 def _unit(given: Any, unit: str) -> Rejection:
-    found = "unit is missing" if given is None else "unit says otherwise"
-    return Rejection("unit", f"the readings of this sensor are in {unit}, and {found}; nothing is converted")
+    found = "unit is missing" if given is None else "unit differs"
+    return Rejection("unit", f"the readings of this sensor are in {unit}, but {found}; values are not converted")
 
 
 def raw_value(value: Any, rules: Rules) -> int | Rejection:

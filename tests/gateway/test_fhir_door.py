@@ -197,7 +197,7 @@ async def test_what_a_value_is_beyond_is_no_limit_of_a_sensor_that_has_measured_
         answers = await taken(client, bundle(*SERIES, *values))
     assert statuses(answers)[-3:] == ["422", "422", "201"]
     assert [reason(answer) for answer in answers[-3:-1]] == ["range"] * 2
-    assert "above 250, and numbers above it are there" in str(answers[-3]["outcome"])
+    assert "above 250, but there are numbers above it" in str(answers[-3]["outcome"])
     (chunk,) = await rows(core, "SELECT vals FROM chunk WHERE patient_id = $1", patient_id)
     assert decode_values(chunk[0]) == (60, 300, LOW)
     last = beyond(">", 9999, 35), beyond(">", 400, 35), beyond("<", 39, 40), beyond("<", 54, 45)
@@ -208,7 +208,7 @@ async def test_what_a_value_is_beyond_is_no_limit_of_a_sensor_that_has_measured_
     answers = await taken(
         client, bundle(*SERIES, series("401 400") | {"effectivePeriod": {"start": "2026-11-22T08:50:00Z"}})
     )
-    assert "Value 1: beyond the limit of the sensor, so the number is kept as U" in str(answers[-1]["outcome"])
+    assert "Value 1: beyond the limit of the sensor, so stored as U" in str(answers[-1]["outcome"])
     (chunk,) = await rows(core, "SELECT vals FROM chunk WHERE patient_id = $1", patient_id)
     assert decode_values(chunk[0]) == (60, 300, LOW, HIGH, LOW, HIGH, 400)
 

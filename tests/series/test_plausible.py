@@ -48,7 +48,7 @@ def test_the_words_need_the_limit_that_they_are_beyond() -> None:
 @pytest.mark.parametrize("values", [(5.6, 7.8), (6, 7, 8), (5, 21), (4.2, "E", 11.1)])
 def test_an_upload_in_mmol_to_a_sensor_in_mg(values: tuple[Any, ...]) -> None:
     assert in_other_unit(items(*values), "mg/dL", RULES) == (
-        "These values look like mmol/L, but are sent as mg/dL; nothing was stored"
+        "These values look like mmol/L but were sent as mg/dL; nothing was stored"
     )
 
 
@@ -71,12 +71,12 @@ def test_other_uploads_are_judged_item_by_item(values: tuple[Any, ...]) -> None:
 
 
 def test_single_values() -> None:
-    assert MG.problem(15) == "value cannot be: possible are 20 to 1000 mg/dL; it looks like a value in mmol/L"
+    assert MG.problem(15) == "value is impossible: 20 to 1000 mg/dL is allowed; it looks like a value in mmol/L"
     assert MG.problem(22.4) is not None, "a value in mg/dL has no decimals so low"
     assert MG.problem(22) is None
-    assert MG.warning(22) == ("value is unusual: expected are 36 to 540 mg/dL; it looks like a value in mmol/L")
+    assert MG.warning(22) == ("value is unusual: 36 to 540 mg/dL is expected; it looks like a value in mmol/L")
     assert MG.warning(100) is None
-    assert Plausible("L", 0.05, 0.3, 8, 15).problem(0) == "value cannot be: possible are 0.05 to 15 L"
+    assert Plausible("L", 0.05, 0.3, 8, 15).problem(0) == "value is impossible: 0.05 to 15 L is allowed"
 
 
 def test_a_misspelt_member_is_named() -> None:
@@ -92,7 +92,7 @@ def test_the_least_number_of_two_decimals() -> None:
 
 def test_the_bounds_themselves_are_possible() -> None:
     assert (MG.problem(20), MG.problem(1000)) == (None, None)
-    assert MG.problem(1001) == "value cannot be: possible are 20 to 1000 mg/dL"
+    assert MG.problem(1001) == "value is impossible: 20 to 1000 mg/dL is allowed"
     assert (MG.usual(36), MG.usual(540), MG.usual(35), MG.usual(541)) == (True, True, False, False)
 
 

@@ -114,8 +114,8 @@ def test_a_clock_ahead_is_told_the_recorders_time() -> None:
     found = future_at(NOON + 999, 120)
     assert (found.reason, found.retry) == ("future", True)
     assert found.detail == (
-        "time lies in the future: the recorder's clock says 2026-11-22T11:00:00Z and takes readings up to 120 s ahead"
-        " of it; keep this one, correct the clock, and send it again"
+        "time is in the future: the recorder's clock shows 2026-11-22T11:00:00Z, and readings may be up to 120 s"
+        " ahead of it; keep this reading, correct the clock and send it again"
     )
     assert read_items([GOOD | {"time": "2026-11-22T11:00:01Z"}], "mg/dL", RULES, NOON, found) == [found]
 
@@ -128,8 +128,8 @@ def test_the_bounds_of_time_belong_to_it() -> None:
 @pytest.mark.parametrize(
     ("unit", "told"),
     [
-        (None, "the readings of this sensor are in mg/dL, and unit is missing; nothing is converted"),
-        ("mmol/L", "the readings of this sensor are in mg/dL, and unit says otherwise; nothing is converted"),
+        (None, "the readings of this sensor are in mg/dL, but unit is missing; values are not converted"),
+        ("mmol/L", "the readings of this sensor are in mg/dL, but unit differs; values are not converted"),
     ],
 )
 def test_a_unit_that_is_not_the_sensors_is_told(unit: str | None, told: str) -> None:
@@ -138,7 +138,7 @@ def test_a_unit_that_is_not_the_sensors_is_told(unit: str | None, told: str) -> 
 
 def test_an_unknown_member_is_named_and_bounded() -> None:
     assert read_items([GOOD | {"zeit": 1, "wert": 2}], "mg/dL", RULES, NOON) == [
-        Rejection("unknown-member", "wert is not a member of a reading; these are: time, value, unit")
+        Rejection("unknown-member", "wert is not a member of a reading; the members are time, value and unit")
     ]
     [long] = read_items([GOOD | {"ä" + 60 * "x": 1}], "mg/dL", RULES, NOON)
     assert isinstance(long, Rejection)

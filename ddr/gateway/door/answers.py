@@ -55,7 +55,7 @@ def refused(answer: Answer | Problem) -> list[Problem]:
 
 def not_kept(what: str) -> Problem:
     """The warning that something is of no supported MIV, which is not the gateway's mistake: its status is 200."""
-    return Problem(HTTPStatus.OK, "unknown-code", f"Not kept: {what} is in no ValueSet of the supported MIVs")
+    return Problem(HTTPStatus.OK, "unknown-code", f"Not kept: {what} is not in any ValueSet of the supported MIVs")
 
 
 def doubtful(detail: str) -> Problem:

@@ -69,7 +69,7 @@ def unknown(catalog: MivCatalog, found: Sequence[Coding], units: str | None, whe
     metrics = [code or "" for system, code in found if not system or system == NOMENCLATURE]
     named = [*(code for _, code in found), *(loinc for metric in metrics for loinc in loinc_codes(metric))]
     if not known.isdisjoint(named):
-        return invalid(where, f"is of no supported MIV with this system and the unit {units}", "unknown-code")
+        return invalid(where, f"belongs to no supported MIV with this system and the unit {units}", "unknown-code")
     return not_kept(f"code {', '.join(code or '?' for _, code in found) or '?'}")
 
 

@@ -83,10 +83,11 @@ def remarks(fields: Fields, found: Json) -> str | None:
     """What of a Device is not stored as it was sent, and what is odd; `found` is the answer to its registration."""
     told = [found.get("warning")]
     if fields.text("manufacturer") not in {None, found["manufacturer"]}:
-        told.append(f"The manufacturer stays {found['manufacturer']}, as it was registered")
+        told.append(f"The manufacturer remains {found['manufacturer']}, as registered")
     if fields.text("status") == "inactive" and found["endedAt"] is None:
         told.append(
-            f"The status inactive ends no device, since it has no time: PUT devices/{found['key']} with endedAt"
+            "The status inactive does not end the device, because it has no time: "
+            f"PUT devices/{found['key']} with endedAt"
         )
     return ". ".join(filter(None, told)) or None
 

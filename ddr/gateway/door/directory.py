@@ -46,7 +46,7 @@ class Directory:
         else:
             found = await self._own_target(text)
         if found is None:
-            detail = "leads to no entry that was taken, or to several, and to no device known here"
+            detail = "matches no accepted entry, or several, and no registered device"
             raise invalid("device", detail, "unknown-device")
         return found
 
@@ -60,7 +60,7 @@ class Directory:
             known = kind is Kind.MEASUREMENT
             found = await known_ids.measurement_key(self.core.pool, self.patient_id, number) if known else None
         if found is None:
-            detail = "leads to no entry that was taken, or to several, and to no measurement"
+            detail = "matches no accepted entry, or several, and no stored measurement"
             raise invalid("derivedFrom", detail, "unknown-measurement")
         return found
 

@@ -56,7 +56,7 @@ def _read(index: int, entry: Any) -> Entry | Problem:
         found = resource.need("resourceType", resource.text)
         url = _url(fields.need("request", fields.object), found)
         if is_modified(fields.data):
-            raise invalid("modifierExtension", "is not known here", "unknown-member")
+            raise invalid("modifierExtension", "is not supported", "unknown-member")
         return Entry(index, found, resource, tuple(_names(fields.text("fullUrl"), found, resource.text("id"), url)))
     except Problem as problem:
         return problem.kept()
@@ -66,7 +66,7 @@ def _url(request: Fields, resource_type: str) -> str:
     """The URL of a POST or PUT; `ifNoneExist` is not needed, because repeating an entry changes nothing."""
     method = request.need("method", request.text)
     if method not in {"POST", "PUT"}:
-        raise Problem(405, "method-not-allowed", "Entries are POST or PUT", "request.method")
+        raise Problem(405, "method-not-allowed", "The method of an entry must be POST or PUT", "request.method")
     url = request.need("url", request.text)
     if url.partition("?")[0].partition("/")[0] != resource_type:
         raise invalid("request.url", f"must begin with {resource_type}")

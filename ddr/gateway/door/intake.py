@@ -26,8 +26,8 @@ from ddr.http.core import Core
 from ddr.imports.labels import is_test
 from ddr.store.devices import devices as store
 
-NOT_KEPT = "Not kept: the recorder needs it for nothing"
-TEST_NOT_KEPT = "Not kept: test data (meta.security HTEST) is of no patient"
+NOT_KEPT = "Not kept: the recorder does not use this resource"
+TEST_NOT_KEPT = "Not kept: test data (meta.security HTEST) belongs to no patient"
 
 T = TypeVar("T")
 ByPlace = defaultdict[int, list[T]]  # by the place of an entry

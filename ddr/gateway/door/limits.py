@@ -101,10 +101,10 @@ def _unfit(samples: Samples, known: Json, refuted: set[str], decimals: int) -> P
         said, limit = f"The value is {_SIDES[side]} {value}", known.get(side)
         if side in refuted:
             return Problem(
-                422, "range", f"{said}, and numbers {_SIDES[side]} it are there, so it is no limit of the sensor"
+                422, "range", f"{said}, but there are numbers {_SIDES[side]} it, so it is not a limit of the sensor"
             )
         if limit is not None and (rounded(value, decimals) - limit) * (1 if side == "lower" else -1) > 0:
             return Problem(
-                422, "range", f"{said}, and the sensor's {side} limit is {limit}, so it has no place in the series"
+                422, "range", f"{said}, but the sensor's {side} limit is {limit}, so the series cannot hold it"
             )
     return None

@@ -159,9 +159,9 @@ def _check_choices(fields: Fields) -> None:
     for name in ("effective", "value"):
         found = sorted(member for member, value in fields.data.items() if member.startswith(name) and value is not None)
         if len(found) > 1:
-            raise invalid(fields.at(f"{name}[x]"), f"must be one of {', '.join(found)}")
+            raise invalid(fields.at(f"{name}[x]"), f"must be only one of {', '.join(found)}")
         if name == "value" and found and fields.data.get("dataAbsentReason") is not None:
-            raise invalid(fields.at("dataAbsentReason"), f"must not stand beside {found[0]}")
+            raise invalid(fields.at("dataAbsentReason"), f"must not be given together with {found[0]}")
 
 
 def _of_panel(components: Sequence[Fields], code: MivCode) -> tuple[list[Fields], list[Problem]]:
@@ -172,7 +172,7 @@ def _of_panel(components: Sequence[Fields], code: MivCode) -> tuple[list[Fields]
     known = {part.code for part in code.components}
     for part in components:
         if component_code(part) not in known and any(name in known for _, name in codings(part.object("code"))):
-            raise invalid(part.at("code"), "is a code of the panel with another system", "unknown-code")
+            raise invalid(part.at("code"), "is a code of the panel but has another system", "unknown-code")
     kept = [part for part in components if component_code(part) in known]
     others = [part for part in components if component_code(part) not in known]
     return kept, [not_kept(f"{part.where}, {component_code(part) or 'without LOINC code'},") for part in others]

@@ -56,7 +56,7 @@ def readings_answer(items: Sequence[dict[str, Any]]) -> Answer | Problem:
     if nothing_taken and len(rejected) == 1:
         return rejected[0]
     passed_over = [OfValues(200, "implausible", detail, values=_values(at)) for detail, at in unusual.items()]
-    kept = "beyond the limit of the sensor, so the number is kept as"
+    kept = "beyond the limit of the sensor, so stored as"
     passed_over += [OfValues(200, "range", f"{kept} {word}", values=_values(at)) for word, at in beyond.items()]
     passed_over += [OfValues(200, reason, detail, values=_values(at)) for (reason, detail), at in beside.items()]
     status = 422 if nothing_taken else 201 if counts["accepted"] else 200

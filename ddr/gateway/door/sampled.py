@@ -120,7 +120,7 @@ def sampled(data: Fields, unit: str | None, start_ms: int) -> Samples:
 def _tokens(data: Fields) -> list[str]:
     text = data.raw("data")
     if not isinstance(text, str) or not text.split():
-        raise invalid(data.at("data"), "must be values, E, L or U with blanks between them")
+        raise invalid(data.at("data"), "must be numbers, E, L or U, separated by blanks")
     return text.split()
 
 
