@@ -21,9 +21,9 @@ def content_of(answer: httpx.Response) -> Json:
     except (ValueError, RecursionError, FhirXmlError):
         found = None
     if not isinstance(found, dict) or "resourceType" not in found:
-        raise Unreachable("an answer that is no FHIR resource")
+        raise Unreachable("the response is not a FHIR resource")
     if found["resourceType"] == "Bundle" and not _is_bundle(found):
-        raise Unreachable("an answer that is no Bundle of FHIR")
+        raise Unreachable("the response is not a valid FHIR Bundle")
     return found
 
 
@@ -43,7 +43,7 @@ def page_of(found: Json) -> Json:
     """A page of a search. Raises Unreachable for any other resource: taken for an empty page, it would make everything
     known look deleted."""
     if found["resourceType"] != "Bundle":
-        raise Unreachable("an answer to a search that is no Bundle")
+        raise Unreachable("the response to a search is not a Bundle")
     return found
 
 
@@ -64,7 +64,7 @@ def at_same_server(base: str, link: str) -> str:
     except ValueError:
         same = False
     if not same:
-        raise Refused(200, "link", "a page's link leads to another server")
+        raise Refused(200, "link", "a link to a page leads to another server")
     return absolute
 
 

@@ -43,7 +43,7 @@ class Diga:
         names = [field.name for field in fields(cls)]
         missing = [name for name in names if name != "ca" and not isinstance(content.get(name), str)]
         if missing:
-            raise ConfigError(f"{file}: {', '.join(missing)} must be given as text")
+            raise ConfigError(f"{file}: {', '.join(missing)} must be given as strings")
         found: dict[str, Any] = {name: content[name] for name in names if name in content}
         for name in ("certificate", "key"):
             found[name] = file.parent / found[name]
@@ -85,7 +85,7 @@ def address_of(content: Mapping[str, Any], name: str, file: Path) -> str:
     except ValueError:
         good = False
     if not isinstance(text, str) or not good or re.search(r"\s", text):
-        raise ConfigError(f"{file}: {name} must be an address like https://recorder.example")
+        raise ConfigError(f"{file}: {name} must be a URL such as https://recorder.example")
     return text.rstrip("/")
 
 

@@ -19,7 +19,7 @@ class Unanswered(Unreachable):
     passed: the recorder repeats its response for a few seconds only."""
 
     def __init__(self, retry_seconds: float) -> None:
-        super().__init__("a refresh was sent and is not answered")
+        super().__init__("a refresh was sent but its response has not arrived; repeat it at once")
         self.retry_seconds = retry_seconds
 
 
@@ -27,7 +27,7 @@ class Throttled(ClientError):
     """The Grace-Period still runs, or the recorder is busy: come back in `retry_seconds`."""
 
     def __init__(self, retry_seconds: float) -> None:
-        super().__init__(f"come back in {retry_seconds:.0f} s")
+        super().__init__(f"try again in {retry_seconds:.0f} s")
         self.retry_seconds = retry_seconds
 
 
@@ -66,7 +66,7 @@ class NoAnswerToThisRequest(ClientError):
     """A redirect that does not belong to the pairing that was started: `state` or `iss` differ. Ignore it."""
 
     def __init__(self, what: str) -> None:
-        super().__init__(f"the address is not of the pairing that was started: {what}")
+        super().__init__(f"the redirect does not belong to the pairing that was started: {what}")
 
 
 class ConsentDenied(ClientError):
@@ -77,7 +77,7 @@ class Unreadable(ClientError):
     """An Observation that does not have the form FHIR requires, so that it cannot be read. The others of a pull can."""
 
     def __init__(self, observation_id: str) -> None:
-        super().__init__("an Observation of a form that FHIR does not give it")
+        super().__init__("an Observation does not have the form that FHIR requires")
         self.observation_id = observation_id
 
 

@@ -59,7 +59,7 @@ class Output:
         with self._path.open(encoding="utf-8-sig", errors="replace", newline="") as lines:
             head = lines.readline(PIECE)
         if head.endswith("\n") and next(csv.reader([head]), []) != list(self._columns):
-            raise OtherColumns(f"{self._path}: its first line does not name these columns: take another file")
+            raise OtherColumns(f"{self._path}: its first line does not name these columns; choose another file")
 
     def write(self, rows: Iterable[Row]) -> int:
         """Append rows and return their number. Without rows nothing is written."""

@@ -35,7 +35,7 @@ async def metadata(http: httpx.AsyncClient, issuer: str, **options: Any) -> Json
         return found
     found = _read(await ask(http, "GET", f"{asked}/.well-known/oauth-authorization-server", **options))
     if not same_issuer(found.get("issuer"), issuer):
-        raise Refused(200, "issuer", "the metadata is of another issuer")
+        raise Refused(200, "issuer", "the metadata names another issuer")
     known[issuer] = time.monotonic() + METADATA_SECONDS, found
     return found
 
@@ -63,7 +63,7 @@ def member(answer: Json, name: str) -> str:
     then a proxy answered."""
     found = answer.get(name)
     if not isinstance(found, str) or not found or not (found.isascii() and found.isprintable()):
-        raise Unreachable(f"an answer without {name}")
+        raise Unreachable(f"the response has no valid {name}")
     return found
 
 
@@ -76,11 +76,11 @@ async def ask(
         async with asyncio.timeout(longest or ANSWER_SECONDS), http.stream(method, url, **options) as answer:
             return await _whole(answer)
     except TimeoutError:
-        raise Unreachable("no answer: it takes too long") from None
+        raise Unreachable("no response in time") from None
     except (httpx.TransportError, httpx.DecodingError, ssl.SSLError) as error:  # TLS 1.3 alerts come unwrapped
-        raise Unreachable(f"no answer: {in_words(error)}") from None
+        raise Unreachable(f"no response: {in_words(error)}") from None
     except (httpx.InvalidURL, UnicodeEncodeError):
-        raise Refused(200, "link", "an address that is none") from None
+        raise Refused(200, "link", "the URL is not valid") from None
 
 
 async def _whole(answer: httpx.Response) -> httpx.Response:
@@ -89,7 +89,7 @@ async def _whole(answer: httpx.Response) -> httpx.Response:
     async for piece in answer.aiter_bytes():
         body += piece
         if len(body) > MOST_BYTES:
-            raise Unreachable(f"an answer of more than {MOST_BYTES:,} bytes")
+            raise Unreachable(f"the response has more than {MOST_BYTES:,} bytes")
     headers = [(name, value) for name, value in answer.headers.raw if name.lower() != b"content-encoding"]
     return httpx.Response(
         answer.status_code,
@@ -124,7 +124,7 @@ def _read(answer: httpx.Response) -> Json:
     if answer.status_code in (429, 503):
         raise throttled(answer.status_code, retry_seconds(answer))
     if answer.status_code >= 500:
-        raise Unreachable(f"the authorization server answers {answer.status_code}")
+        raise Unreachable(f"the authorization server responds with {answer.status_code}")
     try:
         found = answer.json() if answer.content else {}
     except (ValueError, RecursionError):
@@ -132,12 +132,12 @@ def _read(answer: httpx.Response) -> Json:
     if answer.is_success:
         if isinstance(found, dict):
             return found
-        raise Unreachable("an answer that is no JSON object")
+        raise Unreachable("the response is not a JSON object")
     error, description = "", ""
     if isinstance(found, dict):
         error, description = str(found.get("error", "")), str(found.get("error_description", ""))
     if error == "invalid_grant":
-        raise PairingEnded("the grant is not valid any more")
+        raise PairingEnded("the grant is no longer valid")
     if error in BUSY:
         raise Throttled(retry_seconds(answer))
     raise refused(answer.status_code, error or "error", description or unsaid(answer))

@@ -80,9 +80,9 @@ class Pairing:
         """
         found = _answered(callback_url)
         if not hmac.compare_digest(found.get("state", "").encode("utf-8", "replace"), started.state.encode()):
-            raise NoAnswerToThisRequest("its state is another")
+            raise NoAnswerToThisRequest("its state differs")
         if not await self._is_of_the_issuer(found.get("iss")):
-            raise NoAnswerToThisRequest("iss, which names the server, is missing or another")
+            raise NoAnswerToThisRequest("iss, which names the server, is missing or differs")
         if error := found.get("error"):
             if error == "access_denied":
                 raise ConsentDenied(found.get("error_description", error))
@@ -108,7 +108,7 @@ class Pairing:
             began = time.time()
             grant = grant_of(await oauth.post(self._http, url, form, longest=REDEEM_SECONDS), began)
             if not PAIRING_ID.fullmatch(grant.pairing_id):
-                raise refused(200, "sub", "the answer has a pairing id of a form that none has")
+                raise refused(200, "sub", "the Pairing ID in the response is not valid")
             held = _unsaved[code] = time.monotonic() + UNSAVED_SECONDS, grant
         until, grant = held
         async with self._store.alone(grant.pairing_id):  # a refresh of former tokens must not overwrite these
@@ -160,7 +160,7 @@ def _answered(callback_url: str) -> dict[str, str]:
     try:
         return {name: values[0] for name, values in parse_qs(urlsplit(callback_url).query).items()}
     except ValueError:
-        raise NoAnswerToThisRequest("it is none") from None
+        raise NoAnswerToThisRequest("its URL is not valid") from None
 
 
 def _challenge(verifier: str) -> str:

@@ -112,7 +112,7 @@ class Recorder:
                 if answer.is_success:
                     return content_of(answer)
                 if answer.status_code >= 500 and answer.status_code not in (501, 503):  # 501 is permanent
-                    raise Unreachable(f"the recorder answers {answer.status_code}")
+                    raise Unreachable(f"the recorder responds with {answer.status_code}")
             except Unreachable:
                 failed += 1
                 if failed == TRIES:
@@ -241,7 +241,7 @@ class Recorder:
         already, since a circle of pages has no end."""
         found = next_page(bundle, f"{self._diga.fhir_base}/Observation")
         if found and found in read:
-            raise Refused(200, "link", "a page's link leads back to a page that was read")
+            raise Refused(200, "link", "the link to the next page leads back to a page that was already read")
         read.add(found)
         return found
 

@@ -111,7 +111,7 @@ class Registry:
         for one in self._entries:
             if wanted & one.devices or one.definition_id in parents:
                 return one
-        raise NotFound("no recorder of the HIIS-VZ has this device")
+        raise NotFound("no recorder in the HIIS-VZ supports this device")
 
     async def _fresh(self) -> None:
         async with self._reading:
@@ -141,7 +141,7 @@ class Registry:
             if answer.is_error and answer.status_code < 500:
                 raise Refused(answer.status_code, *outcome_of(answer))
             if not answer.is_success or (pages := pages + 1) > MOST_PAGES:
-                raise Unreachable("the HIIS-VZ does not answer as a whole")
+                raise Unreachable("the HIIS-VZ does not return the complete list")
             bundle = page_of(content_of(answer))
             found += [one for entry in bundle.get("entry") or () if (one := entry.get("resource") or {}).get("id")]
             url = next_page(bundle, url)

@@ -167,7 +167,7 @@ def _samples(data: Json, start: datetime, about: dict[str, Any]) -> Iterator[Rea
     unit = _unit(data["origin"], about["code"])
     period = timedelta(milliseconds=float(data["period"]))
     if period <= timedelta() or data.get("dimensions", 1) != 1:
-        raise ValueError("times that cannot be told")
+        raise ValueError("period or dimensions do not determine the times")
     limits = {
         "L": _decimal(data["lowerLimit"]) if "lowerLimit" in data else None,
         "U": _decimal(data["upperLimit"]) if "upperLimit" in data else None,
@@ -210,7 +210,7 @@ def _resolved(reference: Any, contained: Mapping[str, Json], related: Mapping[st
 def _unit(quantity: Json, code: str) -> str:
     found = str(quantity.get("code") or quantity.get("unit") or "")
     if code in UNITS and found.casefold() != UNITS[code].casefold():
-        raise ValueError("a unit that the code does not have")
+        raise ValueError("the unit does not belong to the code")
     return found
 
 
@@ -224,5 +224,5 @@ def _decimal(value: Any) -> Decimal:
     text = str(value)
     found = Decimal(text)
     if not found.is_finite() or abs(found.adjusted()) > MOST_DIGITS or "_" in text:
-        raise ValueError("no number of FHIR")
+        raise ValueError("not a FHIR decimal")
     return found

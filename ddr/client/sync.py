@@ -113,9 +113,7 @@ class Client:
 
     def _opened(self) -> asyncio.AbstractEventLoop:
         if self._loop is None:
-            raise RuntimeError(
-                "the client is not open: use it as `with Client(…) as client:`, or between open and close"
-            )
+            raise RuntimeError("the client is not open: use `with Client(…) as client:`, or call open first")
         return self._loop
 
     async def _end(self, loop: asyncio.AbstractEventLoop) -> None:

@@ -195,7 +195,7 @@ class Fault:
         elif name in FAULTS:
             self._recorder.fault(name, seconds)
         else:
-            raise ValueError(f"no fault {name}; there are {', '.join([*FAULTS, *LISTINGS])}")
+            raise ValueError(f"unknown fault {name}; the faults are {', '.join([*FAULTS, *LISTINGS])}")
 
     @property
     def on(self) -> str | None:

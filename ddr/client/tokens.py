@@ -140,7 +140,7 @@ class FileTokens:
 
     def _file(self, pairing_id: str) -> Path:
         if not PAIRING_ID.fullmatch(pairing_id):
-            raise ValueError("no pairing id")
+            raise ValueError("not a Pairing ID")
         return self._folder / f"{quote(pairing_id, safe='')}.json"
 
 

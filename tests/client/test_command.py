@@ -152,7 +152,7 @@ async def test_what_is_wrong_is_one_line(config: Path, tmp_path: Path, capsys: O
 
 
 @pytest.mark.parametrize(
-    "error", [ScopeRefused(403, "forbidden", "not agreed to"), Unreachable("an answer that is no Bundle of FHIR")]
+    "error", [ScopeRefused(403, "forbidden", "not agreed to"), Unreachable("the response is not a valid FHIR Bundle")]
 )
 async def test_one_pairing_that_is_refused_keeps_no_other_from_being_pulled(
     error: Exception,
@@ -246,7 +246,7 @@ async def test_why_a_pull_has_to_wait_is_told(
     monkeypatch.setattr(Recorder, "get", get)
     await FileTokens(tmp_path / "diga.tokens").save(Grant("a", "", "r", "a", 4e9))
     assert await client("pull", "--config", config) == 1
-    assert f"a: {said}, come back in 7 s" in capsys.readouterr().err
+    assert f"a: {said}, try again in 7 s" in capsys.readouterr().err
 
 
 async def test_ctrl_c_while_an_address_is_waited_for(backend: Backend, config: Path) -> None:
@@ -300,7 +300,7 @@ async def test_recorders_are_listed(tmp_path: Path, capsys: Output) -> None:
         assert "DE-1  Muster AG, One" in told and "issuer     https://as.example" in told
         assert "hddt-miv-x: grace 900 s, history unknown, delay unknown" in told
         assert await client("recorders", "--config", config, "--device", "phd-9") == 1
-        assert capsys.readouterr().err == "ddr: no recorder of the HIIS-VZ has this device\n"
+        assert capsys.readouterr().err == "ddr: no recorder in the HIIS-VZ supports this device\n"
 
 
 MIV = {"url": "mivSet", "valueReference": {"reference": "https://x.example/ValueSet/hddt-miv-x"}}

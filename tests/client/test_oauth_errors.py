@@ -44,12 +44,12 @@ def error(status: int, name: str, **headers: str) -> httpx.Response:
 @pytest.mark.parametrize(
     ("answer", "kind", "said"),
     [
-        (httpx.Response(500, text="away"), Unreachable, "the authorization server answers 500"),
-        (httpx.Response(200, text="<html>"), Unreachable, "an answer that is no JSON object"),
-        (httpx.Response(200, json=[]), Unreachable, "an answer that is no JSON object"),
-        (error(400, "invalid_grant"), PairingEnded, "the grant is not valid any more"),
+        (httpx.Response(500, text="away"), Unreachable, "the authorization server responds with 500"),
+        (httpx.Response(200, text="<html>"), Unreachable, "the response is not a JSON object"),
+        (httpx.Response(200, json=[]), Unreachable, "the response is not a JSON object"),
+        (error(400, "invalid_grant"), PairingEnded, "the grant is no longer valid"),
         (httpx.Response(400, text="no"), Refused, "Bad Request"),
-        (httpx.Response(200, text="[" * 100_000), Unreachable, "an answer that is no JSON object"),
+        (httpx.Response(200, text="[" * 100_000), Unreachable, "the response is not a JSON object"),
     ],
 )
 async def test_an_answer_that_is_no_good_is_told(answer: httpx.Response, kind: type[Exception], said: str) -> None:
@@ -123,7 +123,7 @@ async def test_why_there_is_no_answer_is_told(error: Exception, said: str) -> No
 
 async def test_metadata_are_of_the_issuer_that_was_asked() -> None:
     async with over(httpx.Response(200, json={"issuer": "https://other.example"})) as http:
-        with pytest.raises(Refused, match="the metadata is of another issuer"):
+        with pytest.raises(Refused, match="the metadata names another issuer"):
             await oauth.metadata(http, ISSUER)
 
 
@@ -131,23 +131,27 @@ async def test_metadata_are_of_the_issuer_that_was_asked() -> None:
     ("answer", "kind", "said"),
     [
         (httpx.Response(403, json={}), Refused, "403"),
-        (httpx.Response(500), Unreachable, "the HIIS-VZ does not answer as a whole"),
+        (httpx.Response(500), Unreachable, "the HIIS-VZ does not return the complete list"),
         (
             httpx.Response(
                 200, json={"resourceType": "Bundle", "link": [{"relation": "next", "url": "https://other.example/x"}]}
             ),
             Refused,
-            "a page's link leads to another server",
+            "a link to a page leads to another server",
         ),
         (
             httpx.Response(
                 200, json={"resourceType": "Bundle", "link": [{"relation": "next", "url": "/DeviceDefinition?again"}]}
             ),
             Unreachable,
-            "the HIIS-VZ does not answer as a whole",
+            "the HIIS-VZ does not return the complete list",
         ),
         (httpx.Response(200, json={"resourceType": "OperationOutcome"}), Unreachable, "is no Bundle"),
-        (httpx.Response(200, json={"resourceType": "Bundle"}), NotFound, "no recorder of the HIIS-VZ has this device"),
+        (
+            httpx.Response(200, json={"resourceType": "Bundle"}),
+            NotFound,
+            "no recorder in the HIIS-VZ supports this device",
+        ),
     ],
 )
 async def test_a_registry_is_read_as_a_whole_or_not_at_all(
@@ -171,7 +175,7 @@ def without(name: str) -> dict[str, object]:
     "answer", [without("access_token"), {**GOOD, "access_token": None}, {**GOOD, "access_token": "ä\n"}, without("sub")]
 )
 def test_tokens_that_are_none_are_an_error_of_the_client(answer: dict[str, object]) -> None:
-    with pytest.raises(Unreachable, match="an answer without"):
+    with pytest.raises(Unreachable, match="the response has no valid"):
         grant_of(answer, 0.0)
 
 

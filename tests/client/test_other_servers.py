@@ -82,7 +82,7 @@ async def test_a_server_that_says_that_it_names_itself_must(tmp_path: Path) -> N
 @pytest.mark.parametrize("issuer", [BASE, f"{BASE}/"])
 @pytest.mark.parametrize("registered", [BASE, f"{BASE}/"])
 async def test_a_base_url_is_the_same_with_a_slash_at_its_end(issuer: str, registered: str, tmp_path: Path) -> None:
-    """As one that the HIIS-VZ has. Before: "the metadata is of another issuer", whatever the DiGA wrote."""
+    """As one that the HIIS-VZ has. Before: "the metadata names another issuer", whatever the DiGA wrote."""
     pairing = Server(issuer=issuer).pairing(FileTokens(tmp_path), registered)
     assert await landed(pairing, iss=issuer)
 
