@@ -161,7 +161,7 @@ async def test_certificates_have_an_owner_a_use_and_a_warning_until_another_foll
     clock.advance((until_ms - SOON_MS - clock()) / 1000)
     (told,) = [one for one in (await shared(own)).troubles if one.key == "credential-bridge"]
     assert (await host_figures(own))[ending] == 1
-    assert told.cause.startswith("The certificate of a cloud bridge ends at 2026-12-")
+    assert told.cause.startswith("The certificate of a cloud bridge expires at 2026-12-")
     assert told.cause_de.startswith("Das Zertifikat einer Cloud-Bridge endet: 2026-12-") and told.functions == []
     await certificates.add(own.pool, new, Facts("cloud", until_ms + 365 * DAY_MS), clock())
     assert not [one for one in (await shared(own)).troubles if one.key == "credential-bridge"]

@@ -53,7 +53,7 @@ def _entry(root: Element, one: dict[str, Any], status: str, now: str, base: str)
     SubElement(entry, "category", {"term": one["kind"]})
     SubElement(entry, "category", {"term": status})
     lines = {
-        "Retracted": "this never was" if status == RETRACTED else None,
+        "Retracted": "this never happened" if status == RETRACTED else None,
         "Start": one["start"] or "not known",
         "End": one["end"] or "not known yet",
         "Cause": one["cause"],

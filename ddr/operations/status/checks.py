@@ -40,10 +40,10 @@ async def look(core: Core, refused_before: int) -> list[Trouble]:
     found += certificate(core, now_ms)
     found += _clock(core) + _signing(core, now_ms) + _jobs(core, now_ms)
     if core.admission.refused > refused_before:
-        told = ("More requests come than can be answered", "Es kommen mehr Anfragen, als beantwortet werden können")
+        told = ("More requests arrive than can be answered", "Es kommen mehr Anfragen, als beantwortet werden können")
         found.append(Trouble("overload", DEMOTED, NAMES, *told))
     for function, share in core.watch.failing(now_ms).items():
-        told = (f"Requests fail: {function}", f"Anfragen schlagen fehl: {function}")
+        told = (f"Requests are failing: {function}", f"Anfragen schlagen fehl: {function}")
         found.append(Trouble(f"answers-{function}", UNAVAILABLE if share == 1 else DEMOTED, [function], *told))
     return found
 
@@ -74,7 +74,7 @@ def too_old(core: Core, now_ms: int) -> list[str]:
 
 def registry_stale(name: str, since_ms: int | None = None) -> Trouble:
     """The data of a registry is too old to rely on: requests that depend on it are refused."""
-    told = (f"{name} could not be read for too long", f"{name} ist schon zu lange nicht lesbar")
+    told = (f"{name} has not been readable for too long", f"{name} ist schon zu lange nicht lesbar")
     return Trouble(name, UNAVAILABLE, TOWARDS_DIGA, *told, since_ms)
 
 
@@ -136,5 +136,5 @@ def _jobs(core: Core, now_ms: int) -> list[Trouble]:
 
 def job_fails(name: str, since_ms: int) -> Trouble:
     """A background job has been failing for a while; no request is refused because of it yet."""
-    told = (f"Background work fails: {name}", f"Arbeiten im Hintergrund schlagen fehl: {name}")
+    told = (f"Background work is failing: {name}", f"Arbeiten im Hintergrund schlagen fehl: {name}")
     return Trouble(f"job-{name}", DEMOTED, [], *told, since_ms)

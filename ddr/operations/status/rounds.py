@@ -74,5 +74,5 @@ class Rounds:
 
 
 def _stopped(core: Core, from_ms: int, until_ms: int) -> Event:
-    told = ("The recorder did not run", "Der Recorder lief nicht")
+    told = ("The recorder was not running", "Der Recorder lief nicht")
     return Event(STOPPED, UNAVAILABLE, expanded(NAMES, core.catalog), *told, from_ms, until_ms)

@@ -18,8 +18,8 @@ from ddr.store.registries.sources import Source
 
 CREDENTIALS = {
     Kind.BRIDGE: ("The certificate of a cloud bridge", "Das Zertifikat einer Cloud-Bridge"),
-    Kind.REGISTRY: ("The access to a registry", "Der Zugang zu einem Register"),
-    Kind.DATABASE: ("An access to the database", "Ein Zugang zur Datenbank"),
+    Kind.REGISTRY: ("The credential for a registry", "Der Zugang zu einem Register"),
+    Kind.DATABASE: ("A credential for the database", "Ein Zugang zur Datenbank"),
 }
 SILENT_MS, FORGOTTEN_MS = 30_000, 600_000  # a worker is silent; it is no longer expected
 
@@ -50,7 +50,7 @@ def of_registries(core: Core, sources: Mapping[str, Source], held: int, now_ms: 
     found = [trouble for name, source in sources.items() if (trouble := _registry(core, name, source, now_ms))]
     if held:
         told = (
-            f"The DiGA-VZ took away {held} permissions at once; they are checked",
+            f"The DiGA-VZ removed {held} permissions at once; they are being checked",
             f"Das DiGA-VZ hat {held} Berechtigungen auf einmal entzogen; sie werden geprüft",
         )
         found.append(Trouble("registry-held", DEMOTED, [], *told))
@@ -87,7 +87,7 @@ def of_credentials(soon: Iterable[tuple[Kind, int]]) -> list[Trouble]:
     found: dict[Kind, Trouble] = {}
     for kind, until_ms in soon:
         at = date_time(until_ms)
-        told = (f"{CREDENTIALS[kind][0]} ends at {at}", f"{CREDENTIALS[kind][1]} endet: {at}")
+        told = (f"{CREDENTIALS[kind][0]} expires at {at}", f"{CREDENTIALS[kind][1]} endet: {at}")
         found.setdefault(kind, Trouble(f"credential-{kind}", DEMOTED, [], *told))
     return list(found.values())
 
@@ -105,7 +105,7 @@ def of_workers(reports: Iterable[Report], now_ms: int) -> list[Trouble]:
         if silent_ms <= SILENT_MS:
             found += [Trouble(**trouble) for trouble in report.troubles]
         else:
-            told = ("A worker does not report", "Ein Arbeitsprozess meldet sich nicht")
+            told = ("A worker no longer reports", "Ein Arbeitsprozess meldet sich nicht")
             found.append(Trouble("worker-silent", DEMOTED, [], *told, report.seen_ms))
     return found
 
@@ -121,7 +121,7 @@ def beyond_holdup(core: Core, since_ms: int, now_ms: int) -> list[Trouble]:
         over_ms = since_ms + miv.vendor_holdup_seconds * 1000
         if now_ms > over_ms:
             told = (
-                f"New data of {miv.name} cannot be taken in for longer than its Vendor-Holdup of"
+                f"New data of {miv.name} has not been accepted for longer than its Vendor-Holdup of"
                 f" {miv.vendor_holdup_seconds} s",
                 f"Neue Daten ({miv.title_de}) können länger als {miv.vendor_holdup_seconds} s nicht aufgenommen werden",
             )
