@@ -88,7 +88,7 @@ class DigaClient:
         answer = {name: values[0] for name, values in parse_qs(urlsplit(landed).query).items()}
         if answer.get("state") != request.state or answer.get("iss") != self.issuer or "code" not in answer:
             raise ValueError(
-                f"the redirect is no answer to this request: {answer.get('error', 'state or issuer differ')}"
+                f"the redirect does not belong to this request: {answer.get('error', 'state or issuer differ')}"
             )
         form = {"redirect_uri": self.redirect_uri, "code_verifier": request.verifier, "code": answer["code"]}
         return await self._token({"grant_type": "authorization_code", **form})

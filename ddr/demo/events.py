@@ -64,7 +64,7 @@ async def happen(name: str, state_dir: Path, patient: str, client_id: str | None
     except (OSError, ValueError, KeyError, TypeError):
         raise EventError(f"no demonstration has run on {state_dir}") from None
     if patient not in names:
-        raise EventError(f"no patient {patient}; there are {', '.join(names)}")
+        raise EventError(f"unknown patient {patient}; the patients are {', '.join(names)}")
     context = client_context(Path(described["ca"]))
     async with httpx.AsyncClient(verify=context, timeout=60, trust_env=False) as http:
         scene = Scene(state_dir, described, names.index(patient), http)
@@ -79,8 +79,8 @@ async def _amended(scene: Scene, client_id: str | None) -> str:
     for at_ms, value in sensor.missing(now - SETTLED_MS):
         answer = await scene.gateway.push_readings(device.key, key, sensor.unit, [(at_ms, value)])
         if answer["accepted"]:
-            return f"{scene.patient['username']}: a reading of {instant(at_ms)} came late; its chunk is amended"
-    raise EventError("no gap is left that lies in a final chunk; start on a new state directory with more --days")
+            return f"{scene.patient['username']}: a reading of {instant(at_ms)} arrived late; its chunk is amended"
+    raise EventError("no final chunk has a gap left; start with a new state directory and more --days")
 
 
 async def _entered_in_error(scene: Scene, client_id: str | None) -> str:
@@ -93,13 +93,13 @@ async def _entered_in_error(scene: Scene, client_id: str | None) -> str:
     name = scene.patient["username"]
     at_ms = max(sensor.start_ms + HOUR_MS, now - 30 * HOUR_MS, done.get(name, 0) + 2 * HOUR_MS) // 1000 * 1000
     if at_ms > now - 2 * HOUR_MS:
-        raise EventError(f"{name}'s sensor has been calibrated late up to now; try again in some hours")
+        raise EventError(f"{name}'s sensor has late calibrations up to now already; try again in a few hours")
     states = ((at_ms, "calibration-required"), (at_ms + HOUR_MS, "calibrated"))
     events = [{"time": instant(ms), "state": state} for ms, state in states]
     await scene.gateway.calibrate(device.key, key, events)
     note.write_text(json.dumps({**done, name: at_ms}), "utf-8")
     return (
-        f"{name}: a calibration of {instant(at_ms)} became known; later chunks are entered-in-error, anew under others"
+        f"{name}: a calibration of {instant(at_ms)} was reported late; later chunks are entered-in-error and replaced"
     )
 
 
@@ -119,7 +119,9 @@ async def _withdrawn(scene: Scene, client_id: str | None) -> str:
     fields = {"form_token": dict(form.hidden)["form_token"], "kind": "all", **wanted}
     answer = await scene.http.post(f"{base}/me/withdraw", data=fields, follow_redirects=True)
     if answer.is_error:
-        raise EventError(f"the page answered {answer.status_code}; is {client_id} paired with {account['username']}?")
+        raise EventError(
+            f"the page responded with {answer.status_code}; is {client_id} paired with {account['username']}?"
+        )
     return f"{account['username']} withdrew all consents {f'for {client_id}' if client_id else 'for every DiGA'}"
 
 

@@ -34,13 +34,13 @@ OAUTH_BUSY = {"error": "temporarily_unavailable", "error_description": "A fault 
 
 # Name → description.
 FAULTS = {
-    "throttled": "429 to searches and summaries, as within the grace period",
-    "overload": "503 throttled to everything, also of the authorization server",
-    "maintenance": "503 transient with Planned-Maintenance, also of the authorization server",
-    "registry": "503 transient, as with a DiGA directory out of reach",
+    "throttled": "429 to searches and summaries, as within the Grace-Period",
+    "overload": "503 throttled to every request, also to the authorization server",
+    "maintenance": "503 transient with Planned-Maintenance to every request, also to the authorization server",
+    "registry": "503 transient, as when the DiGA directory cannot be reached",
     "error": "500 to everything below the FHIR base",
-    lost_answer.NAME: "the recorder renews a token, and the answer does not arrive: once",
-    "token-expired": "401 for every access token issued before; refreshed ones are good",
+    lost_answer.NAME: "the recorder renews a token, but the response does not arrive; once",
+    "token-expired": "401 for every access token issued so far; refreshed tokens work",
 }
 
 

@@ -48,17 +48,19 @@ class OwnDiga:
         known = {miv.name: miv.valueset for miv in catalog.mivs}
         for name in self.mivs:
             if name not in known and name not in known.values():
-                raise OwnDigaError(f"{self.client_id}: {name} is no MIV here; there are {', '.join(sorted(known))}")
+                raise OwnDigaError(
+                    f"{self.client_id}: {name} is not a MIV here; the MIVs are {', '.join(sorted(known))}"
+                )
         return [known.get(name, name) for name in self.mivs or known]
 
 
 def own_diga(words: Sequence[str]) -> OwnDiga:
     """The DiGA of `--diga CLIENT_ID CERT.pem REDIRECT [MIV …]`. Raises OwnDigaError."""
     if len(words) < 3:
-        raise OwnDigaError("--diga needs CLIENT_ID CERT.pem REDIRECT, and may name MIVs after that")
+        raise OwnDigaError("--diga needs CLIENT_ID CERT.pem REDIRECT, optionally followed by MIVs")
     client_id, cert, redirect, *mivs = words
     if not _CLIENT_ID.fullmatch(client_id):
-        raise OwnDigaError(f"--diga: {client_id!r} is no client id: urn:diga:bfarm: and five digits")
+        raise OwnDigaError(f"--diga: {client_id!r} is not a client id (urn:diga:bfarm: and five digits)")
     if problem := redirect_problem(redirect):  # the recorder would refuse the DiGA because of it
         raise OwnDigaError(f"--diga: {redirect!r}: {problem}")
     return OwnDiga(client_id, Path(cert).absolute(), redirect, tuple(mivs))

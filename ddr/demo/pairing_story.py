@@ -50,7 +50,9 @@ async def unpair(stack: DemoStack, show: Show, pairings: Sequence[Pairing]) -> N
         await client.revoke(tokens)
         status = await refusal(client.get(tokens, "Device"))
         names = f"{pairing.diga.name} and {pairing.patient.username}"
-        show.check(new and status == 401, f"{names}: refresh token rotated; revoked; then the answer is {status}")
+        show.check(
+            new and status == 401, f"{names}: refresh token rotated, pairing revoked; the next request gets {status}"
+        )
 
 
 async def refusal(request: Awaitable[object]) -> int:

@@ -35,11 +35,11 @@ async def pull_glucose(stack: DemoStack, show: Show, pairing: Pairing, sent: Sen
     _show_chunks(show, chunks, metric["unit"])
     served = _served(stack, sent.samples, chunks, period_ms)
     hidden, fault = compare(pulled, served, period_ms)
-    good = "every value as sent, each within half a sampling period of its time"
+    good = "every value is as sent, and its time within half a sampling period"
     good += f"; {hidden:,} readings share a slot with a nearer one" if hidden else ""
     show.check(fault is None, f"{len(chunks)} chunks hold {len(pulled):,} values: {fault or good}")
     if not served:
-        show.say("all readings are older than the historic period, so that nothing is served")
+        show.say("all readings are older than the Historic-Data-Period, so nothing is served")
         return pairing
     metrics, devices = (sum(one["resourceType"] == kind for one in found) for kind in ("DeviceMetric", "Device"))
     show.check(metrics > 0 and devices > 0, f"included: {devices} Device, {metrics} DeviceMetric")
@@ -57,11 +57,11 @@ async def pull_too_early(stack: DemoStack, show: Show, pairing: Pairing) -> None
     show.chapter("The same request again, too early")
     try:
         await (await stack.diga(pairing.diga)).search(pairing.tokens, "Observation", {"code": CGM_CODES})
-        show.check(False, "a second search within the grace period was answered")
+        show.check(False, "a second search within the Grace-Period was not refused")
     except DigaRefused as error:
         wait = error.response.headers.get("retry-after", "")
         waits = wait.isdecimal() and 0 < int(wait) <= seconds
-        text = f"answer {error.status}, Retry-After {wait} s (registered grace period: {seconds} s)"
+        text = f"response {error.status}, Retry-After {wait} s (registered Grace-Period: {seconds} s)"
         show.check(error.status == 429 and waits, text)
 
 
@@ -78,7 +78,10 @@ async def pull_all(stack: DemoStack, show: Show, pairings: Sequence[Pairing]) ->
         done.append(current)
     show.table(("DiGA", "patient", "kind of data", "#observations", "newest"), rows)
     missing = [f"{patient}'s {name}" for _, patient, name, count, _ in rows if count == "0"]
-    show.check(not missing, f"missing: {', '.join(missing)}" if missing else "all that was consented to has come")
+    show.check(
+        not missing,
+        f"missing: {', '.join(missing)}" if missing else "all data that the patients consented to was received",
+    )
     return done
 
 

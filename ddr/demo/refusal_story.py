@@ -22,7 +22,7 @@ async def refuse_everything(stack: DemoStack, show: Show, owner: Pairing, others
     status = await refusal(rival.get(owner.tokens, "Observation", {"code": "99504-3"}))
     show.check(status == 401, f"{LUFTPOST.name} with {ZUCKERHEFT.name}'s token: {status}")
     status = await refusal(rival.push_request(stack.scopes(*ZUCKERHEFT.mivs)))
-    show.check(status == 400, f"{LUFTPOST.name} asks for glucose, which the registry does not list for it: {status}")
+    show.check(status == 400, f"{LUFTPOST.name} requests glucose, which the DiGA-VZ does not list for it: {status}")
     await _without_consent(stack, show, others[0])
     await _other_patient(stack, show, owner, others[1])
 
@@ -33,7 +33,7 @@ async def _without_certificate(stack: DemoStack, show: Show) -> None:
             answer = f"HTTP {(await http.get(f'{stack.settings.fhir_base}/Device')).status_code}"
         except (httpx.TransportError, ssl.SSLError):  # httpx passes TLS 1.3 alerts on unwrapped
             answer = "no connection"
-    show.check(answer == "no connection", f"anybody without a registered certificate: {answer}")
+    show.check(answer == "no connection", f"a client without a registered certificate: {answer}")
 
 
 async def _without_consent(stack: DemoStack, show: Show, pairing: Pairing) -> None:
@@ -45,7 +45,7 @@ async def _without_consent(stack: DemoStack, show: Show, pairing: Pairing) -> No
         answer = f"200 with {seen} observations"
     except DigaRefused as error:
         seen, answer = 0, str(error.status)
-    show.check(seen == 0, f"{pairing.diga.name} searches glucose with consent to other data only: {answer}")
+    show.check(seen == 0, f"{pairing.diga.name} searches for glucose with consent to other data only: {answer}")
 
 
 async def _other_patient(stack: DemoStack, show: Show, owner: Pairing, other: Pairing) -> None:

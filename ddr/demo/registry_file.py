@@ -37,14 +37,14 @@ def load(file: Path) -> RegistryState:
     try:
         content = orjson.loads(file.read_bytes())
         if not isinstance(content, dict):
-            raise DataError(f"{file}: is no JSON object")
+            raise DataError(f"{file}: is not a JSON object")
         digas = [_diga(one, file.parent) for one in content.pop("digas", [])]
         packages = [Package(**one) for one in content.pop("packages", [])]
         state = RegistryState(digas=digas, packages=packages, **content)
     except (OSError, ValueError) as error:
         raise DataError(f"{file}: {in_words(error)}") from None
     except (TypeError, AttributeError, KeyError):  # their messages are about our own classes
-        raise DataError(f"{file}: a member is missing, not known, or of another type") from None
+        raise DataError(f"{file}: a member is missing, unknown or of the wrong type") from None
     if state.fault not in FAULTS or state.fault_on not in PARTS:
         raise DataError(f"{file}: fault must be one of {', '.join(FAULTS[1:])}; fault_on one of {', '.join(PARTS)}")
     return state

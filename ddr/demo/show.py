@@ -38,7 +38,7 @@ class Show:
         """Print the result: whether everything was right."""
         count = len(self.failures)
         text = (
-            f"[bold red]{count} of the facts above did not hold[/bold red]"
+            f"[bold red]{count} of the checks above failed[/bold red]"
             if count
             else "[bold green]Everything worked[/bold green]"
         )

@@ -84,7 +84,7 @@ def _introduce(stack: DemoStack, show: Show) -> None:
         ("operators", f"http://127.0.0.1:{settings.admin_port}", "loopback", "health, metrics"),
         ("(stand-in for BfArM)", settings.diga_vz_base.removesuffix("/api/fhir/v3.0"), "TLS, bearer token", "DiGA-VZ"),
     ]
-    show.table(("who", "where", "how", "what"), rows)
+    show.table(("for", "address", "security", "purpose"), rows)
 
 
 async def _upload(stack: DemoStack, show: Show, plot: Plot) -> list[Sent]:
@@ -128,10 +128,10 @@ def _report_trace(show: Show, sent: Sent, trace: Trace) -> None:
 def _warn(show: Show, recording: Recording) -> None:
     """Print what is wrong with the file, before any of it is sent."""
     if recording.looks_like_mmol:
-        show.say("[bold yellow]These numbers look like mmol/L, and a trace is taken as mg/dL.[/bold yellow]")
+        show.say("[bold yellow]These numbers look like mmol/L, and a trace is read as mg/dL.[/bold yellow]")
         show.say("[yellow]1 mmol/L of glucose is 18.0156 mg/dL; ddr import reads files in either unit.[/yellow]")
     if recording.without:
-        show.say(f"[dim]rows of the file without a value, which are left out: {recording.without}[/dim]")
+        show.say(f"[dim]rows of the file without a value (left out): {recording.without}[/dim]")
     if recording.faults:
         show.check(False, f"{len(recording.faults)} rows of the file could not be read")
         _list(show, recording.faults)

@@ -113,15 +113,15 @@ def _sample(row: dict[str, str]) -> Sample | None:
     try:
         at = datetime.fromisoformat(row["time"])
     except (TypeError, ValueError):
-        raise ValueError(f"no time like 2015-06-06 21:50:27: {row['time']!r}") from None
+        raise ValueError(f"not a time such as 2015-06-06 21:50:27: {row['time']!r}") from None
     if row["gl"] is not None and row["gl"].strip().lower() in NOTHING:
         return None
     try:
         value = float(row["gl"])
     except (TypeError, ValueError):
-        raise ValueError(f"no number: {row['gl']!r}") from None
+        raise ValueError(f"not a number: {row['gl']!r}") from None
     if not isfinite(value):
-        raise ValueError(f"no number: {row['gl']!r}")
+        raise ValueError(f"not a number: {row['gl']!r}")
     at = at.replace(tzinfo=UTC) if at.tzinfo is None else at
     return int(at.timestamp()) * 1000, int(value) if value.is_integer() else value
 

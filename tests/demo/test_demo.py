@@ -65,7 +65,7 @@ def test_all_readings_of_a_trace_come_back(replayed: tuple[Path, list[subprocess
     first = replayed[1][0]
     assert first.returncode == 0, first.stdout + first.stderr
     assert "700 readings accepted, 0 duplicates, 0 rejected" in first.stdout
-    assert "hold 700 values: every value as sent" in first.stdout
+    assert "hold 700 values: every value is as sent" in first.stdout
 
 
 def test_a_replay_changes_nothing(replayed: tuple[Path, list[subprocess.CompletedProcess[str]]]) -> None:
@@ -155,7 +155,7 @@ def test_what_a_file_lacks_is_told_and_everybody_in_it_is_kept(tmp_path: Path) -
     file.write_text("\n".join(lines))
     done = demo(tmp_path / "state", "--readings", str(file), "--grace-seconds", "0")
     assert done.returncode == 1, done.stdout + done.stderr
-    assert "line 24: no number: 'x'" in done.stdout
+    assert "line 24: not a number: 'x'" in done.stdout
     assert "without a value, which are left out: 1" in done.stdout
     assert re.search(r"line 20: [a-z-]+: ", done.stdout)
     assert "trace of One: 37 readings accepted, 0 duplicates, 1 rejected" in done.stdout

@@ -149,7 +149,7 @@ def test_a_file_that_cannot_be_used_is_named(
 
 
 def test_what_is_wrong_with_the_data_is_said_in_words(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for text, told in (("[]", "is no JSON object"), ('{"unknown": 1}', "a member is missing, not known, or")):
+    for text, told in (("[]", "is not a JSON object"), ('{"unknown": 1}', "a member is missing, unknown or")):
         file.write_text(text)
         assert sandbox(file, "show") == 1
         assert capsys.readouterr().err.startswith(f"ddr: {file}: {told}")

@@ -86,11 +86,11 @@ def test_bad_rows_are_told_by_line_and_the_rest_is_kept(tmp_path: Path) -> None:
     found = read_recording(path)
     assert [(trace.person, trace.lines) for trace in found.traces] == [("a", (3,))]
     assert found.faults == (
-        "line 2: no number: 'high'",
-        "line 4: no time like 2015-06-06 21:50:27: 'x'",
-        "line 5: no number: 'inf'",
-        "line 6: no time like 2015-06-06 21:50:27: None",
-        "line 7: no time like 2015-06-06 21:50:27: ''",
+        "line 2: not a number: 'high'",
+        "line 4: not a time such as 2015-06-06 21:50:27: 'x'",
+        "line 5: not a number: 'inf'",
+        "line 6: not a time such as 2015-06-06 21:50:27: None",
+        "line 7: not a time such as 2015-06-06 21:50:27: ''",
     )
 
 
