@@ -76,7 +76,7 @@ async def ask(
         async with asyncio.timeout(longest or ANSWER_SECONDS), http.stream(method, url, **options) as answer:
             return await _whole(answer)
     except TimeoutError:
-        raise Unreachable("no response in time") from None
+        raise Unreachable("the response takes too long") from None
     except (httpx.TransportError, httpx.DecodingError, ssl.SSLError) as error:  # TLS 1.3 alerts come unwrapped
         raise Unreachable(f"no response: {in_words(error)}") from None
     except (httpx.InvalidURL, UnicodeEncodeError):

@@ -135,10 +135,10 @@ async def test_what_is_wrong_is_one_line(config: Path, tmp_path: Path, capsys: O
         (["pull", "--config", other("ca", 5)], "ca must be the name of a file"),
         (["pull", "--config", other("key", "absent.key")], "absent.key: No such file"),
         (["pull", "--config", other("key", "broken.toml")], "certificate, key or CA"),
-        (["pull", "--config", other("issuer", "https://localhost:99999")], "issuer must be an address"),
-        (["pull", "--config", other("fhir_base", "recorder.example/fhir")], "fhir_base must be an address"),
-        (["recorders", "--config", other("hiis", "https://[x")], "hiis must be an address"),
-        (["recorders", "--config", config], "hiis must be an address"),
+        (["pull", "--config", other("issuer", "https://localhost:99999")], "issuer must be a URL"),
+        (["pull", "--config", other("fhir_base", "recorder.example/fhir")], "fhir_base must be a URL"),
+        (["recorders", "--config", other("hiis", "https://[x")], "hiis must be a URL"),
+        (["recorders", "--config", config], "hiis must be a URL"),
     ):
         assert await client(*map(str, words)) == 1, words
         error = capsys.readouterr().err.removesuffix("0 of 1 pairings, 0 rows\n")

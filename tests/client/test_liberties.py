@@ -368,7 +368,7 @@ async def test_what_is_no_page_of_a_search_is_no_empty_one(first: bool, tmp_path
     outcome = {"resourceType": "OperationOutcome", "issue": [{"severity": "information", "code": "informational"}]}
     page = outcome if first else bundle(following="Observation?p=2")
     known = Cursor("2026-11-20T11:00:00Z", {"a": Known("1", "")}).whole()
-    with pytest.raises(Unreachable, match="no Bundle"):
+    with pytest.raises(Unreachable, match="is not a Bundle"):
         await changes(Foreign({"Observation?p=2": outcome, "Observation?": page}), tmp_path, known)
 
 
@@ -471,10 +471,10 @@ async def test_pages_in_a_circle_come_to_an_end(circle: str, tmp_path: Path) -> 
         "Observation?p=1": bundle(chunk("a"), following="Observation?p=2"),
         "Observation?": bundle(chunk("a"), following="Observation?p=1"),
     }
-    with pytest.raises(Refused, match="back to a page that was read"):
+    with pytest.raises(Refused, match="back to a page that was already read"):
         await changes(foreign := Foreign(pages), tmp_path)
     recorder = await recorder_of(Foreign(pages), tmp_path)
-    with pytest.raises(Refused, match="back to a page that was read"):
+    with pytest.raises(Refused, match="back to a page that was already read"):
         [_ async for _ in recorder.pages("Observation", {"code": "x"})]
     assert len(foreign.asked) <= 4
 
@@ -515,7 +515,7 @@ async def test_a_bundle_of_another_form_is_an_error_of_the_client(
     odd: Json, tmp_path: Path, pauses: list[float]
 ) -> None:
     page = {"resourceType": "Bundle", "type": "searchset", **odd}
-    with pytest.raises(Unreachable, match="no Bundle of FHIR"):
+    with pytest.raises(Unreachable, match="not a valid FHIR Bundle"):
         await changes(Foreign({"Observation?": page}), tmp_path)
 
 
@@ -536,7 +536,7 @@ async def test_a_recorder_that_fails_is_asked_again_with_growing_pauses(
     status: int, tmp_path: Path, pauses: list[float]
 ) -> None:
     foreign = Foreign({"Observation?": lambda _: httpx.Response(status)})
-    with pytest.raises(Unreachable, match=f"answers {status}"):
+    with pytest.raises(Unreachable, match=f"responds with {status}"):
         await changes(foreign, tmp_path)
     assert len(foreign.asked) == 4
     assert [low <= one <= 2 * low for low, one in zip((0.5, 1, 2), pauses, strict=True)] == [True] * 3

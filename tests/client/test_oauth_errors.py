@@ -146,7 +146,7 @@ async def test_metadata_are_of_the_issuer_that_was_asked() -> None:
             Unreachable,
             "the HIIS-VZ does not return the complete list",
         ),
-        (httpx.Response(200, json={"resourceType": "OperationOutcome"}), Unreachable, "is no Bundle"),
+        (httpx.Response(200, json={"resourceType": "OperationOutcome"}), Unreachable, "is not a Bundle"),
         (
             httpx.Response(200, json={"resourceType": "Bundle"}),
             NotFound,
@@ -216,7 +216,7 @@ async def test_a_pairing_id_that_is_none_is_an_error_of_the_client(tmp_path: Pat
     answer = {"issuer": DIGA.issuer, "token_endpoint": f"{DIGA.issuer}/token", **GOOD, "sub": "a b"}
     async with over(httpx.Response(200, json=answer)) as http:
         started = Started("", "s", "v")
-        with pytest.raises(Refused, match="a pairing id of a form that none has"):
+        with pytest.raises(Refused, match="the Pairing ID in the response is not valid"):
             await Pairing(DIGA, http, FileTokens(tmp_path)).finish(
                 started, f"https://x?state=s&iss={DIGA.issuer}&code=c"
             )
@@ -229,7 +229,7 @@ def test_secrets_are_in_no_text_of_a_grant_or_of_a_pairing_under_way() -> None:
 
 async def test_metadata_that_lack_an_address_are_an_error_of_the_client(tmp_path: Path) -> None:
     async with over(httpx.Response(200, json={"issuer": DIGA.issuer})) as http:
-        with pytest.raises(Unreachable, match="without pushed_authorization_request_endpoint"):
+        with pytest.raises(Unreachable, match="no valid pushed_authorization_request_endpoint"):
             await Pairing(DIGA, http, FileTokens(tmp_path)).start([])
 
 
