@@ -23,7 +23,7 @@ TEXTS = {
         "Die Daten der Personen, die Sie vertreten, und deren Verbindungen mit Apps. "
         "Was davon enden soll, beenden Sie bitte vorher.",
         "The data of the people whom you represent, and their connections with apps. "
-        "Please end before this what of it shall end.",
+        "Please end first whatever of this should end.",
     ),
     "stays_provider": Words(
         "Ihr Konto beim Hersteller, mit dem Sie sich hier anmelden.",

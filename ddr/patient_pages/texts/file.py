@@ -9,7 +9,7 @@ TEXTS = {
         "aus Dexcom Clarity, LibreView, CareLink, Glooko, Tidepool oder aus einem Blutdruck-Tagebuch. Vorher sehen "
         "Sie, was darin ist.",
         "If you have downloaded readings from another app, you can read the file in here, for example from Dexcom "
-        "Clarity, LibreView, CareLink, Glooko, Tidepool or from a blood pressure diary. You see what is in it first.",
+        "Clarity, LibreView, CareLink, Glooko, Tidepool or from a blood pressure diary. You first see what is in it.",
     ),
     "choose": Words("Datei (höchstens 5 MB)", "File (5 MB at most)"),
     "look": Words("Ansehen", "Look at it"),
@@ -32,9 +32,9 @@ TEXTS = {
     ),
     "take": Words("Diese Werte übernehmen", "Take these readings"),
     "cancel": Words("Nicht übernehmen", "Do not take them"),
-    "done": Words("Das ist geschehen", "This has happened"),
+    "done": Words("Das ist geschehen", "What was done"),
     "taken": Words("Übernommen: {count}", "Taken: {count}"),
-    "there": Words("Schon vorhanden: {count}", "There already: {count}"),
+    "there": Words("Schon vorhanden: {count}", "Already there: {count}"),
     "hidden": Words(
         "Gespeichert, aber ein anderer Wert zur selben Zeit wird gezeigt: {count}",
         "Stored, but another value of the same time is shown: {count}",
@@ -51,7 +51,7 @@ TEXTS = {
     "went_back": Words("Die Werte der Datei wurden wieder entfernt.", "The readings of the file were removed again."),
     "unreadable": Words(
         "Diese Datei hat keine Form, die wir kennen, oder es sind keine Messwerte darin. Bekannt sind: {known}.",
-        "This file has no form that we know, or there are no readings in it. Known are: {known}.",
+        "We do not know the format of this file, or there are no readings in it. Known formats: {known}.",
     ),
     "format_fhir": Words(
         "Kopie Ihrer Daten aus einem Dienst wie diesem (FHIR, JSON)",

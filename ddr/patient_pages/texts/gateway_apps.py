@@ -5,7 +5,7 @@ from ddr.http.language import Words
 TEXTS = {
     "title": Words("Apps, die Messwerte senden", "Apps that send readings"),
     "intro": Words(
-        "Diese Apps senden Messwerte Ihrer Geräte hierher.", "These apps send readings of your devices to this place."
+        "Diese Apps senden Messwerte Ihrer Geräte hierher.", "These apps send readings from your devices to us."
     ),
     "none": Words(
         "Mit einem Code verbundene Apps gibt es zurzeit nicht.", "At the moment no app is connected by a code."
@@ -38,11 +38,11 @@ TEXTS = {
     "code_title": Words("Ihr Code zum Verbinden", "Your code for connecting"),
     "code_text": Words(
         "Geben Sie diesen Code in der App ein, die Ihre Messwerte senden soll. Er gilt einmal, {minutes} Minuten lang.",
-        "Enter this code in the app that shall send your readings. It is good once, for {minutes} minutes.",
+        "Enter this code in the app that is to send your readings. It works once, for {minutes} minutes.",
     ),
     "code_warning": Words(
         "Geben Sie ihn niemandem weiter: Wer ihn hat, kann Messwerte in Ihrem Namen senden.",
-        "Pass it on to nobody: whoever has it can send readings in your name.",
+        "Do not pass it on: anyone who has it can send readings in your name.",
     ),
     "back": Words("Zurück zu meinen Geräten", "Back to my devices"),
 }
