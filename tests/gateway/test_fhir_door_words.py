@@ -154,7 +154,7 @@ async def test_another_value_of_an_instant_is_told(client: Client) -> None:
     (*_, other) = await taken(client, bundle(*SERIES, series("100 130 140")))
     ((code, text),) = warnings(other)
     assert (other["status"], code, text.partition(":")[0]) == ("201", "conflict", "Value 2")
-    assert text.endswith("to replace them send the right one with the status corrected")
+    assert text.endswith("to replace it, send the right value with the status corrected")
     (*_, unusual) = await taken(client, bundle(*SERIES, series("100 580")))
     assert [code for code, _ in warnings(unusual)] == ["implausible", "conflict"]
 
