@@ -10,7 +10,7 @@ from ddr.conform.laws.naive import Case
 from ddr.conform.verdict import Failed, NotRun
 from ddr.conform.view import Circle, View
 
-NO_PAGES = "_count ends the search: there are no further pages, which HDDT recommends"
+NO_PAGES = "_count ends the search: there are no further pages, although HDDT recommends them"
 
 
 def query(**parameters: str) -> str:

@@ -152,7 +152,7 @@ def pair(kit: Kit, identity: Identity, account: Account, scopes: tuple[str, ...]
         raise NotRun("no tokens for the code", answered)
     for name in ("access_token", "refresh_token"):
         if not is_visible(answered.json.get(name, "")):
-            raise NotRun(f"{name} is no text of RFC 6749", answered)
+            raise NotRun(f"{name} is not a string as RFC 6749 allows", answered)
     return Pairing(asked, account, pushed, landed, answered)
 
 

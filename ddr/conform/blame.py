@@ -28,7 +28,7 @@ def blamed(error: Exception, answers: Iterable[Exchange]) -> Ended:
         return error
     for answer in answers:
         if text := malformed(answer):
-            return Failed(f"an answer is not what it must be: {text}", answer)
+            return Failed(f"a response is malformed: {text}", answer)
     return KitError(f"{type(error).__name__}: {error} ({_where(error)})")
 
 
@@ -40,12 +40,12 @@ def malformed(answer: Exchange) -> str:
             return next(iter(misshapen(found)), "")
         return next((_told(name, value) for name, value in found.items() if not _is_good(name, value)), "")
     except RecursionError:
-        return "it is nested too deep"
+        return "it is nested too deeply"
 
 
 def _told(name: str, value: object) -> str:
     """A description of a member; tokens are not shown."""
-    return f"{name} is no text of RFC 6749" if name.endswith("_token") else f"{name} is {value!r:.60}"
+    return f"{name} is not a string as RFC 6749 allows" if name.endswith("_token") else f"{name} is {value!r:.60}"
 
 
 def is_visible(value: object) -> bool:

@@ -28,16 +28,18 @@ class Person:
         self._say, self._ask = say, ask
 
     def decide(self, url: str, redirect_uri: str, account: Account, approve: Collection[str] | None) -> str:
-        what = "refuse everything" if approve is None else "agree to everything that is asked"
+        what = "refuse everything" if approve is None else "consent to everything that is requested"
         who = f" as {account.username}" if account.username else " as the test patient"
         self._say(f"Open this address in a browser, log in{who} and {what}:\n\n  {url}\n")
-        self._say(f"The browser then goes to an address that begins with {redirect_uri}; whether a page is there or")
-        self._say("not does not matter. Copy the whole address from the address bar.")
+        self._say(
+            f"The browser then goes to an address that begins with {redirect_uri}; it does not matter whether a page"
+        )
+        self._say("is there. Copy the whole address from the address bar.")
         while True:
             try:
                 landed = self._ask("address: ").strip()
             except EOFError:
-                raise NotRun("nobody is there to log in; --recipe does it without a person") from None
+                raise NotRun("nobody can log in here; --recipe logs in without a person") from None
             if landed.startswith(redirect_uri):
                 return landed
             self._say(f"That does not begin with {redirect_uri}.")

@@ -22,11 +22,11 @@ class Need(StrEnum):
     CERTIFICATE = "the certificate of a listed DiGA"
     TWO_DIGA = "two listed DiGA"
     PATIENT = "a test patient who consents"
-    CONSENTS = "further consents: a recipe that logs in by itself"
+    CONSENTS = "further consents: a recipe that logs in automatically"
     EARLIER = "the state file of an earlier run (--against)"
-    THROTTLE = "leave to ask once within the Grace-Period (--provoke)"
-    DATA = "somebody who changes data meanwhile (--data)"
-    UNPAIR = "leave to end the pairing (without --keep)"
+    THROTTLE = "permission to search once within the Grace-Period (--provoke)"
+    DATA = "a plug-in that changes data during the run (--data)"
+    UNPAIR = "permission to end the pairing (no --keep)"
 
 
 @dataclass(frozen=True)

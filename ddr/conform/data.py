@@ -30,15 +30,15 @@ class Data(StrEnum):
 
 
 WORDS = {
-    Data.GLUCOSE: "blood glucose of the last days, in mg/dL and in mmol/L, one of them LO",
-    Data.CONTINUOUS: "a worn sensor with values of a day and more up to now, with a gap and one below its limit",
+    Data.GLUCOSE: "blood glucose values of the last days, in mg/dL and in mmol/L, one of them LO",
+    Data.CONTINUOUS: "a worn sensor with values of at least a day up to now, with a gap and one value below its limit",
     Data.LUNG: "peak flow, and FEV1 with a reference value and a relative value",
     Data.PRESSURE: "blood pressure, once with a mean",
-    Data.NEW: "one more single measurement of each kind, of now",
-    Data.CORRECTION: "a single measurement of each kind that is in the recorder gets another value",
-    Data.DELETION: "the last single measurement of each kind that came as new is deleted",
-    Data.CALIBRATION: "the calibration of the worn sensor changes its state now",
-    Data.DEVICE: "the worn sensor ends now, and another one of its type begins",
+    Data.NEW: "one more single measurement of each kind, measured now",
+    Data.CORRECTION: "another value for a stored single measurement of each kind",
+    Data.DELETION: "the deletion of the last single measurement of each kind that came as new",
+    Data.CALIBRATION: "a change of the worn sensor's calibration state, now",
+    Data.DEVICE: "the end of the worn sensor, now, and the beginning of another one of its type",
 }
 # Provided at the start, by the last part of the MIV's canonical URL.
 OF_MIV = {
@@ -74,7 +74,7 @@ def read_source(file: Path) -> Source:
     """The plug-in in a Python file. Raises TargetError."""
     specification = spec_from_file_location("ddr_conform_data", file)
     if not file.is_file() or specification is None or specification.loader is None:
-        raise TargetError(f"{file} is no Python file")
+        raise TargetError(f"{file} is not a Python file")
     module = module_from_spec(specification)
     try:
         specification.loader.exec_module(module)

@@ -40,10 +40,10 @@ def read_earlier(file: Path) -> Earlier:
     try:
         found = json.loads(text)["state"]
         if found.get("format") != FORMAT:
-            raise TargetError(f"{file} is no state of an earlier run")
+            raise TargetError(f"{file} is not a report of an earlier run")
         return Earlier(found["fhirBase"], found["seen"], found["resources"], found["verdicts"])
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise TargetError(f"{file} is no state of an earlier run") from None
+        raise TargetError(f"{file} is not a report of an earlier run") from None
 
 
 def digest(resource: Json) -> str:

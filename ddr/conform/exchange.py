@@ -17,7 +17,7 @@ class Answered(Json):
     """An object in a response: when a check reads a missing member, the recorder is at fault."""
 
     def __missing__(self, name: str) -> object:
-        raise Failed(f"an answer is not what it must be: `{name}` is missing")
+        raise Failed(f"a response is malformed: `{name}` is missing")
 
 
 @dataclass(frozen=True)

@@ -61,8 +61,8 @@ def same_leaves(key: str, plain: Exchange, marked: Exchange, part: Callable[[Lea
     wanted = part(json_leaves(plain.json))
     lost, more = wanted - found, found - wanted
     if lost or more:
-        what = f"JSON has {_first(lost)}" if lost else f"XML has {_first(more)}"
-        raise Failed(f"{key}: {what}, the other has not", plain, marked)
+        what = f"only JSON has {_first(lost)}" if lost else f"only XML has {_first(more)}"
+        raise Failed(f"{key}: {what}", plain, marked)
 
 
 def _first(leaves: Leaves) -> str:

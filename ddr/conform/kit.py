@@ -109,7 +109,7 @@ class Kit:
     def other_diga(self) -> Identity:
         """The second DiGA. Raises NotRun without one."""
         if len(self.target.digas) < 2:
-            raise NotRun("one DiGA is given only")
+            raise NotRun("only one DiGA is given")
         return self.target.digas[1]
 
     @cached_property
@@ -127,7 +127,7 @@ class Kit:
             self._furnish(identity, account)
             registered = self.target.grace_seconds is not None or all(miv in self.target.terms for miv in identity.mivs)
             self.begun.append(View(self, name, patient, pairing, Pace(self.patience, grace, registered)))
-        return self.begun or NotRun("nothing is paired")
+        return self.begun or NotRun("there is no pairing")
 
     def _furnish(self, identity: Identity, account: Account) -> None:
         """Provide data of each MIV, once for each patient; missing data is reported by the checks that need it."""

@@ -67,10 +67,10 @@ def _page(one: Mapping[str, Any]) -> Page:
         raise TargetError(f"recipe: {min(unknown)} is not known")
     page = Page(one["when"], one.get("fill", {}), one.get("tick", ""), one.get("press", ""), one.get("refuse", ""))
     if not isinstance(page.fill, dict):
-        raise TargetError("recipe: fill must be a table of texts")
+        raise TargetError("recipe: fill must be a table of strings")
     for text in (page.when, page.tick, page.press, page.refuse, *page.fill.values()):
         if not isinstance(text, str):
-            raise TargetError(f"recipe: {text!r} must be a text")
+            raise TargetError(f"recipe: {text!r} must be a string")
     for selector in (page.when, page.tick, page.press, page.refuse, *page.fill):
         if selector:
             matches(_NOTHING, selector)
@@ -126,14 +126,14 @@ class RecipeBrowser:
             for form in forms(html):
                 if form.first(page.when):
                     return form, page
-        raise NotRun(f"logging in: the recipe knows nothing on the page {httpx.URL(url).path}")
+        raise NotRun(f"logging in: no step of the recipe fits the page {httpx.URL(url).path}")
 
 
 def _address(page: str, link: str) -> str:
     """The URL of a link on a page. Raises NotRun."""
     if found := joined(page, link):
         return found
-    raise NotRun(f"logging in: {httpx.URL(page).path} leads to {link!r:.200}, which is no address")
+    raise NotRun(f"logging in: {httpx.URL(page).path} leads to {link!r:.200}, which is not a URL")
 
 
 def _filled(form: Form, page: Page, account: Account, approve: Collection[str] | None) -> list[tuple[str, str]]:

@@ -62,7 +62,7 @@ def _run(kit: Kit, one: Check) -> Result:
         verdict = end.verdict
     made = kit.wire.exchanges[before:]
     if any(not exchange.status for exchange in made) and (lost := kit.lost()):
-        kit.stopped, verdict = f"the recorder cannot be reached any more: {lost.error}", Verdict.FAILED
+        kit.stopped, verdict = f"the recorder can no longer be reached: {lost.error}", Verdict.FAILED
         end = Failed(kit.stopped, *[exchange for exchange in made if not exchange.status][-SHOWN:], lost)
     if isinstance(end, NoData):
         end.text += f"; wanted: {WORDS[OF_CHAPTER.get(one.requirements[0].partition('-')[0], Data.GLUCOSE)]}"

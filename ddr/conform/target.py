@@ -96,7 +96,7 @@ def read_target(file: Path) -> Target:
     except (ValueError, OverflowError) as error:
         raise TargetError(f"{file}: {error}") from None
     except (KeyError, TypeError, AttributeError) as error:
-        raise TargetError(f"{file}: {error} is missing or not as it must be") from None
+        raise TargetError(f"{file}: {error} is missing or invalid") from None
 
 
 def text_of(file: Path) -> str:
@@ -106,7 +106,7 @@ def text_of(file: Path) -> str:
     except OSError as error:
         raise TargetError(f"{file}: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise TargetError(f"{file} is no text in UTF-8") from None
+        raise TargetError(f"{file} is not UTF-8 text") from None
 
 
 def _target(content: Mapping[str, Any], folder: Path) -> Target:

@@ -183,7 +183,7 @@ class View:
             read.add(answer.url)
             url = self.following(answer)
             if url in read:
-                raise Circle(f"{self.name}: the link next leads back to a page that was read", answer)
+                raise Circle(f"{self.name}: the link next leads back to a page that was already read", answer)
             if meanwhile and len(found.pages) == 1:
                 meanwhile()
         return found

@@ -118,7 +118,7 @@ class Wire:
         responses. Raises Endless, and the errors of `work`. A thread cannot be stopped: one that never ends is
         abandoned."""
         if self.slow >= MOST_SLOW:
-            raise Endless(f"for answers that did not come, or came late, the run has waited {self.slow:.0f} s already")
+            raise Endless(f"the run has already waited {self.slow:.0f} s for missing or late responses")
         done: Future[T] = Future()
 
         def run() -> None:
@@ -150,7 +150,7 @@ class Wire:
         if re.match(rf"{re.escape(self._target.fhir_base)}([/?]|$)", exchange.url):
             return seconds + 0.1 if seconds is not None and 0 <= seconds <= SOON else 0.0
         if seconds is None and exchange.status == 429:
-            raise NotRun(f"{exchange.told}: requests are limited, and it does not say for how long")
+            raise NotRun(f"{exchange.told}: requests are limited, and the response does not say for how long")
         return 0.0 if seconds is None else max(0.0, seconds) + 0.1
 
     def _exchange(

@@ -52,7 +52,7 @@ async def test_each_fault_is_found_by_its_check(fresh: Examined, furnished: Kit,
 
 def test_plug_ins_are_files_with_a_function(tmp_path: Path) -> None:
     file = tmp_path / "mine.py"
-    with pytest.raises(TargetError, match="no Python file"):
+    with pytest.raises(TargetError, match="not a Python file"):
         read_source(file)
     file.write_text("provide = 1")
     with pytest.raises(TargetError, match="no function"):

@@ -54,7 +54,7 @@ def test_a_report_that_cannot_be_written_whole_leaves_the_former_one(
     assert "No space left on device" in capsys.readouterr().err
     assert report.read_text() == "former" and list(tmp_path.iterdir()) == [report]
     assert main(given) == 1
-    assert json.loads(report.read_text())["stopped"].startswith("the recorder cannot be reached")
+    assert json.loads(report.read_text())["stopped"].startswith("the recorder can no longer be reached")
 
 
 def test_a_report_of_another_recorder_is_no_earlier_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -68,7 +68,7 @@ def test_a_password_that_is_no_text_is_one_line(tmp_path: Path, capsys: pytest.C
     (file := tmp_path / "password").write_bytes(b"\xff")
     given = ("--issuer", "https://x.example", "--password-file", str(file))
     assert main(["conform", "https://x.example/fhir", *given]) == 1
-    assert capsys.readouterr().err == f"ddr: {file} is no text in UTF-8\n"
+    assert capsys.readouterr().err == f"ddr: {file} is not UTF-8 text\n"
 
 
 def test_without_mivs_all_of_hddt_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

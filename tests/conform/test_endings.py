@@ -198,7 +198,7 @@ def test_a_recorder_that_is_lost_has_failed_and_ends_the_run() -> None:
     assert [one.verdict for one in results] == verdicts
     assert results[1].shown and all(one.status == 0 for one in results[1].shown)
     document = told(found, results)
-    assert "cannot be reached" in document["stopped"] and exit_status(document) == 1
+    assert "can no longer be reached" in document["stopped"] and exit_status(document) == 1
 
 
 @pytest.mark.parametrize(
@@ -383,5 +383,5 @@ def test_pages_in_a_circle_have_an_end() -> None:
     found = kit(answer)
     asked.clear()
     (result,) = run(found, [check(CHECKS["search-is-answered-with-a-searchset"].run)])
-    assert result.verdict is Verdict.FAILED and result.text.endswith("leads back to a page that was read")
+    assert result.verdict is Verdict.FAILED and result.text.endswith("leads back to a page that was already read")
     assert len(asked) == 2, asked

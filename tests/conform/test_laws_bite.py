@@ -85,7 +85,7 @@ def codings(*systems: str) -> dict[str, Any]:
         (
             observations.anonymous,
             {"subject": {"identifier": {"value": "a@x.example"}}},
-            "subject has an address of mail",
+            "subject has an email address",
         ),
         (observations.vital_signs, {"category": [{"coding": [{"system": VITAL, "code": "vital-signs"}]}]}, ""),
         (
@@ -126,16 +126,16 @@ def test_an_observation_that_breaks_a_law_is_told(law: Any, resource: dict[str, 
     ("resource", "said"),
     [
         ({"resourceType": "Observation", "status": "final", "category": []}, "Observation.category is an empty list"),
-        ({"resourceType": "Practitioner", "id": "p"}, "Practitioner is no resource type that is served"),
-        ({"resourceType": "Observation", "contained": ["x"]}, "Observation.contained is no resource"),
-        ({"resourceType": "Observation", "contained": [{"id": "x"}]}, "Observation.contained is no resource"),
+        ({"resourceType": "Practitioner", "id": "p"}, "Practitioner is not a resource type that is served"),
+        ({"resourceType": "Observation", "contained": ["x"]}, "Observation.contained is not a resource"),
+        ({"resourceType": "Observation", "contained": [{"id": "x"}]}, "Observation.contained is not a resource"),
         (
             {"resourceType": "Observation", "contained": [{"resourceType": "Device", "colour": "red"}]},
-            "Device.colour is no element of R4",
+            "Device.colour is not an element of R4",
         ),
-        ({"resourceType": "Device", "status": ""}, "Device.status: '' is no code"),
-        ({"resourceType": "Device", "type": "text"}, "Device.type is no object"),
-        ({"resourceType": "Device", "colour": "red"}, "Device.colour is no element of R4"),
+        ({"resourceType": "Device", "status": ""}, "Device.status: '' is not a valid code"),
+        ({"resourceType": "Device", "type": "text"}, "Device.type is not an object"),
+        ({"resourceType": "Device", "colour": "red"}, "Device.colour is not an element of R4"),
     ],
 )
 def test_what_is_no_resource_of_r4_is_told(resource: dict[str, Any], said: str) -> None:
@@ -159,12 +159,12 @@ def test_chunks_that_break_a_law_are_told() -> None:
     begins = replace(second, start=first.start + 60_000)
     assert list(chunks.overlaps([empty, begins])) == [f"{first.key} and {second.key} overlap"]
     gaps = replace(first, tokens=("E", "E"), status="preliminary")
-    assert list(chunks.absent([gaps])) == [f"{first.key} holds gaps only, and is not shown as temp-unknown"]
+    assert list(chunks.absent([gaps])) == [f"{first.key} holds only gaps but is not shown as temp-unknown"]
     told = [f"{first.key} has no values, reason none and status final"]
     assert list(chunks.absent([empty])) == told
     assert list(chunks.absent([replace(empty, reason="temp-unknown", status="preliminary")])) == []
     before_it = first.start - 3_600_000
-    assert f"{first.key} has values of the future" in list(chunks.future([first], before_it))
+    assert f"{first.key} has values in the future" in list(chunks.future([first], before_it))
     assert list(chunks.future([first], first.end + 1)) == []
     full, later = replace(first, tokens=("100",) * 12, status="preliminary"), first.end + 86_400_000
     assert [text.partition(" is ")[0] for text in chunks.unfinished([full, first], later)] == [first.key]
@@ -190,7 +190,7 @@ def answer(content: Any) -> Exchange:
         ({"expires_in": "600"}, "expires_in is '600'"),
         ({"expires_in": True}, "expires_in is True"),
         ({"expires_in": 600, "scope": "a b", "jwks_uri": 7}, ""),
-        ({"access_token": "\n"}, "access_token is no text of RFC 6749"),
+        ({"access_token": "\n"}, "access_token is not a string as RFC 6749 allows"),
         ({"token_endpoint": None}, "token_endpoint is None"),
         ({"scopes_supported": "openid"}, "scopes_supported is 'openid'"),
         ({"scopes_supported": ["a", 7]}, "scopes_supported is ['a', 7]"),

@@ -348,9 +348,9 @@ def test_a_redirect_that_leads_nowhere_is_the_recorders(location: str) -> None:
 @pytest.mark.parametrize(
     ("tokens", "said"),
     [
-        ({"access_token": "a\nb"}, "access_token is no text of RFC 6749"),
-        ({"access_token": "ü"}, "access_token is no text of RFC 6749"),
-        ({"access_token": "a", "refresh_token": "ü"}, "refresh_token is no text of RFC 6749"),
+        ({"access_token": "a\nb"}, "access_token is not a string as RFC 6749 allows"),
+        ({"access_token": "ü"}, "access_token is not a string as RFC 6749 allows"),
+        ({"access_token": "a", "refresh_token": "ü"}, "refresh_token is not a string as RFC 6749 allows"),
         ({"access_token": "a", "expires_in": 10**400}, ""),
         ({"access_token": "a", "expires_in": -(10**400)}, ""),
     ],

@@ -82,18 +82,18 @@ def test_what_is_agreed_to_is_ticked_and_what_else_is_ticked_stays_so(approve: l
     ("pages", "said"),
     [
         ({"/authorize": httpx.Response(500)}, "logging in: /authorize answers 500"),
-        ({"/authorize": page("<p>Wartung</p>")}, "logging in: the recipe knows nothing on the page /authorize"),
+        ({"/authorize": page("<p>Wartung</p>")}, "logging in: no step of the recipe fits the page /authorize"),
         ({"/authorize": to("/authorize")}, "logging in: more than 20 steps"),
         ({}, "logging in: ConnectError: away"),
-        ({"/authorize": httpx.Response(304)}, "logging in: the recipe knows nothing on the page /authorize"),
+        ({"/authorize": httpx.Response(304)}, "logging in: no step of the recipe fits the page /authorize"),
         (
             {"/authorize": page(re.sub('action="[^"]*"', 'action="http://x:port/"', LOGIN))},
-            "logging in: /authorize leads to 'http://x:port/', which is no address",
+            "logging in: /authorize leads to 'http://x:port/', which is not a URL",
         ),
-        ({"/authorize": to("https://[x")}, "logging in: /authorize leads to 'https://[x', which is no address"),
+        ({"/authorize": to("https://[x")}, "logging in: /authorize leads to 'https://[x', which is not a URL"),
         (
             {"/authorize": page(LOGIN.replace("/login", "https://[x"))},
-            "logging in: /authorize leads to 'https://[x', which is no address",
+            "logging in: /authorize leads to 'https://[x', which is not a URL",
         ),
         (
             {"/authorize": page(DECIDE.replace('value="approve"', 'value="yes"'))},
@@ -143,10 +143,10 @@ def test_a_form_is_sent_by_get_or_post_alone() -> None:
         ('[[page]]\npress = "button"', "recipe: 'when'"),
         ('[[page]]\nwhen = "button"\nclick = "button"', "recipe: click is not known"),
         ('[[page]]\nwhen = "div > p"', "recipe: "),
-        ("[[page]]\nwhen = 5", "recipe: 5 must be a text"),
-        ('[[page]]\nwhen = "input"\ntick = true', "recipe: True must be a text"),
-        ('[[page]]\nwhen = "input"\nfill = ["input"]', "recipe: fill must be a table of texts"),
-        ('[[page]]\nwhen = "input"\nfill = { input = 5 }', "recipe: 5 must be a text"),
+        ("[[page]]\nwhen = 5", "recipe: 5 must be a string"),
+        ('[[page]]\nwhen = "input"\ntick = true', "recipe: True must be a string"),
+        ('[[page]]\nwhen = "input"\nfill = ["input"]', "recipe: fill must be a table of strings"),
+        ('[[page]]\nwhen = "input"\nfill = { input = 5 }', "recipe: 5 must be a string"),
     ],
 )
 def test_a_recipe_that_cannot_be_followed_is_refused(text: str, said: str, tmp_path: Path) -> None:
@@ -162,7 +162,7 @@ def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
             read(tmp_path / "none")
         assert str(refused.value) == f"{tmp_path / 'none'}: No such file or directory"
         (tmp_path / "latin").write_bytes(b"\xe4")
-        with pytest.raises(TargetError, match="latin is no text in UTF-8"):
+        with pytest.raises(TargetError, match="latin is not UTF-8 text"):
             read(tmp_path / "latin")
 
 
@@ -173,7 +173,7 @@ def test_what_is_no_state_of_an_earlier_run_is_refused(text: str, tmp_path: Path
     (file := tmp_path / "report.json").write_text(text)
     with pytest.raises(TargetError) as refused:
         read_earlier(file)
-    assert str(refused.value) == f"{file} is no state of an earlier run"
+    assert str(refused.value) == f"{file} is not a report of an earlier run"
 
 
 def test_the_state_of_an_earlier_run_is_read_as_it_was_kept(tmp_path: Path) -> None:

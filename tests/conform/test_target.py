@@ -28,9 +28,9 @@ def read(folder: Path, content: Any) -> Target:
     ("content", "said"),
     [
         ("{", "Expecting property name"),
-        ({}, "'digas' is missing or not as it must be"),
-        ({**WHOLE, "digas": [{"key": "d.key"}]}, "'cert' is missing or not as it must be"),
-        ([], "is missing or not as it must be"),
+        ({}, "'digas' is missing or invalid"),
+        ({**WHOLE, "digas": [{"key": "d.key"}]}, "'cert' is missing or invalid"),
+        ([], "is missing or invalid"),
         ('{"x": "\ufeff', "Unterminated string"),
         (
             json.dumps({**WHOLE, "terms": {CGM: vars(Terms(30, 900, 900)) | {"grace_seconds": float("inf")}}}),

@@ -18,14 +18,14 @@ TYPES = ("Observation", "Device", "DeviceMetric")
 
 
 def _unauthorized(answer: Exchange, what: str) -> None:
-    expect(answer.status == 401, f"{what} is not answered 401", answer)
+    expect(answer.status == 401, f"{what} is not answered with 401", answer)
     told = answer.headers.get("www-authenticate", "")
     expect(told.lower().startswith("bearer"), "WWW-Authenticate does not begin with Bearer", answer)
 
 
 @check("RS-021", "SCO-009", needs=PATIENT)
 def no_token_no_data(kit: Kit) -> None:
-    """Without a token, or with another scheme, every way to data is answered 401."""
+    """Without a token, or with another scheme, every request for data is answered with 401."""
     view = kit.views[0]
     basic = base64.b64encode(b"user:secret").decode()
     for door in doors(view):
@@ -35,7 +35,7 @@ def no_token_no_data(kit: Kit) -> None:
 
 @check("RS-022", "RS-020", needs=PATIENT)
 def bad_tokens_are_refused(kit: Kit) -> None:
-    """What is no token, an unsigned JWT and an altered token get 401 with error="invalid_token"."""
+    """A text that is not a token, an unsigned JWT and an altered token get 401 with error="invalid_token"."""
     view = kit.views[0]
     for text in ("there-is-no-such-token", _unsigned(kit), _altered(view.access_token)):
         kit.wire.secrets.learn(text)
@@ -61,7 +61,7 @@ def _altered(token: str) -> str:
 
 @check("AS-021", "RS-021", needs=PATIENT)
 def token_in_the_address_is_refused(kit: Kit) -> None:
-    """A token in the query instead of the header opens nothing (RFC 9700 section 4.3.2)."""
+    """A token in the query instead of the header is not accepted (RFC 9700 section 4.3.2)."""
     view = kit.views[0]
     for door in doors(view):
         if door.method == "GET":
@@ -71,7 +71,7 @@ def token_in_the_address_is_refused(kit: Kit) -> None:
 
 @check("AS-009", needs=PATIENT)
 def refresh_token_opens_nothing(kit: Kit) -> None:
-    """A refresh token is no access token."""
+    """A refresh token is not accepted as an access token."""
     view = kit.views[0]
     if not view.refresh_token:
         raise NotRun("there is no refresh token", view.pairing.answered)
@@ -91,12 +91,12 @@ def token_needs_its_diga(kit: Kit) -> None:
 
 @check("PRIV-002", needs=PATIENT)
 def no_patient_endpoint(kit: Kit) -> None:
-    """There is no Patient, nor another resource of a person: 404."""
+    """Patient and other resources about a person are not served: 404."""
     view = kit.views[0]
     own = f"Patient/{view.sub}"
     for path in ("Patient", "patient", own, f"{own}/$everything", "Patient/1", "Person", "RelatedPerson"):
         answer = view.get(path)
-        expect(answer.status == 404, f"/{path} is not answered 404", answer)
+        expect(answer.status == 404, f"/{path} is not answered with 404", answer)
 
 
 @check("SCO-004", needs=PATIENT)
@@ -112,7 +112,7 @@ def nothing_can_be_written(kit: Kit) -> None:
 
 @check("SCO-001", "DEV-002", "DEV-003", needs=PATIENT)
 def resources_of_others_are_unknown(kit: Kit) -> None:
-    """What another pairing sees and this one does not is answered exactly like what does not exist: 404."""
+    """A resource that only another pairing may see is answered exactly like one that does not exist: 404."""
     compared = 0
     for view in kit.views:
         for other in kit.views:
@@ -123,14 +123,14 @@ def resources_of_others_are_unknown(kit: Kit) -> None:
                     compared += 1
                     _like_nothing(view, kind, key)
     if not compared:
-        raise NotApplicable("all pairings see the same, or there is one only")
+        raise NotApplicable("all pairings see the same data, or there is only one pairing")
 
 
 def _like_nothing(view: View, kind: str, key: str) -> None:
     answer, nothing = view.get(key), view.get(f"{kind}/there-is-none")
-    expect(answer.status == 404, f"{view.name} is answered {key}, which is not for it", answer)
+    expect(answer.status == 404, f"{view.name} gets {key}, which it must not see", answer)
     told = json.dumps(answer.json.get("issue")).replace(key.partition("/")[2], "there-is-none")
     same = told == json.dumps(nothing.json.get("issue")) and answer.headers.keys() == nothing.headers.keys()
-    expect(same, "the answer differs from that to an id that does not exist", answer, nothing)
+    expect(same, "the response differs from that to an id that does not exist", answer, nothing)
     version = view.get(f"{key}/_history/1")
-    expect(version.status == 404, f"{view.name} is answered a version of {key}, which is not for it", version)
+    expect(version.status == 404, f"{view.name} gets a version of {key}, which it must not see", version)

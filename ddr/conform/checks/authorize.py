@@ -51,7 +51,7 @@ def authorize_leads_to_a_login(kit: Kit) -> None:
 
 @check("AS-013", needs=CERTIFICATE)
 def authorize_needs_a_pushed_request(kit: Kit) -> None:
-    """Without PAR, with all parameters in the address, nothing is authorized."""
+    """Without PAR, a request with all parameters in the URL is not authorized."""
     answer = kit.wire.send("GET", authorize(kit, request(kit, kit.diga).form))
     expect("code=" not in answer.headers.get("location", ""), "a code without a pushed request", answer)
     refused = 400 <= answer.status < 500 or "error=" in answer.headers.get("location", "")
@@ -60,7 +60,7 @@ def authorize_needs_a_pushed_request(kit: Kit) -> None:
 
 @check("AS-013", "AS-018", needs=CERTIFICATE)
 def unknown_request_uri_is_refused(kit: Kit) -> None:
-    """A request_uri that was never given out is refused without a redirect."""
+    """A request_uri that was never issued is refused without a redirect."""
     for uri in ("urn:ietf:params:oauth:request_uri:there-is-none", "https://evil.example/request.jwt", ""):
         _refused(kit, kit.wire.send("GET", address(kit, kit.diga.client_id, uri)), f"request_uri {uri!r}")
 
@@ -75,7 +75,7 @@ def request_uri_belongs_to_its_client(kit: Kit) -> None:
 
 @check("AS-018", "AS-013", needs=CERTIFICATE)
 def redirect_uri_of_the_address_is_not_used(kit: Kit) -> None:
-    """A redirect_uri beside the request_uri leads nobody away: what was pushed counts."""
+    """A redirect_uri beside the request_uri has no effect: the pushed one counts."""
     for uri in (_pushed(kit), "urn:ietf:params:oauth:request_uri:there-is-none"):
         url = f"{address(kit, kit.diga.client_id, uri)}&redirect_uri=https%3A%2F%2Fevil.example%2F"
         answer = kit.wire.send("GET", url)
@@ -95,11 +95,11 @@ def login_cannot_be_framed(kit: Kit) -> None:
     policy = answer.headers.get("content-security-policy", "")
     framed = "frame-ancestors" not in policy and "x-frame-options" not in answer.headers
     if answer.status != 200 or (framed and not _is_own(kit, answer.url)):  # another party's page is judged by a person
-        raise NeedsPerson("look whether the page where the patient logs in can be put into a frame", answer)
+        raise NeedsPerson("check whether the login page can be put into a frame", answer)
     expect(not framed, "neither frame-ancestors nor X-Frame-Options", answer)
 
 
 @check("CON-002", "CON-001", needs=CERTIFICATE)
 def consent_page_is_understandable(kit: Kit) -> None:
-    """The page lists every kind of data in understandable words, each to be granted or denied by itself."""
-    raise NeedsPerson("look at the page where the patient decides: kinds of data in plain words, one choice for each")
+    """The page lists every kind of data in plain words; each can be granted or denied separately."""
+    raise NeedsPerson("check the consent page: kinds of data in plain words, one choice for each")

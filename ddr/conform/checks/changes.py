@@ -102,7 +102,7 @@ def _until(kit: Kit, view: View) -> Iterator[Found]:
 
 @check("OBS-028", "BG-012", "LF-021", "BP-018", "OPS-016", needs=DATA, searches=2)
 def new_values_are_served(kit: Kit) -> None:
-    """A single measurement is found within the Vendor-Holdup of 60 seconds after it came, and moves lastUpdated on."""
+    """A single measurement is found within the Vendor-Holdup of 60 seconds after it came, with a later lastUpdated."""
     view = _singles(kit)
     before = _keyed(view.again("Observation"))
     latest = max(map(_stamp, before.values()), default=0)
@@ -110,7 +110,7 @@ def new_values_are_served(kit: Kit) -> None:
     for found in _until(kit, view):
         new = [one for key, one in _keyed(found).items() if key not in before]
         if new:
-            text = "what came last has an earlier lastUpdated than what was there"
+            text = "the new measurement has an earlier lastUpdated than the existing ones"
             expect(max(map(_stamp, new)) >= latest, text, found.origin[key_of(new[0])])
             return
     expect(False, f"a new measurement is not served after {HOLDUP} s", *found.pages[:1])
@@ -118,7 +118,7 @@ def new_values_are_served(kit: Kit) -> None:
 
 @check("RS-038", needs=DATA, searches=2)
 def paging_survives_changes(kit: Kit) -> None:
-    """While a DiGA follows the pages of a search, data come: nothing that was there is lost or comes twice."""
+    """When data arrive while a DiGA follows the pages of a search, no earlier match is lost or repeated."""
     view = _singles(kit)
     before = _keyed(view.again("Observation"))
     if len(before) < 3:
@@ -135,7 +135,7 @@ def paging_survives_changes(kit: Kit) -> None:
 
 @check("OBS-032", "RS-036", needs=DATA, searches=2)
 def corrections_are_told(kit: Kit) -> None:
-    """A measurement whose value is corrected says so: amended or corrected, another version, a later lastUpdated."""
+    """A corrected measurement has the status amended or corrected, another version and a later lastUpdated."""
     view = _singles(kit)
     _bring(kit, view, Data.NEW)
     before = _keyed(view.again("Observation"))
@@ -167,7 +167,7 @@ def _is_other(old: Json | None, one: Json) -> bool:
 
 @check("RS-029", "RS-020", needs=DATA, searches=2)
 def deleted_is_gone(kit: Kit) -> None:
-    """What was deleted is found no more, and a read of it gets 410 "Resource was deleted"."""
+    """A deleted resource is no longer found, and a read of it gets 410 "Resource was deleted"."""
     view = _singles(kit)
     _bring(kit, view, Data.NEW)
     before = _keyed(view.again("Observation"))
@@ -178,12 +178,12 @@ def deleted_is_gone(kit: Kit) -> None:
             expect_refused(view.get(key), 410, "Resource was deleted")
         if gone:
             return
-    raise NotApplicable("the recorder shows no deletion: entered-in-error, or it cannot be had")
+    raise NotApplicable("the recorder shows no deletion: the data is entered-in-error, or not deleted")
 
 
 @check("SER-008", "SER-009", "OBS-025", needs=DATA, searches=2)
 def calibration_starts_a_chunk(kit: Kit) -> None:
-    """A change of calibration.state ends the running chunk; the next one leads to a DeviceMetric of another state."""
+    """A change of calibration.state ends the running chunk; the next refers to a DeviceMetric of another state."""
     cut = _cut(kit, Data.CALIBRATION, "a change of calibration.state")
     shown = cut.view.everything.origin[cut.after.key]
     expect(cut.following, "no chunk begins there", shown)
@@ -200,7 +200,7 @@ def _state(metric: Json) -> list[str]:
 
 @check("SER-011", "SER-012", "DEV-011", "DEV-033", "DEV-013", needs=DATA, searches=2)
 def another_device_starts_a_chunk(kit: Kit) -> None:
-    """When the sensor is changed, its chunk ends, its Device is inactive, and the next one leads to a new Device."""
+    """When a sensor is replaced, its chunk ends, its Device is inactive, and the next chunk leads to a new Device."""
     known = {key_of(one) for view in kit.views for one in view.again("Device").matches}
     cut = _cut(kit, Data.DEVICE, "a change of the device")
     shown = cut.view.everything.origin[cut.after.key]

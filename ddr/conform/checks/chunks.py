@@ -64,7 +64,7 @@ def chunks_have_one_span(kit: Kit) -> None:
 
 @check("SER-004", "SER-013", needs=PATIENT, searches=1)
 def preliminary_chunks_cover_the_span(kit: Kit) -> None:
-    """A preliminary chunk has an effectivePeriod over the full span."""
+    """The effectivePeriod of a preliminary chunk covers the full span."""
     _judge(kit, chunks.preliminary)
 
 
@@ -76,7 +76,7 @@ def chunks_do_not_overlap(kit: Kit) -> None:
 
 @check("SER-003", needs=PATIENT, searches=1)
 def chunks_follow_one_grid(kit: Kit) -> None:
-    """Chunks of a sensor start whole spans apart, following the sensor's clock."""
+    """The starts of a sensor's chunks are whole spans apart, by the sensor's clock."""
     _judge(kit, chunks.grid)
 
 
@@ -88,25 +88,25 @@ def samples_are_readable(kit: Kit) -> None:
 
 @check("SER-014", "SER-015", "OBS-027", "CGM-006", needs=PATIENT, searches=1)
 def empty_chunks_say_so(kit: Kit) -> None:
-    """A chunk without any value is preliminary with temp-unknown, and no other is."""
+    """A chunk without values is preliminary with temp-unknown; no other chunk has temp-unknown."""
     _judge(kit, chunks.absent)
 
 
 @check("CGM-013", "SER-007", needs=PATIENT, searches=1)
 def nothing_is_final_too_early(kit: Kit) -> None:
-    """No value is of the future, and no chunk is final before its end."""
+    """No value lies in the future, and no chunk is final before its end."""
     _judge(kit, lambda found: chunks.future(found, kit.now_ms()))
 
 
 @check("SER-007", needs=PATIENT, searches=1)
 def full_chunks_are_final(kit: Kit) -> None:
-    """A chunk that has all its values, and ended hours ago, is not preliminary."""
+    """A chunk that has all its values and ended hours ago is not preliminary."""
     _judge(kit, lambda found: chunks.unfinished(found, kit.now_ms()))
 
 
 @check("SER-017", needs=PATIENT, searches=1)
 def ended_sensors_have_no_open_chunk(kit: Kit) -> None:
-    """The chunks of a Device that is inactive are not preliminary and running."""
+    """No chunk of an inactive Device is preliminary and still running."""
     for view, name, found in _series(kit):
         device = view.device_of(name)
         inactive = view.everything.included.get(device, {}).get("status") == "inactive"
@@ -118,7 +118,7 @@ def ended_sensors_have_no_open_chunk(kit: Kit) -> None:
 
 @check("SER-006", needs=PATIENT, searches=1)
 def open_chunks_keep_their_id(kit: Kit) -> None:
-    """A preliminary chunk, read again under its id, has kept the values that it had."""
+    """A preliminary chunk that is read again by its id still has its former values."""
     for view, _, found in _series(kit):
         for one in [chunk for chunk in found if chunk.status == "preliminary"][-2:]:
             answer = view.get(one.key)
@@ -129,7 +129,7 @@ def open_chunks_keep_their_id(kit: Kit) -> None:
 
 @check("CGM-008", "CGM-009", needs=PATIENT, searches=1)
 def values_lie_within_the_limits(kit: Kit) -> None:
-    """Numbers in data lie within lowerLimit and upperLimit, where they are given."""
+    """The numbers in data lie within lowerLimit and upperLimit, where these are given."""
     for view in kit.views:
         for one in view.everything.matches:
             data = one.get("valueSampledData") or {}

@@ -40,13 +40,13 @@ def no_certificate_no_service(kit: Kit) -> None:
 
 @check("TLS-005", "AS-033", needs=CERTIFICATE)
 def unknown_certificate_is_refused(kit: Kit) -> None:
-    """A certificate that nobody registered gets neither a pushed request nor data."""
+    """A client with an unregistered certificate can neither push a request nor get data."""
     _stranger(kit, "ddr conform")
 
 
 @check("TLS-005", needs=CERTIFICATE)
 def same_name_other_key_is_refused(kit: Kit) -> None:
-    """A certificate with the name of a registered one, but another key, is refused: the very certificate counts."""
+    """A certificate with the name of a registered one but another key is refused: the exact certificate counts."""
     own = x509.load_pem_x509_certificate(kit.diga.certificate.read_bytes())
     _stranger(kit, own.subject)
 
@@ -97,7 +97,7 @@ def _crossed(kit: Kit, claimed: Identity, presented: Identity) -> None:
 
 @check("AS-033", "REG-005", needs=CERTIFICATE)
 def unlisted_client_is_refused(kit: Kit) -> None:
-    """A client_id that is not in the DiGA-VZ, or is none at all, gets 401 invalid_client."""
+    """A client_id that is not in the DiGA-VZ, or is malformed, gets 401 invalid_client."""
     for client_id in ("urn:diga:bfarm:00000", "diga", "urn:diga:bfarm:123456", kit.diga.client_id.upper()):
         answer = push(kit, {**request(kit, kit.diga).form, "client_id": client_id}, kit.diga)
         good = answer.status == 401 and answer.json.get("error") == "invalid_client"

@@ -46,7 +46,7 @@ def wrong_verifier_is_refused(kit: Kit) -> None:
 
 @check("AS-019", "AS-018", needs=MORE)
 def code_needs_its_redirect_uri(kit: Kit) -> None:
-    """A code with another redirect_uri than it was asked for with gets no tokens."""
+    """A code with a redirect_uri other than that of its authorization request gets no tokens."""
     one, landed = _landed(kit)
     form = code_form(one.request, landed, redirect_uri="https://evil.example/callback")
     _no_tokens(token(kit, form, one.request.identity), "another redirect_uri", "invalid_grant", "invalid_request")
@@ -54,7 +54,7 @@ def code_needs_its_redirect_uri(kit: Kit) -> None:
 
 @check("AS-011", "AS-019", needs=(*MORE, Need.TWO_DIGA))
 def code_belongs_to_its_client(kit: Kit) -> None:
-    """A code of one DiGA gets another one no tokens."""
+    """A code of one DiGA does not give another DiGA tokens."""
     one, landed = _landed(kit)
     thief = next(diga for diga in kit.target.digas if diga != one.request.identity)
     for claimed in (thief.client_id, one.request.identity.client_id):
@@ -64,19 +64,19 @@ def code_belongs_to_its_client(kit: Kit) -> None:
 
 @check("AS-017", "CON-004", needs=MORE)
 def refusal_brings_no_code(kit: Kit) -> None:
-    """When the patient refuses, the browser comes back with error=access_denied and no code."""
+    """When the patient refuses, the browser returns with error=access_denied and no code."""
     view = kit.views[0]
     asked = request(kit, view.identity)
     pushed, landed = consent(kit, asked, view.pairing.account, None)
     found = Pairing(asked, view.pairing.account, pushed, landed, pushed).callback
-    expect("code" not in found, "a code although the patient refused", pushed)
+    expect("code" not in found, "a code was issued although the patient refused", pushed)
     expect(found.get("error") == "access_denied", f"error is {found.get('error')}", pushed)
     expect(found.get("state") == asked.state, "the refusal has another state", pushed)
 
 
 @check("CON-004", "CON-002", needs=MORE)
 def patient_may_choose(kit: Kit) -> None:
-    """When the patient agrees to one kind of data of two, `scope` holds that one only, and no other one is shown."""
+    """When the patient grants one of two kinds of data, `scope` names only that one, and no other data is shown."""
     view = next((one for one in kit.views if len(one.identity.mivs) > 1), None)
     if view is None:
         raise NotApplicable("the DiGA may read one MIV only")
@@ -105,7 +105,7 @@ def _sees_no_more(view: View, tokens: Exchange, chosen: str) -> None:
 
 @check("CON-012", needs=MORE)
 def pairing_id_is_stable(kit: Kit) -> None:
-    """The Pairing ID stays the same when the patient agrees once more while the pairing lasts."""
+    """The Pairing ID stays the same when the patient consents again while the pairing lasts."""
     one, landed = _landed(kit)
     answer = token(kit, code_form(one.request, landed), one.request.identity)
     if answer.status != 200:
@@ -123,7 +123,7 @@ def devices_need_their_scope(kit: Kit) -> None:
         _, landed = consent(kit, asked, view.pairing.account, asked.scopes)
         answer = token(kit, code_form(asked, landed), view.identity)
     except NotRun as error:
-        raise NotApplicable(f"scopes without those of devices are not accepted: {error.text}") from None
+        raise NotApplicable(f"scopes without those for devices are not accepted: {error.text}") from None
     if answer.status != 200 or set(DEVICES) & set(str(answer.json.get("scope", "")).split()):
         raise NotApplicable("the recorder grants the scopes of devices with every MIV")
     bearer = {"authorization": f"Bearer {answer.json['access_token']}", "accept": "application/fhir+json"}
@@ -137,7 +137,7 @@ def devices_need_their_scope(kit: Kit) -> None:
 
 @check("AS-009", needs=MORE)
 def code_works_once(kit: Kit) -> None:
-    """A code that comes a second time gets no tokens (RFC 6749 section 4.1.2)."""
+    """A code that is redeemed a second time gets no tokens (RFC 6749 section 4.1.2)."""
     one, landed = _landed(kit)
     form = code_form(one.request, landed)
     first = token(kit, form, one.request.identity)
@@ -150,7 +150,7 @@ def code_works_once(kit: Kit) -> None:
 
 @check("AS-009", needs=MORE)
 def request_uri_brings_one_code(kit: Kit) -> None:
-    """A request_uri that has brought a code should bring no other one (RFC 9126 section 7.3)."""
+    """A request_uri should yield one code only (RFC 9126 section 7.3)."""
     one, _ = _landed(kit)
     asked = one.request
     url = address(kit, asked.identity.client_id, str(one.pushed.json["request_uri"]))

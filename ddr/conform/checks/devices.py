@@ -17,7 +17,7 @@ PATIENT = (Need.PATIENT,)
 
 @check("DEV-017", "DEV-015", needs=PATIENT)
 def devices_have_a_status(kit: Kit) -> None:
-    """Every Device has a status of FHIR R4, so that missing data can be noticed."""
+    """Every Device has a status of FHIR R4, so that a DiGA can notice missing data."""
     judge(kit, "Device", lambda one: _among(one, "status", codes.DEVICE_STATES))
 
 
@@ -27,7 +27,7 @@ def _among(one: Json, name: str, known: frozenset[str]) -> str:
 
 @check("DEV-016", needs=PATIENT)
 def device_types_are_known(kit: Kit) -> None:
-    """Device.type, if present, is of the ValueSet hddt-device-type."""
+    """Device.type, if present, is in the ValueSet hddt-device-type."""
 
     def rule(one: Json) -> str:
         found = list(codings(one.get("type")))
@@ -50,7 +50,7 @@ def devices_have_a_name(kit: Kit) -> None:
 
 @check("DEV-019", needs=PATIENT)
 def devices_have_a_serial_number(kit: Kit) -> None:
-    """Every Device has a serialNumber, by which patients know it."""
+    """Every Device has a serialNumber, by which patients can recognize it."""
     judge(kit, "Device", lambda one: "" if one.get("serialNumber") else "no serialNumber")
 
 
@@ -103,7 +103,7 @@ def metric_types_are_of_iso_11073(kit: Kit) -> None:
 
 @check("DEV-029", "RS-042", needs=PATIENT)
 def metrics_have_ucum_units(kit: Kit) -> None:
-    """DeviceMetric.unit, if present, is a code of UCUM; codes of other systems may stand beside it."""
+    """DeviceMetric.unit, if present, has a UCUM code; codes of other systems may be present as well."""
 
     def rule(one: Json) -> str:
         systems = [system for system, code in codings(one.get("unit")) if code]
@@ -128,7 +128,7 @@ def calibrations_have_a_state(kit: Kit) -> None:
 
 @check("OBS-023", needs=PATIENT, searches=1)
 def worn_sensors_have_a_metric(kit: Kit) -> None:
-    """Continuous glucose refers to a DeviceMetric where one of its sensors tells a calibration state."""
+    """Continuous glucose refers to a DeviceMetric if any of its sensors has a calibration state."""
     for view in kit.views:
         calibrated = {
             source
@@ -140,7 +140,7 @@ def worn_sensors_have_a_metric(kit: Kit) -> None:
             for key in references(one, "device"):
                 if "valueSampledData" in one and key in calibrated:
                     shown = view.everything.origin[key_of(one)]
-                    raise Failed(f"{key_of(one)} refers to {key}, whose sensor tells its calibration state", shown)
+                    raise Failed(f"{key_of(one)} refers to {key}, whose sensor has a calibration state", shown)
 
 
 @check("DEV-035", needs=PATIENT, searches=1)
@@ -164,11 +164,13 @@ def metrics_measure_one_value(kit: Kit) -> None:
 
 @check("DEV-021", needs=PATIENT, searches=1)
 def sensors_have_an_end(kit: Kit) -> None:
-    """Devices that are worn for a limited time say when it ends."""
+    """Devices that are worn for a limited time have an expirationDate."""
     if not any(series(view.everything.matches) for view in kit.views):
         raise NoData("the test patient has no sensor")
     for view in kit.views:
         for name in series(view.everything.matches):
             device = view.device_of(name)
             if "expirationDate" not in view.everything.included.get(device, {"expirationDate": ""}):
-                raise NeedsPerson(f"{device} has no expirationDate: good only if nothing limits how long it is worn")
+                raise NeedsPerson(
+                    f"{device} has no expirationDate: acceptable only if the time of wearing is not limited"
+                )

@@ -25,7 +25,7 @@ def _living(kit: Kit) -> View:
     answer = view.get("Device")
     if answer.status == 401:
         if not kit.browser.automatic:
-            raise NotRun("the tokens have ended with an earlier check, and nobody can pair anew (--recipe)", answer)
+            raise NotRun("an earlier check ended the tokens, and pairing again needs --recipe", answer)
         view.pairing = pair(kit, view.identity, view.pairing.account)
         view.take(view.pairing.answered)
     return view
@@ -37,13 +37,13 @@ def _renewed(kit: Kit) -> tuple[str, Exchange]:
     before = view.refresh_token
     answer = view.renew()
     if answer.status != 200:
-        raise NotRun("refreshing does not succeed", answer)
+        raise NotRun("refreshing fails", answer)
     return before, answer
 
 
 @check("AS-027", "AS-026", needs=PATIENT)
 def refresh_gives_new_tokens(kit: Kit) -> None:
-    """Refreshing gives another access token and another refresh token, and both can be used."""
+    """A refresh returns a new access token and a new refresh token, and both can be used."""
     view = _living(kit)
     before, access = view.refresh_token, view.access_token
     answer = view.renew()
@@ -60,7 +60,7 @@ def refresh_gives_new_tokens(kit: Kit) -> None:
 
 @check("CON-012", "AS-020", needs=PATIENT)
 def refresh_keeps_pairing_and_scope(kit: Kit) -> None:
-    """Refreshing keeps the Pairing ID and widens nothing."""
+    """A refresh keeps the Pairing ID and does not widen the scope."""
     _, answer = _renewed(kit)
     view = kit.views[0]
     expect(answer.json.get("sub", view.sub) == view.sub, "another Pairing ID", answer)
@@ -70,7 +70,7 @@ def refresh_keeps_pairing_and_scope(kit: Kit) -> None:
 
 @check("CON-004", needs=PATIENT)
 def refresh_cannot_widen(kit: Kit) -> None:
-    """Refreshing with a scope that was not granted is refused, or brings what was granted."""
+    """A refresh with a scope that was not granted is refused, or returns the granted scope."""
     view = _living(kit)
     form = refresh_form(view.identity, view.refresh_token, scope=f"{view.pairing.tokens['scope']} patient/Patient.rs")
     answer = token(kit, form, view.identity)
@@ -102,7 +102,7 @@ def access_token_is_no_refresh_token(kit: Kit) -> None:
 
 @check("AS-029", "AS-030", needs=(Need.PATIENT, Need.TWO_DIGA))
 def another_diga_cannot_refresh_or_revoke(kit: Kit) -> None:
-    """A refresh token in the hands of another DiGA brings nothing, and its pairing goes on."""
+    """Another DiGA cannot use a refresh token, and the pairing of the token continues."""
     view = _living(kit)
     thief = next(diga for diga in kit.target.digas if diga != view.identity)
     for claimed in (thief, view.identity):
@@ -115,7 +115,7 @@ def another_diga_cannot_refresh_or_revoke(kit: Kit) -> None:
 
 @check("AS-027", "AS-009", needs=PATIENT)
 def refresh_token_works_once(kit: Kit) -> None:
-    """A refresh token that was used brings no further tokens: at most, for a moment, the same answer once more."""
+    """A used refresh token returns no further tokens; at most it returns the same response again for a short time."""
     before, first = _renewed(kit)
     view = kit.views[0]
     again = token(kit, refresh_form(view.identity, before), view.identity)
@@ -125,7 +125,7 @@ def refresh_token_works_once(kit: Kit) -> None:
 
 @check("AS-030", "AS-037", "CON-005", needs=(Need.PATIENT, Need.UNPAIR))
 def revoking_ends_everything(kit: Kit) -> None:
-    """After revoking, access token and refresh token are refused at once: 401 invalid_token and invalid_grant."""
+    """After a revocation, access token and refresh token are refused at once: 401 invalid_token and invalid_grant."""
     view = _living(kit)
     ways = doors(view)
     answer = revoke(kit, view.identity, view.refresh_token)
@@ -143,7 +143,7 @@ def revoking_ends_everything(kit: Kit) -> None:
 
 @check("AS-031", needs=(Need.PATIENT, Need.UNPAIR))
 def revoking_again_is_ok(kit: Kit) -> None:
-    """Revoking what has been revoked is answered 200 with an empty body."""
+    """Revoking a token again is answered with 200 and an empty body."""
     for view in kit.views:
         for _ in range(2):
             answer = revoke(kit, view.identity, view.refresh_token)

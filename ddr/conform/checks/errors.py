@@ -14,7 +14,7 @@ TYPES = ("Observation", "Device", "DeviceMetric")
 
 @check("RS-024", "RS-020", needs=PATIENT)
 def unknown_parameters_are_refused(kit: Kit) -> None:
-    """An unknown parameter gets 400 and is named: "Unknown search parameter …"."""
+    """An unknown parameter gets 400, and the diagnostics name it: "Unknown search parameter …"."""
     form = "application/x-www-form-urlencoded"
     for kind in TYPES:
         answer = kit.views[0].get(f"{kind}?there-is-none=1")
@@ -26,7 +26,7 @@ def unknown_parameters_are_refused(kit: Kit) -> None:
 
 @check("RS-048", "RS-024", needs=PATIENT)
 def lenient_changes_nothing(kit: Kit) -> None:
-    """`Prefer: handling=lenient` makes no unknown parameter pass, nor does `strict` change the refusal."""
+    """`Prefer: handling=lenient` does not make an unknown parameter pass, and `strict` does not change the refusal."""
     for handling in ("lenient", "strict"):
         answer = kit.views[0].get("Observation?there-is-none=1", prefer=f"handling={handling}")
         expect_refused(answer, 400)
@@ -34,7 +34,7 @@ def lenient_changes_nothing(kit: Kit) -> None:
 
 @check("RS-025", "RS-020", needs=PATIENT)
 def malformed_dates_are_refused(kit: Kit) -> None:
-    """A date that is none gets 400: wrong form, wrong prefix, days that do not exist.
+    """An invalid date gets 400: wrong form, wrong prefix, days that do not exist.
 
     Days without hyphens are left to the recorder: HDDT's own examples have them (retrieving-data.md).
     """
@@ -107,16 +107,16 @@ def unknown_versions_are_404(kit: Kit) -> None:
 
 @check("RS-020", needs=PATIENT)
 def unknown_types_are_404(kit: Kit) -> None:
-    """A resource type that is not served gets 404, with an OperationOutcome."""
+    """A resource type that is not served gets 404 with an OperationOutcome."""
     for path in ("Medication", "Observation/a/b/c", "there-is-none"):
         answer = kit.views[0].get(path)
-        expect(answer.status == 404, f"/{path} is not answered 404", answer)
+        expect(answer.status == 404, f"/{path} is not answered with 404", answer)
         expect(answer.issue, f"/{path}: no OperationOutcome", answer)
 
 
 @check("RS-031", needs=PATIENT)
 def junk_is_refused_politely(kit: Kit) -> None:
-    """Junk in addresses and ids is refused with 4xx, never with 5xx."""
+    """Junk in URLs and ids is refused with 4xx, never with 5xx."""
     long = "a" * 3000
     for path in ("Observation?code=%00", "Observation?code=%ff%fe", f"Observation/{long}", f"Device?type={long}"):
         answer = kit.views[0].get(path)

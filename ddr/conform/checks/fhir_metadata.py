@@ -32,7 +32,7 @@ def served(kit: Kit) -> list[str]:
 
 @check("RS-004")
 def capability_statement_is_public(kit: Kit) -> None:
-    """The CapabilityStatement is answered without certificate and token."""
+    """The CapabilityStatement is served without certificate and token."""
     answer = kit.capability_answer
     expect(answer.status == 200, "not answered with 200", answer)
     expect(answer.json.get("resourceType") == "CapabilityStatement", "no CapabilityStatement in JSON", answer)
@@ -40,7 +40,7 @@ def capability_statement_is_public(kit: Kit) -> None:
 
 @check("RS-005")
 def fhir_version_and_types(kit: Kit) -> None:
-    """It says FHIR 4.0.1 and names Observation, Device and DeviceMetric."""
+    """The statement names FHIR 4.0.1 and Observation, Device and DeviceMetric."""
     found, shown = kit.capability, kit.capability_answer
     expect(found.get("fhirVersion") == "4.0.1", f"fhirVersion is {found.get('fhirVersion')}", shown)
     missing = [kind for kind in TYPES if not kit.declared(kind)]
@@ -49,11 +49,15 @@ def fhir_version_and_types(kit: Kit) -> None:
 
 @check("RS-044")
 def capability_statement_is_valid(kit: Kit) -> None:
-    """It is a valid statement of FHIR R4: known elements, status, date, kind instance, formats, rest in mode server."""
+    """The statement is valid FHIR R4: known elements, status, date, kind instance, formats, rest in mode server."""
     found, shown = kit.capability, kit.capability_answer
     missing = [name for name in ("status", "date", "kind", "format", "rest") if not found.get(name)]
     expect(not missing, f"missing: {', '.join(missing)}", shown)
-    expect(found["kind"] == "instance", f"kind is {found['kind']}, not instance: it is that of a running server", shown)
+    expect(
+        found["kind"] == "instance",
+        f"kind is {found['kind']}, not instance, although the statement describes a running server",
+        shown,
+    )
     expect([rest.get("mode") for rest in found["rest"]] == ["server"], "rest.mode is not server", shown)
     wrong = structure.problems(found)
     expect(not wrong, wrong[0] if wrong else "", shown)
@@ -61,7 +65,7 @@ def capability_statement_is_valid(kit: Kit) -> None:
 
 @check("RS-007")
 def formats_declared(kit: Kit) -> None:
-    """It names JSON and XML."""
+    """The statement names JSON and XML."""
     formats = [str(one).partition(";")[0].strip() for one in kit.capability.get("format") or ()]
     known = {one.removeprefix("application/").removeprefix("fhir+") for one in formats}
     expect({"json", "xml"} <= known, f"format is {', '.join(sorted(formats))}", kit.capability_answer)
@@ -69,7 +73,7 @@ def formats_declared(kit: Kit) -> None:
 
 @check("RS-006", "RS-035")
 def parameters_declared(kit: Kit) -> None:
-    """It declares every search parameter that HDDT demands for the MIVs that are served."""
+    """The statement declares every search parameter that HDDT demands for the MIVs that are served."""
     rest: Json = next(iter(kit.capability.get("rest") or ()), {})
     general = {one.get("name") for one in rest.get("searchParam") or ()}
     for kind, names in MANDATORY.items():
@@ -82,7 +86,7 @@ def parameters_declared(kit: Kit) -> None:
 
 @check("DEV-001", "DEV-024", "OBS-001")
 def interactions_declared(kit: Kit) -> None:
-    """It declares read and search for the three types."""
+    """The statement declares read and search for the three types."""
     for kind in TYPES:
         codes = {one.get("code") for one in kit.declared(kind).get("interaction") or ()}
         missing = {"read", "search-type"} - codes
@@ -91,7 +95,7 @@ def interactions_declared(kit: Kit) -> None:
 
 @check("SCO-004")
 def no_writing_declared(kit: Kit) -> None:
-    """It declares no interaction that writes."""
+    """The statement declares no interaction that writes."""
     for kind in TYPES:
         codes = {str(one.get("code")) for one in kit.declared(kind).get("interaction") or ()}
         expect(not codes & WRITES, f"{kind}: {', '.join(sorted(codes & WRITES))} declared", kit.capability_answer)
@@ -99,7 +103,7 @@ def no_writing_declared(kit: Kit) -> None:
 
 @check("SUM-001", "RS-006")
 def summary_declared(kit: Kit) -> None:
-    """Where continuous glucose is served, it declares the operation hddt-cgm-summary on Observation."""
+    """Where continuous glucose is served, the statement declares the operation hddt-cgm-summary on Observation."""
     if "continuous-glucose-measurement" not in served(kit):
         raise NotApplicable("continuous glucose measurement is not served")
     names = {str(one.get("name")) for one in kit.declared("Observation").get("operation") or ()}
@@ -109,5 +113,5 @@ def summary_declared(kit: Kit) -> None:
 
 @check("PRIV-002")
 def no_patient_declared(kit: Kit) -> None:
-    """It declares no Patient."""
+    """The statement declares no Patient."""
     expect(not kit.declared("Patient"), "the resource type Patient is declared", kit.capability_answer)

@@ -27,7 +27,7 @@ WRONG_VERSION = "FHIR version not supported. This server supports FHIR R4 (versi
 
 @check("RS-007", needs=PATIENT, searches=1)
 def xml_says_the_same(kit: Kit) -> None:
-    """Each kind of resource in XML holds exactly what it holds in JSON."""
+    """The XML of each kind of resource holds exactly what its JSON holds."""
     for view in kit.views:
         for key in _samples(view):
             plain, marked, again = view.get(key), view.get(key, accept=XML), view.get(key)
@@ -53,7 +53,7 @@ def _samples(view: View) -> list[str]:
 
 @check("RS-007", needs=PATIENT, searches=3)
 def searchset_in_xml(kit: Kit) -> None:
-    """A search, by GET or POST, is answered in XML, too, with the same entries."""
+    """A search by GET or POST is also answered in XML, with the same entries."""
     view = kit.views[0]
     for kind in ("Device", "DeviceMetric"):
         posted = partial(view.send, "POST", f"{kind}/_search", {"content-type": FORM, "accept": XML})
@@ -84,7 +84,7 @@ def _entries(leaves: Leaves) -> Leaves:
 
 @check("RS-007", "RS-004")
 def metadata_in_xml(kit: Kit) -> None:
-    """The CapabilityStatement is answered in XML, too, and says the same."""
+    """The CapabilityStatement is also served in XML, with the same content."""
     answer = kit.wire.send("GET", kit.capability_answer.url, headers={"accept": XML})
     expect(answer.status == 200 and answer.media_type == XML, "not answered in XML", answer)
     if kit.capability:
@@ -98,7 +98,7 @@ def _undated(leaves: Leaves) -> Leaves:
 
 @check("RS-011", needs=PATIENT)
 def format_parameter(kit: Kit) -> None:
-    """`_format` asks for JSON or XML, whatever Accept says."""
+    """`_format` selects JSON or XML, whatever Accept says."""
     view = kit.views[0]
     names = {"xml": XML, "text/xml": XML, "application/xml": XML, "json": JSON, "application/json": JSON}
     for text, wanted in (*names.items(), (quote(XML), XML), (quote(JSON), JSON)):
@@ -109,7 +109,7 @@ def format_parameter(kit: Kit) -> None:
 
 @check("RS-047", needs=PATIENT)
 def plain_types_are_accepted(kit: Kit) -> None:
-    """Accept with the plain types of JSON and XML, or with */*, is answered in the types of FHIR."""
+    """An Accept with the plain types of JSON and XML, or with */*, gets the FHIR media types."""
     view = kit.views[0]
     for accept in ("application/json", "text/json", "*/*", "application/xml", "text/xml"):
         answer = view.get("Device", accept=accept)
@@ -148,7 +148,7 @@ def other_bodies_are_refused(kit: Kit) -> None:
 
 @check("RS-010", "RS-020", needs=PATIENT)
 def fhir_version_is_understood(kit: Kit) -> None:
-    """fhirVersion=4.0 in Accept is served; another version gets 406 with the prescribed OperationOutcome."""
+    """fhirVersion=4.0 in Accept is accepted; another version gets 406 with the prescribed OperationOutcome."""
     view = kit.views[0]
     for path in ("Observation?_count=1", "Device", "DeviceMetric"):
         if path in TYPES:  # searches of Observations are few
@@ -160,7 +160,7 @@ def fhir_version_is_understood(kit: Kit) -> None:
 
 @check("RS-007", needs=PATIENT)
 def errors_in_the_asked_form(kit: Kit) -> None:
-    """An error is an OperationOutcome in XML for whoever asks for XML."""
+    """A client that asks for XML gets errors as an OperationOutcome in XML."""
     for path in ("Device?there-is-none=1", "Device/there-is-none"):
         plain, answer = kit.views[0].get(path), kit.views[0].get(path, accept=XML)
         if answer.status < 400:

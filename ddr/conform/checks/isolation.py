@@ -24,7 +24,7 @@ TWO = (Need.PATIENT, Need.TWO_DIGA)
 
 @check("SCO-005", "OBS-006", needs=PATIENT, searches=2)
 def only_granted_codes(kit: Kit) -> None:
-    """A search without `code` brings all codes of the granted ValueSets, as one that names them does, and no others."""
+    """A search without `code` returns exactly the codes of the granted ValueSets, as a search that names them does."""
     for view in kit.views:
         allowed = sorted({code for miv in view.mivs for code in VALUESETS.get(miv.removeprefix(MIV), ())})
         for one in view.everything.matches:
@@ -37,7 +37,7 @@ def only_granted_codes(kit: Kit) -> None:
 
 @check("OBS-029", needs=PATIENT, searches=1)
 def every_granted_miv_has_data(kit: Kit) -> None:
-    """For each MIV that is granted there are data of at least one of its codes."""
+    """For each granted MIV there are data with at least one of its codes."""
     for miv in sorted({miv for view in kit.views for miv in view.mivs}):
         known = VALUESETS.get(miv.removeprefix(MIV), frozenset())
         views = [view for view in kit.views if miv in view.mivs]
@@ -61,14 +61,14 @@ def only_devices_behind_observations(kit: Kit) -> None:
 
 @check("OBS-005", "OBS-004", "OBS-033", needs=PATIENT)
 def subject_is_refused(kit: Kit) -> None:
-    """An Observation search with `subject` or `patient` is refused with 400, or the parameter ignored, in any form."""
+    """An Observation search with `subject` or `patient`, in any form, gets 400, or the parameter is ignored."""
     for name in ("subject", "patient"):
         _named_patient_is_refused(kit.views[0], "Observation", name)
 
 
 @check("DEV-005", "DEV-004", "OBS-033", needs=PATIENT)
 def patient_is_refused(kit: Kit) -> None:
-    """A search of devices with `patient` is refused with 400, or the parameter ignored, in any form."""
+    """A search for devices with `patient`, in any form, is refused with 400, or the parameter is ignored."""
     for kind in ("Device", "DeviceMetric"):
         _named_patient_is_refused(kit.views[0], kind, "patient")
 
@@ -87,7 +87,7 @@ def _named_patient_is_refused(view: View, kind: str, name: str) -> None:
     for answer in served:
         expect(answer.status == 200, f"{name} is neither refused with 400 nor ignored", answer)
         found = {key_of(one) for one in matches(answer)}
-        expect(found <= known and bool(found) == bool(known), f"{name} changes what is found", answer)
+        expect(found <= known and bool(found) == bool(known), f"{name} changes the result", answer)
     if served:
         raise Advised(f"{name} is ignored, and not refused with 400", *served[:1])
 
@@ -106,7 +106,7 @@ def _hidden(kit: Kit, kind: str) -> list[tuple[View, Json]]:
 
 @check("SCO-001", "OBS-003", needs=TWO, searches=3)
 def hidden_observations_are_not_found(kit: Kit) -> None:
-    """What another MIV or patient hides is found neither by `_id` nor by `code`, and not counted in `total`."""
+    """Observations of another MIV or patient are not found by `_id` or `code`, and are not counted in `total`."""
     for view, one in _hidden(kit, "Observation"):
         code = next(codings(one.get("code")))[1]
         queries = [query(_id=str(one["id"]))]
@@ -118,9 +118,9 @@ def hidden_observations_are_not_found(kit: Kit) -> None:
                 continue
             count = answer.json.get("total", len(matches(answer)))
             expect(answer.status == 200, "not answered with 200", answer)
-            expect(count == 0, f"total betrays {count} hidden resources", answer)
+            expect(count == 0, f"total reveals {count} hidden resources", answer)
             brought = [entry for entry in answer.json.get("entry") or () if _is(entry, "Observation")]
-            expect(not brought, "a hidden Observation is brought", answer)
+            expect(not brought, "a hidden Observation is returned", answer)
 
 
 def _is(entry: Json, kind: str) -> bool:
@@ -129,7 +129,7 @@ def _is(entry: Json, kind: str) -> bool:
 
 @check("SCO-001", "OBS-003", needs=PATIENT, searches=1)
 def links_belong_to_their_pairing(kit: Kit) -> None:
-    """The link to a further page, followed with another pairing's token, brings nothing that is not for that one."""
+    """The link to a further page, followed with another pairing's token, returns nothing hidden from that pairing."""
     asked = 0
     for view in kit.views:
         others = [other for other in kit.views if other is not view and _hides(other, view)]
@@ -154,7 +154,7 @@ def _is_for(view: View, answer: Exchange, what: str) -> None:
     for kind in ("Observation", "Device", "DeviceMetric"):
         known = {key_of(one) for one in view.listed(kind).matches}
         for one in _within(answer.json, kind):
-            expect(key_of(one) in known, f"{what} brings {view.name} {key_of(one)}, which is not for it", answer)
+            expect(key_of(one) in known, f"{what} returns {key_of(one)} to {view.name}, which must not see it", answer)
 
 
 def _within(found: object, kind: str) -> Iterator[Json]:
@@ -170,7 +170,7 @@ def _within(found: object, kind: str) -> Iterator[Json]:
 
 @check("SCO-004", "SCO-001", needs=PATIENT, searches=1)
 def other_interactions_bring_nothing_hidden(kit: Kit) -> None:
-    """History, a search over all types and a batch of reads, if they are answered, show what a search finds only."""
+    """History, a search over all types and a batch of reads, if supported, show only what a search finds."""
     batch = {"resourceType": "Bundle", "type": "batch", "entry": [_asking(kind) for kind in ("Observation", "Device")]}
     for view in kit.views:
         for path in ("_history", "Observation/_history", "Device/_history", "?_type=Observation,Device"):
@@ -197,16 +197,16 @@ def hidden_devices_are_not_found(kit: Kit) -> None:
 
 @check("SCO-006", needs=PATIENT, searches=1)
 def reverse_includes_bring_nothing_hidden(kit: Kit) -> None:
-    """`_revinclude`, where it is served, brings only Observations that a search would find."""
+    """`_revinclude`, where supported, adds only Observations that a search would find."""
     for view in kit.views:
         answer = view.search("Device?_revinclude=Observation:device")
         if answer.status == 400:
-            raise NotApplicable("_revinclude is not served")
+            raise NotApplicable("_revinclude is not supported")
         own = {key_of(one) for one in view.everything.matches}
         for entry in answer.json.get("entry") or ():
             resource = entry.get("resource") or {}
             hidden = resource.get("resourceType") == "Observation" and key_of(resource) not in own
-            expect(not hidden, "a hidden Observation is brought by _revinclude", answer)
+            expect(not hidden, "_revinclude returns a hidden Observation", answer)
 
 
 @check("SUM-017", needs=PATIENT)
@@ -222,7 +222,7 @@ def summary_needs_its_scope(kit: Kit) -> None:
 
 @check("SUM-018", needs=PATIENT, searches=1)
 def single_metrics_are_not_found(kit: Kit) -> None:
-    """Metrics of the summary are no resources of their own: a search for their code finds nothing."""
+    """Metrics of the summary are not resources of their own: a search for their codes finds nothing."""
     view = next((one for one in kit.views if one.sees("continuous-glucose-measurement")), None)
     if view is None:
         raise NotRun("no pairing has the scope of continuous glucose measurement")
@@ -231,24 +231,24 @@ def single_metrics_are_not_found(kit: Kit) -> None:
 
 @check("PRIV-001", "PRIV-004", needs=PATIENT, searches=1)
 def nothing_names_the_patient(kit: Kit) -> None:
-    """No answer of the FHIR server holds the patient's login name, nor the Pairing ID of another pairing."""
+    """No response of the FHIR server contains the patient's login name or the Pairing ID of another pairing."""
     names = {view.patient: login_name(kit, kit.target.patients[view.patient].username) for view in kit.views}
     for view in kit.views:
         name, others = names[view.patient], [one for one in kit.views if one.sub not in ("", view.sub)]
         for kind in ("Observation", "Device", "DeviceMetric"):
             for page in view.listed(kind).pages:
-                expect(not (name and name.search(page.text)), "an answer holds the patient's login name", page)
+                expect(not (name and name.search(page.text)), "a response contains the patient's login name", page)
                 foreign = [other.name for other in others if other.sub in page.text]
-                expect(not foreign, f"an answer holds the Pairing ID of {', '.join(foreign)}", page)
+                expect(not foreign, f"a response contains the Pairing ID of {', '.join(foreign)}", page)
     if None in names.values():
-        raise NotApplicable("a login name is not known, too short to look for, or a word that the recorder uses itself")
+        raise NotApplicable("a login name is unknown, too short to search for, or a word that the recorder itself uses")
 
 
 @check("PRIV-007", "PRIV-001", needs=PATIENT, searches=1)
 def no_health_insurance_number(kit: Kit) -> None:
-    """No answer of this run has an identifier of the statutory health insurance (KVNR)."""
+    """No response of this run contains an identifier of the statutory health insurance (KVNR)."""
     for view in kit.views:
         for kind in ("Observation", "Device", "DeviceMetric"):
             view.listed(kind)
     for one in kit.wire.exchanges:
-        expect("kvid-10" not in one.text, "an answer has the naming system of the KVNR", one)
+        expect("kvid-10" not in one.text, "a response contains the naming system of the KVNR", one)

@@ -35,9 +35,11 @@ TOLD = {
 
 @check("REG-003", "OPS-013")
 def terms_keep_the_limits(kit: Kit) -> None:
-    """Registered are no shorter history and no longer Grace-Period than HDDT allows."""
+    """The registered history is no shorter, and the Grace-Period no longer, than HDDT allows."""
     if not kit.target.terms:
-        raise NeedsPerson("compare the terms in the HIIS-VZ with the limits of the MIVs; here no terms were given")
+        raise NeedsPerson(
+            "compare the terms in the HIIS-VZ with the limits of the MIVs; no terms were given to this run"
+        )
     for miv, own in kit.target.terms.items():
         allowed = limits(miv)
         text = f"{miv}: {own.historic_days} days of history, grace {own.grace_seconds} s"
@@ -46,7 +48,7 @@ def terms_keep_the_limits(kit: Kit) -> None:
 
 @check("OPS-014", needs=(Need.PATIENT, Need.THROTTLE), searches=1)
 def too_early_is_throttled(kit: Kit) -> None:
-    """A search within the Grace-Period, if refused, gets 429 (or 503), throttled, with Retry-After."""
+    """A search within the Grace-Period, if refused, gets 429 (or 503) with the code throttled and Retry-After."""
     view = kit.views[0]
     if not view.pace.grace:
         raise NotApplicable("there is no Grace-Period")
@@ -63,7 +65,7 @@ def too_early_is_throttled(kit: Kit) -> None:
 
 @check("OPS-028", needs=PATIENT, searches=1)
 def reads_are_not_throttled(kit: Kit) -> None:
-    """Reads, Device and DeviceMetric do not count for the Grace-Period: none has to wait for more than seconds."""
+    """Reads, Device and DeviceMetric do not count towards the Grace-Period: none has to wait longer than seconds."""
     for one in kit.wire.exchanges:
         path = one.url.removeprefix(kit.target.fhir_base)
         free = re.match(r"/(Device|DeviceMetric)([/?]|$)|/Observation/[A-Za-z0-9.-]+$", path)
@@ -74,7 +76,7 @@ def reads_are_not_throttled(kit: Kit) -> None:
 
 @check("OPS-015", "OPS-014")
 def refusals_say_when(kit: Kit) -> None:
-    """Every 429 and 503 of this run says Retry-After, in seconds or as a date; a 503 for load or maintenance should.
+    """Every 429 and 503 throttled of this run has Retry-After, in seconds or as a date; every other 503 should have it.
 
     A 429 of the FHIR server has the OperationOutcome that HDDT prescribes (in JSON; what was asked for in XML is left).
     """
@@ -97,7 +99,7 @@ def refusals_say_when(kit: Kit) -> None:
 
 @check("OPS-013", needs=PATIENT, searches=2)
 def once_per_grace_period_is_served(kit: Kit) -> None:
-    """A search that comes after the Grace-Period is answered, and no refusal tells to wait for longer than that."""
+    """A search after the Grace-Period is answered, and no refusal demands a wait longer than the Grace-Period."""
     if not any(view.pace.grace for view in kit.views):
         raise NotApplicable("there is no Grace-Period")
     longest = max(view.pace.grace for view in kit.views)
@@ -114,7 +116,7 @@ def once_per_grace_period_is_served(kit: Kit) -> None:
 def history_is_not_exceeded(kit: Kit) -> None:
     """Nothing older than the Historic-Data-Period of its kind is served."""
     if not any(miv in kit.target.terms for view in kit.views for miv in view.mivs):
-        raise NeedsPerson("compare the age of the oldest data with the HIIS-VZ; here no terms were given")
+        raise NeedsPerson("compare the age of the oldest data with the HIIS-VZ; no terms were given to this run")
     for view in kit.views:
         for miv in (one for one in view.mivs if one in kit.target.terms):
             days, known = kit.terms(miv).historic_days, VALUESETS.get(miv.removeprefix(MIV), frozenset())
@@ -128,7 +130,7 @@ def history_is_not_exceeded(kit: Kit) -> None:
 
 @check("OBS-013", needs=PATIENT, searches=1)
 def before_the_history_is_empty(kit: Kit) -> None:
-    """A search for a time before the Historic-Data-Period is answered 200 and empty."""
+    """A search for a time before the Historic-Data-Period is answered with 200 and no matches."""
     view = kit.views[0]
     before = LONG_AGO  # a history may be as long as the manufacturer likes
     if all(miv in kit.target.terms for miv in view.mivs):
@@ -144,7 +146,7 @@ def before_the_history_is_empty(kit: Kit) -> None:
 
 @check("BG-013", "CGM-012", "BP-019", "LF-022", needs=PATIENT, searches=1)
 def history_reaches_back(kit: Kit) -> None:
-    """Data are served for as long as HDDT demands: there is something that is nearly so old."""
+    """Data are served for as long as HDDT demands: there is data that is almost that old."""
     short = []
     for view in kit.views:
         for miv in view.mivs:
@@ -160,23 +162,25 @@ def history_reaches_back(kit: Kit) -> None:
 
 @check("DEV-014", "DEV-015", needs=PATIENT, searches=1)
 def silent_devices_are_unknown(kit: Kit) -> None:
-    """A worn sensor with values up to now is active; one that has expired, and whose values are long over, is not."""
+    """A worn sensor with values up to now is active; an expired sensor without recent values is not."""
     seen, quiet = False, ""
     for view in kit.views:
         for key, last in _last_values(view).items():
             device, silent = view.everything.included[key], kit.now_ms() - last
             status, shown, seen = device.get("status"), view.everything.origin[key], True
             if silent < 60_000:
-                expect(status in ("active", "inactive"), f"{key} has values of this minute, and is {status}", shown)
+                expect(status in ("active", "inactive"), f"{key} has values from this minute but is {status}", shown)
             if status == "active" and silent > DAY_MS:
                 until = device.get("expirationDate")
                 over = until is not None and span(until)[1] < kit.now_ms() - DAY_MS
-                expect(not over, f"{key} is active, expired on {until}, and has had no values for a day", shown)
+                expect(
+                    not over, f"{key} is active although it expired on {until} and has had no values for a day", shown
+                )
                 quiet = quiet or key
     if not seen:
         raise NoData("the test patient wears no sensor")
     if quiet:
-        raise NeedsPerson(f"{quiet} is active without values for a day: good only if it goes on synchronising")
+        raise NeedsPerson(f"{quiet} is active without values for a day: acceptable only if it still synchronises")
 
 
 def _last_values(view: View) -> dict[str, float]:
@@ -192,23 +196,23 @@ def _last_values(view: View) -> dict[str, float]:
 
 @check("OPS-008")
 def status_feed(kit: Kit) -> None:
-    """A public feed says the status, functions with endpoints, and when it is told again."""
+    """A public feed states the status, the functions with their endpoints, and the time of an update."""
     if not kit.target.status_url:
-        raise NeedsPerson("give the address of the status feed (status_url), or look at it")
+        raise NeedsPerson("give the URL of the status feed (status_url), or check the feed yourself")
     answer = kit.wire.send("GET", kit.target.status_url, headers={"accept": "application/json"})
     expect(answer.status == 200, "not answered with 200", answer)
     found = answer.json
     if not found:
-        raise NeedsPerson("the feed is no JSON object: look whether a machine can read it, and what it says", answer)
+        raise NeedsPerson(
+            "the feed is not a JSON object: check whether a machine can read it, and what it says", answer
+        )
     expect(found.get("status") in STATES, f"status is {found.get('status')}", answer)
     times = [value for value in found.values() if is_instant(value)]
-    expect(times, "no time of an update", answer)
+    expect(times, "the feed has no time of an update", answer)
     names = set(_names(found))
     missing = [word for word, forms in TOLD.items() if not any(map(forms.match, names))]
     if found["status"] == "operational" and len(missing) == len(TOLD):
-        raise NeedsPerson(
-            "nothing goes on: look again while something does, for start, end, cause and functions", answer
-        )
+        raise NeedsPerson("there is no outage now: check again during one, for start, end, cause and functions", answer)
     expect(not missing, f"missing: {', '.join(missing)}", answer)
 
 
@@ -225,12 +229,12 @@ def _names(found: object) -> Iterator[str]:
 
 @check("OPS-009")
 def answers_are_quick(kit: Kit) -> None:
-    """How long answers took in this run."""
+    """How long the responses took in this run."""
     times = sorted(one.seconds for one in kit.wire.exchanges if one.status)
     if not times:
-        raise NotApplicable("nothing was asked")
+        raise NotApplicable("no request was sent")
     late = times[int(len(times) * 0.95)]
     raise NeedsPerson(
-        f"judge: of {len(times)} answers half came within {times[len(times) // 2] * 1000:.0f} ms, "
+        f"judge: of {len(times)} responses, half came within {times[len(times) // 2] * 1000:.0f} ms, "
         f"95 % within {late * 1000:.0f} ms"
     )

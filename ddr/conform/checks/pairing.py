@@ -33,7 +33,7 @@ def pairing_succeeds(kit: Kit) -> None:
 
 @check("AS-017", needs=PATIENT)
 def redirect_has_code_and_state(kit: Kit) -> None:
-    """The browser comes back to the registered redirect_uri with code and the state that was sent."""
+    """The browser returns to the registered redirect_uri with a code and the state that was sent."""
     for one in _pairings(kit):
         expect(one.landed.startswith(one.request.identity.redirect_uri), "another redirect_uri", one.answered)
         expect(one.callback.get("code"), "the redirect has no code", one.answered)
@@ -42,7 +42,7 @@ def redirect_has_code_and_state(kit: Kit) -> None:
 
 @check("AS-009", needs=PATIENT)
 def redirect_names_the_issuer(kit: Kit) -> None:
-    """The redirect names its issuer (iss), against mixing up servers (RFC 9207, RFC 9700)."""
+    """The redirect names its issuer (iss), which prevents mix-up attacks (RFC 9207, RFC 9700)."""
     promised = kit.server_metadata.json.get("authorization_response_iss_parameter_supported") is True
     for one in _pairings(kit):
         issuer = one.callback.get("iss")
@@ -53,7 +53,7 @@ def redirect_names_the_issuer(kit: Kit) -> None:
 
 @check("AS-020", needs=PATIENT)
 def token_answer_is_complete(kit: Kit) -> None:
-    """The answer has access_token, refresh_token, token_type Bearer, expires_in, scope and sub."""
+    """The token response has access_token, refresh_token, token_type Bearer, expires_in, scope and sub."""
     for one in _pairings(kit):
         found, shown = one.tokens, one.answered
         names = ("access_token", "refresh_token", "scope", "sub")
@@ -62,12 +62,12 @@ def token_answer_is_complete(kit: Kit) -> None:
         expect(str(found.get("token_type", "")).lower() == "bearer", "token_type is not Bearer", shown)
         seconds = found.get("expires_in")
         good = isinstance(seconds, int) and not isinstance(seconds, bool) and seconds > 0
-        expect(good, "expires_in is no positive number", shown)
+        expect(good, "expires_in is not a positive number", shown)
 
 
 @check("AS-009", needs=PATIENT)
 def token_answer_is_not_cached(kit: Kit) -> None:
-    """The answer with tokens, to a code and to a refresh, forbids caching (RFC 6749 section 5.1)."""
+    """The token response, to a code and to a refresh, forbids caching (RFC 6749 section 5.1)."""
     for view in kit.views:
         for answer in (view.pairing.answered, view.renew()):
             stored = answer.headers.get("cache-control", "").lower()
@@ -76,16 +76,16 @@ def token_answer_is_not_cached(kit: Kit) -> None:
 
 @check("SCO-002", "AS-020", needs=PATIENT)
 def granted_scopes_are_those_asked_for(kit: Kit) -> None:
-    """`scope` names what was granted: nothing that was not asked for."""
+    """`scope` names what was granted, and nothing that was not requested."""
     for one in _pairings(kit):
         granted = str(one.tokens.get("scope", "")).split(" ")
         extra = set(granted) - set(one.request.scopes)
-        expect(not extra, f"granted without being asked for: {', '.join(sorted(extra))}", one.answered)
+        expect(not extra, f"granted without being requested: {', '.join(sorted(extra))}", one.answered)
 
 
 @check("CON-011", needs=PATIENT)
 def pairing_id_is_not_guessable(kit: Kit) -> None:
-    """The Pairing ID is long and says nothing: neither the login name nor a number."""
+    """The Pairing ID is long and reveals nothing: it is neither the login name nor a number."""
     for view in kit.views:
         account = kit.target.patients[view.patient].username.lower()
         expect(len(view.sub) >= 20, f"the Pairing ID has {len(view.sub)} characters", view.pairing.answered)
@@ -102,7 +102,7 @@ def pairing_id_differs(kit: Kit) -> None:
         other = known.setdefault(view.sub, view.name)
         expect(other == view.name, f"{other} and {view.name} have the same Pairing ID", view.pairing.answered)
     if len(known) < 2:
-        raise NotApplicable("there is one pairing only")
+        raise NotApplicable("there is only one pairing")
 
 
 def _jwt(text: str) -> tuple[Json, Json] | None:
@@ -126,14 +126,14 @@ def _tokens(kit: Kit) -> Iterator[tuple[Pairing, str, tuple[Json, Json] | None]]
 
 @check("AS-022", needs=PATIENT)
 def tokens_are_not_encrypted(kit: Kit) -> None:
-    """Tokens are no JWE."""
+    """Tokens are not encrypted (JWE)."""
     for one, text, _ in _tokens(kit):
         expect(text.count(".") != 4, "a token is encrypted (JWE)", one.answered)
 
 
 @check("AS-021", needs=PATIENT)
 def tokens_are_signed(kit: Kit) -> None:
-    """A token that is a JWT is signed with an algorithm of its own, not with none."""
+    """A token that is a JWT is signed: its algorithm is not none."""
     for one, _, jwt in _tokens(kit):
         algorithm = str(jwt[0].get("alg", "")) if jwt else "opaque"
         expect(algorithm and algorithm.lower() != "none", "a token is not signed", one.answered)

@@ -32,18 +32,18 @@ def _refused(answer: Exchange, what: str, *errors: str) -> None:
 
 @check("AS-010", needs=CERTIFICATE)
 def par_is_accepted(kit: Kit) -> None:
-    """A complete request is answered 201 with request_uri and expires_in."""
+    """A complete request is answered with 201, request_uri and expires_in."""
     answer = _push(kit)
     expect(answer.status == 201, "a complete request is not answered 201", answer)
     uri, seconds = answer.json.get("request_uri"), answer.json.get("expires_in")
     expect(isinstance(uri, str) and uri, "no request_uri", answer)
     good = isinstance(seconds, int) and not isinstance(seconds, bool) and seconds > 0
-    expect(good, "expires_in is no positive number of seconds", answer)
+    expect(good, "expires_in is not a positive number of seconds", answer)
 
 
 @check("AS-009", needs=CERTIFICATE)
 def par_answer_is_not_cached(kit: Kit) -> None:
-    """The answer to a PAR forbids caching, as in the example of RFC 9126 section 2.2."""
+    """The response to a PAR forbids caching, as in the example of RFC 9126 section 2.2."""
     answer = _push(kit)
     stored = answer.headers.get("cache-control", "").lower()
     if answer.status == 201 and "no-store" not in stored and "no-cache" not in stored:
@@ -63,7 +63,7 @@ def par_needs_every_parameter(kit: Kit) -> None:
 
 @check("AS-015", "AS-010", "AS-044", needs=CERTIFICATE)
 def plain_pkce_is_refused(kit: Kit) -> None:
-    """code_challenge_method plain, another than S256, or no PKCE at all is refused, though the client authenticates."""
+    """A code_challenge_method other than S256 (as plain), or no PKCE, is refused although the client authenticates."""
     _refused(_push(kit, code_challenge_method="plain"), "code_challenge_method plain")
     _refused(_push(kit, code_challenge_method="S512"), "code_challenge_method S512")
     _refused(_push(kit, code_challenge=None, code_challenge_method=None), "a request without PKCE")
@@ -71,14 +71,14 @@ def plain_pkce_is_refused(kit: Kit) -> None:
 
 @check("AS-015", needs=CERTIFICATE)
 def malformed_challenge_is_refused(kit: Kit) -> None:
-    """A code_challenge of another form than RFC 7636 gives it is refused."""
+    """A code_challenge that does not have the form of RFC 7636 is refused."""
     for challenge in ("", "a", "=" * 43, "+" * 43, "a" * 42, "a" * 129):
         _refused(_push(kit, code_challenge=challenge), f"the code_challenge {challenge[:10]!r}")
 
 
 @check("AS-018", "AS-011", "AS-009", needs=CERTIFICATE)
 def redirect_uri_must_be_exact(kit: Kit) -> None:
-    """A redirect_uri that differs from the registered one in anything is refused."""
+    """A redirect_uri that differs from the registered one in any way is refused."""
     own = kit.diga.redirect_uri
     host = urlsplit(own).netloc
     variants = (
@@ -118,7 +118,7 @@ def _scopes(kit: Kit, own: str, scopes: Iterable[str]) -> None:
 
 @check("AS-014", "SCO-003", "SCO-007", needs=CERTIFICATE)
 def malformed_scopes_are_refused(kit: Kit) -> None:
-    """Scopes in another form than HDDT's, or with another ValueSet URL by a character, are refused."""
+    """Scopes that do not have HDDT's form, or whose ValueSet URL differs by one character, are refused."""
     own = _own_scope(kit)
     urls = (
         own[:-1] + own[-1].upper(),

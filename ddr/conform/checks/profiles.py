@@ -30,7 +30,7 @@ def _judge(kit: Kit, rule: Rule, of: Iterable[str] = ()) -> None:
 
 @check("RS-001", "OBS-002", needs=PATIENT, searches=1)
 def everything_is_fhir_r4(kit: Kit) -> None:
-    """Every resource has known elements only, lists where they belong, and primitives in their form."""
+    """Every resource has only known elements, lists where FHIR has lists, and well-formed primitives."""
     for view in kit.views:
         for kind in ("Observation", "Device", "DeviceMetric"):
             found = view.listed(kind)
@@ -50,7 +50,7 @@ def no_modifier_extensions(kit: Kit) -> None:
 
 @check("RS-001", "RS-013", needs=PATIENT, searches=1)
 def meta_is_complete(kit: Kit) -> None:
-    """Every resource has meta.lastUpdated, not of the future, where it can be searched by it, and names its profile."""
+    """Every resource names its profile and, where searchable by it, has a meta.lastUpdated not in the future."""
     for view in kit.views:
         for kind in ("Observation", "Device", "DeviceMetric"):
             found = view.listed(kind)
@@ -79,19 +79,19 @@ def observations_are_complete(kit: Kit) -> None:
 
 @check("RS-042", "OBS-020", "BG-002", "CGM-002", "LF-003", "LF-010", "LF-016", needs=PATIENT, searches=1)
 def codes_are_loinc(kit: Kit) -> None:
-    """Every Observation has a code of HDDT in the system LOINC, and so have its components."""
+    """Every Observation, and every component, has a code of HDDT in the system LOINC."""
     _judge(kit, observations.system_of_code)
 
 
 @check("SER-005", "OBS-021", needs=PATIENT, searches=1)
 def no_reason_beside_a_value(kit: Kit) -> None:
-    """dataAbsentReason never stands beside a value (obs-6)."""
+    """dataAbsentReason is never given together with a value (obs-6)."""
     _judge(kit, observations.value_or_reason)
 
 
 @check("BG-004", "CGM-004", "LF-005", needs=PATIENT, searches=1)
 def values_have_the_right_type(kit: Kit) -> None:
-    """Single values are Quantities, continuous ones SampledData, blood pressure has components only."""
+    """Single values are Quantities, continuous values are SampledData, and blood pressure has components only."""
     _judge(kit, observations.one_value)
 
 
@@ -103,7 +103,7 @@ def observations_name_their_device(kit: Kit) -> None:
 
 @check("OBS-024", "DEV-026", needs=PATIENT, searches=1)
 def devices_can_be_reached(kit: Kit) -> None:
-    """From every Observation a Device can be read, directly or by DeviceMetric.source."""
+    """From every Observation a Device can be reached, directly or by DeviceMetric.source."""
     for view in kit.views:
         devices = {key_of(one) for one in view.listed("Device").matches}
         metrics = {key_of(one): one for one in view.listed("DeviceMetric").matches}
@@ -162,13 +162,13 @@ def chunks_have_a_period(kit: Kit) -> None:
 
 @check("CGM-009", needs=PATIENT, searches=1)
 def limits_are_given(kit: Kit) -> None:
-    """Data with L or U says lowerLimit and upperLimit."""
+    """SampledData with L has lowerLimit, and SampledData with U has upperLimit."""
     _judge(kit, observations.limits, codes.CGM)
 
 
 @check("BP-004", "BP-005", needs=PATIENT, searches=1)
 def pressure_components(kit: Kit) -> None:
-    """Blood pressure has systolic and diastolic once each, a mean at most."""
+    """Blood pressure has systolic and diastolic once each, and at most one mean."""
     _judge(kit, observations.components, (codes.PRESSURE,))
 
 
@@ -180,7 +180,7 @@ def pressure_values(kit: Kit) -> None:
 
 @check("BP-010", needs=PATIENT, searches=1)
 def pressure_time(kit: Kit) -> None:
-    """Blood pressure has a time, to the day at least."""
+    """Blood pressure has a time, at least to the day."""
     _judge(kit, observations.day_at_least, (codes.PRESSURE,))
 
 
@@ -192,13 +192,13 @@ def pressure_category(kit: Kit) -> None:
 
 @check("BP-002", "BP-003", needs=PATIENT, searches=1)
 def pressure_coding(kit: Kit) -> None:
-    """Blood pressure has one coding, of LOINC."""
+    """Blood pressure has one coding, from LOINC."""
     _judge(kit, observations.pressure_code, (codes.PRESSURE,))
 
 
 @check("LF-012", "LF-013", "LF-014", needs=PATIENT, searches=1)
 def reference_values_say_their_method(kit: Kit) -> None:
-    """A reference value says how it was derived."""
+    """A reference value states how it was derived."""
     _judge(kit, observations.method, codes.LUNG_REFERENCE)
 
 
@@ -227,13 +227,13 @@ def _relative(view: View) -> list[Json]:
 
 @check("PRIV-004", "BP-013", needs=PATIENT, searches=1)
 def subjects_lead_to_nobody(kit: Kit) -> None:
-    """A subject, where a base profile forces one, names nobody."""
+    """A subject, where a base profile requires one, identifies nobody."""
     _judge(kit, observations.anonymous)
 
 
 @check("PRIV-003", needs=PATIENT, searches=1)
 def no_subjects(kit: Kit) -> None:
-    """Observations other than blood pressure have no subject, devices no patient."""
+    """Observations other than blood pressure have no subject, and devices have no patient."""
     for view in kit.views:
         for one in view.everything.matches:
             free = "subject" not in one or observations.code(one) == codes.PRESSURE

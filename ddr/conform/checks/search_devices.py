@@ -43,7 +43,7 @@ def _names(one: Json) -> Iterator[str]:
 
 @check("DEV-006", needs=PATIENT)
 def search_by_device_name(kit: Kit) -> None:
-    """`device-name` finds by the beginning of the name, not by what follows, whatever the case."""
+    """`device-name` matches the beginning of the name only, ignoring case."""
 
     def look(view: View, found: list[Json]) -> None:
         name = str(found[0]["deviceName"][0]["name"])
@@ -56,7 +56,7 @@ def search_by_device_name(kit: Kit) -> None:
 
 @check("DEV-006", "RS-050", needs=PATIENT)
 def search_by_manufacturer(kit: Kit) -> None:
-    """`manufacturer` finds by the beginning, whatever case and accents."""
+    """`manufacturer` matches the beginning, ignoring case and accents."""
 
     def look(view: View, found: list[Json]) -> None:
         for name in sorted({str(one["manufacturer"]) for one in found})[:3]:
@@ -88,7 +88,7 @@ def _makers(one: Json) -> Iterator[str]:
 
 @check("DEV-006", needs=PATIENT)
 def search_by_device_type(kit: Kit) -> None:
-    """`type` finds by code, with the system and without; in another system it finds nothing."""
+    """`type` finds by code, with the system or without; with another system it finds nothing."""
 
     def look(view: View, found: list[Json]) -> None:
         system, code = next(codings(found[0]["type"]))
@@ -101,7 +101,7 @@ def search_by_device_type(kit: Kit) -> None:
 
 @check("RS-035", needs=PATIENT)
 def search_devices_by_id(kit: Kit) -> None:
-    """`_id` finds Device and DeviceMetric, one or several of a list; `_include` brings the Device of a DeviceMetric."""
+    """`_id` finds one or several Devices or DeviceMetrics; `_include` adds the Device of a DeviceMetric."""
     for kind in (DEVICE, METRIC):
 
         def look(view: View, found: list[Json], kind: str = kind) -> None:
@@ -126,7 +126,7 @@ def _brings_sources(view: View, found: list[Json]) -> None:
 
 @check("DEV-025", needs=PATIENT)
 def search_metrics_by_source(kit: Kit) -> None:
-    """`source`, where it is declared, finds the DeviceMetrics of a Device, and none of one that does not exist."""
+    """`source`, where declared, finds the DeviceMetrics of a Device, and nothing for a Device that does not exist."""
     if "source" not in kit.parameters(METRIC):
         raise NotApplicable("source is not declared")
 
@@ -140,7 +140,7 @@ def search_metrics_by_source(kit: Kit) -> None:
 
 @check("RS-035", "RS-038", needs=PATIENT)
 def devices_come_in_pages(kit: Kit) -> None:
-    """`_count` of Device and DeviceMetric: a page has no more, and all pages together have all, each once."""
+    """With `_count`, no page of Device or DeviceMetric has more matches, and all pages have each match once."""
     seen, ends = False, list[Exchange]()
     for view in kit.views:
         for kind in (DEVICE, METRIC):

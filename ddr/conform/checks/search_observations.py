@@ -53,7 +53,7 @@ def _case(wanted: Callable[[Json], bool], **parameters: str) -> Case:
 
 @check("OBS-007", "OBS-010", needs=PATIENT, searches=3)
 def search_by_code(kit: Kit) -> None:
-    """`code` finds the Observations with exactly this code, and a list those with one of them."""
+    """`code` finds the Observations with exactly this code; a list finds those with any of its codes."""
 
     def look(view: View, found: list[Json]) -> None:
         codes = [code for _, code in _codes(found)]
@@ -65,7 +65,7 @@ def search_by_code(kit: Kit) -> None:
 
 @check("OBS-011", needs=PATIENT, searches=3)
 def search_by_code_with_system(kit: Kit) -> None:
-    """`code` works with the system in front; with another system, or with none (`|code`), it finds nothing."""
+    """`code` works with its system in front; with another system or with none (`|code`) it finds nothing."""
 
     def look(view: View, found: list[Json]) -> None:
         system, code = _codes(found)[-1]
@@ -81,7 +81,7 @@ def search_by_code_with_system(kit: Kit) -> None:
 
 @check("OBS-008", "SCO-010", needs=PATIENT, searches=2)
 def search_by_foreign_code(kit: Kit) -> None:
-    """A code outside of the granted ValueSets finds nothing, and beside others does not disturb."""
+    """A code outside the granted ValueSets finds nothing, and does not affect other codes in the list."""
     foreign = "8867-4"  # heart rate: no MIV
 
     def look(view: View, found: list[Json]) -> None:
@@ -101,7 +101,7 @@ def _middle(found: list[Json]) -> int:
 
 @check("OBS-010", "RS-050", needs=PATIENT, searches=11)
 def search_by_date(kit: Kit) -> None:
-    """`date` with each of the prefixes, and without, finds what R4 says, for instants of any zone and for days."""
+    """`date` finds what R4 says, with each prefix and without, for instants of any time zone and for days."""
 
     def look(view: View, found: list[Json]) -> None:
         asked = _middle(found)
@@ -147,7 +147,7 @@ def _on_day(view: View, found: list[Json], prefix: str) -> None:
 
 @check("OBS-010", needs=PATIENT, searches=1)
 def search_by_dates(kit: Kit) -> None:
-    """Two `date` parameters mean both: a range."""
+    """Two `date` parameters must both match: they form a range."""
 
     def look(view: View, found: list[Json]) -> None:
         low = _middle(found)
@@ -164,7 +164,7 @@ def search_by_dates(kit: Kit) -> None:
 
 @check("OBS-007", "OBS-012", needs=PATIENT, searches=1)
 def search_by_code_and_date(kit: Kit) -> None:
-    """Different parameters together mean all of them."""
+    """Different parameters must all match."""
 
     def look(view: View, found: list[Json]) -> None:
         of = {code: [one for one in found if has_code(one["code"], code)] for _, code in _codes(found)}
@@ -181,7 +181,7 @@ def search_by_code_and_date(kit: Kit) -> None:
 
 @check("RS-035", needs=PATIENT, searches=3)
 def search_observations_by_id(kit: Kit) -> None:
-    """`_id` finds one, a list of them, and nothing for an id that does not exist."""
+    """`_id` finds one Observation or a list of them, and nothing for an id that does not exist."""
 
     def look(view: View, found: list[Json]) -> None:
         ids = [str(one["id"]) for one in found[:2]]
@@ -194,7 +194,7 @@ def search_observations_by_id(kit: Kit) -> None:
 
 @check("CGM-010", "RS-036", needs=PATIENT, searches=4)
 def search_observations_by_last_updated(kit: Kit) -> None:
-    """`_lastUpdated` finds what changed after, since, before and until an instant."""
+    """`_lastUpdated` finds the resources that changed after, since, before and until an instant."""
 
     def look(view: View, found: list[Json]) -> None:
         if "_lastUpdated" not in kit.parameters(OBSERVATION) and not view.sees("continuous-glucose-measurement"):
@@ -263,7 +263,7 @@ PRESSURE = "blood-pressure-value"
 
 @check("BP-014", needs=PATIENT, searches=2)
 def search_by_component_code(kit: Kit) -> None:
-    """`component-code` finds what has a component with this code."""
+    """`component-code` finds the Observations that have a component with this code."""
 
     def look(view: View, _: list[Json]) -> None:
         for code in ("8480-6", "8478-0"):
@@ -278,7 +278,7 @@ def search_by_component_code(kit: Kit) -> None:
 
 @check("BP-015", needs=PATIENT, searches=4)
 def search_by_component_value(kit: Kit) -> None:
-    """`component-value-quantity` compares the value of any component, with unit and without, none of another unit."""
+    """`component-value-quantity` compares the value of any component, with or without unit; no other unit matches."""
 
     def look(view: View, found: list[Json]) -> None:
         values = sorted(value for one in found for _, value in quantities(one, True))
@@ -291,7 +291,7 @@ def search_by_component_value(kit: Kit) -> None:
 
 @check("BP-016", "BP-017", needs=PATIENT, searches=2)
 def search_by_component_code_and_value(kit: Kit) -> None:
-    """`component-code-value-quantity` ties code and value to one component."""
+    """`component-code-value-quantity` matches code and value of the same component."""
     if "component-code-value-quantity" not in kit.parameters(OBSERVATION):
         raise NotApplicable("component-code-value-quantity is not declared")
 
@@ -312,7 +312,7 @@ def search_by_component_code_and_value(kit: Kit) -> None:
 
 @check("OBS-019", needs=PATIENT, searches=2)
 def search_by_declared_extras(kit: Kit) -> None:
-    """What is declared beyond HDDT works as declared: `status` and `device`."""
+    """Parameters declared beyond HDDT work as declared: `status` and `device`."""
     declared = kit.parameters(OBSERVATION)
     if not {"status", "device"} & set(declared):
         raise NotApplicable("neither status nor device is declared")
@@ -329,7 +329,7 @@ def search_by_declared_extras(kit: Kit) -> None:
 
 @check("RS-032", needs=PATIENT, searches=1)
 def empty_searches_are_answered(kit: Kit) -> None:
-    """A search that nothing fits is answered 200 with an empty searchset, for each type."""
+    """A search without matches is answered with 200 and an empty searchset, for each type."""
     view = kit.views[0]
     for kind in ("Observation", "Device", "DeviceMetric"):
         found = agree(view, kind, _case(lambda one: False, _id="there-is-none"))

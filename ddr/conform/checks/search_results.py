@@ -69,7 +69,7 @@ def search_is_answered_with_a_searchset(kit: Kit) -> None:
 
 @check("RS-039", needs=PATIENT, searches=1)
 def entries_are_complete(kit: Kit) -> None:
-    """Each entry has fullUrl, resource and search.mode; none comes twice (FHIR R4 bundle.html)."""
+    """Each entry has fullUrl, resource and search.mode; none is repeated (FHIR R4 bundle.html)."""
     for view in kit.views:
         seen: set[str] = set()
         for page in (page for kind in TYPES for page in view.listed(kind).pages):
@@ -101,12 +101,14 @@ def total_is_right(kit: Kit) -> None:
                 continue
             expect(total is None or total == len(found.matches), text, found.pages[0])
     if limited:
-        raise Advised("fewer are shown than total says, and no pages, which HDDT recommends", *limited[:1])
+        raise Advised(
+            "fewer matches are returned than total says, and there are no pages, which HDDT recommends", *limited[:1]
+        )
 
 
 @check("OBS-018", needs=PATIENT, searches=2)
 def newest_comes_first(kit: Kit) -> None:
-    """`_sort=-date&_count=1` brings the latest Observation, and with `code` the latest of that code."""
+    """`_sort=-date&_count=1` returns the latest Observation, with `code` the latest of that code."""
     for view in _full(kit):
         everything = view.everything.matches
         latest = max(everything, key=lambda one: _bound(one, 0))
@@ -133,7 +135,7 @@ def _bound(one: Json, edge: int) -> int:
 
 @check("RS-035", needs=PATIENT, searches=2)
 def sort_orders(kit: Kit) -> None:
-    """`_sort` orders by date, with a minus the other way round, over all pages, and loses nothing.
+    """`_sort` orders by date (with a minus in descending order) over all pages, and loses nothing.
 
     Device and DeviceMetric are ordered by `_lastUpdated`, where they can be searched by it.
     """
@@ -149,7 +151,7 @@ def sort_orders(kit: Kit) -> None:
                 shown = len(found.matches)
                 firsts = [sorted(sign * _bound(one, edge) for one in everything)[:shown] for edge in EDGES]
                 good = any(one == first for one, first in zip(orders, firsts, strict=True))
-                expect(good, f"{text}&_count={size} does not bring the first of all", *found.pages)
+                expect(good, f"{text}&_count={size} does not return the first match", *found.pages)
                 continue
             lost = wanted - {str(one["id"]) for one in found.matches}
             expect(not lost, f"{text} loses {len(lost)}", *found.pages[:1])
@@ -171,7 +173,7 @@ def _devices_in_order(view: View, kinds: Iterable[str]) -> None:
 
 @check("RS-038", "RS-035", needs=PATIENT, searches=1)
 def pages_lose_and_repeat_nothing(kit: Kit) -> None:
-    """With a small `_count` the pages have as many matches at most, and together all, each once."""
+    """With a small `_count`, no page has more matches, and all pages together have each match once."""
     for view in _full(kit):
         everything = [str(one["id"]) for one in view.everything.matches]
         size = max(1, min(7, len(everything) // 3))
@@ -190,7 +192,7 @@ def pages_lose_and_repeat_nothing(kit: Kit) -> None:
 
 @check("RS-038", needs=PATIENT, searches=1)
 def links_name_the_search(kit: Kit) -> None:
-    """A searchset has a link `self`; `next` is there while there is more, and leads to the same server."""
+    """A searchset has a link `self`; while there are more matches it has `next`, which leads to the same server."""
     pages = [page for view in kit.views for page in _read(view) if matches(page)]
     if not pages:
         raise NoData("the test patient has no data")
@@ -205,7 +207,7 @@ def links_name_the_search(kit: Kit) -> None:
 
 @check("OBS-017", needs=PATIENT, searches=1)
 def includes_bring_the_devices(kit: Kit) -> None:
-    """`_include=Observation:device` and `:iterate=DeviceMetric:source` bring every device behind the matches."""
+    """`_include=Observation:device` and `:iterate=DeviceMetric:source` add every device that matches refer to."""
     for view in _full(kit):
         found = view.everything
         for one in found.matches:
@@ -221,7 +223,7 @@ def _included(included: dict[str, Json], key: str, one: Json, shown: Exchange) -
 
 @check("OBS-017", needs=PATIENT, searches=2)
 def includes_bring_nothing_else(kit: Kit) -> None:
-    """What is included is referred to, without `:iterate` by a match itself; without `_include` nothing is."""
+    """Only resources that matches refer to are included (with `:iterate` also indirectly); without `_include` none."""
     for view in _full(kit):
         found = view.everything
         wanted = {key for one in found.matches for key in references(one, "device")}
@@ -246,7 +248,7 @@ def post_search_equals_get(kit: Kit) -> None:
             answer = ask(f"{kind}/_search", text, FORM)
             expect(answer.status == 200, f"POST {kind}/_search is not answered with 200", answer)
             found = [key_of(one) for one in matches(answer)]
-            expect(set(found) <= set(ids), f"POST {kind}/_search finds something else", answer)
+            expect(set(found) <= set(ids), f"POST {kind}/_search finds other resources", answer)
             more = any(one.get("relation") == "next" for one in answer.json.get("link") or ())
             text = f"POST {kind}/_search finds {len(found)} of {len(ids)}"
             all_given = view.listed(kind)  # without pages it returns no more
@@ -268,7 +270,7 @@ def _sampled(found: list[Json]) -> list[Json]:
 
 @check("RS-040", "OBS-001", "DEV-001", "DEV-024", "RS-002", needs=PATIENT, searches=1)
 def what_is_found_can_be_read(kit: Kit) -> None:
-    """Each resource that a search brings can be read under its id, and is the same; of many a dozen are tried."""
+    """Each resource that a search returns can be read by its id and is the same; at most a dozen are tried."""
     for view in kit.views:
         for kind in TYPES:
             for one in _sampled(view.listed(kind).matches):
@@ -291,14 +293,12 @@ def _same(found: Json, answer: Exchange) -> None:
     status = {"status"} if found.get("resourceType") == "Device" else set()  # the present one (DEV-013)
     for name in set(found) | set(read):
         if name not in status and found.get(name) != read.get(name):
-            raise Failed(
-                f"{key_of(found)}: {name} is another than in the search, though the version is the same", answer
-            )
+            raise Failed(f"{key_of(found)}: {name} differs from the search, although the version is the same", answer)
 
 
 @check("DEV-009", "RS-002", needs=PATIENT, searches=1)
 def versions_can_be_read(kit: Kit) -> None:
-    """Where vread is declared, the version that a search brought can be read, and is the same."""
+    """Where vread is declared, the version that a search returned can be read and is the same."""
     declared = [
         kind for kind in TYPES if "vread" in {one.get("code") for one in kit.declared(kind).get("interaction") or ()}
     ]

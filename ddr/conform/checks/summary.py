@@ -104,7 +104,7 @@ def _numbers(answer: Exchange) -> Iterator[tuple[str, Json]]:
 
 @check("SUM-008", "SUM-001", "SUM-009", needs=PATIENT, searches=1)
 def summary_is_a_collection(kit: Kit) -> None:
-    """The report is a Bundle of type collection with Observations of the summary and Devices, nothing else."""
+    """The report is a Bundle of type collection with Observations of the summary and Devices only."""
     for view in _views(kit):
         answer = _fortnight(kit, view)
         found = answer.json
@@ -120,7 +120,7 @@ def summary_is_a_collection(kit: Kit) -> None:
 
 @check("RS-007", needs=PATIENT, searches=2)
 def summary_in_xml(kit: Kit) -> None:
-    """The report is answered in XML, too, and says the same."""
+    """The report is also served in XML, with the same content."""
     for view in _views(kit)[:1]:
         days = _days(kit, DAYS)
         marked = view.post(OPERATION, _body(days), JSON, accept=XML)
@@ -140,7 +140,7 @@ def _said(leaves: Leaves) -> Leaves:
 
 @check("SUM-010", "SUM-012", "SUM-011", needs=PATIENT, searches=1)
 def summary_has_every_metric(kit: Kit) -> None:
-    """All eight Observations are there, each once, with a value in its unit, or with dataAbsentReason unknown."""
+    """All eight Observations are present, each once, with a value in its unit or with dataAbsentReason unknown."""
     for view in _views(kit):
         answer = _fortnight(kit, view)
         found = _by_code(answer)
@@ -169,7 +169,7 @@ def _near(value: Json, low: float, high: float) -> bool:
 
 @check("SUM-012", "SUM-010", needs=PATIENT, searches=1)
 def summary_numbers_fit_together(kit: Kit) -> None:
-    """Both means are the same, GMI follows from them, ranges sum to 100 %, days are days of the period."""
+    """Both means agree, GMI follows from them, the ranges sum to 100 %, and the days are days of the period."""
     for view in _views(kit):
         answer = _fortnight(kit, view)
         found = dict(_numbers(answer))
@@ -212,7 +212,7 @@ def _bounds(kit: Kit, view: View) -> summary.Bounds:
 
 @check("SUM-019", needs=PATIENT, searches=1)
 def summary_agrees_with_the_chunks(kit: Kit) -> None:
-    """Each metric, calculated again from the chunks, in all ways that are in use, has the report's value among them."""
+    """Each metric has one of the values that the chunks give when it is calculated in all ways that are in use."""
     for view in _views(kit):
         answer = _fortnight(kit, view)
         wrong = _disagreeing(_bounds(kit, view), answer)
@@ -241,7 +241,7 @@ def _period(answer: Exchange) -> tuple[int, int]:
 
 @check("SUM-003", "SUM-004", "SUM-002", needs=PATIENT, searches=1)
 def summary_without_a_period(kit: Kit) -> None:
-    """Without parameters the report reaches back seven days at least, and to today."""
+    """Without parameters the report covers at least seven days up to today."""
     for view in _views(kit):
         answer = _served(view, _asked(view), _days(kit, 7))
         first, last = _period(answer)
@@ -252,14 +252,14 @@ def summary_without_a_period(kit: Kit) -> None:
 
 @check("SUM-005", "SUM-002", needs=PATIENT, searches=1)
 def summary_of_seven_days(kit: Kit) -> None:
-    """A period of seven days is served, and the report is of that."""
+    """A period of seven days is served, and the report covers it."""
     for view in _views(kit):
         _of_these(view, _days(kit, 7))
 
 
 @check("SUM-020", "CGM-012", needs=PATIENT, searches=1)
 def summary_of_thirty_days(kit: Kit) -> None:
-    """A period of thirty days is served, and the report is of that."""
+    """A period of thirty days is served, and the report covers it."""
     for view in _views(kit):
         first, last = _days(kit, 30)
         _of_these(view, (first + timedelta(days=1), last))  # by the minute, thirty have not passed since midnight
@@ -270,7 +270,7 @@ def _of_these(view: View, days: Days) -> None:
     a shorter one, the part of it with values (SUM-007)."""
     answer = _served(view, _asked(view, days), days)
     found, asked, day = _period(answer), [at.timestamp() * 1000 for at in days], DAY_MS
-    told = f"asked for {days[0]:%Y-%m-%d} to {days[1]:%Y-%m-%d}, the report is of another period"
+    told = f"asked for {days[0]:%Y-%m-%d} to {days[1]:%Y-%m-%d}, but the report covers another period"
     expect(found[0] >= asked[0] - day and found[1] <= asked[1] + day, told, answer)
     chunks = [one for each in series(view.everything.matches).values() for one in each]
     times = [one.start + place * one.step for one in chunks for place, text in enumerate(one.tokens) if text != "E"]
@@ -280,10 +280,10 @@ def _of_these(view: View, days: Days) -> None:
 
 @check("SUM-013", "SUM-002", needs=PATIENT, searches=2)
 def summary_brings_related_devices(kit: Kit) -> None:
-    """With `related` the report also has the Devices whose values it counts, without it none."""
+    """With `related` the report also has the Devices whose values it counts; without `related` it has none."""
     for view in _views(kit):
         plain, days = _fortnight(kit, view), _days(kit, DAYS)
-        expect(not _resources(plain, "Device"), "Devices though `related` is not asked for", plain)
+        expect(not _resources(plain, "Device"), "the report has Devices although `related` was not requested", plain)
         answer = _served(view, _asked(view, days, related=True), days)
         found = {one.get("serialNumber") or one.get("id") for one in _resources(answer, "Device")}
         known = {key_of(one): one.get("serialNumber") or one.get("id") for one in view.listed("Device").matches}
@@ -294,8 +294,8 @@ def summary_brings_related_devices(kit: Kit) -> None:
             device = view.device_of(name)
             if any(low + one.step < one.start and one.valued_until < high - one.step for one in inside):
                 wanted.add(known.get(device))
-        expect(found <= set(known.values()), "a Device that the DiGA does not see", answer)
-        expect(not wanted or found, "no Device, though values count", answer)
+        expect(found <= set(known.values()), "the report has a Device that the DiGA cannot see", answer)
+        expect(not wanted or found, "the report has no Device although it counts values", answer)
 
 
 @check("SUM-014", "SUM-015", needs=PATIENT, searches=1)

@@ -31,7 +31,7 @@ def _refused(answer: Exchange, what: str, *errors: str) -> None:
 
 @check("AS-008", "AS-035", needs=CERTIFICATE)
 def other_grants_are_refused(kit: Kit) -> None:
-    """No other grant brings tokens: client credentials, password, device code, token exchange, JWT bearer."""
+    """No other grant returns tokens: client credentials, password, device code, token exchange, JWT bearer."""
     kinds = (
         "client_credentials",
         "password",
@@ -48,7 +48,7 @@ def other_grants_are_refused(kit: Kit) -> None:
 
 @check("AS-019", needs=CERTIFICATE)
 def unknown_code_is_refused(kit: Kit) -> None:
-    """A code that was never given out is refused as invalid_grant."""
+    """A code that was never issued is refused as invalid_grant."""
     _refused(token(kit, _code_form(kit), kit.diga), "an unknown code", "invalid_grant")
 
 
@@ -62,7 +62,7 @@ def token_needs_every_parameter(kit: Kit) -> None:
 
 @check("AS-027", needs=CERTIFICATE)
 def unknown_refresh_token_is_refused(kit: Kit) -> None:
-    """A refresh token that was never given out is refused as invalid_grant."""
+    """A refresh token that was never issued is refused as invalid_grant."""
     for text in ("there-is-no-such-token-0123456789", "eyJhbGciOiJub25lIn0.e30.", "a.b.c"):
         _refused(token(kit, refresh_form(kit.diga, text), kit.diga), "an unknown refresh token", "invalid_grant")
 
@@ -85,7 +85,7 @@ def token_is_post_only(kit: Kit) -> None:
 
 @check("AS-031", needs=CERTIFICATE)
 def revoking_the_unknown_is_ok(kit: Kit) -> None:
-    """Revoking a token that nobody knows is answered 200 with an empty body."""
+    """Revoking an unknown token is answered with 200 and an empty body."""
     answer = revoke(kit, kit.diga, "there-is-no-such-token-0123456789")
     expect(answer.status == 200, "not answered with 200", answer)
     expect(not answer.content.strip(), "the body is not empty", answer)
@@ -93,6 +93,6 @@ def revoking_the_unknown_is_ok(kit: Kit) -> None:
 
 @check("AS-029", needs=(Need.TWO_DIGA,))
 def revoking_needs_the_own_certificate(kit: Kit) -> None:
-    """Revoking with the client_id of another DiGA is refused: as the RFCs say, or with the 403 of HDDT's page."""
+    """Revoking with the client_id of another DiGA is refused, as the RFCs say or with the 403 of HDDT's page."""
     answer = revoke(kit, kit.diga, "there-is-no-such-token-0123456789", kit.other_diga.client_id)
     expect(answer.status in (400, 401, 403), "not refused", answer)

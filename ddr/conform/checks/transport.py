@@ -49,7 +49,7 @@ def _judged(kit: Kit, wrong: Callable[[Findings, int], list[str]], what: str) ->
 
 @check("TLS-002")
 def tls_versions(kit: Kit) -> None:
-    """TLS 1.2 and 1.3 are accepted, nothing older."""
+    """TLS 1.2 and 1.3 are accepted; older versions are not."""
     _judged(kit, bsi.versions, "version")
 
 
@@ -102,7 +102,7 @@ def certificate_is_valid(kit: Kit) -> None:
 
 @check("TLS-002")
 def certificate_key_is_strong(kit: Kit) -> None:
-    """Key and signature of the server certificate are as BSI TR-02102-2 wants them."""
+    """Key and signature of the server certificate comply with BSI TR-02102-2."""
 
     def wrong(found: Properties, host: str) -> str:
         if not found.key_is_good:
@@ -115,13 +115,13 @@ def certificate_key_is_strong(kit: Kit) -> None:
         if properties(found.certificate).signature_is_pkcs1:
             raise NeedsPerson(
                 f"{host}:{port}: the authority signs by RSA with PKCS#1 v1.5, which {bsi.EDITION} recommends"
-                f" until {bsi.PKCS1} only ({bsi.KNOWN_FROM}); whether it has other signatures to offer, it has to say"
+                f" until {bsi.PKCS1} only ({bsi.KNOWN_FROM}); ask the authority whether it offers other signatures"
             )
 
 
 @check("TLS-003")
 def certificate_has_timestamps(kit: Kit) -> None:
-    """The server certificate carries two signed certificate timestamps of CT logs at least."""
+    """The server certificate carries at least two signed certificate timestamps of CT logs."""
     if kit.target.private:
         raise NotApplicable("the certificate comes from an authority of its own (--ca), which no CT log takes")
 
@@ -133,10 +133,10 @@ def certificate_has_timestamps(kit: Kit) -> None:
 
 @check("TLS-007")
 def caa_record(kit: Kit) -> None:
-    """DNS says who may issue certificates for the host (CAA)."""
+    """DNS states who may issue certificates for the host (CAA)."""
     for host in dict.fromkeys(host for host, _ in _hosts(kit)):
         if _local(host):
-            raise NotApplicable(f"{host} is no public name")
+            raise NotApplicable(f"{host} is not a public name")
         expect(_has_caa(host), f"{host} and its parents have no CAA record with the tag issue")
 
 
@@ -166,7 +166,7 @@ def _has_caa(host: str) -> bool:
 
 @check("RS-049", "TLS-001")
 def plain_http_serves_nothing(kit: Kit) -> None:
-    """Without TLS nothing is served at the address of the FHIR server."""
+    """Without TLS, nothing is served at the address of the FHIR server."""
     url = "http" + kit.target.fhir_base.removeprefix("https") + "/metadata"
     answer = kit.wire.send("GET", url)
     expect(answer.status == 0 or answer.status >= 300, "plain HTTP is answered", answer)
@@ -179,4 +179,4 @@ def addresses_are_https(kit: Kit) -> None:
     named = {name: str(value) for name, value in found.items() if name.endswith("_endpoint") or name == "issuer"}
     named["FHIR base"] = kit.target.fhir_base
     bad = [f"{name} {url}" for name, url in named.items() if not (url.startswith("https://") and is_address(url))]
-    expect(not bad, f"no address of https: {', '.join(bad)}", kit.server_metadata)
+    expect(not bad, f"not https URLs: {', '.join(bad)}", kit.server_metadata)

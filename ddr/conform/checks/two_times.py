@@ -36,7 +36,7 @@ def _both(kit: Kit, *kinds: str) -> Iterator[tuple[View, Json, Json]]:
 
 @check("CGM-013", "OBS-032", needs=EARLIER, searches=1)
 def final_stays_final(kit: Kit) -> None:
-    """What was final has not changed, unless it says amended, corrected or entered-in-error; and never opens again."""
+    """A final resource changes only if it becomes amended, corrected or entered-in-error, and is never reopened."""
     for view, old, one in _both(kit, "Observation"):
         if old["status"] in ("final", "amended", "corrected"):
             same = old["digest"] == digest(one)
@@ -46,7 +46,7 @@ def final_stays_final(kit: Kit) -> None:
 
 @check("DEV-012", "DEV-034", "RS-039", needs=EARLIER, searches=1)
 def versions_move_with_content(kit: Kit) -> None:
-    """versionId changes when the content does, and only then."""
+    """versionId changes exactly when the content changes."""
     for view, old, one in _both(kit, "Observation", "DeviceMetric"):
         version = str((one.get("meta") or {}).get("versionId", ""))
         if not version or not old["version"]:
@@ -59,7 +59,7 @@ def versions_move_with_content(kit: Kit) -> None:
 
 @check("RS-036", "CGM-010", needs=EARLIER, searches=1)
 def last_updated_moves_on(kit: Kit) -> None:
-    """meta.lastUpdated is later when the content has changed, and never earlier."""
+    """meta.lastUpdated is later when the content has changed, and never goes back."""
     for view, old, one in _both(kit, "Observation", "DeviceMetric"):
         stamp = (one.get("meta") or {}).get("lastUpdated")
         if not old["updated"] or stamp is None:  # `meta-is-complete` says where it must be
@@ -68,12 +68,12 @@ def last_updated_moves_on(kit: Kit) -> None:
         shown = view.listed(key_of(one).partition("/")[0]).origin[key_of(one)]
         expect(now >= before, f"{key_of(one)}: lastUpdated went back", shown)
         changed = old["digest"] != digest(one)
-        expect(not changed or now > before, f"{key_of(one)} has changed, lastUpdated has not", shown)
+        expect(not changed or now > before, f"{key_of(one)} has changed but its lastUpdated has not", shown)
 
 
 @check("SER-006", needs=EARLIER, searches=1)
 def growing_chunks_keep_values(kit: Kit) -> None:
-    """A chunk that was preliminary has kept its values, its start and its sampling period."""
+    """A chunk that was preliminary still has its values, its start and its sampling period."""
     for view, old, one in _both(kit, "Observation"):
         if old["status"] != "preliminary" or "data" not in old or one.get("status") in OVER:
             continue
@@ -87,7 +87,7 @@ def growing_chunks_keep_values(kit: Kit) -> None:
 
 @check("RS-041", "OBS-012", needs=EARLIER, searches=1)
 def nothing_disappears(kit: Kit) -> None:
-    """What the earlier run saw, and is within the Historic-Data-Period, can still be read under its id."""
+    """Resources that the earlier run saw and that are within the Historic-Data-Period can still be read by their id."""
     assert kit.earlier
     asked = 0
     for view in kit.views:

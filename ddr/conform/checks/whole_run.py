@@ -19,7 +19,7 @@ def errors_say_why(kit: Kit) -> None:
 
 @check("RS-023", needs=PATIENT)
 def never_403(kit: Kit) -> None:
-    """No FHIR request of this run was answered 403."""
+    """No FHIR request of this run was answered with 403."""
     for one in kit.wire.exchanges:
         forbidden = one.status == 403 and one.url.startswith(kit.target.fhir_base)
         expect(not forbidden, f"{one.told}", one)
@@ -27,6 +27,6 @@ def never_403(kit: Kit) -> None:
 
 @check("RS-030", needs=PATIENT)
 def no_failures(kit: Kit) -> None:
-    """No request of this run was answered 500."""
+    """No request of this run was answered with 500."""
     for one in kit.wire.exchanges:
         expect(one.status != 500, "answered 500", one)

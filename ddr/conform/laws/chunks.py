@@ -148,9 +148,9 @@ def data(chunks: Sequence[Chunk]) -> Iterator[str]:
     for one in chunks:
         wrong = [token for token in one.tokens if not is_sample(token)]
         if wrong:
-            yield f"{one.key}: {wrong[0][:20]!r} is no sample"
+            yield f"{one.key}: {wrong[0][:20]!r} is not a sample"
         elif one.tokens and one.step < SECOND:
-            yield f"{one.key}: period is {one.step:g}, in milliseconds: no sensor measures so often"
+            yield f"{one.key}: period is {one.step:g}, in milliseconds: no sensor measures that often"
         elif one.step and one.tokens and one.sampled_until > one.end:
             yield f"{one.key}: {len(one.tokens)} samples do not fit into the period"
 
@@ -160,7 +160,7 @@ def absent(chunks: Sequence[Chunk]) -> Iterator[str]:
     when none will (HDDT measurement-cgm.md, which leaves open how a recorder ends chunks whose data is lost)."""
     for one in chunks:
         if set(one.tokens) == {"E"} and one.status not in ENDED:
-            yield f"{one.key} holds gaps only, and is not shown as temp-unknown"
+            yield f"{one.key} holds only gaps but is not shown as temp-unknown"
         awaited = one.reason == "temp-unknown"
         good = awaited if one.status == "preliminary" else one.reason != "" and not awaited
         if not one.tokens and not good:
@@ -172,9 +172,9 @@ def future(chunks: Sequence[Chunk], now_ms: int) -> Iterator[str]:
     for one in chunks:
         late = now_ms + max(one.step, 60_000)
         if one.tokens and one.valued_until > late:
-            yield f"{one.key} has values of the future"
+            yield f"{one.key} has values in the future"
         if one.status in ENDED and one.end > late + one.step and one.sampled_until < one.end - one.step:
-            yield f"{one.key} is {one.status}, and its period has not ended"
+            yield f"{one.key} is {one.status} although its period has not ended"
 
 
 def unfinished(chunks: Sequence[Chunk], now_ms: int) -> Iterator[str]:
@@ -182,7 +182,7 @@ def unfinished(chunks: Sequence[Chunk], now_ms: int) -> Iterator[str]:
     for one in chunks:
         full = one.step and "E" not in one.tokens and one.sampled_until + 1.5 * one.step > one.end
         if full and one.status == "preliminary" and one.end + LATE < now_ms:
-            yield f"{one.key} is preliminary, though all its values are there and its end was hours ago"
+            yield f"{one.key} is preliminary although it has all its values and ended hours ago"
 
 
 def kept(before: Sequence[str], now: Sequence[str]) -> bool:

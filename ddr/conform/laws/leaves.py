@@ -51,7 +51,7 @@ def xml_leaves(content: bytes) -> Leaves:
     try:
         root = fromstring(content, forbid_dtd=True)
     except Exception as error:
-        raise ValueError(f"no well-formed XML: {type(error).__name__}") from None
+        raise ValueError(f"not well-formed XML: {type(error).__name__}") from None
     if not root.tag.startswith(FHIR):
         raise ValueError("the root is not in the namespace of FHIR")
     found: Leaves = Counter()

@@ -91,7 +91,7 @@ def _word(found: Json) -> str:
     """The displayed unit is the same as the coded one; its language is left open."""
     word, coded = str(found.get("unit", "")).casefold(), str(found.get("code"))
     other = word != coded.casefold() and word in {one.casefold() for one in codes.UNITS.values()}
-    return f"the unit is said to be {found['unit']}, and coded as {coded}" if other else ""
+    return f"the unit is displayed as {found['unit']} but coded as {coded}" if other else ""
 
 
 def unit(one: Json) -> str:
@@ -103,7 +103,11 @@ def moment(one: Json) -> str:
     """A single measurement has effectiveDateTime and no period."""
     if code(one) in codes.CGM or code(one) in codes.LUNG_REFERENCE or code(one) == codes.PRESSURE:
         return ""
-    return "" if "effectiveDateTime" in one and "effectivePeriod" not in one else "no effectiveDateTime alone"
+    return (
+        ""
+        if "effectiveDateTime" in one and "effectivePeriod" not in one
+        else "effectiveDateTime is missing or not the only time"
+    )
 
 
 def comparator(one: Json) -> str:
@@ -146,7 +150,7 @@ def limits(one: Json) -> str:
     tokens = set(str(found.get("data", "")).split())
     for sign, name in (("L", "lowerLimit"), ("U", "upperLimit")):
         if sign in tokens and name not in found:
-            return f"data holds {sign}, and there is no {name}"
+            return f"data holds {sign}, but {name} is missing"
     return ""
 
 
@@ -221,4 +225,4 @@ def anonymous(one: Json) -> str:
         return "subject has a display"
     if "kvid" in str(identifier.get("system")) or _KVNR.search(told):
         return "subject has a health insurance number"
-    return "subject has an address of mail" if "@" in told else ""
+    return "subject has an email address" if "@" in told else ""

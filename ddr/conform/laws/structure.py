@@ -38,7 +38,7 @@ def _resource(found: Json, strict: bool) -> Iterator[str]:
     if kind in SHAPES:
         yield from _object(kind, kind, {key: value for key, value in found.items() if key != "resourceType"}, strict)
     elif strict:
-        yield f"{kind} is no resource type that is served"
+        yield f"{kind} is not a resource type that is served"
 
 
 def _object(path: str, kind: str, found: Json, strict: bool) -> Iterator[str]:
@@ -48,7 +48,7 @@ def _object(path: str, kind: str, found: Json, strict: bool) -> Iterator[str]:
         element = SHAPES[kind].elements.get(name)
         if element is None:
             if strict:
-                yield f"{path}.{name} is no element of R4"
+                yield f"{path}.{name} is not an element of R4"
         elif not name.startswith("_"):
             yield from _element(f"{path}.{name}", element, value, strict)
 
@@ -62,21 +62,21 @@ def _element(path: str, element: Element, value: object, strict: bool) -> Iterat
     for one in value if isinstance(value, list) else [value]:
         if element.primitive:
             if not _primitive(element.type, one):
-                yield f"{path}: {str(one)[:40]!r} is no {element.type}"
+                yield f"{path}: {str(one)[:40]!r} is not a valid {element.type}"
         elif element.type == "Resource":
             yield from _within(path, one, strict)
         elif element.type != "xhtml":
             if isinstance(one, dict) and element.type in SHAPES:
                 yield from _object(path, element.type, one, strict)
             elif not isinstance(one, dict):
-                yield f"{path} is no object"
+                yield f"{path} is not an object"
 
 
 def _within(path: str, one: object, strict: bool) -> Iterator[str]:
     """A contained resource may be of any type of R4; the structure of those that are not served is unknown here."""
     kind = one.get("resourceType") if isinstance(one, dict) else None
     if not isinstance(one, dict) or not isinstance(kind, str) or not re.fullmatch("[A-Z][A-Za-z]+", kind):
-        yield f"{path} is no resource"
+        yield f"{path} is not a resource"
     elif kind in SHAPES:
         yield from _resource(one, strict)
 

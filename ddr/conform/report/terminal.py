@@ -74,7 +74,7 @@ class Terminal:
             for command in one["reproduce"]:
                 self._console.print(f"  {escape(command)}", highlight=False, soft_wrap=True)
         if report["stopped"]:
-            self._console.print(f"\n[bold yellow]The run has ended early:[/bold yellow] {escape(report['stopped'])}")
+            self._console.print(f"\n[bold yellow]The run ended early:[/bold yellow] {escape(report['stopped'])}")
         for why, names in _left_out(report).items():
             self._console.print(f"\n[yellow]not run[/yellow] ({escape(why)}): {', '.join(names)}", highlight=False)
         counts = report["summary"]

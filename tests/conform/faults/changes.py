@@ -67,7 +67,7 @@ def _one_device(tamper: Tamper, request: httpx.Request) -> httpx.Response:
 CHANGES = (
     Fault(
         "new-is-old",
-        "what is new has an earlier lastUpdated than what was there",
+        "a new resource has an earlier lastUpdated than existing ones",
         _stamped_late,
         "new-values-are-served",
     ),
@@ -91,7 +91,7 @@ CHANGES = (
     ),
     Fault(
         "deleted-is-unknown",
-        "what was deleted is answered 404",
+        "a deleted resource is answered with 404",
         refusals("/fhir/Observation/", lambda answer: replaced(answer, status=404), 410),
         "deleted-is-gone",
     ),

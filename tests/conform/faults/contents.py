@@ -155,7 +155,7 @@ CONTENTS = (
     ),
     Fault(
         "unreadable-sample",
-        "a sample is no sample",
+        "a sample is malformed",
         each("Observation", _of(CGM, _data(lambda found: ["X", *found[1:]]))),
         "samples-are-readable",
         ("values-lie-within-the-limits", "sampled-data-is-complete", "everything-is-fhir-r4"),

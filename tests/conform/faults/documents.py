@@ -56,7 +56,7 @@ def _other_statement(tamper: Tamper, request: httpx.Request) -> httpx.Response:
 DOCUMENTS = (
     Fault(
         "issuer-differs",
-        "the metadata are of another issuer, by one character",
+        "the issuer in the metadata differs by one character",
         answers(OAUTH, lambda body: body.update(issuer=body["issuer"] + "/")),
         "issuer-is-the-one-that-was-asked",
         ("redirect-names-the-issuer",),
@@ -189,13 +189,13 @@ DOCUMENTS = (
     ),
     Fault(
         "no-certificate-asked",
-        "who presents no certificate may push requests",
+        "a client without a certificate may push requests",
         _without_certificate,
         "no-certificate-no-service",
     ),
     Fault(
         "status-without-functions",
-        "the status feed says nothing of functions",
+        "the status feed names no functions",
         answers("/status", _of_functions),
         "status-feed",
     ),

@@ -228,13 +228,13 @@ AUTHORIZATION = (
     ),
     Fault(
         "client-credentials-accepted",
-        "client_credentials brings tokens",
+        "client_credentials returns tokens",
         accepted(TOKEN, TOKENS, query="grant_type=client_credentials"),
         "other-grants-are-refused",
     ),
     Fault(
         "any-code-accepted",
-        "a code that was never given out brings tokens",
+        "a code that was never issued returns tokens",
         _any_code,
         "unknown-code-is-refused",
         ("token-errors-are-json",),
@@ -333,10 +333,10 @@ AUTHORIZATION = (
         "request-uri-brings-one-code",
         pairs=True,
     ),
-    Fault("refresh-token-works-twice", "a used refresh token brings other tokens", _twice, "refresh-token-works-once"),
+    Fault("refresh-token-works-twice", "a used refresh token returns new tokens", _twice, "refresh-token-works-once"),
     Fault(
         "refresh-widens",
-        "refreshing brings a scope that was not granted",
+        "a refresh returns a scope that was not granted",
         answers(
             TOKEN,
             lambda body: body.update(scope=body["scope"] + " patient/Patient.rs") if "scope" in body else None,
@@ -347,7 +347,7 @@ AUTHORIZATION = (
     ),
     Fault(
         "revoking-does-nothing",
-        "revoking is answered, and nothing comes of it",
+        "a revocation is answered but has no effect",
         _deaf,
         "revoking-ends-everything",
         ("revoking-needs-the-own-certificate",),
@@ -361,7 +361,7 @@ AUTHORIZATION = (
     ),
     Fault(
         "refresh-without-the-certificate",
-        "a refresh token brings tokens to whoever says the name of its DiGA",
+        "a refresh token returns tokens to anyone who sends the client_id of its DiGA",
         refusals(TOKEN, lambda answer: answered(answer.request, 200, TOKENS), 401, REFRESH),
         "another-diga-cannot-refresh-or-revoke",
     ),
@@ -373,7 +373,7 @@ AUTHORIZATION = (
     ),
     Fault(
         "choice-is-a-word",
-        "tokens for one kind of data of two read the other one, too",
+        "tokens for one of two kinds of data can read the other as well",
         _more_than_chosen,
         "patient-may-choose",
         after=("includes-bring-the-devices",),

@@ -225,7 +225,7 @@ REFUSALS = (
     ),
     Fault(
         "forbidden",
-        "what is hidden is answered 403",
+        "a hidden resource is answered with 403",
         refusals("/fhir/Device/", lambda answer: replaced(answer, status=403), 404),
         "never-403",
         (
@@ -295,7 +295,7 @@ REFUSALS = (
             "token-needs-its-diga",
         ),
     ),
-    Fault("format-ignored", "_format is not looked at", requests(SOMEWHERE, r"(^|&)_format=[^&]*"), "format-parameter"),
+    Fault("format-ignored", "_format is ignored", requests(SOMEWHERE, r"(^|&)_format=[^&]*"), "format-parameter"),
     Fault("no-token-is-400", "a missing token is answered 400", _no_token_needed, "no-token-no-data"),
     Fault(
         "token-is-anybodys",
@@ -313,14 +313,14 @@ REFUSALS = (
     ),
     Fault(
         "scope-leaks",
-        "a search without code brings a kind that was not granted",
+        "a search without code returns a kind of data that was not granted",
         answers(OBSERVATIONS, foreign),
         "only-granted-codes",
         ("codes-are-loinc", *COMPARING),
     ),
     Fault(
         "versions-of-others-are-read",
-        "a version read by id is found, whoever may see it",
+        "a version can be read by its id, whoever may see it",
         _any_version,
         "resources-of-others-are-unknown",
     ),
@@ -359,7 +359,7 @@ REFUSALS = (
     ),
     Fault(
         "throttled-without-a-time",
-        "429 says nothing of when to come back",
+        "429 does not say when to retry",
         _throttled(),
         "refusals-say-when",
         ("newest-comes-first",),

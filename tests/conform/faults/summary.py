@@ -221,7 +221,7 @@ REPORTS = (
     ),
     Fault(
         "summary-no-devices",
-        "`related` brings no devices",
+        "`related` adds no devices",
         _never_related,
         "summary-brings-related-devices",
     ),
