@@ -87,7 +87,7 @@ def unavailable(fault: Fault) -> Problem:
 
 def failed() -> Problem:
     """500: a fault of ours. It reveals nothing from inside; repeating the request stores nothing twice."""
-    return Problem(500, "internal", "The recorder failed, and part of the request may have been stored; send it again")
+    return Problem(500, "internal", "The recorder failed, and it is unknown what was stored; send the request again")
 
 
 def invalid(field: str, detail: str, code: str = "invalid") -> Problem:
