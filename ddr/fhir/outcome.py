@@ -223,7 +223,7 @@ def _retry(seconds: int) -> dict[str, str]:
 
 
 def throttled(retry_seconds: int, grace_seconds: int) -> FhirError:
-    """429: searched again within the Grace-Period, which lasts `grace_seconds`."""
+    """429: requested again within the Grace-Period, which lasts `grace_seconds`."""
     text = "Rate limit exceeded. Please retry after the specified time."
     headers = _retry(retry_seconds) | limited(GRACE_PERIOD, retry_seconds, 1, grace_seconds)
     return FhirError(429, "throttled", text, headers=headers)

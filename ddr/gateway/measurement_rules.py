@@ -41,7 +41,7 @@ METHODS = {"personal-best", "GLI-2012", "GLI-2022", "other"}
 
 MAX_INTERPRETATIONS = 10
 
-# A reference value begins within a lifetime. An unset date has the year 1 or 9999, which calendars may not exceed.
+# A reference value begins within a lifetime. An unset date has the year 1 or 9999, beyond which no calendar goes.
 FIRST_YEAR, LAST_YEAR = "1900", "2200"
 EARLIEST_MS, LATEST_MS = parse_date_time(FIRST_YEAR)[0], parse_date_time(LAST_YEAR)[1]
 

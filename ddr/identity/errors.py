@@ -1,4 +1,4 @@
-"""What can go wrong between the recorder and the OpenID provider; no text here contains a person's name or a token."""
+"""What can go wrong between the recorder and the OpenID provider; no text here identifies a person or has a token."""
 
 from __future__ import annotations
 

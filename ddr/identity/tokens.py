@@ -73,7 +73,7 @@ async def read_id_token(provider: Provider, token: str, nonce: str, now_ms: int)
 def _authenticated(claims: Mapping[str, Any]) -> int | None:
     try:
         return instant(claims, "auth_time")
-    except LoginRefused:  # only some need the claim, and they will find no entry then
+    except LoginRefused:  # only some need the claim, and they find None then
         return None
 
 

@@ -49,7 +49,7 @@ def revocation(verifier: TokenVerifier) -> Handler:
 
 
 def _named_pairing(call: Call, verifier: TokenVerifier, token: str) -> str | None:
-    """The Pairing ID in an authentic token. The patient's wish counts, even with a retired or expired token."""
+    """The Pairing ID in an authentic token. The patient's wish counts, even with a retired or expired refresh token."""
     if contents := refresh_tokens.read(call.core.secrets["refresh-tokens"], token):
         return contents.pairing_id
     try:

@@ -31,9 +31,9 @@ def cut(
 ) -> Iterator[Cut]:
     """The chunks of ascending `readings`, from chunk number `k` on, whose expected start is `expected_ms`.
 
-    Ends with the chunk of the last reading, or later: with number `last_k` or with the last chunk that starts before
-    `cover_ms`. Without `k` and `expected_ms` this is the full cut. With those of a later chunk and the readings from
-    there on, it is the rest of the full cut.
+    Ends with the chunk of the last reading, with number `last_k` or with the last chunk that starts before `cover_ms`,
+    whichever comes last. Without `k` and `expected_ms` this is the full cut. With those of a later chunk and the
+    readings from there on, it is the rest of the full cut.
     """
     expected = grid.first_start if expected_ms is None else expected_ms
     at = 0

@@ -20,9 +20,10 @@ NONE: Mapping[int, Sequence[int]] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class Merge:
-    """The result of a merge: `changed` has the chunks to write, `tail` is the last one. The sets concern an upload.
+    """The result of a merge: `changed` has the chunks to write, `tail` is the last chunk of the series.
 
-    New readings that are not in `accepted` were already known.
+    The sets concern an upload, and are empty where there was none. New readings that are not in `accepted` were already
+    known.
     """
 
     changed: list[Chunk]

@@ -197,7 +197,7 @@ class RequestLog:
 
     async def _store_waiting(self, late: _Row | None) -> None:
         """Make durable what waits, row by row, until nothing does; first, in a file, a row for which another task
-        waited too long. This task may be abandoned in the same way: then `_storing` is another one, which notifies.
+        waited too long. This task may be abandoned in the same way: then `_storing` is another one, which does this.
 
         Notifying them and starting the next row's statement is one step of the event loop: with many requests in
         progress, a further step would make each answer wait for all of them once more.

@@ -38,7 +38,7 @@ PATIENCE_SECONDS = 5.0  # for a disk to take a line: meanwhile the transaction o
 _BEGIN = re.compile(rb'(?=\{"event":)')  # of an entry as `note` writes it; in a JSON text the quotes are escaped
 
 _NOTHING: Mapping[str, int] = {}
-_THREADS = ThreadPoolExecutor(max_workers=4, thread_name_prefix="journal")  # a hanging disk keeps its threads
+_THREADS = ThreadPoolExecutor(max_workers=4, thread_name_prefix="journal")  # its own: a hanging disk keeps them
 
 log = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""Entries of one pairing and day in few bytes: numbers, times and words, each as byte planes of differences. Pure.
+"""Entries of one pairing and day in few bytes: byte planes of numbers and times, as differences, and of words. Pure.
 
 A body is raw deflate (RFC 1951) of three columns. Numbers ascend, polls come at about the same interval, and most
 entries say the same. So the upper bytes of the differences are nearly all alike, and so are the words.

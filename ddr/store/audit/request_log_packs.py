@@ -32,7 +32,7 @@ async def due(conn: Connection, before: date) -> date | None:
 
 
 async def begin(pool: asyncpg.Pool, day: date) -> bool:
-    """Make sure that the tables for a day's packed seals exist. False when that must wait for readers of the log."""
+    """Make sure that a day's tables of packed seals and words exist. False when that must wait for readers."""
     return await _alone(pool, "SELECT true FROM request_log_pack_open($1)", day)
 
 

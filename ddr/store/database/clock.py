@@ -54,7 +54,7 @@ async def present_ms(connection: asyncpg.Pool | asyncpg.Connection) -> int:
 
 
 async def look(pool: asyncpg.Pool) -> int:
-    """By how many milliseconds the database's clock was set since the last look; 0: it is right.
+    """By how many milliseconds the database's clock was set since the last look; 0: it was not.
 
     Detects a step ahead of at least a day, or back of at least a second: a smaller step ahead looks like a pause.
     Migration 0104.

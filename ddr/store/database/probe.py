@@ -26,7 +26,7 @@ SECONDS = 1.5
 LIMITS = Limits(acquire=SECONDS, statement=SECONDS, lock=SECONDS)
 
 _WRITABLE = "SELECT NOT pg_is_in_recovery() AND current_setting('transaction_read_only') = 'off'"
-# By two columns: PostgreSQL 18 does not count the memory for texts that it sorts by one, and keeps them there.
+# By two columns: PostgreSQL 18 does not count the memory for texts that it sorts by one, and keeps them in it.
 _SPILL = (
     "SELECT max(t) FROM (SELECT repeat(md5(g::text), 8) AS t FROM generate_series(1, 1000) g ORDER BY t, g OFFSET 0) s"
 )
@@ -37,14 +37,14 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Unfit:
-    """Why the database is not fit for requests; `stores`: not because it takes no writes."""
+    """Why the database is not fit for requests; `stores`: False if that is because it takes no writes."""
 
     error: str
     stores: bool = True
 
 
 class Probe:
-    """Asks one question at a time; concurrent callers get the same answer. `unfit`: the last one, None: it is fit."""
+    """Asks one question at a time; concurrent callers get the same answer. `unfit`: the last one, None: fit."""
 
     def __init__(self, servers: Servers, cache: int) -> None:
         self._servers = servers
@@ -54,7 +54,7 @@ class Probe:
         self.unfit: Unfit | None = None
 
     async def ready(self) -> bool:
-        """True when the database answers, is writable, has disk space, and commits; a change is logged."""
+        """True when the database answers, is writable, has disk space, and commits; a new reason why not is logged."""
         if self._asking is None or self._asking.done():
             self._asking = asyncio.create_task(self._ask())
         return await asyncio.shield(self._asking)

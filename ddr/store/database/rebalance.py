@@ -209,7 +209,8 @@ async def _follow(pool: asyncpg.Pool, job: int, watch: _Watch, tell: Callable[[s
 
 
 async def _status(pool: asyncpg.Pool, tell: Callable[[str], None]) -> asyncpg.Record:
-    """How far the engine is. This asks all servers, and retries those that one failed; so it is repeated here.
+    """How far the engine is. This asks all servers, and fails when one is away. The engine then retries its steps, and
+    so this asks again.
 
     Raises StoreError when there is no answer for long.
     """

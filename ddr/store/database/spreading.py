@@ -17,7 +17,7 @@ from ddr.store.database.stamps import stamp
 
 KNOWN = 1_000  # texts that are remembered
 
-# Citus must see which patient a query is about to plan a join, and what it hides in the catalogue takes seconds to
+# To plan a join, Citus must see which patient it is about; and what it hides in the catalogue takes seconds to
 # query. Settings of a transaction apply on each of its servers.
 SESSION = (
     "SET plan_cache_mode = auto; SET citus.override_table_visibility = off; SET citus.propagate_set_commands = 'local'"

@@ -21,7 +21,7 @@ _READ = """
  WHERE e.patient_id = $1"""
 _FROM_FIRST, _FROM_LAST = _READ.format(way="ASC"), _READ.format(way="DESC")
 
-# The sensor that began first need not have measured first, but one that began after a reading has none before it. The
+# The epoch that began first need not have the first reading, but one that began after a reading has none before it. The
 # same holds at the end.
 _BETWEEN = f"""
     SELECT (SELECT min(c.start_ms) {_FROM_FIRST} AND e.from_ms < {SECOND} +

@@ -84,7 +84,7 @@ class Session:
 
     @property
     def decides_for_good(self) -> bool:
-        """Who may do what cannot be undone: patients, and whoever decides all for a minor (§ 1629, § 1789 BGB)."""
+        """Whether it may do what cannot be undone, as patients and who decides for a minor may (§ 1629, § 1789 BGB)."""
         return self.acting is None or self.acting.role in UNTIL_MAJORITY
 
 

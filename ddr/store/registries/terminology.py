@@ -114,7 +114,8 @@ async def activate(
 ) -> int:
     """Put a version in force and adapt stored data. Returns how many series and measurements were changed.
 
-    Data of lost codes move in its transaction, data of codes that come back after it, and again if this is repeated.
+    Data of lost codes move in the same transaction. Data of codes that come back move after it, also when this is
+    repeated.
 
     `lost` are the codes (system, code) that the MIV no longer has, `present` those that it has.
     """

@@ -1,4 +1,4 @@
-"""Appends readings to the end of a series, by one statement that changes nothing unless the chunk is as expected.
+"""Appends readings to the end of a series by one statement, which changes only a chunk that is as expected.
 
 Nearly every upload is an append. Readings that are not new, or not at the end, are merged (ddr.store.series.merging).
 """

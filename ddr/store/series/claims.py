@@ -54,7 +54,8 @@ _ORDER = """
      WHERE patient_id = $1 AND sensor_no = $2 AND time_ms = ANY($3::bigint[]) AND time_ms BETWEEN $4 AND $5
      ORDER BY correction, claim_no"""
 
-# As many replaced values are kept as others, corrections and the rest separately.
+# Replaced values are kept as many as others (ddr.series.rivals): the first one, and the newest corrections and the
+# newest others, NEWEST of each.
 _LEAVE_OUT = f"""
     WITH placed AS (
         SELECT time_ms, raw, replaced_ms, row_number() OVER (PARTITION BY time_ms ORDER BY claim_no) AS place,
@@ -203,8 +204,8 @@ async def withdraw(
 async def keep_within(conn: asyncpg.Connection, patient_id: UUID, sensor_no: int, rules: Rules) -> None:
     """Turn values beyond the limits of `rules` into LOW and HIGH.
 
-    Values that become equal count as arrived with the first of them, or as a correction with the last correction. The
-    result is replaced only if all of them were.
+    Values that become equal become one. It has the place of the first of them or, if there are corrections among them,
+    of the last correction. It counts as replaced only if all of them were.
     """
     least, most = (LOW if rules.lowest is None else rules.lowest), (HIGH if rules.highest is None else rules.highest)
     same: dict[Reading, list[asyncpg.Record]] = defaultdict(list)

@@ -1,7 +1,7 @@
 """Merging readings into the stored chunks of a continuous sensor, wherever they belong.
 
-Any number of workers may write to one sensor. An append (ddr.store.series.appending) changes nothing unless the chunk
-is as expected, and a merge locks the sensor, so the result is as if a single writer had done it all. Both answer only
+Any number of workers may write to one sensor. An append (ddr.store.series.appending) changes a chunk only if it is as
+expected, and a merge locks the sensor, so the result is as if a single writer had done it all. Both answer only
 after the commit.
 """
 
