@@ -262,7 +262,7 @@ async def test_a_writer_that_waits_hides_nothing(core: Core, body: Body, pair: P
 
 
 async def locked_out(pool: asyncpg.Pool, count: int) -> None:
-    """Wait until so many sessions of this database wait for a lock."""
+    """Wait until this many sessions of this database wait for a lock."""
     async with asyncio.timeout(60):
         while await waiting(pool) < count:  # noqa: ASYNC110 - nothing tells
             await asyncio.sleep(0.01)

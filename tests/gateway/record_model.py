@@ -132,10 +132,11 @@ class Model:
             self.behind.discard((time, raw))
 
     def take_back(self, key: str) -> None:
-        """Take an upload back: where the value goes that is shown, the one that came last stands in the place of all.
+        """Take an upload back.
 
-        It is a correction if one is left, and what goes is none any more. At the instants of its own readings that go;
-        again, and elsewhere, nothing changes.
+        Where the shown value is among those taken back, the last one that arrived replaces all others: a correction if
+        one is left. Values that are taken back are no longer corrections. Only instants of the upload's own remaining
+        readings change, and a second call changes nothing.
         """
         if key in self.deleted:
             return

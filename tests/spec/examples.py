@@ -26,7 +26,7 @@ def folder() -> Path:
 
 @dataclass(frozen=True)
 class Examples:
-    """The examples with all their dates moved by so many days."""
+    """The examples with all their dates moved by this many days."""
 
     days: int = 0
 
