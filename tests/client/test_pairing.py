@@ -44,7 +44,7 @@ async def test_a_patient_agrees_and_the_grant_is_kept(backend: Backend, home: Ho
 async def test_a_redirect_that_is_no_answer_is_dropped(backend: Backend, home: Home, change: tuple[str, str]) -> None:
     started = await backend.pairing.start(backend.valuesets(CGM))
     landed = await backend.browse(started.url, home.patient, (CGM,))
-    with pytest.raises(NoAnswerToThisRequest, match="not of the pairing that was started"):
+    with pytest.raises(NoAnswerToThisRequest, match="does not belong to the pairing that was started"):
         await backend.pairing.finish(started, landed.replace(*change))
     assert (await backend.pairing.finish(started, landed)).pairing_id
 

@@ -98,7 +98,7 @@ async def test_a_client_that_is_not_open_says_so(tmp_path: Path) -> None:
 
     def ask() -> None:
         for one in (client.pairings, lambda: client.start(["x"]), lambda: client.series(PAIRING)):
-            with pytest.raises(RuntimeError, match="not open: use it as `with Client"):
+            with pytest.raises(RuntimeError, match="not open: use `with Client"):
                 one()
 
     with warnings.catch_warnings():

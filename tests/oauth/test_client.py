@@ -69,7 +69,7 @@ async def test_a_second_way_to_authenticate_is_refused(
     headers = {"authorization": authorization} if authorization else {}
     response = await diga.client.post(path, data={"client_id": diga.diga.client_id, **more}, headers=headers)
     assert (response.status_code, response.json()["error"]) == (400, "invalid_request")
-    assert "by its certificate only" in response.json()["error_description"]
+    assert "by the client certificate only" in response.json()["error_description"]
     assert len(await events(core, diga.diga)) == 1
 
 

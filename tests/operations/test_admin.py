@@ -51,7 +51,7 @@ async def test_the_registry_that_is_too_old_is_named_and_not_another(
     core.registry_seen.update({old: lambda: now_ms - 25 * HOUR_MS, fresh: lambda: now_ms, "hiis-vz": lambda: 0})
     assert (await get(core, "/readyz")).json()["checks"] == {"database": True, old: False, fresh: True}
     found = {one.key: one.cause for one in await look(core, 0)}
-    assert fresh not in found and found[old] == f"{old} could not be read for too long"
+    assert fresh not in found and found[old] == f"{old} has not been readable for too long"
 
 
 async def test_a_lost_database_is_named_while_the_process_is_healthy(core: Core) -> None:

@@ -383,4 +383,4 @@ async def test_the_metadata_say_how_to_poll(ddr: Recorder) -> None:
     assert "Bundle.meta.lastUpdated" in statement["rest"][0]["documentation"]
     for resource in statement["rest"][0]["resource"]:
         (parameter,) = [each for each in resource["searchParam"] if each["name"] == "_lastUpdated"]
-        assert "since when it is visible" in parameter["documentation"]
+        assert "when it became visible" in parameter["documentation"]
