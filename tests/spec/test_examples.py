@@ -1,12 +1,10 @@
 """Every Observation, Device and DeviceMetric example of the specification, sent by a gateway and read by a DiGA.
 
 They come back equal except for ids, narrative, meta beside the profile, and these differences:
-
 - References are compared through the ids of their targets; a Device's definition, relative in the examples, is the
-absolute URL that DEV-023 requires, and a blood pressure's subject is the pseudonym that BP-020 requires.
-
+  absolute URL that DEV-023 requires, and a blood pressure's subject is the pseudonym that BP-020 requires.
 - Periods are compared as instants. Some examples end a chunk with the start of the next one; a FHIR period includes its
-end, so ours ends a second earlier (SER-021), as the first CGM example does, too.
+  end, so ours ends a second earlier (SER-021), as the first CGM example does, too.
 
 All dates of an example are moved by the same number of days, to the day at which the recorder's clock stands. The
 examples of the CGM summary are results of an operation and cannot be sent.
