@@ -98,7 +98,7 @@ async def test_each_fault_is_found_by_its_check(
 async def test_what_goes_on_hides_no_feed_without_functions(
     examined: Examined, paired: Kit, seen_before: Earlier
 ) -> None:
-    """As on a machine that is so busy that the recorder finds a disruption."""
+    """A disruption is announced, as on a machine so busy that the recorder finds one."""
     core, fault = examined.ddr.core, next(one for one in FAULTS if one.name == "status-without-functions")
     now_ms, told = core.clock(), ("Repair", "Reparatur", "", "", "")
     times = (now_ms + HOUR, now_ms + 2 * HOUR)
@@ -126,7 +126,7 @@ async def test_each_fault_of_tls_is_found(
 async def test_no_fault_is_found_by_what_is_about_something_else(
     examined: Examined, paired: Kit, seen_before: Earlier
 ) -> None:
-    """All checks of its chapter; with DDR_FAULTS=thorough all but those that log in anew or end a pairing."""
+    """Runs all checks of the fault's chapter; with DDR_FAULTS=thorough, all but those that log in or end a pairing."""
     wrong = {}
     for fault in FAULTS:
         found = failed(await judged(examined, paired, seen_before, fault, beside(fault)))

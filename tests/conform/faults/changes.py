@@ -17,7 +17,7 @@ def _single(edit: Callable[[Json], object]) -> Callable[[Json], object]:
 
 
 def _stamped_late(tamper: Tamper, request: httpx.Request) -> httpx.Response:
-    """What comes after a search was read to its end is said to be old."""
+    """An Observation that appears after a search was read to its end gets an old lastUpdated."""
     answer = tamper.pass_on(request)
     if not asks(request, "/fhir/Observation$") or not answer.is_success:
         return answer
@@ -36,7 +36,7 @@ def _stamped_late(tamper: Tamper, request: httpx.Request) -> httpx.Response:
 
 
 def _by_offset(tamper: Tamper, request: httpx.Request) -> httpx.Response:
-    """The first match of a page is the last one of the page before, as when pages are counted by number."""
+    """The first match of a page is the last one of the previous page, as with paging by offset when data are added."""
     answer = tamper.pass_on(request)
     if not asks(request, "/fhir/Observation$") or not answer.is_success:
         return answer
@@ -67,43 +67,43 @@ def _one_device(tamper: Tamper, request: httpx.Request) -> httpx.Response:
 CHANGES = (
     Fault(
         "new-is-old",
-        "a new resource has an earlier lastUpdated than existing ones",
+        "a new Observation has an earlier lastUpdated than existing ones",
         _stamped_late,
         "new-values-are-served",
     ),
     Fault(
         "pages-by-number",
-        "new data shift the pages of a search that is under way",
+        "new data shift the pages of a search that is still being read",
         _by_offset,
         "paging-survives-changes",
     ),
     Fault(
         "correction-is-silent",
-        "a corrected measurement stays final",
+        "a corrected measurement keeps the status final",
         each("Observation", _single(lambda one: one.update(status="final"))),
         "corrections-are-told",
     ),
     Fault(
         "correction-has-no-version",
-        "a corrected measurement keeps its version",
+        "a corrected measurement keeps its versionId",
         each("Observation", _single(lambda one: one["meta"].update(versionId="1"))),
         "corrections-are-told",
     ),
     Fault(
         "deleted-is-unknown",
-        "a deleted resource is answered with 404",
+        "a deleted resource is answered with 404 instead of 410",
         refusals("/fhir/Observation/", lambda answer: replaced(answer, status=404), 410),
         "deleted-is-gone",
     ),
     Fault(
         "calibration-goes-on",
-        "a change of calibration ends no chunk",
+        "a change of calibration does not end the chunk",
         each("Observation", lambda one: one.update(status="preliminary") if CGM in one else None),
         "calibration-starts-a-chunk",
     ),
     Fault(
         "device-stays",
-        "another sensor has the Device of the one before",
+        "a new sensor has the Device of the previous one",
         _one_device,
         "another-device-starts-a-chunk",
     ),

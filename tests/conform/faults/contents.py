@@ -44,7 +44,7 @@ def _shifted(samples: list[str]) -> list[str]:
 
 
 def _without_limits(one: Json) -> None:
-    """A sample is too low, and nothing says of what."""
+    """A sample is below a limit that is not given."""
     _data(lambda found: ["L", *found[1:]])(one)
     for name in ("lowerLimit", "upperLimit"):
         one[CGM].pop(name, None)
@@ -78,7 +78,7 @@ CONTENTS = (
     ),
     Fault(
         "own-profile",
-        "resources name a profile of the manufacturer's only",
+        "an Observation names only a profile of the manufacturer",
         each("Observation", lambda one: one["meta"].update(profile=["https://x.example/own"])),
         "meta-is-complete",
     ),
@@ -91,14 +91,14 @@ CONTENTS = (
     ),
     Fault(
         "local-code",
-        "codes are of a system of the manufacturer's",
+        "the code of an Observation is from a system of the manufacturer",
         each("Observation", _of(GLUCOSE, lambda one: one["code"]["coding"][0].update(system="https://x.example"))),
         "codes-are-loinc",
         ("search-by-code-with-system", "values-have-the-right-type"),
     ),
     Fault(
         "reason-beside-a-value",
-        "a value has a reason why it is missing",
+        "an Observation has a dataAbsentReason although it has a value",
         each(
             "Observation",
             _of(
@@ -116,28 +116,28 @@ CONTENTS = (
     ),
     Fault(
         "no-device",
-        "a measurement refers to no device",
+        "an Observation refers to no device",
         each("Observation", _of(GLUCOSE, without("device"))),
         "observations-name-their-device",
         ("devices-can-be-reached", "includes-bring-nothing-else", "search-by-declared-extras"),
     ),
     Fault(
         "glucose-in-grams",
-        "blood glucose has another unit",
+        "blood glucose is in g/L",
         each("Observation", _of(GLUCOSE, lambda one: _unit(one, "g/L"))),
         "glucose-units-fit",
         ("search-by-value-quantity",),
     ),
     Fault(
         "lung-in-mmol",
-        "lung function has another unit",
+        "lung function is in mmol/L",
         each("Observation", _of(LUNG, lambda one: _unit(one, "mmol/L"))),
         "lung-units-fit",
         ("search-by-value-quantity",),
     ),
     Fault(
         "no-origin-code",
-        "sampled data have no unit",
+        "the origin of sampled data has no unit code",
         each("Observation", _of(CGM, lambda one: one[CGM]["origin"].pop("code"))),
         "sampled-data-is-complete",
     ),
@@ -149,33 +149,33 @@ CONTENTS = (
     ),
     Fault(
         "beyond-the-limits",
-        "values lie beyond the limits",
+        "samples lie beyond the limits",
         each("Observation", _of(CGM, lambda one: one[CGM].update(upperLimit=41))),
         "values-lie-within-the-limits",
     ),
     Fault(
         "unreadable-sample",
-        "a sample is malformed",
+        "a sample is unreadable",
         each("Observation", _of(CGM, _data(lambda found: ["X", *found[1:]]))),
         "samples-are-readable",
         ("values-lie-within-the-limits", "sampled-data-is-complete", "everything-is-fhir-r4"),
     ),
     Fault(
         "period-in-seconds",
-        "the period of sampled data is in seconds",
+        "the period of sampled data is in seconds instead of milliseconds",
         each("Observation", _of(CGM, lambda one: one[CGM].update(period=300))),
         "samples-are-readable",
         ("sampled-data-is-complete", "everything-is-fhir-r4"),
     ),
     Fault(
         "another-word",
-        "blood glucose in mg/dL is said to be mmol/L in words",
+        "blood glucose in mg/dL has the unit text mmol/L",
         each("Observation", _of(GLUCOSE, lambda one: one["valueQuantity"].update(unit="mmol/L"))),
         "glucose-units-fit",
     ),
     Fault(
         "overlapping-chunks",
-        "a chunk begins before the one before it has ended",
+        "a chunk begins before the previous one has ended",
         each("Observation", _of(CGM, _with_status("preliminary", lambda one: _period(one, "start", hours=-20)))),
         "chunks-do-not-overlap",
         (
@@ -195,7 +195,7 @@ CONTENTS = (
     ),
     Fault(
         "short-preliminary",
-        "a preliminary chunk covers half of its span",
+        "a preliminary chunk covers only half of its span",
         each("Observation", _of(CGM, _with_status("preliminary", lambda one: _period(one, "end", hours=-12)))),
         "preliminary-chunks-cover-the-span",
         (
@@ -208,13 +208,13 @@ CONTENTS = (
     ),
     Fault(
         "never-final",
-        "a chunk that is full stays preliminary",
+        "a full chunk stays preliminary",
         each("Observation", _of(CGM, _with_status("final", with_(status="preliminary")))),
         "full-chunks-are-final",
     ),
     Fault(
         "final-too-early",
-        "a chunk is final while it runs",
+        "a chunk is final before its span has ended",
         each("Observation", _of(CGM, _with_status("preliminary", with_(status="final")))),
         "nothing-is-final-too-early",
         ("search-by-declared-extras", "empty-chunks-say-so"),
@@ -228,13 +228,13 @@ CONTENTS = (
     ),
     Fault(
         "systolic-twice",
-        "there are two systolic values",
+        "blood pressure has two systolic values",
         each("Observation", _components(lambda found: found.append(found[0]))),
         "pressure-components",
     ),
     Fault(
         "no-vital-signs",
-        "blood pressure is in no category",
+        "blood pressure has no category",
         each("Observation", _of(PRESSURE, without("category"))),
         "pressure-category",
     ),
@@ -247,7 +247,7 @@ CONTENTS = (
     ),
     Fault(
         "too-old",
-        "a value is older than the Historic-Data-Period",
+        "an Observation is older than the Historic-Data-Period",
         each(
             "Observation",
             _of(GLUCOSE, lambda one: one.update(effectiveDateTime=_moved(one["effectiveDateTime"], days=-60))),
@@ -264,7 +264,7 @@ CONTENTS = (
     ),
     Fault(
         "lung-too-old",
-        "a value is older than the Historic-Data-Period of its kind, and younger than that of another",
+        "an Observation is older than the Historic-Data-Period of its kind but within that of another",
         each(
             "Observation",
             _of(LUNG, lambda one: one.update(effectiveDateTime=_moved(one["effectiveDateTime"], days=-20))),
@@ -294,7 +294,7 @@ CONTENTS = (
     ),
     Fault(
         "unknown-device-type",
-        "a device is of a type that the ValueSet does not have",
+        "the type of a device is not in the ValueSet",
         each("Device", with_(type={"coding": [{"system": "http://snomed.info/sct", "code": "1"}]})),
         "device-types-are-known",
         ("search-by-device-type",),
@@ -308,7 +308,7 @@ CONTENTS = (
     ),
     Fault(
         "no-source",
-        "DeviceMetrics do not say whose they are",
+        "DeviceMetrics have no source",
         each("DeviceMetric", without("source")),
         "metrics-have-a-source",
         (
@@ -335,38 +335,38 @@ CONTENTS = (
     ),
     Fault(
         "unknown-calibration",
-        "a calibration is in a state that FHIR does not know",
+        "a calibration has a state that FHIR does not know",
         each("DeviceMetric", with_(calibration=[{"state": "good", "time": "2026-11-01T00:00:00Z"}])),
         "calibrations-have-a-state",
     ),
 )
 
-# What only two runs show: the second one is on a recorder with the fault.
+# Faults that only two runs show: the second run is on a recorder with the fault.
 LATER = (
     Fault(
         "sample-shifted",
-        "the samples of a chunk that was final are one period later",
+        "the samples of a final chunk have moved by one period",
         each("Observation", _of(CGM, _with_status("final", _data(_shifted)))),
         "final-stays-final",
         ("versions-move-with-content", "last-updated-moves-on"),
     ),
     Fault(
         "value-lost",
-        "a value of a chunk that grows is gone",
+        "a growing chunk has lost a value",
         each("Observation", _of(CGM, _with_status("preliminary", _data(lambda found: ["E" for _ in found])))),
         "growing-chunks-keep-values",
         ("versions-move-with-content", "last-updated-moves-on", "empty-chunks-say-so"),
     ),
     Fault(
         "version-stays",
-        "content changes within a version",
+        "content changes while the version stays the same",
         each("Observation", _of(GLUCOSE, _version_stays)),
         "versions-move-with-content",
         ("last-updated-moves-on", "final-stays-final"),
     ),
     Fault(
         "clock-went-back",
-        "lastUpdated goes back",
+        "lastUpdated moves back",
         each("Observation", lambda one: one["meta"].update(lastUpdated=_moved(one["meta"]["lastUpdated"], hours=-1))),
         "last-updated-moves-on",
         ("search-observations-by-last-updated",),

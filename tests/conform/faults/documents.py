@@ -29,14 +29,14 @@ def _list(name: str, *more: str) -> Edit:
 
 
 def _without_certificate(tamper: Tamper, request: httpx.Request) -> httpx.Response:
-    """Whoever presents no certificate may push requests."""
+    """A client without a certificate may push authorization requests."""
     pushes = not tamper.client_id and asks(request, "/oauth/par$", "POST")
     return answered(request, 201, PUSHED) if pushes else tamper.pass_on(request)
 
 
 def _of_functions(body: Json) -> None:
-    """Neither the feed nor what goes on, will or did says which functions, and where."""
-    body["status"] = "demoted"  # when nothing goes on there may be nothing to say
+    """Neither the feed nor its present, planned and past notices say which functions and endpoints are concerned."""
+    body["status"] = "demoted"  # with no disruption the feed may name no functions
     for one in (body, *body["events"], *body["planned"], *body["past"]):
         without("functions", "endpoints")(one)
 
@@ -87,19 +87,19 @@ DOCUMENTS = (
     ),
     Fault(
         "scope-invented",
-        "a scope is offered that HDDT does not know",
+        "a scope that HDDT does not define is offered",
         answers(OAUTH, _list("scopes_supported", "patient/Patient.rs")),
         "scopes-offered",
     ),
     Fault(
         "metadata-as-text",
-        "the metadata are text/plain",
+        "the metadata are sent as text/plain",
         heads(OAUTH, content_type="text/plain"),
         "oauth-metadata-is-public",
     ),
     Fault(
         "plain-endpoint",
-        "an endpoint is http",
+        "an endpoint has an http address",
         answers(
             OAUTH, lambda body: body.update(revocation_endpoint=body["revocation_endpoint"].replace("https", "http"))
         ),
@@ -108,7 +108,7 @@ DOCUMENTS = (
     ),
     Fault(
         "statement-needs-a-token",
-        "the CapabilityStatement is answered 401",
+        "the CapabilityStatement is answered with 401",
         heads(STATEMENT, status=401),
         "capability-statement-is-public",
         ("metadata-in-xml",),
@@ -129,7 +129,7 @@ DOCUMENTS = (
     ),
     Fault(
         "statement-differs-in-xml",
-        "the CapabilityStatement says FHIR 4.3.0 in XML",
+        "the CapabilityStatement in XML says FHIR 4.3.0",
         _other_statement,
         "metadata-in-xml",
     ),
@@ -189,7 +189,7 @@ DOCUMENTS = (
     ),
     Fault(
         "no-certificate-asked",
-        "a client without a certificate may push requests",
+        "a client without a certificate may push authorization requests",
         _without_certificate,
         "no-certificate-no-service",
     ),
@@ -201,14 +201,14 @@ DOCUMENTS = (
     ),
     Fault(
         "statement-is-json-always",
-        "the CapabilityStatement is JSON, whatever is asked for",
+        "the CapabilityStatement is always JSON, whatever Accept asks for",
         _as_json,
         "metadata-in-xml",
         ("other-formats-are-refused",),
     ),
     Fault(
         "not-acceptable-is-400",
-        "an Accept that is not supported is answered 400",
+        "an unsupported Accept header is answered with 400",
         refusals("/fhir/", lambda answer: replaced(answer, status=400), 406),
         "other-formats-are-refused",
         ("fhir-version-is-understood",),

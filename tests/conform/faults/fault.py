@@ -15,10 +15,10 @@ Edit = Callable[[Json], object]
 
 @dataclass(frozen=True)
 class Fault:
-    """`words` say what the recorder does wrong; `check` must find it; `also` may find it, too, being about the same.
+    """`words` say what the recorder does wrong; `check` must find it; the checks of `also` may find it, too.
 
-    `pairs`: the harm is done on the way to the tokens, so each run has to go there anew. `after`: other checks have to
-    run before, for one that looks at everything that came.
+    `pairs`: the harm is done while a pairing is made, so each run has to pair anew. `after`: checks that have to run
+    before, for a check that looks at all responses received so far.
     """
 
     name: str
@@ -63,7 +63,7 @@ def each(kind: str, edit: Edit) -> Harm:
 
 
 def requests(path: str, old: str, new: str = "", method: str = "") -> Harm:
-    """Requests are understood otherwise than they are meant: `old` in query or form is read as `new`."""
+    """Requests are misread: `old` in query or form is read as `new`."""
 
     def harm(tamper: Tamper, request: httpx.Request) -> httpx.Response:
         return tamper.pass_on(rewritten(request, old, new) if asks(request, path, method) else request)
@@ -83,7 +83,7 @@ def refusals(path: str, becomes: Callable[[httpx.Response], httpx.Response], sta
 
 
 def accepted(path: str, body: Json, status: int = 200, query: str = "") -> Harm:
-    """What has to be refused is answered like a success."""
+    """A request that must be refused is answered as if it had succeeded."""
     return refusals(path, lambda answer: answered(answer.request, status, body), query=query)
 
 

@@ -41,7 +41,7 @@ def _without(target: str, name: str, value: str) -> str:
 
 
 def _twice(tamper: Tamper, request: httpx.Request) -> httpx.Response:
-    """A code or refresh token that was used brings other tokens."""
+    """A used code or refresh token yields tokens again."""
     answer = tamper.pass_on(request)
     if not asks(request, TOKEN):
         return answer
@@ -56,7 +56,7 @@ def _twice(tamper: Tamper, request: httpx.Request) -> httpx.Response:
 
 
 def _pushed_for_good(tamper: Tamper, request: httpx.Request) -> httpx.Response:
-    """A request_uri is good for one more login after it has brought a code."""
+    """A request_uri can be used for one more login after it has yielded a code."""
     known: dict[str, tuple[Tamper, httpx.Request]] = tamper.memory.setdefault("pushed", {})
     if asks(request, PAR):
         answer = tamper.pass_on(request)
@@ -74,12 +74,12 @@ def _pushed_for_good(tamper: Tamper, request: httpx.Request) -> httpx.Response:
 
 
 def _deaf(tamper: Tamper, request: httpx.Request) -> httpx.Response:
-    """Revoking is answered 200, and nothing comes of it."""
+    """A revocation is answered with 200 but has no effect."""
     return answered(request, 200) if tamper.client_id and asks(request, REVOKE, "POST") else tamper.pass_on(request)
 
 
 def _half_deaf(tamper: Tamper, request: httpx.Request) -> httpx.Response:
-    """After revoking, searches are refused, and reads by id are not."""
+    """After a revocation, everything is refused but reads of a Device by id."""
     over: set[str] = tamper.memory.setdefault("over", set())
     if tamper.client_id and asks(request, REVOKE, "POST"):
         over.add(tamper.client_id)
@@ -92,7 +92,7 @@ def _half_deaf(tamper: Tamper, request: httpx.Request) -> httpx.Response:
 
 
 def _sub(tamper: Tamper, request: httpx.Request) -> httpx.Response:
-    """All pairings have one Pairing ID."""
+    """All pairings have the same Pairing ID."""
     return answers(TOKEN, lambda body: body.update(sub=TOKENS["sub"]) if "sub" in body else None)(tamper, request)
 
 
@@ -120,7 +120,7 @@ def _unrotated(tamper: Tamper, request: httpx.Request) -> httpx.Response:
 
 
 def _more_than_chosen(tamper: Tamper, request: httpx.Request) -> httpx.Response:
-    """New tokens read by id whatever the DiGA's former ones could."""
+    """A new token reads every Observation by id that an earlier token of the same DiGA could read."""
     answer = tamper.pass_on(request)
     known: dict[str, Tamper] = tamper.memory.setdefault("tokens", {})
     bearer = request.headers.get("authorization", "")
@@ -137,12 +137,12 @@ def _more_than_chosen(tamper: Tamper, request: httpx.Request) -> httpx.Response:
 
 
 def _framed(tamper: Tamper, request: httpx.Request) -> httpx.Response:
-    """No page says that it is not to be framed."""
+    """No page forbids framing."""
     return replaced(tamper.pass_on(request), x_frame_options=None, content_security_policy=None)
 
 
 def _one_access_token(tamper: Tamper, request: httpx.Request) -> httpx.Response:
-    """The access token stays what it was, and is not that of the next refresh."""
+    """A refresh returns the access token that was used last, not a new one."""
     answer = tamper.pass_on(request)
     bearer = request.headers.get("authorization", "").removeprefix("Bearer ")
     if answer.is_success and "/fhir/" in request.url.path and bearer:
@@ -153,9 +153,9 @@ def _one_access_token(tamper: Tamper, request: httpx.Request) -> httpx.Response:
 
 
 AUTHORIZATION = (
-    Fault("par-is-200", "PAR is answered 200", heads(PAR, status=200), "par-is-accepted"),
+    Fault("par-is-200", "PAR is answered with 200", heads(PAR, status=200), "par-is-accepted"),
     Fault(
-        "par-is-cached", "the answer to PAR may be cached", heads(PAR, cache_control=None), "par-answer-is-not-cached"
+        "par-is-cached", "the PAR response may be cached", heads(PAR, cache_control=None), "par-answer-is-not-cached"
     ),
     Fault(
         "par-without-challenge",
@@ -178,7 +178,7 @@ AUTHORIZATION = (
     ),
     Fault(
         "short-challenge-accepted",
-        "any code_challenge is accepted",
+        "a malformed code_challenge is accepted",
         accepted(PAR, PUSHED, 201, r"code_challenge=(?![\w-]{43}(&|$)).*code_challenge_method=S256"),
         "malformed-challenge-is-refused",
         ("par-needs-every-parameter",),
@@ -203,7 +203,7 @@ AUTHORIZATION = (
     ),
     Fault(
         "write-scope-accepted",
-        "scopes that write are accepted",
+        "scopes for writing are accepted",
         accepted(PAR, PUSHED, 201, r"Observation\.(?!read)\w*[cud]|Observation\.write"),
         "writing-scopes-are-refused",
     ),
@@ -222,19 +222,19 @@ AUTHORIZATION = (
     ),
     Fault(
         "par-errors-as-text",
-        "errors of PAR are text",
+        "PAR errors are sent as text/plain",
         refusals(PAR, lambda answer: replaced(answer, content_type="text/plain")),
         "par-errors-are-json",
     ),
     Fault(
         "client-credentials-accepted",
-        "client_credentials returns tokens",
+        "client_credentials yields tokens",
         accepted(TOKEN, TOKENS, query="grant_type=client_credentials"),
         "other-grants-are-refused",
     ),
     Fault(
         "any-code-accepted",
-        "a code that was never issued returns tokens",
+        "a code that was never issued yields tokens",
         _any_code,
         "unknown-code-is-refused",
         ("token-errors-are-json",),
@@ -248,13 +248,13 @@ AUTHORIZATION = (
     ),
     Fault(
         "token-errors-as-text",
-        "errors of the token endpoint are text",
+        "errors of the token endpoint are sent as text/plain",
         refusals(TOKEN, lambda answer: replaced(answer, content_type="text/plain")),
         "token-errors-are-json",
     ),
     Fault(
         "token-by-get",
-        "the token endpoint answers GET",
+        "the token endpoint answers GET requests",
         lambda tamper, request: (
             answered(request, 200, TOKENS) if asks(request, TOKEN, "GET") else tamper.pass_on(request)
         ),
@@ -262,7 +262,7 @@ AUTHORIZATION = (
     ),
     Fault(
         "revoking-tells",
-        "revoking an unknown token is answered 400",
+        "the revocation of an unknown token is answered with 400",
         lambda tamper, request: (
             answered(request, 400, {"error": "invalid_token"})
             if asks(request, REVOKE, "POST")
@@ -272,71 +272,71 @@ AUTHORIZATION = (
     ),
     Fault(
         "tokens-are-cached",
-        "the answer with tokens may be cached",
+        "the token response may be cached",
         heads(TOKEN, cache_control=None, pragma=None),
         "token-answer-is-not-cached",
         pairs=True,
     ),
     Fault(
         "refreshed-tokens-are-cached",
-        "the answer to a refresh may be cached",
+        "the response to a refresh may be cached",
         heads(TOKEN, query=REFRESH, cache_control=None, pragma=None),
         "token-answer-is-not-cached",
     ),
     Fault(
         "no-sub",
-        "the answer with tokens has no sub",
+        "the token response has no sub",
         answers(TOKEN, without("sub")),
         "token-answer-is-complete",
         pairs=True,
     ),
     Fault(
         "scope-added",
-        "more is granted than was asked for",
+        "more scopes are granted than were requested",
         answers(
             TOKEN, lambda body: body.update(scope=body["scope"] + " patient/Patient.rs") if "scope" in body else None
         ),
         "granted-scopes-are-those-asked-for",
         pairs=True,
     ),
-    Fault("one-pairing-id", "all pairings have one Pairing ID", _sub, "pairing-id-differs", pairs=True),
+    Fault("one-pairing-id", "all pairings have the same Pairing ID", _sub, "pairing-id-differs", pairs=True),
     Fault(
         "iss-missing",
-        "the redirect does not name the issuer",
+        "the redirect to the DiGA does not name the issuer",
         _redirects("iss", ""),
         "redirect-names-the-issuer",
         pairs=True,
     ),
     Fault(
         "state-changed",
-        "the redirect has another state",
+        "the redirect to the DiGA has another state",
         _redirects("state", "x"),
         "redirect-has-code-and-state",
         pairs=True,
     ),
     Fault(
         "refresh-keeps-the-token",
-        "refreshing gives the same refresh token again",
+        "a refresh returns the same refresh token",
         _unrotated,
         "refresh-gives-new-tokens",
     ),
     Fault(
         "refresh-keeps-the-access-token",
-        "refreshing gives the same access token again",
+        "a refresh returns the same access token",
         _one_access_token,
         "refresh-gives-new-tokens",
     ),
     Fault(
         "request-uri-works-twice",
-        "a request_uri brings a second code",
+        "a request_uri yields a second code",
         _pushed_for_good,
         "request-uri-brings-one-code",
         pairs=True,
     ),
-    Fault("refresh-token-works-twice", "a used refresh token returns new tokens", _twice, "refresh-token-works-once"),
+    Fault("refresh-token-works-twice", "a used refresh token yields tokens again", _twice, "refresh-token-works-once"),
     Fault(
         "refresh-widens",
-        "a refresh returns a scope that was not granted",
+        "a refresh adds a scope that was not granted",
         answers(
             TOKEN,
             lambda body: body.update(scope=body["scope"] + " patient/Patient.rs") if "scope" in body else None,
@@ -347,33 +347,33 @@ AUTHORIZATION = (
     ),
     Fault(
         "revoking-does-nothing",
-        "a revocation is answered but has no effect",
+        "a revocation is answered with 200 but has no effect",
         _deaf,
         "revoking-ends-everything",
         ("revoking-needs-the-own-certificate",),
     ),
     Fault(
         "revoked-token-reads",
-        "after revoking, an access token still reads by id",
+        "after a revocation, the access token still works for reads by id",
         _half_deaf,
         "revoking-ends-everything",
         ("revoking-needs-the-own-certificate",),
     ),
     Fault(
         "refresh-without-the-certificate",
-        "a refresh token returns tokens to anyone who sends the client_id of its DiGA",
+        "a refresh token works for any client that gives the client_id of its DiGA",
         refusals(TOKEN, lambda answer: answered(answer.request, 200, TOKENS), 401, REFRESH),
         "another-diga-cannot-refresh-or-revoke",
     ),
     Fault(
         "login-in-a-frame",
-        "the page with the login, to which the authorization endpoint redirects, may be put into a frame",
+        "the login page to which the authorization endpoint redirects may be framed",
         _framed,
         "login-cannot-be-framed",
     ),
     Fault(
         "choice-is-a-word",
-        "tokens for one of two kinds of data can read the other as well",
+        "a token for one of two kinds of data also reads the other kind",
         _more_than_chosen,
         "patient-may-choose",
         after=("includes-bring-the-devices",),

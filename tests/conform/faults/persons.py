@@ -22,7 +22,7 @@ def _named(one: Json) -> None:
 
 
 def _sharing(tamper: Tamper, request: httpx.Request) -> httpx.Response:
-    """Blood glucose refers to whatever the first chunk refers to."""
+    """Blood glucose refers to the same DeviceMetric as the first chunk."""
 
     def same(body: Json) -> None:
         found = [one for one in resources(body) if one.get("resourceType") == "Observation"]
@@ -39,27 +39,27 @@ def _sharing(tamper: Tamper, request: httpx.Request) -> httpx.Response:
 PERSONS = (
     Fault(
         "pressure-of-a-year",
-        "blood pressure says the year only",
+        "blood pressure gives only a year as its time",
         each("Observation", _of_a_year),
         "pressure-time",
         ("search-by-date", "search-by-dates", "search-by-code-and-date", "sort-orders", "newest-comes-first"),
     ),
     Fault(
         "one-metric-for-all",
-        "blood glucose refers to the DeviceMetric of the sensor",
+        "blood glucose refers to the DeviceMetric of the CGM sensor",
         _sharing,
         "metrics-measure-one-value",
         ("includes-bring-the-devices", "search-by-declared-extras"),
     ),
     Fault(
         "pressure-of-anna",
-        "blood pressure displays the patient's name",
+        "the subject of a blood pressure displays the patient's name",
         each("Observation", _named),
         "subjects-lead-to-nobody",
     ),
     Fault(
         "metric-in-snomed",
-        "a DeviceMetric says what it measures in another nomenclature than ISO/IEEE 11073",
+        "the type of a DeviceMetric is not from ISO/IEEE 11073",
         each("DeviceMetric", lambda one: one["type"]["coding"][0].update(system="http://snomed.info/sct")),
         "metric-types-are-of-iso-11073",
     ),

@@ -12,7 +12,7 @@ SOMEWHERE = "/fhir/"
 
 
 def _known(tamper: Tamper, request: httpx.Request, answer: httpx.Response) -> dict[str, Tamper]:
-    """The tokens that were good so far, each with the way on which it was."""
+    """The tokens that have worked so far, each with the client's connection on which it worked."""
     known: dict[str, Tamper] = tamper.memory.setdefault("tokens", {})
     bearer = request.headers.get("authorization", "")
     if answer.is_success and "/fhir/" in request.url.path and bearer:
@@ -21,7 +21,7 @@ def _known(tamper: Tamper, request: httpx.Request, answer: httpx.Response) -> di
 
 
 def _any_token(tamper: Tamper, request: httpx.Request) -> httpx.Response:
-    """A token is good over the connection of another DiGA, too."""
+    """A token also works over the connection of another DiGA."""
     answer = tamper.pass_on(request)
     known = _known(tamper, request, answer)
     way = known.get(request.headers.get("authorization", ""))
@@ -29,7 +29,7 @@ def _any_token(tamper: Tamper, request: httpx.Request) -> httpx.Response:
 
 
 def _any_view(tamper: Tamper, request: httpx.Request, path: str = "[^/]+$") -> httpx.Response:
-    """A read by id finds what another pairing may see."""
+    """A read by id returns resources of other pairings."""
     answer = tamper.pass_on(request)
     known = _known(tamper, request, answer)
     if answer.status_code == 404 and asks(request, f"/fhir/(Device|DeviceMetric|Observation)/{path}", "GET"):
@@ -41,24 +41,24 @@ def _any_view(tamper: Tamper, request: httpx.Request, path: str = "[^/]+$") -> h
 
 
 def _any_version(tamper: Tamper, request: httpx.Request) -> httpx.Response:
-    """A version read by id is found, whoever may see it."""
+    """A read of one version returns resources of other pairings."""
     return _any_view(tamper, request, "[^/]+/_history/1$")
 
 
 def _no_token_needed(tamper: Tamper, request: httpx.Request) -> httpx.Response:
-    """Whoever has no token is answered 400."""
+    """A request without a token is answered with 400."""
     answer = tamper.pass_on(request)
     missing = asks(request, "/fhir/") and answer.status_code == 401 and "authorization" not in request.headers
     return replaced(answer, status=400) if missing else answer
 
 
 def _writes(tamper: Tamper, request: httpx.Request) -> httpx.Response:
-    """A DELETE is answered like a success."""
+    """A DELETE is answered as if it had succeeded."""
     return answered(request, 204) if request.method == "DELETE" else tamper.pass_on(request)
 
 
 def _other_xml(tamper: Tamper, request: httpx.Request) -> httpx.Response:
-    """XML has another status than JSON."""
+    """An Observation has another status in XML than in JSON."""
     answer = tamper.pass_on(request)
     if "xml" in answer.headers.get("content-type", "") and asks(request, "/fhir/(Device|Observation|DeviceMetric)"):
         return replaced(answer, answer.content.replace(b'<status value="final"/>', b'<status value="amended"/>'))
@@ -66,7 +66,7 @@ def _other_xml(tamper: Tamper, request: httpx.Request) -> httpx.Response:
 
 
 def _swapped_xml(tamper: Tamper, request: httpx.Request) -> httpx.Response:
-    """In XML the diastolic value is the systolic one, and the other way round."""
+    """The systolic and the diastolic value are swapped in XML."""
     answer = tamper.pass_on(request)
     if "xml" not in answer.headers.get("content-type", "") or not asks(request, "/fhir/Observation/"):
         return answer
@@ -79,7 +79,7 @@ def _swapped_xml(tamper: Tamper, request: httpx.Request) -> httpx.Response:
 
 
 def _as_text(path: str, good: bool) -> Harm:
-    """JSON is said to be text: that of successful answers, or of errors."""
+    """JSON is sent as text/plain: in successful responses (`good`) or in errors."""
 
     def harm(tamper: Tamper, request: httpx.Request) -> httpx.Response:
         answer = tamper.pass_on(request)
@@ -90,7 +90,7 @@ def _as_text(path: str, good: bool) -> Harm:
 
 
 def _open(path: str, whoever: bool = False) -> Harm:
-    """What is there is answered without a token; to `whoever` has any, too."""
+    """Existing data is returned without a token; with `whoever`, also for any bad token."""
 
     def harm(tamper: Tamper, request: httpx.Request) -> httpx.Response:
         answer = tamper.pass_on(request)
@@ -111,7 +111,7 @@ def _open(path: str, whoever: bool = False) -> Harm:
 
 
 def _any_link(tamper: Tamper, request: httpx.Request) -> httpx.Response:
-    """A link to a further page is good for whoever has it."""
+    """A link to a further page works for every pairing."""
     answer = tamper.pass_on(request)
     known = _known(tamper, request, answer)
     if answer.is_success or not asks(request, "/fhir/Observation$", query="(^|&)_page="):
@@ -124,7 +124,7 @@ def _any_link(tamper: Tamper, request: httpx.Request) -> httpx.Response:
 
 
 def _history(tamper: Tamper, request: httpx.Request) -> httpx.Response:
-    """The history of a type is that of everybody."""
+    """The history of Observation contains the Observations of all pairings."""
     seen: dict[str, Json] = tamper.memory.setdefault("seen", {})
     if asks(request, "/fhir/Observation/_history$", "GET"):
         body = {"resourceType": "Bundle", "type": "history", "entry": [{"resource": one} for one in seen.values()]}
@@ -138,7 +138,7 @@ def _history(tamper: Tamper, request: httpx.Request) -> httpx.Response:
 
 
 def _fewer_in_xml(tamper: Tamper, request: httpx.Request) -> httpx.Response:
-    """A search answered in XML lacks an entry."""
+    """A searchset in XML lacks an entry."""
     answer = tamper.pass_on(request)
     in_xml = "xml" in answer.headers.get("content-type", "") and asks(request, "/fhir/Device(/_search)?$")
     return edited(answer, lose) if in_xml else answer
@@ -175,7 +175,7 @@ def _newest(tamper: Tamper, request: httpx.Request) -> httpx.Response:
 
 
 def _throttled(text: str = "Rate limit exceeded. Please retry after the specified time.", **headers: str) -> Harm:
-    """A search is too early, as if the Grace-Period ran."""
+    """A search is refused as too early, as if the Grace-Period were running."""
 
     def harm(tamper: Tamper, request: httpx.Request) -> httpx.Response:
         if not asks(request, "/fhir/Observation$", query="_sort=-date&_count=1"):
@@ -238,29 +238,35 @@ REFUSALS = (
     ),
     Fault(
         "failure",
-        "a date that is none is answered 500",
+        "an invalid date is answered with 500",
         refusals(OBSERVATIONS, lambda answer: replaced(answer, status=500), 400, "date="),
         "malformed-dates-are-refused",
         ("no-failures", "reversed-ranges-are-refused"),
     ),
-    Fault("xml-differs", "XML says another status than JSON", _other_xml, "xml-says-the-same", ("searchset-in-xml",)),
-    Fault("xml-lacks-an-entry", "a search answered in XML lacks an entry", _fewer_in_xml, "searchset-in-xml"),
+    Fault(
+        "xml-differs",
+        "an Observation has another status in XML than in JSON",
+        _other_xml,
+        "xml-says-the-same",
+        ("searchset-in-xml",),
+    ),
+    Fault("xml-lacks-an-entry", "a searchset in XML lacks an entry", _fewer_in_xml, "searchset-in-xml"),
     Fault(
         "xml-swaps-components",
-        "systolic and diastolic value are swapped in XML",
+        "the systolic and the diastolic value are swapped in XML",
         _swapped_xml,
         "xml-says-the-same",
     ),
     Fault(
         "json-as-text",
-        "Observations in JSON are said to be text",
+        "Observations in JSON are sent as text/plain",
         _as_text("/fhir/Observation(/|$)", True),
         "xml-says-the-same",
         ("searchset-in-xml", "summary-is-a-collection", "summary-in-xml"),
     ),
     Fault(
         "errors-as-text",
-        "errors in JSON are said to be text",
+        "errors in JSON are sent as text/plain",
         _as_text("/fhir/", False),
         "errors-in-the-asked-form",
     ),
@@ -285,7 +291,7 @@ REFUSALS = (
     ),
     Fault(
         "read-with-any-token",
-        "a read by id takes any token",
+        "a read by id accepts any token",
         _open("/fhir/(Observation|Device|DeviceMetric)/[^/_$]+$", True),
         "bad-tokens-are-refused",
         (
@@ -296,17 +302,17 @@ REFUSALS = (
         ),
     ),
     Fault("format-ignored", "_format is ignored", requests(SOMEWHERE, r"(^|&)_format=[^&]*"), "format-parameter"),
-    Fault("no-token-is-400", "a missing token is answered 400", _no_token_needed, "no-token-no-data"),
+    Fault("no-token-is-400", "a request without a token is answered with 400", _no_token_needed, "no-token-no-data"),
     Fault(
         "token-is-anybodys",
-        "a token is good for another DiGA",
+        "a token works for another DiGA",
         _any_token,
         "token-needs-its-diga",
         after=("includes-bring-the-devices",),
     ),
     Fault(
         "others-are-read",
-        "a read by id finds what others see",
+        "a read by id returns resources of other pairings",
         _any_view,
         "resources-of-others-are-unknown",
         ("only-devices-behind-observations", "hidden-devices-are-not-found", "devices-need-their-scope"),
@@ -320,25 +326,25 @@ REFUSALS = (
     ),
     Fault(
         "versions-of-others-are-read",
-        "a version can be read by its id, whoever may see it",
+        "a read of one version returns resources of other pairings",
         _any_version,
         "resources-of-others-are-unknown",
     ),
     Fault(
         "link-is-anybodys",
-        "the link to a further page is good for another pairing",
+        "the link to a further page works for another pairing",
         _any_link,
         "links-belong-to-their-pairing",
     ),
     Fault(
         "history-of-all",
-        "the history of Observation is that of everybody",
+        "the history of Observation contains the Observations of all pairings",
         _history,
         "other-interactions-bring-nothing-hidden",
         after=("includes-bring-the-devices",),
     ),
     Fault("patient-is-there", "Patient can be read", _patient, "no-patient-endpoint"),
-    Fault("delete-accepted", "DELETE is answered 204", _writes, "nothing-can-be-written"),
+    Fault("delete-accepted", "DELETE is answered with 204", _writes, "nothing-can-be-written"),
     Fault(
         "subject-ignored",
         "the parameter subject is ignored",
@@ -353,13 +359,13 @@ REFUSALS = (
     ),
     Fault(
         "versions-by-any-name",
-        "a version that does not exist is answered by the newest",
+        "a read of a missing version returns the newest version",
         _newest,
         "unknown-versions-are-404",
     ),
     Fault(
         "throttled-without-a-time",
-        "429 does not say when to retry",
+        "429 has no Retry-After header",
         _throttled(),
         "refusals-say-when",
         ("newest-comes-first",),
@@ -367,7 +373,7 @@ REFUSALS = (
     ),
     Fault(
         "throttled-in-other-words",
-        "429 has other words than are prescribed",
+        "429 has another text than the prescribed one",
         _throttled("Too early", **{"retry-after": "0"}),
         "refusals-say-when",
         ("newest-comes-first",),
@@ -375,7 +381,7 @@ REFUSALS = (
     ),
     Fault(
         "throttled-until-soon",
-        "429 says to come back soon",
+        '429 has the Retry-After header "soon"',
         _throttled(**{"retry-after": "soon"}),
         "refusals-say-when",
         ("newest-comes-first",),

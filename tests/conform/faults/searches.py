@@ -8,7 +8,7 @@ from tests.conform.faults.fault import Fault, answers, requests, without
 from tests.conform.faults.tamper import Harm, Json, Tamper, answered, asks, edited
 
 OBSERVATIONS = "/fhir/Observation(/_search)?$"
-# Checks that compare a search with everything that was read: what is read once too much, they miss.
+# Checks that compare a search with everything read before: they also fail if that contained one resource too many.
 COMPARING = (
     "newest-comes-first",
     "pages-lose-and-repeat-nothing",
@@ -68,7 +68,7 @@ def _type(body: Json) -> None:
 
 
 def foreign(body: Json) -> None:
-    """A search without a code brings one Observation of a kind that was not granted."""
+    """A search without a code returns one Observation of a kind that was not granted."""
     matches = [one for one in _entries(body) if one["resource"]["resourceType"] == "Observation"]
     if matches and "total" in body:
         leaked = {**matches[-1]["resource"], "id": "leaked"}
@@ -80,7 +80,7 @@ def foreign(body: Json) -> None:
 
 
 def _former(tamper: Tamper, request: httpx.Request) -> httpx.Response:
-    """A read by id brings a former version."""
+    """A read by id returns an earlier version."""
     answer = tamper.pass_on(request)
     one = asks(request, "/fhir/Observation/[^/_]+$", "GET") and answer.is_success
     former = {"versionId": "former", "lastUpdated": "2020-01-01T00:00:00Z"}
@@ -88,7 +88,7 @@ def _former(tamper: Tamper, request: httpx.Request) -> httpx.Response:
 
 
 def _other_read(tamper: Tamper, request: httpx.Request) -> httpx.Response:
-    """A resource read by its id differs from what a search brings."""
+    """A resource read by its id differs from the one that a search returns."""
     answer = tamper.pass_on(request)
     one = asks(request, "/fhir/Observation/[^/_]+$", "GET") and answer.is_success
     return edited(answer, without("category")) if one else answer
@@ -102,7 +102,7 @@ def _no_such_include(tamper: Tamper, request: httpx.Request) -> httpx.Response:
 
 
 def _next(url: str) -> Harm:
-    """The search for everything has a link `next` that leads nowhere, or there; `{}` is the address of the search."""
+    """The search for everything gets the next link `url`; `{}` in it is the address of the search."""
 
     def harm(tamper: Tamper, request: httpx.Request) -> httpx.Response:
         if asks(request, OBSERVATIONS, query="page=lost"):
@@ -121,43 +121,43 @@ NO = {"resourceType": "OperationOutcome", "issue": [{"severity": "error", "code"
 SEARCHES = (
     Fault(
         "include-refused",
-        "a search with `_include` is answered 400",
+        "a search with `_include` is answered with 400",
         _no_such_include,
         "search-is-answered-with-a-searchset",
     ),
     Fault(
         "page-is-gone",
-        "the second page of a search is answered 404",
+        "the second page of a search is answered with 404",
         _next("{}&page=lost"),
         "search-is-answered-with-a-searchset",
     ),
     Fault(
         "pages-in-a-circle",
-        "the link next leads back to the page that has it",
+        "the next link leads back to its own page",
         _next("{}"),
         "search-is-answered-with-a-searchset",
     ),
     Fault(
         "page-elsewhere",
-        "the link next leads to another server",
+        "the next link leads to another server",
         _next("https://cluster.example/fhir/Observation?page=2"),
         "links-name-the-search",
     ),
     Fault(
         "date-means-since",
-        "a date without a prefix is taken for ge",
+        "a date without a prefix is treated as ge",
         requests(OBSERVATIONS, r"date=(?=\d)", "date=ge"),
         "search-by-date",
     ),
     Fault(
         "days-are-instants",
-        "a day is taken for its first second",
+        "a day is treated as its first second",
         requests(OBSERVATIONS, r"date=(\d{4}-\d\d-\d\d)(?=&|$)", r"date=\1T00:00:00Z"),
         "search-by-date",
     ),
     Fault(
         "zones-are-ignored",
-        "the zone of a date is ignored",
+        "the time zone of a date is ignored",
         requests(OBSERVATIONS, r"(date=[^&]*)%2B\d\d%3A\d\d", r"\1Z"),
         "search-by-date",
     ),
@@ -177,14 +177,14 @@ SEARCHES = (
     ),
     Fault(
         "after-means-since",
-        "date=gt is taken for ge",
+        "date=gt is treated as ge",
         requests(OBSERVATIONS, "date=gt", "date=ge"),
         "search-by-date",
         ("search-by-dates",),
     ),
     Fault(
         "second-date-ignored",
-        "of two dates one counts",
+        "only one of two dates is applied",
         requests(OBSERVATIONS, r"date=[^&]*&(date=[^&]*)", r"\1"),
         "search-by-dates",
         ("search-by-code-and-date", "reversed-ranges-are-refused"),
@@ -212,37 +212,37 @@ SEARCHES = (
     ),
     Fault(
         "above-means-from",
-        "value-quantity=gt is taken for ge",
+        "value-quantity=gt is treated as ge",
         requests(OBSERVATIONS, r"((^|&)value-quantity=)gt", r"\1ge"),
         "search-by-value-quantity",
     ),
     Fault(
         "units-ignored",
-        "component-value-quantity compares the numbers whatever their unit",
+        "component-value-quantity ignores the unit",
         requests(OBSERVATIONS, r"(component-value-quantity=[^&%]*)%7C[^&]*", r"\1"),
         "search-by-component-value",
     ),
     Fault(
         "no-system-is-any-system",
-        "a code without system (code=|x) is taken for one of any system",
+        "a code with an empty system matches a code of any system",
         requests(OBSERVATIONS, "%2C%7C", "%2C"),
         "search-by-code-with-system",
     ),
     Fault(
         "date-beside-a-code-ignored",
-        "date is ignored beside code",
+        "date is ignored in a search that also has code",
         requests(OBSERVATIONS, r"((^|&)code=[^&]*)&date=[^&]*", r"\1"),
         "search-by-code-and-date",
     ),
     Fault(
         "source-ignored",
-        "source of a DeviceMetric is ignored",
+        "source is ignored in a search for DeviceMetrics",
         requests("/fhir/DeviceMetric$", r"(^|&)source=[^&]*"),
         "search-metrics-by-source",
     ),
     Fault(
         "component-apart",
-        "code and value of different components are put together",
+        "a code and a value of different components match together",
         requests(OBSERVATIONS, r"component-code-value-quantity=[^&]*?(\$|%24)", "component-value-quantity="),
         "search-by-component-code-and-value",
     ),
@@ -255,26 +255,26 @@ SEARCHES = (
     ),
     Fault(
         "newest-of-any-code",
-        "the newest of one code is looked for among all",
+        "code is ignored when only the newest value is requested",
         requests(OBSERVATIONS, "code=[^&]*&(_sort=-date&_count=1)", r"\1"),
         "newest-comes-first",
     ),
     Fault(
         "sort-ignored",
-        "_sort is ignored",
+        "_sort=date returns the newest first",
         requests(OBSERVATIONS, r"_sort=date", "_sort=-date"),
         "sort-orders",
         ("newest-comes-first",),
     ),
     Fault(
         "devices-are-not-sorted",
-        "_sort is ignored for devices",
+        "_sort is ignored for Devices and DeviceMetrics",
         requests("/fhir/Device(Metric)?$", r"(^|&)_sort=[^&]*"),
         "sort-orders",
     ),
     Fault(
         "total-counts-hidden",
-        "total also counts hidden matches",
+        "total also counts hidden resources",
         answers(OBSERVATIONS, _count_hidden),
         "total-is-right",
         ("hidden-observations-are-not-found", "pages-lose-and-repeat-nothing"),
@@ -286,30 +286,30 @@ SEARCHES = (
         "pages-lose-and-repeat-nothing",
         ("sort-orders",),
     ),
-    Fault("no-self-link", "a searchset has no link self", answers(OBSERVATIONS, _no_self), "links-name-the-search"),
+    Fault("no-self-link", "a searchset has no self link", answers(OBSERVATIONS, _no_self), "links-name-the-search"),
     Fault("no-full-url", "entries have no fullUrl", answers(OBSERVATIONS, _no_full_url), "entries-are-complete"),
     Fault(
         "collection",
-        "a search is answered with a collection",
+        "a search is answered with a Bundle of type collection",
         answers(OBSERVATIONS, _type),
         "search-is-answered-with-a-searchset",
         ("empty-searches-are-answered",),
     ),
     Fault(
         "include-missing",
-        "_include adds nothing",
+        "_include returns nothing",
         answers(OBSERVATIONS, _no_includes),
         "includes-bring-the-devices",
         ("devices-can-be-reached",),
     ),
     Fault(
         "post-ignores-its-form",
-        "POST _search finds everything",
+        "POST _search ignores _id and code",
         requests("/_search$", r"(^|&)(_id|code)=[^&]*", method="POST"),
         "post-search-equals-get",
     ),
     Fault("read-is-former", "a read returns an earlier version", _former, "what-is-found-can-be-read"),
-    Fault("read-differs", "a resource differs between read and search", _other_read, "what-is-found-can-be-read"),
+    Fault("read-differs", "a read returns other content than the search", _other_read, "what-is-found-can-be-read"),
     Fault(
         "device-name-ignored",
         "device-name is ignored",
@@ -319,7 +319,7 @@ SEARCHES = (
     ),
     Fault(
         "devices-on-one-page",
-        "_count is ignored for devices",
+        "_count is ignored for Devices and DeviceMetrics",
         requests("/fhir/Device(Metric)?$", r"(^|&)_count=[^&]*"),
         "devices-come-in-pages",
     ),

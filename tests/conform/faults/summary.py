@@ -46,7 +46,7 @@ def _without(code: str) -> Edit:
 
 
 def _swapped(one: Json) -> None:
-    """The ranges in range and high."""
+    """Swap the values of the ranges "in range" and "high"."""
     parts = one["component"]
     parts[2]["valueQuantity"], parts[3]["valueQuantity"] = parts[3]["valueQuantity"], parts[2]["valueQuantity"]
 
@@ -61,7 +61,7 @@ def _all(edit: Edit) -> Edit:
 
 
 def _when(fits: Callable[[str], bool], status: int, body: Json) -> Harm:
-    """Requests whose body fits are answered so."""
+    """Requests whose body fits get this status and body."""
 
     def harm(tamper: Tamper, request: httpx.Request) -> httpx.Response:
         if asks(request, SUMMARY) and fits(request.content.decode()):
@@ -80,7 +80,7 @@ def _outcome(code: str, detail: str) -> Json:
 
 
 def _read_as(old: str, new: str) -> Harm:
-    """Requests are understood otherwise than they are meant."""
+    """Requests are misread: `old` in the body is read as `new`."""
 
     def harm(tamper: Tamper, request: httpx.Request) -> httpx.Response:
         if asks(request, SUMMARY):
@@ -106,7 +106,7 @@ def _never_related(tamper: Tamper, request: httpx.Request) -> httpx.Response:
 
 
 def _json_always(tamper: Tamper, request: httpx.Request) -> httpx.Response:
-    """The summary is JSON, whatever is asked for."""
+    """The summary is always JSON, whatever Accept asks for."""
     if asks(request, SUMMARY):
         headers = {key: value for key, value in request.headers.items() if key not in ("content-length", "host")}
         headers["accept"] = "application/fhir+json"
@@ -122,17 +122,17 @@ def _other_xml(tamper: Tamper, request: httpx.Request) -> httpx.Response:
 
 
 REPORTS = (
-    Fault("summary-json-only", "a summary is JSON, whatever is asked for", _json_always, "summary-in-xml"),
-    Fault("summary-differs-in-xml", "a summary says another status in XML", _other_xml, "summary-in-xml"),
+    Fault("summary-json-only", "a summary is always JSON, whatever Accept asks for", _json_always, "summary-in-xml"),
+    Fault("summary-differs-in-xml", "a summary has another status in XML", _other_xml, "summary-in-xml"),
     Fault(
         "summary-searchset",
-        "a summary is a searchset",
+        "a summary is a Bundle of type searchset",
         _report(lambda body: body.update(type="searchset")),
         "summary-is-a-collection",
     ),
     Fault(
         "summary-with-metric",
-        "a summary holds a DeviceMetric",
+        "a summary contains a DeviceMetric",
         _report(lambda body: body["entry"].append({"resource": {"resourceType": "DeviceMetric", "id": "1"}})),
         "summary-is-a-collection",
     ),
@@ -144,19 +144,19 @@ REPORTS = (
     ),
     Fault(
         "summary-unit",
-        "the mean of a summary is in another unit than its code says",
+        "the mean in a summary has another unit than its code requires",
         _metric(MEAN, lambda one: one["valueQuantity"].update(code="mmol/L")),
         "summary-has-every-metric",
     ),
     Fault(
         "summary-reason",
-        "a metric that is missing says no reason",
+        "a metric without a value has no dataAbsentReason",
         _metric(GMI, lambda one: one.pop("valueQuantity")),
         "summary-has-every-metric",
     ),
     Fault(
         "summary-four-ranges",
-        "a summary has four ranges",
+        "a summary has only four ranges",
         _metric(RANGES, lambda one: one["component"].pop()),
         "summary-has-every-metric",
     ),
@@ -169,7 +169,7 @@ REPORTS = (
     ),
     Fault(
         "summary-two-means",
-        "both means of a summary differ",
+        "the two means of a summary contradict each other",
         _value(MOLES, 9.9),
         "summary-numbers-fit-together",
         ("summary-agrees-with-the-chunks",),
@@ -189,63 +189,63 @@ REPORTS = (
     ),
     Fault(
         "summary-days",
-        "a summary counts days on which nothing was worn",
+        "a summary counts days on which no sensor was worn",
         _value(WORN, 9),
         "summary-agrees-with-the-chunks",
     ),
     Fault(
         "summary-active",
-        "a summary says that half of the time nothing was worn",
+        "a summary says that the sensor was active only half of the time",
         _value(ACTIVE, 50),
         "summary-agrees-with-the-chunks",
     ),
     Fault(
         "summary-variation",
-        "the variation of a summary is that of other values",
+        "the coefficient of variation in a summary does not follow from the values",
         _value("104638-2", 21.5),
         "summary-agrees-with-the-chunks",
     ),
     Fault(
         "summary-too-short",
-        "without a period a summary reaches back two days",
+        "without a requested period, a summary reaches back only two days",
         _report(_all(lambda one: _later(one, 11))),
         "summary-without-a-period",
         ("summary-of-seven-days",),
     ),
     Fault(
         "summary-of-its-own-period",
-        "a summary is of the last two weeks, whatever period is asked for",
+        "a summary always covers the last two weeks, whatever period is requested",
         _read_as(r', "parameter": \[\{"name": "effectivePeriodStart"[^\]]*\]', ""),
         "summary-of-seven-days",
         ("summary-of-thirty-days", "summary-agrees-with-the-chunks", "summary-without-data", "summary-errors"),
     ),
     Fault(
         "summary-no-devices",
-        "`related` adds no devices",
+        "`related` returns no devices",
         _never_related,
         "summary-brings-related-devices",
     ),
     Fault(
         "summary-devices-unasked",
-        "devices come with a summary though nobody asked for them",
+        "a summary contains devices although nobody asked for them",
         _read_as(r'"parameter": \[', r'"parameter": [{"name": "related", "valueBoolean": true}, '),
         "summary-brings-related-devices",
     ),
     Fault(
         "summary-empty",
-        "a summary without data is an empty Bundle",
+        "without data, a summary is an empty Bundle",
         _when(_long_ago, 200, {"resourceType": "Bundle", "type": "collection"}),
         "summary-without-data",
     ),
     Fault(
         "summary-unknown-ignored",
-        "parameters that a summary does not know are ignored",
+        "unknown parameters of a summary are ignored",
         _read_as("foo", "related"),
         "summary-errors",
     ),
     Fault(
         "summary-error-codes",
-        "errors of a summary have other codes",
+        "errors of a summary have other codes than the prescribed ones",
         _when(lambda text: "yesterday" in text, 400, _outcome("processing", "MSG_PARAM_INVALID")),
         "summary-errors",
     ),

@@ -28,7 +28,7 @@ class Harm(Protocol):
 
 @dataclass
 class Tamper(httpx.BaseTransport):
-    """One client's way to the recorder; `ways` are those of all clients of this run by client id."""
+    """One client's way to the recorder; `ways` are those of all clients of this run, by client_id."""
 
     inner: httpx.BaseTransport
     client_id: str
