@@ -13,8 +13,10 @@ import pytest
 from ddr.store.database import reaching
 from ddr.store.database.errors import DatabaseAway
 from ddr.store.database.faults import FAULTS
-from ddr.store.database.pool import Pool, connect
+from ddr.store.database.limits import BACKGROUND
+from ddr.store.database.pool import CACHED_STATEMENTS, Pool, connect, opened
 from ddr.store.database.reaching import HOST_SECONDS
+from ddr.store.database.servers import Servers
 from tests.support.relay import Relay
 
 NAME = "db.example"
@@ -73,6 +75,13 @@ def silent() -> Iterator[int]:
         yield listener.getsockname()[1]
 
 
+@pytest.fixture
+async def closing() -> AsyncIterator[int]:
+    """A port where connections are accepted and closed, as by a pooler without its server."""
+    async with await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0) as server:
+        yield server.sockets[0].getsockname()[1]
+
+
 async def anew(pool: Pool) -> int:
     """The process that serves a new connection."""
     await pool.expire_connections()
@@ -86,9 +95,23 @@ async def test_a_silent_address_is_passed_over(relay: Relay, lookups: Lookups, s
         assert await pool.fetchval(PID) != await anew(pool)
 
 
-async def test_a_statement_is_ended_at_the_address_that_answers(relay: Relay, lookups: Lookups, silent: int) -> None:
+async def test_an_address_that_only_accepts_is_the_last_one_next_time(
+    relay: Relay, lookups: Lookups, closing: int
+) -> None:
+    lookups.ports = [closing, port_of(relay)]
+    servers = Servers(named(relay))
+    with pytest.raises(DatabaseAway):
+        await opened(servers, 1, BACKGROUND, CACHED_STATEMENTS)
+    async with await opened(servers, 1, BACKGROUND, CACHED_STATEMENTS) as pool:
+        assert await pool.fetchval(PID)
+
+
+async def test_a_statement_is_ended_at_the_address_of_its_connection(
+    relay: Relay, lookups: Lookups, silent: int, closing: int
+) -> None:
     lookups.ports = [silent, port_of(relay)]
     async with await connect(named(relay), 1) as pool, pool.acquire() as connection:
+        lookups.ports = [closing, port_of(relay)]
         before = await connection.fetchval(PID)
         with pytest.raises(TimeoutError):
             await connection.fetchval("SELECT pg_sleep(60)", timeout=0.1)

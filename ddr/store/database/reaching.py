@@ -1,4 +1,4 @@
-"""Connects to a server by its name: each address of the name gets a share of the time, the last good one first.
+"""Connects to a server by its name: each address gets a share of the time, and one that failed is tried last.
 
 The event loop alone waits for a silent address as long as the kernel does, two minutes, and never tries the next one.
 While DNS does not answer, or answers too slowly, the last known addresses are used.
@@ -23,11 +23,11 @@ Found = tuple[Any, ...]  # by getaddrinfo: family, type, protocol, canonical nam
 
 
 class Names:
-    """The addresses of the servers' names, as they were looked up last."""
+    """The addresses of the servers' names, as they were looked up last; `failed`: those that gave no connection."""
 
     def __init__(self) -> None:
+        self.failed: set[Any] = set()
         self._known: dict[Name, list[Found]] = {}
-        self._good: dict[Name, Any] = {}
         self._asked: dict[Name, asyncio.Task[list[Found] | Exception]] = {}
 
     async def learn(self, host: str, port: int) -> None:
@@ -40,20 +40,20 @@ class Names:
         except TimeoutError:
             raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution") from None
 
-    async def reach(self, host: str, port: int) -> socket.socket:
-        """A connected socket. Raises OSError of the last address tried."""
-        name = host, port
-        good = self._good.get(name)
-        found = sorted(await self._addresses(name), key=lambda one: one[4] != good)
+    async def reach(self, host: str, port: int, first: Any) -> tuple[socket.socket, Any]:
+        """A connected socket, and its address: `first`, if it can be. Raises OSError of the last address tried."""
+        found = await self._addresses((host, port))
+        found = sorted(found, key=lambda one: (one[4] != first, one[4] in self.failed))
         share, error = HOST_SECONDS / (len(found) + 1), OSError("no address")
         for left, one in zip(reversed(range(len(found))), found, strict=True):
             try:
                 wire = await _connected(one, share if left else None)
             except OSError as failed:  # TimeoutError, too
                 error = failed
+                self.failed.add(one[4])
             else:
-                self._good[name] = one[4]
-                return wire
+                self.failed.discard(one[4])
+                return wire, one[4]
         raise error
 
     async def _addresses(self, name: Name) -> list[Found]:
@@ -85,19 +85,32 @@ class Names:
 
 
 class NamesLoop:
-    """The running event loop for asyncpg, except that `Names` connects to names."""
+    """The running event loop for one connection of asyncpg, except that `Names` connects to names.
+
+    As a context: a connection that cannot be used after all counts as a failure of its address.
+    """
 
     def __init__(self, names: Names) -> None:
         self._names, self._loop = names, asyncio.get_running_loop()
+        self._at: Any = None  # the address; a request to cancel a statement must go there, too
+
+    def __enter__(self) -> NamesLoop:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None and self._at is not None:
+            self._names.failed.add(self._at)
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._loop, name)
+        found = getattr(self._loop, name)
+        setattr(self, name, found)  # asyncpg asks for `call_later` with each statement
+        return found
 
     async def create_connection(self, protocol: Callable[[], Any], host: str, port: int, **options: Any) -> Any:
         """As the loop's."""
         if _is_address(host):
             return await self._loop.create_connection(protocol, host, port, **options)
-        wire = await self._names.reach(host, port)
+        wire, self._at = await self._names.reach(host, port, self._at)
         if options.get("ssl"):
             options["server_hostname"] = host
         return await self._loop.create_connection(protocol, sock=wire, **options)

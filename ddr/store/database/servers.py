@@ -148,16 +148,17 @@ class Servers:
         try:
             for name, port in hosts(self.url) if host is None else [host]:
                 await self._names.learn(name, port or PORT)
-            options = {**options, **where, **self._wanted, "loop": NamesLoop(self._names)}
-            connection = await asyncpg.connect(self.url, timeout=HOST_SECONDS, **options)
-            try:
-                _watch(connection)
-                async with asyncio.timeout(HOST_SECONDS):
-                    newer = await self.lineage.check(connection)
-                    await self._check_schema(connection)
-            except BaseException:
-                connection.terminate()
-                raise
+            with NamesLoop(self._names) as loop:
+                options = {**options, **where, **self._wanted, "loop": loop}
+                connection = await asyncpg.connect(self.url, timeout=HOST_SECONDS, **options)
+                try:
+                    _watch(connection)
+                    async with asyncio.timeout(HOST_SECONDS):
+                        newer = await self.lineage.check(connection)
+                        await self._check_schema(connection)
+                except BaseException:
+                    connection.terminate()
+                    raise
         except StaleServer as error:
             self.standing.refuse(host, str(error))
             raise
