@@ -89,6 +89,7 @@ async def test_no_connection_tells_no_secret(url: str) -> None:
     [
         ("ddr", "no address left", "] no address left$"),  # of which `ddr` is no word
         (SECRET, f"no {SECRET} here", f"connect: OSError: {os.strerror(errno.EADDRNOTAVAIL)}$"),
+        ("d~", 'no "d~" here', f"connect: OSError: {os.strerror(errno.EADDRNOTAVAIL)}$"),
     ],
 )
 async def test_a_cause_is_told_that_does_not_name_the_user(

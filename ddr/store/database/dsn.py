@@ -70,7 +70,7 @@ def repeats_secret(url: str, text: str) -> bool:
     parts = urlsplit(url)
     user, _, password = parts.netloc.rpartition("@")[0].partition(":")
     values = [value for name, value in parse_qsl(parts.query) if name not in ("host", "port")]
-    users = {user, unquote(user)} - {""}
-    if any(re.search(rf"\b{re.escape(one)}\b", text) for one in users):  # as a word: "address" does not name ddr
+    users = {user, unquote(user)} - {""}  # as words: "address" does not name ddr
+    if any(re.search(rf"(?<!\w){re.escape(one)}(?!\w)", text) for one in users):
         return True
     return any(part and part in text for part in {password, unquote(password), *values})
