@@ -61,7 +61,7 @@ class KnownPart:
 
 
 async def post_bridge_readings(core: Core, body: Any) -> tuple[int, dict[str, Any]]:
-    """Store the readings of every part and answer each part as POST …/readings would; a part may be refused by itself.
+    """Store the readings of every part and answer each part as POST …/readings would; a part may be refused alone.
 
     What is answered as accepted is committed. Raises Problem 413 or 422 for the request as a whole.
     """

@@ -60,7 +60,7 @@ def on_the_way(secret: bytes, cookie: str, state: str, now_ms: int) -> tuple[Jou
     browser returns with another cookie; its DiGA still waits.
     """
     try:
-        sealed = decoded(state)  # another spelling would count once more
+        sealed = decoded(state)  # refuses another spelling, by which it could be used once more
         content = orjson.loads(AESGCM(secret).decrypt(sealed[:_SALT], sealed[_SALT:], None))
     except (InvalidTag, ValueError):
         return None, ""

@@ -64,7 +64,7 @@ class Spool:
             path.rename(path.with_suffix(SUFFIX))  # not before the lock: another one would take it over, and remove it
             keep_names(self._folder)
         except OSError:
-            os.close(descriptor)  # else each row of an outage would take one more, and keep its file from all
+            os.close(descriptor)  # else each row of an outage would leak one, and lock its file
             path.unlink(missing_ok=True)
             raise
         return descriptor

@@ -20,7 +20,7 @@ async def open_days(pool: asyncpg.Pool) -> None:
 
 
 async def clear(pool: asyncpg.Pool) -> list[str]:
-    """Drop the tables of days that are over and packed; their names. Those that somebody holds stay for now."""
+    """Drop the tables of days that are over and packed. Returns their names. Those that somebody holds stay for now."""
     cleared: list[str] = []
     with suppress(asyncpg.LockNotAvailableError):
         while name := await pool.fetchval("SELECT audit_clear()"):

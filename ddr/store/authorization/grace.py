@@ -22,7 +22,7 @@ from ddr.store.database.faults import FAULTS
 from ddr.store.database.spreading import is_spread
 from ddr.store.database.stamps import CLOCK
 
-CLAIM_MS = 60_000  # how long a claim holds of which nothing more is heard
+CLAIM_MS = 60_000  # how long a claim holds when nothing more is heard of it
 RENEW_SECONDS = CLAIM_MS / 3000  # after which its worker extends it
 READ_STEP_MS = 60_000  # the precision of grace.read_ms, which the patient's pages show
 PATIENCE_SECONDS = CLAIM_MS / 3000  # for claims that cannot be confirmed; each may take as long as a statement may

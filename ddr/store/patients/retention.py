@@ -132,7 +132,7 @@ async def _who(conn: asyncpg.Connection, patient_ids: Sequence[UUID], before_ms:
 
 
 async def forget_pairings(pool: asyncpg.Pool, patient_ids: Sequence[UUID], before_ms: int) -> int:
-    """Delete these patients' pairings that ended before this instant, with consents, proof and all; their number."""
+    """Delete these patients' pairings that ended before this instant, and what belongs to them. Returns how many."""
     async with pool.acquire() as conn, conn.transaction():
         count = 0
         for row in await conn.fetch(_ENDED, patient_ids, before_ms):

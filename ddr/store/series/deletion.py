@@ -22,7 +22,10 @@ _KNOWN = "SELECT EXISTS (SELECT FROM upload WHERE patient_id = $1 AND sensor_no 
 async def delete_upload(
     conn: asyncpg.Connection, patient_id: UUID, sensor_no: int, key: str, now_ms: int, delay_ms: int
 ) -> bool:
-    """Take back the upload `key`; False when there is none. Again changes nothing. `delay_ms` as for merge_readings."""
+    """Take back the upload `key`; False when there is none. Repeating it changes nothing.
+
+    `delay_ms` is as for merge_readings.
+    """
     rows = await lock_epoch_rows(conn, patient_id, sensor_no)
     upload = await conn.fetchrow(_DELETE, patient_id, sensor_no, key, now_ms)
     if upload is None:

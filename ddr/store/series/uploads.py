@@ -19,7 +19,7 @@ FIRST_MS, LAST_MS = "times[1]", "times[array_upper(times, 1)]"
 """SQL: from when until when the readings of an upload are, as the indexes by time say (migration 0118)."""
 
 BY_TIME = "sensor_no + 0"
-"""SQL: the sensor, for who asks by time; who asks for a key says sensor_no (migration 0127)."""
+"""SQL: the sensor, in statements that ask by time; those that ask for a key use sensor_no (migration 0127)."""
 
 _OF_THIS_TIME = f"patient_id = $1 AND {BY_TIME} = $2 AND {LAST_MS} >= $3 AND {FIRST_MS} <= $4"
 
