@@ -31,6 +31,7 @@ from ddr.store.series.deletion import delete_upload
 from ddr.store.series.merging import merge_readings
 from ddr.store.series.start import move_start
 from tests.store.continuous import DAY, DELAY, HOUR, START, register
+from tests.support.citus import not_over_servers
 from tests.support.clock import Clock
 from tests.support.database import migrated_database
 from tests.support.waiting import waiting
@@ -219,6 +220,7 @@ async def ended_pairing(core: Core, patient_id: uuid.UUID, now_ms: int, given_ms
     return number
 
 
+@not_over_servers  # the database itself keeps the proof where patients are on one server
 async def test_ended_pairings_go_with_their_proof_after_years_only(own: Core, clock: Clock) -> None:
     core = replace(own, settings=replace(own.settings, ended_pairings_days=1096))
     patient_id = (await register(own.pool)).patient_id
@@ -235,6 +237,7 @@ async def test_ended_pairings_go_with_their_proof_after_years_only(own: Core, cl
         await core.pool.execute("DELETE FROM consent_record")
 
 
+@not_over_servers  # the database itself keeps the proof where patients are on one server
 async def test_a_consent_given_while_the_clock_was_ahead_keeps_no_other_pairing(own: Core) -> None:
     """The database refuses to delete its proof; other pairings, of this patient and of later ones, do not wait."""
     core = replace(own, settings=replace(own.settings, ended_pairings_days=1096), clock=lambda: time.time_ns() // 10**6)
