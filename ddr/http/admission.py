@@ -32,7 +32,7 @@ from ddr.http.waiting import Turn, Waiting, over
 from ddr.store.database.faults import PoolBusy
 
 PATIENCE = 1.0  # seconds
-APART = 0.5  # of it more at most: a crowd refused at one moment would be back at one moment, again and again
+APART = 0.5  # of it on top at most: a crowd refused at one moment would be back at one moment, again and again
 LONG_SECONDS = 0.1  # within which a line that is not long is served
 RUSH_SECONDS = 0.5  # after which a risen line that is long counts as flooded; for others it is PATIENCE
 RISE_SECONDS = 0.03  # between two counts of a line

@@ -20,7 +20,7 @@ _MOST = NEWEST + 2
 def surplus(
     stored: Sequence[Reading], new: Collection[Reading], came: Mapping[int, Sequence[int]]
 ) -> Iterator[Reading]:
-    """The readings in `stored` that are not kept beside others of their instant. `stored` ascends and has `new` ones.
+    """The readings in `stored` that are not kept beside others of their instant. `stored` ascends and includes `new`.
 
     `came`: the raw values of each instant with several known ones, in order of arrival. The shown value is kept.
     """

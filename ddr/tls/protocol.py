@@ -232,7 +232,7 @@ class TlsHttpProtocol(HttpToolsProtocol):
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """The rest of an answered body has arrived after all."""
+        """The request is complete; for one that was answered before, the wait for its rest is over."""
         if self._wants_upgrade:  # the parser does not read its body for us
             return
         self._trailing_bytes, self._boundary_within = None, True

@@ -26,7 +26,7 @@ from ddr.store.database.faults import FAULTS
 AGAIN_SECONDS = 0.2
 PATIENCE_SECONDS = 2.0  # for a worker with a working database to take back what it must
 REPEAT_MS, REPEAT_SECONDS = HOUR_MS, 5.0  # for how long, and how often, it tries to make a refresh repeatable
-LOOKS = 3  # at a database that answers: a lost rotation may take so long to end
+LOOKS = 3  # at a database that answers: a lost rotation may take that long to end
 MOST = 200  # at once; those under way when the database was lost come first
 UNDER_WAY_MS = 10_000  # since a code was redeemed, during which its answer may not have left
 SOON_SECONDS, LOOK_SECONDS = 0.3, 0.05  # within which that shows; nobody else gets this one's turn meanwhile

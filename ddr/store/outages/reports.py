@@ -75,7 +75,7 @@ async def write(
 
 
 async def last_served_ms(pool: asyncpg.Pool) -> int | None:
-    """When any worker last served DiGA; None: never. Former versions only report that they are alive."""
+    """When any worker was last available to DiGA; None: never. Former versions only report that they are alive."""
     last: int | None = await pool.fetchval("SELECT coalesce(max(served_ms), max(seen_ms)) FROM worker_report")
     return last
 

@@ -139,7 +139,7 @@ def _bounds(row: Row) -> tuple[int, int | None]:
 async def _piece(conn: asyncpg.Connection, rows: Sequence[Row], part: Segment, now_ms: int, floor_ms: int) -> Piece:
     """Store the epoch of a segment: the first one that began within the segment, or else a new one.
 
-    There is one, unless an event was taken back or a new epoch takes its place; then the other epochs have nothing
+    At most one began there, unless an event was taken back. The others, and one that a new epoch replaces, have nothing
     left.
     """
     starts = [row["from_ms"] for row in rows]

@@ -47,7 +47,7 @@ async def give_way(
 ) -> None:
     """Remove from the imported series what they have at the instants of `readings`, which ascend.
 
-    Instants are the same when they are less than half a sampling period apart, as for an import beside an app
+    Instants are the same when they are at most half a sampling period apart, as for an import beside an app
     (ddr.imports.sending). The caller has stored the readings in this transaction and holds the lock of the patient.
     """
     for row in await conn.fetch(_BESIDE, sensor.patient_id, sensor.sensor_no):
