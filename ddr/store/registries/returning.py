@@ -19,7 +19,7 @@ _PATIENTS = " UNION ".join(
     for table in ("sensor", "measurement")
 )
 
-# Epochs begin anew unless something was sent: nobody was shown what was expected in them (ddr.series.epoch).
+# Where nothing was sent, epochs begin anew: nobody was shown what was expected there (ddr.series.epoch).
 _SENSORS = f"""
     WITH returned AS (
         UPDATE sensor SET miv_url = $5 WHERE patient_id = $1 AND miv_url = $2 AND {_CODES} RETURNING sensor_no),

@@ -42,7 +42,7 @@ _GONE = "c.status = 'e' AND c.start_ms + s.span_ms > s.floor_ms"
 # `series`: each of these epochs of a continuous sensor under its term, unless it is withheld (SER-018):
 #   `cut_ms` is the whole second in which the epoch ends; from `end_ms` on no reading is expected (null: never ends);
 #   `next_k` and `next_ms` are number and expected start of the first chunk that is not stored;
-#   `newest_ms` is the latest start of a chunk of which nothing has arrived;
+#   `newest_ms` is the latest possible start of a chunk of which nothing has arrived;
 #   `expected_ms` is EXPECTED, `first_ms` the start of that chunk.
 def _series(chosen: str, sensors: str) -> str:
     return f"""
