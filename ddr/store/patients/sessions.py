@@ -224,7 +224,8 @@ async def close_all(conn: asyncpg.Connection, patient_id: UUID) -> None:
 async def sweep(pool: asyncpg.Pool, now_ms: int, idle_ms: int) -> None:
     """Delete the sessions that have expired; sessions that are too old cannot be used any more either.
 
-    One from a clock that was set back would become valid again as soon as the clock has caught up.
+    One from a clock that was set back would become valid again as soon as the clock has caught up. Those of the current
+    hour are left, since looking at them would take as long as there are sessions in use.
     """
     before_ms = now_ms - idle_ms
     await delete_due(pool, "browser_session", "seen_hour", before_ms // HOUR_MS + 1, "seen_ms <= $2", before_ms)
