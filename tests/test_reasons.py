@@ -49,7 +49,8 @@ def test_no_connection_is_told_with_its_cause(host: str) -> None:
 
     with pytest.raises(httpx.ConnectError) as refused:
         asyncio.run(ask())
-    assert in_words(refused.value).startswith("All connection attempts failed: Connection refused")
+    told = in_words(refused.value)  # without IPv6 one address of localhost fails for another reason
+    assert told.startswith("All connection attempts failed: ") and "Connection refused" in told
 
 
 def test_each_cause_of_an_address_is_told_once() -> None:
