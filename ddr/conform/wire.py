@@ -110,7 +110,7 @@ class Wire:
             pause = self._pause(exchange)
             if not pause or self.patience is None:
                 break
-            self.patience.wait(pause, f"{exchange.told}, to be asked again")
+            self.patience.wait(pause, f"{exchange.told} has to be repeated")
         return exchange
 
     def in_time(self, work: Callable[[], T]) -> T:

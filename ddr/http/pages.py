@@ -97,7 +97,7 @@ PROBLEMS = {
             "Was Sie gerade abgeschickt haben, wurde nicht ausgeführt. Haben Sie zweimal gedrückt, kann schon das "
             "erste Mal gezählt haben. Bitte melden Sie sich wieder an, und prüfen Sie dort, was gilt.",
             "What you have just sent was not carried out. If you pressed twice, the first time may have counted. "
-            "Please sign in again, and check there what holds.",
+            "Please sign in again, and check there what is in effect.",
         ),
     ),
     "too_large": Problem(

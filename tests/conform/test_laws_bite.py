@@ -57,7 +57,7 @@ def codings(*systems: str) -> dict[str, Any]:
         (
             observations.period_of_chunk,
             {"effectivePeriod": {"start": "x", "end": "y"}, "effectiveDateTime": "x"},
-            "effectiveDateTime beside effectivePeriod",
+            "effectiveDateTime together with effectivePeriod",
         ),
         (observations.pressures, {"component": [part("8480-6", dataAbsentReason={})]}, ""),
         (

@@ -87,7 +87,7 @@ def test_a_date_to_come_back_at_is_waited_for() -> None:
     ("kept", "said", "verdict", "why"),
     [
         (900, 0, Verdict.PASSED, ""),
-        (1800, 0, Verdict.FAILED, "refused, though the Grace-Period of 900 s is over"),
+        (1800, 0, Verdict.FAILED, "refused although the Grace-Period of 900 s is over"),
         (900, 3600, Verdict.FAILED, "Retry-After is longer than the Grace-Period of 900 s"),
     ],
 )

@@ -66,7 +66,7 @@ def token_in_the_address_is_refused(kit: Kit) -> None:
     for door in doors(view):
         if door.method == "GET":
             answer = Door("GET", f"{door.path}?access_token={view.access_token}").asked(view, None)
-            expect(answer.status in (400, 401), f"{door.told}: a token in the address is accepted", answer)
+            expect(answer.status in (400, 401), f"{door.told}: a token in the URL is accepted", answer)
 
 
 @check("AS-009", needs=PATIENT)

@@ -46,14 +46,14 @@ def authorize_leads_to_a_login(kit: Kit) -> None:
     """A browser without a client certificate gets a page, or a redirect to the login, for a pushed request."""
     answer = kit.wire.send("GET", address(kit, kit.diga.client_id, _pushed(kit)))
     expect(answer.status in (200, 302, 303, 307), "no page and no redirect", answer)
-    expect("code=" not in answer.headers.get("location", ""), "a code without a login", answer)
+    expect("code=" not in answer.headers.get("location", ""), "a code was issued without a login", answer)
 
 
 @check("AS-013", needs=CERTIFICATE)
 def authorize_needs_a_pushed_request(kit: Kit) -> None:
     """Without PAR, a request with all parameters in the URL is not authorized."""
     answer = kit.wire.send("GET", authorize(kit, request(kit, kit.diga).form))
-    expect("code=" not in answer.headers.get("location", ""), "a code without a pushed request", answer)
+    expect("code=" not in answer.headers.get("location", ""), "a code was issued without a pushed request", answer)
     refused = 400 <= answer.status < 500 or "error=" in answer.headers.get("location", "")
     expect(refused, "a request that was not pushed is not refused", answer)
 

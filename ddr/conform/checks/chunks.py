@@ -51,7 +51,7 @@ def continuous_values_are_chunks(kit: Kit) -> None:
                 seen = True
                 shown = view.everything.origin[f"Observation/{one['id']}"]
                 good = "valueSampledData" in one or "dataAbsentReason" in one
-                expect(good, f"Observation/{one['id']} is no chunk", shown)
+                expect(good, f"Observation/{one['id']} is not a chunk", shown)
     if not seen:
         raise NoData("the test patient has no continuous values")
 
@@ -112,7 +112,7 @@ def ended_sensors_have_no_open_chunk(kit: Kit) -> None:
         inactive = view.everything.included.get(device, {}).get("status") == "inactive"
         for one in found if inactive else ():
             running = one.status == "preliminary" and one.start <= kit.now_ms() <= one.end
-            text = f"{one.key} is open, though {device} is inactive"
+            text = f"{one.key} is open although {device} is inactive"
             expect(not running, text, view.everything.origin[one.key])
 
 

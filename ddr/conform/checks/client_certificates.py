@@ -58,7 +58,7 @@ def _stranger(kit: Kit, name: str | x509.Name) -> None:
         pushed = push(kit, request(kit, kit.diga).form, stranger)
         expect(_refused(pushed), "a pushed request is accepted with a certificate that is not registered", pushed)
         asked = kit.wire.send("GET", f"{kit.target.fhir_base}/Observation", stranger)
-        expect(asked.status in (0, 400, 401, 495, 496), "data is answered to an unknown certificate", asked)
+        expect(asked.status in (0, 400, 401, 495, 496), "data is served to an unknown certificate", asked)
 
 
 def _refused(answer: Exchange) -> bool:

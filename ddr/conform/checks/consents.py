@@ -89,7 +89,7 @@ def patient_may_choose(kit: Kit) -> None:
     granted = set(str(answer.json.get("scope", "")).split())
     extra = granted - set(wanted)
     expect(not extra, f"granted although not chosen: {', '.join(sorted(extra))}", answer)
-    expect(wanted[0] in granted, "what was chosen is not granted", answer)
+    expect(wanted[0] in granted, "the chosen scopes are not granted", answer)
     _sees_no_more(view, answer, view.identity.mivs[0])
 
 
@@ -100,7 +100,7 @@ def _sees_no_more(view: View, tokens: Exchange, chosen: str) -> None:
     bearer = {"authorization": f"Bearer {tokens.json['access_token']}", "accept": "application/fhir+json"}
     for one in [one for one in view.seen("Observation") if not has_code(one.get("code"), *known)][:1]:
         found = view.kit.wire.send("GET", view.url(key_of(one)), view.identity, bearer)
-        expect(found.status == 404, f"{key_of(one)} is shown, though its kind was not chosen", tokens, found)
+        expect(found.status == 404, f"{key_of(one)} is shown although its kind was not chosen", tokens, found)
 
 
 @check("CON-012", needs=MORE)
@@ -145,7 +145,7 @@ def code_works_once(kit: Kit) -> None:
         raise NotRun("no tokens for the code", first)
     again = token(kit, form, one.request.identity)
     same = again.status == 200 and again.json.get("refresh_token") == first.json.get("refresh_token")
-    expect(again.status in (400, 401) or same, "a code is redeemed twice", first, again)
+    expect(again.status in (400, 401) or same, "a code can be redeemed twice", first, again)
 
 
 @check("AS-009", needs=MORE)
@@ -161,4 +161,4 @@ def request_uri_brings_one_code(kit: Kit) -> None:
     code = replace(one, landed=landed).callback.get("code", "")
     kit.wire.secrets.learn(code)
     if code:
-        raise Advised("a request_uri brings a second code", one.pushed)
+        raise Advised("a request_uri yields a second code", one.pushed)

@@ -120,7 +120,7 @@ def refresh_token_works_once(kit: Kit) -> None:
     view = kit.views[0]
     again = token(kit, refresh_form(view.identity, before), view.identity)
     same = again.status == 200 and again.json.get("refresh_token") == first.json.get("refresh_token")
-    expect(same or again.status in (400, 401), "a used refresh token brings new tokens", first, again)
+    expect(same or again.status in (400, 401), "a used refresh token returns new tokens", first, again)
 
 
 @check("AS-030", "AS-037", "CON-005", needs=(Need.PATIENT, Need.UNPAIR))

@@ -107,7 +107,7 @@ def once_per_grace_period_is_served(kit: Kit) -> None:
         seconds = seconds_told(one.headers) if one.status == 429 else None
         expect((seconds or 0.0) <= longest + 1, f"Retry-After is longer than the Grace-Period of {longest:.0f} s", one)
     for one in kit.due:
-        expect(one.status != 429, f"refused, though the Grace-Period of {longest:.0f} s is over", one)
+        expect(one.status != 429, f"refused although the Grace-Period of {longest:.0f} s is over", one)
     if not kit.due:
         raise NotRun("no search of this run came after the Grace-Period of the one before")
 

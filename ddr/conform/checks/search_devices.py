@@ -120,8 +120,8 @@ def _brings_sources(view: View, found: list[Json]) -> None:
     wanted = {key for one in found for key in references(one, "source") if "#" not in key}
     answer = answered(view, METRIC, "_include=DeviceMetric:source")
     lost, more = wanted - set(answer.included), set(answer.included) - wanted
-    expect(not lost, f"_include=DeviceMetric:source does not bring {min(lost, default='')}", answer.pages[0])
-    expect(not more, f"_include=DeviceMetric:source brings {min(more, default='')}", answer.pages[0])
+    expect(not lost, f"_include=DeviceMetric:source does not add {min(lost, default='')}", answer.pages[0])
+    expect(not more, f"_include=DeviceMetric:source adds {min(more, default='')}", answer.pages[0])
 
 
 @check("DEV-025", needs=PATIENT)
@@ -155,6 +155,6 @@ def devices_come_in_pages(kit: Kit) -> None:
             for page in found.pages:
                 expect(len(matches(page)) <= 1, f"{kind}: more than one match on a page of one", page)
     if not seen:
-        raise NoData("the test patient has no two devices")
+        raise NoData("the test patient has fewer than two devices")
     if ends:
         raise Advised(NO_PAGES, ends[0])

@@ -123,7 +123,9 @@ def certificate_key_is_strong(kit: Kit) -> None:
 def certificate_has_timestamps(kit: Kit) -> None:
     """The server certificate carries at least two signed certificate timestamps of CT logs."""
     if kit.target.private:
-        raise NotApplicable("the certificate comes from an authority of its own (--ca), which no CT log takes")
+        raise NotApplicable(
+            "the certificate comes from a private authority (--ca), whose certificates no CT log accepts"
+        )
 
     def wrong(found: Properties, host: str) -> str:
         return "" if found.timestamps >= 2 else f"carries {found.timestamps} signed certificate timestamps"
@@ -169,7 +171,7 @@ def plain_http_serves_nothing(kit: Kit) -> None:
     """Without TLS, nothing is served at the address of the FHIR server."""
     url = "http" + kit.target.fhir_base.removeprefix("https") + "/metadata"
     answer = kit.wire.send("GET", url)
-    expect(answer.status == 0 or answer.status >= 300, "plain HTTP is answered", answer)
+    expect(answer.status == 0 or answer.status >= 300, "the server answers over plain HTTP", answer)
 
 
 @check("RS-049")

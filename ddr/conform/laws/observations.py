@@ -53,7 +53,7 @@ def value_or_reason(one: Json) -> str:
     """dataAbsentReason never occurs together with a value (obs-6), nor does it in components."""
     for part in (one, *(one.get("component") or ())):
         if "dataAbsentReason" in part and any(name in part for name in VALUES):
-            return "dataAbsentReason beside a value"
+            return "dataAbsentReason together with a value"
     return ""
 
 
@@ -141,7 +141,7 @@ def period_of_chunk(one: Json) -> str:
     period = one.get("effectivePeriod")
     if not isinstance(period, dict) or "start" not in period or "end" not in period:
         return "no effectivePeriod with start and end"
-    return "effectiveDateTime beside effectivePeriod" if "effectiveDateTime" in one else ""
+    return "effectiveDateTime together with effectivePeriod" if "effectiveDateTime" in one else ""
 
 
 def limits(one: Json) -> str:
