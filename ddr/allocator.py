@@ -19,7 +19,7 @@ import os
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
 OPTIONS = {M_MMAP_THRESHOLD: 128 * 1024, M_TRIM_THRESHOLD: 2 * 1024 * 1024, M_ARENA_MAX: 2}
 GIVEN = ("MALLOC_", "GLIBC_TUNABLES", "LD_PRELOAD")  # set by an operator, or another allocator is used
-EVERY_SECONDS = 15.0  # returning 150 MB takes 10 ms, returning nothing less than one
+EVERY_SECONDS = 15.0  # returning 150 MB takes 10 ms; when there is nothing to return, less than 1 ms
 
 
 def keep_little() -> bool:

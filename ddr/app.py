@@ -78,7 +78,7 @@ TRANSPORT_HEADERS = {
 
 JOB_CONNECTIONS = 3
 HOSTS_SECONDS = 1.0  # between two questions to the server in use, if there are several
-HOSTS_TURNS = 5  # of which every such one asks all of them
+HOSTS_TURNS = 5  # one in so many of these questions goes to all servers
 REPLICA_SECONDS = 2.0  # between two attempts to connect to it
 CONFIRM_SECONDS = 0.25  # for how long the database may not know that an answer was sent
 POOL_CLOSE_SECONDS = 3.0  # a database that hangs must not delay the end
@@ -88,7 +88,7 @@ NOT_FOUND = constant(problem(404, "Not found"))
 
 
 class Rooms:
-    """The applications of all listeners, made anew when the MIV catalogue is replaced.
+    """The applications of all listeners, built again when the MIV catalogue is replaced.
 
     A request in progress ends with the rooms in which it began.
     """

@@ -37,8 +37,8 @@ async def aside(large: bool, work: Callable[P, T], *args: P.args, **kwargs: P.kw
 
 
 async def in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """As `asyncio.to_thread`, but called directly when the system gives no thread. For work that a process needs on
-    which others depend, that may be repeated, and that is not worth ending for."""
+    """As `asyncio.to_thread`, but called directly when the system gives no thread. For necessary work that may be done
+    twice, in a process that others depend on and that must not end for lack of a thread."""
     try:
         return await asyncio.to_thread(work, *args, **kwargs)
     except RuntimeError:

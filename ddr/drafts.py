@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO
 
 OWN, ALL = 0o600, 0o666  # who may read it; the umask restricts `ALL`
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # of a write or a read, which are told no name
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # errors of a write or a read: they carry no file name
 
 
 @contextmanager

@@ -1,5 +1,5 @@
 """How each room reports that a request failed: through a fault of ours (500), or of something that the recorder needs
-(503). Also that it could not even be parsed.
+(503). Also how it reports that a request could not even be parsed.
 
 Each pair is for `ddr.http.guard.guarded`. Nothing reveals what happened inside.
 """

@@ -199,7 +199,7 @@ def _at_most(settings: Settings) -> Iterator[str]:
 
 
 def authority_fault(file: str) -> str | None:
-    """Why a file contains no certificates of authorities, or None. Without a name: Python's errors have none."""
+    """Why a file contains no certificates of authorities, or None. The text does not name it, like Python's errors."""
     try:
         ssl.create_default_context(cafile=file)
     except OSError as error:

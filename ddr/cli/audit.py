@@ -1,4 +1,4 @@
-"""`ddr audit verify` and `ddr audit export`: prove that the audit trail is whole, and hand it out on request."""
+"""`ddr audit verify` and `ddr audit export`: prove that the audit trail is complete and unchanged, and export it."""
 
 from __future__ import annotations
 

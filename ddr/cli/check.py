@@ -1,6 +1,6 @@
-"""`ddr check`: what can be seen of the running recorder from outside: its TLS, its names, its interface as a DiGA does.
+"""`ddr check`: checks the running recorder from outside: its TLS, its DNS names, its interface as a DiGA uses it.
 
-Each ends with status 1 when something is wrong, so that a timer on another machine can watch.
+Each check ends with status 1 when something is wrong, so that a timer on another machine can watch the recorder.
 """
 
 from __future__ import annotations

@@ -168,7 +168,7 @@ def _examine(args: argparse.Namespace, target: Target, checks: Sequence[Check]) 
     wire = Wire(target)
     wire.prepare()
     earlier = read_earlier(args.against) if args.against else None
-    if earlier and earlier.fhir_base != target.fhir_base:  # otherwise every check would count as disappeared
+    if earlier and earlier.fhir_base != target.fhir_base:  # all its resources would seem to have disappeared
         raise TargetError(f"{args.against} is of another recorder: {earlier.fhir_base}")
     kit = Kit(target, wire, _browser(args, wire), Patience(args.patience), args.provoke, args.keep, earlier)
     kit.source = _source(args.data, target, wire)

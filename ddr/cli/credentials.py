@@ -1,4 +1,4 @@
-"""`ddr credentials`: machines' credentials, who answers for each, until when, and when it was last used."""
+"""`ddr credentials`: machine credentials: who is responsible for each, when it expires, when it was last used."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`ddr db`: the schema of the database brought up to date; patients spread over servers, and moved between them."""
+"""`ddr db`: brings the database schema up to date; spreads patients over servers, and moves them between servers."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""`ddr demo`: the whole recorder with stand-ins for the outside, told as a story; then it serves on until Ctrl-C.
+"""`ddr demo`: the whole recorder with stand-ins for the outside, shown as a story; then it keeps serving until Ctrl-C.
 
-Of the settings it takes DDR_DATABASE_URL, DDR_DATABASE_STATEMENT_CACHE, and DDR_OPERATOR_… for the patients' pages.
+The only settings it uses are DDR_DATABASE_URL, DDR_DATABASE_STATEMENT_CACHE, and DDR_OPERATOR_… for patients' pages.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""`ddr dossier --out DIR`: the file set for a quality system, of this installation and of the release that it runs.
+"""`ddr dossier --out DIR`: the files for a quality system, about this installation and the release that it runs.
 
 The installation: settings in force and registered values, the interface documents and the TLS of the running recorder,
-which is asked at its outside addresses. The release: its dossier.json (`--release`), which lies beside the wheel and is
-signed with it. Status 1 when a row has neither evidence nor owner, the kit has found something, or a file is of another
-recorder or version; the files are written nevertheless, and say which.
+which is examined at its external addresses. The release: its dossier.json (`--release`), which is beside the wheel and
+signed with it. Status 1 when a row has neither evidence nor owner, the kit has found something, or a file belongs to
+another recorder or version; the files are written nevertheless, and say which.
 """
 
 from __future__ import annotations

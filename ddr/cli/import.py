@@ -1,4 +1,4 @@
-"""`ddr import FILE…`: brings the files that people have from elsewhere into a patient's record, by the gateway API."""
+"""`ddr import FILE…`: imports files that people have exported elsewhere into a patient's record, by the gateway API."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`ddr logs`: hand the request log out, prove what was handed out, and show what is logged since when."""
+"""`ddr logs`: export the request log, verify it and its exports, and show what is logged, and since when."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ def _run(arguments: Sequence[str]) -> int | None:
     )
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     chosen, others = _choice.parse_known_args(arguments)
-    if others[:1] == [SERVE]:  # `serve` cannot yet do what this signal requests, reading settings, as it has read none
+    if others[:1] == [SERVE]:  # the signal asks `serve` to read its settings again; so far it has read none
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
     known = commands(subparsers)
     parsed, unknown = parser.parse_known_args(others)

@@ -1,7 +1,8 @@
-"""`ddr miv`: which versions of the MIV ValueSets are in force, which wait, and putting one in force.
+"""`ddr miv`: shows which versions of the MIV ValueSets are in force and which wait, and puts one in force.
 
-New versions come from the ZTS by themselves (a running recorder asks it every hour), or from an archive. None of them
-adds anything before `ddr miv activate`; what they take away holds at once. Running workers follow within seconds.
+New versions come from the ZTS (a running recorder asks it every hour) or from an archive. Codes that they add take
+effect only after `ddr miv activate`; codes that they remove are out of force at once. Running workers follow within
+seconds.
 """
 
 from __future__ import annotations

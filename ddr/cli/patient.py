@@ -1,7 +1,7 @@
-"""`ddr patient`: built-in accounts for demonstration and tests, and what operators do for the letters that they get.
+"""`ddr patient`: built-in accounts for demonstration and tests, and what operators do when patients write to them.
 
-What changes something, and the copy, is recorded in the audit trail, and the patient sees it there; looking is not.
-What cannot be taken back is only described unless `--yes` is given.
+Every change, and the copy, is recorded in the audit trail, where the patient sees it; viewing is not recorded. What
+cannot be undone is only described unless `--yes` is given.
 """
 
 from __future__ import annotations

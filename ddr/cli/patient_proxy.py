@@ -1,4 +1,4 @@
-"""`ddr patient proxy`: who represents whom (docs/representatives.md); each change stands in the patient's trail."""
+"""`ddr patient proxy`: who represents whom (docs/representatives.md); the patient's trail records each change."""
 
 from __future__ import annotations
 

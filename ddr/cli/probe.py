@@ -1,4 +1,4 @@
-"""`ddr probe healthz|readyz`: ask the recorder on this machine how it is, for probes of containers."""
+"""`ddr probe healthz|readyz`: ask the recorder on this machine whether it is healthy, for container probes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`ddr registry`: what the three registries say, what they said, and what the recorder did about it."""
+"""`ddr registry`: what the three registries say now, what they said before, and what the recorder did about it."""
 
 from __future__ import annotations
 

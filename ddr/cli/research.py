@@ -1,6 +1,6 @@
 """`ddr research export`: readings of those who agreed, without identifiers, under an approval (docs/research.md).
 
-What cannot be taken back is only described unless `--yes` is given. Without the setting `research` there is no such
+What cannot be undone is only described unless `--yes` is given. Without the setting `research` there is no such
 command.
 """
 

@@ -1,8 +1,8 @@
 """`ddr serve`: check the settings, provide the database, bind the listeners, run the workers.
 
-SIGTERM and Ctrl-C end it when the requests in hand are answered. SIGHUP reads the settings again and exchanges the
-workers one after another, so that nobody is refused meanwhile. With DDR_RECORDERS and without --recorder it runs all
-recorders of that directory, and SIGHUP adds, changes and retires them.
+SIGTERM and Ctrl-C end it after the current requests have been answered. SIGHUP reads the settings again and exchanges
+the workers one after another, so that nobody is refused meanwhile. With DDR_RECORDERS and without --recorder it runs
+all recorders of that directory, and SIGHUP adds, changes and retires them.
 """
 
 from __future__ import annotations

@@ -152,7 +152,7 @@ def arrow_table(rows: Sequence[Row], columns: Sequence[str] = COLUMNS) -> Any:
 
 
 def as_text(row: Row) -> Row:
-    """A row as it stands in CSV."""
+    """A row as texts, as written to CSV."""
     return {name: _text(value) for name, value in row.items()}
 
 

@@ -28,7 +28,7 @@ _known: MutableMapping[httpx.AsyncClient, dict[str, tuple[float, Json]]] = WeakK
 
 
 async def metadata(http: httpx.AsyncClient, issuer: str, **options: Any) -> Json:
-    """The server's metadata (RFC 8414). Raises Refused when its issuer is not the requested one, Unreachable."""
+    """The server's metadata (RFC 8414). Raises Unreachable, Refused (also when the issuer is not the requested one)."""
     known, asked = _known.setdefault(http, {}), issuer.rstrip("/")  # RFC 8414 section 3.1 removes the slash, too
     until, found = known.get(issuer, (0.0, {}))
     if until > time.monotonic():

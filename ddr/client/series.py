@@ -1,7 +1,7 @@
 """From Observations to readings: SampledData of HDDT as times and values, single values and components. Pure.
 
 FHIR R4 datatypes.html#SampledData, HDDT measurement-cgm.md. A chunk's sample i stands for start + i · period; the exact
-time may be up to half a period off, which the chunk does not tell.
+time may be up to half a period earlier or later, and the chunk does not contain it.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ from ddr.reasons import in_words
 
 TIMEOUT = httpx.Timeout(30, connect=10)
 MOST_BYTES, MOST_SECONDS = 64 * 1024 * 1024, 300  # of a response
-SLOW, MOST_SLOW = 30, 600  # seconds: slower requests count as slow; the slow seconds that a run waits for in total
+SLOW, MOST_SLOW = 30, 600  # seconds: a longer request is slow; a run spends at most this much on slow requests
 BROWSER = "browser"
 TRIES = 4
 _SEARCH = re.compile(r"/Observation(/_search|/\$[a-z-]+)?$")

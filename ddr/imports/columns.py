@@ -9,8 +9,8 @@ from ddr.imports.content import Content, Row
 from ddr.imports.titles import Titles, begins, plain
 
 _TIMES = ("time", "date")  # meanings of the columns with the time
-_DECIMALS = 3  # digits after a comma that may be decimals; more are another column
-_SMALL = 2  # digits before it, as in mmol/L converted from mg/dL, with any number of decimals
+_DECIMALS = 3  # at most this many digits after a comma are decimals, more are another column; but
+_SMALL = 2  # any number of them are after at most this many digits, as in mmol/L converted from mg/dL
 NUMBERED = r"[\s_#.(]*\d[\s.)]*"  # the number after the name of columns with the same name
 ENDS = "the file breaks off in this row"
 

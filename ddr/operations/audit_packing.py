@@ -91,8 +91,8 @@ async def _advance(pool: asyncpg.Pool, work: Pack, deadline: float) -> bool:
 
 
 async def _pack_shard(pool: asyncpg.Pool, work: Pack, begun: UUID, ends: UUID, *, last: bool) -> bool:
-    """Pack the patients from `begun` to `ends`, or to the last one. False when another process is packing this, or
-    has."""
+    """Pack the patients from `begun` to `ends`, or to the last one. False when another process is packing them or has
+    packed them."""
     try:
         async with packs.long(pool) as conn:
             count = await _shard(conn, work, begun, None if last else ends)

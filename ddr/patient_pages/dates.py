@@ -61,7 +61,7 @@ def clock_time(lang: str, ms: int) -> str:
 
 
 def which_clock(lang: str, ms: int) -> str:
-    """What follows a time of the hour that comes twice in autumn: ` Sommerzeit`; else nothing."""
+    """The suffix that tells apart the two hours of the same name in autumn, such as ` Sommerzeit`; else ""."""
     local = _local(ms)
     twice = local.replace(fold=0).utcoffset() != local.replace(fold=1).utcoffset()
     return f" {CLOCKS[lang][local.fold]}" if twice else ""

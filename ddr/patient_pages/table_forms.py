@@ -115,7 +115,7 @@ def _german(instant: str) -> str:
 
 
 def _told(instant: str) -> str:
-    """The same where no exact time stands beside it: of the hour that comes twice in autumn also which one it is."""
+    """The same for tables without the exact time: in the hour that occurs twice in autumn it says which one it is."""
     found = datetime.fromisoformat(instant)
     return _german(instant) + which_clock("de", round(found.timestamp() * 1000))
 

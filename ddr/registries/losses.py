@@ -28,7 +28,7 @@ class Evidence(StrEnum):
     RETIRED = "retired"  # it says so
     NOT_PERMITTED = "not-permitted"  # the DiGA is listed, fully readable, without this kind of data
     UNKNOWN = "unknown"  # in answer to the direct question, it does not know the DiGA
-    LISTED = "listed"  # in answer to the direct question, it lists the DiGA that is missing in its list
+    LISTED = "listed"  # in answer to the direct question, it lists the DiGA that is missing from its list
     UNANSWERED = "unanswered"  # not mentioned, and the question was not answered
     NOT_ASKED = "not-asked"  # not mentioned, and only others were asked about: this reading proves nothing about it
 

@@ -30,7 +30,7 @@ from tests.support.reached import execute, on
 COORDINATOR = "DDR_TEST_CITUS_URL"  # a database with Citus and its servers; its role creates databases on all of them
 AS_IF = "TEST_AS_IF_SPREAD"
 SHARDS = 4
-# For tests of a statement shared by several patients, of its count, or of triggers that the distribution removes.
+# For tests of a statement shared by several patients, of how many there are, or of triggers that spreading removes.
 one_server_only = pytest.mark.skipif(
     COORDINATOR in os.environ or AS_IF in os.environ, reason="in this run patients are spread over servers"
 )

@@ -14,7 +14,7 @@ from ddr.conform.kit import Kit
 from ddr.conform.verdict import Failed, NotApplicable, expect
 
 PATIENT = (Need.PATIENT,)
-DIGITS = 34  # all but one in 300,000 random numbers of 128 bits have this many digits; a shorter number is a counter
+DIGITS = 34  # at least, of all but one in 300,000 random numbers of 128 bits; a shorter number is a counter
 PERSONAL = frozenset({"name", "email", "given_name", "family_name", "birthdate", "preferred_username"})
 
 

@@ -79,8 +79,8 @@ def registry_stale(name: str, since_ms: int | None = None) -> Trouble:
 
 
 def certificate(core: Core, now_ms: int) -> list[Trouble]:
-    """The certificate of the listeners has expired, or will within EXPIRES_SOON. Without a
-    readable one there is no finding: the listeners keep the former one."""
+    """The certificate of the listeners has expired, or will within EXPIRES_SOON. Without a readable one there is no
+    finding: the listeners keep the former one."""
     if (ends := _ends(core)) is None:
         return []
     now = datetime.fromtimestamp(now_ms / 1000, UTC)

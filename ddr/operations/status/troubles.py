@@ -39,7 +39,7 @@ def merged(troubles: Iterable[Trouble]) -> dict[str, Trouble]:
 
 
 def earliest(*instants: int | None) -> int | None:
-    """The first of those that are known; None: none is."""
+    """The earliest known instant; None when none is known."""
     known = [at for at in instants if at is not None]
     return min(known) if known else None
 
