@@ -20,14 +20,14 @@ __all__ = ["ddr", "examined"]
 
 @pytest.fixture(scope="module")
 async def paired(examined: Examined) -> Kit:
-    """A kit that has paired: its tokens serve for all faults that do not lie on the way to them."""
+    """A kit that has paired: its tokens serve for all faults except those on the way to tokens."""
     kit = examined.kit()
     await asyncio.to_thread(lambda: kit.views)
     return kit
 
 
 def with_pairings(kit: Kit, paired: Kit) -> None:
-    """The views of another kit, with nothing read yet."""
+    """Give the kit the views of another one, with nothing read yet."""
     views = []
     for one in paired.views:
         view = View(kit, one.name, one.patient, one.pairing, Pace(Patience(5), 0))

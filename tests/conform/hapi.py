@@ -45,14 +45,14 @@ OF_DATA = (
 
 
 class Plain(Wire):
-    """No certificates: the server is asked over plain HTTP."""
+    """No certificates: the server uses plain HTTP."""
 
     def _new(self, identity: Identity | None, name: str) -> httpx.Client:
         return httpx.Client(timeout=60, trust_env=False)
 
 
 def as_one_pairing(base: str) -> Kit:
-    """A kit that takes the whole server for what one pairing sees."""
+    """A kit that treats the whole server as what one pairing sees."""
     diga = Identity("urn:diga:bfarm:00001", "https://diga.example/cb", Path(), Path(), tuple(map(canonical, LIMITS)))
     target = Target(base, base, (diga,))
     kit = Kit(target, Plain(target), Person(print, input), Patience(0))
@@ -65,7 +65,7 @@ def as_one_pairing(base: str) -> Kit:
 
 
 def told(results: Sequence[Result]) -> None:
-    """Each that did not pass, and how many did."""
+    """Prints each check that did not pass, and the number of passed ones."""
     for one in results:
         if one.verdict is not Verdict.PASSED:
             print(f"{one.verdict:14} {one.check.name}: {one.text}")
@@ -74,7 +74,7 @@ def told(results: Sequence[Result]) -> None:
 
 
 async def filled(base: str) -> None:
-    """Put the examples into the server."""
+    """Put the examples on the server."""
     async with httpx.AsyncClient(timeout=120) as http:
         await fill(http, base, examples())
 

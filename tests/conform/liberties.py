@@ -23,7 +23,7 @@ ZONE = timezone(timedelta(hours=5, minutes=30))
 
 
 def together(*harms: Harm) -> Wrap:
-    """All of them, one behind the other."""
+    """All of them, one after another."""
     wraps = [wrapping(harm) for harm in harms]
 
     def wrap(transport: httpx.BaseTransport, client_id: str) -> httpx.BaseTransport:
@@ -35,7 +35,7 @@ def together(*harms: Harm) -> Wrap:
 
 
 def _bodies(edit: Callable[[Tamper, httpx.Request, Json], object]) -> Harm:
-    """Successful answers of the FHIR server are changed, in JSON and in XML alike."""
+    """Change successful responses of the FHIR server, in JSON and in XML alike."""
 
     def harm(tamper: Tamper, request: httpx.Request) -> httpx.Response:
         answer = tamper.pass_on(request)
@@ -55,7 +55,7 @@ def _each(edit: Callable[[Json], object]) -> Harm:
 
 
 def _walk(found: Any, change: Callable[[str], str]) -> Any:
-    """Every string of a resource, but ids and what stands in SampledData."""
+    """Every string of a resource, except ids and the content of SampledData."""
     if isinstance(found, dict):
         return {key: value if key in ("id", "data") else _walk(value, change) for key, value in found.items()}
     if isinstance(found, list):
@@ -64,7 +64,7 @@ def _walk(found: Any, change: Callable[[str], str]) -> Any:
 
 
 def _elsewhere(text: str) -> str:
-    """The same instant in another zone."""
+    """The same instant in another time zone."""
     if not _TIME.fullmatch(text):
         return text
     moment = datetime.fromisoformat(text).astimezone(ZONE)
@@ -88,7 +88,7 @@ def _references(before: str, after: str = "") -> Callable[[Json], object]:
 
 
 def _plain(one: Json) -> None:
-    """No profile is named; an identifier and an extension of the maker's."""
+    """No profile is named; there is an identifier and an extension of the manufacturer's."""
     one["meta"].pop("profile", None)
     if one["resourceType"] != "Device":
         one["identifier"] = [{"system": "https://maker.example/ids", "value": one["id"]}]
@@ -96,20 +96,20 @@ def _plain(one: Json) -> None:
 
 
 def _own_coding(one: Json) -> None:
-    """A coding of the maker's beside that of LOINC."""
+    """A coding of the manufacturer's in addition to LOINC's."""
     if one.get("resourceType") == "Observation":
         one["code"]["coding"].append({"system": "https://maker.example/codes", "code": "a-value"})
 
 
 def _own_unit(one: Json) -> None:
-    """The unit of a DeviceMetric has a code of ISO/IEEE 11073 beside that of UCUM, and words."""
+    """The unit of a DeviceMetric has a code of ISO/IEEE 11073 in addition to UCUM's, and a text."""
     if "unit" in one:
         one["unit"]["coding"].append({"system": "urn:iso:std:iso:11073:10101", "code": "264274"})
         one["unit"]["text"] = "mg/dL"
 
 
 def _bare_bundle(tamper: Tamper, request: httpx.Request, body: Json) -> None:
-    """No total; no entry rather than an empty list; no search.mode where nothing is included."""
+    """No total; no `entry` instead of an empty list; no search.mode where nothing is included."""
     if body.get("resourceType") != "Bundle":
         return
     body.pop("total", None)
@@ -121,7 +121,7 @@ def _bare_bundle(tamper: Tamper, request: httpx.Request, body: Json) -> None:
 
 
 def _with_a_remark(tamper: Tamper, request: httpx.Request) -> httpx.Response:
-    """Refusals have a remark before the error."""
+    """Refusals have another issue before the error."""
     answer = tamper.pass_on(request)
 
     def remark(body: Json) -> None:
@@ -133,7 +133,7 @@ def _with_a_remark(tamper: Tamper, request: httpx.Request) -> httpx.Response:
 
 
 def _paged_elsewhere(tamper: Tamper, request: httpx.Request) -> httpx.Response:
-    """Pages are at the base, under a name that means nothing, as HAPI has them."""
+    """Pages are at the FHIR base, under a meaningless name, as with HAPI."""
     pages: dict[str, str] = tamper.memory.setdefault("pages", {})
     if name := request.url.params.get("_getpages"):
         headers = {key: value for key, value in request.headers.items() if key != "host"}
@@ -153,7 +153,7 @@ def _paged_elsewhere(tamper: Tamper, request: httpx.Request) -> httpx.Response:
 
 
 def _other_heads(tamper: Tamper, request: httpx.Request) -> httpx.Response:
-    """Media types with a charset, no ETag, no word about limits."""
+    """Media types with a charset, no ETag, no headers about limits."""
     answer = tamper.pass_on(request)
     kind = answer.headers.get("content-type", "")
     if "fhir+" not in kind:
@@ -223,7 +223,7 @@ def _headers(request: httpx.Request) -> dict[str, str]:
 
 
 def _oldest_first(tamper: Tamper, request: httpx.Request, body: Json) -> None:
-    """Matches come in another order within a page when no order is asked for."""
+    """Matches have another order within a page when no order is requested."""
     ordered: set[str] = tamper.memory.setdefault("ordered", set())  # further pages of what was asked for in order
     if "_sort" in str(request.url) or str(request.url) in ordered:
         ordered.update(link["url"] for link in body.get("link") or () if link["relation"] == "next")
@@ -234,7 +234,7 @@ def _oldest_first(tamper: Tamper, request: httpx.Request, body: Json) -> None:
 
 
 def groups(base: str) -> dict[str, Iterable[Harm]]:
-    """Harms that are none, by what they have in common; `base` is the FHIR base URL."""
+    """Harmless changes by what they have in common; `base` is the FHIR base URL."""
     return {
         "forms": (
             _each(_zone),

@@ -60,7 +60,7 @@ def named(*names: str) -> list[Check]:
 async def judged(
     examined: Examined, paired: Kit, seen_before: Earlier, fault: Fault, checks: Sequence[Check]
 ) -> list[Result]:
-    """What these checks say of a recorder with the fault."""
+    """The results of these checks for a recorder with the fault."""
     kit = examined.kit(wrapping(fault.harm), seen_before if fault in LATER else None)
     if not fault.pairs:
         with_pairings(kit, paired)
@@ -73,7 +73,7 @@ async def judged(
 
 @pytest.fixture(scope="module")
 async def seen_before(examined: Examined, paired: Kit) -> Earlier:
-    """The memory of a run without fault."""
+    """The memory of a run without a fault."""
     kit = examined.kit()
     with_pairings(kit, paired)
     kinds = ("Observation", "Device", "DeviceMetric")
@@ -153,7 +153,7 @@ def table() -> str:
 
 
 def page_with(text: str) -> str:
-    """The page with its table as it has to be."""
+    """The page with its table up to date."""
     return re.sub(f"{BEGIN}.*{END}", lambda _: table(), text, flags=re.DOTALL)
 
 

@@ -26,7 +26,7 @@ Zone = dict[str, Sequence[bytes] | type[Exception]]
 
 
 def kit(host: str = HOST, private: bool = False) -> Any:
-    """As much of a kit as these checks look at."""
+    """As much of a kit as these checks need."""
     base = f"https://{host}"
     return SimpleNamespace(
         target=SimpleNamespace(fhir_base=f"{base}/fhir", issuer=base, private=private),

@@ -38,7 +38,7 @@ def table() -> str:
 
 
 def page_with(text: str) -> str:
-    """The page with its table as it has to be."""
+    """The page with its table up to date."""
     return re.sub(f"{BEGIN}.*{END}", lambda _: table(), text, flags=re.DOTALL)
 
 

@@ -42,7 +42,7 @@ CHECKS = {one.name: one for one in all_checks()}
 
 
 def kit(answer: Answer, ask: Callable[[str], str] = str) -> Kit:
-    """A kit at a recorder that answers so, with one pairing."""
+    """A kit with one pairing at a recorder with these responses."""
     target = Target(BASE, ISSUER)
     wire = Wire(target, lambda _transport, _client: httpx.MockTransport(answer))
     exchange = wire.send("GET", BASE)
@@ -69,7 +69,7 @@ def check(act: Callable[[Kit], object], name: str = "made-up", requirements: tup
 
 
 def told(found: Kit, results: Sequence[Result], strict: bool = False) -> dict[str, Any]:
-    """The report as a file would have it: it can be written in every form."""
+    """The report as stored in a file; it can be written in every format."""
     document = report(Run(found, results, 0, 1000, ["ddr", "conform", BASE], "0", strict))
     html(document).encode(errors="replace")
     ElementTree.fromstring(junit(document))
@@ -145,7 +145,8 @@ def test_a_deep_answer_and_broken_text_end_with_a_report() -> None:
 
 
 def test_a_token_that_a_verdict_names_is_masked_on_the_terminal_too(capsys: pytest.CaptureFixture[str]) -> None:
-    """A limit of requests (OPS-011) is told with the address that it met. Before: in the reports alone."""
+    """The verdict about a limit of requests (OPS-011) contains the URL. Formerly its token was masked in the reports
+    only."""
     limited = httpx.Response(429, headers={"retry-after": "5"})
     found = kit(lambda request: limited if "access_token" in str(request.url) else answers(bundle())(request))
     found.wire.secrets.learn("a-token-of-the-patient")
@@ -166,7 +167,7 @@ def test_a_token_is_masked_where_a_long_verdict_is_cut() -> None:
 
 
 def test_a_link_with_signs_for_the_terminal_is_shown_without_them(capsys: pytest.CaptureFixture[str]) -> None:
-    """Before: the commands that show a failure again had them, and a report as JUnit could not be read."""
+    """Formerly the commands that reproduce a failure contained them, and a JUnit report was unreadable."""
     link = f"{BASE}/Device?\x1b]0;mine\x07\ufffe"
     found = kit(answers({**bundle(), "link": [{"relation": "next", "url": link}]}))
     (result,) = run(found, [check(CHECKS["search-is-answered-with-a-searchset"].run)])
@@ -307,7 +308,7 @@ def test_an_answer_without_an_end_is_none(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_an_answer_that_is_no_http_is_not_quoted() -> None:
-    """There may be tokens in it, of which nobody knows yet that they are to be masked."""
+    """It may contain tokens that the kit does not yet know to be secret."""
 
     def broken(_: httpx.Request) -> httpx.Response:
         raise httpx.RemoteProtocolError("illegal chunk header: bytearray(b'access_token=eyJ')")
@@ -316,7 +317,8 @@ def test_an_answer_that_is_no_http_is_not_quoted() -> None:
 
 
 def test_an_answer_whose_headers_never_end_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In drops, or after interim answers without end: no time of a single read is over. Before: the run never ended."""
+    """They trickle in, or follow endless interim responses, so that no single read times out. Formerly the run never
+    ended."""
     over = Event()
 
     def drops(_: httpx.Request) -> httpx.Response:
@@ -335,7 +337,7 @@ def test_an_answer_whose_headers_never_end_is_none(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_run_waits_for_silence_only_so_long() -> None:
-    """Where documents are answered and nothing else is. Before: each request was waited for, hundreds of them."""
+    """The recorder serves its documents and nothing else. Formerly the kit waited for each of hundreds of requests."""
     waited = list[str]()
 
     def silent(request: httpx.Request) -> httpx.Response:

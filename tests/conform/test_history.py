@@ -28,7 +28,7 @@ EMPTY, ALL = "before-the-history-is-empty", "history-is-not-exceeded"
 
 
 def answer(request: httpx.Request) -> httpx.Response:
-    """One value, of three hundred days ago."""
+    """One value from three hundred days ago."""
     asked = request.url.params.get("date", "lt9999-01-01T00:00:00Z")
     since = asked.startswith("ge")  # from its time on
     found = bundle(VALUE) if since or milliseconds(asked.removeprefix("lt")) > MEASURED.timestamp() * 1000 else bundle()
@@ -55,7 +55,7 @@ def test_a_longer_history_is_a_failure_of_what_is_registered_only(
 
 @pytest.mark.parametrize(("status", "verdict"), [("final", Verdict.FAILED), ("entered-in-error", Verdict.PASSED)])
 def test_what_was_withdrawn_is_no_history(status: str, verdict: Verdict) -> None:
-    """A recorder may tell it for as long as what it had would have been there."""
+    """A recorder may show it for as long as its former content would have been shown."""
 
     def told(_: httpx.Request) -> httpx.Response:
         content = {"scope": OBSERVATION + GLUCOSE, **bundle({**VALUE, "status": status})}

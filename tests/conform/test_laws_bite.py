@@ -143,7 +143,7 @@ def test_what_is_no_resource_of_r4_is_told(resource: dict[str, Any], said: str) 
 
 
 def test_a_resource_may_contain_others_of_any_type() -> None:
-    """Before: an Organization was no resource type that is served."""
+    """Formerly an Organization was "no resource type that is served"."""
     owner = {"resourceType": "Organization", "id": "o", "name": "Muster AG"}
     assert problems({"resourceType": "Device", "contained": [owner], "owner": {"reference": "#o"}}) == []
 

@@ -24,7 +24,7 @@ CHECKS = [one for one in all_checks() if not one.run.__module__.endswith(APART)]
 
 
 async def test_a_pushed_request_may_live_for_long_and_say_nothing_of_caches(examined: Examined, paired: Kit) -> None:
-    """RFC 9126 leaves its life to the server, and shows the header in an example. Before: failures of a MUST."""
+    """RFC 9126 leaves the lifetime to the server; its example shows the header. Formerly both failed a MUST."""
 
     def harm(tamper: Tamper, request: httpx.Request) -> httpx.Response:
         answer = tamper.pass_on(request)
@@ -40,7 +40,7 @@ async def test_a_pushed_request_may_live_for_long_and_say_nothing_of_caches(exam
 
 
 async def test_what_a_cache_may_do_is_said_in_letters_of_any_size(examined: Examined) -> None:
-    """RFC 9111 section 5.2. Before: `No-Store` was none, a failure of a MUST."""
+    """RFC 9111 section 5.2. Formerly `No-Store` was not recognised, which failed a MUST."""
     kit = examined.kit(wrapping(heads("/oauth/(par|token)$", cache_control="Private, No-Store")))
     names = ("par-answer-is-not-cached", "token-answer-is-not-cached")
     results = await examined.run(kit, [one for one in all_checks() if one.name in names])
@@ -48,7 +48,7 @@ async def test_what_a_cache_may_do_is_said_in_letters_of_any_size(examined: Exam
 
 
 async def test_a_challenge_may_have_as_many_characters_as_its_rfc_allows(examined: Examined, paired: Kit) -> None:
-    """RFC 7636 section 4.2; one that is no SHA-256 never fits its verifier. Before: a failure."""
+    """RFC 7636 section 4.2; one that is not a SHA-256 never matches its verifier. Formerly this failed."""
     kit = examined.kit(wrapping(accepted(PAR, PUSHED, 201, "code_challenge=[a-z]{43,128}(&|$)")))
     with_pairings(kit, paired)
     results = await examined.run(kit, [one for one in all_checks() if one.name == "malformed-challenge-is-refused"])
@@ -56,7 +56,7 @@ async def test_a_challenge_may_have_as_many_characters_as_its_rfc_allows(examine
 
 
 async def test_a_leap_second_is_a_time(examined: Examined) -> None:
-    """FHIR R4 datatypes.html#dateTime. Before: a kit error in every check that compares times."""
+    """FHIR R4 datatypes.html#dateTime. Formerly there was a kit error in every check that compares times."""
     home = Home(examined.ddr, await examined.ddr.patient())
     await home.device("meter")
     leap = f"{home.ago(3 * HOUR)[:17]}60Z"

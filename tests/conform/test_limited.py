@@ -26,7 +26,7 @@ DEVICE = {"resourceType": "Device", "id": "d"}
 
 @dataclass
 class Limited:
-    """It gives `most` at once, the newest or the oldest of them first when nobody asks for an order."""
+    """Returns at most `most` resources, the newest or the oldest of them first when no order is requested."""
 
     most: int = 6
     newest: bool = True
@@ -109,7 +109,7 @@ class Limited:
     ],
 )
 def test_a_limited_number_is_no_failure(name: str, verdict: Verdict, total: int | None, newest: bool) -> None:
-    """Before: what was not in the first answer had been found wrongly, or was hidden."""
+    """Formerly values missing from the first response counted as found wrongly, or as hidden."""
     result = of(Limited(total=total, newest=newest).kit(), name)
     assert (result.verdict, result.advice) == (verdict, verdict is FAILED), result.text
 
@@ -131,7 +131,7 @@ def test_a_limited_number_excuses_nothing_else(name: str, wrong: Limited) -> Non
 
 
 def test_of_devices_beyond_what_it_gives_nobody_knows() -> None:
-    """Before: a wrong total, a failure of a MUST."""
+    """Formerly the total counted as wrong, which failed a MUST."""
     result = of(Limited(devices=9).kit(), "total-is-right")
     assert (result.verdict, result.advice) == (FAILED, True), result.text
 
@@ -142,7 +142,7 @@ def test_of_more_at_one_time_than_it_gives_nobody_knows_all() -> None:
 
 
 class Growing(Limited):
-    """One with a new value for each search, and at last none."""
+    """A recorder with a new value at each search, and finally none."""
 
     def _found(self, asked: list[tuple[str, str]]) -> list[Json]:
         if self.searches < MANY:
@@ -151,7 +151,7 @@ class Growing(Limited):
 
 
 class Restless(Limited):
-    """One that looks at no time and shows now these, now those."""
+    """A recorder that ignores times and shows different values at each search."""
 
     def _found(self, asked: list[tuple[str, str]]) -> list[Json]:
         assert self.searches < MANY, "there is no end"
@@ -160,20 +160,20 @@ class Restless(Limited):
 
 @pytest.mark.parametrize(("most", "searches"), [(100, 2), (6, 1 + 11)])
 def test_what_comes_meanwhile_is_not_waited_for(most: int, searches: int) -> None:
-    """Before: as long as each search brought a new value it was followed by another one, and waited for that."""
+    """Formerly the kit searched again, and waited for that, as long as each search returned a new value."""
     recorder = Growing(most=most, total=None)
     (view,) = recorder.kit().views
     assert (view.everything.most, recorder.searches) == (most % 100, searches)
 
 
 def test_who_looks_at_no_time_is_not_asked_for_ever() -> None:
-    """Before: it was."""
+    """Formerly the kit searched without end."""
     (view,) = Restless(total=None).kit().views
     assert len(view.everything.matches) == 2 * 6
 
 
 def test_who_gives_all_is_asked_for_more_once_at_most() -> None:
-    """A search waits for the Grace-Period."""
+    """Every search waits for the Grace-Period."""
     told, silent = Limited(most=100), Limited(most=100, total=None)
     for recorder in (told, silent):
         (view,) = (found := recorder.kit()).views

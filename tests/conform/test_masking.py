@@ -25,7 +25,7 @@ def test_codes_of_a_search_are_shown(query: str) -> None:
 
 
 def test_a_secret_is_masked_as_an_address_or_json_has_it() -> None:
-    """Before: a token with signs of Base64 was shown where a recorder repeats a form, or escapes a slash."""
+    """Formerly a token with characters of Base64 was shown where a recorder repeats a form, or escapes a slash."""
     secrets = Secrets()
     secrets.learn("ab+/cd+/ef==")
     for text in ("ab+/cd+/ef==", "ab%2B%2Fcd%2B%2Fef%3D%3D", "ab+\\/cd+\\/ef=="):

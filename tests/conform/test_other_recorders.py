@@ -107,7 +107,7 @@ def value(name: str, when: str, **more: Any) -> Json:
 
 
 def chunk(name: str, start: float, hours: float, device: str = "DeviceMetric/m", **more: Any) -> Json:
-    """So many hours of values, from so many days ago."""
+    """This many hours of values, from this many days ago."""
     data = {"period": 300_000, "dimensions": 1, "data": " ".join(["100"] * int(hours * 12))}
     return {
         "resourceType": "Observation",
@@ -127,7 +127,7 @@ def metric(version: str) -> Json:
 
 
 def landed(found: Kit, **said: str) -> Kit:
-    """The redirect of the one pairing said this."""
+    """Set the redirect of the one pairing to these parameters."""
     view = found.views[0]
     view.pairing = replace(view.pairing, landed=str(httpx.URL("https://diga.example/cb", params=said)))
     return found
@@ -143,7 +143,7 @@ def landed(found: Kit, **said: str) -> Kit:
     ],
 )
 def test_a_redirect_need_not_name_its_issuer(promised: bool, said: dict[str, str], verdict: Verdict) -> None:
-    """HDDT does not name RFC 9207. Before: a failure of a MUST."""
+    """HDDT does not name RFC 9207. Formerly a missing `iss` failed a MUST."""
     told = {"authorization_response_iss_parameter_supported": promised}
     found = landed(recorder(more={"/.well-known/oauth-authorization-server": told}), **said)
     assert of(found, "redirect-names-the-issuer").verdict is verdict
@@ -169,7 +169,7 @@ IN_VERSIONS = (
 
 @pytest.mark.parametrize("name", ["chunks-have-one-span", "chunks-follow-one-grid"])
 def test_a_calibration_may_be_another_version_of_a_metric(name: str) -> None:
-    """HDDT leaves it to the recorder whether it is another DeviceMetric. Before: a failure."""
+    """HDDT leaves it to the recorder whether to use another DeviceMetric or version. Formerly a version failed."""
     plain = [{**one, "device": {"reference": "DeviceMetric/m"}} for one in IN_VERSIONS]
     assert of(recorder(*IN_VERSIONS, metric("2")), name).verdict is PASSED
     assert of(recorder(*plain, metric("2")), name).verdict is PASSED, "references may name no version"
@@ -190,7 +190,7 @@ def test_a_calibration_may_be_another_version_of_a_metric(name: str) -> None:
     ],
 )
 def test_what_is_lost_for_good_may_be_final(status: str, data: str | None, reason: str, verdict: Verdict) -> None:
-    """HDDT speaks of what is missing for a while, and of errors. Before: only the former was good."""
+    """HDDT speaks of data that is missing for a while, and of errors. Formerly only the first was accepted."""
     one = chunk("a", -3, 24, status=status)
     if data is None:
         one.pop("valueSampledData")
@@ -203,7 +203,7 @@ def test_what_is_lost_for_good_may_be_final(status: str, data: str | None, reaso
 
 @pytest.mark.parametrize(("end", "verdict"), [(None, PASSED), (-1, PASSED), (-9999, FAILED)])
 def test_a_reference_value_in_force_is_no_history(end: float | None, verdict: Verdict) -> None:
-    """It began long ago, and `date=lt` finds what began before. Before: a failure."""
+    """It began long ago, so `date=lt` finds it. Formerly this failed."""
     period = {"start": "1990-01-01T00:00:00Z", **({"end": at(end)} if end else {})}
     reference = value("r", "", effectivePeriod=period)
     reference.pop("effectiveDateTime")
@@ -222,7 +222,8 @@ def test_a_reference_value_in_force_is_no_history(end: float | None, verdict: Ve
     ],
 )
 def test_numbers_of_a_chunk_may_have_an_origin_and_a_factor(data: Json, verdict: Verdict) -> None:
-    """FHIR R4 datatypes.html#SampledData. Before: beyond the limits; and what is no number was a fault of the kit."""
+    """FHIR R4 datatypes.html#SampledData. Formerly such numbers were beyond the limits, and an invalid one was a kit
+    error."""
     one = chunk("c", -1, 1, valueSampledData={"period": 300_000, "dimensions": 1, **data})
     assert of(recorder(one, metric("1")), "values-lie-within-the-limits").verdict is verdict
 
@@ -232,7 +233,7 @@ def test_numbers_of_a_chunk_may_have_an_origin_and_a_factor(data: Json, verdict:
     [({}, FAILED), ({"factor": 0.1}, PASSED), ({"factor": 0.05, "origin": {"code": "mg/dL", "value": 50}}, PASSED)],
 )
 def test_a_summary_is_of_what_the_numbers_stand_for(factor: Json, verdict: Verdict) -> None:
-    """Before: of the numbers as they stand in the chunk."""
+    """Formerly the kit used the numbers as written in the chunk."""
     data = {"period": 300_000, "dimensions": 1, "data": " ".join(["1000"] * 288), "origin": {"code": "mg/dL"}}
     mean = {
         "resourceType": "Observation",
@@ -248,7 +249,7 @@ def test_a_summary_is_of_what_the_numbers_stand_for(factor: Json, verdict: Verdi
 
 @pytest.mark.parametrize(("period", "verdict"), [(300_000, PASSED), (60_000, PASSED), (300, FAILED), (0, FAILED)])
 def test_a_period_in_seconds_is_told(period: int, verdict: Verdict) -> None:
-    """A reader would put the values of a day into a minute and a half. Before: passed."""
+    """A reader would put the values of a day into a minute and a half. Formerly this passed."""
     one = chunk("c", -1, 24)
     one["valueSampledData"]["period"] = period
     one["valueSampledData"]["data"] = "100 101 102"
@@ -260,7 +261,7 @@ def test_a_period_in_seconds_is_told(period: int, verdict: Verdict) -> None:
     [("mg/dL", PASSED), ("mg/dl", PASSED), ("Milligramm je Deziliter", PASSED), ("mmol/L", FAILED), ("%", FAILED)],
 )
 def test_a_unit_says_to_people_what_it_says_to_programs(word: str, verdict: Verdict) -> None:
-    """Before: passed, and a page that shows `unit` was wrong by a factor of 18."""
+    """Formerly this passed, although a page that shows `unit` would be wrong by a factor of 18."""
     amount = {"value": 100, "unit": word, "system": UCUM, "code": "mg/dL"}
     data = {"origin": {**amount, "value": 0}, "period": 300_000, "dimensions": 1, "data": "100"}
     found = recorder(value("v", at(), valueQuantity=amount), chunk("c", -1, 1, valueSampledData=data), metric("1"))
@@ -269,7 +270,7 @@ def test_a_unit_says_to_people_what_it_says_to_programs(word: str, verdict: Verd
 
 
 def test_without_a_refresh_token_one_check_says_so() -> None:
-    """Before: a fault of the kit, and refusals of a token that there was not."""
+    """Formerly there was a kit error, and an absent token counted as refused."""
     found = recorder(value("v", at()))
     names = ("altered-refresh-token-is-refused", "refresh-token-opens-nothing", "revoking-ends-everything")
     assert found.views[0].refresh_token == ""
@@ -291,7 +292,7 @@ def test_without_a_refresh_token_one_check_says_so() -> None:
     ],
 )
 def test_times_are_those_of_the_calendar(time: str, verdict: Verdict) -> None:
-    """Before: a fault of the kit, as was the end of all days, which stands for "until further notice"."""
+    """Formerly an impossible time was a kit error, as was year 9999, which stands for "until further notice"."""
     found = recorder(value("v", time, meta={"lastUpdated": at()}))
     assert of(found, "everything-is-fhir-r4").verdict is verdict
     results = [of(found, name) for name in ("newest-comes-first", "sort-orders", "search-by-date")]
@@ -309,7 +310,7 @@ def test_times_are_those_of_the_calendar(time: str, verdict: Verdict) -> None:
     ],
 )
 def test_metadata_of_another_shape_are_the_recorders(metadata: Json, failing: str) -> None:
-    """Also for a check that finds them read already. Before: a fault of the kit."""
+    """This also holds for checks that find the metadata read already. Formerly it was a kit error."""
     metadata = {"issuer": ISSUER, **metadata}
     found = recorder(more={"/.well-known/oauth-authorization-server": metadata})
     assert found.server_metadata.status == 200
@@ -323,7 +324,7 @@ AUTHORIZE, PUSH = "authorization_endpoint", "pushed_authorization_request_endpoi
 
 
 def before_its_page(request: httpx.Request) -> httpx.Response | None:
-    """What a recorder answers until a browser comes: metadata, and to what is pushed."""
+    """A recorder's responses before the browser comes: to requests for metadata and to PAR."""
     if "well-known" in request.url.path:
         return httpx.Response(200, json={name: f"{ISSUER}/{name}" for name in (AUTHORIZE, PUSH)})
     if request.url.path == f"/{PUSH}":
@@ -333,7 +334,7 @@ def before_its_page(request: httpx.Request) -> httpx.Response | None:
 
 @pytest.mark.parametrize("location", ["https://[x", "https://evil.example:abc/", "mailto:"])
 def test_a_redirect_that_leads_nowhere_is_the_recorders(location: str) -> None:
-    """Before: a fault of the kit."""
+    """Formerly this was a kit error."""
 
     def answer(request: httpx.Request) -> httpx.Response:
         return before_its_page(request) or httpx.Response(303, headers={"location": location})
@@ -356,7 +357,7 @@ def test_a_redirect_that_leads_nowhere_is_the_recorders(location: str) -> None:
     ],
 )
 def test_tokens_that_nobody_can_send_are_the_recorders(tokens: Json, said: str) -> None:
-    """Before: a fault of the kit in every check after the pairing."""
+    """Formerly this was a kit error in every check after the pairing."""
 
     def answer(request: httpx.Request) -> httpx.Response:
         names = ("pushed_authorization_request_endpoint", "authorization_endpoint", "token_endpoint")
@@ -373,7 +374,7 @@ def test_tokens_that_nobody_can_send_are_the_recorders(tokens: Json, said: str) 
 
 
 def finds_text(name: str, asked: str, one: Json) -> bool:
-    """A string search by the standard: a comma parts what a backslash does not escape; case and accents are nothing."""
+    """A string search by the standard: unescaped commas separate values; case and accents do not matter."""
     known = one["manufacturer"] if name == "manufacturer" else one["deviceName"][0]["name"]
     parts = [re.sub(r"\\(.)", r"\1", part) for part in re.split(r"(?<!\\),", asked)]
     plain = str.maketrans("éüö", "euo")
@@ -382,7 +383,7 @@ def finds_text(name: str, asked: str, one: Json) -> bool:
 
 @pytest.mark.parametrize("name", ["search-by-manufacturer", "search-by-device-name"])
 def test_names_may_have_commas_and_sharp_s(name: str) -> None:
-    """Before: "Dexcom, Inc." was asked for as "Dexcom" or " Inc.", and "SS" had to find a sharp s."""
+    """Formerly the kit searched for "Dexcom" or " Inc." instead of "Dexcom, Inc.", and "SS" had to find ß."""
     makers = ("Dexcom, Inc.", "Dexcom GmbH", "Groß & Weiß", "A\\B | C$")
     devices = [
         {"resourceType": "Device", "id": str(place), "manufacturer": one, "deviceName": [{"name": one}]}
@@ -394,7 +395,7 @@ def test_names_may_have_commas_and_sharp_s(name: str) -> None:
 
 
 def test_stamps_may_be_finer_than_milliseconds() -> None:
-    """As many servers have them. Before: the one that was asked for was rounded up, and not found."""
+    """Many servers have such timestamps. Formerly the kit rounded the requested one up, so that it was not found."""
     stamps = ["2026-11-20T10:00:00.1234567Z", "2026-11-20T10:00:00.1236001Z", "2026-11-20T10:00:00.1240000Z"]
     values = [value(str(place), at(), meta={"lastUpdated": one}) for place, one in enumerate(stamps)]
 
@@ -413,7 +414,7 @@ def test_stamps_may_be_finer_than_milliseconds() -> None:
     ("order", "verdict"), [("v c d", PASSED), ("c v d", PASSED), ("d v c", FAILED), ("d c v", FAILED)]
 )
 def test_periods_may_be_sorted_by_their_end(order: str, verdict: Verdict) -> None:
-    """FHIR R4 does not say by which end. Before: by the beginning, or a failure."""
+    """FHIR R4 does not say by which end. Formerly only the beginning was accepted."""
     running = chunk("c", -0.5, 24, status="preliminary")
     known = {one["id"]: one for one in (value("v", at(hours=-2)), running, chunk("d", -1.5, 24))}
 
@@ -443,7 +444,7 @@ def test_periods_may_be_sorted_by_their_end(order: str, verdict: Verdict) -> Non
     ],
 )
 def test_a_server_is_the_same_however_its_address_is_written(link: str, verdict: Verdict) -> None:
-    """RFC 3986 section 6.2.3. Before: it was taken for another one, and nothing more was looked at."""
+    """RFC 3986 section 6.2.3. Formerly the link seemed to lead to another server, and nothing more was read."""
     found, one = recorder(value("v", at()), link=link), Found()
     one.take(found.views[0].get("Observation"))
     found.views[0]._read["Observation"] = one
@@ -456,7 +457,7 @@ def test_a_server_is_the_same_however_its_address_is_written(link: str, verdict:
 
 @pytest.mark.parametrize("meta", [{}, {"meta": {"profile": []}}])
 def test_nobody_has_to_say_when_something_has_changed(meta: Json) -> None:
-    """FHIR does not demand `meta.lastUpdated`, HDDT the search by it for continuous glucose only."""
+    """FHIR does not require `meta.lastUpdated`; HDDT requires the search by it only for continuous glucose."""
     one = value("v", at(), **meta)
     assert of(recorder(one, mivs="blood-glucose-measurement"), "meta-is-complete").verdict is PASSED
     assert of(recorder(one, mivs="continuous-glucose-measurement"), "meta-is-complete").verdict is FAILED
@@ -466,13 +467,13 @@ def test_nobody_has_to_say_when_something_has_changed(meta: Json) -> None:
 
 @pytest.mark.parametrize(("days", "verdict"), [(0, PASSED), (0.01, FAILED), (300, FAILED)])
 def test_nothing_has_changed_in_the_future(days: float, verdict: Verdict) -> None:
-    """Who polls would go on from there, and miss what comes before. Before: passed."""
+    """A client that polls would continue from that instant, and miss all earlier changes. Formerly this passed."""
     one = value("v", at(), meta={"lastUpdated": at(days)})
     assert of(recorder(one), "meta-is-complete").verdict is verdict
 
 
 def test_the_total_is_that_of_all_pages() -> None:
-    """Before: the number of a page passed."""
+    """Formerly the number of matches on one page passed as the total."""
     known = [value(str(day), at(-day)) for day in range(20)]
 
     def answer(total: Callable[[int], Json], request: httpx.Request) -> httpx.Response:
@@ -494,7 +495,7 @@ def test_the_total_is_that_of_all_pages() -> None:
 
 
 def test_what_grows_without_versions_may_differ_from_what_was_found() -> None:
-    """Before: a failure, "though the version is the same"."""
+    """Formerly this failed, "though the version is the same"."""
     before, now = (chunk("c", -1, hours, meta={"lastUpdated": at(-1, hours=hours)}) for hours in (5, 6))
     assert of(recorder(before, now), "what-is-found-can-be-read").verdict is PASSED
     same = {**now, "meta": before["meta"]}
@@ -523,8 +524,8 @@ CAMEL = ("plannedStart", "validTo", "rootCause", "fhirEndPoints")
     ],
 )
 def test_a_feed_has_names_of_its_own(feed: Json, verdict: Verdict) -> None:
-    """HDDT says what it tells, not by which names, and of an end that nobody sees yet nothing. Before: our names, or a
-    failure; but "endpoint" was good for an end."""
+    """HDDT says what a feed contains but not by which names, and nothing about an end that is not known yet. Formerly
+    only our names passed, and "endpoint" counted as an end."""
     found = recorder(more={"/status": feed})
     found.target = replace(found.target, status_url="https://recorder.example/status")
     assert of(found, "status-feed").verdict is verdict
@@ -545,7 +546,7 @@ def test_formats_may_have_parameters() -> None:
     ],
 )
 def test_who_ignores_a_named_patient_is_advised(name: str, finds: bool, advice: bool) -> None:
-    """HDDT demands that the parameter is ignored, and recommends 400. Before: a failure of a MUST."""
+    """HDDT demands that the parameter is ignored, and recommends 400. Formerly this failed a MUST."""
     device = {"resourceType": "Device", "id": "d"}
     result = of(recorder(value("v", at()), device, metric("1"), finds=lambda *_: finds), name)
     assert (result.verdict, result.advice) == (FAILED, advice), result.text
@@ -564,7 +565,8 @@ def test_who_ignores_a_named_patient_is_advised(name: str, finds: bool, advice: 
 def test_a_recorder_that_is_closed_should_say_until_when(
     status: int, code: str, told: str | None, verdict: Verdict, advice: bool
 ) -> None:
-    """For load and maintenance HDDT recommends it, for limits it demands it. Before: a failure of a MUST."""
+    """HDDT recommends Retry-After for load and maintenance, and demands it for limits. Formerly the former failed a
+    MUST."""
     issue = {"severity": "error", "code": code}
     headers = {**FHIR, **({"retry-after": told} if told else {})}
     content = json.dumps({"resourceType": "OperationOutcome", "issue": [issue]})
@@ -577,7 +579,7 @@ def test_a_recorder_that_is_closed_should_say_until_when(
 
 
 def test_a_limit_may_be_told_in_xml_where_that_was_asked_for() -> None:
-    """Before: it had no OperationOutcome, a failure of a MUST."""
+    """Formerly the kit found no OperationOutcome in it, which failed a MUST."""
     headers = {"content-type": "application/fhir+xml", "retry-after": "7"}
     content = (
         '<OperationOutcome xmlns="http://hl7.org/fhir"><issue><code value="throttled"/></issue></OperationOutcome>'
@@ -590,7 +592,7 @@ def test_a_limit_may_be_told_in_xml_where_that_was_asked_for() -> None:
 
 @pytest.mark.parametrize(("named", "verdict"), [("Device/{}", PASSED), ("{}", PASSED), ("x{}", FAILED)])
 def test_what_is_not_known_is_named_with_its_type_or_without(named: str, verdict: Verdict) -> None:
-    """HDDT prescribes "Resource %s is not known". Before: with the type only."""
+    """HDDT prescribes "Resource %s is not known". Formerly only the form with the type was accepted."""
 
     def answer(request: httpx.Request) -> httpx.Response:
         kind, name = request.url.path.rpartition("/fhir/")[2].split("/")
@@ -607,7 +609,7 @@ def test_what_is_not_known_is_named_with_its_type_or_without(named: str, verdict
 
 @pytest.mark.parametrize(("brought", "verdict"), [("d", PASSED), ("", FAILED), ("d e", FAILED)])
 def test_a_search_for_metrics_brings_their_devices(brought: str, verdict: Verdict) -> None:
-    """HDDT demands `_include` of all types. Before: it was asked for with Observations only."""
+    """HDDT demands `_include` for all types. Formerly the kit used it for Observations only."""
 
     def answer(request: httpx.Request) -> httpx.Response:
         asked = request.url.params
@@ -624,7 +626,7 @@ def test_a_search_for_metrics_brings_their_devices(brought: str, verdict: Verdic
 @pytest.mark.parametrize("without", [True, False])
 @pytest.mark.parametrize("name", ["search-by-value-quantity", "search-by-component-value"])
 def test_values_are_searched_without_unit_too(name: str, without: bool) -> None:
-    """As HDDT's examples do. Before: with unit only, though the words said both."""
+    """HDDT's examples do so. Formerly the kit searched with a unit only, although its description named both."""
     miv = "blood-pressure-value" if "component" in name else "blood-glucose-measurement"
 
     def finds(parameter: str, asked: str, one: Json) -> bool:
@@ -650,7 +652,7 @@ def test_values_are_searched_without_unit_too(name: str, without: bool) -> None:
 
 @pytest.mark.parametrize(("hours", "verdict"), [(0, PASSED), (1, FAILED)])
 def test_a_chunk_may_tell_its_start_in_another_zone(hours: float, verdict: Verdict) -> None:
-    """As after the change of clocks, or of versions. Before: "starts at another time"."""
+    """The zone may differ after a change of clocks or of versions. Formerly the chunk "starts at another time"."""
     now = chunk("a", -0.5, 24, status="preliminary")
     berlin = (NOW + timedelta(days=-0.5, hours=hours)).astimezone(timezone(timedelta(hours=1)))
     before = {**now, "effectivePeriod": {**now["effectivePeriod"], "start": berlin.isoformat()}}
@@ -661,7 +663,7 @@ def test_a_chunk_may_tell_its_start_in_another_zone(hours: float, verdict: Verdi
 
 @pytest.mark.parametrize("left_out", [(), ("15074-8",)])
 def test_a_search_without_code_has_all_codes(left_out: tuple[str, ...]) -> None:
-    """Before: one that left a code out was good, since nobody asked for what had not been seen."""
+    """Formerly a search that left a code out passed, since nobody searched for codes that had not been seen."""
     values = [value(code, at(), code={"coding": [{"system": LOINC, "code": code}]}) for code in ("2339-0", "15074-8")]
 
     def answer(request: httpx.Request) -> httpx.Response:
@@ -692,7 +694,7 @@ def test_a_pairing_id_may_be_a_long_number(sub: str, username: str, verdict: Ver
 
 
 def test_endpoints_may_have_a_query() -> None:
-    """RFC 6749 sections 3.1 and 3.2. Before: an address with two question marks, and a fault of the kit."""
+    """RFC 6749 sections 3.1 and 3.2. Formerly the URL got two question marks, and there was a kit error."""
     names = ("authorization_endpoint", "pushed_authorization_request_endpoint", "token_endpoint", "revocation_endpoint")
     told = {name: f"{ISSUER}/{name}?tenant=a" for name in names}
     found = recorder(more={"/.well-known/oauth-authorization-server": told})
@@ -705,7 +707,7 @@ def test_endpoints_may_have_a_query() -> None:
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 405])
 @pytest.mark.parametrize("name", ["token-is-post-only", "par-is-post-only"])
 def test_what_is_asked_by_get_is_refused_in_any_way(name: str, status: int) -> None:
-    """The RFCs do not say how. Before: 401, for who has sent no client_id, was a failure."""
+    """The RFCs do not say how. Formerly a 401 for a request without client_id failed."""
     endpoints = {"token_endpoint": f"{ISSUER}/a", "pushed_authorization_request_endpoint": f"{ISSUER}/a"}
 
     def answer(request: httpx.Request) -> httpx.Response:
@@ -718,8 +720,8 @@ def test_what_is_asked_by_get_is_refused_in_any_way(name: str, status: int) -> N
 
 
 def without_pages(found: list[Json], *, worst: bool = False) -> Kit:
-    """A kit at a recorder that gives as many as `_count` says, and no link to more: the first in the order that was
-    asked for, or the `worst`."""
+    """A kit at a recorder that returns at most `_count` resources and no link to more: the first ones in the requested
+    order, or the `worst`."""
 
     def answer(request: httpx.Request) -> httpx.Response:
         path, asked = request.url.path.removesuffix("/_search"), dict(request.url.params)
@@ -756,14 +758,14 @@ MANY = [value(str(day), at(-day)) for day in range(149)] + [{"resourceType": "De
     ],
 )
 def test_pages_are_recommended_only(name: str, worst: bool, verdict: Verdict, advice: bool) -> None:
-    """And who has none gives no more than `_count` all the same. Before: failures of a MUST."""
+    """A recorder without pages returns no more than `_count` all the same. Formerly this failed a MUST."""
     result = of(without_pages(MANY, worst=worst), name)
     assert (result.verdict, result.advice) == (verdict, advice), result.text
 
 
 @pytest.mark.parametrize(("hours", "verdict"), [(100, PASSED), (100.5, FAILED)])
 def test_a_span_may_end_where_the_next_one_begins(hours: float, verdict: Verdict) -> None:
-    """As in HDDT's examples. Before: after a gap of days a chunk with a value each minute was off the grid."""
+    """HDDT's examples do so. Formerly, after a gap of days, a chunk with a value every minute was off the grid."""
     found = []
     for name, after in (("a", 0.0), ("b", 1.0), ("c", hours)):
         period = {"start": at(-6, hours=after), "end": at(-6, hours=after + 1)}
@@ -785,7 +787,7 @@ def test_a_span_may_end_where_the_next_one_begins(hours: float, verdict: Verdict
 def test_a_summary_may_be_of_the_time_in_which_there_are_values(
     chunks: list[Json], days: tuple[float, float], verdict: Verdict
 ) -> None:
-    """Before: a pause of the sensor within a longer history was a failure, and no values a fault of the kit."""
+    """Formerly a pause of the sensor within a longer history failed, and no values at all was a kit error."""
     period = {"start": at(-days[0]), "end": at(-days[1])}
     report = {"resourceType": "Observation", "code": {"coding": [{"code": "97507-8"}]}, "effectivePeriod": period}
     bundle = {"resourceType": "Bundle", "type": "collection", "entry": [{"resource": report}]}
@@ -807,7 +809,7 @@ def test_a_summary_may_be_of_the_time_in_which_there_are_values(
 def test_a_page_of_a_provider_of_identities_is_not_the_recorders(
     page: str, headers: dict[str, str], verdict: Verdict
 ) -> None:
-    """Before: a failure of the recorder that leads to it."""
+    """Formerly the recorder that redirects to it failed."""
 
     def answer(request: httpx.Request) -> httpx.Response:
         if found := before_its_page(request):

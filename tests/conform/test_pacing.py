@@ -67,7 +67,7 @@ def test_searches_wait_where_the_grace_period_is_looked_at_before_faults() -> No
 
 
 def test_a_date_to_come_back_at_is_waited_for() -> None:
-    """Retry-After may be one (RFC 9110 section 10.2.3)."""
+    """Retry-After may be a date (RFC 9110 section 10.2.3)."""
     asked: list[str] = []
 
     def early(request: httpx.Request) -> httpx.Response:
@@ -94,7 +94,8 @@ def test_a_date_to_come_back_at_is_waited_for() -> None:
 def test_a_grace_period_that_is_longer_than_registered_is_found(
     kept: int, said: int, verdict: Verdict, why: str
 ) -> None:
-    """`kept`: what the recorder keeps to, after its last answer; `said`: what it says, if that is another."""
+    """`kept`: the period that the recorder enforces after its last response; `said`: the one that it gives, if that
+    differs."""
     now, last = [0.0], [-1e9]
 
     def answer(request: httpx.Request) -> httpx.Response:
@@ -116,7 +117,7 @@ def test_a_grace_period_that_is_longer_than_registered_is_found(
 
 
 def test_a_refusal_is_no_fault_while_the_grace_period_may_run() -> None:
-    """It may run from a page, from a search that was refused, from another DiGA's, or from before this run."""
+    """The Grace-Period may have begun with a page, a refused search, another DiGA's search, or before this run."""
     now = [0.0]
     found = kit(lambda _: httpx.Response(429, headers={**FHIR, "retry-after": "1"}, content=b"{}"))
     found.views[0].pace = Pace(patience(20_000, now), 900)
@@ -127,7 +128,8 @@ def test_a_refusal_is_no_fault_while_the_grace_period_may_run() -> None:
 
 
 def test_a_limit_of_requests_is_kept_to() -> None:
-    """A recorder may have one (OPS-011): it is no failure of what was asked, and no Grace-Period of reads."""
+    """A recorder may have such a limit (OPS-011): it does not make the request fail, nor is it a Grace-Period for
+    reads."""
     asked: list[str] = []
 
     def limited(request: httpx.Request) -> httpx.Response:
@@ -156,7 +158,7 @@ def test_a_limit_of_requests_is_kept_to() -> None:
     ],
 )
 def test_a_limit_of_the_authorization_server_is_kept_to(left: int, headers: dict[str, str], verdict: Verdict) -> None:
-    """As so many a minute. Before: what was asked for then was "not refused"."""
+    """For instance a number of requests a minute. Formerly a limited request counted as "not refused"."""
     asked: list[str] = []
 
     def limited(request: httpx.Request) -> httpx.Response:

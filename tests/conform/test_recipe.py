@@ -26,7 +26,7 @@ WHO = Account("anna", "secret")
 
 
 def browser(pages: Mapping[str, httpx.Response], told: list[httpx.Request]) -> RecipeBrowser:
-    """Over a server with these answers by path; `told`: what it is sent."""
+    """A browser at a server with these responses by path; `told` collects its requests."""
 
     def answer(request: httpx.Request) -> httpx.Response:
         told.append(request)
@@ -108,14 +108,14 @@ def test_other_pages_than_the_recipes_end_the_check(pages: Mapping[str, httpx.Re
 
 
 def test_an_app_may_be_led_back_to_by_a_scheme_of_its_own() -> None:
-    """RFC 8252 section 7.1: such an address has no host."""
+    """RFC 8252 section 7.1: such a URL has no host."""
     back = "com.example.app:/back"
     pages = {"/authorize": to(f"{back}?code=1")}
     assert browser(pages, []).decide("https://recorder.example/authorize", back, WHO, []) == f"{back}?code=1"
 
 
 def test_a_page_without_an_end_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Before: the run never ended, and took all memory."""
+    """Formerly the run never ended, and used up all memory."""
 
     def endless() -> Iterator[bytes]:
         for _ in range(1000):

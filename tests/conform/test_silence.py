@@ -21,7 +21,7 @@ def at(days: float) -> str:
 
 
 def chunk(name: str, metric: str, ends: float) -> dict[str, Any]:
-    """An hour of values up to so many days from now."""
+    """An hour of values up to this many days from now."""
     return {
         "resourceType": "Observation",
         "id": name,

@@ -23,7 +23,8 @@ Ends = Callable[[dict[str, str], bool], bool]
 
 
 def _ending(ends: Ends) -> Harm:
-    """All tokens of a pairing are over when `ends` says so of a form; it is told whether its token was used before."""
+    """All tokens of a pairing end when `ends` says so about a form; its second argument says whether the form's token
+    was used before."""
 
     def harm(tamper: Tamper, request: httpx.Request) -> httpx.Response:
         dead: set[str] = tamper.memory.setdefault("dead", set())
@@ -55,12 +56,12 @@ def _ending(ends: Ends) -> Harm:
 
 
 def _with_the_next_consent(form: dict[str, str], _used: bool) -> bool:
-    """HDDT leaves open what a further consent means for tokens that there are."""
+    """HDDT leaves open what a further consent means for existing tokens."""
     return form["grant_type"] == "authorization_code"
 
 
 def _with_a_used_refresh_token(_form: dict[str, str], used: bool) -> bool:
-    """RFC 9700 section 4.14.2: one of both who have it is a thief."""
+    """RFC 9700 section 4.14.2: one of the two parties that have the token is a thief."""
     return used
 
 
