@@ -107,7 +107,7 @@ async def _depart(
 
 
 async def _session(core: Core, provider: Provider, visitor: Visitor, identity: Identity, journey: Journey) -> Session:
-    """The session that begins. Only the logged-in user can confirm it.
+    """The session that begins. A confirmation must come from the user who is already logged in.
 
     A confirmation is a login, too: it confirms nothing for a person whom, according to the provider, this user no
     longer represents.

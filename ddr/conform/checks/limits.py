@@ -65,7 +65,7 @@ def too_early_is_throttled(kit: Kit) -> None:
 
 @check("OPS-028", needs=PATIENT, searches=1)
 def reads_are_not_throttled(kit: Kit) -> None:
-    """Reads, Device and DeviceMetric do not count towards the Grace-Period: none has to wait longer than seconds."""
+    """Reads, Device and DeviceMetric do not count towards the Grace-Period: no 429 asks for a wait beyond seconds."""
     for one in kit.wire.exchanges:
         path = one.url.removeprefix(kit.target.fhir_base)
         free = re.match(r"/(Device|DeviceMetric)([/?]|$)|/Observation/[A-Za-z0-9.-]+$", path)
@@ -78,7 +78,7 @@ def reads_are_not_throttled(kit: Kit) -> None:
 def refusals_say_when(kit: Kit) -> None:
     """Every 429 and 503 throttled of this run has Retry-After, in seconds or as a date; every other 503 should have it.
 
-    A 429 of the FHIR server has the OperationOutcome that HDDT prescribes (in JSON; what was asked for in XML is left).
+    A 429 of the FHIR server has the OperationOutcome that HDDT prescribes (checked in JSON only).
     """
     seen = [one for one in kit.wire.exchanges if one.status in (429, 503)]
     if not seen:

@@ -212,7 +212,7 @@ def _bounds(kit: Kit, view: View) -> summary.Bounds:
 
 @check("SUM-019", needs=PATIENT, searches=1)
 def summary_agrees_with_the_chunks(kit: Kit) -> None:
-    """Each metric has one of the values that the chunks give when it is calculated in all ways that are in use."""
+    """Each metric lies in a range of values that the chunks give by the usual ways to calculate it."""
     for view in _views(kit):
         answer = _fortnight(kit, view)
         wrong = _disagreeing(_bounds(kit, view), answer)
