@@ -132,7 +132,7 @@ class Settings:
     product_name: str = described("Name of the recorder in the HIIS-VZ.", "Device Data Recorder")
     product_version: str = described("Version of the product in the HIIS-VZ.", "1.0")
     manufacturer: str = described("Name of the manufacturer in the HIIS-VZ.", "")
-    # who runs it: shown on every page for patients (Art. 13 GDPR, § 5 DDG)
+    # the operator, shown on every page for patients (Art. 13 GDPR, § 5 DDG)
     operator_name: str = described("Name of the operator on the patients' pages; empty: the manufacturer's.", "")
     operator_imprint_url: str = described("Address of the operator's imprint (§ 5 DDG).", "")
     operator_privacy_url: str = described("Address of the operator's privacy notice (Art. 13 GDPR).", "")
@@ -218,7 +218,7 @@ class Settings:
         "",
     )
     journal_days: int = described("How long the journal is kept: longer than the oldest backup.", 400)
-    # how long what is over is kept (docs/retention.md)
+    # how long data is kept after its use has ended (docs/retention.md)
     readings_days: int = described(
         "How long readings and measurements are kept; 0: as long as the patient. At least one day more than the longest"
         " Historic-Data-Period of miv.",

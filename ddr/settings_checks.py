@@ -1,4 +1,4 @@
-"""What values of settings make sense, and which limits of the specification they keep; one clear line otherwise."""
+"""Checks that settings make sense and keep the limits of the specification; a fault is reported in one clear line."""
 
 from __future__ import annotations
 

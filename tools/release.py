@@ -2,10 +2,10 @@
 
     python -m tools.release VERSION --key PRIVATE.pem --evidence FOLDER [--out DIR]
 
-Only from a clean tree whose pyproject.toml, ddr/__init__.py and CHANGELOG.md name that version, and of which FOLDER has
-the evidence: what `make ci` kept of this very commit, with nothing missing in its dossier. Nothing is fetched, and the
-time that archives hold is that of the commit: the same commit and evidence built twice give the same bytes. The key is
-Ed25519 in PEM (`openssl genpkey -algorithm ed25519 -out PRIVATE.pem`).
+The tree must be clean, and its pyproject.toml, ddr/__init__.py and CHANGELOG.md must name that version. FOLDER has the
+evidence that `make ci` wrote for this very commit, and nothing may be missing in its dossier. Nothing is fetched, and
+times in archives are that of the commit, so that two builds of the same commit and evidence give the same bytes. The
+key is Ed25519 in PEM (`openssl genpkey -algorithm ed25519 -out PRIVATE.pem`).
 """
 
 from __future__ import annotations

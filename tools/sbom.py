@@ -2,8 +2,8 @@
 
     python -m tools.sbom FILE
 
-Packages, versions and hashes are those of the locked requirements; licences and who needs whom come from what is
-installed here, which must be the same versions. The same state gives the same bytes.
+Packages, versions and hashes are those of the locked requirements; licences and dependencies come from the packages
+installed here, which must have the same versions. The same state gives the same bytes.
 """
 
 from __future__ import annotations

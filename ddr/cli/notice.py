@@ -1,4 +1,4 @@
-"""`ddr notice`: tell of a disruption that no check sees, or that is about to come (OPS-007)."""
+"""`ddr notice`: report a disruption that no check sees, or that is about to begin (OPS-007)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The DiGA's side as a library: pair, keep tokens, pull what changed, read series. Imports nothing of the server.
+"""The DiGA's side as a library: pair, keep tokens, pull what changed, read series. It imports nothing of the server.
 
-docs/client.md is the way through; everything works against any recorder of HDDT 1.0.1.
+docs/client.md is the guide; everything works with any recorder of HDDT 1.0.1.
 """
 
 from ddr.client.data import Series

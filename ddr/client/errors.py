@@ -24,7 +24,7 @@ class Unanswered(Unreachable):
 
 
 class Throttled(ClientError):
-    """The Grace-Period still runs, or the recorder is busy: come back in `retry_seconds`."""
+    """The Grace-Period still runs, or the recorder is busy: try again in `retry_seconds`."""
 
     def __init__(self, retry_seconds: float) -> None:
         super().__init__(f"try again in {retry_seconds:.0f} s")

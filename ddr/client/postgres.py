@@ -1,4 +1,4 @@
-"""Grants in PostgreSQL, for a DiGA with several hosts (the contract: ddr/client/tokens.py). Brings no driver."""
+"""Grants in PostgreSQL, for a DiGA with several hosts (the contract: ddr/client/tokens.py). It includes no driver."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ class Kind(StrEnum):
     AMENDED = "amended"  # a change to a final Observation
     ENTERED_IN_ERROR = "entered-in-error"  # drop what was read under this id
     DELETED = "deleted"  # no longer served: erased by its gateway, or the consent for its kind was withdrawn
-    GONE = "gone"  # older than the Historic-Data-Period: keep what you may keep, no more will come
+    GONE = "gone"  # older than the Historic-Data-Period: keep what you are allowed to keep; no more will come
 
 
 class Known(NamedTuple):

@@ -1,4 +1,4 @@
-"""The conformance kit: checks of any recorder from outside, with evidence. Knows nothing of our server.
+"""The conformance kit: checks of any recorder from outside, with evidence. It knows nothing of our server.
 
-docs/conformance-kit.md is the way through; `ddr conform` runs it.
+docs/conformance-kit.md is the guide; `ddr conform` runs it.
 """

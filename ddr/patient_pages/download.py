@@ -126,7 +126,7 @@ async def _answer(
 
 async def _while_in_force(core: Core, patient_id: UUID, content: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     """The pieces for a representative, checked while they are sent: a client may take all day to read, and the patient
-    goes on measuring.
+    keeps measuring.
 
     Raises ChangedMeanwhile when the right has ended.
     """

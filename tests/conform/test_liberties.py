@@ -18,7 +18,7 @@ from tests.conform.liberties import groups, together
 from tests.spec.examined import Examined, account
 from tests.spec.world import HOUR, Home
 
-# Those that look at what came from the FHIR server; not those that log in anew or end the pairing.
+# Checks of the FHIR server's responses, without those that log in again or end the pairing.
 APART = ("pairing", "consents", "ending", "changes", "two_times", "par", "authorize", "tokens", "client_certificates")
 CHECKS = [one for one in all_checks() if not one.run.__module__.endswith(APART)]
 

@@ -1,4 +1,4 @@
-"""The kit keeps to the registered limits, whatever the recorder says, and names what it had no time for."""
+"""The kit keeps to the registered limits, whatever the recorder says, and reports what it had no time for."""
 
 from __future__ import annotations
 

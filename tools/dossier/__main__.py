@@ -2,8 +2,8 @@
 
     python -m tools.dossier --out DIR --evidence FOLDER [--bench FILE]
 
-FOLDER is what a run of the tests with `--evidence FOLDER` kept. Exit status 1 when a row has neither evidence nor an
-owner, or when a test failed: the dossier is written nevertheless, and says which.
+FOLDER is what a run of the tests with `--evidence FOLDER` has written. Exit status 1 when a row has neither evidence
+nor an owner, or when a test failed: the dossier is written nevertheless, and says which.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ def redirect_names_the_issuer(kit: Kit) -> None:
     promised = kit.server_metadata.json.get("authorization_response_iss_parameter_supported") is True
     for one in _pairings(kit):
         issuer = one.callback.get("iss")
-        if issuer is None and not promised:  # HDDT does not name RFC 9207, and RFC 9700 binds who has several servers
+        if issuer is None and not promised:  # HDDT does not name RFC 9207; RFC 9700 binds clients of several servers
             raise NotApplicable("the redirect does not name its issuer, and the metadata do not say that it does")
         expect(issuer == kit.target.issuer, f"iss is {issuer or 'missing'}", one.answered)
 

@@ -54,7 +54,7 @@ def par_answer_is_not_cached(kit: Kit) -> None:
 def par_needs_every_parameter(kit: Kit) -> None:
     """A request that lacks one of the seven parameters is refused with 400 (without client_id also 401).
 
-    One without value is as good as left out (RFC 6749 section 3.1).
+    A parameter without a value counts as left out (RFC 6749 section 3.1).
     """
     for name in REQUIRED:
         _refused(_push(kit, **{name: None}), f"a request without {name}")

@@ -113,8 +113,8 @@ def of_workers(reports: Iterable[Report], now_ms: int) -> list[Trouble]:
 def beyond_holdup(core: Core, since_ms: int, now_ms: int) -> list[Trouble]:
     """Data that could not be taken in for longer than the Vendor-Holdup of its MIV is unavailable (OPS-016).
 
-    `since_ms`: since when nothing is taken in. Data can be read as soon as it is taken in: its delay is the time for
-    which it could not be.
+    `since_ms`: since when nothing is taken in. Data can be read as soon as it is taken in, so its delay is the time
+    for which it could not be taken in.
     """
     found = []
     for miv in core.catalog.mivs:
