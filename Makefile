@@ -45,14 +45,14 @@ $(VENV)/.measure: $(VENV)/.dev
 	@$(BIN)/python tools/venv_fits.py embedded test lint release measure || $(PIP) -e '.[embedded,test,lint,release,measure]'
 	@touch $@
 
-demo: $(VENV)/.run ## the whole recorder with stand-ins for the outside; ARGS="--once" to end by itself
+demo: $(VENV)/.run ## run the whole recorder with stand-ins for everything outside it; ARGS="--once" to end after the story
 	@$(BIN)/ddr demo $(ARGS)
 
-serve: $(VENV)/.run ## the recorder alone, configured by DDR_* variables; without a database it runs one in .ddr
+serve: $(VENV)/.run ## run the recorder alone, configured by DDR_* variables; without a database it runs one in .ddr
 	@$(if $(DDR_DATABASE_URL)$(DDR_SETTINGS)$(DDR_EMBEDDED),,DDR_EMBEDDED=true )$(BIN)/ddr serve $(ARGS)
 
-test: $(VENV)/.dev ## all tests but those that need a browser, a validator or a scanner, or wait long (.ci/run has all)
-	@echo "About $(MINUTES) minutes on two cores; a file of tests runs on one core, several files at once."
+test: $(VENV)/.dev ## run all tests except those that need a browser, a validator or a scanner, or take long (.ci/run runs all)
+	@echo "About $(MINUTES) minutes on two cores; each test file runs on one core, several files in parallel."
 	@$(TESTS) $(PARALLEL) -m "not slow and not browser and not validator and not scanner and not packaging" $(ARGS)
 
 # Rooms that reach the database by the run's own settings; the others bring a server of their own, or use none.
@@ -61,27 +61,27 @@ POOLED := attacks client clients diga_api gateway http identity miv oauth operat
 POOLED_IN_CI := spec/test_isolation.py oauth/test_refresh_token.py oauth/test_pairing.py oauth/test_consent_record.py \
 	diga_api/test_admissions.py diga_api/test_cursor.py diga_api/test_several.py gateway/test_http.py gateway/test_record_machine.py \
 	operations/test_housekeeping.py patient_pages/test_data.py store/test_chunks.py store/test_lock_order.py
-test-pooler: $(VENV)/.dev ## the tests that use the database, behind PgBouncer in transaction mode (needs pgbouncer)
+test-pooler: $(VENV)/.dev ## run the tests that use the database behind PgBouncer in transaction mode (needs pgbouncer)
 	@TEST_THROUGH_POOLER=1 $(BIN)/python -m pytest $(PARALLEL) $(POOLED:%=tests/%) \
 		-m "not skipif and not slow and not browser and not validator and not scanner and not packaging" $(ARGS)
 
 # At a coordinator of Citus with servers, whose role makes databases on all of them.
 CITUS := isolation con as_tokens obs ops_grace ser dev priv bg
-citus-test: $(VENV)/.dev ## the demo and the tests of the interface on patients that are spread, at the coordinator of DDR_TEST_CITUS_URL
+citus-test: $(VENV)/.dev ## run the demo and the interface tests with spread patients, at the coordinator DDR_TEST_CITUS_URL
 	@test -n "$$DDR_TEST_CITUS_URL" || { echo "DDR_TEST_CITUS_URL must name a database of a coordinator (docs/scaling.md)" >&2; exit 2; }
 	@$(BIN)/python -m tests.support.citus
 	@DDR_TEST_DATABASE_URL="$$DDR_TEST_CITUS_URL" $(BIN)/python -m pytest $(CITUS:%=tests/spec/test_%.py) \
 		-m "not browser and not validator and not scanner and not packaging" $(ARGS)
 
 # Without the engine: that the recorder does the same for patients that are spread, where it has other statements for them.
-spread-test: $(VENV)/.dev ## the same tests, those of searches and of the patients' pages, on one PostgreSQL taken for several
+spread-test: $(VENV)/.dev ## run these tests and those of searches and patients' pages, on one PostgreSQL that stands for several
 	@TEST_AS_IF_SPREAD=1 $(BIN)/python -m pytest $(PARALLEL) $(CITUS:%=tests/spec/test_%.py) tests/diga_api tests/patient_pages \
 		-m "not skipif and not slow and not browser and not validator and not scanner and not packaging" $(ARGS)
 
-test-browser: $(VENV)/.dev ## the tests in a real Chromium (needs /usr/bin/chromium)
+test-browser: $(VENV)/.dev ## run the tests in a real Chromium (needs /usr/bin/chromium)
 	@$(BIN)/python -m pytest $(PARALLEL) -m browser $(ARGS)
 
-lint: $(VENV)/.dev ## ruff, mypy --strict, order of the rooms
+lint: $(VENV)/.dev ## run ruff and mypy --strict, and check the order of the rooms
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
@@ -91,13 +91,13 @@ format: $(VENV)/.dev ## format the code
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-conformance: $(VENV)/.dev ## black-box tests by requirement; writes docs/conformance.md, but not of a part (ARGS)
+conformance: $(VENV)/.dev ## run the black-box tests by requirement; writes docs/conformance.md, except for a part (ARGS)
 	@rm -rf $(EVIDENCE)
 	@$(BIN)/python -m pytest $(PARALLEL) -m "requirement and not validator" --evidence $(EVIDENCE) $(ARGS)
 	@$(VALIDATE) tests/spec -m "requirement and validator" --evidence $(EVIDENCE) $(ARGS)
 	@$(BIN)/python -m tests.conformance $(EVIDENCE) $(if $(ARGS),,--write docs/conformance.md)
 
-ci: lint ## everything: lint, `make test`, what is beyond it, and whether the conformance report is up to date
+ci: lint ## run everything: lint, `make test`, the other tests, and check that the conformance report is up to date
 	@rm -rf $(EVIDENCE) && mkdir -p $(EVIDENCE)/documents
 	@$(MAKE) --no-print-directory test ARGS="--evidence $(EVIDENCE) $(ARGS)" \
 		TESTS="$(BIN)/python -m slipcover --json --out $(EVIDENCE)/documents/slipcover.json -m pytest"
@@ -112,13 +112,13 @@ ci: lint ## everything: lint, `make test`, what is beyond it, and whether the co
 tests/validator/target/.built: tests/validator/pom.xml tests/validator/src/main/java/Validator.java
 	@cd tests/validator && mvn -q -B -ntp compile dependency:copy-dependencies -DincludeScope=runtime && touch target/.built
 
-validator: tests/validator/target/.built ## HAPI's FHIR validator for the tests (needs Maven and Java 17)
+validator: tests/validator/target/.built ## build HAPI's FHIR validator for the tests (needs Maven and Java 17)
 
 tests/tls/.sslyze/bin/sslyze:
 	@$(PYTHON) -m venv tests/tls/.sslyze
 	@tests/tls/.sslyze/bin/pip install --quiet --disable-pip-version-check sslyze==6.3.1
 
-tls-scanner: tests/tls/.sslyze/bin/sslyze ## sslyze for the tests, in an environment of its own (it needs an older cryptography)
+tls-scanner: tests/tls/.sslyze/bin/sslyze ## install sslyze for the tests, in its own environment (it needs an older cryptography)
 
 KEYCLOAK := 26.5.6
 tests/keycloak/target/keycloak-$(KEYCLOAK):
@@ -129,24 +129,24 @@ tests/keycloak/target/keycloak-$(KEYCLOAK):
 keycloak-test: $(VENV)/.dev tests/keycloak/target/keycloak-$(KEYCLOAK) ## log in at a real Keycloak (needs Maven and Java 17)
 	@$(BIN)/python -m pytest tests/keycloak/check_keycloak.py $(ARGS)
 
-bench: $(VENV)/.dev ## measured ratios: storage, statements, memory, speed against the server's own floor
+bench: $(VENV)/.dev ## measure ratios: storage, statements, memory, speed compared with the server's own floor
 	@$(BIN)/python -m tests.bench $(ARGS)
 
-soak: $(VENV)/.dev ## kills, stops, clock steps, hostile clients and a broken registry, all at once; ARGS=1800 for half an hour
+soak: $(VENV)/.dev ## test with kills, stops, clock steps, hostile clients and a broken registry at once; ARGS=1800 for half an hour
 	@$(BIN)/python -m tests.soak $(ARGS)
 
-poller: $(VENV)/.dev ## a DiGA polls 1,000 pairings for ten minutes while both sides are killed; ARGS="200 5" for fewer and shorter
+poller: $(VENV)/.dev ## let a DiGA poll 1,000 pairings for ten minutes while both sides are killed; ARGS="200 5" for fewer and shorter
 	@$(BIN)/python -m tests.poller $(ARGS)
 
 evidence: $(VENV)/.dev ## render docs/evidence into docs/security.md, hazards.md and data-protection.md
 	@$(BIN)/python -m tools.evidence
 
 BENCH :=
-dossier: $(VENV)/.dev ## the dossier for a quality system in dist/dossier, from what `make ci` proved; BENCH=FILE of `make bench`
+dossier: $(VENV)/.dev ## write the dossier for a quality management system to dist/dossier, from the evidence of `make ci`; BENCH=FILE of `make bench`
 	@$(BIN)/python -m tools.dossier --out dist/dossier --evidence $(EVIDENCE) $(if $(BENCH),--bench "$(BENCH)") && echo dist/dossier/dossier.html
 
 coverage: export COVERAGE_FILE := $(abspath .coverage-data)/coverage
-coverage: $(VENV)/.measure ## lines and branches that tests reach, processes included; writes docs/evidence/measured, but not of a part (ARGS)
+coverage: $(VENV)/.measure ## measure the lines and branches that tests reach, including processes; writes docs/evidence/measured, except for a part (ARGS)
 	@rm -rf .coverage-data && mkdir .coverage-data
 	@$(BIN)/python -m coverage run -m pytest $(PARALLEL) -p tests.support.contexts \
 		-m "not validator and not scanner" $(ARGS)
@@ -154,7 +154,7 @@ coverage: $(VENV)/.measure ## lines and branches that tests reach, processes inc
 	@$(BIN)/python -m coverage json -q --show-contexts -o .coverage-data/report.json
 	@$(BIN)/python -m tools.measure.coverage .coverage-data/report.json $(if $(ARGS),--part)
 
-mutation: $(VENV)/.measure ## faults in the rooms that decide, one at a time: does a test find each? writes docs/evidence/measured
+mutation: $(VENV)/.measure ## put faults into the rooms that decide, one at a time: does a test find each? Writes docs/evidence/measured
 	@$(BIN)/python -m mutmut run $(ARGS)
 	@$(BIN)/python -m tools.measure.mutation
 
@@ -167,7 +167,7 @@ sbom: $(VENV)/.dev ## write the software bill of materials, CycloneDX, to dist/
 prepare-release: $(VENV)/.dev ## write VERSION into pyproject.toml, ddr/__init__.py and CHANGELOG.md, to be committed
 	@$(BIN)/python -m tools.prepare_release "$(VERSION)"
 
-release: $(VENV)/.dev ## prove, build and sign dist/VERSION: make release VERSION=1.0.0 KEY=release.pem; make ci when it is not proven yet
+release: $(VENV)/.dev ## prove, build and sign dist/VERSION: make release VERSION=1.0.0 KEY=release.pem; runs make ci unless the commit is proven
 	@$(BIN)/python -m tools.release "$(VERSION)" --key "$(KEY)" --ready
 	@$(BIN)/python -m tests.conformance $(EVIDENCE) --proves-this-commit || $(MAKE) --no-print-directory ci
 	@$(BIN)/python -m tools.release "$(VERSION)" --key "$(KEY)" --evidence $(EVIDENCE) $(if $(OUT),--out "$(OUT)")

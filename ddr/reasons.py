@@ -18,7 +18,7 @@ NO_CONNECTION = "All connection attempts failed"  # anyio, below httpx
 def in_words(error: BaseException, named: bool = False) -> str:
     """One line for people; `named`: including the file's name, if the surrounding sentence does not have it."""
     if isinstance(error, UnicodeDecodeError):
-        return "is no text in UTF-8"
+        return "is not UTF-8 text"
     if no_ciphers(error):
         return NO_CIPHERS_TOLD
     if not isinstance(error, OSError) or error.errno is None:

@@ -53,16 +53,16 @@ def _at_least(settings: Settings) -> Iterator[str]:
         if isinstance(value, int) and value < _LEAST.get(name, 0):
             yield f"{name}: must be at least {_LEAST.get(name, 0)}"
         if name.endswith("_port") and value > 65_535:
-            yield f"{name}: is no port number"
+            yield f"{name}: is not a port number"
 
 
 def _addresses(settings: Settings) -> Iterator[str]:
     for name in ("diga_base_url", "public_base_url", "gateway_base_url"):
         if not _is_origin(getattr(settings, name)):
-            yield f"{name}: must be https://host or https://host:port, without a slash at its end"
+            yield f"{name}: must be https://host or https://host:port, without a slash at the end"
     for name in _REGISTRIES:
         if not _is_base(getattr(settings, name)):
-            yield f"{name}: must be https://host, with a path or without"
+            yield f"{name}: must be https://host, with or without a path"
     for name in ("registry_ca", "oidc_ca"):
         yield from _authority(name, getattr(settings, name))
 
@@ -78,7 +78,7 @@ def _authority(name: str, file: str) -> Iterator[str]:
 
 def _registries(settings: Settings) -> Iterator[str]:
     if not all(token.isascii() and token.isprintable() for token in settings.registry_token.split()):
-        yield "registry_token: has a character that no token has (RFC 6750 section 2.1)"
+        yield "registry_token: contains a character that is not allowed in tokens (RFC 6750 section 2.1)"
     for registry in ("registry", "zts"):
         if getattr(settings, f"{registry}_refresh_seconds") >= getattr(settings, f"{registry}_max_age_seconds"):
             yield f"{registry}_refresh_seconds: must be below {registry}_max_age_seconds"
@@ -87,8 +87,8 @@ def _registries(settings: Settings) -> Iterator[str]:
 def _schema(settings: Settings) -> Iterator[str]:
     if not _SCHEMA.fullmatch(settings.database_schema):
         yield (
-            "database_schema: must be of lower-case letters, digits and _, 63 at most, and not begin with a"
-            " digit, pg_ or information_schema"
+            "database_schema: must consist of at most 63 lower-case letters, digits and _, and must not"
+            " begin with a digit, pg_ or information_schema"
         )
 
 
@@ -100,7 +100,7 @@ def _overlap(settings: Settings) -> Iterator[str]:
     except ValueError:
         by_type = {"": ""}
     if not (by_type.keys() <= DEVICE_TYPES.keys() and set(by_type.values()) <= set(OVERLAPS)):
-        yield "device_overlap_types: must be pairs like 700585005=end, of known device types"
+        yield "device_overlap_types: must be pairs like 700585005=end, with known device types"
 
 
 def _proxies(settings: Settings) -> Iterator[str]:
@@ -112,10 +112,10 @@ def _proxies(settings: Settings) -> Iterator[str]:
             yield f"{name}: {error}"
     for name in ("client_cert_header", "client_address_header"):
         if not _HEADER.fullmatch(getattr(settings, name)):
-            yield f"{name}: must be the name of a header, as in X-Forwarded-For"
+            yield f"{name}: must be the name of a header, such as X-Forwarded-For"
     for name, what in (("client_cert_header", "certificate"), ("client_address_header", "address")):
         if getattr(settings, name) and not settings.trusted_proxies.split():
-            yield f"{name}: needs trusted_proxies, else anybody could name any {what}"
+            yield f"{name}: needs trusted_proxies; otherwise anybody could claim any {what}"
 
 
 def _limits(settings: Settings) -> Iterator[str]:
@@ -126,8 +126,8 @@ def _limits(settings: Settings) -> Iterator[str]:
         yield "zts_max_age_seconds: MIV ValueSets must not be relied on longer than 86400 s (HDDT caching)"
     if settings.refresh_token_seconds != REFRESH_TOKEN_SECONDS and not settings.allow_builtin_accounts:
         yield (
-            f"refresh_token_seconds: must be {REFRESH_TOKEN_SECONDS} (HDDT pairing: 30 days); others are for"
-            " demonstration and tests only"
+            f"refresh_token_seconds: must be {REFRESH_TOKEN_SECONDS} (HDDT pairing: 30 days); other values"
+            " are for demonstration and tests only"
         )
     if not _is_time_zone(settings.time_zone):
         yield f"time_zone: {settings.time_zone!r} is not in the IANA time zone database"
@@ -136,18 +136,18 @@ def _limits(settings: Settings) -> Iterator[str]:
     if not 5 <= settings.par_seconds < PAR_SECONDS:
         yield f"par_seconds: must be from 5 to {PAR_SECONDS - 1} (RFC 9126 section 2.2, FAPI 2.0 section 5.3.2.2)"
     if settings.code_seconds > CODE_SECONDS:
-        yield f"code_seconds: must be {CODE_SECONDS} at most (RFC 6749 section 4.1.2)"
+        yield f"code_seconds: must be at most {CODE_SECONDS} (RFC 6749 section 4.1.2)"
     if settings.audit_days < 30:
-        yield "audit_days: the audit trail must be kept 30 days at least (HDDT transparency)"
+        yield "audit_days: the audit trail must be kept for at least 30 days (HDDT transparency)"
     if settings.ended_pairings_days and settings.ended_pairings_days < max(PROOF_DAYS, settings.audit_days):
         yield (
             f"ended_pairings_days: must be 0, or at least {PROOF_DAYS} (§ 195 BGB) and audit_days: the proof of"
             " a consent is needed for as long as somebody may ask for it"
         )
     if settings.research_least < 5:
-        yield "research_least: must be 5 at least, else people stand out (docs/research.md)"
+        yield "research_least: must be at least 5; otherwise people could be recognised (docs/research.md)"
     if settings.request_log_days < 30:
-        yield "request_log_days: the request log must be kept 30 days at least (HDDT operation)"
+        yield "request_log_days: the request log must be kept for at least 30 days (HDDT operation)"
 
 
 def _login(settings: Settings) -> Iterator[str]:
@@ -161,9 +161,9 @@ def _login(settings: Settings) -> Iterator[str]:
         case "oidc" if not (settings.oidc_issuer.startswith("https://") and settings.oidc_client_id):
             yield "patient_login: oidc needs oidc_issuer (https://…) and oidc_client_id"
         case "oidc" if not _is_base(settings.oidc_issuer):
-            yield "oidc_issuer: must be https://host, with a path or without"
+            yield "oidc_issuer: must be https://host, with or without a path"
         case "oidc" if settings.oidc_audience == settings.oidc_client_id:
-            yield "oidc_audience: must differ from oidc_client_id, which is that of ID tokens"
+            yield "oidc_audience: must differ from oidc_client_id, which is the audience of ID tokens"
         case "oidc":
             return
         case other:
@@ -179,15 +179,15 @@ def _operator(settings: Settings) -> Iterator[str]:
         yield "operator_contact: must be a mail address or a web address, https://…"
     if settings.operator_colour and not _is_dark(settings.operator_colour):
         yield (
-            "operator_colour: must be #rrggbb and so dark that white text on it, and text of this colour on its"
-            " own tint, have a contrast of 4.5 (WCAG)"
+            "operator_colour: must be #rrggbb, and dark enough that white text on it, and text of this"
+            " colour on its own tint, have a contrast of 4.5 (WCAG)"
         )
     logo = Path(settings.operator_logo)
     if settings.operator_logo:
         if logo.suffix not in (".svg", ".png"):
-            yield "operator_logo: must be a file .svg or .png"
+            yield "operator_logo: must be an .svg or .png file"
         if not logo.is_file() or not 0 < logo.stat().st_size <= 200_000 or not os.access(logo, os.R_OK):
-            yield "operator_logo: there is no such file of 200 kB at most that can be read"
+            yield "operator_logo: the file is missing, unreadable, empty or larger than 200 kB"
 
 
 def _at_most(settings: Settings) -> Iterator[str]:
@@ -204,7 +204,7 @@ def authority_fault(file: str) -> str | None:
         ssl.create_default_context(cafile=file)
     except OSError as error:
         unread = isinstance(error, ssl.SSLError) and not no_ciphers(error)
-        return "has no certificate in PEM" if unread else in_words(error)
+        return "contains no PEM certificate" if unread else in_words(error)
     return None
 
 

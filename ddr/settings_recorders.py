@@ -44,12 +44,12 @@ def with_file(environ: Mapping[str, str]) -> Mapping[str, str]:
     if not (name := environ.get(CHOSEN)):
         if several(environ):
             known = ", ".join(names(environ)) or "there is none yet"
-            raise SettingsError(f"{DIRECTORY}: say which recorder, --recorder NAME: {known}")
+            raise SettingsError(f"{DIRECTORY}: choose a recorder with --recorder NAME: {known}")
         return environ
     if not environ.get(DIRECTORY):
-        raise SettingsError(f"{DIRECTORY} names no directory in which the recorder {name} could be")
+        raise SettingsError(f"{DIRECTORY} must name the directory of the recorder {name}")
     if not _NAME.fullmatch(name):
-        raise SettingsError("the name of a recorder must be of lower-case letters, digits and -, 40 at most")
+        raise SettingsError("the name of a recorder must consist of at most 40 lower-case letters, digits and -")
     lines, table = (Path(environ[DIRECTORY], name + end) for end in (VARIABLES, TABLE))
     if not lines.exists() and not table.exists():
         raise SettingsError(f"there is no {lines.name} or {table.name} in {lines.parent}")
@@ -71,7 +71,9 @@ def _variables(file: Path) -> dict[str, str]:
             continue
         match = _LINE.fullmatch(line.strip())
         if match is None or match[1] in (DIRECTORY, CHOSEN):
-            raise SettingsError(f"{file.name}: line {number} must be a comment or DDR_NAME=value, of a setting")
+            raise SettingsError(
+                f"{file.name}: line {number} must be a comment, or DDR_NAME=value with the name of a setting"
+            )
         if match[1] in found:
             raise SettingsError(f"{file.name}: line {number} sets {match[1]} a second time")
         found[match[1]] = _unquoted(match[2])

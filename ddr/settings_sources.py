@@ -83,12 +83,12 @@ def _convert(name: str, wanted: Any, raw: Any) -> Any:
 def _text(name: str, raw: Any) -> str:
     """A text without surrounding blanks. Numbers are refused: 1.10 has lost a digit by then. No message repeats it."""
     if not isinstance(raw, str | Path):
-        raise SettingsError(f"setting {name}: must be one text, in quotation marks")
+        raise SettingsError(f"setting {name}: must be a single text in quotation marks")
     text = str(raw).strip()
     if "\0" in text or (name not in _FILES | SECRETS and _CONTROLS.search(text)):
-        raise SettingsError(f"setting {name}: has a control character")
+        raise SettingsError(f"setting {name}: contains a control character")
     if name not in _FILES and text != text.encode("utf-8", "ignore").decode("utf-8"):
-        raise SettingsError(f"setting {name}: is no text in UTF-8")
+        raise SettingsError(f"setting {name}: is not UTF-8 text")
     if not text and (default := _DEFAULTS[name]):
         raise SettingsError(f"setting {name}: is empty; leave it out for {default}")
     return text
@@ -97,7 +97,7 @@ def _text(name: str, raw: Any) -> str:
 def _whole(raw: Any) -> int:
     """A whole number from a text or a number; a fraction is never dropped silently. Raises TypeError, ValueError."""
     if isinstance(raw, (bool, float)):
-        raise ValueError("is no whole number")
+        raise ValueError("is not a whole number")
     return int(raw)
 
 
@@ -139,7 +139,7 @@ def load_settings(environ: Mapping[str, str] | None = None, **overrides: Any) ->
         if values or miv:
             raise
         raise SettingsError(
-            f"{error}. No setting is given: DDR_SETTINGS names no file, no DDR_* variable has one"
+            f"{error}. No setting is given: DDR_SETTINGS names no file, and no DDR_* variable sets one"
         ) from None
 
 
@@ -155,7 +155,7 @@ def admin_port(environ: Mapping[str, str] | None = None) -> int:
     found = _of_file(environ).get("admin_port", Settings.admin_port) if given is None else given
     port = int(_convert("admin_port", int, found))
     if not 0 <= port <= 65_535:
-        raise SettingsError("setting admin_port: is no port number")
+        raise SettingsError("setting admin_port: is not a port number")
     return port
 
 
@@ -181,7 +181,7 @@ def _from_file(name: str, value: str) -> str:
     except OSError as error:
         raise SettingsError(f"setting {name}: {path}: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise SettingsError(f"setting {name}: {path}: is no text") from None
+        raise SettingsError(f"setting {name}: {path}: is not text") from None
 
 
 def _from_environment(environ: Mapping[str, str], known: Collection[str]) -> dict[str, str]:
@@ -198,4 +198,4 @@ def _from_environment(environ: Mapping[str, str], known: Collection[str]) -> dic
 
 def _meant(name: str, known: Collection[str]) -> str:
     closest = get_close_matches(name, sorted(known), 1)
-    return f" (is {closest[0]} meant?)" if closest else ""
+    return f" (did you mean {closest[0]}?)" if closest else ""

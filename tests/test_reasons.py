@@ -21,7 +21,7 @@ from ddr.reasons import in_words, kind_of
             "/x: No such file or directory",
         ),
         (OSError(24, None), "Too many open files", "Too many open files"),
-        (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "x"), "is no text in UTF-8", "is no text in UTF-8"),
+        (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "x"), "is not UTF-8 text", "is not UTF-8 text"),
         (OSError("All connection attempts failed"), "All connection attempts failed", "All connection attempts failed"),
         (ValueError("two\nlines"), "two lines", "two lines"),
         (KeyError(), "KeyError", "KeyError"),

@@ -26,9 +26,9 @@ def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "text"),
     [
-        ("DDR_DATABSE_URL", "unknown variable DDR_DATABSE_URL (is DDR_DATABASE_URL meant?)"),
-        ("DDR_SETTING", "(is DDR_SETTINGS meant?)"),
-        ("DDR_DIGAPORT", "(is DDR_DIGA_PORT meant?)"),
+        ("DDR_DATABSE_URL", "unknown variable DDR_DATABSE_URL (did you mean DDR_DATABASE_URL?)"),
+        ("DDR_SETTING", "(did you mean DDR_SETTINGS?)"),
+        ("DDR_DIGAPORT", "(did you mean DDR_DIGA_PORT?)"),
         ("DDR_MIV", "unknown variable DDR_MIV"),
         ("DDR_workers", "unknown variable DDR_workers"),
         ("DDR_ZZZZZZZZ", "unknown variable DDR_ZZZZZZZZ"),
@@ -43,7 +43,7 @@ def test_a_misspelt_variable_is_not_left_unread(name: str, text: str) -> None:
 def test_a_misspelt_setting_of_the_file_is_named_with_the_nearest_one(tmp_path: Path) -> None:
     path = tmp_path / "ddr.toml"
     path.write_text("workres = 3\n")
-    with pytest.raises(SettingsError, match=r"unknown setting workres \(is workers meant\?\)"):
+    with pytest.raises(SettingsError, match=r"unknown setting workres \(did you mean workers\?\)"):
         load_settings({"DDR_SETTINGS": str(path), **BUILTIN})
 
 
@@ -88,7 +88,7 @@ def test_terms_of_a_miv_come_from_the_file(tmp_path: Path) -> None:
         ("REGISTRY_REFRESH_SECONDS", "0", "registry_refresh_seconds: must be at least 1"),
         ("CONSENT_DAYS", "0", "consent_days: must be at least 1"),
         ("REGISTRY_CA", "/nowhere.pem", "registry_ca: /nowhere.pem: No such file"),
-        ("REGISTRY_CA", "/etc/passwd", "registry_ca: /etc/passwd: has no certificate in PEM"),
+        ("REGISTRY_CA", "/etc/passwd", "registry_ca: /etc/passwd: contains no PEM certificate"),
         ("OIDC_CA", "/nowhere.pem", "oidc_ca: /nowhere.pem: No such file"),
         # what a token goes to, and what is trusted comes from, is not read or written on the way
         ("DIGA_VZ_BASE", "http://diga.bfarm.de/api/fhir/v3.0", "diga_vz_base: must be https://host"),
@@ -106,27 +106,35 @@ def test_terms_of_a_miv_come_from_the_file(tmp_path: Path) -> None:
         ("SESSION_SECONDS", "2147483648", "session_seconds: must be at most 2147483647"),
         ("SEARCH_DEFAULT_COUNT", "0", "search_default_count: must be at least 1"),  # a search would find nothing
         ("CLIENT_CERT_HEADER", "Client Cert", "client_cert_header: must be the name of a header"),
-        ("CLIENT_CERT_HEADER", "Client-Cert", "client_cert_header: needs trusted_proxies, else anybody could name any"),
+        (
+            "CLIENT_CERT_HEADER",
+            "Client-Cert",
+            "client_cert_header: needs trusted_proxies; otherwise anybody could claim any",
+        ),
         ("JOURNAL_DAYS", "0", "journal_days: must be at least 1"),
         ("CLIENT_ADDRESS_HEADER", "X-Forwarded-For:", "client_address_header: must be the name of a header"),
         ("OPERATOR_IMPRINT_URL", "https://", "operator_imprint_url: must be a web address"),
-        ("PRODUCT_NAME", "Gluco\x0bRecorder", "product_name: has a control character"),  # no XML could tell it
-        ("REGISTRY_CA", "ca\0.pem", "registry_ca: has a control character"),
-        ("KEY_ENCRYPTION_KEY", "file:key\0", "key_encryption_key: has a control character"),
-        ("OPERATOR_NAME", "M\udcfcller GmbH", "operator_name: is no text in UTF-8"),  # of a terminal in Latin-1
+        ("PRODUCT_NAME", "Gluco\x0bRecorder", "product_name: contains a control character"),  # no XML could tell it
+        ("REGISTRY_CA", "ca\0.pem", "registry_ca: contains a control character"),
+        ("KEY_ENCRYPTION_KEY", "file:key\0", "key_encryption_key: contains a control character"),
+        ("OPERATOR_NAME", "M\udcfcller GmbH", "operator_name: is not UTF-8 text"),  # of a terminal in Latin-1
         ("OTLP_ENDPOINT", "127.0.0.1:4318", "otlp_endpoint: must be a web address"),
         ("OTLP_ENDPOINT", "https://user:password@traces/", "otlp_endpoint: must be a web address"),
         ("REGISTRY_REFRESH_SECONDS", "14400", "registry_refresh_seconds: must be below registry_max_age_seconds"),
         ("ZTS_REFRESH_SECONDS", "86400", "zts_refresh_seconds: must be below zts_max_age_seconds"),
-        ("DIGA_PORT", "70000", "diga_port: is no port number"),
+        ("DIGA_PORT", "70000", "diga_port: is not a port number"),
         ("ACCESS_TOKEN_SECONDS", "-1", "access_token_seconds: must be at least 1"),
         ("REFRESH_REPEAT_SECONDS", "-1", "refresh_repeat_seconds: must be at least 0"),
         ("ALLOW_BUILTIN_ACCOUNTS", "perhaps", "allow_builtin_accounts: 'perhaps' is not a valid bool"),
         ("ALLOW_BUILTIN_ACCOUNTS", "no", "built-in accounts are for demonstration only"),
         ("PAR_SECONDS", "600", "par_seconds: must be from 5 to 599"),
-        ("CODE_SECONDS", "601", "code_seconds: must be 600 at most"),
-        ("REGISTRY_TOKEN", "\ufeff5d1c", "registry_token: has a character that no token has"),  # of some editors
-        ("REGISTRY_TOKEN", "5d1c\n5d1\x01", "registry_token: has a character that no token has"),
+        ("CODE_SECONDS", "601", "code_seconds: must be at most 600"),
+        (
+            "REGISTRY_TOKEN",
+            "\ufeff5d1c",
+            "registry_token: contains a character that is not allowed in tokens",
+        ),  # of some editors
+        ("REGISTRY_TOKEN", "5d1c\n5d1\x01", "registry_token: contains a character that is not allowed in tokens"),
         ("TIME_ZONE", "Europe/Mainz", "time_zone: 'Europe/Mainz' is not in the IANA time zone database"),
         ("TIME_ZONE", "../etc/passwd", "time_zone: '../etc/passwd' is not"),
         ("TIME_ZONE", "Europe", "time_zone: 'Europe' is not"),
@@ -186,7 +194,7 @@ def test_only_a_text_is_taken_for_one_and_no_message_repeats_it(tmp_path: Path, 
     path.write_text(f"{name} = {value}\n")
     with pytest.raises(SettingsError) as caught:
         load_settings({"DDR_SETTINGS": str(path), **BUILTIN})
-    assert str(caught.value) == f"setting {name}: must be one text, in quotation marks"
+    assert str(caught.value) == f"setting {name}: must be a single text in quotation marks"
 
 
 def test_blanks_around_a_text_are_none_of_it() -> None:
@@ -199,7 +207,7 @@ def test_blanks_around_a_text_are_none_of_it() -> None:
     ("content", "text"),
     [
         ("grace_seconds = 1\nhistoric_days = 30\ndelay_seconds = 1\nhistory = 3", "unknown setting miv.x.history"),
-        ("grace_second = 1", "unknown setting miv.x.grace_second (is grace_seconds meant?)"),
+        ("grace_second = 1", "unknown setting miv.x.grace_second (did you mean grace_seconds?)"),
         (
             "grace_seconds = 'short'",
             "setting miv.x: needs the whole numbers grace_seconds, historic_days, delay_seconds",
@@ -296,7 +304,7 @@ def test_the_admin_port_is_found_whatever_else_is_wrong(tmp_path: Path) -> None:
         admin_port(wrong)
     assert admin_port({}) == Settings().admin_port
     for value in ("70000", "-1"):
-        with pytest.raises(SettingsError, match="setting admin_port: is no port number"):
+        with pytest.raises(SettingsError, match="setting admin_port: is not a port number"):
             admin_port({"DDR_ADMIN_PORT": value})
 
 

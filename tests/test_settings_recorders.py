@@ -64,25 +64,25 @@ def test_one_has_to_be_chosen(tmp_path: Path) -> None:
     (tmp_path / "pressure.env").write_text(BUILTIN)
     alone = {"DDR_RECORDERS": str(tmp_path)}
     assert several(alone) and not several(of(tmp_path)) and not several({})
-    with pytest.raises(SettingsError, match="say which recorder, --recorder NAME: glucose, pressure"):
+    with pytest.raises(SettingsError, match="choose a recorder with --recorder NAME: glucose, pressure"):
         load_settings(alone)
     with pytest.raises(SettingsError, match=r"there is no spirometry.env or spirometry.toml in"):
         load_settings(of(tmp_path, "spirometry"))
-    with pytest.raises(SettingsError, match="DDR_RECORDERS names no directory"):
+    with pytest.raises(SettingsError, match="DDR_RECORDERS must name the directory"):
         load_settings({"DDR_RECORDER": "glucose"})
 
 
 @pytest.mark.parametrize("name", ["../glucose", "a/b", "Glucose", "a b", "-a", "ü", "a" * 41, "a.b", "a\n"])
 def test_a_name_is_no_path(tmp_path: Path, name: str) -> None:
     (tmp_path / "glucose.env").write_text(BUILTIN)
-    with pytest.raises(SettingsError, match="the name of a recorder must be"):
+    with pytest.raises(SettingsError, match="the name of a recorder must consist"):
         load_settings(of(tmp_path / "x", name))
 
 
 @pytest.mark.parametrize(
     ("line", "text"),
     [
-        ("DDR_WORKRES=3", r"unknown variable DDR_WORKRES \(is DDR_WORKERS meant\?\)"),
+        ("DDR_WORKRES=3", r"unknown variable DDR_WORKRES \(did you mean DDR_WORKERS\?\)"),
         ("DDR_WORKERS=many", "workers: 'many' is not a valid int"),
         ("WORKERS=3", "glucose.env: line 2 must be"),
         ("export DDR_WORKERS=3", "glucose.env: line 2 must be"),
@@ -102,5 +102,5 @@ def test_a_line_that_is_wrong_is_one_line(tmp_path: Path, line: str, text: str) 
 
 def test_a_file_that_is_no_text(tmp_path: Path) -> None:
     (tmp_path / "glucose.env").write_bytes(b"DDR_HOST=\xff\n")
-    with pytest.raises(SettingsError, match=r"glucose\.env: is no text in UTF-8"):
+    with pytest.raises(SettingsError, match=r"glucose\.env: is not UTF-8 text"):
         load_settings(of(tmp_path))

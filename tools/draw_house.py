@@ -51,7 +51,7 @@ def main() -> int:
     if "--check" not in sys.argv:
         PAGE.write_text(drawn)
     elif drawn != page:
-        sys.stderr.write("docs/architecture.md is not what the import contracts say: run python tools/draw_house.py\n")
+        sys.stderr.write("docs/architecture.md differs from the import contracts: run python tools/draw_house.py\n")
         return 1
     return 0
 

@@ -21,7 +21,7 @@ _VERSION = re.compile(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)")
 def prepare(root: Path, version: str, day: str) -> None:
     """Change the three files below `root`. Raises ValueError, with nothing changed, when one is not as expected."""
     if not _VERSION.fullmatch(version):
-        raise ValueError(f"{version!r} is no version MAJOR.MINOR.PATCH")
+        raise ValueError(f"{version!r} is not a version MAJOR.MINOR.PATCH")
     changes = {
         "pyproject.toml": (r'^version = ".*"$', f'version = "{version}"'),
         "ddr/__init__.py": (r'^__version__ = ".*"$', f'__version__ = "{version}"'),
@@ -31,7 +31,7 @@ def prepare(root: Path, version: str, day: str) -> None:
     for name, (pattern, line) in changes.items():
         text = (root / name).read_text("utf-8")
         if name == "CHANGELOG.md" and f"\n## {version} (" in text:
-            raise ValueError(f"CHANGELOG.md has a section of {version} already")
+            raise ValueError(f"CHANGELOG.md already has a section for {version}")
         written[name], count = re.subn(pattern, line, text, count=1, flags=re.MULTILINE)
         if not count:
             raise ValueError(f"{name} has no line like {pattern}")
@@ -46,7 +46,7 @@ def main(arguments: list[str]) -> int:
     except (ValueError, OSError) as error:
         print(f"release: {error}", file=sys.stderr)
         return 1
-    print("look at CHANGELOG.md, commit, and run make release")
+    print("check CHANGELOG.md, commit, and run make release")
     return 0
 
 

@@ -40,14 +40,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tools.release", description=__doc__)
     parser.add_argument("version", metavar="VERSION")
     parser.add_argument("--key", type=Path, required=True, metavar="FILE", help="Ed25519 private key in PEM")
-    parser.add_argument("--evidence", type=Path, metavar="FOLDER", help="what `make ci` kept")
-    parser.add_argument("--ready", action="store_true", help="only say whether key, tree and version are ready")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="a folder that does not exist; default: dist/VERSION")
+    parser.add_argument("--evidence", type=Path, metavar="FOLDER", help="the evidence that `make ci` wrote")
+    parser.add_argument("--ready", action="store_true", help="only check whether key, tree and version are ready")
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="a folder that does not exist yet (default: dist/VERSION)"
+    )
     args = parser.parse_args(arguments)
     if not args.version or args.key == Path():
         parser.error("name the version and the key: make release VERSION=1.0.0 KEY=release.pem")
     if not (args.evidence or args.ready):
-        parser.error("name the evidence, or ask with --ready")
+        parser.error("name the evidence, or use --ready")
     try:
         key = private_key(args.key)
         ready(args.version)
@@ -65,16 +67,16 @@ def private_key(file: Path) -> Ed25519PrivateKey:
     try:
         key = load_pem_private_key(file.read_bytes(), None)
     except (ValueError, TypeError, UnsupportedAlgorithm):
-        raise ReleaseError(f"{file}: is no private key in PEM without a password") from None
+        raise ReleaseError(f"{file}: is not a private key in PEM without a password") from None
     if not isinstance(key, Ed25519PrivateKey):
-        raise ReleaseError(f"{file}: is no Ed25519 key")
+        raise ReleaseError(f"{file}: is not an Ed25519 key")
     return key
 
 
 def ready(wanted: str) -> None:
     """Check that nothing is uncommitted, and that every named version is this one. Raises ReleaseError."""
     if changed := _git("status", "--porcelain"):
-        raise ReleaseError(f"the tree is not clean: {', '.join(line[3:] for line in changed.splitlines()[:5])}")
+        raise ReleaseError(f"the working tree is not clean: {', '.join(line[3:] for line in changed.splitlines()[:5])}")
     named = {
         "pyproject.toml": tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"],
         "ddr/__init__.py": __version__,
@@ -86,13 +88,13 @@ def ready(wanted: str) -> None:
         raise ReleaseError(f"CHANGELOG.md has no section '## {wanted} (YYYY-MM-DD)' with changes")
     pinned = dict(re.findall(r"^([\w.-]+)==(\S+)", (ROOT / "constraints.txt").read_text(), re.MULTILINE))
     if (here := version("hatchling")) != pinned["hatchling"]:
-        raise ReleaseError(f"hatchling {here} is installed, constraints.txt says {pinned['hatchling']}")
+        raise ReleaseError(f"hatchling {here} is installed, but constraints.txt says {pinned['hatchling']}")
 
 
 def proven(evidence: Path) -> Dossier:
     """The dossier of this very commit, with nothing missing. Raises ReleaseError, ValueError, OSError."""
     if not conformance.proves(evidence, conformance.commit()):
-        raise ReleaseError(f"{evidence}: is no evidence that this commit passed; run make ci")
+        raise ReleaseError(f"{evidence}: is not evidence that this commit passed; run make ci")
     dossier = collected(evidence)
     if dossier.missing:
         raise ReleaseError(f"the dossier lacks {len(dossier.missing)} things: {'; '.join(dossier.missing[:3])}")
@@ -102,7 +104,7 @@ def proven(evidence: Path) -> Dossier:
 def build(out: Path, key: Ed25519PrivateKey, dossier: Dossier) -> None:
     """Create the folder, completely or not at all. Raises ReleaseError, ValueError, OSError, CalledProcessError."""
     if out.exists():
-        raise ReleaseError(f"{out} exists")
+        raise ReleaseError(f"{out} already exists")
     out.parent.mkdir(parents=True, exist_ok=True)
     os.environ[sbom.EPOCH] = _git("log", "-1", "--format=%ct")
     with tempfile.TemporaryDirectory(dir=out.parent) as work:

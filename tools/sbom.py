@@ -67,7 +67,7 @@ def _direct(lines: list[str]) -> list[NormalizedName]:
 
 def _component(pin: Locked) -> Component:
     if (here := version(pin.name)) != pin.version:
-        raise ValueError(f"{pin.name} {here} is installed, {pin.version} is locked")
+        raise ValueError(f"{pin.name} {here} is installed, but {pin.version} is locked")
     about = metadata(pin.name)
     return Component(
         type=ComponentType.LIBRARY,

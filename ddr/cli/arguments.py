@@ -21,7 +21,7 @@ def number(least: int, most: int = LARGEST) -> Callable[[str], int]:
 
     def parse(text: str) -> int:
         if not re.fullmatch(r"-?[0-9]{1,18}", text):
-            raise argparse.ArgumentTypeError(f"{text!r} is no whole number")
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")
         if int(text) < least:
             raise argparse.ArgumentTypeError(f"must be {least} or more")
         if int(text) > most:
@@ -38,7 +38,7 @@ def amount(most: float = LARGEST, *, zero: bool = False) -> Callable[[str], floa
         try:
             value = float(text)
         except ValueError:
-            raise argparse.ArgumentTypeError(f"{text!r} is no number") from None
+            raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
         if not (value > 0 or (zero and value == 0)):  # rejects nan, too
             raise argparse.ArgumentTypeError("must be 0 or more" if zero else "must be more than 0")
         if value > most:
@@ -58,7 +58,7 @@ def words(text: str) -> str:
 def month(text: str) -> str:
     """A type for months like 2027-07, of this century."""
     if not re.fullmatch(r"20[0-9]{2}-(0[1-9]|1[0-2])", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is no month like 2027-07")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a month like 2027-07")
     return text
 
 
@@ -67,7 +67,7 @@ def day(text: str) -> date:
     with suppress(ValueError):
         if re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text):
             return date.fromisoformat(text)
-    raise argparse.ArgumentTypeError(f"{text!r} is no date like 2015-03-01")
+    raise argparse.ArgumentTypeError(f"{text!r} is not a date like 2015-03-01")
 
 
 def authority(text: str) -> str:

@@ -25,25 +25,27 @@ HELP = "verify or export the audit trail"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = actions_of(parser)
-    check = action(actions, "verify", _verify, "compute the chain of seals anew; status 1 when something was changed")
-    check.add_argument("--head", help="a head that was noted earlier (from the log): it must be part of the chain")
+    check = action(actions, "verify", _verify, "recompute the chain of seals; status 1 if anything was changed")
+    check.add_argument("--head", help="a head noted earlier (from the log), which must be in the chain")
     check.add_argument(
         "--from-seal",
         type=number(1),
         default=1,
         metavar="NO",
-        help="begin with this seal, and take what is before for granted",
+        help="start at this seal, and trust everything before it",
     )
     export = action(actions, "export", _export, "write entries as JSON lines, for a data protection officer")
     export.add_argument(
-        "--from", dest="from_ms", type=instant_argument, metavar="TIME", help="not before this FHIR dateTime"
+        "--from", dest="from_ms", type=instant_argument, metavar="TIME", help="only entries from this FHIR dateTime on"
     )
     export.add_argument(
-        "--until", dest="until_ms", type=instant_argument, metavar="TIME", help="before this FHIR dateTime"
+        "--until", dest="until_ms", type=instant_argument, metavar="TIME", help="only entries before this FHIR dateTime"
     )
-    export.add_argument("--client-id", help="of this DiGA only")
-    export.add_argument("--pairing-id", help="of this pairing only")
-    export.add_argument("--event", metavar="PREFIX", help="events whose tag begins so, for instance diga:data:")
+    export.add_argument("--client-id", help="only entries of this DiGA")
+    export.add_argument("--pairing-id", help="only entries of this pairing")
+    export.add_argument(
+        "--event", metavar="PREFIX", help="only events whose tag starts with this, for instance diga:data:"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -73,7 +75,7 @@ async def _export(args: argparse.Namespace, settings: Settings, pool: Pool) -> N
             await _tell_dropped(read, args.from_ms)
             await _print(read, vars(args))
     except DamagedTrail as damage:
-        raise CommandError(f"audit trail: {damage}; the export ends before it, `ddr audit verify` says more") from None
+        raise CommandError(f"audit trail: {damage}; the export stops there; `ddr audit verify` tells more") from None
 
 
 async def _tell_dropped(pool: Pool, from_ms: int | None) -> None:
@@ -81,7 +83,7 @@ async def _tell_dropped(pool: Pool, from_ms: int | None) -> None:
     dropped_ms = await packs.dropped_until_ms(pool)
     if from_ms is not None and dropped_ms is not None and from_ms <= dropped_ms:
         print(
-            f"ddr: audit trail: entries until {shown_instant(dropped_ms)} are dropped (setting audit_days)",
+            f"ddr: audit trail: entries up to {shown_instant(dropped_ms)} have been deleted (setting audit_days)",
             file=sys.stderr,
         )
 

@@ -29,7 +29,11 @@ HELP = "compute the availability of a month"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--month", type=month, required=True, metavar="YYYY-MM", help="in the time zone of the setting time_zone"
+        "--month",
+        type=month,
+        required=True,
+        metavar="YYYY-MM",
+        help="the month, in the time zone of the setting time_zone",
     )
     parser.add_argument(
         "--probe",
@@ -37,10 +41,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="FILE",
-        help="of an external probe, CSV or JSON lines",
+        help="results of an external probe, as CSV or JSON lines",
     )
     parser.add_argument(
-        "--log", type=Path, action="append", default=[], metavar="FILE", help="the request log, JSON lines"
+        "--log",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="an export of the request log, as JSON lines",
     )
 
 
@@ -75,13 +84,13 @@ class _Log:
         """Which calls of the counted time the file lacks, according to its manifest."""
         file, filters = self._file, self._export.filters
         if filters is None:
-            yield f"{file} has no manifest at its end, as a whole export has: calls may be missing"
+            yield f"{file} does not end with a manifest, as a complete export does: calls may be missing"
             return
         since_ms, until_ms = filters.get("since_ms", result.month.from_ms), filters.get("until_ms", result.until_ms)
         if since_ms > result.month.from_ms or until_ms < result.until_ms:
-            yield f"{file} has calls from {shown_instant(since_ms)} until {shown_instant(until_ms)} only"
+            yield f"{file} has only calls from {shown_instant(since_ms)} until {shown_instant(until_ms)}"
         if others := {name: value for name, value in filters.items() if name not in ("since_ms", "until_ms")}:
-            yield f"{file} has calls of {', '.join(f'{name} {value}' for name, value in others.items())} only"
+            yield f"{file} has only calls of {', '.join(f'{name} {value}' for name, value in others.items())}"
 
     def _read(self) -> Iterator[Call]:
         with _in_one_line(self._file), self._file.open(encoding="utf-8") as lines:
@@ -96,7 +105,7 @@ def _in_one_line(file: Path) -> Iterator[None]:
     except probes.ProbeError as error:
         raise CommandError(f"{file}: {error}") from None
     except UnicodeDecodeError:
-        raise CommandError(f"{file}: is no text in UTF-8") from None
+        raise CommandError(f"{file}: is not UTF-8 text") from None
     except OSError as error:
         raise CommandError(f"{file}: {in_words(error)}") from None
 
@@ -108,7 +117,7 @@ async def _compute(
     span = rules.month_of(month, ZoneInfo(settings.time_zone))
     now = now_ms()
     if span.from_ms > now:
-        raise CommandError(f"--month {month}: is still to come")
+        raise CommandError(f"--month {month}: has not begun yet")
     known = [one for one in await notices.recent(pool, span.from_ms) if one.from_ms < span.until_ms]
     found = await events.between(pool, span.from_ms, span.until_ms)
     begun_ms, words = await first_migration_ms(pool), await retractions.standing(pool)
@@ -117,12 +126,14 @@ async def _compute(
     looked = [look.at_ms for look in looks if span.from_ms <= look.at_ms < span.until_ms]
     known_ms = min([*counting, *looked], default=begun_ms)
     if known_ms >= span.until_ms:
-        raise CommandError(f"nothing is known of {month}: this database was made {shown_instant(begun_ms)}")
+        raise CommandError(f"nothing is known about {month}: this database was created {shown_instant(begun_ms)}")
     if span.from_ms < begun_ms <= known_ms:
         since = span._replace(from_ms=begun_ms)  # nothing is known about the time before
         result = rules.compute(since, now, known, found, downtimes, words)
     if span.from_ms < (kept_ms := await outages_since_ms(pool, settings, now)) and begun_ms < kept_ms:
-        raise CommandError(f"{month} is too long ago: what the checks found before {shown_instant(kept_ms)} is deleted")
+        raise CommandError(
+            f"{month} is too long ago: findings of the checks from before {shown_instant(kept_ms)} are deleted"
+        )
     return span, result
 
 
@@ -132,21 +143,26 @@ def _report(
     """The lines of the report."""
     begin, end = shown_instant(result.month.from_ms), shown_instant(result.until_ms)
     yield f"Availability of {month} by HDDT operational-requirements (goal {GOAL:.1%})"
-    made = "" if span.from_ms == result.month.from_ms else ", when this database was made,"
-    yield f"counted from {begin}{made} until {end}" + ("" if result.until_ms == span.until_ms else ": not over yet")
+    made = "" if span.from_ms == result.month.from_ms else ", when this database was created,"
+    yield f"counted from {begin}{made} until {end}" + (
+        "" if result.until_ms == span.until_ms else ": the month is not over yet"
+    )
     yield f"evidence: {len(result.items)} (operators' notices, states that the checks found, probes, request log)"
     yield from (_line(one) for one in result.items)
     if probed:
         seen = probes.observed_ms(looks, Span(result.month.from_ms, result.until_ms))
         whole = result.until_ms - result.month.from_ms
-        yield f"the probes looked for {_hours(seen)} of {_hours(whole)}; for the rest the recorder speaks alone"
+        yield (
+            f"the probes covered {_hours(seen)} of {_hours(whole)}; for the rest there is only the"
+            " recorder's own evidence"
+        )
     else:
         yield "no external probe: --probe FILE (docs/operations.md)"
     yield from lacking
     yield f"time           {_hours(result.until_ms - result.month.from_ms)}"
-    yield f"planned        {_hours(result.planned_ms)}  taken out: announced in time, or urgent for security"
+    yield f"planned        {_hours(result.planned_ms)}  not counted: announced in time, or urgent for security"
     yield f"time counted   {_hours(result.counted_ms)}  = time - planned"
-    yield f"down           {_hours(result.down_ms)}  a function towards DiGA unavailable, not planned, each moment once"
+    yield f"down           {_hours(result.down_ms)}  a function for DiGA unavailable, unplanned; overlaps count once"
     verdict = "reached" if result.availability >= GOAL else "missed"
     yield f"availability   {result.availability:.4%}  = 1 - down / time counted: goal {verdict}"
 

@@ -23,15 +23,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Without an action it checks TLS, which needs no further argument."""
     parser.set_defaults(does=_tls)
     actions = parser.add_subparsers(metavar="WHAT")
-    action(actions, "tls", _tls, "protocol versions, suites, groups, signatures and certificate of each listener")
-    dns = action(actions, "dns", _dns, "addresses of the listeners' names, and who may issue certificates (CAA)")
-    dns.add_argument("--server", default="", metavar="ADDRESS[:PORT]", help="the resolver to ask; else the system's")
-    api = action(actions, "api", _api, "a whole poll as a DiGA: refresh, search, pages, read")
-    api.add_argument("--client-id", required=True, help="of a DiGA that is listed, with a pairing of a test patient")
-    api.add_argument("--certificate", type=Path, required=True, metavar="FILE", help="its client certificate, PEM")
-    api.add_argument("--key", type=Path, required=True, metavar="FILE", help="the key of it, PEM")
+    action(
+        actions, "tls", _tls, "check each listener's TLS versions, cipher suites, groups, signatures and certificate"
+    )
+    dns = action(
+        actions, "dns", _dns, "check the addresses of the listeners' names, and who may issue certificates (CAA)"
+    )
+    dns.add_argument(
+        "--server", default="", metavar="ADDRESS[:PORT]", help="the resolver to ask (default: the system's)"
+    )
+    api = action(actions, "api", _api, "do a complete poll as a DiGA: refresh, search, pages, read")
+    api.add_argument("--client-id", required=True, help="a listed DiGA that is paired with a test patient")
     api.add_argument(
-        "--refresh-token", type=Path, required=True, metavar="FILE", help="holds the token, and then its successor"
+        "--certificate", type=Path, required=True, metavar="FILE", help="the DiGA's client certificate (PEM)"
+    )
+    api.add_argument("--key", type=Path, required=True, metavar="FILE", help="the certificate's private key (PEM)")
+    api.add_argument(
+        "--refresh-token",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="holds the refresh token; the next one replaces it",
     )
     api.add_argument("--ca", default="", metavar="FILE", help="an extra CA to trust (development)")
 

@@ -60,37 +60,46 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "recorder", metavar="RECORDER", help="FHIR base URL; or a file: demo.json, or a TOML description"
     )
-    parser.add_argument("--issuer", default="", metavar="URL", help="of the authorization server, as registered")
-    parser.add_argument("--client-id", default="", metavar="ID", help="of a listed DiGA")
-    parser.add_argument("--redirect-uri", default="", metavar="URI", help="of this DiGA, as registered")
-    parser.add_argument("--certificate", type=Path, metavar="FILE", help="its client certificate, PEM")
-    parser.add_argument("--key", type=Path, metavar="FILE", help="the key of it, PEM")
-    parser.add_argument("--miv", action="append", default=[], help="a MIV that it may read; repeatable; all of HDDT")
-    parser.add_argument("--ca", default="", metavar="FILE", help="an extra CA to trust (test systems)")
-    parser.add_argument("--recipe", type=Path, metavar="FILE", help="how to log in and consent, instead of a browser")
-    parser.add_argument("--username", default="", help="of the test patient, for the recipe")
-    parser.add_argument("--password-file", type=Path, metavar="FILE", help="of the test patient, for the recipe")
+    parser.add_argument("--issuer", default="", metavar="URL", help="the authorization server, as registered")
+    parser.add_argument("--client-id", default="", metavar="ID", help="the client id of a listed DiGA")
+    parser.add_argument("--redirect-uri", default="", metavar="URI", help="the DiGA's redirect URI, as registered")
+    parser.add_argument("--certificate", type=Path, metavar="FILE", help="the DiGA's client certificate (PEM)")
+    parser.add_argument("--key", type=Path, metavar="FILE", help="the certificate's private key (PEM)")
     parser.add_argument(
-        "--data", default="", metavar="PLUGIN", help="who brings data about that checks need: a Python file, or gateway"
+        "--miv", action="append", default=[], help="a MIV that the DiGA may read; repeatable (default: all of HDDT)"
+    )
+    parser.add_argument("--ca", default="", metavar="FILE", help="an extra CA to trust (test systems)")
+    parser.add_argument("--recipe", type=Path, metavar="FILE", help="how to log in and consent without a browser")
+    parser.add_argument("--username", default="", help="the test patient's user name, for the recipe")
+    parser.add_argument(
+        "--password-file", type=Path, metavar="FILE", help="holds the test patient's password, for the recipe"
     )
     parser.add_argument(
-        "--grace-seconds", type=number(0), metavar="N", help="the registered Grace-Period; else the longest"
+        "--data",
+        default="",
+        metavar="PLUGIN",
+        help="what supplies the data that checks need: a Python file, or gateway",
+    )
+    parser.add_argument(
+        "--grace-seconds", type=number(0), metavar="N", help="the registered Grace-Period (default: the longest)"
     )
     parser.add_argument(
         "--patience",
         type=amount(zero=True),
         default=60.0,
         metavar="SECONDS",
-        help="how long to wait in all (default 60)",
+        help="how long to wait in total (default 60)",
     )
-    parser.add_argument("--provoke", action="store_true", help="ask once within the Grace-Period, to see the refusal")
-    parser.add_argument("--keep", action="store_true", help="leave the pairing as it is; else it is ended")
+    parser.add_argument(
+        "--provoke", action="store_true", help="send one request within the Grace-Period, to see it refused"
+    )
+    parser.add_argument("--keep", action="store_true", help="keep the pairing; otherwise the last check ends it")
     parser.add_argument("--against", type=Path, metavar="REPORT.json", help="an earlier report of the same recorder")
     parser.add_argument(
         "--only", action="append", default=[], metavar="NAME", help="a check or a requirement; repeatable"
     )
-    parser.add_argument("--strict", action="store_true", help="what breaks a SHOULD fails the run, too")
-    parser.add_argument("--plan", action="store_true", help="say what would be done, and do nothing")
+    parser.add_argument("--strict", action="store_true", help="fail the run also if a SHOULD is not met")
+    parser.add_argument("--plan", action="store_true", help="only say what would be done")
     for form in ("json", "html", "junit"):
         parser.add_argument(f"--{form}", type=Path, metavar="FILE", help=f"write the report as {form.upper()}")
 
@@ -117,7 +126,7 @@ def _target(args: argparse.Namespace) -> Target:
         if not (args.certificate and args.key and args.redirect_uri):
             raise TargetError("--client-id needs --certificate, --key and --redirect-uri")
         if missing := [one for one in (args.certificate, args.key) if not one.is_file()]:
-            raise TargetError(f"{missing[0]} is no file")
+            raise TargetError(f"{missing[0]} is not a file")
         mivs = tuple(canonical(name) for name in args.miv or LIMITS)
         digas = (Identity(args.client_id, args.redirect_uri, args.certificate, args.key, mivs),)
     password = text_of(args.password_file).strip() if args.password_file else ""
@@ -169,7 +178,7 @@ def _examine(args: argparse.Namespace, target: Target, checks: Sequence[Check]) 
     wire.prepare()
     earlier = read_earlier(args.against) if args.against else None
     if earlier and earlier.fhir_base != target.fhir_base:  # all its resources would seem to have disappeared
-        raise TargetError(f"{args.against} is of another recorder: {earlier.fhir_base}")
+        raise TargetError(f"{args.against} is a report of another recorder: {earlier.fhir_base}")
     kit = Kit(target, wire, _browser(args, wire), Patience(args.patience), args.provoke, args.keep, earlier)
     kit.source = _source(args.data, target, wire)
     terminal, started = Terminal(console, len(checks)), int(time.time() * 1000)
@@ -216,7 +225,7 @@ def _source(name: str, target: Target, wire: Wire) -> Source | None:
     if name != "gateway":
         return read_source(Path(name)) if name else None
     if not (target.gateway_base and all("gateway_token" in one.more for one in target.patients)):
-        raise TargetError("--data gateway needs gateway_base, and gateway_token of each patient, in the description")
+        raise TargetError("--data gateway needs gateway_base, and each patient's gateway_token, in the description")
     return Gateway(target.gateway_base, wire.browser)
 
 

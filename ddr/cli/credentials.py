@@ -14,26 +14,26 @@ from ddr.store.credentials import register
 from ddr.store.credentials.register import SOON_MS, Assigned, Credential, Kind
 from ddr.store.gateways import tokens
 
-HELP = "owners, ends and uses of machines' credentials"
+HELP = "list machines' credentials and their last use, record their owners and ends"
 LONGEST = 250
 SHOWN = 16  # characters of a digest
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = actions_of(parser)
-    action(actions, "list", _list, "all there are; what lacks an owner, a purpose or an end is marked")
-    assign = action(actions, "assign", _assign, "say who answers for a credential, and what it is for")
+    action(actions, "list", _list, "list all credentials; missing owners, purposes and ends are marked")
+    assign = action(actions, "assign", _assign, "record who is responsible for a credential, and what it is for")
     assign.add_argument("kind", choices=[kind.value for kind in Kind])
-    assign.add_argument("which", metavar="WHICH", help="as `list` shows it: the role, or the beginning of the SHA-256")
+    assign.add_argument("which", metavar="WHICH", help="as `list` shows it: the role, or the start of the SHA-256")
     assign.add_argument("--owner", required=True, help="a person or a team")
-    assign.add_argument("--purpose", required=True, help="what it is for")
-    assign.add_argument("--name", help="of a role or token: two of a name follow each other")
+    assign.add_argument("--purpose", required=True, help="what the credential is for")
+    assign.add_argument("--name", help="the name of a role or token; its successor gets the same name")
     assign.add_argument(
         "--until",
         dest="until_ms",
         type=instant_argument,
         metavar="TIME",
-        help="when it ends, if it does not say so itself",
+        help="when the credential ends, if it does not say so itself",
     )
 
 
@@ -45,12 +45,12 @@ async def _list(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool
     for one in await register.every(pool):
         print(_shown(one))
     count, ending = await tokens.counted(pool, now_ms(), SOON_MS)
-    print(f"apps: {count} tokens, each of its patient (ddr gateway token list ACCOUNT); {ending} end within 21 days")
+    print(f"apps: {count} tokens of patients (ddr gateway token list ACCOUNT); {ending} end within 21 days")
 
 
 def _shown(one: Credential) -> str:
     mark = one.mark if one.kind is Kind.DATABASE else f"{one.name} {one.mark[:SHOWN]}"
-    until = f"until {shown_instant(one.until_ms)}" if one.until_ms else "END NOT KNOWN"
+    until = f"until {shown_instant(one.until_ms)}" if one.until_ms else "NO KNOWN END"
     told = [
         f"owner {one.owner}" if one.owner else "NO OWNER",
         one.purpose or "NO PURPOSE",
@@ -64,19 +64,19 @@ def _shown(one: Credential) -> str:
 async def _assign(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> None:
     for text in (args.owner, args.purpose, *([] if args.name is None else [args.name])):
         if len(text) > LONGEST or not text.isprintable():
-            raise CommandError(f"owner, purpose and name must have at most {LONGEST} printable characters")
+            raise CommandError(f"owner, purpose and name must each have at most {LONGEST} characters, all printable")
     one = await _which(pool, Kind(args.kind), args.which)
     if one.kind is Kind.BRIDGE and (args.until_ms, args.name) != (None, None):
-        raise CommandError(
-            "a certificate says itself when it ends, and got its name with `ddr gateway add-certificate`"
-        )
+        raise CommandError("a certificate contains its end, and gets its name with `ddr gateway add-certificate`")
     if one.kind is Kind.DATABASE and args.until_ms is not None:
-        raise CommandError("a role ends by ALTER ROLE … VALID UNTIL; the register reads that")
+        raise CommandError(
+            "the end of a role is set with ALTER ROLE … VALID UNTIL; `ddr credentials list` reads it there"
+        )
     if args.until_ms is not None and args.until_ms <= now_ms():
         raise CommandError("the end must be in the future")
     said = Assigned(args.owner.strip(), args.purpose.strip(), args.name, args.until_ms)
     if not await register.assign(pool, one, said, now_ms()):
-        raise CommandError("the credential ended meanwhile")
+        raise CommandError("the credential has ended in the meantime")
 
 
 async def _which(pool: asyncpg.Pool, kind: Kind, which: str) -> Credential:

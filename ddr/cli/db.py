@@ -25,14 +25,18 @@ HELP = "look after the database"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = actions_of(parser)
-    actions.add_parser("migrate", help="apply the schema migrations that are missing")
+    actions.add_parser("migrate", help="apply the missing schema migrations")
     spread = actions.add_parser("distribute", help="spread patients over the servers of Citus (docs/scaling.md)")
-    spread.add_argument("--plan", action="store_true", help="only say what becomes of each table, and why")
+    spread.add_argument("--plan", action="store_true", help="only say where each table would be put, and why")
     spread.add_argument(
-        "--shards", type=number(1), default=SHARDS, metavar="N", help="parts of each table; more than servers ever"
+        "--shards",
+        type=number(1),
+        default=SHARDS,
+        metavar="N",
+        help="parts of each table; at least as many as there will ever be servers",
     )
     move = actions.add_parser("rebalance", help="move patients to servers that were added (docs/scaling.md)")
-    move.add_argument("--plan", action="store_true", help="only say what would be moved, or what is in the way")
+    move.add_argument("--plan", action="store_true", help="only say what would be moved, or what prevents it")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -62,8 +66,8 @@ async def _distribute(args: argparse.Namespace, settings: Settings) -> None:
                 print(_shown(step))
             return
         count = await distribute(pool, args.shards, lambda step: print(_shown(step), flush=True))
-        print(f"{count} tables were put where they belong; the others were there")
-        print("tried, not for patients yet: docs/scaling.md says what was not run")
+        print(f"{count} tables were put where they belong; the others were already there")
+        print("tried, but not ready for patients: docs/scaling.md says what has not been tested")
 
 
 def _shown(step: Step) -> str:
@@ -72,9 +76,9 @@ def _shown(step: Step) -> str:
 
 
 _BEFOREHAND = f"""\
-Patients are read and written while their part is copied. At its end their writes wait for the copy, one part after
-the other; what waits longer than {REQUESTS.lock:g} seconds is answered 503 with Retry-After. Writes are tried:
-when one waits for {LONGEST_SECONDS:g} seconds, the part stays where it was and this command ends."""
+Patients' data can be read and written while its part is copied. At the end of each copy, writes to that part wait;
+a request that waits longer than {REQUESTS.lock:g} seconds gets 503 with Retry-After. This command tries writes, too:
+if one waits for {LONGEST_SECONDS:g} seconds, the part stays where it was and this command ends."""
 
 
 async def _rebalance(args: argparse.Namespace, settings: Settings) -> None:
@@ -82,7 +86,7 @@ async def _rebalance(args: argparse.Namespace, settings: Settings) -> None:
         planned = await moves(pool)
         for parts in _alike(planned):
             print(_moved(parts))
-        print(f"{len(planned)} parts to be moved" if planned else "each server has its share")
+        print(f"{len(planned)} parts to be moved" if planned else "nothing to move: each server has its share")
         if args.plan:
             return
         print(_BEFOREHAND, flush=True)

@@ -41,7 +41,7 @@ from ddr.store.patients.accounts import AccountError
 DAYS = 7
 TOLERATED_MS = HOUR_MS
 OPERATOR = tuple(field.name for field in fields(Settings) if field.name.startswith("operator_"))
-HELP = "show the whole recorder with stand-ins for the outside"
+HELP = "run the whole recorder with stand-ins for everything outside it"
 FAULTS = (
     AccountError,
     BrowserError,
@@ -57,38 +57,50 @@ FAULTS = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--once", action="store_true", help="end after the story instead of serving on")
-    parser.add_argument("--readings", type=Path, metavar="FILE.csv", help="replay a trace id,time,gl (UTC, mg/dL)")
-    parser.add_argument("--no-shift", action="store_true", help="keep the trace's own times instead of ending it now")
+    parser.add_argument("--once", action="store_true", help="end after the story instead of continuing to serve")
+    parser.add_argument(
+        "--readings", type=Path, metavar="FILE.csv", help="replay a trace with columns id,time,gl (UTC, mg/dL)"
+    )
+    parser.add_argument(
+        "--no-shift", action="store_true", help="keep the trace's own times instead of shifting its end to now"
+    )
     parser.add_argument("--patients", type=number(2), default=3, metavar="N", help="simulated patients, 2 or more")
     parser.add_argument(
-        "--days", type=number(1), metavar="D", help=f"days of history (default {DAYS}), on a new state directory"
+        "--days", type=number(1), metavar="D", help=f"days of history (default {DAYS}); only for a new state directory"
     )
     parser.add_argument(
-        "--grace-seconds", type=number(0), metavar="N", help="grace period instead of the registered ones"
+        "--grace-seconds", type=number(0), metavar="N", help="Grace-Period to use instead of the registered ones"
     )
-    parser.add_argument("--workers", type=number(1), default=1, metavar="N", help="worker processes")
+    parser.add_argument("--workers", type=number(1), default=1, metavar="N", help="number of worker processes")
     parser.add_argument("--ports", choices=("default", "auto"), default="default", help="auto picks free ones")
     parser.add_argument(
-        "--port-base", type=number(1024, 65_531), metavar="N", help="ports N to N+4, the same at every start"
+        "--port-base", type=number(1024, 65_531), metavar="N", help="use ports N to N+4, the same at every start"
     )
-    parser.add_argument("--no-story", action="store_true", help="send the data and serve; nothing is paired or ended")
+    parser.add_argument(
+        "--no-story", action="store_true", help="only send data and serve, without pairing or ending anything"
+    )
     parser.add_argument(
         "--diga",
         action="append",
         nargs="+",
         default=[],
         metavar=("CLIENT_ID CERT.pem REDIRECT", "MIV"),
-        help="list a DiGA of your own: client id, certificate, redirect URI, MIVs (all, if none is named); repeatable",
+        help="list a DiGA of your own: client id, certificate, redirect URI, MIVs (default: all); repeatable",
     )
     parser.add_argument(
         "--time-lapse",
         type=number(1),
         metavar="N",
-        help="hold back the last day of data and let it arrive N times as fast while serving, then in real time",
+        help="hold back the last day of data and send it N times as fast while serving, then continue in real time",
     )
     parser.add_argument("--token-seconds", type=number(1), metavar="N", help="how long access tokens last")
-    parser.add_argument("--state-dir", type=Path, default=Path(".ddr"), metavar="DIR", help="where everything is kept")
+    parser.add_argument(
+        "--state-dir",
+        type=Path,
+        default=Path(".ddr"),
+        metavar="DIR",
+        help="directory for all files of the demonstration",
+    )
 
 
 def _given(environ: Mapping[str, str]) -> Settings:
@@ -150,7 +162,9 @@ async def _serve_on(stack: DemoStack, show: Show, args: argparse.Namespace, plot
     if args.time_lapse is None:
         await asyncio.Event().wait()
     feed = Feed(stack, plot.start_ms, plot.now_ms, args.time_lapse, len(plot.traces))
-    feed.caught_up = lambda: show.say("[dim]All that was held back has arrived; now it comes as it is measured.[/dim]")
+    feed.caught_up = lambda: show.say(
+        "[dim]All held-back data has arrived; from now on, data arrives as it is measured.[/dim]"
+    )
     await feed.run()
 
 
@@ -158,7 +172,10 @@ def _plot(args: argparse.Namespace, recording: Recording | None, show: Show) -> 
     now = now_ms()
     start_ms = kept_start(args.state_dir, args.days or DAYS, now)
     if args.days is not None and start_ms > now - args.days * DAY_MS + TOLERATED_MS:
-        show.say(f"[yellow]--days counts on a new state directory: this one begins {day_and_hour(start_ms)}[/yellow]")
+        show.say(
+            "[yellow]--days has an effect only on a new state directory; the data of this one begins"
+            f" {day_and_hour(start_ms)}[/yellow]"
+        )
     if recording and not args.no_shift:
         recording = placed(recording, args.state_dir, now)
     return Plot(start_ms, now if args.time_lapse is None else held_from(start_ms, now), recording)

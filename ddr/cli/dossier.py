@@ -22,13 +22,15 @@ from ddr.dossier.model import Chapter, Dossier, DossierError, read, write
 from ddr.settings import Settings
 from ddr.settings_sources import load_settings
 
-HELP = "write the dossier for a quality system"
+HELP = "write the dossier for a quality management system"
 TITLE = "Dossier of an installation of the HDDT Device Data Recorder"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="dossier.html, dossier.json, documents/")
-    parser.add_argument("--release", type=Path, metavar="FILE", help="dossier.json of the release that is installed")
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="directory for dossier.html, dossier.json and documents/"
+    )
+    parser.add_argument("--release", type=Path, metavar="FILE", help="dossier.json of the installed release")
     parser.add_argument("--kit", type=Path, metavar="FILE", help="report of `ddr conform --json` about this recorder")
     parser.add_argument("--bench", type=Path, metavar="FILE", help="figures of `make bench --json` on this machine")
     parser.add_argument("--ca", type=authority, default="", metavar="FILE", help="an extra CA to trust (development)")
@@ -48,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
         if args.release:
             release = read(args.release)
             if (named := release.facts.get("software")) != (own := f"ddr {__version__}"):
-                told = f"release: the dossier is of {named}, installed is {own}"
+                told = f"release: the dossier is of {named}, but {own} is installed"
                 dossier = replace(dossier, missing=[*dossier.missing, told])
             dossier = replace(release.with_installation(dossier), title=TITLE)
     except DossierError as error:

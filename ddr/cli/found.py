@@ -20,7 +20,7 @@ from ddr.cli.errors import CommandError
 
 Run = Callable[[argparse.Namespace], int | None]
 HELP = re.compile(r'^HELP = "(.*)"$', re.MULTILINE)
-WHAT = "pip install 'ddr[server]', or 'ddr[embedded]' to have a PostgreSQL with it"
+WHAT = "pip install 'ddr[server]', or 'ddr[embedded]' to include PostgreSQL"
 
 
 @dataclass(frozen=True)

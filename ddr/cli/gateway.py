@@ -22,14 +22,18 @@ HELP = "issue and end tokens of apps, register and revoke certificates of cloud 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = actions_of(parser)
-    add = action(actions, "add-certificate", _add, "let the holder of a certificate send for all patients")
-    add.add_argument("file", type=Path, metavar="FILE", help="PEM; of a chain the first certificate")
-    add.add_argument("--name", required=True, help="of the bridge; its next certificate has the same one")
-    add.add_argument("--owner", default="", help="who answers for it: a person or a team")
-    add.add_argument("--purpose", default="", help="what it is for")
-    action(actions, "list-certificates", _list, "all that were ever registered")
-    revoke = action(actions, "revoke-certificate", _revoke, "refuse a certificate from now on; it cannot come back")
-    revoke.add_argument("name", metavar="NAME", help="or its SHA-256, while two have the name")
+    add = action(actions, "add-certificate", _add, "allow the holder of a certificate to send data of all patients")
+    add.add_argument(
+        "file", type=Path, metavar="FILE", help="PEM file; if it holds a chain, the first certificate counts"
+    )
+    add.add_argument("--name", required=True, help="name of the bridge; give its next certificate the same name")
+    add.add_argument("--owner", default="", help="who is responsible for the bridge: a person or a team")
+    add.add_argument("--purpose", default="", help="what the bridge is for")
+    action(actions, "list-certificates", _list, "list all certificates that were ever registered")
+    revoke = action(
+        actions, "revoke-certificate", _revoke, "refuse a certificate from now on; it cannot be registered again"
+    )
+    revoke.add_argument("name", metavar="NAME", help="the certificate's name, or its SHA-256 if two have that name")
     token = actions.add_parser("token", help="the tokens of gateway apps", description=gateway_token.__doc__)
     gateway_token.add_arguments(token)
 
@@ -43,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
 def _certificate(args: argparse.Namespace) -> bytes:
     """The DER of the certificate to add. Raises CommandError for an invalid certificate or invalid terms."""
     if not all(len(text) <= 250 and text.isprintable() for text in (args.name, args.owner, args.purpose)):
-        raise CommandError("name, owner and purpose must have at most 250 printable characters")
+        raise CommandError("name, owner and purpose must each have at most 250 characters, all printable")
     try:
         return decode(args.file.read_text("ascii"))
     except (OSError, UnicodeDecodeError, BadCertificate) as error:
@@ -53,13 +57,13 @@ def _certificate(args: argparse.Namespace) -> bytes:
 async def _add(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> None:
     facts = store.Facts(args.name, expires_ms(args.der), args.owner, args.purpose)
     if facts.until_ms <= now_ms():
-        raise CommandError(f"certificate {args.file}: has expired")
+        raise CommandError(f"certificate {args.file} has expired")
     try:
         await store.add(pool, args.der, facts, now_ms())
     except store.AlreadyKnown:
-        raise CommandError("this certificate was registered before") from None
+        raise CommandError("this certificate has already been registered") from None
     except Enough:
-        raise CommandError(f"{MOST} certificates have this name already; revoke the former one first") from None
+        raise CommandError(f"{MOST} certificates already have this name; revoke the old one first") from None
     print(f"{args.name}: sha256 {fingerprint(args.der)}, expires {shown_instant(facts.until_ms)}")
 
 
@@ -77,6 +81,6 @@ async def _revoke(args: argparse.Namespace, settings: Settings, pool: asyncpg.Po
     try:
         revoked = await store.revoke(pool, args.name, now_ms())
     except store.Ambiguous:
-        raise CommandError(f"two certificates are called {args.name!r}; name one by its SHA-256") from None
+        raise CommandError(f"two certificates are called {args.name!r}; select one by its SHA-256") from None
     if not revoked:
-        raise CommandError(f"no certificate in force is called {args.name!r}")
+        raise CommandError(f"no valid certificate is called {args.name!r}")

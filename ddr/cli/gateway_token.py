@@ -22,21 +22,31 @@ LONGEST_DAYS = 36_500
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = actions_of(parser)
-    shown = "the apps of a patient that may send, when they last did, and who connected them for the patient"
+    shown = "list a patient's apps that may send data, when they last did, and who connected them"
     action(actions, "list", _list, shown)
-    add = action(actions, "add", _add, "issue a token for a new app and print it, once")
+    add = action(actions, "add", _add, "issue a token for a new app, and print it this once")
     renew = action(
-        actions, "renew", _renew, "issue the next token of an app; the former one stays good for the overlap"
+        actions, "renew", _renew, "issue the next token of an app; the previous one stays valid for the overlap"
     )
-    revoke = action(actions, "revoke", _revoke, "end an app, or all apps of a patient, from the next request on")
+    revoke = action(
+        actions, "revoke", _revoke, "disconnect an app, or all apps of a patient; their next request is refused"
+    )
     for one in actions.choices.values():
         one.add_argument("account", metavar="ACCOUNT", help=ACCOUNT)
     add.add_argument("--name", default="", help="what the patient calls the app")
-    add.add_argument("--days", type=number(1, LONGEST_DAYS), help="how long it lasts (default: gateway_token_days)")
-    renew.add_argument("app", metavar="APP", help="as `list` shows it")
-    renew.add_argument("--overlap-seconds", type=number(0), help="default: gateway_token_overlap_seconds")
+    add.add_argument(
+        "--days",
+        type=number(1, LONGEST_DAYS),
+        help="how many days the token is valid (default: the setting gateway_token_days)",
+    )
+    renew.add_argument("app", metavar="APP", help="the app's id, as `list` shows it")
+    renew.add_argument(
+        "--overlap-seconds",
+        type=number(0),
+        help="how long the previous token stays valid (default: the setting gateway_token_overlap_seconds)",
+    )
     which = revoke.add_mutually_exclusive_group(required=True)
-    which.add_argument("app", nargs="?", metavar="APP", help="as `list` shows it")
+    which.add_argument("app", nargs="?", metavar="APP", help="the app's id, as `list` shows it")
     which.add_argument("--all", action="store_true", help="every app of this patient")
 
 
@@ -53,7 +63,7 @@ async def _list(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool
 async def _add(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> None:
     days = settings.gateway_token_days if args.days is None else args.days
     if len(args.name) > LONGEST_NAME or not args.name.isprintable():
-        raise CommandError(f"--name must have at most {LONGEST_NAME} printable characters")
+        raise CommandError(f"--name must have at most {LONGEST_NAME} characters, all printable")
     patient_id = await the_patient(pool, settings, args.account)
     try:
         print(await apps.issue(pool, patient_id, args.name, days, now_ms()))
@@ -74,7 +84,7 @@ async def _renew(args: argparse.Namespace, settings: Settings, pool: asyncpg.Poo
     except tokens.TooManyTokens:
         raise _too_many() from None
     if renewed is None:
-        raise CommandError("the account is disabled, or the app was disconnected meanwhile")
+        raise CommandError("the account is disabled, or the app has been disconnected in the meantime")
     print(renewed.token)
 
 
@@ -93,4 +103,4 @@ def _no_such_app(app: str) -> CommandError:
 
 
 def _too_many() -> CommandError:
-    return CommandError(f"the patient has {tokens.MOST} tokens already; revoke what is not used")
+    return CommandError(f"the patient already has {tokens.MOST} tokens; revoke unused ones")

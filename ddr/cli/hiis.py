@@ -27,17 +27,19 @@ from ddr.registries.hiis_vz import complaints, registered
 from ddr.registries.terminology import current_catalog
 from ddr.settings import Settings
 
-HELP = "register this recorder with BfArM, and compare"
+HELP = "prepare the registration with BfArM, and compare it with the HIIS-VZ"
 NAMES = {"hl7-fhir-rest": "FHIR Resource Server", "oauth-authz-server": "OAuth2 Authorization Server"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = actions_of(parser)
-    register = actions.add_parser("register", help="check, and write the Bundle and a sheet for BfArM's portal")
-    register.add_argument("--out", type=Path, default=Path(), metavar="DIR", help="where the two files go")
+    register = actions.add_parser(
+        "register", help="check the recorder, and write the Bundle and a sheet for BfArM's portal"
+    )
+    register.add_argument("--out", type=Path, default=Path(), metavar="DIR", help="directory for the two files")
     register.add_argument("--offline", action="store_true", help="do not ask the running recorder")
-    register.add_argument("--ca", type=authority, default="", metavar="FILE", help="an extra CA (development)")
-    actions.add_parser("diff", help="compare with what is registered; status 1 when they differ")
+    register.add_argument("--ca", type=authority, default="", metavar="FILE", help="an extra CA to trust (development)")
+    actions.add_parser("diff", help="compare the recorder with its registration; status 1 if they differ")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -47,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
         return waking(_diff(settings, catalog))
     problems = waking(_problems(settings, catalog, args, now))
     if problems:
-        raise CommandError("not fit to be registered:\n" + "\n".join(f"  {one}" for one in problems))
+        raise CommandError("not ready to be registered:\n" + "\n".join(f"  {one}" for one in problems))
     args.out.mkdir(parents=True, exist_ok=True)
     written = {
         "hiis-registration.json": orjson.dumps(bundle(resources(settings, catalog)), option=orjson.OPT_INDENT_2),
@@ -66,14 +68,14 @@ async def _current(settings: Settings, pool: object) -> tuple[Settings, MivCatal
 
 async def _problems(settings: Settings, catalog: MivCatalog, args: argparse.Namespace, now: int) -> list[str]:
     hosts = {urlsplit(url).hostname or "" for url in (settings.diga_base_url, settings.public_base_url)}
-    found = [f"setting {name}: is empty" for name in ("manufacturer", "product_name") if not getattr(settings, name)]
+    found = [f"setting {name} is empty" for name in ("manufacturer", "product_name") if not getattr(settings, name)]
     found += certificate_problems(settings.server_cert, hosts, now)
     return found if args.offline else [*found, *await live_problems(settings, catalog, args.ca)]
 
 
 async def _diff(settings: Settings, catalog: MivCatalog) -> int:
     if not settings.hiis_id:
-        raise CommandError("setting hiis_id: is empty; BfArM assigns the number when the recorder is registered")
+        raise CommandError("setting hiis_id is empty; BfArM assigns the number when it registers the recorder")
     try:
         async with http_client(settings) as http:
             theirs = await registered(http, settings)
@@ -82,7 +84,7 @@ async def _diff(settings: Settings, catalog: MivCatalog) -> int:
     except (AttributeError, LookupError, TypeError, ValueError) as error:  # for responses that nobody anticipated
         raise CommandError(f"HIIS-VZ: cannot be read: {type(error).__name__}") from None
     lines = complaints(registration(settings, catalog), theirs, settings.hiis_id)
-    print("\n".join(lines) or "the HIIS-VZ says what this recorder does")
+    print("\n".join(lines) or "the registration in the HIIS-VZ matches this recorder")
     return int(bool(lines))
 
 

@@ -37,33 +37,38 @@ from ddr.proxies import client_arguments
 from ddr.reasons import in_words, printable
 from ddr.settings_sources import load_settings
 
-HELP = "import values that a person has exported elsewhere"
+HELP = "import readings that a person has exported elsewhere"
 VARIABLE = "DDR_GATEWAY_TOKEN"
 NAMES = ("auto", *FORMATS)
 LISTED = 20  # number of bad rows listed one by one
 TRIES = 5
 UNTRUSTED = "CERTIFICATE_VERIFY_FAILED"  # OpenSSL's wording
 JSON = {"content-type": "application/json"}
-NO_RECORDER = "what answers at the setting gateway_base_url is no gateway API of a recorder"
+NO_RECORDER = "the server at the setting gateway_base_url is not the gateway API of a recorder"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     known = "\n".join(f"  {name:<16}{one.title}" for name, one in FORMATS.items())
     parser.usage = f"ddr import [{{{','.join(NAMES)}}}] FILE [FILE …] [options]"
-    parser.description = f"{__doc__}\n\nThe form of a file is found by its content; naming one insists on it.\n{known}"
+    parser.description = (
+        f"{__doc__}\n\nThe format of a file is recognised by its content; naming a format requires it.\n{known}"
+    )
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("words", nargs="+", metavar="FILE", help="files of one person, in any order")
     given = parser.add_mutually_exclusive_group()
     given.add_argument(
-        "--token", help=f"bearer token of the patient's gateway; others see it, so rather set {VARIABLE}"
+        "--token",
+        help=f"bearer token of the patient's gateway; other users of this machine can see it, so prefer {VARIABLE}",
     )
     given.add_argument("--token-file", type=Path, help=f"file that holds the token (default: the variable {VARIABLE})")
     parser.add_argument("--zone", default="Europe/Berlin", help="time zone of local times (default: Europe/Berlin)")
     parser.add_argument(
-        "--map", type=Path, metavar="TOML", help="what the columns of any other table are (docs/imports.md)"
+        "--map", type=Path, metavar="TOML", help="describes the columns of any other table (docs/imports.md)"
     )
-    parser.add_argument("--dry-run", action="store_true", help="only say what would be taken")
-    parser.add_argument("--undo", action="store_true", help="take these files back; give the same --zone as before")
+    parser.add_argument("--dry-run", action="store_true", help="only say what would be imported")
+    parser.add_argument(
+        "--undo", action="store_true", help="take back the import of these files; give the same --zone as before"
+    )
     parser.add_argument(
         "--ca", type=authority, metavar="FILE", help="PEM file of the CA of the gateway listener (development)"
     )
@@ -95,7 +100,9 @@ def run(args: argparse.Namespace) -> int:
             report = _walk(client, steps, len(file.values))
             some = _tell(path, file, report)
             if args.undo and not some and not report.refusals:
-                told = f"nothing of {path.name} is there: it has been taken back, or was read with another --zone"
+                told = (
+                    f"nothing of {path.name} is stored: the import was taken back, or it was made with another --zone"
+                )
                 Console(stderr=True).print(_plain(told), soft_wrap=True)
             good |= some
     return 0 if good else 1
@@ -110,7 +117,7 @@ def _token(args: argparse.Namespace) -> str:
     except (OSError, UnicodeDecodeError) as error:
         raise CommandError(f"import: {in_words(error, named=True)}") from None
     if not re.fullmatch(r"[!-~]+", found.strip()):
-        raise CommandError(f"import: needs the gateway's token in {VARIABLE} or --token-file")
+        raise CommandError(f"import: set the gateway's token in {VARIABLE} or name its file with --token-file")
     return found.strip()
 
 
@@ -131,7 +138,7 @@ def _zone(name: str) -> ZoneInfo:
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):  # "Europe", for instance, is a folder of zones
-        raise CommandError(f"import: no time zone {name}; an example is Europe/Berlin") from None
+        raise CommandError(f"import: there is no time zone {name}; an example is Europe/Berlin") from None
 
 
 def _map(path: Path) -> mapped.ColumnMap:
@@ -171,16 +178,16 @@ def _ask(client: httpx.Client, call: Call, wait: Callable[[float], None] | None 
         except (httpx.RequestError, ssl.SSLError) as error:  # TLS 1.3 alerts come unwrapped
             problem = in_words(error)
             if UNTRUSTED in problem:  # retrying does not fix a certificate
-                raise CommandError(f"import: {problem}; --ca names the file of an authority") from None
+                raise CommandError(f"import: {problem}; --ca FILE names a certification authority to trust") from None
         else:
             if response.status_code not in (429, 502, 503, 504) or not left:
                 return _answer(response)
-            problem = f"the recorder answers {response.status_code}"
+            problem = f"the recorder answered {response.status_code}"
             pause = min(60.0, retry_seconds(response, pause))
         if left:
             wait(pause)
             pause = min(30.0, 2 * pause)
-    raise CommandError(f"import: {problem}; run it again to go on")
+    raise CommandError(f"import: {problem}; run the command again to continue")
 
 
 def _answer(response: httpx.Response) -> Answer:
@@ -232,7 +239,7 @@ def _tell(path: Path, file: ImportFile, report: Report) -> bool:
     names = {
         "hidden": "taken, but another value of the same time is shown",
         "there": "already there",
-        "taken back": "taken back, but for what another file has, too",
+        "taken back": "taken back, except for readings that another file has, too",
     }
     for reason, count in report.counts.most_common():
         if count:

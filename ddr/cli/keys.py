@@ -13,14 +13,14 @@ from ddr.oauth.keys import LEAD_MS, opening_key, opens_all, replace_lost, reseal
 from ddr.settings import Settings
 from ddr.store.database.sealing import key_encryption_key
 
-HELP = "look after the keys that sign access tokens, and the key that seals secrets"
+HELP = "manage the keys that sign access tokens, and the key that seals secrets"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = actions_of(parser)
-    action(actions, "rotate", _rotate, "publish a new key; it takes over when every worker knows it")
-    action(actions, "rotate-encryption", _reseal, "seal everything under the new key_encryption_key")
-    lost = "when key_encryption_key is lost: begin anew; restart recorders then"
+    action(actions, "rotate", _rotate, "publish a new signing key; it takes over as soon as every worker knows it")
+    action(actions, "rotate-encryption", _reseal, "seal everything with the new key_encryption_key")
+    lost = "start over with new keys because key_encryption_key is lost; then restart all recorders"
     replace = action(actions, "replace", _begin_anew, lost)
     replace.add_argument("--yes", action="store_true", help="destroy the keys that nobody can open any more")
 
@@ -29,8 +29,9 @@ def run(args: argparse.Namespace) -> int:
     """Print the present keys. After `rotate`, issued tokens stay valid; after `replace` they do not."""
     if args.does is _begin_anew and not args.yes:
         raise CommandError(
-            "everything that key_encryption_key does not open would be destroyed: signing keys with every access token"
-            " that is out, server-wide secrets with every refresh token and resource id; see docs/keys.md and --yes"
+            "this would destroy everything that key_encryption_key does not open: the signing keys, and with them all"
+            " access tokens; the server-wide secrets, and with them all refresh tokens and resource ids."
+            " Read docs/keys.md, then use --yes"
         )
     return act(args)
 
@@ -48,6 +49,10 @@ async def _reseal(args: argparse.Namespace, settings: Settings, pool: asyncpg.Po
 async def _begin_anew(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> None:
     ring = key_encryption_key(settings, make=True)
     if await opens_all(pool, ring):
-        raise CommandError("key_encryption_key opens everything, nothing is lost; a new signing key: ddr keys rotate")
+        raise CommandError(
+            "key_encryption_key opens everything, so nothing is lost; for a new signing key, use ddr keys rotate"
+        )
     kid, lost = await replace_lost(pool, ring, now_ms())
-    print(f"{kid} signs now, {lost} secrets are made anew; restart all recorders with this key_encryption_key")
+    print(
+        f"{kid} signs now, {lost} secrets are replaced by new ones; restart all recorders with this key_encryption_key"
+    )

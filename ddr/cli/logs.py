@@ -28,26 +28,36 @@ from ddr.settings import Settings
 from ddr.store.database.faults import ChangedMeanwhile
 from ddr.store.database.pool import Pool
 
-HELP = "export and verify the request log, show its policy"
+HELP = "export and verify the request log, and show its policy"
 INSTANT = {"type": instant_argument, "metavar": "TIME"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = actions_of(parser)
-    out = actions.add_parser("export", help="write records as JSON lines, with a signed manifest as the last one")
-    out.add_argument("--since", dest="since_ms", help="not before this ISO 8601 time", **INSTANT)  # type: ignore[arg-type]
-    out.add_argument("--until", dest="until_ms", help="before this ISO 8601 time", **INSTANT)  # type: ignore[arg-type]
-    out.add_argument("--client", metavar="CLIENT_ID", help="of this DiGA only")
-    out.add_argument("--pairing", metavar="PAIRING_ID", help="of this pairing only")
-    out.add_argument("--endpoint", metavar="PATH", help="for instance /fhir/Observation, or /fhir/Device/{id}")
-    out.add_argument("--status", type=number(100, 599), metavar="CODE", help="answered with this HTTP status")
-    out.add_argument("--transaction", metavar="ID", help="with this X-Request-Id")
-    out.add_argument("--encrypt-to", type=Path, metavar="CERTIFICATE", help="write CMS for this RSA certificate (PEM)")
+    out = actions.add_parser("export", help="write records as JSON lines, and a signed manifest as the last line")
+    out.add_argument("--since", dest="since_ms", help="only records from this ISO 8601 time on", **INSTANT)  # type: ignore[arg-type]
+    out.add_argument("--until", dest="until_ms", help="only records before this ISO 8601 time", **INSTANT)  # type: ignore[arg-type]
+    out.add_argument("--client", metavar="CLIENT_ID", help="only records of this DiGA")
+    out.add_argument("--pairing", metavar="PAIRING_ID", help="only records of this pairing")
+    out.add_argument(
+        "--endpoint",
+        metavar="PATH",
+        help="only records of this path, for instance /fhir/Observation or /fhir/Device/{id}",
+    )
+    out.add_argument("--status", type=number(100, 599), metavar="CODE", help="only records with this HTTP status")
+    out.add_argument("--transaction", metavar="ID", help="only records with this X-Request-Id")
+    out.add_argument(
+        "--encrypt-to", type=Path, metavar="CERTIFICATE", help="encrypt as CMS for this RSA certificate (PEM)"
+    )
     out.add_argument("--output", type=Path, metavar="FILE", help="write to this file instead of standard output")
-    check = actions.add_parser("verify", help="prove the chain, and an exported file; status 1 when it is not whole")
-    check.add_argument("file", nargs="?", type=Path, metavar="FILE", help="a file of `ddr logs export`, decrypted")
-    check.add_argument("--head", help="a head that was noted earlier (from the technical log)")
-    actions.add_parser("policy", help="what is logged, masked and kept, in all versions with the times in force")
+    check = actions.add_parser(
+        "verify", help="check the chain, and optionally an exported file; status 1 if anything is missing or changed"
+    )
+    check.add_argument(
+        "file", nargs="?", type=Path, metavar="FILE", help="a file that `ddr logs export` wrote, decrypted"
+    )
+    check.add_argument("--head", help="a head noted earlier (from the technical log), which must be in the chain")
+    actions.add_parser("policy", help="show what is logged, masked and kept: all versions, and when each was in force")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -72,9 +82,9 @@ def _recipient(path: Path) -> x509.Certificate:
     try:
         certificate = x509.load_pem_x509_certificate(path.read_bytes())
     except ValueError:
-        raise CommandError(f"{path}: is no certificate in PEM") from None
+        raise CommandError(f"{path}: is not a PEM certificate") from None
     if not isinstance(certificate.public_key(), rsa.RSAPublicKey):
-        raise CommandError(f"{path}: CMS needs a certificate with an RSA key")
+        raise CommandError(f"{path}: encryption with CMS needs a certificate with an RSA key")
     return certificate
 
 
@@ -101,9 +111,9 @@ def _into(write: Callable[[bytes], object], recipient: x509.Certificate | None, 
     try:
         with_database(lines)
     except ValueError as error:
-        raise CommandError(f"request log: a seal {error}; see `ddr logs verify`") from None
+        raise CommandError(f"request log: a seal {error}; run `ddr logs verify`") from None
     except ChangedMeanwhile:
-        raise CommandError("request log: days that were asked for were dropped meanwhile; ask again") from None
+        raise CommandError("request log: days of this period were deleted during the export; run it again") from None
     if recipient:
         write(_encrypted(b"".join(plain), recipient))
 
@@ -136,7 +146,7 @@ def _report(found: Findings, with_file: bool) -> int:
 async def _policy(pool: Pool) -> None:
     versions = await history(pool)
     if not versions:
-        raise CommandError("no recorder has started on this database yet, so no policy was ever in force")
+        raise CommandError("no recorder has started on this database yet, so no policy has ever been in force")
     for version in versions:
         line = {
             "version": version["version"],

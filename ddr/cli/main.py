@@ -27,7 +27,7 @@ _choice.add_argument("--recorder")
 INTERRUPTED, INTERRUPTION = 130, "ddr: interrupted"  # as shells report Ctrl-C
 SERVE = "serve"
 WRITING = (errno.EBADF, errno.EPIPE, errno.ENOSPC)
-NO_THREAD_TOLD = "the system gives no thread; look for limits of processes (ulimit -u, TasksMax, pids_limit)"
+NO_THREAD_TOLD = "the system refuses to start a thread; check the limits on processes (ulimit -u, TasksMax, pids_limit)"
 OPERATOR_ERRORS = (CommandError, MivError, SettingsError, StoreError, TlsError)
 
 
@@ -66,7 +66,9 @@ def _run(arguments: Sequence[str]) -> int | None:
     parser = argparse.ArgumentParser(prog="ddr", description="An open Device Data Recorder for HDDT.")
     parser.add_argument("--version", action="version", version=__version__)
     parser.add_argument(
-        "--recorder", metavar="NAME", help="which one of the directory DDR_RECORDERS; also DDR_RECORDER"
+        "--recorder",
+        metavar="NAME",
+        help="the recorder to use, of those in the directory DDR_RECORDERS (default: the variable DDR_RECORDER)",
     )
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     chosen, others = _choice.parse_known_args(arguments)
@@ -94,7 +96,7 @@ def _done(command: Command, parsed: argparse.Namespace) -> int | None:
         unwritten = f"{LOST}: " if error.filename is None and error.errno in WRITING else ""
         raise CommandError(unwritten + in_words(error, named=True)) from error
     except UnicodeEncodeError:  # its message quotes the value
-        raise CommandError("an argument has bytes that are no UTF-8") from None
+        raise CommandError("an argument is not UTF-8") from None
     except ModuleNotFoundError as error:
         raise missing(error, parsed.command) from None
 

@@ -27,27 +27,33 @@ LONGEST_MS = 7 * DAY_MS
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = actions_of(parser)
-    schedule = action(actions, "schedule", _schedule, f"announce a window, {AHEAD} business days ahead at least")
+    schedule = action(
+        actions, "schedule", _schedule, f"announce a maintenance window, at least {AHEAD} business days ahead"
+    )
     schedule.add_argument("--from", dest="from_ms", type=instant_argument, required=True, metavar="TIME")
-    start = action(actions, "start", _start, "begin now, without announcement; or begin an announced window earlier")
-    start.add_argument("notice", nargs="?", metavar="NAME", help="of an announced window")
+    start = action(actions, "start", _start, "begin now without announcement, or begin an announced window early")
+    start.add_argument("notice", nargs="?", metavar="NAME", help="the name of an announced window")
     for parser in (schedule, start):
-        parser.add_argument("--until", dest="until_ms", type=instant_argument, metavar="TIME", help="FHIR dateTime")
-        parser.add_argument("--cause", type=words, help="why; shown in public")
+        parser.add_argument(
+            "--until", dest="until_ms", type=instant_argument, metavar="TIME", help="end of the window: FHIR dateTime"
+        )
+        parser.add_argument("--cause", type=words, help="why there is maintenance; shown in public")
         parser.add_argument("--impact", type=words, help="what does not work meanwhile; shown in public")
         words_in_german_and_contact(parser)
         parser.add_argument(
             "--functions", nargs="+", choices=NAMES, metavar="FUNCTION",
-            help=f"of {', '.join(NAMES)}; default: all but ingestion",
+            help=f"which of {', '.join(NAMES)} (default: all except ingestion)",
         )  # fmt: skip
-        parser.add_argument("--demoted", action="store_true", help="it goes on, but not as well: nothing is closed")
-        parser.add_argument("--urgent", action="store_true", help="a matter of security that cannot wait")
-        parser.add_argument("--reason", type=words, help="why it is urgent; shown in public")
-    end = action(actions, "end", _end, "end what goes on before its time")
-    cancel = action(actions, "cancel", _cancel, "take an announcement back")
+        parser.add_argument(
+            "--demoted", action="store_true", help="the functions keep working, but not as well: nothing is closed"
+        )
+        parser.add_argument("--urgent", action="store_true", help="the maintenance concerns security and cannot wait")
+        parser.add_argument("--reason", type=words, help="why the maintenance is urgent; shown in public")
+    end = action(actions, "end", _end, "end ongoing maintenance early")
+    cancel = action(actions, "cancel", _cancel, "take back an announcement")
     for parser in (end, cancel):
         parser.add_argument("notice", metavar="NAME")
-    action(actions, "list", _list, "what goes on, is announced, or was within thirty days")
+    action(actions, "list", _list, "list ongoing, announced and past maintenance (thirty days)")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -63,12 +69,15 @@ async def _start(args: argparse.Namespace, settings: Settings, pool: asyncpg.Poo
     if args.notice is None:
         return [await _add(pool, args, _new(args, settings, now_ms()))]
     if kept := [option for option, value in _words(args).items() if value]:
-        raise CommandError(f"{args.notice} stays as it was announced: {', '.join(kept)} is for a new one, without NAME")
+        raise CommandError(
+            f"{args.notice} begins as it was announced: {', '.join(kept)} can be given only for new"
+            " maintenance, without NAME"
+        )
     _urgent(args)
     former = await found(pool, args.notice)
     now = now_ms()
     if not former.planned or not former.to_come(now):
-        raise CommandError(f"{args.notice} is no maintenance that is still to come")
+        raise CommandError(f"{args.notice} is not announced maintenance")
     assert former.until_ms is not None
     earlier = replace(
         former,
@@ -82,7 +91,7 @@ async def _start(args: argparse.Namespace, settings: Settings, pool: asyncpg.Poo
     _check_span(earlier)
     async with pool.acquire() as conn, conn.transaction():
         if not await store.cancel(conn, former.notice, now):
-            raise CommandError(f"{args.notice} has begun or is cancelled: ddr maintenance list")
+            raise CommandError(f"{args.notice} has already begun or is cancelled; see ddr maintenance list")
         await store.add(conn, earlier)
     return [f"{former.notice} is cancelled", line(earlier, now)]
 
@@ -96,8 +105,9 @@ async def _add(pool: asyncpg.Pool, args: argparse.Namespace, notice: Notice) -> 
         if notice.from_ms < int(first.timestamp() * 1000):
             if not args.urgent:
                 raise CommandError(
-                    f"maintenance is announced {AHEAD} business days ahead: from {first.isoformat(timespec='minutes')}"
-                    " on; what security does not let wait: --urgent --reason TEXT"
+                    f"maintenance must be announced {AHEAD} business days ahead: it can begin from"
+                    f" {first.isoformat(timespec='minutes')}"
+                    " on; if security cannot wait, use --urgent --reason TEXT"
                 )
             _urgent(args)
 
@@ -133,13 +143,13 @@ def _new(args: argparse.Namespace, settings: Settings, from_ms: int) -> Notice:
 
 def _urgent(args: argparse.Namespace) -> None:
     if not (args.urgent and args.reason):
-        raise CommandError("what was not announced in time needs --urgent and --reason TEXT")
+        raise CommandError("maintenance that was not announced in time needs --urgent and --reason TEXT")
 
 
 def _check_span(notice: Notice) -> None:
     assert notice.until_ms is not None
     if not notice.from_ms < notice.until_ms <= notice.from_ms + LONGEST_MS:
-        raise CommandError("--until must be after the start, by seven days at most")
+        raise CommandError("--until must be after the start, by at most seven days")
     if notice.until_ms <= notice.announced_ms:
         raise CommandError("--until is past")
 
@@ -147,14 +157,16 @@ def _check_span(notice: Notice) -> None:
 async def _end(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> list[str]:
     await found(pool, args.notice)
     if not await store.end(pool, args.notice, now_ms()):
-        raise CommandError(f"{args.notice} does not go on")
+        raise CommandError(f"{args.notice} is not ongoing maintenance")
     return [f"{args.notice} is over"]
 
 
 async def _cancel(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> list[str]:
     await found(pool, args.notice)
     if not await store.cancel(pool, args.notice, now_ms()):
-        raise CommandError(f"{args.notice} has begun or is cancelled: ddr maintenance end")
+        raise CommandError(
+            f"{args.notice} has already begun or is cancelled; use ddr maintenance end for ongoing maintenance"
+        )
     return [f"{args.notice} is cancelled"]
 
 

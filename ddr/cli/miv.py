@@ -28,20 +28,20 @@ from ddr.settings import Settings
 from ddr.store.registries import terminology
 from ddr.store.registries.sources import claim, read_source, request_reading
 
-HELP = "look after the MIV ValueSets"
+HELP = "manage the MIV ValueSets"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = actions_of(parser)
-    action(actions, "list", _list, "the MIVs, the versions in force, and the others at hand")
-    action(actions, "check", _check, "tell what the versions that wait would change; status 1 when one does")
-    action(actions, "update", _update, "ask the ZTS now, fetch what is new, then check")
-    archive = action(actions, "import", _import, "take versions from a FHIR package archive, then check")
+    action(actions, "list", _list, "list the MIVs, their versions in force, and the other available versions")
+    action(actions, "check", _check, "show what the waiting versions would change; status 1 if any waits")
+    action(actions, "update", _update, "query the ZTS now, fetch new versions, then check")
+    archive = action(actions, "import", _import, "import versions from a FHIR package archive, then check")
     archive.add_argument("file", type=Path, metavar="FILE.tgz")
-    activate = action(actions, "activate", _activate, "put a version in force; an earlier one, too")
-    activate.add_argument("name", help="of the MIV package")
+    activate = action(actions, "activate", _activate, "put a version in force; it can be an earlier one")
+    activate.add_argument("name", help="the name of the MIV package")
     activate.add_argument("version")
-    activate.add_argument("--meta", type=Path, metavar="miv.toml", help="units and profiles for new codes")
+    activate.add_argument("--meta", type=Path, metavar="miv.toml", help="holds units and profiles for new codes")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -93,8 +93,8 @@ async def _import(args: argparse.Namespace, settings: Settings, pool: asyncpg.Po
         sha256 = hashlib.sha256(packed).hexdigest()
         held, notes = await keep_all(connection, catalog, archive, origin, sha256, now_ms())
     if not held and not notes:
-        raise CommandError(f"{args.file}: has no ValueSet of a MIV")
-    print("\n".join(notes) or f"{origin} taken in")
+        raise CommandError(f"{args.file}: contains no ValueSet of a MIV")
+    print("\n".join(notes) or f"{origin} imported")
     await _print_waiting(pool, catalog)
 
 
@@ -102,13 +102,13 @@ async def _activate(args: argparse.Namespace, settings: Settings, pool: asyncpg.
     catalog = await current_catalog(settings, pool)
     miv = catalog.by_name(args.name)
     if miv is None:
-        raise CommandError(f"no MIV package {args.name}")
+        raise CommandError(f"there is no MIV package {args.name}")
     own = load_catalog(settings.miv_packages, settings.miv).by_name(miv.name)
     assert own is not None
     await of_the_folder(settings, pool, own)
     found = {one.content.version: one.content for one in await terminology.kept(pool) if one.name == miv.name}
     if args.version not in found:
-        raise CommandError(f"MIV {miv.name}: version {args.version} is not at hand; see ddr miv list")
+        raise CommandError(f"MIV {miv.name}: version {args.version} is not available; see ddr miv list")
     version = found[args.version]
     if args.meta:
         version = MivVersion(version.version, version.valuesets, _meta(args.meta))
@@ -130,7 +130,7 @@ def _built(settings: Settings, others: dict[str, MivVersion], name: str, version
     except MivError as error:
         raise CommandError(
             f"{error}; a new code needs its unit and profile: copy {settings.miv_packages / name / 'miv.toml'},"
-            " add it, and give the file with --meta"
+            " add them, and pass the file with --meta"
         ) from None
     assert miv is not None
     return miv
@@ -162,11 +162,11 @@ def _meaning(one: Waiting, consents: int) -> list[str]:
     lines += _codes(one.difference)
     if one.difference.added:
         lines.append(
-            f"  {consents} consents in force were given to the present codes and will cover the new ones, too:"
-            " tell the patients, or let them consent anew"
+            f"  {consents} consents in force were given for the present codes and will cover the new ones,"
+            " too: inform the patients, or ask them to consent again"
         )
     if one.difference.removed:
-        lines.append(f"  values under removed codes are no longer given to any DiGA; {consents} consents narrow")
+        lines.append(f"  DiGA will no longer get values with removed codes; this narrows {consents} consents")
     if not one.difference:
         lines.append("  the codes are the same: nothing changes for patients and DiGA")
     return [*lines, f"  ddr miv activate {one.miv.name} {one.version.version}"]

@@ -25,9 +25,11 @@ def act(args: argparse.Namespace) -> int:
 
 def words_in_german_and_contact(parser: argparse.ArgumentParser) -> None:
     """The optional arguments of every notice."""
-    parser.add_argument("--cause-de", type=words, default="", help="the cause in German, for the page")
-    parser.add_argument("--impact-de", type=words, default="", help="the impact in German")
-    parser.add_argument("--contact", type=words, default="", help="whom to ask; default: the setting operator_contact")
+    parser.add_argument("--cause-de", type=words, default="", help="the cause in German, for the status page")
+    parser.add_argument("--impact-de", type=words, default="", help="the impact in German, for the status page")
+    parser.add_argument(
+        "--contact", type=words, default="", help="contact for questions (default: the setting operator_contact)"
+    )
 
 
 def announced(
@@ -70,7 +72,7 @@ async def found(pool: asyncpg.Pool, name: str) -> Notice:
     """The notice with this name. Raises CommandError."""
     notice = await store.find(pool, name)
     if notice is None:
-        raise CommandError(f"there is no notice {name}: ddr notice list, ddr maintenance list")
+        raise CommandError(f"there is no notice {name}; see ddr notice list and ddr maintenance list")
     return notice
 
 
@@ -79,7 +81,7 @@ def line(notice: Notice, now: int) -> str:
     if notice.cancelled_ms is not None:
         word = "cancelled"
     elif notice.in_force(now):
-        word = "goes on"
+        word = "ongoing"
     else:
         word = "announced" if notice.to_come(now) else "over"
     urgent = f", urgent: {notice.urgent_reason}" if notice.urgent_reason else ""

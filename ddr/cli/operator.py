@@ -48,7 +48,7 @@ def with_database(action: Callable[[Settings, Pool], Awaitable[T]]) -> T:
             result = waking(act(settings))
             if JOURNAL.unwritten:
                 raise CommandError(
-                    f"it is done, but could not be written into the journal of ends {settings.journal_folder}:"
+                    f"the change was made, but could not be written to the journal of ends {settings.journal_folder}:"
                     f" {JOURNAL.unwritten}; a restore would undo it"
                 )
             return result
@@ -72,10 +72,10 @@ def database_faults_in_one_line() -> Iterator[None]:
         raise
     except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, ConnectionError) as error:
         if isinstance(error, asyncpg.DataError | ValueError):  # its message quotes the value
-            raise CommandError("an argument has bytes that are no UTF-8") from None
+            raise CommandError("an argument is not UTF-8") from None
         raise CommandError(f"database: {reason_of(error)}") from None
     except TimeoutError as error:
-        raise CommandError(f"database: {reason_of(error) if str(error) else 'no answer in time'}") from None
+        raise CommandError(f"database: {reason_of(error) if str(error) else 'no response in time'}") from None
 
 
 def now_ms() -> int:
@@ -107,7 +107,7 @@ def instant_argument(text: str) -> int:
     try:
         ms = parse_date_time(text)[0]
     except ValueError:
-        asked = "no day like 2027-07-12 and no time with seconds and zone like 2027-07-12T22:00:00+02:00"
+        asked = "neither a day like 2027-07-12 nor a time with seconds and zone like 2027-07-12T22:00:00+02:00"
         raise argparse.ArgumentTypeError(f"{text!r} is {asked}") from None
     try:
         date_time(ms)

@@ -26,7 +26,7 @@ from ddr.store.patients import administration
 from ddr.store.patients.accounts import AccountError, create_patient
 from ddr.store.patients.erasure import contents, delete_patient
 
-HELP = "look after accounts of patients"
+HELP = "manage patients' accounts"
 REASON = "operator-request"
 
 
@@ -38,33 +38,39 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--password-stdin",
         action="store_true",
         required=True,
-        help="read the password from standard input, so that it shows in no list of processes",
+        help="read the password from standard input, so that no process list shows it",
     )
-    find = action(actions, "find", _find, "whose account, device or pairing it is")
+    find = action(actions, "find", _find, "find the patient of an account, device or pairing")
     by = find.add_mutually_exclusive_group(required=True)
     by.add_argument("account", nargs="?", metavar="ACCOUNT", help=ACCOUNT)
     by.add_argument("--serial", help="serial number of a device")
-    by.add_argument("--pairing-id", help="the name by which a DiGA knows the patient")
-    _on_account(actions, "pairings", _pairings, "the DiGA that may read, and what")
+    by.add_argument("--pairing-id", help="the Pairing ID by which a DiGA knows the patient")
+    _on_account(actions, "pairings", _pairings, "list the DiGA that may read the patient's data, and which data")
     end = _on_account(
         actions, "unpair", _unpair, "end the pairing with a DiGA, with its consents and tokens", final=True
     )
     which = end.add_mutually_exclusive_group(required=True)
-    which.add_argument("--client-id", help="of the DiGA")
-    which.add_argument("--all", action="store_true", help="with every DiGA")
-    _on_account(actions, "disable", _disable, "refuse logins and gateways; end sessions and pairings", final=True)
-    _on_account(actions, "enable", _enable, "allow logins and gateways again; pairings do not come back")
+    which.add_argument("--client-id", help="end the pairing with this DiGA")
+    which.add_argument("--all", action="store_true", help="end the pairings with all DiGA")
+    _on_account(
+        actions,
+        "disable",
+        _disable,
+        "refuse the patient's logins and gateways, and end sessions and pairings",
+        final=True,
+    )
+    _on_account(actions, "enable", _enable, "allow logins and gateways again; ended pairings stay ended")
     copy = _on_account(
-        actions, "export", _export, "write the patient's copy as files, to answer a letter (GDPR Article 15)"
+        actions, "export", _export, "write the patient's data as files, to answer a letter (GDPR Article 15)"
     )
     copy.add_argument(
-        "--to", type=Path, required=True, metavar="DIRECTORY", help="a new one, or one without these files"
+        "--to", type=Path, required=True, metavar="DIRECTORY", help="a new directory, or one without these files"
     )
     copy.add_argument("--language", choices=("de", "en"), default="de")
-    proxy = actions.add_parser("proxy", help="who represents whom: parents, guardians, carers")
+    proxy = actions.add_parser("proxy", help="manage who represents whom: parents, guardians, carers")
     patient_proxy.add_arguments(proxy)
     for name in ("erase", "delete"):  # the second is the older name
-        _on_account(actions, name, _delete, "delete everything that is stored about the patient", final=True)
+        _on_account(actions, name, _delete, "delete all data that is stored about the patient", final=True)
 
 
 def _on_account(
@@ -73,7 +79,9 @@ def _on_account(
     parser = action(actions, name, does, text)
     parser.add_argument("account", metavar="ACCOUNT", help=ACCOUNT)
     if final:
-        parser.add_argument("--yes", action="store_true", help="do it; without this only what would be done is told")
+        parser.add_argument(
+            "--yes", action="store_true", help="really do it; otherwise the command only says what it would do"
+        )
     return parser
 
 
@@ -103,7 +111,7 @@ async def _find(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool
     else:
         found = await administration.by_account(pool, args.account)
     if not found:
-        raise CommandError("no patient found")
+        raise CommandError("no patient was found")
     for row in await administration.described(pool, found, now_ms()):
         print(_shown(row))
 
@@ -138,7 +146,7 @@ async def _unpair(args: argparse.Namespace, settings: Settings, pool: asyncpg.Po
         elif await unpair(pool, patient_id, pairing.pairing_no, Party.OPERATOR, REASON, now_ms()):
             print(f"ended the pairing with {pairing.client_id}")
         else:
-            print(f"the pairing with {pairing.client_id} was ended meanwhile by somebody else")
+            print(f"the pairing with {pairing.client_id} has been ended by somebody else in the meantime")
     _print_hint(args)
 
 
@@ -147,9 +155,9 @@ async def _disable(args: argparse.Namespace, settings: Settings, pool: asyncpg.P
     (row,) = await administration.described(pool, [patient_id], now_ms())
     if row["disabled_ms"]:
         raise CommandError(f"the account has been disabled since {shown_instant(row['disabled_ms'])}")
-    what = f"end all sessions and {row['pairings']} pairings for good, and let {row['apps']} apps rest"
+    what = f"end all sessions and {row['pairings']} pairings for good, and refuse {row['apps']} apps"
     if args.yes and not await administration.disable(pool, patient_id, now_ms()):
-        raise CommandError("the account was disabled or deleted meanwhile")
+        raise CommandError("the account has been disabled or deleted in the meantime")
     print(f"disabled: {what}" if args.yes else f"would disable the account, {what}")
     _print_hint(args)
 
@@ -157,7 +165,7 @@ async def _disable(args: argparse.Namespace, settings: Settings, pool: asyncpg.P
 async def _enable(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> None:
     if not await administration.enable(pool, await the_patient(pool, settings, args.account)):
         raise CommandError("the account is not disabled")
-    print("enabled; the patient connects DiGA anew")
+    print("enabled; the patient must connect DiGA again")
 
 
 async def _export(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> None:
@@ -174,9 +182,9 @@ async def _delete(args: argparse.Namespace, settings: Settings, pool: asyncpg.Po
         for table, rows in (await contents(pool, patient_id)).items():
             _print_rows(table, rows)
     elif await delete_patient(pool, patient_id, now_ms(), Party.OPERATOR, _print_rows):
-        print("deleted; a user of the OpenID provider becomes a new patient with the next login")
+        print("deleted; if the OpenID provider still has this user, their next login creates a new patient")
     else:
-        raise CommandError("somebody else deleted the account meanwhile")
+        raise CommandError("somebody else has deleted the account in the meantime")
     _print_hint(args)
 
 
@@ -188,4 +196,4 @@ def _print_rows(table: str, rows: int) -> None:
 
 def _print_hint(args: argparse.Namespace) -> None:
     if not args.yes:
-        print("nothing was done; --yes does it, and it cannot be taken back")
+        print("nothing was done; add --yes to do it. It cannot be undone")

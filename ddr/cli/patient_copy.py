@@ -53,7 +53,9 @@ async def write_copy(
             for file in parts.values():
                 yield file.name, file.stat().st_size
         except ChangedMeanwhile:
-            raise CommandError("the patient's data was changed or deleted meanwhile; nothing was written") from None
+            raise CommandError(
+                "the patient's data was changed or deleted in the meantime; nothing was written"
+            ) from None
         finally:
             for part in parts:
                 part.unlink(missing_ok=True)
@@ -65,7 +67,7 @@ def _make(folder: Path) -> None:
 
 def _prepare(folder: Path, names: Iterable[str]) -> None:
     if there := [name for name in names if (folder / name).exists()]:
-        raise CommandError(f"{folder / there[0]} exists already; name another directory")
+        raise CommandError(f"{folder / there[0]} already exists; name another directory")
 
 
 async def _written(part: Path, content: AsyncIterator[bytes]) -> None:

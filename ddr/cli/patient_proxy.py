@@ -23,17 +23,22 @@ from ddr.store.patients import administration, identities
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = actions_of(parser)
-    add = action(actions, "add", _add, "let an account act for a patient, from its next login on")
-    end = action(actions, "end", _end, "end it at once: sessions too; connections stay until the patient decides")
-    shown = action(actions, "list", _list, "whom an account represents, and who represents it")
+    add = action(actions, "add", _add, "allow an account to act for a patient, from the account's next login on")
+    end = action(
+        actions,
+        "end",
+        _end,
+        "end a representation and its sessions at once; connected DiGA and apps stay until the patient decides",
+    )
+    shown = action(actions, "list", _list, "show whom an account represents, and who represents it")
     shown.add_argument("account", metavar="ACCOUNT", help=ACCOUNT)
     for one in (add, end):
-        one.add_argument("representative", metavar="REPRESENTATIVE", help=f"who acts: {ACCOUNT}")
-        one.add_argument("patient", metavar="PATIENT", help=f"for whom: {ACCOUNT}")
+        one.add_argument("representative", metavar="REPRESENTATIVE", help=f"who acts for the patient: {ACCOUNT}")
+        one.add_argument("patient", metavar="PATIENT", help=f"the patient: {ACCOUNT}")
     add.add_argument("--relation", choices=[one.value for one in Relation], required=True)
     add.add_argument(
         "--name",
-        help="what the representative's pages call the patient; no DiGA sees it (default: a line of standard input)",
+        help="the patient's name on the representative's pages; no DiGA sees it (default: a line of standard input)",
     )
     add.add_argument(
         "--born",
@@ -42,11 +47,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the patient's birthday; needed for parent and guardian (default: the next line of standard input)",
     )
     add.add_argument("--since", type=day, metavar="DATE", help="first day (default: at once)")
-    add.add_argument("--until", type=day, metavar="DATE", help="last day (default: none but majority)")
+    add.add_argument("--until", type=day, metavar="DATE", help="last day (default: none, or the patient's majority)")
     add.add_argument(
         "--new",
         action="store_true",
-        help="PATIENT is a subject of the OpenID provider that was never here: make it known",
+        help="PATIENT is a subject of the OpenID provider that has never logged in here: create the account",
     )
 
 
@@ -60,7 +65,7 @@ def complete(args: argparse.Namespace) -> None:
         try:
             args.born = day(typed.line("the birthday"))
         except argparse.ArgumentTypeError:
-            raise CommandError("the birthday is no date like 2015-03-01") from None
+            raise CommandError("the birthday is not a date like 2015-03-01") from None
 
 
 async def _add(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> None:
@@ -73,11 +78,11 @@ async def _add(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool)
     representative = await the_patient(pool, settings, args.representative)
     patient = await _represented(args, settings, pool)
     if representative == patient:
-        raise CommandError("nobody represents themselves")
+        raise CommandError("an account cannot represent itself")
     async with pool.acquire() as conn, conn.transaction():
         if await representations.begin(conn, representative, patient, terms, SetBy.OPERATOR, moment.now_ms) is None:
-            raise CommandError("the account represents this patient already; end that first")
-    print(f"{args.representative} represents {args.patient} as {terms.relation} from the next login on")
+            raise CommandError("the account already represents this patient; end that representation first")
+    print(f"{args.representative} represents {args.patient} as {terms.relation} from the account's next login on")
 
 
 async def _represented(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> UUID:
@@ -87,7 +92,7 @@ async def _represented(args: argparse.Namespace, settings: Settings, pool: async
         if patient_id is not None:  # otherwise the account is disabled
             return patient_id
     elif args.new and not await administration.by_account(pool, args.patient):
-        raise CommandError("--new is for subjects of an OpenID provider; else: ddr patient add")
+        raise CommandError("--new is only for subjects of an OpenID provider; otherwise use ddr patient add")
     return await the_patient(pool, settings, args.patient)
 
 
@@ -124,6 +129,6 @@ async def _end(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool)
             if one.patient_id == patient and await representations.end(
                 conn, patient, one.representation_id, SetBy.OPERATOR, End.RELATION, now_ms()
             ):
-                print("ended, with all sessions by it; connections stay until the patient decides")
+                print("ended, with all its sessions; connected DiGA and apps stay until the patient decides")
                 return
     raise CommandError("the account does not represent this patient")

@@ -10,7 +10,7 @@ from ddr.cli.errors import CommandError
 from ddr.reasons import in_words
 from ddr.settings_sources import admin_port
 
-HELP = "ask the recorder on this machine how it is"
+HELP = "ask the recorder on this machine for its health"
 SECONDS = 3
 LONGEST = 1000  # characters of a response that are printed
 

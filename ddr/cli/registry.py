@@ -25,28 +25,33 @@ from ddr.store.database.migrate import first_migration_ms
 from ddr.store.registries import losses
 from ddr.store.registries import sources as store
 
-HELP = "show what the registries say and said"
+HELP = "show what the registries say now and said before"
 SOURCES = ("diga-vz", "hiis-vz", "zts")
 FOREVER_MS = 2**62
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = actions_of(parser)
-    action(actions, "show", _show, "the present state and its faults; status 1 when something is wrong")
-    past = action(actions, "history", _history, "every change, of all entries or of one")
-    past.add_argument("entry", nargs="?", help="for a DiGA its client id")
-    at = action(actions, "at", _at, "what was believed at an instant")
+    action(actions, "show", _show, "show the present state and its faults; status 1 if anything is wrong")
+    past = action(actions, "history", _history, "show every change, of all entries or of one")
+    past.add_argument("entry", nargs="?", help="one entry; for a DiGA its client id")
+    at = action(actions, "at", _at, "show which entries were in force at an instant")
     at.add_argument("time", type=instant_argument, metavar="TIME", help="FHIR dateTime")
     at.add_argument("--source", choices=SOURCES, default="diga-vz")
-    action(actions, "refresh", _refresh, "let the running recorder read all registries at once")
-    confirm = action(
-        actions, "confirm", _confirm, "let ends happen that wait because the DiGA-VZ took away much at once"
+    action(actions, "refresh", _refresh, "make the running recorder read all registries now")
+    confirm = action(actions, "confirm", _confirm, "confirm ends that wait because the DiGA-VZ removed much at once")
+    confirm.add_argument("client_id", nargs="?", help="confirm the ends of one DiGA, whether they wait or not")
+    confirm.add_argument("--all", action="store_true", help="confirm the waiting ends of every DiGA")
+    report = action(
+        actions, "report", _report, "report what changed in the three registries, and what the recorder did"
     )
-    confirm.add_argument("client_id", nargs="?", help="of one DiGA, whether they wait or not")
-    confirm.add_argument("--all", action="store_true", help="of every DiGA, those that wait")
-    report = action(actions, "report", _report, "what changed in the three sources, and what the recorder did")
-    report.add_argument("--since", type=instant_argument, metavar="TIME", help="FHIR dateTime; default: a week ago")
-    report.add_argument("--json", action="store_true", help="as one JSON object")
+    report.add_argument(
+        "--since",
+        type=instant_argument,
+        metavar="TIME",
+        help="begin of the report: FHIR dateTime (default: a week ago)",
+    )
+    report.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -67,7 +72,7 @@ async def _show(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool
 async def _history(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> None:
     rows = await store.history(pool, 0, FOREVER_MS, args.entry)
     if not rows and args.entry:
-        raise CommandError(f"no registry ever held {args.entry}")
+        raise CommandError(f"no registry has ever had an entry {args.entry}")
     for row in rows:
         until = shown_instant(row["until_ms"]) if row["until_ms"] else "now"
         print(f"{shown_instant(row['from_ms'])} to {until}  {row['source']}  {row['entry']}")
@@ -81,31 +86,31 @@ async def _at(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) 
         lines = _diga(entry, content) if args.source == "diga-vz" else [f"{entry}  {orjson.dumps(content).decode()}"]
         print("\n".join(lines))
     if not entries:
-        print(f"nothing was known of the {args.source}")
+        print(f"nothing was known about the {args.source}")
 
 
 async def _check_kept(settings: Settings, pool: asyncpg.Pool, at_ms: int) -> None:
     """Raises CommandError for an instant about which nothing is known yet, or whose state is only partly stored:
     entries that are still there, without those that have ended."""
     if at_ms > now_ms():
-        raise CommandError(f"{shown_instant(at_ms)} is still to come")
+        raise CommandError(f"{shown_instant(at_ms)} is in the future")
     kept_ms = await counted(pool, now_ms() - settings.audit_days * DAY_MS)
     if at_ms < kept_ms and await first_migration_ms(pool) < kept_ms:
         raise CommandError(
-            f"{shown_instant(at_ms)} is too long ago: what was over before {shown_instant(kept_ms)} is deleted (setting"
-            " audit_days)"
+            f"{shown_instant(at_ms)} is too long ago: entries that ended before {shown_instant(kept_ms)} are"
+            " deleted (setting audit_days)"
         )
 
 
 async def _refresh(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> None:
     for name in SOURCES:
         await store.request_reading(pool, name)
-    print("the running recorder reads all three registries now; ddr registry show tells what it found")
+    print("the running recorder reads all three registries now; ddr registry show shows the result")
 
 
 async def _confirm(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> None:
     if bool(args.client_id) == args.all:
-        raise CommandError("name the client id of one DiGA, or give --all")
+        raise CommandError("give the client id of one DiGA, or --all")
     count = await losses.confirm(pool, args.client_id)
     if not count:
         raise CommandError("no end waits" + (f" for {args.client_id}" if args.client_id else ""))
@@ -113,7 +118,10 @@ async def _confirm(args: argparse.Namespace, settings: Settings, pool: asyncpg.P
         pool, "diga-vz", now_ms(), "confirmed", {"client_id": args.client_id or "all", "ends": count}
     )
     await store.request_reading(pool, "diga-vz")
-    print(f"{count} confirmed; they happen with the next reading, unless the DiGA-VZ gives back what it took away")
+    print(
+        f"{count} confirmed; they take effect at the next reading of the registry, unless the DiGA-VZ has"
+        " restored what it removed"
+    )
 
 
 async def _report(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> None:
@@ -156,7 +164,7 @@ def _ends(content: Mapping[str, Any]) -> list[tuple[str, int]]:
 
 
 def _miv(url: str) -> str:
-    return url if is_canonical(url) else f"{url} (no canonical URL: nobody can ask for it)"
+    return url if is_canonical(url) else f"{url} (not a canonical URL: nobody can ask for it)"
 
 
 def _loss(loss: losses.Loss) -> str:

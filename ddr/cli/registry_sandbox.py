@@ -1,4 +1,4 @@
-"""`ddr registry-sandbox`: a stand-in for BfArM's registries to try a recorder with; its data is a JSON file.
+"""`ddr registry-sandbox`: run a stand-in for BfArM's registries to try a recorder with; its data is a JSON file.
 
 `serve` runs it; the other actions edit the file, which a running stand-in (also that of `ddr demo`) takes over at once.
 """
@@ -27,30 +27,38 @@ from ddr.reasons import in_words
 from ddr.registries.archive import BadArchive, read_archive
 from ddr.scopes.parse import is_canonical
 
-HELP = "a stand-in for BfArM's registries"
+HELP = "run a stand-in for BfArM's registries"
 FILE = Path(".ddr/registry.json")
 EXAMPLE = "https://gematik.de/fhir/hddt/ValueSet/hddt-miv-blood-glucose-measurement"
 NUMBER_DIGITS = 5
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--data", type=Path, default=FILE, metavar="FILE", help=f"the data (default {FILE})")
+    parser.add_argument(
+        "--data", type=Path, default=FILE, metavar="FILE", help=f"file with the registries' data (default {FILE})"
+    )
     actions = actions_of(parser)
-    serve = action(actions, "serve", _serve, "run until Ctrl-C")
+    serve = action(actions, "serve", _serve, "serve the registries until Ctrl-C")
     serve.add_argument("--port", type=number(0, 65_535), default=REGISTRY_PORT)
-    serve.add_argument("--token", default=REGISTRY_TOKEN, help="the bearer token that requests need")
-    serve.add_argument("--certs", type=Path, default=Path(".ddr/certs"), metavar="DIR", help="made there on first use")
-    action(actions, "show", _shown, "list what it holds")
-    fault = action(actions, "fault", _fault, "show a fault, or none any more")
+    serve.add_argument("--token", default=REGISTRY_TOKEN, help="the bearer token that requests must carry")
+    serve.add_argument(
+        "--certs",
+        type=Path,
+        default=Path(".ddr/certs"),
+        metavar="DIR",
+        help="directory of the certificates, which are made on first use",
+    )
+    action(actions, "show", _shown, "list the registries' entries")
+    fault = action(actions, "fault", _fault, "make a registry show a fault, or none")
     fault.add_argument("name", choices=["none", *FAULTS[1:]])
     fault.add_argument("--on", choices=PARTS, default="all", help="which registry")
     _arguments(action(actions, "retire", _retire, "end the listing of a DiGA"), "number")
-    _arguments(action(actions, "relist", _relist, "list it again"), "number")
-    _arguments(action(actions, "remove", _remove, "forget it"), "number")
+    _arguments(action(actions, "relist", _relist, "list a retired DiGA again"), "number")
+    _arguments(action(actions, "remove", _remove, "remove a DiGA"), "number")
     add = action(actions, "add", _add, "list a new DiGA")
     _arguments(add, "number", "name", "redirect", "cert", "mivs")
     rollover = action(actions, "rollover", _rollover, "replace the certificates of a DiGA")
-    rollover.add_argument("--keep", action="store_true", help="the present ones stay beside it")
+    rollover.add_argument("--keep", action="store_true", help="keep the present certificates, too")
     _arguments(rollover, "number", "cert")
     _arguments(action(actions, "mivs", _mivs, "replace the MIVs of a DiGA"), "number", "mivs")
     _arguments(action(actions, "redirect", _redirect, "replace the redirect URI of a DiGA"), "number", "redirect")
@@ -59,8 +67,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     deprecate = action(actions, "deprecate", _deprecate, "mark a version of a package as deprecated")
     for argument in ("package", "version", "reason"):
         deprecate.add_argument(argument)
-    register = action(actions, "register", _register, "enter a recorder in the HIIS-VZ, as BfArM would")
-    register.add_argument("bundle", type=Path, metavar="FILE.json", help="from ddr hiis register")
+    register = action(actions, "register", _register, "register a recorder in the HIIS-VZ, as BfArM would")
+    register.add_argument("bundle", type=Path, metavar="FILE.json", help="the Bundle that ddr hiis register wrote")
     register.add_argument("--hiis-id", help="the number that BfArM assigns")
 
 
@@ -86,7 +94,7 @@ def run(args: argparse.Namespace) -> int:
             asyncio.run(_serve(args, _edited(args.data, lambda state: "")[0]))
         else:
             done = _edited(args.data, lambda state: args.does(state, args))[1]
-            print(f"{done}; a recorder takes it over when it reads the registry again (ddr registry refresh)")
+            print(f"{done}; a recorder notices when it reads the registry again (ddr registry refresh)")
     except (DataError, PortTaken, OSError, ValueError) as error:
         raise CommandError(in_words(error, named=True)) from None
     return 0
@@ -133,7 +141,7 @@ def _shown(state: RegistryState) -> str:
 def _one(state: RegistryState, number: str) -> ListedDiga:
     found = next((diga for diga in state.digas if diga.number == number), None)
     if found is None:
-        raise CommandError(f"the stand-in holds no DiGA {number}")
+        raise CommandError(f"the stand-in has no DiGA {number}")
     return found
 
 
@@ -141,7 +149,7 @@ def _canonicals(mivs: list[str]) -> list[str]:
     """`mivs`, all of which must be canonical URLs: another name would be listed but never requested."""
     for url in mivs:
         if not is_canonical(url):
-            raise CommandError(f"{url!r} is no canonical URL of a ValueSet, as in {EXAMPLE}")
+            raise CommandError(f"{url!r} is not a canonical URL of a ValueSet, such as {EXAMPLE}")
     return mivs
 
 
@@ -149,7 +157,9 @@ def _redirectable(text: str) -> str:
     """`text`, which must be an absolute URI."""
     parts = urlsplit(text)
     if not (parts.scheme == "https" and parts.hostname) and "." not in parts.scheme:
-        raise CommandError(f"{text!r} is no redirect URI: https, or a scheme of the app's own with a dot in it")
+        raise CommandError(
+            f"{text!r} is not a redirect URI: use https, or a scheme of the app's own that contains a dot"
+        )
     return text
 
 
@@ -174,14 +184,14 @@ def _relist(state: RegistryState, args: argparse.Namespace) -> str:
 
 def _remove(state: RegistryState, args: argparse.Namespace) -> str:
     state.digas.remove(_one(state, args.number))
-    return f"DiGA {args.number} is not listed any more"
+    return f"DiGA {args.number} is no longer listed"
 
 
 def _add(state: RegistryState, args: argparse.Namespace) -> str:
     if not (args.number.isascii() and args.number.isdigit() and len(args.number) == NUMBER_DIGITS):
-        raise CommandError(f"{args.number!r} is no DiGA-ID: five digits")
+        raise CommandError(f"{args.number!r} is not a DiGA-ID of five digits")
     if any(diga.number == args.number for diga in state.digas):
-        raise CommandError(f"the stand-in holds DiGA {args.number} already")
+        raise CommandError(f"the stand-in already has DiGA {args.number}")
     mivs, redirect = _canonicals(args.mivs), _redirectable(args.redirect)
     der = _certificate(args.cert)
     state.digas.append(added := ListedDiga(args.number, args.name, f"{args.name} GmbH", redirect, mivs, [der]))
@@ -192,7 +202,7 @@ def _certificate(file: Path) -> bytes:
     try:
         return certificate(file.read_text("utf-8"), Path())
     except ValueError:
-        raise CommandError(f"{file}: is no certificate in PEM") from None
+        raise CommandError(f"{file}: is not a PEM certificate") from None
 
 
 def _rollover(state: RegistryState, args: argparse.Namespace) -> str:
@@ -226,7 +236,7 @@ def _deprecate(state: RegistryState, args: argparse.Namespace) -> str:
     wanted = (args.package, args.version)
     found = next((one for one in state.packages if (one.name, one.version) == wanted), None)
     if found is None:
-        raise CommandError(f"the stand-in holds no package {args.package} {args.version}")
+        raise CommandError(f"the stand-in has no package {args.package} {args.version}")
     found.unlisted = args.reason
     return f"package {args.package} {args.version} is deprecated: {args.reason}"
 
@@ -236,8 +246,8 @@ def _register(state: RegistryState, args: argparse.Namespace) -> str:
         resources = [entry["resource"] for entry in json.loads(args.bundle.read_text("utf-8"))["entry"]]
         definitions = [one for one in resources if one["resourceType"] == "DeviceDefinition"]
     except (ValueError, KeyError, TypeError):
-        raise CommandError(f"{args.bundle}: is no Bundle of resources in JSON") from None
+        raise CommandError(f"{args.bundle}: is not a Bundle of resources in JSON") from None
     for one in definitions if args.hiis_id else ():
         one["identifier"] = [{"system": "https://fhir.bfarm.de/Identifier/HiisId", "value": args.hiis_id}]
     state.hiis = resources
-    return f"the HIIS-VZ holds {len(resources)} resources of {args.bundle}"
+    return f"the HIIS-VZ has {len(resources)} resources of {args.bundle}"

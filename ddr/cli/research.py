@@ -30,21 +30,27 @@ from ddr.store.database.pool import Pool
 from ddr.store.database.rights import Moment
 from ddr.store.patients import research as store
 
-HELP = "give readings for research, without identifiers"
+HELP = "export readings for research, without identifiers"
 LONGEST = 200
 MISUSED = 2
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = actions_of(parser)
-    export = actions.add_parser("export", help="write what an approval allows; each week of a patient leaves once")
-    export.add_argument("--approval", type=Path, required=True, metavar="FILE", help="the approval (TOML)")
-    export.add_argument("--out", type=Path, required=True, metavar="DIR", help="a new one, or one without these files")
-    export.add_argument("--by", required=True, metavar="WHO", help="who exports, a team or function: patients see it")
-    export.add_argument(
-        "--parquet", action="store_true", help="the tables as Parquet, too (needs the extra `research`)"
+    export = actions.add_parser(
+        "export", help="write what an approval allows; each week of a patient is exported only once"
     )
-    export.add_argument("--yes", action="store_true", help="do it; without this only what would be done is told")
+    export.add_argument("--approval", type=Path, required=True, metavar="FILE", help="the approval (TOML file)")
+    export.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="a new directory, or one without these files"
+    )
+    export.add_argument("--by", required=True, metavar="WHO", help="who exports: a team or function, shown to patients")
+    export.add_argument(
+        "--parquet", action="store_true", help="write the tables as Parquet, too (needs the extra `research`)"
+    )
+    export.add_argument(
+        "--yes", action="store_true", help="really do it; otherwise the command only says what it would do"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -65,11 +71,11 @@ async def _export(args: argparse.Namespace, settings: Settings, pool: Pool) -> N
     except ApprovalError as error:
         raise CommandError(f"{args.approval}: {error}") from None
     if args.parquet and not importlib.util.find_spec("pyarrow"):
-        raise CommandError("Parquet needs pyarrow: pip install 'ddr[research]'; CSV needs nothing more")
+        raise CommandError("Parquet needs pyarrow (pip install 'ddr[research]'); CSV needs no extra")
     if len(args.by) > LONGEST or not args.by.isprintable():
-        raise CommandError(f"--by must have at most {LONGEST} printable characters")
+        raise CommandError(f"--by must have at most {LONGEST} characters, all printable")
     if args.yes and await _finished(args.out, pool, moment):
-        print("this is the export that was broken off before; nothing else was given")
+        print("this completes the export that was interrupted before; no other data was given")
         return
     _check_free(args)
     terms = Terms(allowed, settings.research_least, zone, settings.summary_uncalibrated)
@@ -77,16 +83,16 @@ async def _export(args: argparse.Namespace, settings: Settings, pool: Pool) -> N
         export = await prepare(pool, read, [known[kind] for kind in allowed.kinds], terms, moment)
     print(json.dumps(report(export, terms), indent=2, ensure_ascii=False))
     if not export.parts:
-        raise CommandError("there is nothing to give: the report says why")
+        raise CommandError("there is nothing to export; the report says why")
     if not args.yes:
-        print("nothing was given; --yes does it, and it cannot be taken back")
+        print("nothing was exported; add --yes to do it. It cannot be undone")
         return
     await _give(args, settings, pool, export, terms)
 
 
 def _check_free(args: argparse.Namespace) -> None:
     if there := [name for name in names(parquet=args.parquet) if (args.out / name).exists()]:
-        raise CommandError(f"{args.out / there[0]} exists already; name another directory")
+        raise CommandError(f"{args.out / there[0]} already exists; name another directory")
 
 
 async def _give(args: argparse.Namespace, settings: Settings, pool: Pool, export: Export, terms: Terms) -> None:
@@ -102,13 +108,14 @@ async def _give(args: argparse.Namespace, settings: Settings, pool: Pool, export
             given = await store.note(pool, export_id, terms.approval, args.by.strip(), export.weeks, moment)
         except FAULTS as error:
             raise CommandError(
-                f"database: {reason_of(error)}; whether the export was written down is not known: the same command"
-                " finishes it, or begins anew"
+                f"database: {reason_of(error)}; whether the export was recorded is unknown; run the same"
+                " command again, and it completes the export or starts over"
             ) from None
         if not given:
             take_back(args.out, export_id)
             raise CommandError(
-                "somebody withdrew the consent meanwhile, or another export took the same weeks: nothing was given"
+                "a patient has withdrawn consent in the meantime, or another export has taken the same"
+                " weeks: nothing was exported"
             )
         put_in_place(args.out, export_id)
     for name in names(parquet=args.parquet):
@@ -131,8 +138,8 @@ async def _finished(out: Path, pool: Pool, moment: Moment) -> bool:
             if not await store.still_agree(pool, export_id, people, moment):
                 withhold(out, export_id)
                 raise CommandError(
-                    "the export that was broken off stays so: somebody withdrew the consent since, and its files are"
-                    " deleted; its weeks count as given"
+                    "the interrupted export cannot be completed: a patient has withdrawn consent since, and"
+                    " its files are deleted; its weeks count as exported"
                 )
             finished = True
             for path in put_in_place(out, export_id):

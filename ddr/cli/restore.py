@@ -19,24 +19,26 @@ from ddr.settings import Settings
 from ddr.store.audit import journal
 from ddr.store.authorization import restore as store
 
-HELP = "after a restore: carry out again what had ended, let DiGA go on"
+HELP = "after a restore: repeat the ends that it lost, and let DiGA continue"
 LONGEST_HOURS = 30 * 24  # a refresh token lasts 30 days
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = actions_of(parser)
-    begin = action(actions, "begin", _begin, "replay the journal, then open the window for refresh tokens")
+    begin = action(actions, "begin", _begin, "replay the journal, then accept refresh tokens that the database forgot")
     begin.add_argument(
         "--window",
         type=number(1, LONGEST_HOURS),
         required=True,
         metavar="HOURS",
-        help="how long DiGA have to come by, e.g. 72",
+        help="how many hours DiGA have to use such a token, e.g. 72",
     )
-    again = action(actions, "replay", _replay, "carry out again what the journal says has ended; harmless at any time")
+    again = action(actions, "replay", _replay, "repeat the ends that the journal holds; harmless at any time")
     for parser in (begin, again):
-        parser.add_argument("--journal", type=Path, metavar="DIR", help="default: journal_dir")
-    action(actions, "end", _end, "close the window before its time")
+        parser.add_argument(
+            "--journal", type=Path, metavar="DIR", help="directory of the journal (default: the setting journal_dir)"
+        )
+    action(actions, "end", _end, "stop accepting forgotten refresh tokens early")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -48,22 +50,25 @@ async def _begin(args: argparse.Namespace, settings: Settings, pool: asyncpg.Poo
     last_ms = max((entry["at_ms"] for entry in journal.entries(args.journal or settings.journal_folder)), default=0)
     if last_ms > now_ms():
         print(
-            f"the journal has an end of {shown_instant(last_ms)}, which is still to come: what changes now may seem"
-            " older than what DiGA were shown; is the database's clock right?",
+            f"the journal has an entry of {shown_instant(last_ms)}, which is in the future: changes made now"
+            " may look older than what DiGA have already seen; check the database's clock",
             file=sys.stderr,
         )
     until_ms = now_ms() + args.window * HOUR_MS
     await store.declare(pool, until_ms, now_ms())
-    print(f"until {shown_instant(until_ms)} each DiGA may go on once with a refresh token that this database forgot")
+    print(f"until {shown_instant(until_ms)} each DiGA may continue once with a refresh token that this database forgot")
 
 
 async def _replay(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> None:
     folder = args.journal or settings.journal_folder
     if not journal.files(folder):
-        raise CommandError(f"there is no journal in {folder}; copy those of all hosts there, or name it with --journal")
+        raise CommandError(
+            f"there is no journal in {folder}; copy the journals of all hosts there, or name their directory"
+            " with --journal"
+        )
     for path, count in journal.unreadable(folder).items():
         print(
-            f"{path}: lines that cannot be read as a whole: {count}; what ended there is not done again",
+            f"{path}: {count} lines cannot be read; the ends in them are not repeated",
             file=sys.stderr,
         )
     print(lines_of(await replay(pool, journal.entries(folder), now_ms())))
@@ -71,10 +76,10 @@ async def _replay(args: argparse.Namespace, settings: Settings, pool: asyncpg.Po
 
 def lines_of(done: Mapping[str, int]) -> str:
     """The results of a replay, a line for each kind."""
-    return "\n".join(f"{count} x {event}" for event, count in done.items()) or "nothing had to be done again"
+    return "\n".join(f"{count} x {event}" for event, count in done.items()) or "nothing had to be repeated"
 
 
 async def _end(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> None:
     if not await store.close_window(pool, now_ms()):
-        raise CommandError("no window is open")
-    print("the window is closed")
+        raise CommandError("the window for forgotten refresh tokens is not open")
+    print("the window for forgotten refresh tokens is closed")

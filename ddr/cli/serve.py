@@ -100,9 +100,9 @@ def check_state(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise CommandError(f"state directory {folder} cannot be made: {in_words(error)}") from None
+        raise CommandError(f"state directory {folder} cannot be created: {in_words(error)}") from None
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise CommandError(f"state directory {folder} cannot be written: it belongs to somebody else, or is read-only")
+        raise CommandError(f"state directory {folder} cannot be written: it belongs to another user, or is read-only")
 
 
 def fit_to_start(environ: Mapping[str, str] | None = None) -> Settings:

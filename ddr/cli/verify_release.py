@@ -12,7 +12,9 @@ HELP = "check the signature of a release"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("folder", type=Path, metavar="DIR", help="wheel, archive, SBOM, SHA256SUMS and its signature")
+    parser.add_argument(
+        "folder", type=Path, metavar="DIR", help="directory with wheel, archive, SBOM, SHA256SUMS and its signature"
+    )
     parser.add_argument("--key", type=Path, required=True, metavar="PUB", help="Ed25519 public key in PEM")
 
 

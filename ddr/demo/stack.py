@@ -104,7 +104,7 @@ class DemoStack:
         try:
             state.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise recorder.RecorderError(f"state directory {state} cannot be made: {error.strerror}") from None
+            raise recorder.RecorderError(f"state directory {state} cannot be created: {error.strerror}") from None
         self._resources.enter_context(_alone(state))
         self._authority = certs.authority(state / "certs")
         server = certs.server_certificate(state / "certs", self._authority)

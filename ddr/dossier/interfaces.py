@@ -54,10 +54,10 @@ def interfaces(settings: Settings, ca: str = "") -> Seen:
             except (httpx.HTTPError, OSError, ValueError) as error:  # TLS 1.3 alerts come unwrapped
                 seen.missing.append(f"interface {url}: {in_words(error)}")
             except (AttributeError, LookupError, TypeError):  # something other than our recorder answers there
-                seen.missing.append(f"interface {url}: is a document of another form")
+                seen.missing.append(f"interface {url}: is not a document of the expected form")
             else:
                 seen.documents[name] = document
-    about = "Fetched from the running recorder; the whole documents lie beside this page (chapter Documents)."
+    about = "Fetched from the running recorder; the complete documents are beside this page (chapter Documents)."
     seen.chapters.append(Chapter("Interfaces", about, operations, by="document"))
     return seen
 
@@ -90,8 +90,8 @@ def listeners(settings: Settings) -> Seen:
             }
         )
     about = (
-        "Probed from outside with one connection for each thing that is accepted; allowed is the profile of BSI"
-        " TR-02102-2. The certificate is the operator's: development certificates are found wanting here."
+        "Probed from outside, with one connection for each accepted parameter; the profile of BSI"
+        " TR-02102-2 is allowed. The certificate is the operator's: development certificates fail here."
     )
     seen.chapters.append(Chapter("TLS scan", about, rows))
     return seen

@@ -77,4 +77,4 @@ def read(file: Path) -> Dossier:
         found = orjson.loads(file.read_bytes())
         return Dossier(**{**found, "chapters": [Chapter(**one) for one in found["chapters"]]})
     except (ValueError, TypeError, KeyError):
-        raise DossierError(f"{file}: is no dossier.json") from None
+        raise DossierError(f"{file}: is not a dossier.json") from None

@@ -86,7 +86,10 @@ def _groups(one: Chapter) -> list[tuple[str, list[Row]]]:
 
 def _documents(at: int, documents: Any) -> Iterator[Markup]:
     yield Markup('<h2 id="c{}">{}. Documents</h2><p>{}</p>').format(
-        at, at, "Whole inside dossier.json; `make dossier` and `ddr dossier` also keep each in the folder documents."
+        at,
+        at,
+        "The complete documents are inside dossier.json; `make dossier` and `ddr dossier` also write each"
+        " into the folder documents.",
     )
     yield _table(
         [{"file": name, "bytes": str(len(orjson.dumps(one))), "what": _titled(one)} for name, one in documents.items()]

@@ -20,7 +20,7 @@ def loaded(file: Path, wanted: str) -> Any:
     except orjson.JSONDecodeError:
         report = None
     if not isinstance(report, dict) or wanted not in report:
-        raise DossierError(f"{file}: is no report with {wanted}")
+        raise DossierError(f"{file}: is not a report with {wanted}")
     return report
 
 
@@ -30,7 +30,7 @@ def of(file: Path, wanted: str, made: Callable[[Any], Chapter]) -> Chapter:
     try:
         return made(report)
     except (AttributeError, LookupError, TypeError, ValueError):
-        raise DossierError(f"{file}: is a report of another form, or of another version") from None
+        raise DossierError(f"{file}: is a report of another kind or version") from None
 
 
 def kit(report: Any) -> Chapter:
@@ -66,7 +66,7 @@ def of_another(file: Path, fhir_base: str) -> list[str]:
     examined = str(loaded(file, "checks")["recorder"]["fhirBase"])
     if examined.rstrip("/") == fhir_base:
         return []
-    return [f"conformance kit: the report is of {examined}, this recorder is {fhir_base}"]
+    return [f"conformance kit: the report is about {examined}, but this recorder is {fhir_base}"]
 
 
 def performance(report: Any) -> Chapter:

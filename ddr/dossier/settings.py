@@ -31,8 +31,8 @@ def in_force(settings: Settings) -> Chapter:
         if one.name != "miv"
     ]
     about = (
-        "What the recorder runs with. The limits are the words with which it refuses to start beyond them, found by"
-        " trying: with the other settings as they are."
+        "The settings with which the recorder runs. A limit is the message with which the recorder refuses to start"
+        " beyond it; limits were found by trying one setting while the others stayed as they are."
     )
     return Chapter("Settings in force", about, rows)
 
@@ -55,7 +55,7 @@ def registered(settings: Settings) -> Chapter:
                 "hold-up of the MIV": f"{miv.vendor_holdup_seconds} s",
             }
         )
-    about = "The recorder holds itself to these values; the HIIS-VZ must have the same (`ddr hiis` writes the entry)."
+    about = "The recorder keeps these values; the HIIS-VZ must have the same (`ddr hiis` writes the entry)."
     return Chapter("Registered values", about, rows)
 
 

@@ -68,8 +68,8 @@ class Refused(Exception):
     """The recorder refused a whole request; the message is one line. `lasting` if the cause is what was sent."""
 
     def __init__(self, status: int, code: str, detail: str) -> None:
-        super().__init__(f"the recorder answers {status}: {detail}".rstrip(": "))
-        self.code, self.detail = code or f"status-{status}", detail or f"the recorder answers {status}"
+        super().__init__(f"the recorder answered {status}: {detail}".rstrip(": "))
+        self.code, self.detail = code or f"status-{status}", detail or f"the recorder answered {status}"
         self.lasting = status in _LASTING
 
 

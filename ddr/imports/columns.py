@@ -12,7 +12,7 @@ _TIMES = ("time", "date")  # meanings of the columns with the time
 _DECIMALS = 3  # at most this many digits after a comma are decimals, more are another column; but
 _SMALL = 2  # any number of them are after at most this many digits, as in mmol/L converted from mg/dL
 NUMBERED = r"[\s_#.(]*\d[\s.)]*"  # the number after the name of columns with the same name
-ENDS = "the file breaks off in this row"
+ENDS = "the file ends in the middle of this row"
 
 Columns = Mapping[str, Sequence[str]]  # meaning → possible beginnings of the column's title, in lower case
 
@@ -43,7 +43,7 @@ class Table:
     def several(self, places: Iterable[int]) -> str:
         """The message about a row with different values in these columns, which have the same name."""
         titles = ", ".join(self.title_at(at) for at in places)
-        return f"several values of one time ({titles[:90]}); which one is meant cannot be told"
+        return f"several values for the same time ({titles[:90]}); it is unclear which one is meant"
 
     def title_at(self, at: int) -> str:
         """The title of a column by its number from the left."""
@@ -137,4 +137,4 @@ def cut_in_two(cells: Sequence[str], at: int, width: int, separator: str) -> str
     whole, part = cells[at], cells[at + 1]
     if not (whole.isdecimal() and part.isdecimal() and (len(part) <= _DECIMALS or len(whole) <= _SMALL)):
         return ""
-    return f"{whole},{part} without quotes is two columns"
+    return f"{whole},{part} without quotation marks is read as two columns"

@@ -61,7 +61,7 @@ class Content:
             return orjson.loads(self.text)
         except orjson.JSONDecodeError as error:
             if self.text.lstrip()[:1] == "[" or '"' in self.text[:50]:
-                raise ImportFileError(f"the file is not whole: {error}") from None
+                raise ImportFileError(f"the file is incomplete: {error}") from None
             return None
 
     @cached_property

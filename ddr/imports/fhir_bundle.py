@@ -57,7 +57,7 @@ def read(content: Content, zone: tzinfo) -> ImportFile:
             continue
         try:
             if is_modified(entry) or not modified.isdisjoint(_made_with(observation, named)):
-                raise _Unfit("it, or its device, has a modifierExtension, which is not known here")
+                raise _Unfit("the Observation or its device has an unknown modifierExtension")
             code = _code(observation)
             if code is None or _uncalibrated(observation, named):
                 file.skipped += 1
@@ -66,7 +66,7 @@ def read(content: Content, zone: tzinfo) -> ImportFile:
         except _Unfit as error:
             file.reject(line, str(error))
         except (KeyError, TypeError, ValueError, ArithmeticError, AttributeError, IndexError, StopIteration):
-            file.reject(line, "this Observation is not of a form that HDDT knows")
+            file.reject(line, "this Observation does not have a form that HDDT defines")
     return file
 
 

@@ -59,12 +59,12 @@ FORMATS = {
 
 # Other files that people often give, and what they can do about them.
 SEEMS = {
-    "pdf": "this is a PDF; a program that makes reports of values can export them as CSV, too",
+    "pdf": "this is a PDF; the program that made this report can usually export the values as CSV",
     "workbook-or-zip": "this is an Excel workbook or a ZIP; unpack it, and save a workbook as CSV",
     "old-workbook": "this is an old Excel workbook; save it as CSV",
     "compressed": "this file is compressed; unpack it first",
-    "web-page": "this is a web page, maybe of a log-in that had run out; download the file again",
-    "several-forms": "this file has values of several forms; please divide it, or name the one that is to be taken",
+    "web-page": "this is a web page, maybe because your login had expired; download the file again",
+    "several-forms": "this file mixes several formats; split it, or name the format to read",
 }
 _BEGINNINGS = (
     (b"%pdf-", "pdf"),
@@ -124,4 +124,6 @@ def _unknown(content: Content, name: str | None) -> ImportFileError:
     if kind is not None:
         return OtherKind(kind, SEEMS[kind])
     known = "; ".join(one.title for one in FORMATS.values())
-    return ImportFileError(f"this is no file of a known form ({known}); any other table can be described with --map")
+    return ImportFileError(
+        f"this file has none of the known formats ({known}); any other table can be described with --map"
+    )

@@ -57,17 +57,17 @@ def load(text: str) -> ColumnMap:
     try:
         return ColumnMap(columns, fixed, ZoneInfo(zone) if zone else None)
     except (ZoneInfoNotFoundError, ValueError, OSError):  # "Europe", for instance, is a folder of zones
-        raise ImportFileError(f"the map names the zone {zone}, which is not known") from None
+        raise ImportFileError(f"the map names an unknown time zone, {zone}") from None
 
 
 def read(content: Content, mapping: ColumnMap, zone: tzinfo) -> ImportFile:
     """The values of a CSV or Parquet file that `mapping` describes. Raises ImportFileError."""
     heading, rows = _parquet(content.raw) if content.raw.startswith(_PARQUET) else _csv(content, mapping)
     if missing := set(mapping.columns.values()) - set(heading):
-        raise ImportFileError(f"no column {', '.join(sorted(missing))}; the file has {', '.join(heading)}")
+        raise ImportFileError(f"there is no column {', '.join(sorted(missing))}; the file has {', '.join(heading)}")
     if twice := [name for name in mapping.columns.values() if heading.count(name) > 1]:
         raise ImportFileError(
-            f"the file has several columns {', '.join(sorted(twice))}; which one is meant cannot be told"
+            f"the file has several columns {', '.join(sorted(twice))}; it is unclear which one is meant"
         )
     places = {meaning: heading.index(name) for meaning, name in mapping.columns.items()}
     cells = [

@@ -53,7 +53,7 @@ class MostlyBad(ImportFileError):
 def of_one_person(names: Iterable[object]) -> None:
     """Raise SeveralPersons when a file says that its values are of several persons."""
     if len({name for name in names if name}) > 1:
-        raise SeveralPersons("the file has values of several persons; please divide it, one person a file")
+        raise SeveralPersons("the file has values of several persons; split it into one file for each person")
 
 
 @dataclass(frozen=True, order=True, slots=True)
@@ -136,7 +136,7 @@ class ImportFile:
             early = value.time_ms < _SET_MS
             self.reject(
                 value.line,
-                "the time lies before 2000: the clock of the device was not set" if early else "no time: after 9999",
+                "the time is before 2000: the device's clock was not set" if early else "no time: after 9999",
             )
 
     def reject(self, line: int, reason: str, beside: int = 0) -> None:
@@ -147,6 +147,7 @@ class ImportFile:
         if len(self.bad) > max(MOST_BAD, good):
             first = self.bad[0]
             raise MostlyBad(
-                f"up to line {line} {len(self.bad)} rows are bad and {good} are good, so nothing of the file "
-                f"is taken; line {first.line}: {first.reason}; choose the right form, or describe the table with --map"
+                f"up to line {line} {len(self.bad)} rows are bad and {good} are good, so nothing of the file"
+                f" is imported; line {first.line}: {first.reason}; choose the right format, or describe the"
+                " table with --map"
             )

@@ -54,7 +54,7 @@ def _take(file: ImportFile, number: int, entry: dict[str, Any], kind: str, beyon
     if time_ms is None:
         file.reject(number, "no date in milliseconds")
     elif raw is None:
-        file.reject(number, f"{kind} is no number")
+        file.reject(number, f"{kind} is not a number")
     elif kind == "mbg":
         source = Source(METER.manufacturer, METER.name, "", GLUCOSE_METER)
         _add(file, number, time_ms, METER_CODES[_UNIT], Decimal(str(raw)), source)

@@ -74,7 +74,7 @@ def doubtful(text: str, unit: str, converted: Callable[[Decimal], Decimal] = lam
     thousands = converted(found * 1000)
     if thousands == converted(found) or abs(thousands) > _FAR * PLAUSIBLE[unit][1]:
         return None
-    return f"{text.strip()} may be {found} and {found * 1000:f}; please write it without a sign between thousands"
+    return f"{text.strip()} may be {found} and {found * 1000:f}; write the number without a separator between thousands"
 
 
 def beyond(text: str) -> str | None:

@@ -103,7 +103,7 @@ def _glucose(file: ImportFile, line: int, time_ms: int, body: dict[str, Any]) ->
     value, unit = found
     specimen = str(body.get("specimen_source") or body.get("blood_specimen_type") or "")
     if specimen and specimen not in _SPECIMENS:
-        file.reject(line, f"glucose of {specimen[:40]} has no code that is taken")
+        file.reject(line, f"glucose of {specimen[:40]} has no code that can be imported")
         return
     codes = _SPECIMENS.get(specimen, METER_CODES)
     maker = NOT_STATED if codes is CGM else METER

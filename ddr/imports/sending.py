@@ -136,7 +136,11 @@ def _send_series(
     others = [one for one in sensors if one["code"] in CGM.values() and one["unit"] != unit and not is_own(one)]
     sensor = next((one for one in sensors if one["code"] == values[0].code), None)
     if sensor is None and others:
-        report.refuse(values, "other-unit", f"this sensor sends in {others[0]['unit']}; export the file in that unit")
+        report.refuse(
+            values,
+            "other-unit",
+            f"this sensor's values are stored in {others[0]['unit']}; export the file in that unit",
+        )
         return
     if sensor is not None and not is_own(sensor):
         values = yield from _missing(report, path, sensor, values)
@@ -198,7 +202,7 @@ def _upload(path: str, body: Json, digest: str, number: int, size: int) -> Gener
         if answer.status != 409 or answer.body.get("code") != "deleted":
             found: Json = checked(answer)
             return found
-    raise Refused(409, "deleted", "this file was taken back too often")
+    raise Refused(409, "deleted", "this file has been taken back too often")
 
 
 def _send_measurements(report: Report, device: Json, values: list[Value], digest: str) -> Generator[Call, Answer, None]:

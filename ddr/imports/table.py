@@ -150,7 +150,7 @@ def _checked(row: Cells, time_ms: int | None, sources: Sources) -> Value | str:
     unit = UNITS.get(row.unit.casefold(), row.unit)
     code = row.code or CGM.get(unit, "")
     if code not in CODES:
-        return f"no code that is taken: {code or 'none'}; known are {', '.join(CODES)}"
+        return f"unknown code: {code or 'none'}; known are {', '.join(CODES)}"
     if unit not in CODES[code]:
         return f"{code} is measured in {' or '.join(CODES[code])}, not in {unit or 'no unit'}"
     sign = beyond(row.value) or (row.value if row.value in ("L", "U") else None)
@@ -223,8 +223,8 @@ def _panels(file: ImportFile, parts: Mapping[tuple[int, Source], Sequence[tuple[
         if len({(code, value) for _, code, value in rows}) == len({code for _, code, _ in rows}):
             found = [_Panel(rows[0][0], {code: value for _, code, value in rows})]  # a repetition
         if not all({SYSTOLIC, DIASTOLIC} <= one.values.keys() for one in found):
-            few = "a blood pressure needs its upper and its lower value"
-            several = "which upper and lower values of this time belong together cannot be told"
+            few = "a blood pressure needs an upper and a lower value"
+            several = "it is unclear which upper and lower values of this time belong together"
             file.reject(rows[0][0], several if len(found) > 1 else few, len(parts))
             continue
         seen = set[tuple[tuple[str, Decimal], ...]]()

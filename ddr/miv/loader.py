@@ -34,7 +34,7 @@ def load_catalog(
     """
     folders = sorted(path.parent for path in packages.glob("*/miv.toml"))
     if not folders:
-        raise MivError(f"no MIV package in {packages}")
+        raise MivError(f"there is no MIV package in {packages}")
     versions = versions or {}
     mivs = tuple(load_package(folder, versions.get(folder.name)) for folder in folders)
     if unknown := sorted(set(settings) - {miv.name for miv in mivs}):
@@ -49,7 +49,7 @@ def load_package(folder: Path, version: MivVersion | None = None) -> Miv:
     try:
         return _loaded(folder, version)
     except (AttributeError, LookupError, TypeError) as error:  # of a member with the wrong type
-        why = f"a member is missing or of another type: {type(error).__name__} {error}"
+        why = f"a member is missing or has the wrong type: {type(error).__name__} {error}"
         raise MivError(f"MIV package {folder.name}: cannot be read: {why}") from None
 
 
@@ -84,12 +84,14 @@ def build(name: str, version: str, meta: dict[str, Any], valuesets: dict[str, An
     if missing := sorted(REQUIRED - set(meta)):
         raise MivError(f"MIV package {name}: miv.toml lacks {', '.join(missing)}")
     if unknown := sorted(set(meta) - REQUIRED - OPTIONAL):
-        raise MivError(f"MIV package {name}: miv.toml has unknown {', '.join(unknown)}")
+        raise MivError(f"MIV package {name}: miv.toml has unknown keys {', '.join(unknown)}")
     valueset = valuesets.get(meta["valueset"])
     if valueset is None:
         raise MivError(f"MIV package {name}: ValueSet {meta['valueset']} is not in the package")
     if valueset.get("version") != version:
-        raise MivError(f"MIV package {name}: package version {version}, ValueSet version {valueset.get('version')}")
+        raise MivError(
+            f"MIV package {name}: has package version {version}, but ValueSet version {valueset.get('version')}"
+        )
     concepts = expand(meta["valueset"], valuesets)
     codes = tuple(_code(name, raw, concepts) for raw in meta["codes"])
     if uncovered := sorted(set(concepts) - {(code.system, code.code) for code in codes}):
@@ -187,8 +189,8 @@ def _plausible(name: str, code: str, raw: Mapping[str, Any]) -> Plausible | None
     numbers = isinstance(found, list) and all(isinstance(n, int | float) and not isinstance(n, bool) for n in found)
     if not numbers or len(found) != 4 or sorted(found) != found:
         raise MivError(
-            f"MIV package {name}: code {code}: plausible must be the least possible, the least usual, the most usual"
-            " and the most possible value"
+            f"MIV package {name}: code {code}: plausible must list the least possible, the least usual, the"
+            " greatest usual and the greatest possible value"
         )
     least, usual_least, usual_most, most = map(float, found)
     return least, usual_least, usual_most, most
@@ -196,7 +198,7 @@ def _plausible(name: str, code: str, raw: Mapping[str, Any]) -> Plausible | None
 
 def _unit(name: str, code: str, unit: str) -> str:
     if not is_unit(unit):
-        raise MivError(f"MIV package {name}: code {code} has unit {unit!r}, which is no UCUM code")
+        raise MivError(f"MIV package {name}: code {code} has unit {unit!r}, which is not a UCUM code")
     return unit
 
 

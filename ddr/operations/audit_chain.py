@@ -107,7 +107,7 @@ def entry_faults(former: Seal, seal: Seal, found: Tally) -> list[str]:
     if seal.purged_ms is not None:
         return _purge_faults(former, seal, found.count)
     if found.count != seal.entries:
-        return [f"seal {seal.seal_no} covers {seal.entries} entries, there are {found.count}"]
+        return [f"seal {seal.seal_no} covers {seal.entries} entries, but there are {found.count}"]
     if found.digest() != seal.digest:
         return [f"an entry between {former.upto_no + 1} and {seal.upto_no} was changed"]
     return []
@@ -119,5 +119,5 @@ def _purge_faults(former: Seal, seal: Seal, left: int) -> list[str]:
     if former.seal_no and former.purged_ms is None:
         found.append(f"the entries of seal {seal.seal_no} were purged before older ones")
     if left:
-        found.append(f"seal {seal.seal_no} covers entries that were added after its own had been purged")
+        found.append(f"seal {seal.seal_no} covers entries that were added after its own entries had been purged")
     return found

@@ -130,7 +130,7 @@ def _rows(work: Pack, batch: list[tuple[int, Group]]) -> list[PackedRow]:
             entries = list(group.entries[at : at + MOST_ENTRIES])
             body = pack(entries)
             if unpack(body) != entries or pairing_text(pairing) != group.pairing_id:
-                raise RuntimeError("what was packed of the audit trail does not unpack to the same")
+                raise RuntimeError("packed entries of the audit trail do not unpack to the same entries")
             rows.append(PackedRow(group.patient_id, work.day, part + index, pairing, body))
     return rows
 
@@ -141,7 +141,7 @@ async def _finish(pool: asyncpg.Pool, work: Pack, now_ms: int) -> bool:
     if (there := await packs.count_unpacked(pool, work)) != work.entries:
         if (await packs.numbered(pool, work.pack_no)).packed_ms is not None:
             return False  # and the original entries may be gone
-        raise RuntimeError(f"pack {work.pack_no} of the audit trail has {work.entries} of {there} entries")
+        raise RuntimeError(f"pack {work.pack_no} of the audit trail has only {work.entries} of {there} entries")
     if not await packs.finish(pool, work, now_ms):
         return False
     log.info("audit.packed", extra={"count": work.entries, "day": packs.date_of(work.last_ms // DAY_MS).isoformat()})

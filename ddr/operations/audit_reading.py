@@ -68,7 +68,7 @@ async def _of_pack(pool: asyncpg.Pool, pack: Pack, wanted: Mapping[str, Any], af
                     runs.append(_laid_aside(files, sorted(gathered, key=_number)))
                     gathered = []
         if wanted["pairing_id"] is None and seen != pack.entries:
-            raise DamagedTrail(f"what is packed of {pack.date} has {seen} of {pack.entries} entries")
+            raise DamagedTrail(f"the packed entries of {pack.date} are incomplete: {seen} of {pack.entries}")
         for entry in heapq.merge(*runs, sorted(gathered, key=_number), key=_number):
             yield entry
 

@@ -233,7 +233,7 @@ class _Portion:
         if not with_others:
             return found
         if self._strays:
-            found.append(f"{self._strays} packed entries above {self._ends[-1]} are under no seal")
+            found.append(f"{self._strays} packed entries above {self._ends[-1]} are not covered by any seal")
         return [*self._damaged, *found]
 
 

@@ -107,7 +107,7 @@ def of_notice(notice: Notice) -> Item:
     span = Span(notice.from_ms, notice.end_ms if notice.end_ms is not None else 2**53)
     source = f"notice {notice.notice}"
     if notice.cancelled_ms is not None or notice.state != UNAVAILABLE or not _towards_diga(notice.functions):
-        why = "cancelled" if notice.cancelled_ms is not None else "no function towards DiGA was unavailable"
+        why = "cancelled" if notice.cancelled_ms is not None else "no function for DiGA was unavailable"
         return Item(span, source, notice.cause, "nothing", why)
     if not notice.planned:
         return Item(span, source, notice.cause, "down", "a disruption")
@@ -129,7 +129,7 @@ def of_closed_ingestion(notices: Iterable[Notice], events: Iterable[Event], now_
     for event in events:
         for window, notice, why in closed if event.key.startswith(HOLDUP) else ():
             if span := cut(of_event(event, now_ms).span, window):
-                yield Item(span, f"notice {notice.notice}", notice.cause, "planned", f"{why}; no data was let in")
+                yield Item(span, f"notice {notice.notice}", notice.cause, "planned", f"{why}; no data was accepted")
 
 
 def _taken_out(notice: Notice) -> str:
@@ -145,7 +145,7 @@ def _taken_out(notice: Notice) -> str:
 
 def taken_back(item: Item, retraction: Retraction) -> Item:
     """The evidence, not counting because an operator retracted it."""
-    why = f"taken back by {retraction.by}, {date_time(retraction.at_ms // 1000 * 1000)}: {retraction.reason}"
+    why = f"retracted by {retraction.by}, {date_time(retraction.at_ms // 1000 * 1000)}: {retraction.reason}"
     return replace(item, counts="nothing", why=why)
 
 
@@ -154,10 +154,12 @@ def of_event(event: Event, now_ms: int) -> Item:
     source = f"check {event.key}, {event.name}"
     span = Span(event.from_ms, now_ms if event.until_ms is None else event.until_ms)
     if event.key == RETIRED:
-        return Item(span, source, event.cause, "nothing", "it had left the HIIS-VZ: there was no service to be had")
+        return Item(
+            span, source, event.cause, "nothing", "the recorder had left the HIIS-VZ: there was no service to offer"
+        )
     if event.state == UNAVAILABLE and _towards_diga(event.functions):
         return Item(span, source, event.cause, "down")
-    return Item(span, source, event.cause, "nothing", "no function towards DiGA was unavailable")
+    return Item(span, source, event.cause, "nothing", "no function for DiGA was unavailable")
 
 
 def _towards_diga(functions: Iterable[str]) -> bool:

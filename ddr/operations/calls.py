@@ -66,7 +66,7 @@ def read(lines: Iterable[str], export: Export | None = None) -> Iterator[Call]:
             status = None if call["status"] is None else int(call["status"])
             code = str(call.get("error_code") or "")
         except (KeyError, TypeError, ValueError, AttributeError):
-            raise ProbeError(f"line {number}: is no record of the request log") from None
+            raise ProbeError(f"line {number}: is not a record of the request log") from None
         if function is None or status is None:
             continue  # the client had left before the response: the result is unknown
         if status == 429 or code in LIMITS or PLANNED in f"{code} {call.get('error_description') or ''}":

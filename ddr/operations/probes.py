@@ -48,7 +48,7 @@ def read(text: str) -> list[Look]:
     try:
         rows = list(_rows(text))
     except csv.Error as error:
-        raise ProbeError(f"is no CSV: {error}") from None
+        raise ProbeError(f"is not CSV: {error}") from None
     for number, row in rows:
         try:
             cause, endpoint = str(row.get("cause") or ""), str(row.get("endpoint") or "")
@@ -64,7 +64,7 @@ def _status(raw: Any) -> int:
     """An HTTP status, or 0. Raises ValueError."""
     status = int(str(raw))
     if status and not 100 <= status <= 599:
-        raise ValueError(f"{status} is no HTTP status")
+        raise ValueError(f"{status} is not an HTTP status")
     return status
 
 
@@ -80,7 +80,7 @@ def _rows(text: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
             except ValueError:
                 row = None
             if not isinstance(row, dict):
-                raise ProbeError(f"line {number}: is no JSON object")
+                raise ProbeError(f"line {number}: is not a JSON object")
             yield number, row
 
 

@@ -24,9 +24,9 @@ def public_key(file: Path) -> Ed25519PublicKey:
     try:
         key = load_pem_public_key(file.read_bytes())
     except (ValueError, UnsupportedAlgorithm):
-        raise ReleaseError(f"{file}: is no public key in PEM") from None
+        raise ReleaseError(f"{file}: is not a public key in PEM") from None
     if not isinstance(key, Ed25519PublicKey):
-        raise ReleaseError(f"{file}: is no Ed25519 key")
+        raise ReleaseError(f"{file}: is not an Ed25519 key")
     return key
 
 
@@ -43,11 +43,11 @@ def verify(folder: Path, key: Ed25519PublicKey) -> list[str]:
     try:
         key.verify((folder / SIGNATURE).read_bytes(), sums)
     except InvalidSignature:
-        raise ReleaseError(f"{SIGNATURE} does not fit {SUMS} and this key") from None
+        raise ReleaseError(f"{SIGNATURE} does not match {SUMS} and this key") from None
     listed = _listed(sums)
     there = {file.name for file in _files(folder)}
     wrong = [f"{name} is missing" for name in sorted(listed.keys() - there)]
-    wrong += [f"{name} is not of this release" for name in sorted(there - listed.keys())]
+    wrong += [f"{name} does not belong to this release" for name in sorted(there - listed.keys())]
     wrong += [f"{name} was changed" for name in sorted(listed.keys() & there) if digest(folder / name) != listed[name]]
     if wrong:
         raise ReleaseError("; ".join(wrong))

@@ -65,7 +65,7 @@ def _unpacked(packed: bytes) -> bytes:
     if stream.unconsumed_tail:
         raise BadArchive(f"the archive unpacks to more than {MAX_CONTENT_BYTES} bytes")
     if not stream.eof:
-        raise BadArchive("the archive is cut off")
+        raise BadArchive("the archive is truncated")
     return plain
 
 

@@ -48,7 +48,7 @@ async def read_diga_vz(http: httpx.AsyncClient, base: str, known: Known, expecte
     apps = await search_all(http, f"{base}/DeviceDefinition", {"_profile": HEALTH_APP}, known)
     catalog = await search_all(http, f"{base}/CatalogEntry", {"_profile": CATALOG_ENTRY}, known)
     if not apps or not catalog:
-        raise RegistryFault("lists no DiGA at all")
+        raise RegistryFault("lists no DiGA")
     found = await asyncio.to_thread(read_entries, apps, catalog, await _manufacturers(http, base, known))
     states = catalog_states(catalog)
     missing = sorted(set(expected) - {entry.client_id for entry in found.entries} - found.listed)

@@ -62,18 +62,18 @@ async def search_all(
     resources: list[dict[str, Any]] = []
     while page:
         if page in seen or len(seen) == MAX_PAGES:
-            raise RegistryFault("the pages of the answer never end")
+            raise RegistryFault("the pages of the response never end")
         seen.add(page)
         bundle, length = await _fetch_bundle(http, page, known)
         if (size := size + length) > MAX_BYTES:
-            raise RegistryFault(f"the pages of the answer are larger than {MAX_BYTES} bytes")
+            raise RegistryFault(f"the pages of the response are larger than {MAX_BYTES} bytes")
         total = bundle.get("total", total)
         resources += _matches(bundle)
         page = _following(page, _next_link(bundle))
     if isinstance(total, int) and total != len(resources):
-        raise RegistryFault(f"the answer announces {total} entries and holds {len(resources)}")
+        raise RegistryFault(f"the response announces {total} entries but contains {len(resources)}")
     if resources and not any(one.get("resourceType") == kind for one in resources):
-        raise RegistryFault(f"the answer holds no {kind}")
+        raise RegistryFault(f"the response contains no {kind}")
     return _once(resources)
 
 
@@ -91,13 +91,13 @@ async def fetch(
     except httpx.HTTPError as error:
         raise RegistryFault(f"cannot be reached: {in_words(error)}") from None
     except BodyRefused as error:
-        raise RegistryFault(f"the answer {error}") from None
+        raise RegistryFault(f"the response {error}") from None
 
 
 def _not_from_a_cache(response: httpx.Response) -> None:
     """The age of cached responses counts towards the time for which they may be trusted (HDDT caching)."""
     if (age := age_seconds(response)) > MAX_AGE_SECONDS:
-        raise RegistryFault(f"the answer is {age} s old and comes from a cache on the way")
+        raise RegistryFault(f"the response is {age} s old and comes from an intermediate cache")
 
 
 def age_seconds(response: httpx.Response) -> int:
@@ -124,7 +124,7 @@ def _following(page: str, link: str) -> str:
         following = str(httpx.URL(urljoin(page, link))) if link else ""
         elsewhere = link and _origin(following) != _origin(page)
     except (httpx.InvalidURL, ValueError):
-        raise RegistryFault("a paging link is no address") from None
+        raise RegistryFault("a paging link is not an address") from None
     if elsewhere:
         raise RegistryFault("a paging link leads to another host")
     return following
@@ -134,9 +134,9 @@ def _bundle(body: bytes) -> dict[str, Any]:
     try:
         bundle = orjson.loads(body)
     except orjson.JSONDecodeError:
-        raise RegistryFault("the answer is not JSON") from None
+        raise RegistryFault("the response is not JSON") from None
     if not isinstance(bundle, dict) or bundle.get("resourceType") != "Bundle" or bundle.get("type") != "searchset":
-        raise RegistryFault("the answer is not a searchset Bundle")
+        raise RegistryFault("the response is not a searchset Bundle")
     return bundle
 
 

@@ -138,7 +138,9 @@ class Follower(ABC, Generic[T]):
         said_ms = began_ms - age_ms
         last_ms = self._state.seen_ms
         if said_ms + store.SET_BACK_MS < last_ms <= began_ms + store.SET_BACK_MS:  # otherwise the clock was set back
-            await self._failed("the answer is older than the last one and comes from a cache on the way", began_ms)
+            await self._failed(
+                "the response is older than the previous one and comes from an intermediate cache", began_ms
+            )
             return
         await self._save(read, said_ms, next_ms)
 
@@ -166,9 +168,9 @@ class Follower(ABC, Generic[T]):
                 self._accepted = client.auth.accepted if isinstance(client.auth, Tokens) else ""
                 return read, max(ages) * 1000
         except TimeoutError:
-            raise RegistryFault(f"no complete answer within {READING_SECONDS} s") from None
+            raise RegistryFault(f"no complete response within {READING_SECONDS} s") from None
         except (OSError, httpx.InvalidURL) as error:
-            raise RegistryFault(f"cannot be asked with these settings: {error}") from None
+            raise RegistryFault(f"cannot be queried with these settings: {error}") from None
 
     async def follow(self) -> None:
         """Take over the stored state without reading the registry: enough for commands that need only what recorders

@@ -101,9 +101,9 @@ def differences(own: Registration, theirs: Registration) -> list[str]:
     ]
     for url in sorted({*own.mivs, *theirs.mivs}):
         if url not in theirs.mivs:
-            lines.append(f"MIV {url}: offered here, not registered")
+            lines.append(f"MIV {url}: offered here, but not registered")
         elif url not in own.mivs:
-            lines.append(f"MIV {url}: registered, not offered here")
+            lines.append(f"MIV {url}: registered, but not offered here")
         else:
             lines += _term_differences(url, own.mivs[url], theirs.mivs[url])
     return lines

@@ -33,11 +33,11 @@ def certificate_problems(chain: Path, hosts: set[str], now_ms: int) -> list[str]
     now, names = datetime.fromtimestamp(now_ms / 1000, UTC), names_of(leaf)
     found = [f"certificate: {host} is not among its names" for host in sorted(hosts) if not covers(names, host)]
     if leaf.issuer == leaf.subject:
-        found.append("certificate: it is self-signed")
+        found.append("certificate: is self-signed")
     if not leaf.not_valid_before_utc <= now <= leaf.not_valid_after_utc:
-        found.append(f"certificate: it is valid from {leaf.not_valid_before_utc} to {leaf.not_valid_after_utc} only")
+        found.append(f"certificate: is valid only from {leaf.not_valid_before_utc} to {leaf.not_valid_after_utc}")
     elif leaf.not_valid_after_utc - now < RENEW_BEFORE:
-        found.append(f"certificate: it ends at {leaf.not_valid_after_utc}, in less than {RENEW_BEFORE.days} days")
+        found.append(f"certificate: ends at {leaf.not_valid_after_utc}, in less than {RENEW_BEFORE.days} days")
     return found
 
 
@@ -55,7 +55,7 @@ async def live_problems(settings: Settings, catalog: MivCatalog, ca: str) -> lis
                 try:
                     found += problems(document, settings, catalog)
                 except (AttributeError, LookupError, TypeError):  # something other than our recorder answers there
-                    found.append(f"{url}: is a document of another form")
+                    found.append(f"{url}: is not a document of the expected form")
     return found
 
 
@@ -83,7 +83,7 @@ async def _document(http: httpx.AsyncClient, url: str, found: list[str]) -> Mapp
         found.append(f"{url}: cannot be read: {in_words(error)}")
         return None
     if not isinstance(content, Mapping):
-        found.append(f"{url}: answered HTTP {response.status_code}, no JSON object")
+        found.append(f"{url}: answered HTTP {response.status_code} without a JSON object")
         return None
     return content
 

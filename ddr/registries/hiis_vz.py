@@ -42,14 +42,14 @@ async def registered(http: httpx.AsyncClient, settings: Settings) -> Registratio
     definitions = await search_all(http, f"{base}/DeviceDefinition", wanted)
     found = [one for one in definitions if settings.hiis_id in identifiers(one, HIIS_ID)]  # others are ignored
     if len(found) > 1:
-        raise RegistryFault(f"holds {len(found)} recorders with the number {settings.hiis_id}")
+        raise RegistryFault(f"has {len(found)} recorders with the number {settings.hiis_id}")
     endpoints = await search_all(http, f"{base}/Endpoint", {"_profile": ENDPOINT}) if found else []
     return read_registration(found[0], endpoints) if found else None
 
 
 def complaints(own: Registration, theirs: Registration | None, hiis_id: str) -> list[str]:
     """The differences, or that there is no entry."""
-    return [f"holds no recorder {hiis_id}"] if theirs is None else differences(own, theirs)
+    return [f"has no recorder {hiis_id}"] if theirs is None else differences(own, theirs)
 
 
 class HiisVz(Follower[Registration | None]):

@@ -75,7 +75,7 @@ async def _put_in_force(
         content = without(present, changed.removed, f"{miv.version}+{version.version}")
         new = _loaded(settings, others, miv.name, content)
         if new is None:
-            raise MivError("nothing that can be used would remain")
+            raise MivError("no usable codes would remain")
         await _keep(pool, miv.name, content, origin)
     lost = [code for _, code in changed.removed]
     touched = await terminology.activate(

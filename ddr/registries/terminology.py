@@ -117,7 +117,7 @@ class Zts(Follower[Read]):
     async def _save(self, read: Read, began_ms: int, next_ms: int) -> None:
         """Store what could be read. Unless that includes the newest version of every package, it does not count as a
         reading: the data in force becomes no younger, as if the registry had not answered (REG-007, REG-008)."""
-        notes = [f"package {name} is not on the ZTS any more: what is in force stays" for name in read.gone]
+        notes = [f"package {name} is no longer on the ZTS: the version in force stays in force" for name in read.gone]
         async with self._pool.acquire() as connection, connection.transaction():
             for package, archive, sha256 in read.fetched:
                 held, told = await keep_all(connection, self.catalog, archive, package.label, sha256, began_ms)
@@ -157,11 +157,16 @@ async def keep_all(
         if version.version == miv.version:
             changed, problem = compared(miv, version)
             if changed or problem:
-                notes.append(f"package {origin}: MIV {miv.name} {miv.version} has other codes than the one in force")
+                notes.append(
+                    f"package {origin}: MIV {miv.name} {miv.version} has different codes than the version in"
+                    " force, although it has the same number"
+                )
             if changed.removed:
                 version = beside
         elif kept.get((miv.name, version.version), version).valuesets != version.valuesets:
-            notes.append(f"package {origin}: MIV {miv.name} {version.version} is another than the one kept before")
+            notes.append(
+                f"package {origin}: MIV {miv.name} {version.version} differs from the stored one of the same number"
+            )
             version = beside
         if version.version != miv.version:
             await terminology.keep(connection, miv.name, version, origin, sha256, now_ms)

@@ -102,7 +102,7 @@ async def download(http: httpx.AsyncClient, base: str, package: Published) -> tu
 
 def _opened(package: Published, packed: bytes) -> tuple[Archive, str]:
     if hashlib.sha1(packed).hexdigest() != package.shasum.lower():  # noqa: S324
-        raise BadArchive("the checksum of the archive is not the one that the ZTS publishes")
+        raise BadArchive("the checksum of the archive differs from the one that the ZTS publishes")
     archive = read_archive(packed)
     if (archive.name, archive.version) != (package.name, package.version):
         raise BadArchive(f"the archive calls itself {archive.name}#{archive.version}")
@@ -126,7 +126,7 @@ def _order(package: Published) -> tuple[int, ...]:
 def _versions(name: str, info: Any) -> list[Published]:
     versions = info.get("versions") if isinstance(info, dict) else None
     if not isinstance(versions, dict):
-        raise RegistryFault(f"the information on package {name} has no versions")
+        raise RegistryFault(f"the information about package {name} lists no versions")
     return [_published(name, str(version), content) for version, content in versions.items()]
 
 
@@ -142,4 +142,4 @@ async def _json(http: httpx.AsyncClient, url: str) -> Any:
     try:
         return orjson.loads(body or b"")
     except orjson.JSONDecodeError:
-        raise RegistryFault(f"the answer of {urlsplit(url).path} is not JSON") from None
+        raise RegistryFault(f"the response of {urlsplit(url).path} is not JSON") from None

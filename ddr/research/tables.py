@@ -46,7 +46,7 @@ DICTIONARY = (
     ("persons", "person", "text", "a person in this kind and code; drawn for this export, the same in values"),
     ("persons", "kind", "text", "kind of data, by the name of its MIV"),
     ("persons", "code", "text", "LOINC code of what was measured"),
-    ("persons", "age", "text", "years at the time of the export: 0-5, 6-11, 12-17; empty: of age, or not known"),
+    ("persons", "age", "text", "years at the time of the export: 0-5, 6-11, 12-17; empty: adult, or not known"),
     ("persons", "weeks", "integer", "how many weeks of this person there are"),
     ("values", "person", "text", "the person"),
     ("values", "week", "date", "Monday of the week, moved by a number of weeks that nobody knows; gaps are closed"),
@@ -59,7 +59,7 @@ DICTIONARY = (
         "values",
         "value",
         "number",
-        "rounded to two significant digits; what stands out is the bound that enough people reach",
+        "rounded to two significant digits; an outlier is replaced by the bound that enough people reach",
     ),
 )
 

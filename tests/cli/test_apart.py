@@ -69,7 +69,7 @@ def test_recorders_that_share_nothing_of_their_own_run_side_by_side() -> None:
 )
 def test_what_is_one_recorders_is_no_others(setting: str, changes: dict[str, Any]) -> None:
     reason = told(**changes)
-    assert reason is not None and reason.startswith(f"setting {setting}: is that of the recorder glucose, too; ")
+    assert reason is not None and reason.startswith(f"setting {setting}: has the same value for the recorder glucose; ")
     assert KEY not in reason and "pw" not in reason
 
 
@@ -85,7 +85,7 @@ def test_what_is_one_recorders_is_no_others(setting: str, changes: dict[str, Any
     ],
 )
 def test_a_port_is_one_recorders(listener: str, changes: dict[str, Any]) -> None:
-    assert told(**changes) == f"setting {listener}_port: is a port of the recorder glucose"
+    assert told(**changes) == f"setting {listener}_port: is already a port of the recorder glucose"
 
 
 def test_without_schemas_two_recorders_need_two_databases() -> None:

@@ -69,13 +69,13 @@ def test_numbers_out_of_range(capsys: pytest.CaptureFixture[str], command: str, 
 
 @pytest.mark.parametrize("month", ["2026-1", "2026-13", "2026-00", "26-01", "2026-01-01", " 2026-01", "٢٠٢٦-٠١"])
 def test_months_are_written_in_one_way(capsys: pytest.CaptureFixture[str], month: str) -> None:
-    assert "is no month like 2027-07" in refused(capsys, "availability", "--month", month)
+    assert "is not a month like 2027-07" in refused(capsys, "availability", "--month", month)
 
 
 @pytest.mark.parametrize("day", ["2015-3-1", "20150301", "2015-W09-7", "2015-02-30", "2015-03-01T00:00:00Z"])
 def test_days_are_written_in_one_way(capsys: pytest.CaptureFixture[str], day: str) -> None:
     said = ("patient", "proxy", "add", "mother", "mia", "--relation", "parent", "--name", "Mia", "--born")
-    assert refused(capsys, *said, day).endswith(f"argument --born: {day!r} is no date like 2015-03-01")
+    assert refused(capsys, *said, day).endswith(f"argument --born: {day!r} is not a date like 2015-03-01")
 
 
 @pytest.mark.parametrize("command", ["dossier --out x", "hiis register", "import x.csv"])
@@ -83,7 +83,7 @@ def test_authorities_are_in_files_that_are_named(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, command: str
 ) -> None:
     (garbage := tmp_path / "garbage").write_text("x")
-    for file, fault in ((tmp_path / "absent", "No such file or directory"), (garbage, "has no certificate in PEM")):
+    for file, fault in ((tmp_path / "absent", "No such file or directory"), (garbage, "contains no PEM certificate")):
         line = refused(capsys, *command.split(), "--ca", str(file))
         assert line.endswith(f"error: argument --ca: {file}: {fault}")
 
@@ -104,7 +104,7 @@ def test_instants_have_a_year_of_four_digits(capsys: pytest.CaptureFixture[str],
 )
 def test_instants_exist_and_have_a_zone(capsys: pytest.CaptureFixture[str], time: str) -> None:
     line = refused(capsys, "registry", "at", time)
-    assert line.startswith(f"registry at: error: argument TIME: {time!r} is no day like 2027-07-12 and no time ")
+    assert line.startswith(f"registry at: error: argument TIME: {time!r} is neither a day like 2027-07-12 nor a time ")
 
 
 @pytest.mark.parametrize("value", ["", " ", "\t\u00a0"])
@@ -165,5 +165,5 @@ def test_a_span_of_time_has_a_length(capsys: pytest.CaptureFixture[str], command
 @pytest.mark.parametrize("command", ["audit verify --from-seal", "availability --month", "logs export --client"])
 def test_a_mark_of_the_end_of_options_is_no_value(capsys: pytest.CaptureFixture[str], command: str) -> None:
     *words, option = command.split()
-    said = "is no whole number|is no month like|expected one argument"  # from Python 3.13 on its type sees it
+    said = "is not a whole number|is not a month like|expected one argument"  # from Python 3.13 on its type sees it
     assert re.search(rf"error: argument {option}: .*({said})", refused(capsys, *words, f"{option}=--"))

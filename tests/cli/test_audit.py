@@ -63,7 +63,7 @@ async def test_verify_of_a_changed_trail(trail: asyncpg.Pool, capsys: pytest.Cap
     [
         ("UPDATE audit_packed SET body = substr(body, 2)", "is damaged"),
         ("UPDATE audit_word SET content = 'x'", "refers to a word that is missing"),
-        ("DELETE FROM audit_packed", "has 0 of 4 entries"),
+        ("DELETE FROM audit_packed", "are incomplete: 0 of 4"),
     ],
 )
 async def test_export_of_a_damaged_pack(
@@ -126,8 +126,8 @@ async def test_an_export_says_what_it_was_asked_for_and_is_dropped(
     rest = capsys.readouterr()
     assert rest.out.splitlines() == whole.out.splitlines()[4:]
     (line,) = rest.err.splitlines()
-    assert line.startswith(f"ddr: audit trail: entries until {shown(old)[:10]}")
-    assert line.endswith("are dropped (setting audit_days)")
+    assert line.startswith(f"ddr: audit trail: entries up to {shown(old)[:10]}")
+    assert line.endswith("have been deleted (setting audit_days)")
     for options in ((), ("--from", shown(new))):
         assert await run("audit", "export", *options) == 0
         assert capsys.readouterr().err == ""

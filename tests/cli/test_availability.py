@@ -44,7 +44,7 @@ async def test_the_report(pool: asyncpg.Pool, own: None, capsys: pytest.CaptureF
     assert await run("--month", "2025-11") == 1, "of a year that was mistyped"
     assert capsys.readouterr() == (
         "",
-        "ddr: nothing is known of 2025-11: this database was made 2026-01-01T00:00:00Z\n",
+        "ddr: nothing is known about 2025-11: this database was created 2026-01-01T00:00:00Z\n",
     )
     assert await run("--month", "2026-09") == 0
     assert "100.0000%" in capsys.readouterr().out
@@ -78,7 +78,7 @@ async def test_of_the_month_in_which_the_database_was_made_counts_what_came_afte
     await events.add(pool, Event("database", "unavailable", ["token"], "Away", "Weg", from_ms, from_ms + 3_600_000))
     assert await run("--month", "2026-09") == 1, "an hour of five days, and not of thirty"
     out = capsys.readouterr().out
-    assert "counted from 2026-09-25T22:00:00Z, when this database was made, until 2026-09-30T22:00:00Z\n" in out
+    assert "counted from 2026-09-25T22:00:00Z, when this database was created, until 2026-09-30T22:00:00Z\n" in out
     assert re.search(r"time +120:00:00 h", out) and f"{1 - 1 / 120:.4%}" in out
     report = ["notice", "report", "--state", "demoted", "--functions", "token", "--cause", "Slow"]
     for month in ("2026-08", "2026-09"):
@@ -86,7 +86,7 @@ async def test_of_the_month_in_which_the_database_was_made_counts_what_came_afte
     capsys.readouterr()
     assert await run("--month", "2026-09") == 1
     assert re.search(r"time +120:00:00 h", capsys.readouterr().out), "what counts for nothing is no time that counts"
-    assert await run("--month", "2026-08") == 1 and "nothing is known of 2026-08" in capsys.readouterr().err
+    assert await run("--month", "2026-08") == 1 and "nothing is known about 2026-08" in capsys.readouterr().err
     probe = tmp_path / "probe.csv"  # of the time before: then something is known of it
     for status in (0, 200):
         probe.write_text(f"time,status\n2026-09-10T12:55:00Z,{status}\n2026-09-10T12:56:00Z,200\n")
@@ -106,7 +106,7 @@ async def test_a_month_of_which_evidence_is_deleted_has_no_figure(
     assert await run("--month", "2022-09") == 1
     out, err = capsys.readouterr()
     assert not out
-    assert re.fullmatch(r"ddr: 2022-09 is too long ago: what the checks found before 20\S+Z is deleted\n", err)
+    assert re.fullmatch(r"ddr: 2022-09 is too long ago: findings of the checks from before 20\S+Z are deleted\n", err)
 
 
 async def test_a_log_may_be_a_file_or_a_pipe(
@@ -127,24 +127,24 @@ async def test_a_log_may_be_a_file_or_a_pipe(
     assert re.sub("until .*", "", told[0]) == re.sub("until .*", "", told[1]).replace(str(pipe), str(log))
     log.write_text("no record")
     assert await run("--month", "2026-09", "--log", str(log)) == 1
-    assert capsys.readouterr().err == f"ddr: {log}: line 1: is no record of the request log\n"
+    assert capsys.readouterr().err == f"ddr: {log}: line 1: is not a record of the request log\n"
 
 
 @pytest.mark.parametrize(
     ("filters", "lacking"),
     [
-        (None, "has no manifest at its end, as a whole export has: calls may be missing"),
+        (None, "does not end with a manifest, as a complete export does: calls may be missing"),
         ({"since_ms": None, "until_ms": None, "client": None}, ""),
         ({"since_ms": 0, "until_ms": 1_900_000_000_000}, ""),
         (
             {"status": 200, "client": "urn:diga:bfarm:00101"},
-            "has calls of status 200, client urn:diga:bfarm:00101 only",
+            "has only calls of status 200, client urn:diga:bfarm:00101",
         ),
         (
             {"since_ms": 1_789_000_000_000, "until_ms": 1_789_000_900_000},
-            "has calls from 2026-09-10T00:26:40Z until 2026-09-10T00:41:40Z only",
+            "has only calls from 2026-09-10T00:26:40Z until 2026-09-10T00:41:40Z",
         ),
-        ({"until_ms": 1_789_000_000_000}, "has calls from 2026-08-31T22:00:00Z until 2026-09-10T00:26:40Z only"),
+        ({"until_ms": 1_789_000_000_000}, "has only calls from 2026-08-31T22:00:00Z until 2026-09-10T00:26:40Z"),
     ],
 )
 async def test_what_a_log_cannot_tell_is_said(
@@ -185,7 +185,7 @@ async def test_what_never_was_is_taken_back_with_who_and_why(
     assert await command("notice", "retract", found[1].replace("-", "-0"), *WORDS) == 1, "the same, and no news"
     assert await run("--month", "2026-08") == 0
     out = capsys.readouterr().out
-    assert re.search(rf"nothing +check recorder-stopped, {found[1]}: .*taken back by Operations, .*Change 4711", out)
+    assert re.search(rf"nothing +check recorder-stopped, {found[1]}: .*retracted by Operations, .*Change 4711", out)
     assert "100.0000%" in out
     assert await pool.fetch("SELECT * FROM outage_event") == before
     assert await command("notice", "retract", found[1], "--undo", "--by", "Quality", "--reason", "It was") == 0

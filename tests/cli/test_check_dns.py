@@ -85,10 +85,13 @@ def test_records_of_the_nearest_parent_count(checked: Checked) -> None:
     ("zone", "problem"),
     [
         (ADDRESS, "no CAA record"),
-        (ADDRESS | {("ddr.example.org.", "CAA"): ['0 iodef "mailto:s@example.org"']}, "nothing says who may issue"),
+        (
+            ADDRESS | {("ddr.example.org.", "CAA"): ['0 iodef "mailto:s@example.org"']},
+            "no issue record says who may issue",
+        ),
         (ADDRESS | {("example.org.", "CAA"): [ISSUE, '128 unheard "x"']}, "critical tag unheard"),
         ({("example.org.", "CAA"): [ISSUE]}, "no address"),
-        ({("ddr.example.org.", "A"): ["10.0.0.1"], ("org.", "CAA"): [ISSUE]}, "10.0.0.1 is not reachable"),
+        ({("ddr.example.org.", "A"): ["10.0.0.1"], ("org.", "CAA"): [ISSUE]}, "10.0.0.1 is not a public address"),
     ],
 )
 def test_what_is_wrong_is_told(checked: Checked, zone: Zone, problem: str) -> None:
@@ -110,4 +113,4 @@ def test_a_server_that_does_not_answer(
     monkeypatch.setattr("ddr.cli.checks.dns.TIMEOUT_SECONDS", 0.5)
     assert main(["check", "dns", "--server", f"127.0.0.1:{free_ports(1)[0]}"]) == 1
     error = capsys.readouterr().err
-    assert error.startswith("ddr: ddr.example.org: no answer about A") and error.count("\n") == 1
+    assert error.startswith("ddr: ddr.example.org: no answer to the query for A") and error.count("\n") == 1

@@ -73,7 +73,7 @@ async def test_tokens_of_the_settings_are_met_assigned_and_leave(own: Core, run:
     assert await steps(own) == before, "what is known is not found again"
     assert (await of(own, Kind.REGISTRY)).keys() == {old, new}
     status, out, _ = await run("list")
-    assert status == 0 and f"registry bfarm {old[:16]}: NO OWNER, NO PURPOSE" in out and "END NOT KNOWN" in out
+    assert status == 0 and f"registry bfarm {old[:16]}: NO OWNER, NO PURPOSE" in out and "NO KNOWN END" in out
     words = ("--owner", "Team Betrieb", "--purpose", "DiGA-VZ lesen", "--until", "2030-01-01")
     assert await run("assign", "registry", old[:12], *words) == (0, "", "")
     _, out, _ = await run("list")

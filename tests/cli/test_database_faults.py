@@ -72,7 +72,7 @@ async def test_an_end_that_the_journal_does_not_take(own: Pool, own_settings: di
     *logged, line = done.stderr.splitlines()
     assert {json.loads(one)["event"] for one in logged} == {"journal.not_written"}, "as in the log of the recorder"
     assert line == (
-        f"ddr: it is done, but could not be written into the journal of ends {folder}: Not a directory;"
+        f"ddr: the change was made, but could not be written to the journal of ends {folder}: Not a directory;"
         " a restore would undo it"
     )
     assert await own.fetchval("SELECT disabled_ms FROM patient") is not None

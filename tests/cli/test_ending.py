@@ -55,8 +55,8 @@ async def test_a_signal_ends_what_ignores_ctrl_c(own: Pool, own_settings: dict[s
 @pytest.mark.parametrize(
     ("arguments", "status", "told"),
     [
-        (("serve",), 1, "ddr: no database: set database_url"),
-        (("--recorder=a", "serve"), 1, "ddr: recorder a: DDR_RECORDERS names no"),
+        (("serve",), 1, "ddr: no database is set: set database_url"),
+        (("--recorder=a", "serve"), 1, "ddr: recorder a: DDR_RECORDERS must name"),
         (("keys", "rotate"), -signal.SIGHUP, INTERRUPTED),
     ],
 )
@@ -127,7 +127,9 @@ def test_a_lack_of_threads_is_one_line(capsys: pytest.CaptureFixture[str]) -> No
         raise RuntimeError("can't start new thread")
 
     assert reported(action) == 1
-    assert capsys.readouterr().err.startswith("ddr: the system gives no thread; look for limits of processes (ulimit")
+    assert capsys.readouterr().err.startswith(
+        "ddr: the system refuses to start a thread; check the limits on processes (ulimit"
+    )
 
     def broken() -> int:
         raise RuntimeError("a fault of ours")
@@ -163,7 +165,7 @@ def test_a_password_that_is_no_text(own_settings: dict[str, Any]) -> None:
     done = subprocess.run(
         add, env=environment(own_settings) | {"PYTHONIOENCODING": "utf-8:strict"}, input=b"p\xe4ssword\n", stderr=PIPE
     )
-    assert (done.returncode, done.stderr) == (1, b"ddr: the password is no text in UTF-8\n")
+    assert (done.returncode, done.stderr) == (1, b"ddr: the password is not UTF-8 text\n")
 
 
 def test_a_terminal_without_the_character_shows_its_number() -> None:

@@ -106,7 +106,7 @@ def test_what_a_file_holds_is_shown_as_text_only(capsys: pytest.CaptureFixture[s
         (["nowhere\x1b[2J.csv"], "nowhere\N{REPLACEMENT CHARACTER}[2J.csv: No such file"),
         (["export.csv", "--zone", "Europe/Nirgends"], "no time zone"),
         (["export.csv", "--zone", "Europe"], "no time zone"),
-        (["export.csv", "--map", "latin.toml"], "latin.toml: is no text in UTF-8"),
+        (["export.csv", "--map", "latin.toml"], "latin.toml: is not UTF-8 text"),
         (["export.csv", "--map", "export.csv"], "the map is not TOML"),
     ],
 )
@@ -168,7 +168,7 @@ def test_a_busy_recorder_is_asked_again(header: str, seconds: float) -> None:
     ],
 )
 def test_what_is_no_recorder_is_one_line(answer: httpx.Response) -> None:
-    with pytest.raises(CommandError, match="is no gateway API of a recorder"):
+    with pytest.raises(CommandError, match="is not the gateway API of a recorder"):
         asked(answer)
 
 
@@ -178,7 +178,9 @@ def test_a_certificate_that_nobody_vouches_for_is_not_asked_again() -> None:
 
     with (
         httpx.Client(base_url="https://recorder", transport=httpx.MockTransport(refuse)) as client,
-        pytest.raises(CommandError, match="self-signed certificate; --ca names the file of an authority"),
+        pytest.raises(
+            CommandError, match="self-signed certificate; --ca FILE names a certification authority to trust"
+        ),
     ):
         importer._ask(client, Call("GET", "devices"), lambda seconds: pytest.fail("it waits"))
 
@@ -198,7 +200,7 @@ def test_values_of_a_series_that_another_file_has_are_not_told_to_be_gone(
     """A recorder does not say how many stay when it takes an upload back."""
     walk_with(Report(Counter({"taken back": 400})), [], monkeypatch)
     assert main(["import", "--undo", "--token", "x", "export.csv"]) == 0
-    assert "taken back, but for what another file has, too" in capsys.readouterr().out
+    assert "taken back, except for readings that another file has, too" in capsys.readouterr().out
 
 
 def test_who_takes_back_what_is_not_there_is_told(
@@ -206,7 +208,7 @@ def test_who_takes_back_what_is_not_there_is_told(
 ) -> None:
     walk_with(Report(), [], monkeypatch)
     assert main(["import", "--undo", "--token", "x", "export.csv"]) == 1
-    assert "nothing of export.csv is there" in capsys.readouterr().err
+    assert "nothing of export.csv is stored" in capsys.readouterr().err
 
 
 OF_A_DEVICE = {"key": "d", "startedAt": "2026-11-20T08:00:00Z"}
@@ -232,4 +234,4 @@ def test_other_json_than_a_recorders_is_one_line(
     monkeypatch.setattr(importer.httpx, "Client", lambda **_: client(transport=transport, base_url="https://other/"))
     assert main(["import", "export.csv", "--token", "t", *(["--undo"] if undo else [])]) == 1
     error = capsys.readouterr().err
-    assert "is no gateway API of a recorder (" in error.splitlines()[-1] and "Traceback" not in error
+    assert "is not the gateway API of a recorder (" in error.splitlines()[-1] and "Traceback" not in error

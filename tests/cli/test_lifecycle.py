@@ -178,8 +178,8 @@ def test_who_was_killed_is_known_as_lost_and_who_was_exchanged_is_not(
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        ("mantenance = 1\n", "is maintenance meant?"),
-        ('database_replica_url = "postgresql://ddr@a,b/x"\n', "database_replica_url: must name one server"),
+        ("mantenance = 1\n", "did you mean maintenance?"),
+        ('database_replica_url = "postgresql://ddr@a,b/x"\n', "database_replica_url: must name exactly one server"),
         ('journal_dir = "/dev/null/ends"\n', "journal_dir /dev/null/ends: Not a directory"),  # as at a start
     ],
 )
@@ -346,7 +346,7 @@ async def test_a_worker_of_a_version_whose_migrations_are_missing_waits_for_them
         assert recorder.stop()[0] == 0
     waits = [one["reason"] for one in recorder.events() if one["event"] == "worker.waits_for_database"]
     assert waits == 2 * [
-        f"the schema of the database is older than this version: it lacks migration {newest.name} (ddr db migrate)"
+        f"the schema of the database is older than this version: it lacks migration {newest.name}; run ddr db migrate"
     ]
 
 

@@ -165,7 +165,7 @@ def test_a_misused_command_shows_its_own_usage(arguments: tuple[str, ...], usage
 def test_a_state_directory_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     line = complaint("demo", "--once", "--ports", "auto", "--state-dir", str(tmp_path / "file" / "state"))
-    assert line == f"ddr: state directory {tmp_path}/file/state cannot be made: Not a directory"
+    assert line == f"ddr: state directory {tmp_path}/file/state cannot be created: Not a directory"
 
 
 def test_check_without_more_checks_what_there_is(tmp_path: Path) -> None:
@@ -177,7 +177,7 @@ def test_check_without_more_checks_what_there_is(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "about"),
     [
-        (("serve",), "state directory {folder}/file/state cannot be made: Not a directory"),
+        (("serve",), "state directory {folder}/file/state cannot be created: Not a directory"),
         (("registry-sandbox", "add", "00777", "N", "https://x.example/cb", "{folder}/absent"), "absent: No such file"),
         (("gateway", "add-certificate", "{folder}/absent", "--name", "x"), "{folder}/absent: No such file"),
     ],

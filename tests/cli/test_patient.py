@@ -46,7 +46,7 @@ async def test_creates_a_patient_and_prints_the_gateway_token(
     ("username", "password", "complaint"),
     [
         ("carla", "short", "password must have 8 to 256 characters"),
-        ("a\x00b", "correct horse battery", "username must have 1 to 256 printable characters"),
+        ("a\x00b", "correct horse battery", "username must have 1 to 256 characters, all printable"),
     ],
 )
 async def test_unusable_input_is_one_line(
@@ -62,7 +62,7 @@ async def test_unusable_input_is_one_line(
 async def test_a_name_is_taken_once(add: Run, capsys: pytest.CaptureFixture[str]) -> None:
     assert await add("dora", "correct horse battery") == 0
     assert await add("dora ", "another password") == 1
-    assert "username is taken" in capsys.readouterr().err
+    assert "username is already taken" in capsys.readouterr().err
 
 
 async def test_refused_without_builtin_accounts(
@@ -79,7 +79,7 @@ async def test_refused_without_builtin_accounts(
 @pytest.mark.parametrize(
     ("line", "complaint"),
     [
-        ("patient find \udcff", "bytes that are no UTF-8"),
+        ("patient find \udcff", "an argument is not UTF-8"),
         ("logs export --output=.", ""),
     ],
 )
@@ -109,4 +109,4 @@ async def test_two_who_delete_the_same_account(
     monkeypatch.setattr("ddr.cli.patient.delete_patient", nothing_left)
     words = ["patient", "delete", "frieda", "--yes"]
     assert await asyncio.get_running_loop().run_in_executor(None, main, words) == 1
-    assert capsys.readouterr() == ("", "ddr: somebody else deleted the account meanwhile\n")
+    assert capsys.readouterr() == ("", "ddr: somebody else has deleted the account in the meantime\n")

@@ -45,7 +45,7 @@ async def test_adds_lists_and_ends(core: Core, run: Run, pair: tuple[Patient, Pa
     (right,) = await open_of(core.pool, mother.patient_id)
     assert (right.patient_id, right.terms.name, str(right.terms.born)) == (mia.patient_id, "Mia", "2021-03-01")
     status, _, error = await run("add", *names, *said)
-    assert (status, error.count("\n"), "represents this patient already" in error) == (1, 1, True)
+    assert (status, error.count("\n"), "already represents this patient" in error) == (1, 1, True)
     _, out, _ = await run("list", mother.username)
     assert out.startswith(f"represents {mia.username} as parent, called 'Mia', born 2021-03-01, since ")
     _, out, _ = await run("list", mia.username)
@@ -87,9 +87,9 @@ async def test_name_and_birthday_need_not_be_arguments(
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("", "the birthday is no date like 2015-03-01"),
-        ("Mia\n1. 3. 2021", "the birthday is no date like 2015-03-01"),
-        ("\n2021-03-01\n", "1 to 80 printable characters"),
+        ("", "the birthday is not a date like 2015-03-01"),
+        ("Mia\n1. 3. 2021", "the birthday is not a date like 2015-03-01"),
+        ("\n2021-03-01\n", "1 to 80 characters, all printable"),
     ],
 )
 async def test_what_is_no_name_or_birthday_is_not_repeated(
@@ -105,7 +105,7 @@ async def test_what_is_no_name_or_birthday_is_not_repeated(
     [
         (("--relation", "parent", "--name", "Mia", "--born", "1990-01-01"), "is of age"),
         (("--relation", "parent", "--name", "Mia", "--born", "2090-01-01"), "birthday is in the future"),
-        (("--relation", "carer", "--name", "\x07"), "1 to 80 printable characters"),
+        (("--relation", "carer", "--name", "\x07"), "1 to 80 characters, all printable"),
         (("--relation", "carer", "--name", "M", "--until", "2020-01-01"), "must be in the future"),
         (("--relation", "carer", "--name", "M", "--new"), ""),
     ],
@@ -124,7 +124,7 @@ async def test_what_cannot_be_is_one_line(
 async def test_nobody_represents_themselves(run: Run, pair: tuple[Patient, Patient]) -> None:
     name = pair[0].username
     status, _, error = await run("add", name, name, "--relation", "carer", "--name", "x")
-    assert status == 1 and error.endswith("nobody represents themselves\n")
+    assert status == 1 and error.endswith("an account cannot represent itself\n")
 
 
 async def test_a_child_that_was_never_here(

@@ -154,7 +154,7 @@ def test_metrics_count_their_own_requests(house: Installation) -> None:
 def test_commands_are_for_one_recorder(house: Installation) -> None:
     status, _, errors = house.command("gateway", "list-certificates")
     assert (status, errors) == (
-        1, "ddr: DDR_RECORDERS: say which recorder, --recorder NAME: glucose, pressure\n",
+        1, "ddr: DDR_RECORDERS: choose a recorder with --recorder NAME: glucose, pressure\n",
     )  # fmt: skip
     status, _, errors = house.command("--recorder", "insulin", "gateway", "list-certificates")
     assert status == 1 and errors.startswith("ddr: recorder insulin: there is no insulin.env or insulin.toml in ")
@@ -218,9 +218,9 @@ def test_a_file_that_is_wrong_stops_nobody(house: Installation) -> None:
     (house.files / "copy.env").write_text((house.files / "glucose.env").read_text())
     (house.files / "empty.env").write_text("")
     house.read()
-    assert "(is DDR_WORKERS meant?)" in house.wait_for("pressure", "recorders.refused")["reason"]
+    assert "(did you mean DDR_WORKERS?)" in house.wait_for("pressure", "recorders.refused")["reason"]
     copied = house.wait_for("copy", "recorders.refused")["reason"]
-    assert copied.startswith("setting database_schema: is that of the recorder glucose, too; ")
+    assert copied.startswith("setting database_schema: has the same value for the recorder glucose; ")
     assert "patient_login" in house.wait_for("empty", "recorders.refused")["reason"]
     assert house.workers("glucose", "pressure", "asthma") == before
     (house.files / "pressure.env").write_text(good)

@@ -100,7 +100,7 @@ async def test_without_yes_only_the_report(core: Core, run: Run, tmp_path: Path)
     told = json.loads(out.rpartition("\n}")[0] + "\n}")
     (one,) = told["kinds"]
     assert one["people"] == {"found": 6, "given": 6} and one["weeks"]["given"] == 12
-    assert "nothing was given; --yes does it" in out and not (tmp_path / "out").exists()
+    assert "nothing was exported; add --yes to do it" in out and not (tmp_path / "out").exists()
     assert await core.pool.fetchval("SELECT count(*) FROM research_export") == 0
     assert await store.exports_with(core.pool, people[0].patient_id) == []
 
@@ -174,12 +174,12 @@ async def test_each_week_leaves_once(core: Core, run: Run, tmp_path: Path) -> No
     await crowd(core, weeks=3)
     assert (await run("--yes"))[0] == 0
     status, _, err = await run("--yes")
-    assert status == 1 and "persons.csv exists already; name another directory" in err
+    assert status == 1 and "persons.csv already exists; name another directory" in err
     assert (await run("--yes", "--out", str(tmp_path / "second")))[0] == 0
     first, second = (table(tmp_path / name / "values.csv") for name in ("out", "second"))
     assert (len(first), len(second)) == (6 * 2 * 336, 6 * 336)
     status, out, err = await run("--yes", "--out", str(tmp_path / "third"))
-    assert status == 1 and "there is nothing to give" in err and not (tmp_path / "third").exists()
+    assert status == 1 and "there is nothing to export" in err and not (tmp_path / "third").exists()
     assert "SELECT" not in out
 
 
@@ -195,7 +195,7 @@ async def test_who_withdraws_meanwhile_stops_the_export(
 
     monkeypatch.setattr(store, "note", late)
     status, _, err = await run("--yes")
-    assert status == 1 and "withdrew the consent meanwhile" in err
+    assert status == 1 and "withdrawn consent in the meantime" in err
     assert list((tmp_path / "out").iterdir()) == []
     assert await core.pool.fetchval("SELECT count(*) FROM research_given") == 0
     assert await core.pool.fetchval("SELECT count(*) FROM audit WHERE event = 'operator:research:exported'") == 0
@@ -228,7 +228,7 @@ async def test_an_export_that_was_killed_is_finished_or_begun_anew(
     assert not {*names(parquet=False)} & {path.name for path in (tmp_path / "out").iterdir()}
     status, out, err = await run("--yes")
     assert (status, err) == (0, "")
-    assert ("the export that was broken off" in out) == written_down
+    assert ("the export that was interrupted" in out) == written_down
     assert {path.name for path in (tmp_path / "out").iterdir()} == {*names(parquet=False)}
     assert len(table(tmp_path / "out" / "values.csv")) == 6 * 2 * 336
     assert await core.pool.fetchval("SELECT count(*) FROM research_export") == 1
@@ -246,7 +246,7 @@ async def test_an_export_that_was_killed_gives_nothing_of_who_left_since(
     else:
         await delete_patient(core.pool, people[0].patient_id, now_ms())
     status, out, err = await run("--yes")
-    assert (status, out) == (1, "") and "somebody withdrew the consent since" in err and len(err.splitlines()) == 1
+    assert (status, out) == (1, "") and "a patient has withdrawn consent since" in err and len(err.splitlines()) == 1
     assert list((tmp_path / "out").iterdir()) == []
     assert await core.pool.fetchval("SELECT count(*) FROM research_export") == 1
 
@@ -264,7 +264,7 @@ async def test_files_whose_export_may_be_written_down_stay(
     with monkeypatch.context() as patched:
         patched.setattr(store, "note", unheard)
         status, _, err = await run("--yes")
-    assert status == 1 and "whether the export was written down is not known" in err and len(err.splitlines()) == 1
+    assert status == 1 and "whether the export was recorded is unknown" in err and len(err.splitlines()) == 1
     assert (await run("--yes"))[0] == 0
     assert len(table(tmp_path / "out" / "values.csv")) == 6 * 2 * 336
     assert await core.pool.fetchval("SELECT count(*) FROM research_export") == 1
@@ -281,9 +281,9 @@ async def test_half_of_the_names_is_none(core: Core, run: Run, tmp_path: Path, m
 @pytest.mark.parametrize(
     ("until", "arguments", "told"),
     [
-        ("2026-11-01", (), "approval.toml: it ended on 2026-11-01"),
+        ("2026-11-01", (), "approval.toml: has ended on 2026-11-01"),
         ("2099-12-31", ("--by", "\x07"), "--by must have"),
-        ("2099-12-31", (), "there is nothing to give"),
+        ("2099-12-31", (), "there is nothing to export"),
     ],
 )
 async def test_refusals_are_one_line(

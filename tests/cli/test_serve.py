@@ -111,7 +111,7 @@ def test_the_log_of_the_database_names_no_account(recorder: Recorder) -> None:
             add, input="correct horse\n", env=environment(recorder.settings), text=True, capture_output=True
         )
         assert done.returncode == status
-    assert done.stderr == "ddr: patient 'zoe.zimmer': username is taken\n"
+    assert done.stderr == "ddr: patient 'zoe.zimmer': username is already taken\n"
     assert "zoe.zimmer" not in (recorder.settings["state_dir"] / "postgres" / "log").read_text("utf-8")
 
 

@@ -101,7 +101,7 @@ async def test_what_is_wrong_is_one_line_and_status_1(
     for files, complaint in (
         ({"refresh-token": tmp_path / "absent"}, "absent: No such file"),
         ({"key": tmp_path / "absent"}, "No such file"),
-        ({"key": tmp_path / "other"}, "certificate, key or CA: no valid PEM"),
+        ({"key": tmp_path / "other"}, "certificate, key or CA: not valid PEM"),
         ({"key": tmp_path / "encrypted"}, "or a key with a password"),
         ({"refresh-token": tmp_path / "other"}, "1 problem found"),
     ):
@@ -134,7 +134,7 @@ async def test_a_link_leads_to_the_next_token_and_what_keeps_none_is_left_alone(
     assert await checked(backend, token) == 0, capsys.readouterr()
     device.symlink_to("/dev/null")
     assert await checked(backend, device) == 1
-    assert "/dev/null: is no file that could hold the next token\n" in capsys.readouterr().err
+    assert "/dev/null: is not a file that can hold the next token\n" in capsys.readouterr().err
     assert device.is_symlink() and device.is_char_device()
     endless = tmp_path / "endless"
     endless.symlink_to(endless)

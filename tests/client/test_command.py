@@ -122,7 +122,7 @@ async def test_what_is_wrong_is_one_line(config: Path, tmp_path: Path, capsys: O
         return file
 
     for words, complaint in (
-        (["unpair", "x" * 64, "--config", config], "no tokens are kept"),
+        (["unpair", "x" * 64, "--config", config], "there are no tokens for this pairing"),
         (["pull", "--config", tmp_path / "absent.toml"], "absent.toml"),
         (["pull", "--config", tmp_path / "half.toml"], "redirect_uri, issuer"),
         (["pull", "--config", tmp_path / "broken.toml"], "broken.toml"),
@@ -148,7 +148,7 @@ async def test_what_is_wrong_is_one_line(config: Path, tmp_path: Path, capsys: O
     assert capsys.readouterr().err == f"ddr: {tmp_path / 'diga.sqlite'}: file is not a database\n"
     with pytest.raises(SystemExit):
         await client("pull", "a b", "--config", config)
-    assert "is no id of a pairing" in capsys.readouterr().err
+    assert "is not a Pairing ID" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -204,7 +204,7 @@ async def test_what_a_recorder_does_not_show_is_told(
 
     monkeypatch.setattr(Recorder, "get", limited)
     assert await client("pull", "--config", config, "--out", tmp_path / "news.csv") == 0
-    wanted = f"{pairing_id}: the recorder has 2 more, and shows neither them nor pages\n"
+    wanted = f"{pairing_id}: the recorder counts 2 more results, but returned neither them nor a next page\n"
     assert capsys.readouterr().err == f"{wanted}1 of 1 pairings, 1 rows\n"
 
 

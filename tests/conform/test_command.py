@@ -25,7 +25,7 @@ def test_a_recorder_out_of_reach_has_not_passed() -> None:
 def test_files_that_are_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     files = ("--certificate", str(tmp_path / "a.pem"), "--key", str(tmp_path / "b.pem"))
     assert main(["conform", "https://x.example/fhir", "--issuer", "https://x.example", *DIGA, *files]) == 1
-    assert capsys.readouterr().err == f"ddr: {tmp_path / 'a.pem'} is no file\n"
+    assert capsys.readouterr().err == f"ddr: {tmp_path / 'a.pem'} is not a file\n"
 
 
 def test_a_check_that_is_not_known_is_not_left_out_in_silence(capsys: pytest.CaptureFixture[str]) -> None:
@@ -61,7 +61,7 @@ def test_a_report_of_another_recorder_is_no_earlier_one(tmp_path: Path, capsys: 
     (report := tmp_path / "report.json").write_text(json.dumps({"state": Earlier("https://y.example", 0).to_json()}))
     given = ("--issuer", "https://x.example", "--against", str(report))
     assert main(["conform", "https://x.example/fhir", *given]) == 1
-    assert capsys.readouterr().err == f"ddr: {report} is of another recorder: https://y.example\n"
+    assert capsys.readouterr().err == f"ddr: {report} is a report of another recorder: https://y.example\n"
 
 
 def test_a_password_that_is_no_text_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

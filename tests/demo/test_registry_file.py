@@ -117,7 +117,7 @@ def test_what_was_done_is_told(file: Path, capsys: pytest.CaptureFixture[str]) -
     for arguments, told in (
         (("mivs", "00001", "https://y.example/v"), "DiGA 00001 has MIVs https://y.example/v; "),
         (("fault", "slow"), "fault slow on all; "),
-        (("remove", "00001"), "DiGA 00001 is not listed any more; "),
+        (("remove", "00001"), "DiGA 00001 is no longer listed; "),
     ):
         assert sandbox(file, *arguments) == 0
         assert capsys.readouterr().out.startswith(told)
@@ -131,12 +131,12 @@ def test_what_it_holds_is_shown(file: Path, capsys: pytest.CaptureFixture[str]) 
 @pytest.mark.parametrize(
     ("words", "content", "told"),
     [
-        (("register",), b"[]", "is no Bundle of resources in JSON"),
-        (("register",), b'{"entry": [{"resource": 5}]}', "is no Bundle of resources in JSON"),
-        (("register",), b"\xff", "is no Bundle of resources in JSON"),
+        (("register",), b"[]", "is not a Bundle of resources in JSON"),
+        (("register",), b'{"entry": [{"resource": 5}]}', "is not a Bundle of resources in JSON"),
+        (("register",), b"\xff", "is not a Bundle of resources in JSON"),
         (("publish",), b"no archive", "the archive is not gzip"),
-        (("rollover", "00001"), b"no certificate", "is no certificate in PEM"),
-        (("rollover", "00001"), b"\xff", "is no certificate in PEM"),
+        (("rollover", "00001"), b"no certificate", "is not a PEM certificate"),
+        (("rollover", "00001"), b"\xff", "is not a PEM certificate"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_named(
@@ -161,7 +161,7 @@ def test_a_demonstration_that_is_none_has_no_events(
 ) -> None:
     (tmp_path / "demo.json").write_text(described)
     assert main(["demo-fault", "amended", "--state-dir", str(tmp_path)]) == 1
-    assert capsys.readouterr().err == f"ddr: no demonstration has run on {tmp_path}\n"
+    assert capsys.readouterr().err == f"ddr: no demonstration has run in {tmp_path}\n"
 
 
 def test_nobody_else_edits_meanwhile(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -108,7 +108,7 @@ async def test_faults_and_events_on_demand(tmp_path: Path) -> None:
             await asyncio.sleep(1)  # iat of tokens counts seconds
             tokens = await client.refresh(tokens)
             assert len(await client.search(tokens, "Observation", CGM)) == len(before)
-            assert command(state, "demo-fault", "none").stdout == "no fault any more\n"
+            assert command(state, "demo-fault", "none").stdout == "no fault is shown any more\n"
             for name in ("amended", "entered-in-error"):
                 done = command(state, "demo-fault", name)
                 assert done.returncode == 0, done.stderr
@@ -116,7 +116,7 @@ async def test_faults_and_events_on_demand(tmp_path: Path) -> None:
                 assert {each["id"] for each in found} & {key for key in before if before[key] != name}
             assert command(state, "demo-fault", "consent-withdrawn", "--client-id", diga["client_id"]).returncode == 0
             assert (await refused(client, tokens, "Observation")).status_code == 401
-    assert command(tmp_path, "demo-fault", "overload").stderr.startswith("ddr: no demonstration has run on ")
+    assert command(tmp_path, "demo-fault", "overload").stderr.startswith("ddr: no demonstration has run in ")
 
 
 async def refused(client: DigaClient, tokens: Tokens, path: str) -> httpx.Response:

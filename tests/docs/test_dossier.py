@@ -88,7 +88,7 @@ def test_the_limits_of_settings_are_the_narrowest() -> None:
     rows = in_force(Settings(allow_builtin_accounts=True)).rows
     limits = {row["setting"]: row["limits"].splitlines() for row in rows}
     assert limits["consent_days"] == ["must be at least 1", "consent must not exceed one year"]
-    assert limits["code_seconds"][-1].startswith("must be 600 at most")
+    assert limits["code_seconds"][-1].startswith("must be at most 600")
     assert limits["gateway_token_days"] == ["must be at least 1", "must be at most 36500"]
 
 
@@ -118,7 +118,7 @@ def test_an_installation_takes_the_release_in(
     assert {one.name for one in read(release).chapters} <= {one.name for one in both.chapters}
     (tmp_path / "no.json").write_text("[]")
     assert ddr(["dossier", "--out", str(tmp_path / "out"), "--release", str(tmp_path / "no.json")]) == 1
-    assert "no.json: is no dossier.json\n" in capsys.readouterr().err
+    assert "no.json: is not a dossier.json\n" in capsys.readouterr().err
 
 
 def test_a_report_that_is_not_of_this_installation_is_told(
@@ -151,10 +151,10 @@ def test_a_report_that_is_not_of_this_installation_is_told(
         return [line.removeprefix("ddr: missing: ") for line in lines if "listener" not in line]
 
     assert [line for line in told() if line.startswith(("conformance kit", "release"))] == [
-        "conformance kit: the report is of https://recorder.example/fhir, this recorder is https://127.0.0.1:9/fhir",
+        "conformance kit: the report is about https://recorder.example/fhir, but this recorder is https://127.0.0.1:9/fhir",
         "conformance kit: bad: failed",
         "conformance kit: odd: kit error",
-        f"release: the dossier is of ddr 0.0.9, installed is ddr {__version__}",
+        f"release: the dossier is of ddr 0.0.9, but ddr {__version__} is installed",
     ]
     release["facts"]["software"] = f"ddr {__version__}"
     kit["checks"], kit["recorder"]["fhirBase"] = [one], "https://127.0.0.1:9/fhir/"
@@ -165,7 +165,7 @@ def test_a_report_of_another_version_is_told(tmp_path: Path) -> None:
     file = tmp_path / "report.json"
     for wanted, made in (("checks", reports.kit), ("figures", reports.performance)):
         file.write_text(json.dumps({wanted: [{}]}))
-        with pytest.raises(DossierError, match=r"report\.json: is a report of another form, or of another version"):
+        with pytest.raises(DossierError, match=r"report\.json: is a report of another kind or version"):
             reports.of(file, wanted, made)
 
 

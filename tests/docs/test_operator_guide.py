@@ -151,7 +151,7 @@ async def judged(told: str, cluster: Cluster, folder: Path) -> None:
     assert f"\n{folder}/var/lib/ddr/dossier/dossier.html\n" in told and (folder / "work/dossier/dossier.json").exists()
     assert "## Mandatory Interoperable Values" in told and "GlucoRecorder" in told
     assert "0 devices, 0 connected apps" in told and "1 apps disconnected" in told
-    assert "each DiGA may go on once" in told and "the window is closed" in told
+    assert "each DiGA may continue once" in told and "the window for forgotten refresh tokens is closed" in told
     assert "signing keys and" in told and "are sealed by key_encryption_key alone" in told
     assert "the file is complete and unchanged" in told and "Release 1.1" in told
     assert (folder / "opt/ddr/bin/ddr").stat().st_mode & 0o777 == 0o755, "the recorder's account can run it"

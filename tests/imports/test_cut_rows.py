@@ -37,7 +37,7 @@ def test_half_of_a_number_is_not_taken_for_it(heading: str, row: str) -> None:
     file = read((heading + row).encode(), BERLIN)
     assert file.values == []
     (bad,) = file.bad
-    assert bad.line == heading.count("\n") + 1 and "without quotes is two columns" in bad.reason
+    assert bad.line == heading.count("\n") + 1 and "without quotation marks is read as two columns" in bad.reason
 
 
 def test_nor_in_a_table_with_a_map() -> None:
@@ -45,7 +45,7 @@ def test_nor_in_a_table_with_a_map() -> None:
     content = Content(f"Zeit,Wert,Notiz\n{TIME},5,6,\n{TIME},5,\n".encode())
     file = mapped.read(content, columns, BERLIN)
     assert [str(value.value) for value in file.values] == ["5"]
-    assert "5,6 without quotes" in file.bad[0].reason
+    assert "5,6 without quotation marks" in file.bad[0].reason
 
 
 @pytest.mark.parametrize(

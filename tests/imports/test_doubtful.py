@@ -108,7 +108,7 @@ def test_which_of_two_columns_is_of_this_time_is_no_guess(titles: str) -> None:
     file = _read(LUNG.format(title=titles, text="412;430") + "20.11.2026;09:00;;\n")
     first, second = titles.split(";")
     assert file.values == [] and file.skipped == 1
-    assert [(bad.line, f"({first}, {second}); which one" in bad.reason) for bad in file.bad] == [(2, True)]
+    assert [(bad.line, f"({first}, {second}); it is unclear" in bad.reason) for bad in file.bad] == [(2, True)]
 
 
 @pytest.mark.parametrize("heading", ["Date of birth,Date,Time,Name", "Date of birth,Measurement date,Name"])
@@ -120,7 +120,7 @@ def test_a_date_of_birth_is_no_date_of_a_value(heading: str) -> None:
 
 
 def test_without_another_date_a_date_of_birth_is_none_either() -> None:
-    with pytest.raises(ImportFileError, match="no file of a known form"):
+    with pytest.raises(ImportFileError, match="this file has none of the known formats"):
         _read("Date of birth,Measured,Systolic,Diastolic\n2004-03-01,2026-11-20 08:00,121,79\n")
 
 
@@ -189,4 +189,4 @@ def test_each_of_two_exports_in_one_file_has_its_own_order_of_day_and_month() ->
 def test_half_of_a_number_with_many_decimals_is_not_taken_for_it(text: str) -> None:
     """Before: 5 mmol/L for an unquoted 5,551."""
     file = _read(CLARITY.format(text=text, unit="mmol/L"))
-    assert file.values == [] and "without quotes is two columns" in file.bad[0].reason
+    assert file.values == [] and "without quotation marks is read as two columns" in file.bad[0].reason

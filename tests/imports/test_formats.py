@@ -217,14 +217,14 @@ def _with_semicolons(text: str) -> str:
 def test_several_forms_one_below_the_other_are_refused(names: tuple[str, str]) -> None:
     """Of the one that is found second nothing was taken, without a word."""
     both = "".join(_with_semicolons(ALL[name]) for name in names)
-    with pytest.raises(OtherKind, match="several forms"):
+    with pytest.raises(OtherKind, match="several formats"):
         taken(both)
     assert read(both.encode(), BERLIN, names[0]).values
 
 
 def test_a_diary_with_rows_of_two_forms_is_taken_by_the_name_of_each() -> None:
     diary = "Datum;Systolisch;Diastolisch;PEF (L/min)\n20.11.2026 08:00;121;79;\n20.11.2026 08:10;;;412\n"
-    with pytest.raises(OtherKind, match="several forms"):
+    with pytest.raises(OtherKind, match="several formats"):
         taken(diary)
     told = [read(diary.encode(), BERLIN, name).values for name in ("blood-pressure", "spirometry")]
     assert [[_told(value)[2] for value in found] for found in told] == [["121/79"], ["412"]]
@@ -273,7 +273,7 @@ def test_several_blood_pressures_of_a_minute_stay_apart(rows: str, taken_as: lis
     lines = [f"2026-11-20T07:00Z,{codes[row[0]]},{row[1:]},mm[Hg],cuff" for row in rows.split()]
     file = taken("\n".join(["time,code,value,unit,device", *lines]))
     assert [f"{one.parts[0][1]}/{one.parts[1][1]}" for one in file.values] == (taken_as or [])
-    assert ["cannot be told" in bad.reason for bad in file.bad] == ([] if taken_as else [True])
+    assert ["it is unclear" in bad.reason for bad in file.bad] == ([] if taken_as else [True])
 
 
 def test_parts_of_blood_pressures_count_as_good_rows() -> None:
@@ -433,7 +433,7 @@ def test_the_neutral_table() -> None:
         ("2026-11-20T07:00:00Z,99504-3,,mg/dL,D,S", "no value"),
         ("2026-11-20T07:00:00Z,99504-3,5.6,mmol/L,D,S", "measured in mg/dL"),
         ("2026-11-20T07:00:00Z,99504-3,0,mg/dL,D,S", "cannot have been measured"),
-        ("2026-11-20T07:00:00Z,718-7,14,g/dL,D,S", "no code"),
+        ("2026-11-20T07:00:00Z,718-7,14,g/dL,D,S", "unknown code"),
         ("2026-11-20T07:00:00Z,8480-6,121,mmHg,D,S", "lower value"),
     ],
 )
@@ -492,10 +492,10 @@ def _sendable(value: Value) -> None:
         ('"valueQuantity": {', '"valueQuantity": {"comparator": "<", ', "must be a number"),
         ('"valueQuantity": {', '"valueQuantity": {"code": "kPa", ', "no value in mm[Hg]"),
         ('"value": 101', '"value": 1e6', "cannot have been measured"),
-        (' E L"', ' E L x"', "form that HDDT knows"),
-        ('"period": ', '"period": -', "form that HDDT knows"),
-        ('"period": 300000', '"period": "1e999999"', "form that HDDT knows"),
-        ('"upperLimit": 400', '"upperLimit": 1e40', "form that HDDT knows"),
+        (' E L"', ' E L x"', "form that HDDT defines"),
+        ('"period": ', '"period": -', "form that HDDT defines"),
+        ('"period": 300000', '"period": "1e999999"', "form that HDDT defines"),
+        ('"upperLimit": 400', '"upperLimit": 1e40', "form that HDDT defines"),
     ],
 )
 def test_an_observation_that_says_no_value_gives_none(before: str, after: str, reason: str) -> None:
@@ -588,7 +588,7 @@ def test_many_rows_take_little_memory(form: str) -> None:
 def test_what_looks_like_nothing_but_headings_is_refused_in_little_time(raw: bytes) -> None:
     content = Content(raw)
     assert sum(len(content.rows[at].cells) for at, _ in content.headings) <= 20_000  # before: all, for a minute
-    with pytest.raises(ImportFileError, match="no file of a known form"):
+    with pytest.raises(ImportFileError, match="this file has none of the known formats"):
         read(raw, BERLIN)
 
 
@@ -622,7 +622,7 @@ def test_a_unit_that_is_none_of_glucose_is_a_bad_row() -> None:
 def test_what_a_file_seems_to_be_is_said() -> None:
     with pytest.raises(ImportFileError, match="looks like LibreView"):
         read(samples.LIBREVIEW.encode(), BERLIN, "clarity")
-    with pytest.raises(ImportFileError, match="no file of a known form"):
+    with pytest.raises(ImportFileError, match="this file has none of the known formats"):
         read(b"a,b\n1,2\n", BERLIN)
     with pytest.raises(ImportFileError, match="empty"):
         read(b" \n", BERLIN)
@@ -668,7 +668,7 @@ def test_a_row_in_which_the_file_breaks_off_is_no_value(text: str, end: str) -> 
     line = cut.count("\n") + 1
     file = read(cut.encode(), BERLIN)
     assert file.values and all(value.line < line for value in file.values)
-    assert [bad.line for bad in file.bad] == [line] and "breaks off" in file.bad[0].reason
+    assert [bad.line for bad in file.bad] == [line] and "in the middle of this row" in file.bad[0].reason
 
 
 def test_a_file_without_a_last_line_end_is_whole_when_its_row_is() -> None:

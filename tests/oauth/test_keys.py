@@ -188,7 +188,7 @@ def test_a_full_disk_for_it_is_named_and_nothing_is_left(settings: Settings, tmp
     (tmp_path / "empty").touch()
     with full_after(tmp_path / "empty", 10), pytest.raises(SettingsError) as full:
         key_encryption_key(replace(settings, state_dir=tmp_path), make=True)
-    assert str(full.value).endswith(f"{tmp_path / 'key-encryption.key'} cannot be made: No space left on device")
+    assert str(full.value).endswith(f"{tmp_path / 'key-encryption.key'} cannot be created: No space left on device")
     assert list(tmp_path.iterdir()) == [tmp_path / "empty"]
 
 

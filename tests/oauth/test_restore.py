@@ -558,16 +558,16 @@ async def test_the_operators_commands(
     async with world.restored() as core:
         monkeypatch.setenv("DDR_DATABASE_URL", core.settings.database_url)
         assert (await ddr("replay", "--journal", str(world.folder / "none")))[0] == 1
-        assert (await ddr("end"))[1] == "ddr: no window is open\n"
+        assert (await ddr("end"))[1] == "ddr: the window for forgotten refresh tokens is not open\n"
         status, told = await ddr("begin", "--window", "72")
         assert status == 0 and "1 x patient:pairing:ended" in told and "until 20" in told
         assert await pair.refresh_at(core) == 400
-        assert (await ddr("replay")) == (0, "nothing had to be done again\n")
-        assert (await ddr("end")) == (0, "the window is closed\n")
+        assert (await ddr("replay")) == (0, "nothing had to be repeated\n")
+        assert (await ddr("end")) == (0, "the window for forgotten refresh tokens is closed\n")
         (file,) = journal.files(world.journal)
         file.write_bytes(file.read_bytes() + b'{"event": "patient:pair\n\n')
-        unread = f"{file}: lines that cannot be read as a whole: 1; what ended there is not done again\n"
-        assert (await ddr("replay")) == (0, "nothing had to be done again\n" + unread)
+        unread = f"{file}: 1 lines cannot be read; the ends in them are not repeated\n"
+        assert (await ddr("replay")) == (0, "nothing had to be repeated\n" + unread)
         file.write_bytes(file.read_bytes() + b'{"event": "of a later version", "at_ms": 4102444800000}\n')
         status, told = await ddr("begin", "--window", "72")
         assert status == 0 and "2100-01-01" in told and "clock" in told

@@ -71,7 +71,7 @@ async def test_what_was_not_touched_is_verified(trail: asyncpg.Pool) -> None:
     ("statement", "fault"),
     [
         ("UPDATE audit SET client_id = 'urn:diga:bfarm:00002' WHERE audit_no = 2", "between 1 and 3 was changed"),
-        ("DELETE FROM audit WHERE audit_no = 2", "covers 3 entries, there are 2"),
+        ("DELETE FROM audit WHERE audit_no = 2", "covers 3 entries, but there are 2"),
         ("UPDATE audit_seal SET digest = '\\x00' WHERE seal_no = 1", "seal 1 does not follow seal 0"),
         ("DELETE FROM audit_seal WHERE seal_no = 1", "seal 2 does not follow seal 0"),
         ("UPDATE audit_seal SET purged_ms = 1 WHERE seal_no = 2", "were purged before older ones"),

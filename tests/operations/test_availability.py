@@ -198,10 +198,10 @@ def test_a_probe_sees_downtime_from_a_failed_look_to_the_next(text: str) -> None
         ("time,status\n2027-07-11T10:00:00Z,200\n\n\n2027-07-11T10:01:00Z,\n", "line 5"),
         ('{"time": "2027-07-11T10:00:00Z", "status": 200, "cause": "a\u2028b"}\n{"time"', "line 2"),
         ("when,status\n2027-07-11T10:00:00Z,200\n", "time is missing"),
-        ("time,status\n2027-07-11T10:00:00Z,42\n", "no HTTP status"),
+        ("time,status\n2027-07-11T10:00:00Z,42\n", "not an HTTP status"),
         ('{"time": "2027-07-11T10:00:00Z", "status": 200}\n{"time"', "line 2"),
         ('{"time": "2027-07-11T10:00:00Z", "status": null}\n', "line 1"),
-        ('time,status\n"' + "x" * 200_000, "is no CSV: field larger than field limit"),
+        ('time,status\n"' + "x" * 200_000, "is not CSV: field larger than field limit"),
     ],
 )
 def test_a_line_that_cannot_be_read_is_named(text: str, told: str) -> None:

@@ -387,7 +387,7 @@ async def test_a_filtered_export_of_packed_days_makes_few_lines_of_others(
         "UPDATE request_log_seal s SET packed = o.packed FROM request_log_seal o"
         f" WHERE s.seal_no = {one} AND o.seal_no = {other}"
     )
-    assert (await verify_file(log.pool, await log.export(filters))).faults == [f"what seal {one} holds is damaged"]
+    assert (await verify_file(log.pool, await log.export(filters))).faults == [f"the content of seal {one} is damaged"]
 
 
 async def test_a_step_through_the_seals_reads_no_others(log: Log) -> None:
@@ -416,20 +416,20 @@ def nodes(plan: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 TOUCHED = [
-    ("UPDATE request_log_word SET body = '' WHERE part = 1", "what seal 1 holds is damaged"),
-    ("DELETE FROM request_log_word", "what seal 2 holds is damaged"),
-    ("UPDATE request_log_seal SET packed = substr(packed, 9) WHERE seal_no = 2", "what seal 2 holds is damaged"),
+    ("UPDATE request_log_word SET body = '' WHERE part = 1", "the content of seal 1 is damaged"),
+    ("DELETE FROM request_log_word", "the content of seal 2 is damaged"),
+    ("UPDATE request_log_seal SET packed = substr(packed, 9) WHERE seal_no = 2", "the content of seal 2 is damaged"),
     (
         "UPDATE request_log_seal SET packed = overlay(packed PLACING 'x' FROM length(packed))",
-        "what seal 1 holds is damaged",
+        "the content of seal 1 is damaged",
     ),
     (
         "UPDATE request_log_seal s SET packed = o.packed FROM request_log_seal o WHERE s.seal_no + o.seal_no = 3",
-        "what seal 2 holds is damaged",
+        "the content of seal 2 is damaged",
     ),
-    ("UPDATE request_log_seal SET form = 1 WHERE seal_no = 2", "what seal 2 holds is damaged"),
+    ("UPDATE request_log_seal SET form = 1 WHERE seal_no = 2", "the content of seal 2 is damaged"),
     ("UPDATE request_log_seal SET entries = 4 WHERE seal_no = 2", "seal 2 was changed"),
-    ("UPDATE request_log_seal SET signature = 'x' WHERE seal_no = 2", "the signature of seal 2 is not good"),
+    ("UPDATE request_log_seal SET signature = 'x' WHERE seal_no = 2", "the signature of seal 2 is invalid"),
     ("DELETE FROM request_log_seal WHERE seal_no = 2", "seal 3 does not follow seal 1"),
 ]
 
@@ -476,7 +476,7 @@ async def test_lines_that_were_touched_before_stay_as_they_are(log: Log) -> None
         f"UPDATE request_log_seal SET packed = {another} WHERE seal_no = 2",
     )
     before = (await verify_chain(log.pool)).faults
-    assert before == ["what seal 1 holds is damaged", "the records under seal 2 were changed"]
+    assert before == ["the content of seal 1 is damaged", "the records under seal 2 were changed"]
     assert await pack_some(log.pool, tomorrow_ms() - DAY_MS) == 1
     assert await log.forms() == {IN_LINES: 2, IN_COLUMNS: 1}
     assert (await verify_chain(log.pool)).faults == before

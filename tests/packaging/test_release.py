@@ -65,7 +65,7 @@ def test_every_change_is_found(release: tuple[Path, Path], capsys: pytest.Captur
     assert "ddr-1.0-py3-none-any.whl was changed" in checked(folder, key, capsys)
     wheel.rename(other)
     told = checked(folder, key, capsys)
-    assert "ddr-1.0-py3-none-any.whl is missing" in told and "evil.whl is not of this release" in told
+    assert "ddr-1.0-py3-none-any.whl is missing" in told and "evil.whl does not belong to this release" in told
 
 
 def test_sums_made_anew_need_the_key(release: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
@@ -73,11 +73,11 @@ def test_sums_made_anew_need_the_key(release: tuple[Path, Path], capsys: pytest.
     (folder / "ddr.cdx.json").write_bytes(b"[]")
     kept = (folder / SIGNATURE).read_bytes()
     sign(folder, Ed25519PrivateKey.generate())
-    assert "does not fit" in checked(folder, key, capsys)
+    assert "does not match" in checked(folder, key, capsys)
     (folder / SIGNATURE).write_bytes(kept)
-    assert "does not fit" in checked(folder, key, capsys)
+    assert "does not match" in checked(folder, key, capsys)
     (folder / SIGNATURE).write_bytes(b"")
-    assert "does not fit" in checked(folder, key, capsys)
+    assert "does not match" in checked(folder, key, capsys)
     (folder / SIGNATURE).unlink()
     assert SIGNATURE in checked(folder, key, capsys)
 
@@ -85,8 +85,8 @@ def test_sums_made_anew_need_the_key(release: tuple[Path, Path], capsys: pytest.
 def test_what_is_no_key_is_told(release: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder, _ = release
     other = written(tmp_path / "rsa", rsa.generate_private_key(65537, 2048))[1]
-    assert "is no Ed25519 key" in checked(folder, other, capsys)
-    assert "is no public key" in checked(folder, folder / SUMS, capsys)
+    assert "is not an Ed25519 key" in checked(folder, other, capsys)
+    assert "is not a public key" in checked(folder, folder / SUMS, capsys)
     assert "No such file" in checked(folder, tmp_path / "nowhere", capsys)
     assert "No such file" in checked(tmp_path / "nowhere", written(tmp_path, Ed25519PrivateKey.generate())[1], capsys)
 
@@ -182,7 +182,7 @@ def test_what_is_not_ready_is_not_released(tree: Path, evidence: Path, tmp_path:
     out = tmp_path / "out"
     assert "pyproject.toml says" in made(tree, out, private, evidence, "99.0").stderr
     (tree / "new.py").touch()
-    assert "the tree is not clean: new.py" in made(tree, out, private, evidence).stderr
+    assert "the working tree is not clean: new.py" in made(tree, out, private, evidence).stderr
     (tree / "new.py").unlink()
     shutil.copy(ROOT / "CHANGELOG.md", tree / "CHANGELOG.md")
     git(tree, "commit", "-q", "-a", "-m", "Take the section back")
@@ -200,7 +200,7 @@ def test_what_is_not_ready_is_not_released(tree: Path, evidence: Path, tmp_path:
         kept(tmp_path / "other"),
         kept(tmp_path / "lacking", "RS-001", commit=git(tree, "rev-parse", "HEAD")),
     )
-    assert "is no evidence that this commit passed; run make ci" in made(tree, out, private, other).stderr
+    assert "is not evidence that this commit passed; run make ci" in made(tree, out, private, other).stderr
     assert "the dossier lacks 1 things: requirement RS-001: not covered" in made(tree, out, private, lacking).stderr
     assert not out.exists()
 

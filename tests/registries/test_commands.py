@@ -97,7 +97,7 @@ async def test_show_tells_state_notes_and_faults(
     await read_again(followed)
     assert await ddr("registry", "show") == 1
     out = capsys.readouterr().out
-    assert "the answer is not JSON" in out and "disabled (no usable certificate)" in out
+    assert "the response is not JSON" in out and "disabled (no usable certificate)" in out
 
 
 async def test_the_past_can_be_asked(
@@ -134,7 +134,7 @@ async def test_of_what_is_deleted_no_part_is_told_as_the_whole(
         for command in (("at", instant(long_ago + DAY_MS)), ("report", "--since", instant(long_ago))):
             assert await ddr("registry", *command) == 1
             told = capsys.readouterr()
-            assert told.out == "" and "is too long ago: what was over before " in told.err
+            assert told.out == "" and "is too long ago: entries that ended before " in told.err
     finally:
         await pool.execute("UPDATE schema_migration SET applied_ms = $1", first_ms)
 
@@ -168,7 +168,7 @@ async def test_of_what_is_still_to_come_nothing_is_told(ddr: Run, capsys: pytest
     for command in (("report", "--since"), ("at",)):
         assert await ddr("registry", *command, "2999") == 1
         told = capsys.readouterr()
-        assert not told.out and told.err.endswith("2999-01-01T00:00:00Z is still to come\n")
+        assert not told.out and told.err.endswith("2999-01-01T00:00:00Z is in the future\n")
 
 
 async def test_an_operator_confirms_ends_that_wait(
@@ -223,7 +223,7 @@ async def test_an_archive_can_be_imported(
     others = [one for one in valuesets(settings, "1.2.0") if "-miv-" not in one["url"]]
     file.write_bytes(archive(Package(PACKAGE, "1.2.0", others)))
     assert await ddr("miv", "import", str(file)) == 1
-    assert "has no ValueSet of a MIV" in capsys.readouterr().err
+    assert "contains no ValueSet of a MIV" in capsys.readouterr().err
     file.write_bytes(b"<html>")
     assert await ddr("miv", "import", str(file)) == 1
     assert "not gzip" in capsys.readouterr().err
@@ -295,7 +295,10 @@ async def test_documents_of_somebody_else_are_one_line_each(
         assert f"https://localhost:{port}/fhir/metadata: " in told and written(tmp_path) == []
         assert await ddr("dossier", "--out", str(tmp_path), *trusted) == 1
         told = capsys.readouterr().err
-        assert f"missing: interface https://localhost:{port}/docs/openapi.json: is a document of another form\n" in told
+        assert (
+            f"missing: interface https://localhost:{port}/docs/openapi.json: is not a document of the expected form\n"
+            in told
+        )
         assert "dossier.html" in written(tmp_path)
 
 

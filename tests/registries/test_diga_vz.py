@@ -366,7 +366,7 @@ async def test_what_a_cache_gives_that_is_older_than_what_is_known_brings_nobody
     assert vz.by_certificate(der["a"]) is None
     found = await store.read_source(pool, SOURCE)
     assert found.seen_ms == last_ms and found.fault == (
-        "the answer is older than the last one and comes from a cache on the way"
+        "the response is older than the previous one and comes from an intermediate cache"
     )
     state.fault = ""
     clock.advance(60)
@@ -382,7 +382,7 @@ async def test_an_answer_about_something_else_changes_nothing(
     await refresh(vz, clock)
     diga = vz.by_client_id(CLIENT)
     assert diga is not None and diga.active
-    assert (await store.read_source(pool, SOURCE)).fault == "the answer holds no DeviceDefinition"
+    assert (await store.read_source(pool, SOURCE)).fault == "the response contains no DeviceDefinition"
 
 
 async def test_who_answers_no_question_and_names_no_manufacturer_has_given_its_lists(

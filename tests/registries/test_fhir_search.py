@@ -47,7 +47,7 @@ async def test_a_tag_that_no_header_of_ours_can_hold_is_not_sent_back() -> None:
 
 @pytest.mark.parametrize("link", ["https://[", "https://vz.example:99999/", "/page\x00", "/" + "x" * 70_000])
 async def test_a_link_that_is_no_address_is_a_fault_of_the_registry(link: str) -> None:
-    with pytest.raises(RegistryFault, match="a paging link is no address"):
+    with pytest.raises(RegistryFault, match="a paging link is not an address"):
         await found(lambda _: page(ONE, following=link))
 
 
@@ -91,7 +91,7 @@ async def test_pages_without_end_are_read_no_further_than_memory_allows(monkeypa
 
 @pytest.mark.parametrize("kind", ["Organization", "OperationOutcome", None])
 async def test_an_answer_about_something_else_is_none(kind: str | None) -> None:
-    with pytest.raises(RegistryFault, match="the answer holds no DeviceDefinition"):
+    with pytest.raises(RegistryFault, match="the response contains no DeviceDefinition"):
         await found(lambda _: page({"resourceType": kind, "id": "1"}, {"id": "2"}))
     assert await found(lambda _: page(ONE, {"resourceType": kind, "id": "2"})), "a stranger among others is no reason"
 

@@ -56,8 +56,8 @@ async def test_what_is_built_is_what_is_compared(
 
 
 async def test_a_missing_entry_is_told(hiis: HiisVz, clock: Clock, pool: asyncpg.Pool) -> None:
-    assert await notes(hiis, clock) == ["holds no recorder 00374"]
-    assert await notes(hiis, clock) == ["holds no recorder 00374"]
+    assert await notes(hiis, clock) == ["has no recorder 00374"]
+    assert await notes(hiis, clock) == ["has no recorder 00374"]
     happened = await store.events(pool, 0, clock() + 1, "note")
     assert [(row["source"], row["kind"]) for row in happened] == [(SOURCE, "note")], "told once, not at each reading"
 
@@ -73,7 +73,7 @@ async def test_the_entry_of_somebody_else_is_not_ours(
     """A registry that passes over `identifier`, as a FHIR server may with parameters that it does not know."""
     monkeypatch.setattr("ddr.demo.registry._identifiers", lambda _: [f"{HIIS_ID}|{own.hiis_id}"])
     state.hiis = resources(replace(own, hiis_id="00001"), catalog)
-    assert await notes(hiis, clock) == ["holds no recorder 00374"]
+    assert await notes(hiis, clock) == ["has no recorder 00374"]
     mine = [{**one, "id": f"own-{one['id']}"} for one in resources(own, catalog)]
     mine[0] = deepcopy(mine[0])
     for link in mine[0]["extension"]:
@@ -117,7 +117,7 @@ def no_miv(found: Resources) -> None:
         (no_unit, "registered without usable times"),
         (other_address, "https://old.example/fhir"),
         (no_endpoint, "nothing registered"),
-        (no_miv, "offered here, not registered"),
+        (no_miv, "offered here, but not registered"),
     ],
 )
 def test_each_difference_is_told(

@@ -166,7 +166,7 @@ async def test_what_is_published_anew_under_a_version_that_is_known_holds(
     again = Package(PACKAGE, package, with_new(resources(settings, "1.1.0", "2339-0")))
     state.packages = [*state.packages[: package != "1.1.0"], again]
     notes = await read(zts, clock)
-    assert f"package {PACKAGE}#{package}: MIV {BG} 1.1.0 is another than the one kept before" in notes
+    assert f"package {PACKAGE}#{package}: MIV {BG} 1.1.0 differs from the stored one of the same number" in notes
     assert "2339-0" not in (await codes(settings, pool))[1]
     waits = [one for one in await waiting(pool, await current_catalog(settings, pool)) if one.miv.name == BG]
     assert [list(one.difference.added) for one in waits] == [[(LOINC, NEW)]]
@@ -194,7 +194,7 @@ async def test_a_package_that_the_catalogue_leaves_out_is_asked_about(
     assert "2339-0" not in (await codes(settings, pool))[1]
     seen_ms = zts.seen_ms()
     state.packages = []
-    gone = f"package {PACKAGE} is not on the ZTS any more: what is in force stays"
+    gone = f"package {PACKAGE} is no longer on the ZTS: the version in force stays in force"
     assert gone in await read(zts, clock)
     assert zts.seen_ms() > seen_ms and "2339-0" not in (await codes(settings, pool))[1]
     assert gone not in await read(zts, clock)
@@ -251,7 +251,7 @@ async def test_other_codes_under_an_unchanged_version_are_noted_and_narrow(
     zts: Zts, state: RegistryState, settings: Settings, pool: asyncpg.Pool, clock: Clock
 ) -> None:
     state.packages = [Package(PACKAGE, "1.0.1", resources(settings, "1.0.1", "2339-0"))]
-    assert any("other codes" in note for note in await read(zts, clock))
+    assert any("different codes" in note for note in await read(zts, clock))
     assert not zts.stale(clock())
     assert "2339-0" not in (await codes(settings, pool))[1]
 

@@ -30,20 +30,20 @@ def test_a_good_one_holds_on_its_last_day() -> None:
 @pytest.mark.parametrize(
     ("line", "instead", "told"),
     [
-        ("until = 2026-11-22", "until = 2026-11-21", "it ended on 2026-11-21"),
+        ("until = 2026-11-22", "until = 2026-11-21", "has ended on 2026-11-21"),
         ("until = 2026-11-22", 'until = "2026-11-22"', "until must be a day"),
         ("until = 2026-11-22", "until = 2026-11-22T00:00:00Z", "until must be a day"),
         ("weeks = 12", "", "weeks is missing"),
         ("weeks = 12", "weeks = 53", "from 1 to 52"),
         ("weeks = 12", "weeks = true", "from 1 to 52"),
-        ("weeks = 12", "weeks = 12\nname = 1", "'name' is none of"),
+        ("weeks = 12", "weeks = 12\nname = 1", "'name' is unknown"),
         ('kinds = ["continuous-glucose-measurement"]', "kinds = []", "kinds must be a list"),
-        ('kinds = ["continuous-glucose-measurement"]', 'kinds = ["steps"]', "'steps' in kinds is none of"),
+        ('kinds = ["continuous-glucose-measurement"]', 'kinds = ["steps"]', "kinds names 'steps', which is unknown"),
         ('kinds = ["continuous-glucose-measurement"]', "kinds = [[1]]", "kinds must be a list"),
         ('"Glucose in everyday life"', '" "', "title must be a text"),
         ('"Glucose in everyday life"', '"a\\nb"', "title must be a text"),
         ('"University of Musterstadt"', "7", "recipient must be a text"),
-        ("weeks = 12", "weeks = ", "it is no TOML"),
+        ("weeks = 12", "weeks = ", "is not TOML"),
     ],
 )
 def test_what_is_wrong_is_said(line: str, instead: str, told: str) -> None:
@@ -53,5 +53,5 @@ def test_what_is_wrong_is_said(line: str, instead: str, told: str) -> None:
 
 
 def test_bytes_that_are_no_text() -> None:
-    with pytest.raises(ApprovalError, match="no TOML"):
+    with pytest.raises(ApprovalError, match="is not TOML"):
         approval(b"\xff\xfe", TODAY, KNOWN)

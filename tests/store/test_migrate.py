@@ -232,7 +232,7 @@ async def test_a_file_that_gets_into_deadlocks_for_ever_fails_and_says_so(
     sql = "DO $$ BEGIN RAISE EXCEPTION 'deadlock detected' USING ERRCODE = '40P01'; END $$"
     write(tmp_path, "0001_never.sql", f"CREATE TABLE a (x int); {sql}")
     async with asyncio.timeout(60):
-        with pytest.raises(StoreError, match="cannot be brought up to date: deadlock detected"):
+        with pytest.raises(StoreError, match="cannot be migrated: deadlock detected"):
             await migrate(empty, tmp_path)
     assert await empty.fetchval("SELECT to_regclass('a') IS NULL")
     told = [vars(one)["times"] for one in caplog.records if one.message == "database.migration_deadlocked"]
@@ -291,7 +291,7 @@ async def test_an_older_version_says_what_to_do_at_a_newer_schema(empty: asyncpg
     await migrate(empty, tmp_path)
     (tmp_path / "0001_a.sql").rename(tmp_path / "0001_b.sql")
     with pytest.raises(
-        StoreError, match=r"newer than this version: it has .*; install .* or type commands at a host that has it"
+        StoreError, match=r"newer than this version: it has .*; install .* or run commands on a host that has it"
     ):
         await migrate(empty, tmp_path)
 
@@ -315,7 +315,7 @@ async def test_a_read_only_database_is_one_clear_line(empty: asyncpg.Pool) -> No
     name = await empty.fetchval("SELECT current_database()")
     await empty.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
     await empty.expire_connections()
-    with pytest.raises(StoreError, match=r"cannot be brought up to date: .*read-only"):
+    with pytest.raises(StoreError, match=r"cannot be migrated: .*read-only"):
         await migrate(empty)
 
 

@@ -92,4 +92,6 @@ async def test_the_plan_is_told_without_an_engine_and_not_carried_out(
         assert any(line.split()[0] == table and place.why in line for line in told.stdout.splitlines()), table
     refused = ddr("db", "distribute", settings=settings)
     assert refused.returncode == 2
-    assert refused.stderr.splitlines() == ["ddr: the database has no Citus: CREATE EXTENSION citus (docs/scaling.md)"]
+    assert refused.stderr.splitlines() == [
+        "ddr: the database has no Citus: run CREATE EXTENSION citus (docs/scaling.md)"
+    ]

@@ -77,7 +77,7 @@ async def test_a_write_that_waits_too_long_takes_the_move_back(
     try:
         async with other.transaction():
             await other.execute("SELECT FROM patient WHERE patient_id = $1 FOR UPDATE", WHO)
-            with pytest.raises(StoreError, match=r"^a patient's write waited for 0\.2 seconds: the move in hand"):
+            with pytest.raises(StoreError, match=r"^a patient's write waited for 0\.2 seconds, so the current move"):
                 await rebalance(pool)
     finally:
         await other.close()
@@ -115,17 +115,17 @@ async def test_a_server_that_goes_away_meanwhile_is_waited_for(
     assert told[0] == "a server does not answer: db4 is not there" and len(told) == 3
     await pool.execute("UPDATE job SET state = 'running', done = 0; ALTER SEQUENCE looked RESTART 1")
     monkeypatch.setattr(subject, "LOOKS", 2)
-    with pytest.raises(StoreError, match=r"^the engine does not say how far it is, and goes on by itself: db4 is not"):
+    with pytest.raises(StoreError, match=r"^Citus does not report its progress, and continues on its own: db4 is not"):
         await rebalance(pool)
 
 
 @pytest.mark.parametrize(
     ("statement", "line"),
     [
-        ("DELETE FROM pg_dist_partition", "patients are not spread over servers; ddr db distribute comes first"),
+        ("DELETE FROM pg_dist_partition", "patients are not spread over servers; run ddr db distribute first"),
         (
             "DELETE FROM pg_dist_partition WHERE logicalrelid = 'grace'::regclass",
-            "not spread: grace; ddr db distribute comes first",
+            "not spread: grace; run ddr db distribute first",
         ),
         (
             "UPDATE pg_dist_node SET isactive = false WHERE nodeid = 3",
@@ -169,5 +169,5 @@ async def test_without_the_engine_the_command_says_so(pool: asyncpg.Pool, databa
         refused = ddr("db", "rebalance", *arguments, settings=settings)
         assert refused.returncode == 2
         assert refused.stderr.splitlines() == [
-            "ddr: the database has no Citus: CREATE EXTENSION citus (docs/scaling.md)"
+            "ddr: the database has no Citus: run CREATE EXTENSION citus (docs/scaling.md)"
         ]

@@ -71,14 +71,14 @@ def _performance(bench: Path | None) -> Chapter:
     file = bench or measured.FOLDER / "bench.json"
     if bench or file.exists():
         return reports.performance(reports.loaded(file, "figures"))
-    about = "Not measured with this dossier: `make dossier BENCH=FILE` takes in what `make bench` wrote."
+    about = "Not measured for this dossier: `make dossier BENCH=FILE` includes the figures that `make bench` wrote."
     return Chapter(reports.PERFORMANCE, about, [{"figure": measured.NOT_MEASURED}])
 
 
 def _with_recorder(release: Dossier, file: Path) -> Dossier:
     """Add what the tests' recorder says about itself to the outside."""
     if file.exists():
-        facts = {"settings, interfaces, TLS": "of a recorder that the tests of this run started"}
+        facts = {"settings, interfaces, TLS": "from a recorder that the tests of this run started"}
         return release.with_installation(replace(read(file), facts=facts))
     return release.with_installation(
         Dossier("", {}, [], {}, ["interfaces, settings and TLS: no recorder ran in this run"])

@@ -81,8 +81,8 @@ def mutation(one: Measured | None) -> Chapter:
     ]
     about = (
         f"Faults put into the rooms that decide, one at a time: {one['score']:.1f} % of the {_count(one, 'mutants')}"
-        f" that were tried are found by a test; {_count(one, 'untried')} were not tried ({when(one)})."
-        " What no test finds is explained in docs/evidence/mutants.toml, or named on the first page as missing."
+        f" that were tried were found by a test; {_count(one, 'untried')} were not tried ({when(one)})."
+        " Faults that no test finds are explained in docs/evidence/mutants.toml, or named on the first page as missing."
     )
     return Chapter("Mutation testing", about, rows)
 
@@ -110,7 +110,7 @@ def missing(mutated: Measured | None) -> Iterator[str]:
 
 def _not_measured(name: str, command: str, target: float) -> Chapter:
     return Chapter(
-        name, f"Not measured at this state: `{command}` does it.", [{"figure": NOT_MEASURED, "target": f"{target:g} %"}]
+        name, f"Not measured for this state; run `{command}`.", [{"figure": NOT_MEASURED, "target": f"{target:g} %"}]
     )
 
 

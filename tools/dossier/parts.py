@@ -33,8 +33,9 @@ def chapter(bom: Mapping[str, Any]) -> Chapter:
     known = {canonicalize_name(row["package"]) for row in rows}
     rows += [_row(name, "optional", [], "", told) for name in told if name not in known]
     about = (
-        "Software of unknown provenance in the sense of IEC 62304: each package that serves, in the version that is"
-        " locked by SHA-256 and that this run was tested with. The operator looks up known anomalies each month; the"
+        "Software of unknown provenance in the sense of IEC 62304: each package that the server uses, in the"
+        " version that is locked by SHA-256 and with which this run was tested. The operator looks up known"
+        " anomalies each month; the"
         " bill of materials with licences and hashes (CycloneDX) is among the documents."
         f" Anomalies: {ANOMALIES} and the package's name."
     )

@@ -14,8 +14,8 @@ from tools.closure import ROOT
 EXPLAINED = "explained"  # no test of a server can prove it, or it is a choice: the reading says which
 _CODE = (("ddr", "*.py"), ("ddr", "*.html"), ("ddr", "*.json"), ("miv_packages", "*.toml"))
 _MOST = 6  # places in the code per row
-_AND_REACHED = ", then those that its tests reach and others do not."
-_NOT_REACHED = "; which code its tests reach is not measured at this state."
+_AND_REACHED = ", then those that only its tests reach."
+_NOT_REACHED = "; which code its tests reach was not measured for this state."
 
 
 def chapter(run: conformance.Conformance, reached: Mapping[str, Sequence[str]] | None) -> Chapter:
@@ -43,9 +43,9 @@ def chapter(run: conformance.Conformance, reached: Mapping[str, Sequence[str]] |
             }
         )
     about = (
-        "Every row of the catalogue of HDDT 1.0.1. passed: all tests that carry the id passed in this run. operator: a"
-        " duty of whoever runs the recorder, with the place that tells how. explained: the reading says why no test of"
-        " a server can prove it. Code: the places that name the id"
+        "Every row of the catalogue of HDDT 1.0.1. passed: all tests that carry the id passed in this run."
+        " operator: a duty of the operator, with the place that says how. explained: the reading says why no"
+        " test of a server can prove it. Code: the places that name the id"
         + (_NOT_REACHED if reached is None else _AND_REACHED)
     )
     return Chapter("Requirements", about, rows, by="area")

@@ -18,23 +18,24 @@ def chapters(outcomes: Mapping[str, str]) -> list[Chapter]:
     return [
         Chapter(
             "Checklist for a backend: 27 points",
-            "What is asked of the backend of a DiGA or a device: where the evidence is, and what the operator does.",
+            "What is required of the backend of a DiGA or a device: where the evidence is, and what the operator does.",
             [_point(number, one, outcomes) for number, one in enumerate(evidence.load("checklist")["point"], 1)],
         ),
         Chapter(
             "Threats",
-            "By STRIDE (security) and LINDDUN (privacy): what stands against each, its tests, what is left.",
+            "By STRIDE (security) and LINDDUN (privacy): the countermeasures against each, their tests, and"
+            " what is left.",
             [_risk(one, outcomes) for one in evidence.load("threats")["threat"]],
         ),
         Chapter(
             "Hazards of wrong data",
-            "What can harm a patient although nobody attacks. Severity and probability are the manufacturer's to assess"
+            "What can harm a patient without an attack. The manufacturer assesses severity and probability"
             " for the device (ISO 14971).",
             [_risk(one, outcomes) for one in evidence.load("hazards")["hazard"]],
         ),
         Chapter(
             "Data: what for, whose, how long",
-            "Every table of the database; a test fails for one that is not described (docs/data-protection.md).",
+            "Every table of the database; a test fails if one is not described (docs/data-protection.md).",
             [
                 {"table": name, **{key: str(text) for key, text in one.items() if key != "columns"}}
                 for name, one in evidence.load("data")["tables"].items()

@@ -131,7 +131,9 @@ def main(arguments: list[str]) -> int:
     """0 when the figures were printed, and, unless they are partial, written."""
     parser = argparse.ArgumentParser(prog="python -m tools.measure.coverage")
     parser.add_argument("report", type=Path, metavar="REPORT.json")
-    parser.add_argument("--part", action="store_true", help="of some tests only: print, and do not write")
+    parser.add_argument(
+        "--part", action="store_true", help="measure only some tests: print the result, and do not write it"
+    )
     args = parser.parse_args(arguments)
     found = document(json.loads(args.report.read_text()))
     if not args.part:

@@ -55,7 +55,7 @@ class TokenFile:
         """Write the token in the way its successor will be written. Raises OSError now rather than after the recorder
         has rotated the token: using one twice ends the pairing."""
         if not S_ISREG(self._file.stat().st_mode):
-            raise OSError(errno.EINVAL, "is no file that could hold the next token", str(self._file))
+            raise OSError(errno.EINVAL, "is not a file that can hold the next token", str(self._file))
         self._write(self._file.read_text("utf-8").strip())
 
     def _write(self, token: str) -> None:
@@ -116,13 +116,13 @@ async def _poll(diga: Diga, tokens: TokenFile) -> list[str]:
             return await _asked(diga, recorder)
         except Throttled as error:
             if timed.last_status != 429:
-                return [f"the recorder does not serve: {error}"]
-            print(f"  the Grace-Period still runs, {error}: everything before the data is in order")
+                return [f"the recorder is not serving requests: {error}"]
+            print(f"  the Grace-Period still runs, {error}; everything up to the data works")
             return []
         except ClientError as error:
             return [str(error)]
         except (ValueError, LookupError, TypeError, AttributeError) as error:
-            return [f"an answer is not what it must be: {type(error).__name__}: {error}"]
+            return [f"a response is not as it must be: {type(error).__name__}: {error}"]
 
 
 async def _asked(diga: Diga, recorder: Recorder) -> list[str]:
@@ -142,7 +142,7 @@ async def _asked(diga: Diga, recorder: Recorder) -> list[str]:
         return wrong
     again = await recorder.get(f"{diga.fhir_base}/Observation/{first['id']}")
     if again.get("id") != first["id"]:
-        wrong.append("an Observation that was found is not what is read under its id")
+        wrong.append("reading an Observation from the search by its id returns another resource")
     return wrong
 
 

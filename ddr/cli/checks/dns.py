@@ -35,7 +35,7 @@ def _resolver(server: str) -> dns.resolver.Resolver:
         if server:
             address, _, port = server.rpartition(":") if server.count(":") == 1 else (server, "", "53")
             if not 0 < int(port) <= 65_535:
-                raise ValueError(f"{port} is no port")
+                raise ValueError(f"{port} is not a port")
             resolver.nameservers, resolver.port = [str(ip_address(address))], int(port)
     except (ValueError, dns.exception.DNSException) as error:
         raise CommandError(f"DNS server {server or 'of this machine'}: {error}") from None
@@ -50,7 +50,7 @@ def _host(resolver: dns.resolver.Resolver, host: str) -> int:
     addresses = [text for kind in ("A", "AAAA") for text in map(str, _records(resolver, name, kind))]
     if not addresses:
         wrong.append("no address")
-    wrong += [f"address {one} is not reachable from everywhere" for one in addresses if not ip_address(one).is_global]
+    wrong += [f"address {one} is not a public address" for one in addresses if not ip_address(one).is_global]
     where, records = _relevant(resolver, name)
     print(f"  addresses    {', '.join(addresses) or 'none'}")
     for record in records:
@@ -80,9 +80,12 @@ def _caa(records: Sequence[Rdata]) -> list[str]:
         for tag, record in zip(tags, records, strict=True)
         if tag not in TAGS and record.flags & 128  # type: ignore[attr-defined]
     ]
-    found = [f"CAA: critical tag {tag}, which no authority may pass over" for tag in unknown]
+    found = [
+        f"CAA: unknown critical tag {tag}: an authority that does not know it either must not issue certificates"
+        for tag in unknown
+    ]
     if "issue" not in tags:
-        found.append("CAA: nothing says who may issue (issue), so everybody may")
+        found.append("CAA: no issue record says who may issue certificates, so every certification authority may")
     return found
 
 
@@ -92,4 +95,6 @@ def _records(resolver: dns.resolver.Resolver, name: Name, kind: str) -> Sequence
     except (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer):
         return ()
     except dns.exception.DNSException as error:
-        raise CommandError(f"{str(name).rstrip('.')}: no answer about {kind}: {' '.join(str(error).split())}") from None
+        raise CommandError(
+            f"{str(name).rstrip('.')}: no answer to the query for {kind}: {' '.join(str(error).split())}"
+        ) from None

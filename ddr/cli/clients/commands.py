@@ -51,17 +51,17 @@ async def pair(args: argparse.Namespace) -> int:
     async with diga.http() as http:
         pairing = Pairing(diga, http, tokens)
         started = await pairing.start(args.mivs, devices=not args.no_devices)
-        print(f"Send the patient's browser to:\n{started.url}", file=sys.stderr)
-        print(f"It ends at {diga.redirect_uri}?…; paste that address here:", file=sys.stderr, flush=True)
+        print(f"Open this address in the patient's browser:\n{started.url}", file=sys.stderr)
+        print(f"The browser ends at {diga.redirect_uri}?…; paste that address here:", file=sys.stderr, flush=True)
         try:
             landed = (await _line()).strip()
         except UnicodeDecodeError as error:
             raise CommandError(f"the address {in_words(error)}") from None
         if not landed:
-            raise CommandError("no address was given; nothing is paired")
+            raise CommandError("no address was given, so nothing is paired")
         grant = await pairing.finish(started, landed)
     print(grant.pairing_id)
-    print(f"agreed to: {grant.scope}", file=sys.stderr)
+    print(f"granted scopes: {grant.scope}", file=sys.stderr)
     return 0
 
 
@@ -116,7 +116,7 @@ async def unpair(args: argparse.Namespace) -> int:
     """End a pairing; 1 when there is no such pairing."""
     diga, tokens, journal = _place(args.config)
     if await tokens.load(args.pairing) is None:
-        raise CommandError("no tokens are kept for this pairing")
+        raise CommandError("there are no tokens for this pairing")
     async with diga.http() as http:
         await Pairing(diga, http, tokens).unpair(args.pairing)
     await SqliteJournal(journal).remove(args.pairing)
@@ -208,7 +208,7 @@ async def watch(args: argparse.Namespace) -> int:
 
 
 def _unshown(pairing_id: str, number: int) -> str:
-    return f"{pairing_id}: the recorder has {number} more, and shows neither them nor pages"
+    return f"{pairing_id}: the recorder counts {number} more results, but returned neither them nor a next page"
 
 
 def _history(args: argparse.Namespace) -> timedelta | None:

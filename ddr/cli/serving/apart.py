@@ -19,9 +19,9 @@ def conflict(own: Settings, others: Mapping[str, Settings]) -> str | None:
         for setting, (value, reason) in _OWN.items():
             mine = value(own)
             if mine and mine == value(other):
-                return f"setting {setting}: is that of the recorder {name}, too; {reason}"
+                return f"setting {setting}: has the same value for the recorder {name}; {reason}"
         if listener := _taken(own, other):
-            return f"setting {listener}_port: is a port of the recorder {name}"
+            return f"setting {listener}_port: is already a port of the recorder {name}"
     return None
 
 
@@ -33,25 +33,26 @@ def _database(settings: Settings) -> Any:
 
 # The values compared (empty: not set), and the reason; the operator is told about the first match.
 _OWN: Mapping[str, tuple[Callable[[Settings], Any], str]] = {
-    "database_schema": (_database, "in one database each has a schema of its own"),
-    "state_dir": (lambda s: s.state_dir.resolve(), "its files are one recorder's"),
-    "journal_dir": (lambda s: s.journal_folder.resolve(), "a restore would mix their patients"),
+    "database_schema": (_database, "in one database each recorder needs a schema of its own"),
+    "state_dir": (lambda s: s.state_dir.resolve(), "its files belong to one recorder"),
+    "journal_dir": (lambda s: s.journal_folder.resolve(), "a restore would mix the recorders' patients"),
     "public_base_url": (
         lambda s: urlsplit(s.public_base_url).hostname,
-        "browsers send cookies to every port of a host (RFC 6265 section 8.5), so each has a name of its own",
+        "browsers send cookies to every port of a host (RFC 6265 section 8.5), so each recorder needs a name"
+        " of its own",
     ),
     "key_encryption_key": (
         lambda s: (s.key_encryption_key.split() or [""])[0],
-        "what one has sealed the other must not open",
+        "one recorder must not be able to decrypt what the other has encrypted",
     ),
-    "hiis_id": (lambda s: s.hiis_id, "each is registered by itself"),
+    "hiis_id": (lambda s: s.hiis_id, "each recorder is registered separately"),
     "oidc_client_id": (
         lambda s: s.oidc_issuer and s.patient_login == "oidc" and (s.oidc_issuer, s.oidc_client_id),
-        "each is a client of its own, so that no login at one is good at the other",
+        "each recorder must be a client of its own, so that a login at one is not valid at the other",
     ),
     "oidc_audience": (
         lambda s: s.oidc_audience and (s.oidc_issuer, s.oidc_audience),
-        "a gateway's access token for one must be none for the other",
+        "a gateway's access token for one recorder must not be valid for the other",
     ),
 }
 

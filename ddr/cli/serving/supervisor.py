@@ -101,7 +101,7 @@ class Supervisor:
     async def _spawn_first(self, number: int) -> WorkerProcess:
         worker = await self._spawn(number)
         if worker is None:
-            raise CommandError("the system gives no process for a worker; see above")
+            raise CommandError("the system refuses to start a process for a worker; see above")
         return worker
 
     async def _spawn(self, number: int) -> WorkerProcess | None:

@@ -123,7 +123,7 @@ def faults(before: tuple[int, bytes], seal: Seal, words: Words = NO_WORDS) -> li
     try:
         lines = seal.lines(words)
     except ValueError as error:
-        return [*found, f"what seal {seal.seal_no} holds {error}"]
+        return [*found, f"the content of seal {seal.seal_no} {error}"]
     if len(lines) != seal.entries or digest(lines) != seal.digest:
         found.append(f"the records under seal {seal.seal_no} were changed")
     if count := sum(map(is_damaged, lines)):

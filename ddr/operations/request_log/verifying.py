@@ -88,7 +88,7 @@ def _signature(
 ) -> list[str]:
     signed = signing.read(token, keys)
     if signed is None or (signed.claims.get("seal"), signed.claims.get("chain")) != (seal_no, chain.hex()):
-        return [f"the signature of seal {seal_no} is not good"]
+        return [f"the signature of seal {seal_no} is invalid"]
     seen.add(signed.kid)
     return []
 
@@ -108,7 +108,7 @@ async def _file(conn: Connection, content: bytes) -> list[str]:
     lines = content.splitlines()
     manifest, token = _manifest(lines)
     if manifest is None:
-        return ["the last line is no manifest: it was removed or changed"]
+        return ["the last line is not a manifest: the manifest was removed or changed"]
     signed = signing.read(token, await store.keys(conn))
     if signed is None or Manifest.of(signed.claims) != manifest:
         return [f"line {len(lines)}, the manifest, was changed"]
@@ -123,7 +123,7 @@ async def _file(conn: Connection, content: bytes) -> list[str]:
         return ["the file cannot be compared: a seal is damaged"]
     found = differences(given, wanted)
     if not found and sha256 != manifest.sha256:
-        found.append("the file holds what the log holds, but that is not what was handed out")
+        found.append("the file matches the log, but not the records that were exported")
     return found
 
 

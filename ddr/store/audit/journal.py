@@ -87,7 +87,7 @@ class Journal:
             return writing.result()
         self._hanging = self._hanging if hangs else writing
         writing.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody awaits it any more
-        raise TimeoutError(f"nothing is written within {PATIENCE_SECONDS:.0f} s")
+        raise TimeoutError(f"nothing could be written within {PATIENCE_SECONDS:.0f} s")
 
 
 JOURNAL = Journal()

@@ -98,15 +98,15 @@ def said(
 
 def _checked(terms: Terms, moment: Moment) -> Terms:
     if not 0 < len(terms.name) <= LONGEST_NAME or not terms.name.isprintable():
-        raise ValueError(f"the name must have 1 to {LONGEST_NAME} printable characters")
+        raise ValueError(f"the name must have 1 to {LONGEST_NAME} characters, all printable")
     if terms.until_ms is not None and terms.until_ms <= max(terms.since_ms, moment.now_ms):
         raise ValueError("the end must be in the future and after the beginning")
     if terms.relation not in UNTIL_MAJORITY:
         return replace(terms, born=None)
     if terms.born is None:
-        raise ValueError(f"for a {terms.relation} the birthday of the child is needed: the right ends with majority")
+        raise ValueError(f"for a {terms.relation} the child's birthday is needed, because the right ends with majority")
     if terms.born <= moment.of_age_born_by:
-        raise ValueError("whoever was born then is of age")
+        raise ValueError("a person with this birthday is of age")
     return terms
 
 

@@ -59,7 +59,7 @@ class Account:
         home.chmod(0o700)
         self.own(home)
         if not self._reaches(home):
-            raise StoreError(f"directory {home} cannot be reached by the account of the embedded PostgreSQL")
+            raise StoreError(f"directory {home} cannot be accessed by the account of the embedded PostgreSQL")
         return home
 
     def own(self, path: Path) -> None:
@@ -91,4 +91,6 @@ def server_account() -> Account:
             return Account(pwd.getpwnam(name))
         except KeyError:
             continue
-    raise StoreError("PostgreSQL does not run as root and there is no account postgres or nobody: set DDR_DATABASE_URL")
+    raise StoreError(
+        "PostgreSQL does not run as root, and there is no account postgres or nobody to run it: set DDR_DATABASE_URL"
+    )

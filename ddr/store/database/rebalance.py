@@ -99,7 +99,7 @@ async def moves(conn: Connection) -> list[Move]:
     try:
         rows = await conn.fetch(_MOVES)
     except asyncpg.PostgresError as error:
-        raise StoreError(f"Citus has no plan: {reason_of(error)}") from None
+        raise StoreError(f"Citus cannot plan a rebalance: {reason_of(error)}") from None
     return [Move(tuple(row["tables"]), row["bytes"], row["source"], row["target"]) for row in rows]
 
 
@@ -114,7 +114,7 @@ async def rebalance(pool: asyncpg.Pool, tell: Callable[[str], None] = lambda lin
     try:
         job = await _running(pool) or (await pool.fetchval(_START) if planned else 0)
     except asyncpg.PostgresError as error:
-        raise StoreError(f"Citus moves nothing: {reason_of(error)}") from None
+        raise StoreError(f"Citus refuses to move anything: {reason_of(error)}") from None
     if not job:
         return Moved(0, 0, 0.0, 0)
     watch = _Watch(pool, patients)
@@ -130,10 +130,10 @@ async def rebalance(pool: asyncpg.Pool, tell: Callable[[str], None] = lambda lin
 
 async def _check(conn: Connection) -> None:
     if not await has_engine(conn):
-        raise NoEngine("the database has no Citus: CREATE EXTENSION citus (docs/scaling.md)")
+        raise NoEngine("the database has no Citus: run CREATE EXTENSION citus (docs/scaling.md)")
     if away := [step.table for step in await plan(conn) if not step.done]:
         which = "patients are not spread over servers" if "patient" in away else f"not spread: {', '.join(away)}"
-        raise StoreError(f"{which}; ddr db distribute comes first")
+        raise StoreError(f"{which}; run ddr db distribute first")
     if found := [*await _servers(conn), *await _nameless(conn)]:
         raise StoreError("; ".join(found))
 
@@ -196,13 +196,13 @@ async def _follow(pool: asyncpg.Pool, job: int, watch: _Watch, tell: Callable[[s
         if watch.too_long:
             await pool.execute(_STOP)
             raise StoreError(
-                f"a patient's write waited for {LONGEST_SECONDS:g} seconds: the move in hand was taken back, what was"
-                " moved before stays; try again when less is written"
+                f"a patient's write waited for {LONGEST_SECONDS:g} seconds, so the current move was undone;"
+                " earlier moves stay. Try again when there are fewer writes"
             )
         await asyncio.sleep(LOOK_SECONDS)
     if row["state"] != "finished":
         raise StoreError(
-            f"job {job} of Citus is {row['state']}: {'; '.join(_messages(tasks)) or 'it does not say why'}"
+            f"job {job} of Citus is {row['state']}: {'; '.join(_messages(tasks)) or 'Citus does not say why'}"
         )
     done: int = counts.get("done", 0)
     return done
@@ -222,7 +222,7 @@ async def _status(pool: asyncpg.Pool, tell: Callable[[str], None]) -> asyncpg.Re
             unanswered += 1
             if unanswered >= LOOKS:
                 reason = reason_of(error)
-                raise StoreError(f"the engine does not say how far it is, and goes on by itself: {reason}") from None
+                raise StoreError(f"Citus does not report its progress, and continues on its own: {reason}") from None
             if unanswered == 1:
                 tell(f"a server does not answer: {reason_of(error)}")
             await asyncio.sleep(LOOK_SECONDS)

@@ -37,7 +37,7 @@ def check_replica(settings: Settings) -> None:
     if url := settings.database_replica_url:
         check_url(url, "database_replica_url")
         if len(hosts(url)) > 1:
-            raise StoreError("database_replica_url: must name one server")
+            raise StoreError("database_replica_url: must name exactly one server")
 
 
 class Replica:

@@ -19,7 +19,7 @@ from ddr.settings import Settings, SettingsError
 
 NONCE = 12
 KEY_BYTES = 32
-WAY_OUT = "; bring the right one back, or, when it is lost, see `ddr keys replace` (docs/keys.md)"
+WAY_OUT = "; restore the right key, or, if it is lost, see `ddr keys replace` (docs/keys.md)"
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,9 @@ def unseal(keys: KeyRing, sealed: bytes, name: str) -> bytes:
     """What was sealed under `name`. Raises SettingsError when none of the keys opens it."""
     plain = opened(keys, sealed, name)
     if plain is None:
-        raise SettingsError(f"setting key_encryption_key: does not open what this database has sealed{WAY_OUT}")
+        raise SettingsError(
+            f"setting key_encryption_key: does not open the secrets that this database has sealed{WAY_OUT}"
+        )
     return plain
 
 
@@ -101,7 +103,7 @@ def _kept(path: Path, make: bool) -> str:
             _make(path)
         except OSError as error:
             raise SettingsError(
-                f"setting key_encryption_key: empty, and the file {path} cannot be made: {in_words(error)}"
+                f"setting key_encryption_key: empty, and the file {path} cannot be created: {in_words(error)}"
             ) from None
     with naming(path):
         return path.read_text("utf-8-sig", "replace")

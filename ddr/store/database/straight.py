@@ -191,7 +191,7 @@ async def parts(coordinator: Pool) -> Parts:
     """Where the parts of the patients are now. Raises StoreError, FAULTS, PostgresError."""
     rows = await coordinator.fetch(_PARTS, _KEY)
     if any(row["hashed"] != hashed(_KEY) for row in rows):
-        raise StoreError("the database spreads by another hash than is known here")
+        raise StoreError("the database spreads patients by a hash that is unknown here")
     return Parts((row["begins"], row["name"] and (row["name"], row["port"])) for row in rows)
 
 
@@ -204,7 +204,7 @@ async def at(coordinator: Pool, host: Host) -> Pool:
     try:
         system = await system_at(coordinator, host)
         if lineage.system is None or lineage.system != system:
-            raise StoreError("another server than the one that the coordinator finds under this address")
+            raise StoreError("not the server that the coordinator reaches at this address")
     except BaseException:
         pool.terminate()
         raise

@@ -33,7 +33,7 @@ async def create_patient(pool: asyncpg.Pool, username: str, password: str, now_m
     """A new patient with an account. Raises AccountError for a name that is taken and for invalid input."""
     username = account_name(username)
     if not 1 <= len(username) <= LONGEST or not username.isprintable():
-        raise AccountError(f"username must have 1 to {LONGEST} printable characters")
+        raise AccountError(f"username must have 1 to {LONGEST} characters, all printable")
     if not 8 <= len(password) <= LONGEST:
         raise AccountError(f"password must have 8 to {LONGEST} characters")
     password_hash = await _in_thread(_HASHER.hash, normal(password))
@@ -53,7 +53,7 @@ async def _insert(pool: asyncpg.Pool, username: str, password_hash: str, now_ms:
             now_ms,
         )
         if added == "INSERT 0 0":
-            raise AccountError("username is taken")
+            raise AccountError("username is already taken")
     return patient_id
 
 
