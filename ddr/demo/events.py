@@ -62,7 +62,7 @@ async def happen(name: str, state_dir: Path, patient: str, client_id: str | None
         described = json.loads((state_dir / "demo.json").read_text("utf-8"))
         names = [one["username"] for one in described["patients"]]
     except (OSError, ValueError, KeyError, TypeError):
-        raise EventError(f"no demonstration has run on {state_dir}") from None
+        raise EventError(f"no demonstration has run in {state_dir}") from None
     if patient not in names:
         raise EventError(f"unknown patient {patient}; the patients are {', '.join(names)}")
     context = client_context(Path(described["ca"]))
