@@ -189,7 +189,7 @@ def test_what_is_not_ready_is_not_released(tree: Path, evidence: Path, tmp_path:
     refused = made(tree, out, private, evidence)
     git(tree, "reset", "-q", "--hard", "HEAD~1")
     assert "CHANGELOG.md has no section" in refused.stderr and refused.returncode == 1
-    assert "no private key" in made(tree, out, tree / "LICENSE", evidence).stderr
+    assert "not a private key" in made(tree, out, tree / "LICENSE", evidence).stderr
     assert (
         made(tree, out, tmp_path / "nowhere", evidence).stderr
         == f"release: {tmp_path}/nowhere: No such file or directory\n"
@@ -214,5 +214,5 @@ def test_a_version_is_written_into_all_that_names_one(tmp_path: Path) -> None:
     assert '__version__ = "99.1.0"' in (tmp_path / "ddr" / "__init__.py").read_text()
     assert "## Unreleased\n\n## 99.1.0 (2026-12-01)\n" in (tmp_path / "CHANGELOG.md").read_text()
     for wrong in ("99.1.0", "1.0", "v1.0.0", ""):
-        with pytest.raises(ValueError, match=r"already|no version"):
+        with pytest.raises(ValueError, match=r"already|not a version"):
             prepare(tmp_path, wrong, "2026-12-01")
