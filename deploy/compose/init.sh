@@ -1,5 +1,5 @@
 #!/bin/sh
-# The recorder's own role, without any right beyond its database; its password stands in no list of processes, and no value of its
+# The recorder's own role, without any right beyond its database; its password appears in no process list, and no value of its
 # statements in the server's log.
 set -eu
 psql -v ON_ERROR_STOP=1 --username "$POSTGRES_USER" <<'SQL'

@@ -313,7 +313,7 @@ async def test_a_database_that_starts_anew_while_its_schema_is_brought_up_to_dat
         while not await other.fetchval("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"):
             assert recorder.process.poll() is None, recorder.log()
             await asyncio.sleep(0.05)
-    until(lambda: "went away" in recorder.log() or recorder.process.poll() is not None)
+    until(lambda: "connection to the database was lost" in recorder.log() or recorder.process.poll() is not None)
     with embedded(tmp_path / "database"):
         recorder.wait()
         assert recorder.stop()[0] == 0
