@@ -72,7 +72,7 @@ async def test_a_packed_answer_is_read_and_one_that_is_cut_off_is_none() -> None
     packed = gzip.compress(orjson.dumps({"resourceType": "Bundle", "type": "searchset", "entry": [{"resource": ONE}]}))
     assert await found(lambda _: raw(packed, {"content-encoding": "gzip"})) == [ONE]
     for broken in (packed[:-8], b"", b"no gzip"):
-        with pytest.raises(RegistryFault, match=r"truncated|not gzip"):
+        with pytest.raises(RegistryFault, match=r"cut off|not gzip"):
             await found(lambda _, broken=broken: raw(broken, {"content-encoding": "gzip"}))  # type: ignore[misc]
 
 
