@@ -157,7 +157,7 @@ async def test_what_was_done_to_a_file_is_found(desk: Desk) -> None:
     assert "line 2 was added" in await said_of([lines[0], lines[3].replace('"status":', '"status":1'), *lines[1:]])
     assert "line 2 was moved" in await said_of([lines[1], lines[0], *lines[2:]])
     assert "line 2 was added" in await said_of([lines[0], lines[0], *lines[1:]])
-    assert "the last line is no manifest" in await said_of(lines[:-1])
+    assert "the last line is not a manifest" in await said_of(lines[:-1])
     narrower = lines[-1].replace('"since_ms":null', f'"since_ms":{desk.ddr.clock()}')
     assert "the manifest, was changed" in await said_of([*lines[:-1], narrower])
 

@@ -164,7 +164,7 @@ def as_role(url: str, role: str) -> str:
 
 @pytest.mark.parametrize("name", ["pg_own", "information_schema", 'a"b', "Glucose", "1a", "a b", "ä", "a" * 64, "a.b"])
 def test_names_that_are_no_schema_of_ours_are_refused(settings: Settings, name: str) -> None:
-    with pytest.raises(SettingsError, match="database_schema: must be of lower-case letters"):
+    with pytest.raises(SettingsError, match="database_schema: must consist of at most 63 lower-case letters"):
         check(replace(settings, database_schema=name))
 
 
