@@ -144,7 +144,7 @@ async def test_the_copy_for_a_letter(alone: Recorder, capsys: Output, tmp_path: 
     assert "Consent" in kinds and str(patient.patient_id) not in (folder / "messwerte.json").read_text()
     assert "operator made a copy of your data" in (await pages.get("/me/access")).text
     assert await operator(ddr, *export) == 1
-    assert "exists already" in capsys.readouterr().err
+    assert "already exists" in capsys.readouterr().err
     assert await operator(ddr, "patient", "export", "nobody at all", "--to", str(tmp_path / "none")) == 1
     assert not (tmp_path / "none").exists()
 
