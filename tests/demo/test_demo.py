@@ -156,7 +156,7 @@ def test_what_a_file_lacks_is_told_and_everybody_in_it_is_kept(tmp_path: Path) -
     done = demo(tmp_path / "state", "--readings", str(file), "--grace-seconds", "0")
     assert done.returncode == 1, done.stdout + done.stderr
     assert "line 24: not a number: 'x'" in done.stdout
-    assert "without a value, which are left out: 1" in done.stdout
+    assert "without a value (left out): 1" in done.stdout
     assert re.search(r"line 20: [a-z-]+: ", done.stdout)
     assert "trace of One: 37 readings accepted, 0 duplicates, 1 rejected" in done.stdout
     assert "trace of Two: 40 readings accepted, 0 duplicates, 0 rejected" in done.stdout
