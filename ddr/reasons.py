@@ -46,8 +46,9 @@ def kind_of(error: BaseException) -> str:
     name = type(error).__name__
     if isinstance(error, gaierror) and error.strerror:  # has error numbers of its own
         return f"{name}: {error.strerror}"
-    bare = isinstance(error, OSError) and type(error) in (OSError, BlockingIOError) and error.errno
-    return f"{name}: {os.strerror(bare)}" if bare else name
+    if isinstance(error, OSError) and error.errno and type(error) in (OSError, BlockingIOError):
+        return f"{name}: {os.strerror(error.errno)}"
+    return name
 
 
 def no_ciphers(error: BaseException) -> bool:
