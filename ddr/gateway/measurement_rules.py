@@ -182,7 +182,7 @@ def _plausibility(fields: Fields, miv: Miv, code: MivCode, value: Json) -> str |
             warnings.append(f"{part.code}: {warning}")
         if "valueQuantity" in found:
             numbers[part.code] = float(found["valueQuantity"]["value"])
-    if warning := check_pressures(numbers, fields.at("components")):
+    if warning := check_pressures(numbers):
         warnings.append(warning)
     return "; ".join(warnings) or None
 

@@ -56,16 +56,13 @@ def check_value(value: float, comparator: str | None, plausible: Plausible | Non
     return plausible.warning(value)
 
 
-def check_pressures(values: dict[str, float], field: str) -> str | None:
-    """The warning about the components of a blood pressure, or None. Raises Problem 422 for swapped ones."""
+def check_pressures(values: dict[str, float]) -> str | None:
+    """The warning about the components of a blood pressure, or None. What a cuff measured is kept, however odd."""
     systolic, diastolic, mean = (values.get(code) for code in (SYSTOLIC, DIASTOLIC, MEAN))
     if systolic is None or diastolic is None:
         return None
     if systolic <= diastolic:
-        raise implausible(
-            f"have a systolic value ({SYSTOLIC}) not above the diastolic value ({DIASTOLIC}); are they swapped?",
-            field,
-        )
+        return f"the systolic value ({SYSTOLIC}) is not above the diastolic value ({DIASTOLIC}); are they swapped?"
     if mean is not None and not diastolic <= mean <= systolic:
         return f"the mean ({MEAN}) is not between the diastolic and the systolic value"
     return None

@@ -217,6 +217,17 @@ async def test_the_composite_ties_code_and_value_to_one_component(searched: tupl
     assert await matching(searched, f"{in_units}13|{UCUM}|kPa") == set()
 
 
+@pytest.mark.requirement("BP-017")
+async def test_a_diastolic_value_above_the_systolic_one_is_kept_and_told_apart(ddr: Recorder) -> None:
+    home = Home(ddr, await ddr.patient())
+    await home.device("cuff")
+    await panel(home, "crossed", value(SYSTOLIC, 120), value(DIASTOLIC, 135))
+    searched = home, await paired(ddr, home.patient, BP)
+    assert await matching(searched, f"component-code={SYSTOLIC}&component-value-quantity=gt130") == {"crossed"}
+    assert await matching(searched, f"component-code-value-quantity={LOINC}|{SYSTOLIC}$gt130") == set()
+    assert await matching(searched, f"component-code-value-quantity={LOINC}|{DIASTOLIC}$gt130") == {"crossed"}
+
+
 @pytest.mark.requirement("BP-024")
 async def test_the_name_of_the_valueset(ddr: Recorder) -> None:
     diga = await ddr.diga(BP)
