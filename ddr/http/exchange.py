@@ -19,7 +19,7 @@ _ID = re.compile(r"[A-Za-z0-9.-]{1,64}")  # a FHIR id, because it becomes the id
 
 
 class Withheld(Exception):
-    """The answer must not leave, because its entry in the audit trail cannot be stored now."""
+    """The answer must not leave, because what it rests on cannot be stored now with the request's record."""
 
 
 @dataclass
@@ -32,6 +32,7 @@ class Exchange:
     named_pairing: str | None = None  # named by an authentic token or code, whoever presents it; not for the log
     error: tuple[str, str] | None = None  # code and text, as answered
     entries: list[NewEntry] | None = None  # of the audit trail, if they are stored with the request's record
+    needs_record: bool = False  # the answer may only leave once its record is in the database
 
 
 CURRENT: ContextVar[Exchange | None] = ContextVar("ddr.exchange", default=None)
@@ -73,6 +74,12 @@ def answered_error(code: str, text: str) -> None:
     """The request is answered with this error; the request log keeps of `text` only what no caller wrote."""
     if exchange := CURRENT.get():
         exchange.error = (code, text)
+
+
+def needs_record() -> None:
+    """The answer tells of something that is durable only once the request's record is in the database."""
+    if exchange := CURRENT.get():
+        exchange.needs_record = True
 
 
 async def audited(pool: asyncpg.Pool, entry: NewEntry) -> None:

@@ -13,6 +13,7 @@ from starlette.responses import Response
 from ddr.call import refused
 from ddr.http.asgi import ASGIApp, Receive, Reply, Scope, Send, send_reply
 from ddr.http.body import ClientGone
+from ddr.http.exchange import Withheld
 from ddr.ratelimit import LOAD, limited
 from ddr.reasons import kind_of
 from ddr.store.database.faults import OVERLOADED, UNAVAILABLE, Fault, fault_of
@@ -94,7 +95,8 @@ def of_load(fault: Fault) -> dict[str, str]:
 def guarded(app: ASGIApp, last_resort: ASGIApp, unavailable: Callable[[Fault], ASGIApp]) -> ASGIApp:
     """`app`, but an exception that leaves it is answered by `unavailable` or `last_resort`, without details.
 
-    A response that has begun but not ended is cut off. The log gets the exception's type and places.
+    A response that has begun but not ended is cut off, but for one that was Withheld: nothing of it has left. The log
+    gets the exception's type and places.
     """
 
     async def call(scope: Scope, receive: Receive, send: Send) -> None:
@@ -110,6 +112,9 @@ def guarded(app: ASGIApp, last_resort: ASGIApp, unavailable: Callable[[Fault], A
             await app(scope, receive, watching)
         except ClientGone:
             return
+        except Withheld:
+            refused(UNAVAILABLE.code)  # whatever the answer would have been
+            await unavailable(UNAVAILABLE)(scope, receive, send)
         except Exception as error:
             if ended:
                 return

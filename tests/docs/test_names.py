@@ -20,8 +20,8 @@ VARIABLES = {f"DDR_{field.name.upper()}" for field in fields(Settings)} | OTHER_
 SUFFIXES = ("_total", "_bucket", "_sum", "_count", "_created")
 # Words of PostgreSQL, PgBouncer, Citus, OAuth and CSAF that no code of ours needs.
 FOREIGN = {
-    *("citus_set_coordinator_host", "citus_update_node", "client_secret_basic", "connect_query", "csaf_vex"),
-    *("known_not_affected", "log_min_duration_statement", "max_standby_streaming_delay", "max_wal_size"),
+    *("citus_set_coordinator_host", "citus_update_node", "client_secret_basic", "commit_delay", "connect_query"),
+    *("csaf_vex", "known_not_affected", "log_min_duration_statement", "max_standby_streaming_delay", "max_wal_size"),
     *("max_locks_per_transaction", "temp_file_limit"),
     *("pg_restore", "pg_stat_archiver", "pg_stat_database", "pg_stat_statements", "pg_waldump"),
     *("query_timeout", "remote_write", "revision_history", "shared_buffers"),

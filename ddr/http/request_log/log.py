@@ -4,7 +4,7 @@ Records of requests that end at the same time form one row, stored by one statem
 ones gather (group commit). Every answer waits for that, so it takes few steps of the event loop: a connection is kept
 as long as there is something to store, and served requests are notified before refused ones. While the database is
 away, records go to a file on this host, from which they are stored later. Entries do not: then an answer with data is
-withheld.
+withheld. So is an answer that rests on a commit which did not wait for the disk: it is durable with its record.
 """
 
 from __future__ import annotations
@@ -49,14 +49,19 @@ class _Waiting(NamedTuple):
     """A record and its entries of the audit trail, to be made durable together."""
 
     record: bytes
-    durable: asyncio.Future[bool] | None  # what the answer waits for: are the entries durable? None: no answer waits
+    durable: asyncio.Future[bool] | None  # what the answer waits for: may it leave? None: no answer waits
     refused: bool = False
     entries: Sequence[NewEntry] = ()
-    withheld: Callable[[], bytes] | None = None  # the record that replaces this one if the entries cannot be stored
+    withheld: Callable[[], bytes] | None = None  # what replaces the record of an answer that may only leave once stored
+
+    @property
+    def needs_database(self) -> bool:
+        """Whether a file is not enough."""
+        return bool(self.entries) or self.withheld is not None
 
     def spooled(self) -> bytes:
         """The record for a file, which cannot contain entries of the audit trail."""
-        return self.withheld() if self.entries and self.withheld else self.record
+        return self.record if self.withheld is None else self.withheld()
 
 
 class _Row(NamedTuple):
@@ -67,11 +72,10 @@ class _Row(NamedTuple):
     entries: Sequence[NewEntry]
 
     def tell(self, stored: bool) -> None:
-        """Notify those who wait, served requests before refused ones; entries are only durable when the database has
-        stored them."""
+        """Notify those who wait, served requests before refused ones; `stored` is whether the database has the row."""
         for one in sorted(self.waiting, key=lambda one: one.refused):
             if one.durable is not None and not one.durable.done():
-                one.durable.set_result(stored or not one.entries)
+                one.durable.set_result(stored or not one.needs_database)
 
 
 class _Patience:
@@ -126,9 +130,9 @@ class RequestLog:
     ) -> bool:
         """Returns when `record` and `entries` are durable, or when nothing can be done for them now, which is logged.
 
-        False: the entries are not durable, so the answer must not leave, and the record is what `withheld` gives. Those
-        that are `refused` return one by one, each in its own round of the event loop: sending many refusals at once
-        would keep everybody else waiting.
+        False: they are not in the database, so the answer must not leave, and the record is what `withheld` gives; that
+        is only said of answers with `entries` or `withheld`. Those that are `refused` return one by one, each in its
+        own round of the event loop: sending many refusals at once would keep everybody else waiting.
         """
         durable: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._add(_Waiting(record, durable, refused, entries, withheld))
@@ -208,7 +212,7 @@ class RequestLog:
                 await self._spool_row(late)
             while self._storing is me and self._waiting:
                 row, failure = self._next_row(), None
-                if self._away and not row.entries:
+                if self._away and not any(one.needs_database for one in row.waiting):
                     await self._spool_row(row)
                     continue
                 patience = _Patience(partial(self._abandon, me, row))

@@ -13,7 +13,7 @@ from ddr.http.asgi import ASGIApp, Receive, Scope, Send, header_values
 from ddr.http.caller import presented
 from ddr.http.core import Core
 from ddr.http.exchange import CURRENT, HEADER, Exchange, Withheld, transaction_id
-from ddr.http.request_log.endpoints import CONNECTION, belongs, endpoint, spoken
+from ddr.http.request_log.endpoints import AUTHORIZATION, CONNECTION, belongs, endpoint, spoken
 from ddr.http.request_log.record import Call, Operator, line
 from ddr.settings import Settings
 from ddr.store.audit.trail import NewEntry
@@ -23,7 +23,7 @@ GONE = ("client-gone", "The connection ended before the answer")
 CUT = ("answer-cut", "The answer was cut off")
 FAILED = 500  # and above: answers without data
 OVERLOADED = 503  # the answer to those who are told to retry
-WITHHELD = 503, ("transient", UNAVAILABLE.detail)
+WITHHELD = 503
 LARGEST_ERROR = 20_000  # bytes of an answer that is parsed for its error
 
 # What happens to connections without a request: code and text.
@@ -157,11 +157,11 @@ class _Logged:
         await self._send(message)
 
     async def _write(self) -> None:
-        """Make the record durable. Raises Withheld when the entries of the audit trail cannot be."""
+        """Make the record durable. Raises Withheld when it, or its entries, must be in the database and cannot be."""
         self._written = True
-        refused = self._status == OVERLOADED
-        stored = await self._core.request_log.write(self._line(), refused, self._true_entries(), self._withheld)
-        if not stored:
+        refused, entries = self._status == OVERLOADED, self._true_entries()
+        withheld = self._withheld if entries or self._exchange.needs_record else None
+        if not await self._core.request_log.write(self._line(), refused, entries, withheld):
             self._start = None
             raise Withheld
 
@@ -172,7 +172,8 @@ class _Logged:
         return [entry.unanswered() for entry in self._entries]
 
     def _withheld(self) -> bytes:
-        self._status, self._exchange.error = WITHHELD
+        code = "temporarily_unavailable" if self._event_type == AUTHORIZATION else "transient"
+        self._status, self._exchange.error = WITHHELD, (code, UNAVAILABLE.detail)
         return self._line()
 
     def _line(self) -> bytes:

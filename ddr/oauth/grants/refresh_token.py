@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from starlette.responses import Response
 
-from ddr.http.exchange import concerns, names_pairing
+from ddr.http.exchange import concerns, names_pairing, needs_record
 from ddr.oauth import refresh_tokens, rotation
 from ddr.oauth.endpoint import Call
 from ddr.oauth.errors import OAuthError, excessive_scope, invalid_grant, malformed_scope
@@ -77,7 +77,11 @@ def _presented(call: Call) -> _Presented:
 
 
 def _answer(call: Call, presented: _Presented, family: Family, scopes: Scopes) -> Response:
-    """The tokens; when the client disconnects before they leave, the presented token may be repeated."""
+    """The tokens; when the client disconnects before they leave, the presented token may be repeated.
+
+    The rotation, of this request or of the one that it repeats, is durable with this request's record.
+    """
+    needs_record()
     answer = token_response(call.core, family, scopes, presented.successor, call.core.clock())
     return Tokens(answer, partial(_let_repeat, call, presented))
 

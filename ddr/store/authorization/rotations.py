@@ -54,17 +54,21 @@ _ROTATED = (
 
 
 # `f` is as it was when the statement began; `t` is the row itself, with what another request has changed meanwhile.
-def _rotate(family: str, consents: str, patient: str) -> str:
+def _rotate(family: str, consents: str, patient: str, told: str = "") -> str:
     return f"""
 UPDATE token_grant t SET {_ROTATED.format("$5", "$4", "$6", "least($7, f.until_ms)", "$8")}
   FROM ({family}{_is_usable("$3", "$4", consents, "$10")}) f
  WHERE t.patient_id = {patient} AND t.grant_no = $2 AND t.revoked_ms IS NULL AND t.refresh_sha256 = $4
-RETURNING f.*"""  # noqa: S608 - words of ours
+RETURNING f.*{told}"""  # noqa: S608 - words of ours
 
+
+# The answer waits for its record, which is stored after this (ddr.http.exchange.needs_record), and the database writes
+# its log to the disk in order. On another server than the record's, this waits for its own disk.
+_WITHOUT_WAIT = ", (SELECT set_config('synchronous_commit', 'off', true))"
 
 _ALIVE = " AND p.ended_ms IS NULL AND p.client_id = $9"
-_ROTATE = _rotate(_gathered("$1", "$2::bigint", "$9", "$3"), "p.held", "f.patient_id")
-_ROTATE_OF_TABLES = _rotate(FIND_FAMILY + _ALIVE, "s.consents", "f.patient_id")
+_ROTATE = _rotate(_gathered("$1", "$2::bigint", "$9", "$3"), "p.held", "f.patient_id", _WITHOUT_WAIT)
+_ROTATE_OF_TABLES = _rotate(FIND_FAMILY + _ALIVE, "s.consents", "f.patient_id", _WITHOUT_WAIT)
 _ROTATE_THERE = _rotate(f"{OF_PATIENT}{_ALIVE} AND p.pairing_id = $11", "s.consents", "$1")
 
 # The statement waits for no row, so it needs no order of locks.
@@ -85,13 +89,14 @@ WITH asked AS MATERIALIZED (
 )
 UPDATE token_grant t SET {_ROTATED.format("h.successor", "h.presented", "h.now_ms", "h.ends_ms", "h.certificate")}
   FROM held h WHERE t.patient_id = h.patient_id AND t.grant_no = h.grant_no
-RETURNING h.*"""  # noqa: S608 - words of ours
+RETURNING h.*{_WITHOUT_WAIT}"""  # noqa: S608 - words of ours
 
 
 async def rotate(conn: Connection, asked: Rotate) -> Family | None:
     """Retire the presented refresh token and make its successor current. Returns the family as it was before.
 
     Returns None and changes nothing when the token is not current (any more), or the client's grant is not in force.
+    Does not wait for the disk: the answer must wait until its record is stored in this database.
     """
     return await ask(conn, _ROTATING, asked)
 

@@ -1,0 +1,123 @@
+"""A refresh waits for the disk once, with its record; tokens whose rotation may not be there do not leave."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+from uuid import UUID
+
+import asyncpg
+import orjson
+import pytest
+
+from ddr import failures
+from ddr.call import CURRENT, Call
+from ddr.durations import DAY_MS
+from ddr.http.core import Core
+from ddr.http.guard import guarded
+from ddr.http.request_log.log import RequestLog
+from ddr.http.request_log.logged import logged
+from ddr.oauth.app import create_oauth_backend
+from ddr.oauth.grants import unanswered
+from ddr.store.audit import request_log as store
+from ddr.store.audit.trail import NewEntry
+from ddr.store.database.faults import UNAVAILABLE
+from tests.oauth.backend import DigaBackend, connected
+from tests.support.clock import Clock
+from tests.support.request_log import fresh_lines
+
+DAY = DAY_MS // 1000
+TRIES = 200  # the server also writes its log for other tests, and by itself five times a second
+
+
+@dataclass
+class _Logged(DigaBackend):
+    """A DiGA whose requests are recorded, as on the DiGA listener."""
+
+    def __post_init__(self) -> None:
+        app = guarded(create_oauth_backend(self.core), *failures.OAUTH)
+        self.client = connected(logged(app, self.core, "diga"), self.certificate)
+
+
+@pytest.fixture
+def recorded(core: Core, diga: DigaBackend, tmp_path: Path) -> DigaBackend:
+    """The DiGA of this test, with a request log of its own."""
+    return _Logged(replace(core, request_log=RequestLog(core.pool, tmp_path)), diga.diga, diga.certificate)
+
+
+async def _failing(*of: object) -> None:
+    raise ConnectionError
+
+
+def _after(step: Callable[[], Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+    add = store.add
+
+    async def adding(conn: asyncpg.Connection, batch: store.Batch, entries: Sequence[NewEntry] = ()) -> None:
+        await step()
+        await add(conn, batch, entries)
+
+    return adding
+
+
+async def test_a_refresh_waits_for_the_disk_once(recorded: DigaBackend, patient_id: UUID) -> None:
+    pool, token = recorded.core.pool, (await recorded.pair(patient_id))["refresh_token"]
+    at_record: list[tuple[Any, Any]] = []
+
+    async def look() -> None:
+        at_record.append(await pool.fetchrow("SELECT pg_current_wal_flush_lsn(), pg_current_wal_insert_lsn()"))
+
+    waited = True
+    for _ in range(TRIES):
+        before = await pool.fetchval("SELECT pg_current_wal_insert_lsn()")
+        with patch.object(store, "add", _after(look)):
+            token = (await recorded.refresh(token)).json()["refresh_token"]
+        flushed, rotated = at_record.pop()
+        assert await pool.fetchval("SELECT pg_current_wal_flush_lsn() >= $1", rotated)
+        waited = waited and flushed > before
+    assert not waited
+
+
+async def test_tokens_whose_record_is_not_stored_do_not_leave(
+    recorded: DigaBackend, patient_id: UUID, clock: Clock
+) -> None:
+    """The client may come with the token that it has, however late; and the record says what was answered."""
+    first, log = await recorded.pair(patient_id), recorded.core.request_log
+    assert log is not None
+    CURRENT.set(call := Call())
+    with patch.object(store, "add", _failing):
+        answer = await recorded.refresh(first["refresh_token"])
+    assert (answer.status_code, call.reason) == (503, UNAVAILABLE.code)
+    assert answer.json()["error"] == "temporarily_unavailable"
+    assert answer.headers["retry-after"] == str(UNAVAILABLE.retry_seconds)
+    assert answer.headers["cache-control"] == "no-store"
+    await log.recover()
+    records = [orjson.loads(line) for line in await fresh_lines(recorded.core.pool)]
+    (record,) = [one for one in records if one["transaction_id"] == answer.headers["x-request-id"]]
+    assert (record["status"], record["error_code"]) == (503, "temporarily_unavailable")
+    assert record["pairing_id"] is not None
+    await asyncio.gather(*unanswered._running)
+    clock.advance(DAY)
+    again = await recorded.refresh(first["refresh_token"])
+    assert again.status_code == 200, again.text
+    assert (await recorded.refresh(again.json()["refresh_token"])).status_code == 200
+
+
+async def test_nor_do_those_of_a_repetition(recorded: DigaBackend, patient_id: UUID) -> None:
+    """The rotation that it repeats may have been lost with the database."""
+    first = await recorded.pair(patient_id)
+    one = (await recorded.refresh(first["refresh_token"])).json()
+    with patch.object(store, "add", _failing):
+        assert (await recorded.refresh(first["refresh_token"])).status_code == 503
+    two = (await recorded.refresh(first["refresh_token"])).json()
+    assert one["refresh_token"] == two["refresh_token"]
+
+
+async def test_other_answers_leave_while_their_records_wait_in_a_file(recorded: DigaBackend, patient_id: UUID) -> None:
+    with patch.object(store, "add", _failing):
+        assert (await recorded.push()).status_code == 201
+        refused = await recorded.refresh("unknown")
+    assert (refused.status_code, refused.json()["error"]) == (400, "invalid_grant")
