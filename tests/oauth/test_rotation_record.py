@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
 from unittest.mock import patch
 from uuid import UUID
 
-import asyncpg
 import orjson
 import pytest
 
@@ -24,14 +22,13 @@ from ddr.http.request_log.logged import logged
 from ddr.oauth.app import create_oauth_backend
 from ddr.oauth.grants import unanswered
 from ddr.store.audit import request_log as store
-from ddr.store.audit.trail import NewEntry
 from ddr.store.database.faults import UNAVAILABLE
 from tests.oauth.backend import DigaBackend, connected
 from tests.support.clock import Clock
+from tests.support.disk import waits_for_the_disk
 from tests.support.request_log import fresh_lines
 
 DAY = DAY_MS // 1000
-TRIES = 200  # the server also writes its log for other tests, and by itself five times a second
 
 
 @dataclass
@@ -53,32 +50,17 @@ async def _failing(*of: object) -> None:
     raise ConnectionError
 
 
-def _after(step: Callable[[], Awaitable[None]]) -> Callable[..., Awaitable[None]]:
-    add = store.add
+async def test_a_refresh_waits_for_the_disk_with_its_record(
+    diga: DigaBackend, recorded: DigaBackend, patient_id: UUID
+) -> None:
+    token = (await diga.pair(patient_id))["refresh_token"]
 
-    async def adding(conn: asyncpg.Connection, batch: store.Batch, entries: Sequence[NewEntry] = ()) -> None:
-        await step()
-        await add(conn, batch, entries)
+    async def refresh(by: DigaBackend) -> None:
+        nonlocal token
+        token = (await by.refresh(token)).json()["refresh_token"]
 
-    return adding
-
-
-async def test_a_refresh_waits_for_the_disk_once(recorded: DigaBackend, patient_id: UUID) -> None:
-    pool, token = recorded.core.pool, (await recorded.pair(patient_id))["refresh_token"]
-    at_record: list[tuple[Any, Any]] = []
-
-    async def look() -> None:
-        at_record.append(await pool.fetchrow("SELECT pg_current_wal_flush_lsn(), pg_current_wal_insert_lsn()"))
-
-    waited = True
-    for _ in range(TRIES):
-        before = await pool.fetchval("SELECT pg_current_wal_insert_lsn()")
-        with patch.object(store, "add", _after(look)):
-            token = (await recorded.refresh(token)).json()["refresh_token"]
-        flushed, rotated = at_record.pop()
-        assert await pool.fetchval("SELECT pg_current_wal_flush_lsn() >= $1", rotated)
-        waited = waited and flushed > before
-    assert not waited
+    assert not await waits_for_the_disk(diga.core.pool, partial(refresh, diga))
+    assert await waits_for_the_disk(diga.core.pool, partial(refresh, recorded))
 
 
 async def test_tokens_whose_record_is_not_stored_do_not_leave(

@@ -20,6 +20,7 @@ from ddr.store.patients.login_attempts import ACCOUNT_LIMIT, ASKED_LIMIT, WINDOW
 from ddr.store.patients.sessions import LONGEST_MS
 from tests.patient_pages.browser import FORM, Browser, form_token, inputs
 from tests.support.clock import Clock
+from tests.support.disk import waits_for_the_disk
 from tests.support.patients import PASSWORD, Patient, list_diga, new_patient, push_request
 
 
@@ -43,6 +44,13 @@ async def test_whoever_is_logged_in_is_not_said_to_be_logged_out_or_deleted(core
     page = (await browser.get("/login?bye=1")).text
     assert patient.username in page and "Sie sind abgemeldet" not in page
     assert (await browser.get("/deleted")).headers.get("location") == "/me"
+
+
+async def test_no_click_waits_for_the_disk(core: Core) -> None:
+    patient, browser = await new_patient(core), Browser(core)
+    await browser.login(patient)
+    assert not await waits_for_the_disk(core.pool, lambda: browser.get("/me"))
+    assert (await browser.get("/me")).status_code == 200
 
 
 async def test_logging_out_twice_is_logging_out(core: Core) -> None:

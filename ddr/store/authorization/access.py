@@ -19,6 +19,7 @@ from ddr.store.authorization.standings import held
 from ddr.store.authorization.tokens import find_pairing
 from ddr.store.database.each_there import Statement, each_there
 from ddr.store.database.functions_there import STOP
+from ddr.store.database.kept import WITHOUT_WAIT
 from ddr.store.database.pool import Connection
 from ddr.store.database.spreading import is_spread
 from ddr.store.database.stamps import present
@@ -164,7 +165,7 @@ def _told(claimed: str) -> Mapping[str, str]:
 def _found(claimed: str) -> str:
     return f"""
 SELECT patient_id, pairing_no, {", ".join(f"{sql} AS {name}" for name, sql in _told(claimed).items())},
-       set_config('synchronous_commit', 'off', true)
+       {WITHOUT_WAIT}
   FROM pair"""
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from ddr.store.authorization import grace
 from ddr.store.authorization.access import ADMIT, ADMIT_AND_CLAIM, Admission, Request, admission_of, admit, pair
 from ddr.store.authorization.restore import RESTORES
+from ddr.store.database.kept import WITHOUT_WAIT
 from ddr.store.database.pool import Connection
 from ddr.store.database.several import array
 from ddr.store.database.stamps import present
@@ -45,7 +46,7 @@ def _found(claimed: str, answered: str, alone: str) -> str:
     return f"""
 SELECT p.ord, p.patient_id, p.pairing_no, p.client_id, p.ended, p.consents, p.openings, {claimed} AS claimed,
        {answered} AS answered, {alone} AS alone, (SELECT {RESTORES}) AS restores,
-       (SELECT set_config('synchronous_commit', 'off', true))
+       (SELECT {WITHOUT_WAIT})
   FROM pair p"""
 
 

@@ -9,6 +9,7 @@ from uuid import UUID
 from ddr.store.authorization.standings import held
 from ddr.store.authorization.tokens import FIND_FAMILY, OF_PATIENT, Family, family_of, find_pairing
 from ddr.store.database.each_there import Statement, each_there
+from ddr.store.database.kept import WITHOUT_WAIT
 from ddr.store.database.pool import Connection
 from ddr.store.database.several import array
 from ddr.store.database.spreading import is_spread
@@ -62,13 +63,13 @@ UPDATE token_grant t SET {_ROTATED.format("$5", "$4", "$6", "least($7, f.until_m
 RETURNING f.*{told}"""  # noqa: S608 - words of ours
 
 
-# The answer waits for its record, which is stored after this (ddr.http.exchange.needs_record), and the database writes
-# its log to the disk in order. On another server than the record's, this waits for its own disk.
-_WITHOUT_WAIT = ", (SELECT set_config('synchronous_commit', 'off', true))"
+# The answer waits for its record, which is stored later in the same database (ddr.http.exchange.needs_record); on
+# another server this waits for its own disk.
+_SOON = f", {WITHOUT_WAIT}"
 
 _ALIVE = " AND p.ended_ms IS NULL AND p.client_id = $9"
-_ROTATE = _rotate(_gathered("$1", "$2::bigint", "$9", "$3"), "p.held", "f.patient_id", _WITHOUT_WAIT)
-_ROTATE_OF_TABLES = _rotate(FIND_FAMILY + _ALIVE, "s.consents", "f.patient_id", _WITHOUT_WAIT)
+_ROTATE = _rotate(_gathered("$1", "$2::bigint", "$9", "$3"), "p.held", "f.patient_id", _SOON)
+_ROTATE_OF_TABLES = _rotate(FIND_FAMILY + _ALIVE, "s.consents", "f.patient_id", _SOON)
 _ROTATE_THERE = _rotate(f"{OF_PATIENT}{_ALIVE} AND p.pairing_id = $11", "s.consents", "$1")
 
 # The statement waits for no row, so it needs no order of locks.
@@ -89,7 +90,7 @@ WITH asked AS MATERIALIZED (
 )
 UPDATE token_grant t SET {_ROTATED.format("h.successor", "h.presented", "h.now_ms", "h.ends_ms", "h.certificate")}
   FROM held h WHERE t.patient_id = h.patient_id AND t.grant_no = h.grant_no
-RETURNING h.*{_WITHOUT_WAIT}"""  # noqa: S608 - words of ours
+RETURNING h.*, (SELECT {WITHOUT_WAIT})"""  # noqa: S608 - words of ours
 
 
 async def rotate(conn: Connection, asked: Rotate) -> Family | None:

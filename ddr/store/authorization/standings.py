@@ -15,6 +15,7 @@ from uuid import UUID
 import asyncpg
 
 from ddr.store.database.distribute import GATHERING
+from ddr.store.database.kept import WITHOUT_WAIT
 from ddr.store.database.spreading import is_spread
 
 STEP = 1000  # pairings that one statement compares
@@ -58,7 +59,7 @@ SELECT count(*) = cardinality($1::text[]) FROM pg_trigger t JOIN pg_class c ON c
 
 
 # A row that a crash undoes is missing or wrong, as it was before, so this commit need not wait for the disk.
-_GATHER = "SELECT gather_standing($1, $2), set_config('synchronous_commit', 'off', true)"
+_GATHER = f"SELECT gather_standing($1, $2), {WITHOUT_WAIT}"
 
 
 class Standings:

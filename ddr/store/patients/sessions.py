@@ -19,6 +19,7 @@ from ddr.store.authorization.representations import UNTIL_MAJORITY
 from ddr.store.database.able import able, stays_able
 from ddr.store.database.clock import SKEW_MS, present_ms
 from ddr.store.database.digest import sha256
+from ddr.store.database.kept import WITHOUT_WAIT
 from ddr.store.database.rights import Moment, in_force
 from ddr.store.database.spreading import is_spread
 from ddr.store.database.sweeping import delete_due
@@ -30,7 +31,7 @@ LONGEST_MS = 12 * HOUR_MS  # a session ends after this time even if it is in use
 _LASTS = f"seen_ms > $3 AND created_ms > $4 AND greatest(seen_ms, created_ms) <= $2::bigint + {SKEW_MS}"
 
 # The only statement of a click: it notes activity, unless an account is disabled or the right to act for the patient is
-# over.
+# over. The note need not wait for the disk: if a crash undoes it, the session ends a moment sooner.
 _LOAD = f"""
 WITH seen AS (
   UPDATE browser_session s SET seen_ms = $2
@@ -42,7 +43,7 @@ WITH seen AS (
 SELECT s.patient_id, s.username, s.confirmed_ms, s.login_id, s.representation_id, s.chosen_sha256, r.relation, r.name,
        EXISTS (SELECT FROM representation o WHERE o.representative_id = coalesce(s.login_id, s.patient_id)
                   AND {in_force("o", "$2", "$5")}) AS represents,
-       EXISTS (SELECT FROM representation o WHERE o.patient_id = s.patient_id) AS represented
+       EXISTS (SELECT FROM representation o WHERE o.patient_id = s.patient_id) AS represented, {WITHOUT_WAIT}
   FROM seen s LEFT JOIN representation r
     ON r.patient_id = s.patient_id AND r.representation_id = s.representation_id AND r.representative_id = s.login_id
    AND {in_force("r", "$2", "$5")}
