@@ -73,7 +73,7 @@ class Summarizer:
 
         def calculated() -> tuple[list[Part], Metrics | None]:
             parts = counting(rows, from_ms, until_ms, self._core.settings.summary_uncalibrated)
-            return parts, metrics(parts, until_ms - from_ms, self._zone)
+            return parts, metrics(parts, until_ms - from_ms, period.zone)
 
         parts, found = await aside(len(rows) > LARGE_CHUNKS, calculated)
         if found is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date, timedelta, tzinfo
+from datetime import UTC, date, timedelta, tzinfo
 from typing import Any
 
 from ddr.fhir.instants import parse_date_time
@@ -14,24 +14,29 @@ from ddr.series.days import as_local, local_day, midnight
 START, END, RELATED = "effectivePeriodStart", "effectivePeriodEnd", "related"
 DECLARED = {START: "dateTime", END: "dateTime", RELATED: "boolean"}
 
+_IN_UTC = ("Z", "+00:00", "-00:00")  # the ends of instants in UTC; no day ends so
 DEFAULT_DAYS = 14  # as the international consensus recommends; HDDT demands 7 at least
 
 
 @dataclass(frozen=True)
 class Period:
-    """[from_ms, until_ms), and the calendar days of its first and its last instant. It may be empty."""
+    """[from_ms, until_ms), and the calendar days in `zone` of its first and its last instant. It may be empty."""
 
     from_ms: int
     until_ms: int
     first: date
     last: date
+    zone: tzinfo
 
 
 def reporting_period(inputs: Mapping[str, Any], zone: tzinfo, now_ms: int, floor_ms: int) -> Period:
     """The period that `inputs` (ddr.fhir.parameters) ask for, as far as there can be data: from `floor_ms` until now.
 
-    Without an end it ends now; without a start it has 14 calendar days. Days are those of `zone`. Raises FhirError 400.
+    Without an end it ends now; without a start it has 14 calendar days. Days are those of `zone`, unless the period is
+    given in UTC. Raises FhirError 400.
     """
+    given = [inputs[name] for name in (START, END) if name in inputs]
+    zone = UTC if given and all(text.endswith(_IN_UTC) for text in given) else zone
     start, end = (_covered(inputs[name], zone) if name in inputs else None for name in (START, END))
     if start and end and end[1] < start[0]:
         raise operation_parameter_invalid(f"{END} is before {START}.")
@@ -39,7 +44,7 @@ def reporting_period(inputs: Mapping[str, Any], zone: tzinfo, now_ms: int, floor
     last = local_day(until_ms - 1, zone)
     begin_ms = start[0] if start else midnight(last - timedelta(DEFAULT_DAYS - 1), zone)
     from_ms = min(max(floor_ms, begin_ms), until_ms)
-    return Period(from_ms, until_ms, local_day(from_ms, zone), last)
+    return Period(from_ms, until_ms, local_day(from_ms, zone), last, zone)
 
 
 def _covered(text: str, zone: tzinfo) -> tuple[int, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import UTC, date
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
@@ -18,7 +18,7 @@ from ddr.series.metrics import Metrics
 from tests.fhir.rows import IDS, device_row
 from tests.fhir.validity import assert_valid
 
-PERIOD = Period(0, 1, date(2026, 11, 9), date(2026, 11, 22))
+PERIOD = Period(0, 1, date(2026, 11, 9), date(2026, 11, 22), UTC)
 METRICS = Metrics(
     readings=4032,
     mean=Fraction("151.1609623016"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import UTC, date
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -50,7 +50,21 @@ def test_instants_are_taken_as_they_are() -> None:
     found = period("2026-08-01T00:00:00Z", "2026-08-31T23:59:59Z")
     assert found.from_ms == parse_instant("2026-08-01T00:00:00Z")
     assert found.until_ms == parse_instant("2026-09-01T00:00:00Z")  # the last second is part of it
-    assert (found.first, found.last) == (date(2026, 8, 1), date(2026, 9, 1))
+
+
+@pytest.mark.parametrize("zone", ["Z", "+00:00"])
+def test_a_period_in_utc_has_the_days_of_utc(zone: str) -> None:
+    start, end = f"2026-08-01T00:00:00{zone}", f"2026-08-31T23:59:59{zone}"
+    found = period(start, end)
+    assert (found.first, found.last, found.zone) == (date(2026, 8, 1), date(2026, 8, 31), UTC)
+    assert period(end=end).from_ms == parse_instant("2026-08-18T00:00:00Z")
+
+
+def test_any_other_period_has_those_of_the_time_zone() -> None:
+    found = period("2026-08-01T00:00:00Z", "2026-08-31T23:59:59+02:00")
+    assert (found.first, found.last, found.zone) == (date(2026, 8, 1), date(2026, 8, 31), BERLIN)
+    assert period("2026-08-01", "2026-08-31T22:00:00Z").last == date(2026, 9, 1)
+    assert period().zone == BERLIN
 
 
 def test_only_an_end() -> None:

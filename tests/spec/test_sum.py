@@ -133,6 +133,15 @@ async def test_seven_days_are_served_and_less_is_too(ddr: Recorder, reader: Read
     assert value(bundle, "97507-8") == pytest.approx(fmean(expected), abs=0.005001)
 
 
+@pytest.mark.requirement("SUM-005")
+async def test_a_week_in_utc_is_reported_as_its_seven_days(ddr: Recorder, reader: Reader) -> None:
+    first, last = today(ddr, 9), today(ddr, 3)
+    inputs = {"effectivePeriodStart": f"{first}T00:00:00Z", "effectivePeriodEnd": f"{last}T23:59:59Z"}
+    bundle = await report(reader, **inputs)
+    assert period(bundle) == (first, last)
+    assert value(bundle, "104636-6") == 7
+
+
 @pytest.mark.requirement("SUM-007")
 async def test_partial_data_is_served_and_told(ddr: Recorder) -> None:
     home = Home(ddr, await ddr.patient())
