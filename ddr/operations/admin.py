@@ -50,7 +50,7 @@ async def _ready(core: Core) -> Reply:
     told = {"status": "ready" if ready else "not ready", "checks": checks}
     if core.pool.unfit is not None:
         told["database-fault"] = core.pool.unfit.error
-    if states := core.pool.servers.standing.report():
+    if states := core.pool.servers.states.report():
         told["database-hosts"] = states
     return json_reply(told, 200 if ready else 503)
 

@@ -130,7 +130,7 @@ async def test_a_start_uses_the_newer_of_two_primaries(
     own = replace(settings, database_url=url_of(first, second), state_dir=tmp_path)
     async with await open_pool(own) as pool:
         assert await pool.fetchval("SHOW unix_socket_directories") == str(second.run_dir)
-        told = pool.servers.standing.report()
+        told = pool.servers.states.report()
         assert told[str(second.run_dir)] == "in use"
 
 
@@ -143,13 +143,13 @@ async def test_a_server_that_becomes_read_only_is_refused_with_a_line(
     admin = await asyncpg.connect(first.url)
     async with await open_pool(own) as pool:
         assert await pool.ready()
-        assert set(pool.servers.standing.report().values()) == {"in use", "standby"}
+        assert set(pool.servers.states.report().values()) == {"in use", "standby"}
         await admin.execute("ALTER SYSTEM SET default_transaction_read_only = on")
         await admin.execute("SELECT pg_reload_conf()")
         async with asyncio.timeout(60):
             while await pool.ready():  # noqa: ASYNC110 - asked from outside
                 await asyncio.sleep(0.05)
-        assert pool.servers.standing.report()[str(first.run_dir)] == "refused: the server is read-only"
+        assert pool.servers.states.report()[str(first.run_dir)] == "refused: the server is read-only"
         assert [record.levelname for record in caplog.records if record.msg == "database.host_refused"] == ["WARNING"]
         await admin.execute("SET default_transaction_read_only = off")
         await admin.execute("ALTER SYSTEM RESET default_transaction_read_only")
@@ -157,7 +157,7 @@ async def test_a_server_that_becomes_read_only_is_refused_with_a_line(
         async with asyncio.timeout(60):
             while not await pool.ready():  # noqa: ASYNC110 - asked from outside
                 await asyncio.sleep(0.05)
-        assert set(pool.servers.standing.report().values()) == {"in use", "standby"}
+        assert set(pool.servers.states.report().values()) == {"in use", "standby"}
     await admin.close()
 
 

@@ -33,7 +33,7 @@ async def look(core: Core, refused_before: int) -> list[Trouble]:
     """All findings of this moment. `refused_before`: requests that admission had refused by the last check."""
     now_ms = core.clock()
     found = [] if await core.pool.ready() else [database_away(core)]
-    if core.pool.servers.standing.reasons:
+    if core.pool.servers.states.reasons:
         told = ("A server of the database must not be used", "Ein Server der Datenbank darf nicht benutzt werden")
         found.append(Trouble("database-host", DEMOTED, [], *told))
     found += [registry_stale(name) for name in too_old(core, now_ms)]

@@ -15,12 +15,11 @@ from dataclasses import dataclass
 import asyncpg
 
 from ddr.reasons import kind_of
-from ddr.store.database import faults
-from ddr.store.database.faults import FAULTS, fault_of
+from ddr.store.database.faults import FAULTS, READ_ONLY, fault_of
 from ddr.store.database.kept import MARK
 from ddr.store.database.limits import Limits, session_options
+from ddr.store.database.server_states import READ_ONLY_SERVER
 from ddr.store.database.servers import Servers
-from ddr.store.database.standing import READ_ONLY
 
 SECONDS = 1.5
 LIMITS = Limits(acquire=SECONDS, statement=SECONDS, lock=SECONDS)
@@ -79,7 +78,7 @@ class Probe:
         error = (task.exception() if done else None) or TimeoutError()
         if not isinstance(error, FAULTS):
             raise error
-        return self._found(Unfit(kind_of(error), stores=fault_of(error) != faults.READ_ONLY))
+        return self._found(Unfit(kind_of(error), stores=fault_of(error) != READ_ONLY))
 
     def _found(self, unfit: Unfit | None) -> bool:
         before, self.unfit = self.unfit, unfit
@@ -93,12 +92,12 @@ class Probe:
         connection = self._connection
         async with connection.transaction():
             if not await connection.fetchval(_WRITABLE):
-                self._servers.standing.refuse(connection.host, READ_ONLY)
-                return Unfit(READ_ONLY, stores=False)
+                self._servers.states.refuse(connection.host, READ_ONLY_SERVER)
+                return Unfit(READ_ONLY_SERVER, stores=False)
             await connection.execute("SET LOCAL work_mem = '64kB'")
             await connection.execute(_SPILL)
             await connection.execute(_LOG)
-        self._servers.standing.use(connection.host)
+        self._servers.states.use(connection.host)
         return None
 
     def _drop(self) -> None:

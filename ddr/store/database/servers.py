@@ -17,8 +17,8 @@ from ddr.store.database.faults import FAULTS, StaleServer
 from ddr.store.database.fitting import Fitting
 from ddr.store.database.lineage import Lineage
 from ddr.store.database.reaching import HOST_SECONDS, Names, NamesLoop
+from ddr.store.database.server_states import ServerStates, label
 from ddr.store.database.spreading import there
-from ddr.store.database.standing import Standing, label
 
 PORT = 5432  # of PostgreSQL, where the URL names none
 CANCEL_SECONDS = 1.0  # for a server to stop a statement that took too long
@@ -113,7 +113,7 @@ class Servers:
         self.doubts = 0  # how often open connections turned out to be useless, as far as that can be known
         found = hosts(url) if at is None else [at]
         self.order: list[Host | None] = list(found) if len(found) > 1 else [at]
-        self.standing = Standing(self.several)
+        self.states = ServerStates(self.several)
         self._open: WeakSet[asyncpg.Connection] = WeakSet()
         # A recorder cannot use a standby, so when there is a choice it looks for the primary.
         primary = (self.several or at is not None) and not names_parameter(url, "target_session_attrs")
@@ -136,7 +136,7 @@ class Servers:
                 connection.servers, connection.host = self, host
                 self._open.add(connection)
                 self._put(host, at_front=True)
-                self.standing.use(host)
+                self.states.use(host)
                 self.away = False
                 return connection
         self.away = True
@@ -160,13 +160,13 @@ class Servers:
                     connection.terminate()
                     raise
         except StaleServer as error:
-            self.standing.refuse(host, str(error))
+            self.states.refuse(host, str(error))
             raise
         except asyncpg.TargetServerAttributeNotMatched:
-            self.standing.standby(host)
+            self.states.standby(host)
             raise
         except FAULTS as error:
-            self.standing.away(host, error)
+            self.states.away(host, error)
             raise
         if newer:
             self._replaced_by(host)

@@ -25,9 +25,9 @@ from ddr.store.database.limits import REQUESTS
 from ddr.store.database.lineage import Lineage
 from ddr.store.database.parts import Parts, hashed
 from ddr.store.database.pool import Connection, Pool, opened
+from ddr.store.database.server_states import label
 from ddr.store.database.servers import Servers
 from ddr.store.database.spreading import is_spread
-from ddr.store.database.standing import label
 
 KNOWN_SECONDS = 10.0  # how long the known places of the parts are valid; they are read again after half of it
 REST_SECONDS = 10.0  # after a server could not be reached, or failed

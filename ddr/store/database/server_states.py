@@ -8,7 +8,7 @@ from enum import StrEnum, unique
 from ddr.reasons import kind_of
 from ddr.store.database.dsn import Host
 
-READ_ONLY = "the server is read-only"
+READ_ONLY_SERVER = "the server is read-only"
 
 log = logging.getLogger(__name__)
 
@@ -32,20 +32,20 @@ def label(host: Host | None) -> str:
     return name if port is None else f"{name}:{port}"
 
 
-class Standing:
+class ServerStates:
     """What is known about each server, by its label."""
 
     def __init__(self, several: bool) -> None:
         self._several = several
-        self.states: dict[str, State] = {}
+        self._states: dict[str, State] = {}
         self.reasons: dict[str, str] = {}  # for those that are refused
 
     def use(self, host: Host | None) -> None:
         """Note that statements go to this server; the server that was in use before is left."""
-        for other, state in self.states.items():
+        for other, state in self._states.items():
             if state is State.IN_USE and other != label(host):
-                self.states[other] = State.LEFT
-        if self._changed(host, State.IN_USE) and (self._several or len(self.states) > 1):
+                self._states[other] = State.LEFT
+        if self._changed(host, State.IN_USE) and (self._several or len(self._states) > 1):
             log.info("database.host_in_use", extra={"host": label(host)})
 
     def standby(self, host: Host | None) -> None:
@@ -71,10 +71,11 @@ class Standing:
         if not self._several and not self.reasons:
             return {}
         return {
-            host: f"refused: {why}" if (why := self.reasons.get(host)) else state for host, state in self.states.items()
+            host: f"refused: {why}" if (why := self.reasons.get(host)) else state
+            for host, state in self._states.items()
         }
 
     def _changed(self, host: Host | None, state: State) -> bool:
         self.reasons.pop(label(host), None)
-        before, self.states[label(host)] = self.states.get(label(host)), state
+        before, self._states[label(host)] = self._states.get(label(host)), state
         return before is not state
