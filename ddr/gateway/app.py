@@ -30,8 +30,8 @@ from ddr.gateway.door.http import failed_reply, post_bundle, unavailable_reply
 from ddr.gateway.fields import check_key
 from ddr.gateway.idempotency import once
 from ddr.gateway.problem import Problem, failed, unavailable
+from ddr.gateway.request import Request, parsed
 from ddr.gateway.skew import clock_skew
-from ddr.gateway.upload import Request, parsed
 from ddr.http.address import client_network
 from ddr.http.asgi import JSON, NO_STORE, ASGIApp, Receive, Reply, Scope, Send, joined_header, json_reply, send_reply
 from ddr.http.bodies import Bodies

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from ddr.gateway.app import BASE, find_route
 from ddr.gateway.problem import Problem
-from ddr.gateway.upload import parsed
+from ddr.gateway.request import parsed
 from ddr.http.core import Core
 
 

@@ -18,7 +18,7 @@ from ddr.gateway.door.intake import Intake
 from ddr.gateway.door.transaction import transaction
 from ddr.gateway.idempotency import once
 from ddr.gateway.problem import Problem, failed
-from ddr.gateway.upload import Request
+from ddr.gateway.request import Request
 from ddr.http.asgi import NO_STORE, Headers, Reply, Scope, headers, query_pairs
 from ddr.http.body import BodyError
 from ddr.http.core import Core
