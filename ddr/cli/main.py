@@ -14,7 +14,7 @@ from ddr import __version__
 from ddr.cli.arguments import empty
 from ddr.cli.ending import LOST, die, open_streams, printed, taking_back
 from ddr.cli.errors import CommandError
-from ddr.cli.found import Command, commands, missing
+from ddr.cli.subcommands import Command, commands, missing
 from ddr.miv.model import MivError
 from ddr.reasons import NO_THREAD, in_words, printable
 from ddr.settings import SettingsError

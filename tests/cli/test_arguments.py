@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from ddr.cli.found import commands
 from ddr.cli.main import main
+from ddr.cli.subcommands import commands
 
 NUMBERS = [
     ("audit verify --from-seal", "0"),

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import httpx
 import pytest
 
-from ddr.cli import found, probe
+from ddr.cli import probe, subcommands
 from ddr.cli.actions import Actions
 from ddr.cli.errors import CommandError
 
@@ -21,8 +21,8 @@ def test_a_command_whose_packages_are_missing_says_what_to_install(monkeypatch: 
     def missing(name: str) -> object:
         raise ModuleNotFoundError(name="asyncpg")
 
-    monkeypatch.setattr(found, "import_module", missing)
-    command = found.commands(parsers())["serve"]
+    monkeypatch.setattr(subcommands, "import_module", missing)
+    command = subcommands.commands(parsers())["serve"]
     assert not command.whole
     with pytest.raises(CommandError, match=r"^`ddr serve` needs .* \(asyncpg is not installed\): pip install"):
         command.run(argparse.Namespace())
@@ -33,9 +33,9 @@ def test_a_module_of_our_own_that_is_missing_is_a_defect(name: str | None, monke
     def missing(_: str) -> object:
         raise ModuleNotFoundError(name=name)
 
-    monkeypatch.setattr(found, "import_module", missing)
+    monkeypatch.setattr(subcommands, "import_module", missing)
     with pytest.raises(ModuleNotFoundError):
-        found.commands(parsers())
+        subcommands.commands(parsers())
 
 
 def answer(status: int, text: str = "") -> Callable[..., httpx.Response]:
