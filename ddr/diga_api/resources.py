@@ -26,8 +26,8 @@ from ddr.series.view import ChunkView, placeholder, state_of, view
 from ddr.store.database.ids import Kind
 from ddr.store.database.pool import Row
 from ddr.store.measurements.measurements import FOREVER
-from ddr.store.search.opening import OPEN, Opening
 from ddr.store.search.pages import Found
+from ddr.store.search.view import OPEN, Opening
 
 RETRY_SECONDS = 5  # by then, every worker has the version of a ValueSet that is in force
 

@@ -13,8 +13,7 @@ from ddr.scopes.decision import Allowed
 from ddr.scopes.parse import Scopes
 from ddr.store.authorization.access import Admission
 from ddr.store.authorization.openings import TYPES, Opened, Served, due, open_up
-from ddr.store.search.opening import OPEN, Opening
-from ddr.store.search.view import Term, View
+from ddr.store.search.view import OPEN, Opening, Term, View
 
 
 def mivs_of(catalog: MivCatalog, valuesets: Collection[str]) -> tuple[Miv, ...]:

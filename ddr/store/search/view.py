@@ -11,10 +11,29 @@ from typing import Any
 from uuid import UUID
 
 from ddr.store.database.ids import Kind
-from ddr.store.search.opening import OPEN, Opening
 
 # The SQL types of the values of `View.parameters`.
 PARAMETERS = ("uuid", "text[]", "bigint[]", "bigint[]", "bigint", "bigint[]", "bigint[]", "bigint[]", "bigint")
+
+
+@dataclass(frozen=True)
+class Opening:
+    """When a pairing was allowed to see more than it had seen from its start: to its DiGA that is new (RS-036).
+
+    For one MIV, in ms: all of it opened at `opened_ms`, and what ended before `older_ms` at `older_opened_ms`; 0:
+    visible from the start.
+    """
+
+    opened_ms: int = 0
+    older_ms: int = 0
+    older_opened_ms: int = 0
+
+    def updated_ms(self, updated_ms: int, end_ms: int) -> int:
+        """meta.lastUpdated of an Observation that changed at `updated_ms` and covers time up to `end_ms`."""
+        return max(updated_ms, self.opened_ms, self.older_opened_ms if end_ms < self.older_ms else 0)
+
+
+OPEN = Opening()
 
 
 @dataclass(frozen=True)
@@ -75,5 +94,5 @@ NOW = "(SELECT at_ms FROM moment)"
 
 
 def seen_since(updated: str, end: str) -> str:
-    """SQL: when a row `updated` then and with this `end` became visible as it is (ddr.store.search.opening)."""
+    """SQL: when a row `updated` then and with this `end` became visible as it is; as Opening.updated_ms."""
     return f"greatest({updated}, opened_ms, CASE WHEN {end} < older_ms THEN older_opened_ms END)"
