@@ -19,7 +19,7 @@ from ddr.http.exchange import amend
 from ddr.scopes.decision import Interaction
 from ddr.store.database.ids import Kind
 from ddr.store.database.pool import Row
-from ddr.store.search.reads import former_version, read, read_asked
+from ddr.store.search.reads import former_version, read, read_statement
 
 
 async def answer_read(core: Core, gate: Gate, scope: Scope, request: Request) -> Reply:
@@ -29,7 +29,10 @@ async def answer_read(core: Core, gate: Gate, scope: Scope, request: Request) ->
     representation = request.check_representation()
     subset, key = _subset(resource_type, request), _key(core, resource_type, logical_id)
     access = await gate.admit(
-        candidate, _mivs_of(candidate, key), lambda view: None if key is None else read_asked(view, *key), counts=False
+        candidate,
+        _mivs_of(candidate, key),
+        lambda view: None if key is None else read_statement(view, *key),
+        counts=False,
     )
     answer = _Answer(core, access, request, representation, key)
     current = await answer.current()

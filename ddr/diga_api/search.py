@@ -29,7 +29,7 @@ from ddr.http.core import Core
 from ddr.miv.model import MivCatalog, MivCode, MivComponent
 from ddr.scopes.parse import Scopes
 from ddr.store.search.conditions import Names, Units
-from ddr.store.search.pages import Found, first_asked, first_page, keep, later_page
+from ddr.store.search.pages import Found, first_page, first_page_statement, keep, later_page
 
 LONGEST_LINK = 1_500  # characters of a link to the next page with all that follows; most links are never followed
 MOST_LINKED = 2_000  # keys that may be tried to fit into a link
@@ -65,7 +65,7 @@ class Searcher:
         )
         asked = _asked(candidate, search)
         access = await self._gate.admit(
-            candidate, asked, lambda view: first_asked(view, self._names, search, self._count(search))
+            candidate, asked, lambda view: first_page_statement(view, self._names, search, self._count(search))
         )
         only = asked if asked is not None and len(asked) < len(candidate.mivs) else None  # in the form of `Page.asked`
         try:

@@ -27,7 +27,7 @@ from tests.support.database import migrated_database
 from tests.support.pooler import direct_only
 
 pytestmark = [one_server_only, direct_only]
-ASKED = "ddr.diga_api.search.first_asked"
+STATEMENT = "ddr.diga_api.search.first_page_statement"
 POLLS = (
     "Observation?code=99504-3,2339-0,85354-9&_lastUpdated=gt2020-01-01",
     "Observation?_sort=-date&_count=2&_include=Observation:device",
@@ -49,7 +49,7 @@ async def core(core: Core, database_url: str) -> AsyncIterator[Core]:
 
 async def alone(diga: Backend, path: str) -> dict[str, Any]:
     """The result when the search runs after the admission."""
-    with patch(ASKED, return_value=None):
+    with patch(STATEMENT, return_value=None):
         return await diga.bundle(path)
 
 
@@ -140,12 +140,12 @@ async def test_who_is_refused_asks_nothing(body: Body, pair: Pair, clock: Clock,
     if change is not None:
         await diga.rest()
         await body.core.pool.execute(change, body.patient_id)
-    with patch(ASKED, writes):
+    with patch(STATEMENT, writes):
         assert (await diga.get(POLLS[0])).status_code == status
         assert await created(body) != 5
     if change is None:
         await diga.rest()
-        with patch(ASKED, writes), patch("ddr.diga_api.search.first_page", side_effect=OSError):
+        with patch(STATEMENT, writes), patch("ddr.diga_api.search.first_page", side_effect=OSError):
             assert (await diga.get(POLLS[0])).status_code == 503
         assert await created(body) == 5, "who is admitted does"
 

@@ -62,17 +62,17 @@ class RestPage:
 
 
 async def first_page(
-    pool: asyncpg.Pool, view: View, names: Names, search: Search, count: int, asked: Sequence[Row] | None = None
+    pool: asyncpg.Pool, view: View, names: Names, search: Search, count: int, fetched: Sequence[Row] | None = None
 ) -> Found:
     """The first `count` matches and the resources to include with them.
 
-    With `count` 0 only `total` is found. Concurrent searches for few resources share a statement. `asked`: what the
-    statement of `first_asked` has found already.
+    With `count` 0 only `total` is found. Concurrent searches for few resources share a statement. `fetched`: the
+    rows of `first_page_statement`, if it was run already.
     """
-    if asked is None:
+    if fetched is None:
         text, parameters = _first_text(view, names, search, count)
-        asked = await _asked(pool, text, parameters, together=brief(search, count))
-    found = _found(asked)
+        fetched = await _fetch(pool, text, parameters, together=brief(search, count))
+    found = _found(fetched)
     first = found.matches[0] if found.matches else None
     if first is None or first["rest_kinds"] is None:
         return found
@@ -85,7 +85,7 @@ async def keep(pool: asyncpg.Pool, patient_id: UUID, keys: Keys, expires_ms: int
     return number
 
 
-def first_asked(view: View, names: Names, search: Search, count: int) -> Statement | None:
+def first_page_statement(view: View, names: Names, search: Search, count: int) -> Statement | None:
     """The statement of a first page that finds little, to be sent along with another; None for all other searches."""
     polls = any(item.name == "_lastUpdated" for item in search.filters)
     finds_little = count > 0 and (polls or count <= FEW_MATCHES)
@@ -118,7 +118,7 @@ page AS (
    WHERE {until} IS NULL OR o.updated_ms <= {until}
 )"""
     text = _text(view.observed, [sources_of(view.observed, numbered=False), page], "page", _related(search))
-    return _found(await _asked(pool, text, parameters))
+    return _found(await _fetch(pool, text, parameters))
 
 
 def _listed(rest: RestPage, parameters: Parameters) -> str:
@@ -239,7 +239,7 @@ SELECT head.*, {columns}
  ORDER BY o.ord"""
 
 
-async def _asked(
+async def _fetch(
     pool: asyncpg.Pool, text: str, parameters: Parameters, *, together: bool = False
 ) -> list[asyncpg.Record]:
     if together and not is_spread(pool):

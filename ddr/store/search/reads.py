@@ -52,16 +52,16 @@ SELECT o.within, o.deleted, {NOW} AS at_ms, o.kind, o.no, o.k, o.miv_url AS obse
 
 
 async def read(
-    pool: asyncpg.Pool, view: View, kind: Kind, no: int, k: int, asked: Sequence[Row] | None = None
+    pool: asyncpg.Pool, view: View, kind: Kind, no: int, k: int, fetched: Sequence[Row] | None = None
 ) -> Row | None:
     """The resource with this key, or None when the view does not contain it.
 
     An Observation is also found beyond the historic period and when it is deleted; `within` and `deleted` say so.
-    `asked`: what the statement of `read_asked` has found already; when that is nothing, the database is asked again.
+    `fetched`: the rows of `read_statement`, if it was run already; when there are none, the database is asked again.
     """
-    if asked:
-        return asked[0]
-    statement = read_asked(view, kind, no, k)
+    if fetched:
+        return fetched[0]
+    statement = read_statement(view, kind, no, k)
     if statement is None:
         return None
     text, given = statement.text, statement.arguments
@@ -72,22 +72,22 @@ async def read(
     return rows[0] if rows else None
 
 
-def read_asked(view: View, kind: Kind, no: int, k: int) -> Statement | None:
+def read_statement(view: View, kind: Kind, no: int, k: int) -> Statement | None:
     """The statement of a read, to be sent along with another; None for an Observation of a kind that no MIV has."""
     if kind in _OBSERVATIONS and kind not in view.observed:
         return None
-    return Statement(_statement(kind, view.observed), _parameters(view, kind, no, k))
+    return Statement(_text(kind, view.observed), _parameters(view, kind, no, k))
 
 
 def _parameters(view: View, kind: Kind, no: int, k: int) -> list[Any]:
-    """The parameters of `_statement`: those of the view that it uses, and the key."""
+    """The parameters of `_text`: those of the view that it uses, and the key."""
     of_view = view.parameters()
     return [*(of_view[:-1] if kind is Kind.CHUNK else of_view), no, k]
 
 
 @cache
-def _statement(kind: Kind, observed: frozenset[Kind]) -> str:
-    """The statement that reads a resource of this kind in a view with these kinds of Observations."""
+def _text(kind: Kind, observed: frozenset[Kind]) -> str:
+    """The text of the statement that reads a resource of this kind in a view with these kinds of Observations."""
     if kind is Kind.CHUNK:
         return f"WITH {chunk_of_key()}{_CHUNK}"
     single = kind is Kind.MEASUREMENT
