@@ -72,7 +72,7 @@ async def _add(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool)
     moment, zone = Moment.at(now_ms(), settings), ZoneInfo(settings.time_zone)
     days = {"born": args.born, "since": args.since, "until": args.until}
     try:
-        terms = representations.said(args.relation, args.name, **days, moment=moment, zone=zone)
+        terms = representations.stated_terms(args.relation, args.name, **days, moment=moment, zone=zone)
     except ValueError as error:
         raise CommandError(str(error)) from None
     representative = await the_patient(pool, settings, args.representative)

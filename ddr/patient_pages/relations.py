@@ -10,7 +10,7 @@ from ddr.http.core import Core
 from ddr.identity.representing import Represented
 from ddr.identity.tokens import Identity
 from ddr.patient_pages.visitor import moment
-from ddr.store.authorization.representations import Terms, said
+from ddr.store.authorization.representations import Terms, stated_terms
 from ddr.store.database.rights import Moment
 from ddr.store.patients.relations import follow, patients_of
 
@@ -38,4 +38,4 @@ def _read(entry: Represented | str, now: Moment, zone: ZoneInfo) -> tuple[str, T
     if isinstance(entry, str):
         raise ValueError(entry)
     days = {"born": entry.born, "since": entry.since, "until": entry.until}
-    return entry.subject, said(entry.relation, entry.name, **days, moment=now, zone=zone)
+    return entry.subject, stated_terms(entry.relation, entry.name, **days, moment=now, zone=zone)

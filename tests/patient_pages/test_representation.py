@@ -20,7 +20,7 @@ from ddr.series.days import midnight
 from ddr.store.audit.acting import ACTING, Acting
 from ddr.store.audit.trail import Event
 from ddr.store.authorization.pairings import alive
-from ddr.store.authorization.representations import End, Relation, SetBy, end, of_patient, said
+from ddr.store.authorization.representations import End, Relation, SetBy, end, of_patient, stated_terms
 from ddr.store.database.digest import sha256
 from ddr.store.database.faults import ChangedMeanwhile
 from ddr.store.database.rights import Moment
@@ -319,7 +319,7 @@ async def test_a_form_that_is_on_its_way_as_the_right_ends_does_nothing(
 async def test_the_page_names_the_last_day(core: Core, mother: Patient, mia: Patient) -> None:
     """`--until 2027-12-31`: on the next day the right does not count any more."""
     now = Moment.at(core.clock(), core.settings)
-    terms = said("carer", "Mia", born=None, since=None, until=date(2027, 12, 31), moment=now, zone=ZONE)
+    terms = stated_terms("carer", "Mia", born=None, since=None, until=date(2027, 12, 31), moment=now, zone=ZONE)
     await represent(core, mother, mia, relation=Relation.CARER, until_ms=terms.until_ms)
     page = await (await Browser(core).logged_in(mia)).get("/me/representation")
     assert "Betreuungsperson, seit 22. November 2026, bis 31. Dezember 2027" in page.text

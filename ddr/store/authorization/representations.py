@@ -71,7 +71,7 @@ class Terms:
     born: date | None = None
 
 
-def said(
+def stated_terms(
     relation: str, name: str, *, born: date | None, since: date | None, until: date | None, moment: Moment, zone: tzinfo
 ) -> Terms:
     """Terms as people state them: from the beginning of a day (None: now) to the end of one (None, 9999-12-31: never).
