@@ -15,7 +15,7 @@ from ddr.patient_pages.render import page
 from ddr.patient_pages.texts import text
 from ddr.patient_pages.visitor import Form, Visitor, core_of, drop_cookie, identify, read_form, see_other
 from ddr.store.database.faults import FAULTS
-from ddr.store.database.settling import made
+from ddr.store.database.settling import was_committed
 from ddr.store.patients.accounts import LONGEST, verify
 from ddr.store.patients.erasure import delete_patient, is_gone
 from ddr.store.patients.login_attempts import count_attempt, forgive
@@ -42,7 +42,7 @@ async def submit(request: Request, visitor: Visitor, session: Session) -> Respon
     try:
         await delete_patient(core.pool, session.patient_id, core.clock())
     except FAULTS as error:  # "try again" would be useless: a deleted patient could not, and would not know
-        if not await made(error, partial(is_gone, core.pool, session.patient_id)):
+        if not await was_committed(error, partial(is_gone, core.pool, session.patient_id)):
             raise
     response = see_other("/deleted?represented" if session.acting else "/deleted")
     drop_cookie(response)

@@ -20,7 +20,7 @@ from ddr.store.authorization.tokens import Code, Family
 from ddr.store.database.digest import sha256
 from ddr.store.database.faults import FAULTS
 from ddr.store.database.ids import Kind
-from ddr.store.database.settling import made
+from ddr.store.database.settling import was_committed
 
 ROUNDS = 3  # a code is redeemed once per pairing: there is time to see whether the client is still there
 
@@ -114,7 +114,7 @@ async def _redeem(call: Call, presented: str, code: Code, family: Family) -> str
             core.pool, sha256(presented), refresh_sha256, until_ms, now_ms, call.certificate_sha256
         )
     except FAULTS as error:  # presented again, a used code would end the grant
-        if not await made(error, is_redeemed):
+        if not await was_committed(error, is_redeemed):
             _take_back(core, presented, code, family, refresh_token)
             raise
         redeemed = True

@@ -11,7 +11,7 @@ SETTLE_SECONDS = 5.0  # a server that crashed is usually back by then
 AGAIN_SECONDS = 0.2
 
 
-async def made(error: BaseException, ask: Callable[[], Awaitable[bool]]) -> bool:
+async def was_committed(error: BaseException, ask: Callable[[], Awaitable[bool]]) -> bool:
     """What `ask()` finds out once the database answers again; False when it does not within SETTLE_SECONDS, or when
     `error` itself says that nothing was committed.
 

@@ -20,7 +20,7 @@ from ddr.store.database.clock import SKEW_MS
 from ddr.store.database.digest import sha256
 from ddr.store.database.faults import FAULTS
 from ddr.store.database.rights import Moment
-from ddr.store.database.settling import made
+from ddr.store.database.settling import was_committed
 from ddr.store.database.sweeping import delete_due
 from ddr.store.gateways import tokens
 from ddr.store.gateways.tokens import Renewed
@@ -82,7 +82,7 @@ async def connect(pool: asyncpg.Pool, code: str, name: str, days: int, moment: M
         async with pool.acquire() as conn, conn.transaction():
             token = await _exchanged(conn, sha256(normal_code(code)), name, days, moment)
     except FAULTS as error:  # otherwise the code would be used up, and nobody would have the token
-        if token is None or not await made(error, partial(_is_there, pool, token, now_ms)):
+        if token is None or not await was_committed(error, partial(_is_there, pool, token, now_ms)):
             raise
     return None if token is None else (token, now_ms + days * DAY_MS)
 
