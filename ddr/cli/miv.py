@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
 async def _list(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> None:
     state = await read_source(pool, SOURCE)
     print(f"ZTS read {shown_instant(state.seen_ms)}{f'; fault: {state.fault}' if state.fault else ''}")
-    others = await terminology.kept(pool)
+    others = await terminology.stored_versions(pool)
     for miv in (await current_catalog(settings, pool)).mivs:
         print(f"{miv.name} {miv.version} in force, {len(miv.codes)} codes, {miv.valueset}")
         for one in others:
@@ -106,7 +106,9 @@ async def _activate(args: argparse.Namespace, settings: Settings, pool: asyncpg.
     own = load_catalog(settings.miv_packages, settings.miv).by_name(miv.name)
     assert own is not None
     await of_the_folder(settings, pool, own)
-    found = {one.content.version: one.content for one in await terminology.kept(pool) if one.name == miv.name}
+    found = {
+        one.content.version: one.content for one in await terminology.stored_versions(pool) if one.name == miv.name
+    }
     if args.version not in found:
         raise CommandError(f"MIV {miv.name}: version {args.version} is not available; see ddr miv list")
     version = found[args.version]

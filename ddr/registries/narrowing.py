@@ -54,7 +54,7 @@ async def narrow(settings: Settings, pool: asyncpg.Pool, published: Iterable[Pub
 async def _authoritative(pool: asyncpg.Pool, published: Iterable[Published]) -> list[tuple[str, str, MivVersion]]:
     """MIV name, package and content of the newest packages, as far as they were fetched and could be read."""
     held = await terminology.held_by_packages(pool)
-    kept = {(one.name, one.content.version): one.content for one in await terminology.kept(pool)}
+    kept = {(one.name, one.content.version): one.content for one in await terminology.stored_versions(pool)}
     return [
         (name, package.label, kept[name, version])
         for package in newest(published)

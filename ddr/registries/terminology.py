@@ -142,7 +142,7 @@ async def keep_all(
 
     Returns the version's name for each MIV in the archive, and what the operator should know.
     """
-    kept = {(one.name, one.content.version): one.content for one in await terminology.kept(connection)}
+    kept = {(one.name, one.content.version): one.content for one in await terminology.stored_versions(connection)}
     notes = [
         f"package {origin} defines the MIV {url}, for which this recorder has no package"
         for url in unknown_mivs(archive.resources, (miv.valueset for miv in catalog.mivs))
@@ -176,7 +176,7 @@ async def keep_all(
 
 async def waiting(connection: Connection, catalog: MivCatalog) -> list[Waiting]:
     """For each MIV the last version that came after the one in force and was never activated."""
-    last = {one.name: one for one in await terminology.kept(connection)}
+    last = {one.name: one for one in await terminology.stored_versions(connection)}
     found = []
     for one in last.values():
         miv = catalog.by_name(one.name)

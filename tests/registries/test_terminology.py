@@ -229,7 +229,7 @@ async def test_the_same_version_changes_nothing(
 ) -> None:
     state.packages = [Package(PACKAGE, "1.0.1", resources(settings, "1.0.1"))]
     assert await read(zts, clock) == []
-    assert await terminology.kept(pool) == []
+    assert await terminology.stored_versions(pool) == []
 
 
 async def test_a_new_version_waits(

@@ -18,7 +18,7 @@ MOVING_SECONDS = 3600  # longest time to move the data of one code, which may co
 
 
 @dataclass(frozen=True)
-class Kept:
+class StoredVersion:
     """A version in the database."""
 
     name: str  # of the MIV package
@@ -28,20 +28,21 @@ class Kept:
     activated_ms: int | None
 
 
-async def kept(connection: Connection) -> list[Kept]:
+async def stored_versions(connection: Connection) -> list[StoredVersion]:
     """All versions except those of the folder, by name and time of import."""
     rows = await connection.fetch(
         "SELECT name, version, valuesets, meta, origin, imported_ms, activated_ms FROM miv_version"
         " ORDER BY name, imported_ms, version"
     )
     return [
-        Kept(name, MivVersion(version, tuple(valuesets), meta), *rest) for name, version, valuesets, meta, *rest in rows
+        StoredVersion(name, MivVersion(version, tuple(valuesets), meta), *rest)
+        for name, version, valuesets, meta, *rest in rows
     ]
 
 
 async def in_force(connection: Connection) -> dict[str, MivVersion]:
     """For each MIV package, the version activated last; packages without one are as in their folder."""
-    active = [one for one in await kept(connection) if one.activated_ms is not None]
+    active = [one for one in await stored_versions(connection) if one.activated_ms is not None]
     return {one.name: one.content for one in sorted(active, key=lambda one: one.activated_ms or 0)}
 
 
@@ -95,7 +96,7 @@ async def held_by_packages(connection: Connection) -> dict[str, dict[str, str]]:
     )
     found = {row["package"]: row["mivs"] for row in rows}
     if None in found.values():  # downloaded before that was noted
-        for one in await kept(connection):
+        for one in await stored_versions(connection):
             if one.origin in found and found[one.origin] is None:
                 found[one.origin] = {}
             if found.get(one.origin) is not None:
