@@ -14,7 +14,7 @@ import pytest
 
 from ddr.store.database import ask_there, spreading
 from ddr.store.database.ask_there import fetch_of_patient
-from ddr.store.database.functions_there import FUNCTION, KEPT
+from ddr.store.database.functions_there import ASK_FUNCTION, KEPT
 from tests.support.citus import one_server_only
 from tests.support.engine import stand_in
 from tests.support.pooler import direct_only
@@ -44,7 +44,7 @@ LENGTH = "SELECT sum(length(statement)) FROM pg_prepared_statements WHERE name L
 async def pool(database_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[asyncpg.Pool]:
     """One connection to a database with one patient that is taken for spread; nothing says where parts are yet."""
     async with stand_in(database_url, monkeypatch) as pool:
-        await pool.execute(f"ALTER SCHEMA engine RENAME TO absent; {FUNCTION}")
+        await pool.execute(f"ALTER SCHEMA engine RENAME TO absent; {ASK_FUNCTION}")
         await pool.execute("INSERT INTO patient (patient_id, created_ms, stamp_ms) VALUES ($1, 0, 5)", WHO)
         pool.servers.spread = True
         yield pool

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import asyncpg
 import orjson
 
-from ddr.store.database.functions_there import NAME
+from ddr.store.database.functions_there import ASK
 from ddr.store.database.placing import PLACES, Where
 from ddr.store.database.pool import Connection
 from ddr.store.database.prepared import LONGEST_CACHED
@@ -62,7 +62,7 @@ async def fetch_of_patient(conn: Connection, text: str, *arguments: Any) -> list
         rows = await conn.fetch(text, *arguments)
         return rows
     shape = await shape_of(conn, text)
-    there = f"SELECT * FROM {NAME}($1, $2, $3, $4, $5) AS t ({shape.listed})"  # noqa: S608 - names of columns
+    there = f"SELECT * FROM {ASK}($1, $2, $3, $4, $5) AS t ({shape.listed})"  # noqa: S608 - names of columns
     given = [as_text(*one) for one in zip(arguments, shape.types, strict=True)]
     types = ", ".join(shape.types)
     whose, rows = arguments[0], []

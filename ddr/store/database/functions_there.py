@@ -5,8 +5,8 @@ Pure SQL; ddr.store.database.ask_there and each_there use them, and `ddr db dist
 
 from __future__ import annotations
 
-NAME = "ddr_ask_2"  # changes with the meaning, so that two versions can run side by side
-SIGNATURE = f"{NAME}(uuid, text, text, text, text[])"
+ASK = "ddr_ask_2"  # changes with the meaning, so that two versions can run side by side
+ASK_SIGNATURE = f"{ASK}(uuid, text, text, text, text[])"
 KEPT = 1_000_000  # characters of statements in a server's session, 170 bytes each; beyond it, all are planned anew
 
 _PART = "get_shard_id_for_distribution_column('patient', whose)"
@@ -43,8 +43,8 @@ def _executed(called: str, given: str) -> str:
 # know our schema. Reads of a part that is not on this server are left to Citus, which finds it; so is everything where
 # there is no Citus. A statement prepared for a table that is gone is planned anew by its name. Without a text, nothing
 # is found unless the statement is prepared.
-FUNCTION = f"""
-CREATE OR REPLACE FUNCTION {NAME}(whose uuid, called text, said text, types text, given text[])
+ASK_FUNCTION = f"""
+CREATE OR REPLACE FUNCTION {ASK}(whose uuid, called text, said text, types text, given text[])
 RETURNS SETOF record LANGUAGE plpgsql
 SET search_path FROM CURRENT SET plan_cache_mode = force_generic_plan SET jit = off AS $function$
 DECLARE
@@ -144,4 +144,4 @@ BEGIN
     END LOOP;
 END $function$"""  # noqa: S608 - texts of ours
 
-FUNCTIONS = {SIGNATURE: FUNCTION, EACH_SIGNATURE: EACH_FUNCTION}
+FUNCTIONS = {ASK_SIGNATURE: ASK_FUNCTION, EACH_SIGNATURE: EACH_FUNCTION}
