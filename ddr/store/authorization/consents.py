@@ -42,6 +42,11 @@ class Shown:
         """SHA-256 of the text, by which the proof refers to it."""
         return sha256(self.content)
 
+    @property
+    def detail(self) -> dict[str, str]:
+        """What the audit trail keeps of it."""
+        return {"language": self.language, "version": self.version, "text": self.digest.hex()}
+
 
 class Shortened(NamedTuple):
     """Which consents were given an earlier end: the kinds of data, and when the consents to them had been given."""

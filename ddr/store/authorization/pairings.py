@@ -182,8 +182,7 @@ async def _join(
 
 def _proof(scopes: Scopes, terms: Terms, shown: Shown | None) -> dict[str, Any]:
     """What the trail keeps of a consent: its kinds of data, its end, and the text that was shown."""
-    text = {"language": shown.language, "version": shown.version, "text": shown.digest.hex()} if shown else {}
-    return {"scope": scopes.text, "until_ms": terms.consent_until_ms, **text}
+    return {"scope": scopes.text, "until_ms": terms.consent_until_ms, **(shown.detail if shown else {})}
 
 
 def _shortened(shortened: Shortened) -> dict[str, Any] | None:

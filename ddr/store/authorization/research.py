@@ -60,8 +60,7 @@ async def give(pool: asyncpg.Pool, patient_id: UUID, shown: Shown, now_ms: int) 
             return False
         await keep_text(conn, shown, now_ms)
         await conn.execute(_GIVE, patient_id, now_ms, shown.language, shown.digest, role, representation_id)
-        detail = {"language": shown.language, "version": shown.version, "text": shown.digest.hex()}
-        await record(conn, Event.RESEARCH_GIVEN, now_ms, patient_id=patient_id, detail=detail)
+        await record(conn, Event.RESEARCH_GIVEN, now_ms, patient_id=patient_id, detail=shown.detail)
         return True
 
 
