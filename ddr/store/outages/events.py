@@ -39,7 +39,7 @@ async def follow(pool: asyncpg.Pool, found: Mapping[str, Event], over_ms: Mappin
     while another worker is doing this.
     """
     async with pool.acquire() as connection, connection.transaction():
-        if not await connection.fetchval(TRY_LOCK, int(Lock.OUTAGES)):
+        if not await connection.fetchval(TRY_LOCK, Lock.OUTAGES):
             return
         rows = await connection.fetch("SELECT key, state, functions, from_ms FROM outage_event WHERE until_ms IS NULL")
         going_on = {row["key"]: row for row in rows}
@@ -59,7 +59,7 @@ async def add(pool: asyncpg.Pool, event: Event) -> None:
     """Store an event that is already over, unless another worker did."""
     known = "SELECT true FROM outage_event WHERE key = $1 AND from_ms = $2"
     async with pool.acquire() as connection, connection.transaction():
-        await connection.execute(LOCK, int(Lock.OUTAGES))
+        await connection.execute(LOCK, Lock.OUTAGES)
         if not await connection.fetchval(known, event.key, event.from_ms):
             await _begin(connection, event, event.from_ms)
 

@@ -156,7 +156,7 @@ async def add_once(pool: asyncpg.Pool, notice: Notice, check: Callable[[], None]
     """Store a new notice, unless a standing one says all of it. Returns the one that stands. `check` is called before
     storing, and may raise."""
     async with pool.acquire() as connection, connection.transaction():
-        await connection.execute(LOCK, int(Lock.OUTAGES))
+        await connection.execute(LOCK, Lock.OUTAGES)
         since_ms = notice.announced_ms if notice.until_ms is None else min(notice.announced_ms, notice.until_ms)
         for known in await recent(connection, since_ms):
             if known.says_all_of(notice):

@@ -53,7 +53,7 @@ class LastWord(NamedTuple):
 async def note(pool: asyncpg.Pool, retraction: Retraction) -> bool:
     """Store it; False when the newest one about this name says the same."""
     async with pool.acquire() as connection, connection.transaction():
-        await connection.execute(LOCK, int(Lock.OUTAGES))
+        await connection.execute(LOCK, Lock.OUTAGES)
         return bool(await connection.fetchval(_NOTE, *astuple(retraction)))
 
 
