@@ -22,7 +22,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import Key, KeySet, import_key
 
 from ddr.answers import ACCEPTED, BodyRefused, limited_body
-from ddr.durations import HOUR_MS
+from ddr.durations import HOUR_MS, MINUTE_MS
 from ddr.identity.errors import ProviderUnavailable
 from ddr.proxies import client_arguments
 from ddr.reasons import in_words
@@ -35,7 +35,7 @@ LARGEST_BYTES = 2**20  # of an answer, unpacked; tokens and key sets have some t
 PATIENCE_SECONDS = 2  # for a new answer while the former one is still usable
 FRESH_MS = HOUR_MS
 GOOD_MS = 24 * FRESH_MS
-AGAIN_MS = 60 * 1000  # anybody can send a token that makes the keys be read again: not more often than this
+AGAIN_MS = MINUTE_MS  # anybody can send a token that makes the keys be read again: not more often than this
 LOGOUT = "end_session_endpoint"  # the only endpoint that a provider need not have
 
 log = logging.getLogger(__name__)

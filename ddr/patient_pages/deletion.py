@@ -7,6 +7,7 @@ from functools import partial
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ddr.durations import MINUTE_MS
 from ddr.http.address import client_network
 from ddr.http.core import Core
 from ddr.http.language import language
@@ -21,7 +22,7 @@ from ddr.store.patients.erasure import delete_patient, is_gone
 from ddr.store.patients.login_attempts import count_attempt, forgive
 from ddr.store.patients.sessions import Session
 
-CONFIRMED_MS = 5 * 60 * 1000  # how long a new login at the provider is valid
+CONFIRMED_MS = 5 * MINUTE_MS  # how long a new login at the provider is valid
 
 
 async def show(request: Request, visitor: Visitor, session: Session) -> Response:

@@ -12,7 +12,7 @@ from uuid import UUID
 
 import asyncpg
 
-from ddr.durations import DAY_MS
+from ddr.durations import DAY_MS, MINUTE_MS
 from ddr.store.audit.acting import acted, check_right, detail_of
 from ddr.store.audit.trail import Event, record
 from ddr.store.database.able import stays_able
@@ -25,7 +25,7 @@ from ddr.store.database.sweeping import delete_due
 from ddr.store.gateways import tokens
 from ddr.store.gateways.tokens import Renewed
 
-CODE_MS = 10 * 60 * 1000
+CODE_MS = 10 * MINUTE_MS
 ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford's base 32: no letter that looks like a digit
 LENGTH = 10  # 50 random bits: a million guesses within CODE_MS hit one of a thousand codes once in a million times
 _ALIKE = str.maketrans("OIL", "011", "- \t")

@@ -14,6 +14,7 @@ from uuid import UUID
 
 import asyncpg
 
+from ddr.durations import MINUTE_MS
 from ddr.store.audit.acting import check_right
 from ddr.store.audit.trail import Event, record
 from ddr.store.authorization.representations import end_all_of
@@ -23,7 +24,7 @@ from ddr.store.patients.sessions import close_all
 
 REASON = "data-deleted"
 PATIENCE_SECONDS = 4.0  # for uploads of the patient in progress; they wait less long for each other, and give way
-AGAIN_MS = 10 * 60 * 1000  # longer than any request takes
+AGAIN_MS = 10 * MINUTE_MS  # longer than any request takes
 STEP = 100  # patients
 
 # The proof of consents can only be deleted when the patient is gone. Epochs come first: an upload in progress holds a

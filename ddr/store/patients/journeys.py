@@ -10,10 +10,11 @@ from dataclasses import dataclass
 
 import asyncpg
 
+from ddr.durations import MINUTE_MS
 from ddr.store.database.digest import sha256
 from ddr.store.database.sweeping import delete_due
 
-LONGEST_MS = 15 * 60 * 1000  # long enough to recover an account at the provider
+LONGEST_MS = 15 * MINUTE_MS  # long enough to recover an account at the provider
 
 
 @dataclass(frozen=True)

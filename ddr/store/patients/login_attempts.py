@@ -17,9 +17,10 @@ from dataclasses import dataclass
 
 import asyncpg
 
+from ddr.durations import MINUTE_MS
 from ddr.store.database.names import account_name
 
-WINDOW_MS = 15 * 60 * 1000
+WINDOW_MS = 15 * MINUTE_MS
 ACCOUNT_LIMIT = 10  # wrong passwords that are answered as wrong; further ones are told to wait
 ASKED_LIMIT = 50  # passwords from unknown browsers that are checked for one account
 ADDRESS_LIMIT = 100  # wrong passwords from one address, which a clinic or a mobile network shares
