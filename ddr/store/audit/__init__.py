@@ -1,1 +1,1 @@
-"""The audit trail: its entries and its seals."""
+"""The audit trail and the request log: their entries, seals and packs."""
