@@ -7,8 +7,6 @@ values now have another id. If the start moves by less, the ids stay with their 
 
 from __future__ import annotations
 
-from typing import Any
-
 import asyncpg
 
 from ddr.series.status import WITHDRAWN
@@ -40,10 +38,10 @@ async def begins_anew(conn: asyncpg.Connection, row: Row, from_ms: int, floor_ms
     return left_ms <= int(row["period_ms"])
 
 
-async def begin(conn: asyncpg.Connection, found: dict[str, Any], now_ms: int) -> Piece:
-    """Store the epoch `found`, a changed row of chunks.lock_epoch_rows, as a new epoch."""
-    number = await store.insert_epoch(conn, found["patient_id"], found["device_no"], found["sensor_no"], found, now_ms)
-    return Piece({**found, "epoch_no": number, "tail_k": None, "tail_start_ms": None}, None)
+async def begin(conn: asyncpg.Connection, row: Row, now_ms: int) -> Piece:
+    """Store the epoch in `row`, a changed row of chunks.lock_epoch_rows, as a new epoch."""
+    number = await store.insert_epoch(conn, row["patient_id"], row["device_no"], row["sensor_no"], row, now_ms)
+    return Piece({**row, "epoch_no": number, "tail_k": None, "tail_start_ms": None}, None)
 
 
 def emptied(row: Row) -> Piece:

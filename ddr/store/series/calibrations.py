@@ -146,7 +146,7 @@ async def _piece(conn: asyncpg.Connection, rows: Sequence[Row], part: Segment, n
     at = bisect_left(starts, part.from_ms)
     within = at < len(rows) and (part.until_ms is None or starts[at] < part.until_ms)
     row = rows[at] if within else rows[max(at - 1, 0)]
-    found = {
+    changed = {
         **row,
         "from_ms": part.from_ms,
         "until_ms": part.until_ms,
@@ -155,9 +155,9 @@ async def _piece(conn: asyncpg.Connection, rows: Sequence[Row], part: Segment, n
         "calibration_time": part.last.text,
     }
     if within and not await begins_anew(conn, row, part.from_ms, floor_ms):
-        await store.change_epoch(conn, row, found, now_ms)
-        return Piece(found, row)
-    return await begin(conn, found, now_ms)
+        await store.change_epoch(conn, row, changed, now_ms)
+        return Piece(changed, row)
+    return await begin(conn, changed, now_ms)
 
 
 async def _repoint(
