@@ -80,8 +80,8 @@ def _permitted_scopes(call: Call) -> Scopes:
     if not scopes.valuesets:
         raise malformed_scope("it names no kind of data")
     for url in scopes.valuesets:
-        if call.core.catalog.by_valueset(url) is None:
-            raise malformed_scope(f"{scope_of(url)} is not served here")
         if url not in call.diga.valuesets:
             raise excessive_scope(f"{scope_of(url)} is not listed for the client in the DiGA directory")
+        if call.core.catalog.by_valueset(url) is None:
+            raise malformed_scope(f"{scope_of(url)} is not served here")
     return scopes

@@ -1,5 +1,8 @@
 """Parameters of OAuth requests: each at most once; those that are used must be printable and bounded (RFC 6749 sections
 3.1, 3.2 and appendix A).
+
+Codes, tokens, verifiers and scopes may be anything: whoever reads them knows the only form that they can have, and has
+an error of its own for every other, or none at all (RFC 6749 section 5.2; RFC 7009 section 2.2).
 """
 
 from __future__ import annotations
@@ -14,23 +17,19 @@ from ddr.oauth.errors import OAuthError, invalid_request
 
 MAX_FIELDS = 50
 MAX_LENGTH = 4096
-# The parameters whose values are used. Others must be ignored, whatever they say (sections 3.1 and 3.2).
+# The other parameters whose values are used. Those that are unknown must be ignored, whatever they say (sections 3.1
+# and 3.2).
 READ = frozenset(
     {
         "client_id",
         "response_type",
         "response_mode",
         "redirect_uri",
-        "scope",
         "state",
         "code_challenge",
         "code_challenge_method",
         "request_uri",
         "grant_type",
-        "code",
-        "code_verifier",
-        "refresh_token",
-        "token",
     }
 )
 

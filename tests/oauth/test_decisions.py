@@ -103,7 +103,7 @@ def test_parameters_are_read_and_empty_ones_are_absent() -> None:
         ("a=&a=1", "A parameter is repeated"),
         (f"state={'x' * (MAX_LENGTH + 1)}", "A parameter is too long or contains characters that are not allowed"),
         ("state=%C3%A4", "A parameter is too long or contains characters that are not allowed"),
-        ("code=%0A", "A parameter is too long or contains characters that are not allowed"),
+        ("state=%0A", "A parameter is too long or contains characters that are not allowed"),
         ("a=%FF", "The parameters are malformed or too many"),
         ("a=ä", "The parameters are malformed or too many"),
         ("&".join(f"p{number}=1" for number in range(MAX_FIELDS + 1)), "The parameters are malformed or too many"),

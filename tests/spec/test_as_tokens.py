@@ -236,6 +236,18 @@ async def test_revocation_always_answers_200(backend: Backend, other: Backend, p
     granted(await other.refresh(foreign))
 
 
+@pytest.mark.requirement("AS-031", "AS-032", "AS-039")
+@pytest.mark.parametrize("odd", ["ä", "a\n", "\x00", "x" * 5000])
+async def test_what_can_be_no_token_is_an_unknown_one(backend: Backend, patient: Patient, odd: str) -> None:
+    response = await backend.revoke(odd)
+    assert (response.status_code, response.content) == (200, b"")
+    refused(await backend.refresh({"refresh_token": odd}), 400, "invalid_grant")
+    refused(await backend.exchange(odd), 400, "invalid_grant")
+    code = await backend.code(patient, CGM)
+    refused(await backend.exchange(code, code_verifier=odd), 400, "invalid_grant")
+    granted(await backend.exchange(code))
+
+
 @pytest.mark.requirement("AS-029", "AS-031")
 @pytest.mark.parametrize("hint", ["access_token", "refresh_token", "something"])
 async def test_an_access_token_can_be_revoked_too(backend: Backend, patient: Patient, hint: str) -> None:
