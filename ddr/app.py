@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from functools import partial
@@ -156,39 +156,15 @@ async def _rooms(settings: Settings, fleet: Fleet | None) -> AsyncIterator[Rooms
             sources.append(HiisVz(settings, jobs, clock, lambda: rooms.core.catalog))
         rooms.core.registry_seen.update((source.source, source.seen_ms) for source in sources)
         await rooms.core.notices.read(pool, clock())
-        closed = bool(settings.maintenance)
-        await core.presence.look(pool, clock(), closed)
+        await core.presence.look(pool, clock(), bool(settings.maintenance))
         await asyncio.gather(rooms.core.bridges.refresh(pool), *(source.start() for source in sources))
-
-        rounds, replays = Rounds(), restore.Replays()
-        works: list[tuple[str, Step, float]] = [
-            *((f"registry-{source.source}", source.step, FOLLOW_SECONDS) for source in sources),
-            ("clock", lambda: clock.read(jobs), database_clock.LOOK_SECONDS),
-            ("presence", lambda: core.presence.look(pool, clock(), closed), PRESENCE_SECONDS),
-            ("signing-keys", lambda: rooms.core.signer.read(jobs, rooms.core.clock()), keys.FOLLOW_SECONDS),
-            ("status", lambda: rounds.once(replace(rooms.core, pool=jobs)), EVERY_SECONDS),
-            ("notices", lambda: rooms.core.notices.read(jobs, rooms.core.clock()), notices.LOOK_SECONDS),
-            ("journal", lambda: replays.look(jobs, settings.journal_folder, clock()), restore.LOOK_SECONDS),
-            ("bridges", lambda: rooms.core.bridges.refresh(jobs), LOOK_SECONDS),
-            ("request-log", request_log.recover, RETRY_SECONDS),
-            ("memory", partial(asyncio.to_thread, allocator.give_back), allocator.EVERY_SECONDS),
-            ("confirmations", lambda: rooms.core.grace_claims.flush(pool), CONFIRM_SECONDS),
-        ]
         if replica is not None:
             await replica.look(pool)
-            works.append(("database-replica", lambda: replica.look(pool), REPLICA_SECONDS))
-        if pool.servers.several:
-            turns = cycle((True, *(False,) * (HOSTS_TURNS - 1)))
-            works.append(("database-hosts", lambda: pool.watch_servers(next(turns)), HOSTS_SECONDS))
-        background = [asyncio.create_task(rooms.core.jobs.keep(*work)) for work in works]
-        background.append(asyncio.create_task(housekeeping.rounds(lambda: replace(rooms.core, pool=jobs))))
-        background.append(asyncio.create_task(rooms.core.lag.watch(rooms.core.admission.late)))
+        rounds = Rounds()
         try:
-            yield rooms
+            async with _in_background(rooms, jobs, _works(rooms, jobs, clock, sources, rounds)):
+                yield rooms
         finally:
-            for task in background:
-                task.cancel()
-            await asyncio.gather(*background, return_exceptions=True)
             await request_log.close()
             if replica is not None:
                 replica.close()
@@ -196,6 +172,50 @@ async def _rooms(settings: Settings, fleet: Fleet | None) -> AsyncIterator[Rooms
                 await rooms.core.grace_claims.flush(pool)
                 own = host_of(rooms.core), rooms.core.fleet.number
                 await reports.leave(pool, *own, rooms.core.clock(), rounds.run)
+
+
+Work = tuple[str, Step, float]  # its name, one turn of it, and the seconds between two turns
+
+
+def _works(
+    rooms: Rooms, jobs: asyncpg.Pool, clock: DatabaseClock, sources: Iterable[Follower[Any]], rounds: Rounds
+) -> list[Work]:
+    """What a worker does again and again."""
+    core, replays = rooms.core, restore.Replays()
+    settings, pool, replica = core.settings, core.pool, core.replica
+    works: list[Work] = [
+        *((f"registry-{source.source}", source.step, FOLLOW_SECONDS) for source in sources),
+        ("clock", lambda: clock.read(jobs), database_clock.LOOK_SECONDS),
+        ("presence", lambda: core.presence.look(pool, clock(), bool(settings.maintenance)), PRESENCE_SECONDS),
+        ("signing-keys", lambda: rooms.core.signer.read(jobs, rooms.core.clock()), keys.FOLLOW_SECONDS),
+        ("status", lambda: rounds.once(replace(rooms.core, pool=jobs)), EVERY_SECONDS),
+        ("notices", lambda: rooms.core.notices.read(jobs, rooms.core.clock()), notices.LOOK_SECONDS),
+        ("journal", lambda: replays.look(jobs, settings.journal_folder, clock()), restore.LOOK_SECONDS),
+        ("bridges", lambda: rooms.core.bridges.refresh(jobs), LOOK_SECONDS),
+        ("request-log", core.request_log.recover, RETRY_SECONDS),
+        ("memory", partial(asyncio.to_thread, allocator.give_back), allocator.EVERY_SECONDS),
+        ("confirmations", lambda: rooms.core.grace_claims.flush(pool), CONFIRM_SECONDS),
+    ]
+    if replica is not None:
+        works.append(("database-replica", lambda: replica.look(pool), REPLICA_SECONDS))
+    if pool.servers.several:
+        turns = cycle((True, *(False,) * (HOSTS_TURNS - 1)))
+        works.append(("database-hosts", lambda: pool.watch_servers(next(turns)), HOSTS_SECONDS))
+    return works
+
+
+@asynccontextmanager
+async def _in_background(rooms: Rooms, jobs: asyncpg.Pool, works: Iterable[Work]) -> AsyncIterator[None]:
+    """These works, housekeeping and a look at the event loop go on during the block."""
+    tasks = [asyncio.create_task(rooms.core.jobs.keep(*work)) for work in works]
+    tasks.append(asyncio.create_task(housekeeping.rounds(lambda: replace(rooms.core, pool=jobs))))
+    tasks.append(asyncio.create_task(rooms.core.lag.watch(rooms.core.admission.late)))
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 @asynccontextmanager
