@@ -76,15 +76,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """0 when values were taken or already there, 1 when there was nothing to take or everything was refused."""
-    name, *rest = args.words
-    if name in NAMES and rest:
-        words, insist = rest, None if name == "auto" else name
-    else:
-        words, insist = args.words, None
-    files = sorted(
-        ((Path(word), *_read(Path(word), insist, args)) for word in words),
-        key=lambda found: min((value.time_ms for value in found[1].values), default=0),
-    )
+    files = _files(args)
     if args.dry_run:
         for path, file, _ in files:
             _show(path, file)
@@ -106,6 +98,19 @@ def run(args: argparse.Namespace) -> int:
                 Console(stderr=True).print(_plain(told), soft_wrap=True)
             good |= some
     return 0 if good else 1
+
+
+def _files(args: argparse.Namespace) -> list[tuple[Path, ImportFile, str]]:
+    """The named files, the oldest values first, each with its digest. The first word may be a format instead."""
+    name, *rest = args.words
+    if name in NAMES and rest:
+        words, insist = rest, None if name == "auto" else name
+    else:
+        words, insist = args.words, None
+    return sorted(
+        ((Path(word), *_read(Path(word), insist, args)) for word in words),
+        key=lambda found: min((value.time_ms for value in found[1].values), default=0),
+    )
 
 
 def _token(args: argparse.Namespace) -> str:
