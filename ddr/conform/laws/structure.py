@@ -65,11 +65,12 @@ def _element(path: str, element: Element, value: object, strict: bool) -> Iterat
                 yield f"{path}: {str(one)[:40]!r} is not a valid {element.type}"
         elif element.type == "Resource":
             yield from _within(path, one, strict)
-        elif element.type != "xhtml":
-            if isinstance(one, dict) and element.type in SHAPES:
-                yield from _object(path, element.type, one, strict)
-            elif not isinstance(one, dict):
-                yield f"{path} is not an object"
+        elif element.type == "xhtml":
+            continue
+        elif not isinstance(one, dict):
+            yield f"{path} is not an object"
+        elif element.type in SHAPES:
+            yield from _object(path, element.type, one, strict)
 
 
 def _within(path: str, one: object, strict: bool) -> Iterator[str]:
