@@ -21,6 +21,7 @@ from tests.spec.world import (
     later,
     paired,
     refused,
+    searchset,
     warnings,
 )
 from tests.support.recorder import Recorder
@@ -133,12 +134,16 @@ async def test_the_current_chunk_is_the_latest_even_without_data(ddr: Recorder) 
 
 
 @pytest.mark.requirement("OBS-037")
-async def test_value_quantity_has_its_fhir_name(scene: Scene) -> None:
-    ucum = "http://unitsofmeasure.org"
-    assert await found(scene, f"value-quantity=gt140|{ucum}|mg/dL") == {"bg-new"}
-    refused(await scene.reader.get("Observation?valueQuantity=gt140"), 400)
-    refused(await scene.reader.post("Observation/_search", data={"valueQuantity": "gt140"}), 400)
-    refused(await scene.reader.post("Observation/_search", json={"valueQuantity": "gt140"}), 400)
+async def test_the_tables_name_of_value_quantity_is_understood_too(scene: Scene) -> None:
+    value = "gt140|http://unitsofmeasure.org|mg/dL"
+    expected = await found(scene, f"value-quantity={value}")
+    assert expected == {"bg-new"}
+    assert await found(scene, f"valueQuantity={value}") == expected
+    for form in ("data", "json"):
+        posted = await scene.reader.post("Observation/_search", **{form: {"valueQuantity": value}})
+        assert [one["id"] for one in entries(searchset(posted))] == [scene.home.ids["bg-new"]]
+    refused(await scene.reader.get("Observation?valueQuantity=x"), 400)
+    refused(await scene.reader.get("Device?valueQuantity=gt140"), 400)
 
 
 @pytest.mark.requirement("OBS-019")

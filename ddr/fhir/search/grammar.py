@@ -122,6 +122,16 @@ PARAMETERS: dict[str, dict[str, Parameter]] = {
 }
 
 
+# HDDT's table calls the parameter otherwise than the page of R4 that it links to. Understood, and announced nowhere
+# (OBS-037).
+OTHER_NAMES = {"valueQuantity": "value-quantity"}
+
+
+def parameter_called(resource_type: str, name: str) -> Parameter | None:
+    """The parameter of `resource_type` with this name."""
+    return PARAMETERS[resource_type].get(OTHER_NAMES.get(name, name))
+
+
 def references(resource_type: str) -> tuple[Parameter, ...]:
     """The reference parameters of `resource_type`: what _include, _revinclude and _has can follow."""
     return tuple(parameter for parameter in PARAMETERS[resource_type].values() if parameter.targets)

@@ -15,7 +15,15 @@ from ddr.fhir.outcome import (
     too_costly,
     unknown_parameter,
 )
-from ddr.fhir.search.grammar import CONTROLS, IMPLICIT, PARAMETERS, REPRESENTATION, Parameter, references
+from ddr.fhir.search.grammar import (
+    CONTROLS,
+    IMPLICIT,
+    PARAMETERS,
+    REPRESENTATION,
+    Parameter,
+    parameter_called,
+    references,
+)
 from ddr.fhir.search.query import DateValue, Filter, Has, Include, Search, Sort, StringValue
 from ddr.fhir.search.values import parse_value, split
 from ddr.fhir.subset import read_subset
@@ -125,7 +133,7 @@ def _parameter(resource_type: str, name: str) -> tuple[Parameter, str | None]:
     plain, _, modifier = name.partition(":")
     if re.split(r"[:.]", name)[0] in IMPLICIT:
         raise implicit_patient(plain)
-    parameter = PARAMETERS[resource_type].get(plain)
+    parameter = parameter_called(resource_type, plain)
     if parameter is None or ((modifier or name.endswith(":")) and modifier not in parameter.modifiers):
         raise unknown_parameter(name, [*sorted(PARAMETERS[resource_type]), *sorted(CONTROLS)])
     return parameter, modifier or None
@@ -178,11 +186,13 @@ def _reverse_chain(resource_type: str, name: str) -> tuple[str, str, str]:
 def _sort(resource_type: str, texts: Iterable[str]) -> tuple[Sort, ...]:
     """The keys, outer ones first; the parameter may be repeated for inner keys (search.html#table)."""
     names = dict.fromkeys(key for text in texts for key in text.split(","))  # a repeated key decides nothing more
-    keys = [Sort(key.removeprefix("-"), key.startswith("-")) for key in names]
-    for key in keys:
-        parameter = PARAMETERS[resource_type].get(key.name)
+    keys = []
+    for key in names:
+        name = key.removeprefix("-")
+        parameter = parameter_called(resource_type, name)
         if parameter is None or not parameter.sortable:
-            raise invalid_value("_sort", key.name)
+            raise invalid_value("_sort", name)
+        keys.append(Sort(parameter.name, key.startswith("-")))
     return tuple(keys)
 
 

@@ -53,7 +53,6 @@ def test_representation_is_not_part_of_a_search() -> None:
 
 @pytest.mark.parametrize(
     "name", ["foo", "code:not", "code:", "date:exact", "_id:exact", "_summary:x", "_text", "_totalMethod",
-             "valueQuantity",
              "device.type", "_sort:x", "_sort:", "_count:x", "_count:", "_summary:", "_elements:", "_total:",
              "_has", "_has:", "_has:Observation", "_has:Observation:device:_has:x"],
 )  # fmt: skip
