@@ -135,8 +135,7 @@ def _read(answer: httpx.Response) -> Json:
         raise Unreachable("the response is not a JSON object")
     error, description = "", ""
     if isinstance(found, dict):
-        told = (str(found[name]) for name in ("error_description", "detail") if found.get(name))
-        error, description = str(found.get("error", "")), ": ".join(told)
+        error, description = str(found.get("error", "")), str(found.get("error_description", ""))
     if error == "invalid_grant":
         raise PairingEnded("the grant is no longer valid")
     if error in BUSY:

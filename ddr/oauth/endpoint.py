@@ -72,5 +72,5 @@ async def _record(core: Core, request: Request, refused: Event, error: OAuthErro
         patient_id=await patient_of(core.pool, named_pairing()),
         client_id=diga.client_id,
         pairing_id=named_pairing(),
-        detail={"endpoint": request.url.path, "error": error.error, "description": str(error)},
+        detail={"endpoint": request.url.path, "error": error.error, "description": error.description},
     )

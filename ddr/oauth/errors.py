@@ -16,10 +16,7 @@ RETRY_SECONDS = 60
 
 
 class OAuthError(Exception):
-    """A refusal on the wire. `description` and `detail` are public: they name the rule, never what may be secret.
-
-    `detail` stands apart where HDDT error-codes.md gives the words of the description.
-    """
+    """A refusal on the wire. `description` is public: it names the rule, never anything that may be secret."""
 
     def __init__(
         self,
@@ -28,12 +25,10 @@ class OAuthError(Exception):
         status: int = 400,
         headers: Mapping[str, str] | None = None,
         outage: Outage | None = None,
-        detail: str = "",
     ) -> None:
-        super().__init__(f"{description}: {detail}" if detail else description)
+        super().__init__(description)
         self.error = error
         self.description = description
-        self.detail = detail
         self.status = status
         self.headers = dict(headers or {}) | ({HEADER: outage} if outage else {})
         self.outage = outage
@@ -61,10 +56,9 @@ def malformed_scope(reason: str) -> OAuthError:
     return OAuthError("invalid_scope", f"The requested scope is malformed or unknown: {reason}")
 
 
-def excessive_scope(detail: str) -> OAuthError:
-    """`detail` names the first scope beyond the DiGA-VZ entry, or beyond what the patient granted."""
-    description = "The requested scope exceeds the scope granted to the client"
-    return OAuthError("invalid_scope", description, detail=detail)
+def excessive_scope(scope: str) -> OAuthError:
+    """`scope`, the first one beyond the DiGA-VZ entry, or beyond what the patient granted."""
+    return OAuthError("invalid_scope", f"The requested scope exceeds the scope granted to the client: {scope}")
 
 
 def unauthorized_client() -> OAuthError:
@@ -98,7 +92,6 @@ def error_response(error: OAuthError) -> JSONResponse:
     refused_unless_told(error.error)
     answered_error(error.error, error.description)
     told = {"error": error.error, "error_description": error.description}
-    more = {"detail": error.detail} if error.detail else {}
     why = {MEMBER: error.outage} if error.outage else {}
     found_by = {"request_id": request} if (request := request_id()) else {}
-    return JSONResponse(told | more | why | found_by, error.status, NO_STORE | error.headers)
+    return JSONResponse(told | why | found_by, error.status, NO_STORE | error.headers)

@@ -49,7 +49,6 @@ def error(status: int, name: str, **headers: str) -> httpx.Response:
         (httpx.Response(200, json=[]), Unreachable, "the response is not a JSON object"),
         (error(400, "invalid_grant"), PairingEnded, "the grant is no longer valid"),
         (httpx.Response(400, text="no"), Refused, "Bad Request"),
-        (httpx.Response(400, json={"error": "a", "error_description": "b", "detail": "c"}), Refused, "b: c"),
         (httpx.Response(200, text="[" * 100_000), Unreachable, "the response is not a JSON object"),
     ],
 )

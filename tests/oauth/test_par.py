@@ -109,8 +109,8 @@ async def test_a_scope_beyond_the_registry_entry_is_refused(
     assert response.status_code == 400
     assert response.json() == {
         "error": "invalid_scope",
-        "error_description": "The requested scope exceeds the scope granted to the client",
-        "detail": f"{scope_of(foreign.scopes.valuesets[0])} is not listed for the client in the DiGA directory",
+        "error_description": "The requested scope exceeds the scope granted to the client: "
+        f"{scope_of(foreign.scopes.valuesets[0])} is not listed for the client in the DiGA directory",
     }
 
 
