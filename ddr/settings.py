@@ -137,7 +137,8 @@ class Settings:
     operator_imprint_url: str = described("Address of the operator's imprint (§ 5 DDG).", "")
     operator_privacy_url: str = described("Address of the operator's privacy notice (Art. 13 GDPR).", "")
     operator_contact: str = described(
-        "Contact for patients and for people who find faults: a mail or a web address.", ""
+        "Contact for patients, finders of faults and DiGA that request log records: a mail or a web address.",
+        "",
     )
     operator_logo: str = described("Picture beside the name: path of an SVG or PNG file of 200 kB at most.", "")
     operator_colour: str = described(

@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from ddr.http.core import Core
+from ddr.http.operator import Operator
 from ddr.http.pages import STYLESHEET, page_headers
 from ddr.oauth.metadata import metadata
 
@@ -54,8 +55,16 @@ $scopes
 </ul>
 <p>All of this is available in machine-readable form in the
 <a href="/.well-known/oauth-authorization-server">server metadata</a>.</p>
-</main></body>
+<h2>When it does not work</h2>
+<p>Each response has an <code>X-Request-Id</code>, by which the operator finds the request. A 503 gives its cause in the
+header <code>Outage-Cause</code>: <code>planned-maintenance</code>, <code>temporary-disruption</code> or
+<code>dependency-failed</code>. The <a href="/status">status feed</a> tells more of it, and what is planned.</p>
+$contact</main></body>
 </html>
+""")
+
+_CONTACT = Template("""<h2>Contact</h2>
+<p>For questions, and for requests for the log records of your own calls: <a href="$url">$contact</a></p>
 """)
 
 
@@ -63,11 +72,14 @@ async def endpoint(request: Request) -> Response:
     """200 with the page, from the same values as the metadata."""
     core: Core = request.app.state.core
     document = metadata(core)
+    operator = Operator.of(core.settings)
+    contact = _CONTACT.substitute(url=escape(operator.contact_url), contact=escape(operator.contact))
     page = _PAGE.substitute(
         {name: escape(value) for name, value in document.items() if isinstance(value, str)},
         stylesheet=STYLESHEET,
         refresh=-(-core.settings.registry_refresh_seconds // 60),
         repeat=core.settings.refresh_repeat_seconds,
         scopes="\n".join(f"<li><code>{escape(scope)}</code></li>" for scope in document["scopes_supported"]),
+        contact=contact if operator.contact else "",
     )
     return HTMLResponse(page, headers=page_headers())

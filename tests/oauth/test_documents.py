@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from uuid import UUID
 
+import pytest
 from joserfc import jwt
 from joserfc.jwk import KeySet
 
@@ -70,3 +72,25 @@ async def test_the_documentation_names_endpoints_and_scopes(core: Core) -> None:
     assert response.headers["content-type"].startswith("text/html")
     for text in ("https://localhost:8443/oauth/par", "code_challenge_method=S256", "patient/DeviceMetric.rs"):
         assert text in response.text
+    assert "log records" not in response.text
+
+
+@pytest.mark.parametrize(
+    ("contact", "link"),
+    [
+        ("ddr@example.org", "mailto:ddr@example.org"),
+        ("https://example.org/ddr?a=1&b=2", "https://example.org/ddr?a=1&amp;b=2"),
+    ],
+)
+async def test_the_documentation_names_who_hands_out_log_records(core: Core, contact: str, link: str) -> None:
+    told = replace(core, settings=replace(core.settings, operator_contact=contact))
+    async with public(told) as anyone:
+        page = (await anyone.get("/docs/client-registration")).text
+    assert f'log records of your own calls: <a href="{link}">' in page
+
+
+async def test_the_documentation_names_the_causes_of_an_outage(core: Core) -> None:
+    async with public(core) as anyone:
+        page = (await anyone.get("/docs/client-registration")).text
+    for text in ("Outage-Cause", "planned-maintenance", "temporary-disruption", "dependency-failed", 'href="/status"'):
+        assert text in page
