@@ -30,16 +30,21 @@ def taking_back(file: ImportFile, digest: str) -> Steps:
             path = f"devices/{device['key']}/sensors"
             for sensor in checked((yield Call("GET", path)))["sensors"]:
                 part = [value for value in values if value.code == sensor["code"]]
-                uploads = f"{path}/{sensor['key']}/uploads"
-                sent = batches(part)
-                for number, batch in enumerate(sent):
-                    if (yield from _upload(uploads, digest, number)):
-                        back.update(batch)
-                number = len(sent)  # another version, or another --map, may have found more in the file
-                while (yield from _upload(uploads, digest, number)):
-                    number += 1
+                back |= yield from _series(f"{path}/{sensor['key']}/uploads", part, digest)
         report.counts["taken back"] += len(back)
     return report
+
+
+def _series(path: str, values: list[Value], digest: str) -> Generator[Call, Answer, set[Value]]:
+    """Take back the uploads to a sensor. Returns those of the file's `values` that were in them."""
+    back, number = set[Value](), 0
+    for batch in batches(values):
+        if (yield from _upload(path, digest, number)):
+            back.update(batch)
+        number += 1
+    while (yield from _upload(path, digest, number)):  # another version, or another --map, may have found more
+        number += 1
+    return back
 
 
 def _single(report: Report, value: Value, digest: str) -> Generator[Call, Answer, bool]:
