@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
 async def _list(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> None:
     for one in await register.every(pool):
         print(_shown(one))
-    count, ending = await tokens.counted(pool, now_ms(), SOON_MS)
+    count, ending = await tokens.count_good(pool, now_ms(), SOON_MS)
     print(f"apps: {count} tokens of patients (ddr gateway token list ACCOUNT); {ending} end within 21 days")
 
 

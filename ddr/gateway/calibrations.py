@@ -47,7 +47,7 @@ async def post_calibrations(core: Core, key: SensorKey, body: Any) -> tuple[int,
     parsed = await aside(large, lambda: [_read(item, latest_ms) for item in items])
     async with writing(core, key.patient_id) as (conn, now):
         sensor = await _calibrated_sensor(conn, key)
-        await store.heard(conn, key.patient_id, [sensor["device_no"]], now)
+        await store.note_heard(conn, key.patient_id, [sensor["device_no"]], now)
         known, gone = await _known(conn, sensor)
         answers, new = await aside(large, decide, parsed, sensor, known, gone)
         if new:

@@ -120,7 +120,7 @@ async def _write(
     if wanted["started_ms"] not in {None, stored["started_ms"]}:
         stored = await correct_device(core, conn, stored, wanted["started_ms"], now_ms)
     if all(stored[name] == wanted[name] for name in wanted.keys() - _CHANGED_APART):
-        await store.heard(conn, patient_id, [stored["device_no"]], now_ms)
+        await store.note_heard(conn, patient_id, [stored["device_no"]], now_ms)
         return {**stored, "heard_ms": max(now_ms, stored["heard_ms"])}
     if stored["expiration_ms"] != wanted["expiration_ms"]:
         if check_end(stored, wanted["ended_ms"]):  # first, so that no chunk becomes expected that the end withdraws

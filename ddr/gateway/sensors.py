@@ -43,7 +43,7 @@ async def put_sensor(
         device = await store.find_device(conn, key.patient_id, key.device_key)
         if device is None:
             raise not_found("device")
-        await store.heard(conn, key.patient_id, [device["device_no"]], now)
+        await store.note_heard(conn, key.patient_id, [device["device_no"]], now)
         stored = await store.sensor_state(conn, *key)
         if stored is None:
             await _register(core, conn, device, key, wanted, now)

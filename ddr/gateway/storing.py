@@ -58,7 +58,7 @@ async def _store(core: Core, patient_id: UUID, uploads: Sequence[Upload]) -> dic
             wave = [upload for upload in uploads if bool(upload.derived_from) == derived]
             if wave:
                 answers |= await _store_wave(core, conn, patient_id, wave, sources, known, now)
-        await device_store.heard(conn, patient_id, sources.device_nos(), now)
+        await device_store.note_heard(conn, patient_id, sources.device_nos(), now)
     return answers
 
 

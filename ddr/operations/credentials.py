@@ -31,7 +31,7 @@ async def follow(core: Core, now_ms: int) -> None:
             one.kind is Kind.REGISTRY and one.mark not in marks and now_ms - (one.used_ms or one.since_ms) > UNUSED_MS
         )
         if one.ended_ms is None and (unused or (one.kind is Kind.DATABASE and one.mark not in present)):
-            await register.gone(core.pool, one.kind, one.mark, now_ms)
+            await register.note_gone(core.pool, one.kind, one.mark, now_ms)
     ends = {one.mark: one.until_ms for one in known if one.kind is Kind.BRIDGE}
     for row in await certificates.known(core.pool):
         mark = row["certificate_sha256"].hex()

@@ -72,7 +72,7 @@ async def prepare(pool: asyncpg.Pool, read: asyncpg.Pool, mivs: Sequence[Miv], t
     for miv in mivs:
         streams: dict[tuple[str, str], dict[UUID, Cut[Any]]] = defaultdict(dict)
         for one in people:
-            taken = await store.taken(pool, one.patient_id, miv.valueset)
+            taken = await store.taken_weeks(pool, one.patient_id, miv.valueset)
             for stream, cut in (await _found(read, one.patient_id, miv, today, terms, taken)).items():
                 streams[stream][one.patient_id] = cut
         for (code, unit), cuts in sorted(streams.items()):

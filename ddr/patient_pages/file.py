@@ -81,7 +81,7 @@ async def take(request: Request, visitor: Visitor, session: Session) -> Response
         return unreadable(request, visitor)
     except Refused:
         return refused(request, visitor, "file.refused")
-    await files.taken(core.pool, session.patient_id, digest, core.clock())
+    await files.note_taken(core.pool, session.patient_id, digest, core.clock())
     return await shown(request, visitor, file, digest, report=report)
 
 
@@ -95,7 +95,7 @@ async def take_back(request: Request, visitor: Visitor, session: Session) -> Res
         return unreadable(request, visitor)
     except Refused:
         return refused(request, visitor, "file.not_back")
-    await files.taken(core.pool, session.patient_id, digest, None)
+    await files.note_taken(core.pool, session.patient_id, digest, None)
     return see_other("/me/devices?file-taken-back")
 
 
@@ -168,7 +168,7 @@ async def _walk(core: Core, patient_id: UUID, steps: Steps, event: Event, digest
         if not told and call.method != "GET" and answer.status < HTTPStatus.BAD_REQUEST:
             await record(core.pool, event, core.clock(), patient_id=patient_id)
             if event is Event.FILE_TAKEN:
-                await files.taken(core.pool, patient_id, digest, core.clock())
+                await files.note_taken(core.pool, patient_id, digest, core.clock())
             told = True
     return step
 

@@ -137,4 +137,4 @@ async def carry_out(pool: asyncpg.Pool, now_ms: int) -> None:
             if ended:
                 await store.record_event(pool, SOURCE, now_ms, "consents-ended", detail)
                 log.warning("registry.consents_ended", extra=detail)
-        await lost.carried_out(pool, loss)
+        await lost.forget(pool, loss)

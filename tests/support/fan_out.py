@@ -34,7 +34,7 @@ JOBS: Mapping[str, str] = {
     "ddr.store.database.migrate._run": "the schema",
     "ddr.store.gateways.apps.sweep_codes": "what has run out is deleted",
     "ddr.store.gateways.requests.sweep": "what has run out is deleted",
-    "ddr.store.gateways.tokens.counted": "ddr credentials list",
+    "ddr.store.gateways.tokens.count_good": "ddr credentials list",
     "ddr.store.gateways.tokens.end_app": "after a restore, for each end in the journal",
     "ddr.store.gateways.tokens.newest": "ddr gateway renew, by the app's name",
     "ddr.store.gateways.tokens.sweep": "what has run out is deleted",

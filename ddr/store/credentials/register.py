@@ -179,7 +179,7 @@ async def close(conn: asyncpg.Connection, kind: Kind, mark: str, now_ms: int) ->
     return status == "UPDATE 1"
 
 
-async def gone(pool: asyncpg.Pool, kind: Kind, mark: str, now_ms: int) -> None:
+async def note_gone(pool: asyncpg.Pool, kind: Kind, mark: str, now_ms: int) -> None:
     """Mark it as ended because it was found to be no longer in use."""
     async with pool.acquire() as conn, conn.transaction():
         if await close(conn, kind, mark, now_ms):

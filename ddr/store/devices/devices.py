@@ -87,7 +87,7 @@ async def update_device(conn: asyncpg.Connection, patient_id: UUID, device_no: i
 HEARD = "UPDATE device SET heard_ms = $3 WHERE patient_id = $1 AND device_no = ANY($2::bigint[]) AND heard_ms < $3"
 
 
-async def heard(conn: asyncpg.Connection, patient_id: UUID, device_nos: Sequence[int], now_ms: int) -> None:
+async def note_heard(conn: asyncpg.Connection, patient_id: UUID, device_nos: Sequence[int], now_ms: int) -> None:
     """Note a synchronisation with these devices (Device.status, DEV-014)."""
     await conn.execute(HEARD, patient_id, device_nos, now_ms)
 

@@ -217,7 +217,7 @@ async def _insert(
         raise TooManyTokens
 
 
-async def counted(conn: Connection, now_ms: int, soon_ms: int) -> tuple[int, int]:
+async def count_good(conn: Connection, now_ms: int, soon_ms: int) -> tuple[int, int]:
     """How many tokens are good, and how many of them end within `soon_ms`."""
     row = await conn.fetchrow(
         "SELECT count(*) AS good, count(*) FILTER (WHERE expires_ms <= $2) AS ending FROM gateway_token"

@@ -59,7 +59,7 @@ async def last_taken(pool: Connection, patient_id: UUID, now_ms: int) -> asyncpg
     )
 
 
-async def taken(pool: Connection, patient_id: UUID, digest: str, now_ms: int | None) -> None:
+async def note_taken(pool: Connection, patient_id: UUID, digest: str, now_ms: int | None) -> None:
     """Note that values of this file were stored in the record; None: that they were taken back."""
     await pool.execute(
         "UPDATE patient_file SET taken_ms = $3 WHERE patient_id = $1 AND digest = $2", patient_id, digest, now_ms

@@ -82,7 +82,7 @@ async def measurements(pool: asyncpg.Pool, patient_id: UUID, valueset: str, from
     return rows
 
 
-async def taken(pool: asyncpg.Pool, patient_id: UUID, valueset: str) -> set[int]:
+async def taken_weeks(pool: asyncpg.Pool, patient_id: UUID, valueset: str) -> set[int]:
     """The weeks of a kind that an export has already taken."""
     rows = await pool.fetch(
         "SELECT weeks FROM research_given WHERE patient_id = $1 AND miv_url = $2", patient_id, valueset

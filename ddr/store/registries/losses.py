@@ -86,7 +86,7 @@ async def confirm(connection: Connection, client_id: str | None) -> int:
     return int(status.split()[-1])
 
 
-async def carried_out(connection: Connection, loss: Loss) -> None:
+async def forget(connection: Connection, loss: Loss) -> None:
     """Delete a loss after everything has followed from it."""
     await connection.execute(
         "DELETE FROM registry_loss WHERE client_id = $1 AND valueset = $2 AND decided", loss.client_id, loss.valueset

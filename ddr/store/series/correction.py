@@ -9,7 +9,7 @@ import asyncpg
 from ddr.series.grid import Grid
 from ddr.series.packing import Reading
 from ddr.store.database.stamps import lock_patient
-from ddr.store.devices.devices import heard
+from ddr.store.devices.devices import note_heard
 from ddr.store.series.chunks import lock_epoch_rows, readings_between
 from ddr.store.series.claims import leave_out, note_rivals, stand
 from ddr.store.series.giving_way import give_way
@@ -38,7 +38,7 @@ async def correct_readings(
         stamp_ms = await lock_patient(conn, patient_id, steered_ms)
         if stamp_ms is None:
             return None
-        await heard(conn, patient_id, [sensor.device_no], stamp_ms)
+        await note_heard(conn, patient_id, [sensor.device_no], stamp_ms)
         rows = await lock_epoch_rows(conn, patient_id, sensor_no)
         if not rows:
             return None

@@ -10,7 +10,7 @@ from ddr.series.epoch import Epoch
 from ddr.series.grid import SECOND, whole_second
 from ddr.series.merge import merge
 from ddr.store.database.stamps import lock_patient, moved
-from ddr.store.devices.devices import heard
+from ddr.store.devices.devices import note_heard
 from ddr.store.series.chunks import NumberedEpoch, as_epochs, last_chunks, lock_epoch_rows, write
 from ddr.store.series.recut import Piece, UnplacedReadings, recut_series
 from ddr.store.series.sensors import Sensor
@@ -48,7 +48,7 @@ async def complete_until(
         now_ms = await lock_patient(conn, sensor.patient_id, steered_ms)
         if now_ms is None:
             return None
-        await heard(conn, sensor.patient_id, [sensor.device_no], now_ms)
+        await note_heard(conn, sensor.patient_id, [sensor.device_no], now_ms)
         sent: int | None = await conn.fetchval(_SENT, sensor.patient_id, sensor.sensor_no, until_ms)
         rows = await lock_epoch_rows(conn, sensor.patient_id, sensor.sensor_no)
         for numbered in as_epochs(rows, delay_ms):

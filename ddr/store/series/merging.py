@@ -18,7 +18,7 @@ from ddr.series.merge import Merge, merge
 from ddr.series.packing import Reading
 from ddr.store.database.kept import reach_standby
 from ddr.store.database.stamps import lock_patient
-from ddr.store.devices.devices import heard
+from ddr.store.devices.devices import note_heard
 from ddr.store.series.appending import HEARD_STEP_MS
 from ddr.store.series.chunks import NumberedEpoch, as_epochs, last_chunks, lock_epoch_rows, readings_between, write
 from ddr.store.series.claims import Noted, leave_out, note_rivals, noted_on
@@ -56,7 +56,7 @@ async def merge_readings(
     """
     outcome, large = Outcome(), len(readings) > LARGE_ITEMS
     if now_ms - sensor.heard_ms >= HEARD_STEP_MS:
-        await heard(pool, sensor.patient_id, [sensor.device_no], now_ms)
+        await note_heard(pool, sensor.patient_id, [sensor.device_no], now_ms)
     if upload_key is None and await _all_stored(pool, sensor, readings):
         return outcome
     async with pool.acquire() as conn, conn.transaction():
