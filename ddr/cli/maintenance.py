@@ -12,7 +12,7 @@ import asyncpg
 from ddr.cli.actions import action, actions_of
 from ddr.cli.arguments import words
 from ddr.cli.errors import CommandError
-from ddr.cli.notices import act, announced, found, line, listed, words_in_german_and_contact
+from ddr.cli.notices import act_and_print, line_of, lines_of, new_notice, notice_named, words_in_german_and_contact
 from ddr.cli.operator import instant_argument, now_ms
 from ddr.durations import DAY_MS
 from ddr.operations.business_days import AHEAD, ZONE, earliest
@@ -58,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print what is now in force."""
-    return act(args)
+    return act_and_print(args)
 
 
 async def _schedule(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> list[str]:
@@ -74,7 +74,7 @@ async def _start(args: argparse.Namespace, settings: Settings, pool: asyncpg.Poo
             " maintenance, without NAME"
         )
     _urgent(args)
-    former = await found(pool, args.notice)
+    former = await notice_named(pool, args.notice)
     now = now_ms()
     if not former.planned or not former.to_come(now):
         raise CommandError(f"{args.notice} is not announced maintenance")
@@ -93,7 +93,7 @@ async def _start(args: argparse.Namespace, settings: Settings, pool: asyncpg.Poo
         if not await store.cancel(conn, former.notice, now):
             raise CommandError(f"{args.notice} has already begun or is cancelled; see ddr maintenance list")
         await store.add(conn, earlier)
-    return [f"{former.notice} is cancelled", line(earlier, now)]
+    return [f"{former.notice} is cancelled", line_of(earlier, now)]
 
 
 async def _add(pool: asyncpg.Pool, args: argparse.Namespace, notice: Notice) -> str:
@@ -111,7 +111,7 @@ async def _add(pool: asyncpg.Pool, args: argparse.Namespace, notice: Notice) -> 
                 )
             _urgent(args)
 
-    return line(await store.add_once(pool, notice, check), notice.announced_ms)
+    return line_of(await store.add_once(pool, notice, check), notice.announced_ms)
 
 
 def _words(args: argparse.Namespace) -> dict[str, object]:
@@ -129,7 +129,7 @@ def _new(args: argparse.Namespace, settings: Settings, from_ms: int) -> Notice:
     now = now_ms()
     if from_ms < now - 60_000:
         raise CommandError("--from is past")
-    return announced(
+    return new_notice(
         args,
         args.functions or TOWARDS_DIGA,
         planned=True,
@@ -155,14 +155,14 @@ def _check_span(notice: Notice) -> None:
 
 
 async def _end(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> list[str]:
-    await found(pool, args.notice)
+    await notice_named(pool, args.notice)
     if not await store.end(pool, args.notice, now_ms()):
         raise CommandError(f"{args.notice} is not ongoing maintenance")
     return [f"{args.notice} is over"]
 
 
 async def _cancel(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> list[str]:
-    await found(pool, args.notice)
+    await notice_named(pool, args.notice)
     if not await store.cancel(pool, args.notice, now_ms()):
         raise CommandError(
             f"{args.notice} has already begun or is cancelled; use ddr maintenance end for ongoing maintenance"
@@ -171,4 +171,4 @@ async def _cancel(args: argparse.Namespace, settings: Settings, pool: asyncpg.Po
 
 
 async def _list(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> Sequence[str]:
-    return await listed(pool, planned=True) or ["no maintenance is announced"]
+    return await lines_of(pool, planned=True) or ["no maintenance is announced"]

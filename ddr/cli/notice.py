@@ -11,7 +11,7 @@ import asyncpg
 from ddr.cli.actions import action, actions_of
 from ddr.cli.arguments import words
 from ddr.cli.errors import CommandError
-from ddr.cli.notices import act, announced, found, line, listed, words_in_german_and_contact
+from ddr.cli.notices import act_and_print, line_of, lines_of, new_notice, notice_named, words_in_german_and_contact
 from ddr.cli.operator import instant_argument, now_ms
 from ddr.miv.loader import load_catalog
 from ddr.operations.status.functions import NAMES, all_functions
@@ -67,7 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print what is now shown."""
-    return act(args)
+    return act_and_print(args)
 
 
 async def _report(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> list[str]:
@@ -79,12 +79,14 @@ async def _report(args: argparse.Namespace, settings: Settings, pool: asyncpg.Po
     if args.until_ms is not None and args.until_ms <= from_ms:
         raise CommandError("--until must be after the start")
     contact = args.contact or settings.operator_contact
-    notice = announced(args, args.functions, planned=False, state=args.state, from_ms=from_ms, now=now, contact=contact)
-    return [line(await store.add_once(pool, notice), now)]
+    notice = new_notice(
+        args, args.functions, planned=False, state=args.state, from_ms=from_ms, now=now, contact=contact
+    )
+    return [line_of(await store.add_once(pool, notice), now)]
 
 
 async def _resolve(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> list[str]:
-    notice = await found(pool, args.notice)
+    notice = await notice_named(pool, args.notice)
     if notice.planned:
         raise CommandError(f"{args.notice} is maintenance: use ddr maintenance end or cancel")
     now = now_ms()
@@ -110,7 +112,7 @@ async def _over(pool: asyncpg.Pool, name: str, now: int) -> str:
             raise CommandError(f"there is no {name}; see ddr availability")
         name, end_ms = event.name, event.until_ms
     else:
-        notice = await found(pool, name)
+        notice = await notice_named(pool, name)
         if notice.planned:
             raise CommandError(f"{name} is maintenance and cannot be retracted: what it closed was closed")
         end_ms = now if notice.cancelled_ms is not None else notice.end_ms
@@ -120,4 +122,4 @@ async def _over(pool: asyncpg.Pool, name: str, now: int) -> str:
 
 
 async def _list(args: argparse.Namespace, settings: Settings, pool: asyncpg.Pool) -> Sequence[str]:
-    return await listed(pool, planned=False) or ["no disruption is reported"]
+    return await lines_of(pool, planned=False) or ["no disruption is reported"]

@@ -15,7 +15,7 @@ from ddr.store.outages import notices as store
 from ddr.store.outages.notices import Notice
 
 
-def act(args: argparse.Namespace) -> int:
+def act_and_print(args: argparse.Namespace) -> int:
     """Carry out the action in `args` and print its lines. Raises CommandError."""
     lines: Sequence[str] = with_database(lambda settings, pool: args.does(args, settings, pool))
     for text in lines:
@@ -32,7 +32,7 @@ def words_in_german_and_contact(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def announced(
+def new_notice(
     args: argparse.Namespace,
     functions: Sequence[str],
     *,
@@ -62,13 +62,13 @@ def announced(
     )
 
 
-async def listed(pool: asyncpg.Pool, planned: bool) -> list[str]:
+async def lines_of(pool: asyncpg.Pool, planned: bool) -> list[str]:
     """A line for each stored notice of that kind."""
     now = now_ms()
-    return [line(one, now) for one in await store.recent(pool, now - store.KEPT_MS) if one.planned == planned]
+    return [line_of(one, now) for one in await store.recent(pool, now - store.KEPT_MS) if one.planned == planned]
 
 
-async def found(pool: asyncpg.Pool, name: str) -> Notice:
+async def notice_named(pool: asyncpg.Pool, name: str) -> Notice:
     """The notice with this name. Raises CommandError."""
     notice = await store.find(pool, name)
     if notice is None:
@@ -76,7 +76,7 @@ async def found(pool: asyncpg.Pool, name: str) -> Notice:
     return notice
 
 
-def line(notice: Notice, now: int) -> str:
+def line_of(notice: Notice, now: int) -> str:
     """A notice for the terminal."""
     if notice.cancelled_ms is not None:
         word = "cancelled"
