@@ -40,9 +40,14 @@ _WILDCARDS = {"*/*": 0, "application/*": 1}  # with their specificity; an exact 
 def negotiate(headers: Mapping[str, str], query: Mapping[str, str]) -> Format:
     """The representation of the answer: `_format` overrides `accept` (lower-case header names); default JSON.
 
-    Raises 406 when nothing acceptable can be sent, and for a Content-Type of another FHIR version (RS-052).
+    Raises 406 when nothing acceptable can be sent. A Content-Type is checked also where nothing is sent with it: raises
+    406 for another FHIR version (RS-052), and 415 for a format that no request may have (RS-009).
     """
     _check_version(headers)
+    if value := headers.get("content-type"):
+        mime, _ = _media_type(value)
+        if mime not in {FORM, *_MIME_TYPES}:
+            raise unsupported_media_type()
     return _chosen(headers, query)
 
 

@@ -96,6 +96,17 @@ async def test_refusals_have_the_texts_of_the_table(scene: Scene) -> None:
     refused(posted, 415, "not-supported", f"Content-Type not supported. {formats}")
 
 
+@pytest.mark.requirement("RS-009")
+async def test_a_content_type_counts_even_without_a_body(scene: Scene) -> None:
+    paths = (*TYPES, "metadata", f"Device/{scene.home.ids['meter']}", "Observation/$hddt-cgm-summary")
+    for mime in ("text/turtle", "application/fhir+turtle; fhirVersion=4.0", "text/plain"):
+        for path in paths:
+            refused(await scene.reader.get(path, **{"content-type": mime}), 415, "not-supported")
+    for mime in ("application/fhir+json", "application/xml; charset=utf-8", "application/x-www-form-urlencoded", ""):
+        for path in paths:
+            assert (await scene.reader.get(path, **{"content-type": mime})).status_code == 200, (mime, path)
+
+
 @pytest.mark.requirement("RS-027")
 async def test_what_may_not_be_read_is_as_if_it_were_not_there(ddr: Recorder, scene: Scene) -> None:
     reader, other = await paired(ddr, scene.home.patient, BG), await furnished(ddr)

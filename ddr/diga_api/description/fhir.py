@@ -70,7 +70,7 @@ def _operation(name: str, kind: str, about: Json, asked: Json, answers: Json) ->
 
 def _search(kind: str) -> Json:
     about = {"summary": f"Search for {kind}", "description": f"{_words(kind)} {_counting(kind)}"}
-    answers = _answers(_found("Bundle"), 400, 401, 404, 406, 410, 429, 503)
+    answers = _answers(_found("Bundle"), 400, 401, 404, 406, 410, 415, 429, 503)
     return _operation(f"search{kind}", kind, about, {"parameters": _search_parameters(kind)}, answers)
 
 
@@ -167,11 +167,11 @@ def _vread(kind: str) -> Json:
 def _one(kind: str) -> Json:
     """The answers to a read. Only measurements are deleted, by whoever sent them."""
     deleted = (410,) if kind == "Observation" else ()
-    return _answers(_found(kind, "ETag", "Last-Modified"), 400, 401, 404, 406, *deleted, 503)
+    return _answers(_found(kind, "ETag", "Last-Modified"), 400, 401, 404, 406, *deleted, 415, 503)
 
 
 def _summary(method: str) -> Json:
-    codes = (400, 401, 404, 406, 429, 503) if method == "get" else (400, 401, 404, 406, 408, 413, 415, 429, 503)
+    codes = (400, 401, 404, 406, 415, 429, 503) if method == "get" else (400, 401, 404, 406, 408, 413, 415, 429, 503)
     body = {FHIR_JSON: {"schema": _reference("schemas", "Parameters")}, FHIR_XML: {"schema": {"type": "string"}}}
     about = {
         "summary": "The clinical metrics of continuous glucose measurement over a period",
