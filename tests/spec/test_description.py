@@ -274,6 +274,7 @@ async def test_every_document_is_what_it_is_said_to_be(narrow: Recorder) -> None
             if path == "/fhir/metadata":
                 for spoiled in ({"_pretty": "perhaps"}, {"_format": "pdf"}):
                     await found.check(await client.get(f"{server['url']}{path}", params=spoiled))
-                await found.check(await client.get(f"{server['url']}{path}", headers={"if-none-match": "*"}))
+                for fields in ({"if-none-match": "*"}, {"content-type": "text/turtle"}):
+                    await found.check(await client.get(f"{server['url']}{path}", headers=fields))
     missing = [(one["get"]["operationId"], status) for _, one in documents for status in one["get"]["responses"]]
     assert set(missing) - found.seen <= {("authorize", "303"), ("authorize", "400"), ("authorize", "503")}
