@@ -22,7 +22,7 @@ class Door:
     media_type: str = ""
     content: str = ""
 
-    def asked(self, view: View, authorization: str | None, identity: Identity | None = None) -> Exchange:
+    def send(self, view: View, authorization: str | None, identity: Identity | None = None) -> Exchange:
         """The response to this header, over the connection of the view's DiGA or of another one."""
         headers = {"accept": FHIR}
         if authorization is not None:

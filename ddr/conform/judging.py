@@ -47,7 +47,7 @@ def _one(begins: str | tuple[str, ...]) -> str:
     return begins if isinstance(begins, str) else begins[0]
 
 
-def is_said(answer: Exchange, wanted: str) -> None:
+def expect_media_type(answer: Exchange, wanted: str) -> None:
     """Require the Content-Type, by which a DiGA reads the body. Raises Failed."""
     expect(answer.media_type == wanted, f"Content-Type is {answer.media_type or 'missing'}, not {wanted}", answer)
 

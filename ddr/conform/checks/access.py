@@ -29,8 +29,8 @@ def no_token_no_data(kit: Kit) -> None:
     view = kit.views[0]
     basic = base64.b64encode(b"user:secret").decode()
     for door in doors(view):
-        _unauthorized(door.asked(view, None), f"{door.told} without a token")
-        _unauthorized(door.asked(view, f"Basic {basic}"), f"{door.told} with another scheme")
+        _unauthorized(door.send(view, None), f"{door.told} without a token")
+        _unauthorized(door.send(view, f"Basic {basic}"), f"{door.told} with another scheme")
 
 
 @check("RS-022", "RS-020", needs=PATIENT)
@@ -40,7 +40,7 @@ def bad_tokens_are_refused(kit: Kit) -> None:
     for text in ("there-is-no-such-token", _unsigned(kit), _altered(view.access_token)):
         kit.wire.secrets.learn(text)
         for door in doors(view):
-            answer = door.asked(view, f"Bearer {text}")
+            answer = door.send(view, f"Bearer {text}")
             _unauthorized(answer, f"{door.told} with a bad token")
             told = answer.headers.get("www-authenticate", "")
             expect('error="invalid_token"' in told, 'error="invalid_token" is missing', answer)
@@ -65,7 +65,7 @@ def token_in_the_address_is_refused(kit: Kit) -> None:
     view = kit.views[0]
     for door in doors(view):
         if door.method == "GET":
-            answer = Door("GET", f"{door.path}?access_token={view.access_token}").asked(view, None)
+            answer = Door("GET", f"{door.path}?access_token={view.access_token}").send(view, None)
             expect(answer.status in (400, 401), f"{door.told}: a token in the URL is accepted", answer)
 
 
@@ -76,7 +76,7 @@ def refresh_token_opens_nothing(kit: Kit) -> None:
     if not view.refresh_token:
         raise NotRun("there is no refresh token", view.pairing.answered)
     for door in doors(view):
-        _unauthorized(door.asked(view, f"Bearer {view.refresh_token}"), f"{door.told} with a refresh token")
+        _unauthorized(door.send(view, f"Bearer {view.refresh_token}"), f"{door.told} with a refresh token")
 
 
 @check("TLS-013", needs=(Need.PATIENT, Need.TWO_DIGA))
@@ -85,7 +85,7 @@ def token_needs_its_diga(kit: Kit) -> None:
     view = kit.views[0]
     thief = next(diga for diga in kit.target.digas if diga != view.identity)
     for door in doors(view):
-        answer = door.asked(view, f"Bearer {view.access_token}", thief)
+        answer = door.send(view, f"Bearer {view.access_token}", thief)
         expect(answer.status in (401, 404), f"another DiGA gets {door.path}", answer)
 
 

@@ -131,7 +131,7 @@ def revoking_ends_everything(kit: Kit) -> None:
     answer = revoke(kit, view.identity, view.refresh_token)
     expect(answer.status == 200, "revoking is not answered with 200", answer)
     for door in ways:
-        asked = door.asked(view, f"Bearer {view.access_token}")
+        asked = door.send(view, f"Bearer {view.access_token}")
         expect(asked.status == 401, f"{door.told}: the access token still works", answer, asked)
         named = "invalid_token" in asked.headers.get("www-authenticate", "")
         expect(named, "the refusal does not say invalid_token", asked)

@@ -11,7 +11,7 @@ from urllib.parse import quote
 from ddr.conform.check import Need, check
 from ddr.conform.exchange import Exchange
 from ddr.conform.found import key_of
-from ddr.conform.judging import expect_refused, is_said, same_leaves
+from ddr.conform.judging import expect_media_type, expect_refused, same_leaves
 from ddr.conform.kit import Kit
 from ddr.conform.laws.leaves import Leaves, json_leaves
 from ddr.conform.verdict import Failed, NotApplicable, expect
@@ -32,8 +32,8 @@ def xml_says_the_same(kit: Kit) -> None:
         for key in _samples(view):
             plain, marked, again = view.get(key), view.get(key, accept=XML), view.get(key)
             expect(marked.status == 200, f"{key} is not answered in XML", marked)
-            is_said(marked, XML)
-            is_said(plain, JSON)
+            expect_media_type(marked, XML)
+            expect_media_type(plain, JSON)
             if json_leaves(plain.json) == json_leaves(again.json):  # otherwise it changed meanwhile
                 same_leaves(key, plain, marked)
 
@@ -68,7 +68,7 @@ def _same_entries(kind: str, ask: Callable[[], Exchange], in_xml: Callable[[], E
     def compare() -> None:
         plain, marked = ask(), in_xml()
         expect(marked.status == 200 and marked.media_type == XML, f"{kind}: a search is not answered in XML", marked)
-        is_said(plain, JSON)
+        expect_media_type(plain, JSON)
         same_leaves(kind, plain, marked, _entries)
 
     try:
@@ -166,7 +166,7 @@ def errors_in_the_asked_form(kit: Kit) -> None:
         if answer.status < 400:
             raise NotApplicable("unknown parameters are not refused")
         expect(answer.media_type == XML, f"an error is answered as {answer.media_type or 'nothing'}", answer)
-        is_said(plain, JSON)
+        expect_media_type(plain, JSON)
         expect(answer.status == plain.status, f"an error is answered {answer.status} in XML", plain, answer)
         same_leaves(path, plain, answer, _coded)
 

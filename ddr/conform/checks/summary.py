@@ -11,7 +11,7 @@ from decimal import Decimal
 from ddr.conform.check import Need, check
 from ddr.conform.exchange import Exchange, Json
 from ddr.conform.found import key_of
-from ddr.conform.judging import is_said, same_leaves
+from ddr.conform.judging import expect_media_type, same_leaves
 from ddr.conform.kit import Kit
 from ddr.conform.laws import codes, summary
 from ddr.conform.laws.chunks import series
@@ -109,7 +109,7 @@ def summary_is_a_collection(kit: Kit) -> None:
         answer = _fortnight(kit, view)
         found = answer.json
         expect(found.get("type") == "collection", f"type is {found.get('type')}", answer)
-        is_said(answer, JSON)
+        expect_media_type(answer, JSON)
         expect(found.get("entry"), "the Bundle is empty", answer)
         for entry in found["entry"]:
             kind = (entry.get("resource") or {}).get("resourceType")
@@ -125,7 +125,7 @@ def summary_in_xml(kit: Kit) -> None:
         days = _days(kit, DAYS)
         marked = view.post(OPERATION, _body(days), JSON, accept=XML)
         expect(marked.status == _fortnight(kit, view).status, "not answered in XML", marked)
-        is_said(marked, XML)
+        expect_media_type(marked, XML)
         try:
             same_leaves("the report", _fortnight(kit, view), marked, _said)
         except Failed:  # data may have arrived meanwhile
