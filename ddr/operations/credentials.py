@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
+
 from cryptography import x509
 
 from ddr.durations import DAY_MS
 from ddr.http.core import Core
 from ddr.store.credentials import register
-from ddr.store.credentials.register import Kind
+from ddr.store.credentials.register import Credential, Kind
 from ddr.store.credentials.roles import roles
 from ddr.store.database.digest import sha256
 from ddr.store.gateways import certificates
@@ -27,16 +29,20 @@ async def follow(core: Core, now_ms: int) -> None:
         if role.used:
             await register.note_use(core.pool, Kind.DATABASE, name, now_ms)
     for one in known:
-        unused = (
-            one.kind is Kind.REGISTRY and one.mark not in marks and now_ms - (one.used_ms or one.since_ms) > UNUSED_MS
-        )
-        if one.ended_ms is None and (unused or (one.kind is Kind.DATABASE and one.mark not in present)):
+        if one.ended_ms is None and _is_gone(one, marks, present, now_ms):
             await register.note_gone(core.pool, one.kind, one.mark, now_ms)
     ends = {one.mark: one.until_ms for one in known if one.kind is Kind.BRIDGE}
     for row in await certificates.known(core.pool):
         mark = row["certificate_sha256"].hex()
         if row["revoked_ms"] is None and ends.get(mark) is None and (until_ms := _ends_ms(row["certificate"])):
             await register.meet(core.pool, Kind.BRIDGE, mark, row["name"], until_ms, now_ms)
+
+
+def _is_gone(one: Credential, marks: Container[str], names: Container[str], now_ms: int) -> bool:
+    """Whether a token left these settings long ago, or a role left the database."""
+    if one.kind is Kind.REGISTRY:
+        return one.mark not in marks and now_ms - (one.used_ms or one.since_ms) > UNUSED_MS
+    return one.kind is Kind.DATABASE and one.mark not in names
 
 
 def _ends_ms(der: bytes) -> int | None:
