@@ -41,6 +41,15 @@ async def test_none_is_readable_in_the_database(pool: asyncpg.Pool) -> None:
     assert await load_secrets(pool, KeyRing(OTHER.current, (KEYS.current,))) == known
 
 
+async def test_a_missing_one_is_not_made_under_a_former_key(pool: asyncpg.Pool) -> None:
+    """A host that slept at its start while everything was sealed anew; nobody without the former key could start."""
+    await load_secrets(pool, KEYS)
+    await pool.execute("DELETE FROM secret WHERE name = 'login-journeys'")  # as an earlier version left it
+    with pytest.raises(SettingsError, match="does not open"):
+        await load_secrets(pool, OTHER)
+    assert set(await load_secrets(pool, KEYS)) == set(NAMES)
+
+
 async def test_those_of_an_earlier_version_are_sealed_by_a_start_and_stay_the_same(pool: asyncpg.Pool) -> None:
     before = {name: bytes([at]) * 32 for at, name in enumerate(NAMES)}
     rows = list(before.items())

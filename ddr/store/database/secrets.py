@@ -6,6 +6,8 @@ import secrets
 
 import asyncpg
 
+from ddr.store.database.locks import LOCK, Lock
+from ddr.store.database.pool import Connection
 from ddr.store.database.sealing import KeyRing, opened, seal, unseal
 from ddr.store.database.stamps import CLOCK
 
@@ -18,14 +20,17 @@ _KEEP = "UPDATE secret SET sealed = $2, value = NULL WHERE name = $1"
 async def load_secrets(pool: asyncpg.Pool, keys: KeyRing) -> dict[str, bytes]:
     """All secrets by name, 32 bytes each. Missing ones are created; of several workers that try, the first one wins.
 
-    Secrets that a former version left unsealed are sealed. Raises SettingsError when no key of `keys` opens a secret.
+    Secrets that a former version left unsealed are sealed. Raises SettingsError, and seals nothing, when no key of
+    `keys` opens a secret.
     """
-    await pool.executemany(
-        _MAKE, [(name, seal(keys, secrets.token_bytes(LENGTH), _label(name))) for name in sorted(NAMES)]
-    )
+    async with pool.acquire() as conn, conn.transaction():
+        await conn.execute(LOCK, Lock.SIGNING_KEYS)  # until the end nobody seals everything under another key
+        await _open_all(conn, keys)
+        await conn.executemany(
+            _MAKE, [(name, seal(keys, secrets.token_bytes(LENGTH), _label(name))) for name in sorted(NAMES)]
+        )
     await _seal_open_ones(pool, keys)
-    rows = await pool.fetch("SELECT name, sealed FROM secret")
-    return {row["name"]: unseal(keys, row["sealed"], _label(row["name"])) for row in rows}
+    return await _open_all(pool, keys)
 
 
 async def sealed_ones_exist(conn: asyncpg.Connection | asyncpg.Pool) -> bool:
@@ -55,6 +60,11 @@ async def lost_ones(conn: asyncpg.Connection, keys: KeyRing) -> list[str]:
     """Within a transaction: the names of the secrets that none of the keys opens; locked against changes by others."""
     rows = await conn.fetch("SELECT name, sealed FROM secret WHERE sealed IS NOT NULL FOR UPDATE")
     return [row["name"] for row in rows if opened(keys, row["sealed"], _label(row["name"])) is None]
+
+
+async def _open_all(conn: Connection, keys: KeyRing) -> dict[str, bytes]:
+    rows = await conn.fetch("SELECT name, sealed FROM secret WHERE sealed IS NOT NULL")
+    return {row["name"]: unseal(keys, row["sealed"], _label(row["name"])) for row in rows}
 
 
 async def _seal_open_ones(pool: asyncpg.Pool, keys: KeyRing) -> None:
