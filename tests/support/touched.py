@@ -11,9 +11,10 @@ import asyncpg
 from ddr.store.database.straight import Ways
 
 _BLOCKS = """
-SELECT coalesce(sum(coalesce(heap_blks_hit, 0) + coalesce(heap_blks_read, 0) + coalesce(idx_blks_hit, 0)
-           + coalesce(idx_blks_read, 0) + coalesce(toast_blks_hit, 0) + coalesce(toast_blks_read, 0)), 0)::bigint
-  FROM pg_statio_user_tables"""
+SELECT relid, autovacuum_count + autoanalyze_count AS cleaned,
+       coalesce(heap_blks_hit, 0) + coalesce(heap_blks_read, 0) + coalesce(idx_blks_hit, 0)
+       + coalesce(idx_blks_read, 0) + coalesce(toast_blks_hit, 0) + coalesce(toast_blks_read, 0) AS blocks
+  FROM pg_statio_user_tables JOIN pg_stat_user_tables USING (relid, relname)"""
 _ROWS = """
 SELECT sum(seq_tup_read + coalesce(idx_tup_fetch, 0))::bigint AS fetched,
        sum(n_tup_ins + n_tup_upd + n_tup_del)::bigint AS written,
@@ -36,19 +37,23 @@ class Touched:
 async def touched(pool: asyncpg.Pool, table: str = "") -> AsyncIterator[Touched]:
     """What connections of `pool` touch meanwhile, in all tables or in one. The database must be the test's own."""
     found = Touched()
-    before = await _counted(pool, table)
+    blocks, rows = await _counted(pool, table)
     yield found
-    after = await _counted(pool, table)
-    for name, value in vars(after).items():
-        setattr(found, name, value - getattr(before, name))
+    more_blocks, more_rows = await _counted(pool, table)
+    for name, value in more_rows.items():
+        setattr(found, name, value - rows[name])
+    for relid, (cleaned, count) in more_blocks.items():
+        cleaned_before, before = blocks.get(relid, (0, 0))
+        if cleaned == cleaned_before:  # otherwise autovacuum read blocks of it, too, and nobody tells whose are whose
+            found.blocks += count - before
 
 
-async def _counted(pool: asyncpg.Pool, table: str) -> Touched:
+async def _counted(pool: asyncpg.Pool, table: str) -> tuple[dict[int, tuple[int, int]], dict[str, int]]:
     for each in (pool, *(pool.beside.pools.values() if isinstance(pool.beside, Ways) else ())):
         connections = [await each.acquire() for _ in range(each.get_size())]
         for connection in connections:  # each reports its figures when its transaction ends
             await connection.execute("SELECT pg_stat_force_next_flush()")
             await each.release(connection)
     where = " WHERE relname = $1 OR $1 = ''"
-    blocks = await pool.fetchval(_BLOCKS + where, table)
-    return Touched(blocks, *(await pool.fetchrow(_ROWS + where, table)))
+    blocks = {row["relid"]: (row["cleaned"], row["blocks"]) for row in await pool.fetch(_BLOCKS + where, table)}
+    return blocks, dict(await pool.fetchrow(_ROWS + where, table))
