@@ -55,11 +55,36 @@ async def test_id_include_sort_and_count_on_every_type(two_metrics: Scene, kind:
     assert len(found) > 1
     assert await scene.reader.ids(f"{kind}?_id={found[-1]}") == [found[-1]]
     assert set(await scene.reader.ids(f"{kind}?_id={found[0]},{found[-1]},unknown")) == {found[0], found[-1]}
-    ascending = await scene.reader.ids(f"{kind}?_sort=_id")
+    ascending = sorted(found)
+    assert await scene.reader.ids(f"{kind}?_sort=_id") == ascending
     assert await scene.reader.ids(f"{kind}?_sort=-_id") == ascending[::-1]
     assert await scene.reader.ids(f"{kind}?_sort=_id&_count=1") == ascending[:1]
     included = entries(await scene.reader.search(f"{kind}?_include=DeviceMetric:source"), "include")
     assert {resource["resourceType"] for resource in included} == ({"Device"} if kind == "DeviceMetric" else set())
+
+
+@pytest.mark.requirement("RS-035")
+async def test_ids_decide_among_equals(two_metrics: Scene) -> None:
+    reader = two_metrics.reader
+    for query in ("", "&_include=Observation:device", "&_lastUpdated=gt2000", "&code=2339-0,99504-3"):
+        found = entries(await reader.search(f"Observation?{query}"))
+        keys = sorted((one["code"]["coding"][0]["code"], one["id"]) for one in found)
+        for sort, expected in (
+            ("code,_id", keys),
+            ("code,-_id,date", sorted(sorted(keys, reverse=True), key=lambda key: key[0])),
+            ("-code,_id", sorted(keys, key=lambda key: key[0], reverse=True)),
+        ):
+            first = await reader.search(f"Observation?_sort={sort}&_count=2{query}")
+            assert (first["total"], len(entries(first))) == (len(keys), 2)
+            shown = entries(first)
+            while (following := link(first, "next")) is not None:
+                first = searchset(await reader.get(following))
+                shown += entries(first)
+            assert [one["id"] for one in shown] == [logical_id for _, logical_id in expected], (sort, query)
+    nothing = await reader.search("Observation?_sort=_id&date=lt1990")
+    assert (nothing["total"], entries(nothing)) == (0, [])
+    only = await reader.search("Observation?_sort=_id&_count=0")
+    assert (only["total"], entries(only), link(only, "next")) == (len(await reader.ids("Observation")), [], None)
 
 
 @pytest.mark.requirement("RS-035")

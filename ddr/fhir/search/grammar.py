@@ -41,7 +41,7 @@ def _table(*parameters: Parameter) -> dict[str, Parameter]:
             "_id",
             "token",
             REGISTRY + "Resource-id",
-            "Logical id; sorting by it is stable, but the order has no meaning",
+            "Logical id",
             True,
         ),
         Parameter(

@@ -58,16 +58,17 @@ class Conditions:
         return " AND ".join(parts) or "true"
 
     def order(self, resource_type: str, sort: Sequence[Sort]) -> str:
-        """The ORDER BY list: rows without a value come last, and the row's number decides ties.
+        """The ORDER BY list: rows without a value come last, and the row's number decides ties."""
+        return ", ".join([*self.keys(resource_type, sort), *_NUMBER])
+
+    def keys(self, resource_type: str, sort: Sequence[Sort]) -> list[str]:
+        """Its parts for these keys, of which none is `_id`: an id is known only outside the database.
 
         Texts are ordered by code points, because the locales of databases differ between installations.
         """
-        keys = [
-            f"{column}{' DESC' if key.descending else ''} NULLS LAST"
-            for key in sort
-            for column in self._columns(resource_type, key.name)
+        return [
+            f"{self._column(resource_type, key.name)}{' DESC' if key.descending else ''} NULLS LAST" for key in sort
         ]
-        return ", ".join([*keys, *_NUMBER])
 
     def metric_coding(self) -> str:
         """The coding of DeviceMetric.type as jsonb."""
@@ -85,17 +86,15 @@ class Conditions:
         inner = self.all_of(item.source, [item.filter])
         return f"(o.kind, o.no) IN (SELECT {pointer} FROM {TABLES[item.source]} o WHERE {inner})"
 
-    def _columns(self, resource_type: str, name: str) -> Sequence[str]:
-        """SQL: the columns to sort by for a sort key."""
+    def _column(self, resource_type: str, name: str) -> str:
+        """SQL: the column to sort by for a sort key."""
         match resource_type, name:
-            case _, "_id":
-                return _NUMBER
             case _, "_lastUpdated":
-                return ("o.updated_ms",)
+                return "o.updated_ms"
             case "DeviceMetric", "type":
-                return (f"({self.metric_coding()} ->> 'code'){_BYTEWISE}",)
+                return f"({self.metric_coding()} ->> 'code'){_BYTEWISE}"
             case _:
-                return (_SORT_KEYS[resource_type, name],)
+                return _SORT_KEYS[resource_type, name]
 
 
 # --- references ------------------------------------------------------------------------------------------------------

@@ -9,10 +9,11 @@ from uuid import UUID
 
 import asyncpg
 
+from ddr.aside import LARGE_ITEMS, aside
 from ddr.fhir.search.query import DateValue, Include, Search, Sort
 from ddr.store.database.ask_there import fetch_of_patient
 from ddr.store.database.each_there import Statement
-from ddr.store.database.ids import Kind
+from ddr.store.database.ids import IdCipher, Kind
 from ddr.store.database.pool import Row
 from ddr.store.database.prepared import LONGEST_CACHED
 from ddr.store.database.several import fetch_together
@@ -22,7 +23,7 @@ from ddr.store.search.comparisons import Parameters
 from ddr.store.search.conditions import POINTERS, TABLES, Conditions, Names
 from ddr.store.search.rows import COLUMNS, ROWS, lookups
 from ddr.store.search.sources import sources_of
-from ddr.store.search.view import PARAMETERS, View
+from ddr.store.search.view import NOW, PARAMETERS, View
 
 Keys = Sequence[tuple[int, int, int]]  # kind, no, k
 
@@ -69,6 +70,8 @@ async def first_page(
     With `count` 0 only `total` is found. Concurrent searches for few resources share a statement. `fetched`: the
     rows of `first_page_statement`, if it was run already.
     """
+    if _sorts_by_id(search):
+        return await _first_by_id(pool, view, names, search, count)
     if fetched is None:
         text, parameters = _first_text(view, names, search, count)
         fetched = await _fetch(pool, text, parameters, together=brief(search, count))
@@ -89,10 +92,51 @@ def first_page_statement(view: View, names: Names, search: Search, count: int) -
     """The statement of a first page that finds little, to be sent along with another; None for all other searches."""
     polls = any(item.name == "_lastUpdated" for item in search.filters)
     finds_little = count > 0 and (polls or count <= FEW_MATCHES)
-    if search.has or search.revincludes or not finds_little:
+    if search.has or search.revincludes or _sorts_by_id(search) or not finds_little:
         return None
     text, parameters = _first_text(view, names, search, count)
     return Statement(text, parameters.values) if len(text) <= LONGEST_CACHED else None
+
+
+def _sorts_by_id(search: Search) -> bool:
+    return any(key.name == "_id" for key in search.sort)
+
+
+async def _first_by_id(pool: asyncpg.Pool, view: View, names: Names, search: Search, count: int) -> Found:
+    """`first_page` in the order of ids, which only `names` knows: the database finds the keys of all matches, and a
+    `place` by what comes before the id in the order, which equal ones share.
+    """
+    parameters = Parameters(view.parameters())
+    conditions = Conditions(names, parameters)
+    at = [key.name for key in search.sort].index("_id")
+    before, by_id = search.sort[:at], search.sort[at]
+    where = conditions.all_of(search.resource_type, search.filters, search.has)
+    order = ", ".join(conditions.keys(search.resource_type, before)) or "true"
+    text = _places(view.observed, search.resource_type, where, order)
+    (row,) = await fetch_of_patient(pool, text, *parameters.values)
+    keys = await aside(row["total"] > LARGE_ITEMS, _in_order, row, names.ids, by_id.descending)
+    until_ms = row["at_ms"] if any(item.name == "_lastUpdated" for item in search.filters) else None
+    page = await later_page(pool, view, search, RestPage(None, 0, count, until_ms, keys[:count]))
+    return replace(page, total=row["total"], at_ms=row["at_ms"], rest=keys[count:] if count else ())
+
+
+def _places(observed: frozenset[Kind], resource_type: str, where: str, order: str) -> str:
+    return f"""WITH {sources_of(observed, numbered=False)},
+match AS (
+  SELECT o.kind, o.no, o.k, dense_rank() OVER (ORDER BY {order}) AS place FROM {TABLES[resource_type]} o WHERE {where}
+)
+SELECT {NOW} AS at_ms, count(*) AS total,
+       array_agg(kind) AS kinds, array_agg(no) AS nos, array_agg(k) AS ks, array_agg(place) AS places
+  FROM match"""
+
+
+def _in_order(row: Row, ids: IdCipher, descending: bool) -> Keys:
+    """The keys of `_places`, by place and then by id."""
+    columns = [row[name] or () for name in ("kinds", "nos", "ks", "places")]
+    found = [((kind, no, k), place) for kind, no, k, place in zip(*columns, strict=True)]
+    found.sort(key=lambda one: ids.encode(Kind(one[0][0]), *one[0][1:]), reverse=descending)
+    found.sort(key=lambda one: one[1])
+    return [key for key, _ in found]
 
 
 def _first_text(view: View, names: Names, search: Search, count: int) -> tuple[str, Parameters]:
