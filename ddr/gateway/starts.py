@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import asyncpg
 
+from ddr.durations import DAY_MS
 from ddr.gateway.problem import conflict
 from ddr.gateway.replacement import show
 from ddr.http.core import Core
-from ddr.settings import DAY
 from ddr.store.database.pool import Row
 from ddr.store.devices import devices as store
 from ddr.store.devices import starts
@@ -23,7 +23,7 @@ CONTRADICTED = "Data from before this startedAt is already stored; register a ne
 
 def earliest_start_ms(core: Core, miv_url: str, now_ms: int) -> int:
     """No continuous series begins before this; what it measured before the historic period is never shown."""
-    return min(core.catalog.floor_ms(miv_url, now_ms), now_ms - LEAST_DAYS * DAY * 1000)
+    return min(core.catalog.floor_ms(miv_url, now_ms), now_ms - LEAST_DAYS * DAY_MS)
 
 
 def begins(core: Core, sensor: Row, wanted_ms: int, now_ms: int) -> int:

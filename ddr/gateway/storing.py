@@ -9,6 +9,7 @@ from uuid import UUID
 import asyncpg
 
 from ddr.aside import LARGE_ITEMS, Breath, aside
+from ddr.durations import DAY_MS
 from ddr.fhir.instants import parse_date_time
 from ddr.fhir.representation import exact_json, exact_value
 from ddr.gateway.corrections import next_status
@@ -18,7 +19,6 @@ from ddr.gateway.same_value import Deduplicated, deduplicated, minutes_around
 from ddr.gateway.sources import Sources, derivation
 from ddr.gateway.writing import writing
 from ddr.http.core import Core
-from ddr.settings import DAY
 from ddr.store.audit.acting import check_right
 from ddr.store.database.each_there import Statement, each_there
 from ddr.store.database.pool import Row
@@ -28,7 +28,7 @@ from ddr.store.devices import devices as device_store
 from ddr.store.measurements import measurements as store
 from ddr.store.measurements.appearance import appearing, targets_appear
 
-FEW, FEW_MS = 20, DAY * 1000  # uploads of one request, and the time between the first and the last of them
+FEW, FEW_MS = 20, DAY_MS  # uploads of one request, and the time between the first and the last of them
 
 EFFECTIVE = ("effectiveDateTime", "effectivePeriod")
 

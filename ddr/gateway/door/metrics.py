@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from decimal import Decimal
 
+from ddr.durations import DAY_MS, HOUR_MS, MINUTE_MS
 from ddr.fhir.instants import date_time, parse_instant
 from ddr.gateway.door.codes import Json, codings, concept, measured, plain, unknown
 from ddr.gateway.door.entries import MAX_NAMES, identifier_keys, make_key
@@ -21,7 +22,7 @@ from ddr.series.plausible import Plausible
 from ddr.store.database.pool import Row
 
 MAX_CALIBRATIONS = 1000
-_UNIT_MS = {"s": 1000, "min": 60_000, "h": 3_600_000, "d": 86_400_000}
+_UNIT_MS = {"s": 1000, "min": MINUTE_MS, "h": HOUR_MS, "d": DAY_MS}
 
 
 def sensor_keys(code: MivCode, metric: Fields | None = None) -> list[str]:

@@ -12,12 +12,12 @@ from decimal import Decimal, localcontext
 from typing import Any
 
 from ddr.aside import LARGE_ITEMS
+from ddr.durations import DAY_MS
 from ddr.fhir.instants import date_time
 from ddr.gateway.door.codes import Json
 from ddr.gateway.fields import MAX_NUMBER, Fields, Number, decimals_of
 from ddr.gateway.problem import Problem, invalid
 from ddr.gateway.registration import MAX_DECIMALS
-from ddr.settings import DAY
 
 MAX_TOKENS = 100_000  # in all SampledData of a Bundle
 DIGITS = 100  # more than any product of numbers of these sizes needs, so nothing is rounded
@@ -160,6 +160,6 @@ def _exact(fields: Fields, name: str) -> Decimal:
 
 def _period(data: Fields) -> int:
     period = _exact(data, "period")
-    if period != period.to_integral_value() or not 1 <= period <= DAY * 1000:
+    if period != period.to_integral_value() or not 1 <= period <= DAY_MS:
         raise invalid(data.at("period"), "must be a whole number of milliseconds, at most a day")
     return int(period)
