@@ -24,7 +24,16 @@ from ddr.imports.sending import sending
 from ddr.imports.taking_back import taking_back
 from ddr.patient_pages.dates import ZONE
 from ddr.patient_pages.file_page import OTHERS, refused, shown, unreadable
-from ddr.patient_pages.visitor import FORM_BYTES, FormRefused, Visitor, check_token, core_of, read_form, see_other
+from ddr.patient_pages.visitor import (
+    FORM_BYTES,
+    FormRefused,
+    Visitor,
+    check_site,
+    check_token,
+    core_of,
+    read_form,
+    see_other,
+)
 from ddr.store.audit.trail import Event, record
 from ddr.store.patients import files
 from ddr.store.patients.sessions import Session
@@ -110,8 +119,7 @@ async def _chosen(core: Core, request: Request, visitor: Visitor, session: Sessi
 
 async def _given(request: Request, visitor: Visitor) -> bytes:
     """The bytes of the file in the form. Raises FormRefused."""
-    if request.headers.get("sec-fetch-site", "same-origin") not in {"same-origin", "none"}:
-        raise FormRefused
+    check_site(request)
     try:
         async with (await _arrived(request)).form(max_files=1, max_fields=3) as form:
             token, given = form.get("form_token"), form.get("file")

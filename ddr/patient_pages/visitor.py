@@ -105,9 +105,7 @@ def moment(core: Core) -> Moment:
 async def read_form(request: Request, visitor: Visitor) -> Form:
     """The posted form. Raises FormRefused unless it is ours: right type, right token, and not sent by another site."""
     form = await form_of(request)
-    # With Referrer-Policy no-referrer browsers send "Origin: null", so Sec-Fetch-Site is checked instead.
-    if request.headers.get("sec-fetch-site", "same-origin") not in {"same-origin", "none"}:
-        raise FormRefused
+    check_site(request)
     try:
         check_token(form.one("form_token"), visitor)
     except FormRefused as refused:
@@ -121,6 +119,13 @@ async def form_of(request: Request) -> Form:
     if media_type(request.scope) != FORM:
         raise FormRefused
     return Form(_fields(await _body(request)))
+
+
+def check_site(request: Request) -> None:
+    """Raises FormRefused when another site has sent the request."""
+    # With Referrer-Policy no-referrer browsers send "Origin: null", so Sec-Fetch-Site is checked instead.
+    if request.headers.get("sec-fetch-site", "same-origin") not in {"same-origin", "none"}:
+        raise FormRefused
 
 
 def check_token(token: str, visitor: Visitor) -> None:
