@@ -16,7 +16,7 @@ from ddr.http.asgi import Reply
 from ddr.http.core import Core
 
 INTERACTIONS = ("read", "vread", "search-type")
-IN_FORCE = "2026-11-30"  # since when the interface has been as this version of the program describes it
+IN_FORCE = "2026-12-01"  # since when the interface has been as this version of the program describes it
 
 SUMMARY = Operation(
     OPERATION,

@@ -10,7 +10,7 @@ from ddr.diga_api.metadata import IN_FORCE, Metadata
 from ddr.http.core import Core
 
 # A digest of what the statement says about every recorder, and the date since which it says so.
-DESCRIBED = {"2026-11-30": "bc670cf9dcabf594"}
+DESCRIBED = {"2026-12-01": "b72b386c8c56801b"}
 OWN = ("url", "date", "software", "description", "implementation")  # these differ between recorders or releases
 
 
