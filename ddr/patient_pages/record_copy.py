@@ -5,8 +5,6 @@ As FHIR within /me/data.json, and as tables: GET /me/consents.csv and /me/access
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -19,7 +17,7 @@ from ddr.patient_pages.access import words
 from ddr.patient_pages.dates import day
 from ddr.patient_pages.names import app_name, title_of
 from ddr.patient_pages.research import told_of
-from ddr.patient_pages.table_forms import harmless
+from ddr.patient_pages.table_forms import csv_lines, harmless
 from ddr.patient_pages.texts import text
 from ddr.patient_pages.texts.reasons import reason
 from ddr.patient_pages.texts.representation import role_name, somebody
@@ -249,6 +247,4 @@ def _at(ms: int | None) -> str:
 
 
 def _written(row: Sequence[str]) -> bytes:
-    written = io.StringIO()
-    csv.writer(written).writerow([harmless(cell) for cell in row])
-    return written.getvalue().encode()
+    return csv_lines([[harmless(cell) for cell in row]])

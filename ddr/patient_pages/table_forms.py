@@ -46,6 +46,13 @@ def harmless(given: str) -> str:
     return "'" + given if given.startswith(FORMULA) else given
 
 
+def csv_lines(rows: Iterable[Sequence[str]], separator: str = ",") -> bytes:
+    """The rows as lines of a file (RFC 4180)."""
+    written = io.StringIO()
+    csv.writer(written, delimiter=separator).writerows(rows)
+    return written.getvalue().encode()
+
+
 @dataclass(frozen=True)
 class Exact:
     """Commas, decimal points, UTC."""
@@ -61,15 +68,11 @@ class Exact:
 
     def write(self, rows: Iterable[Sequence[str]]) -> bytes:
         """Lines of the file."""
-        written = io.StringIO()
-        csv.writer(written, delimiter=self.separator).writerows(map(self.row, rows))
-        return written.getvalue().encode()
+        return csv_lines(map(self.row, rows), self.separator)
 
     def begin(self) -> bytes:
         """The first line."""
-        written = io.StringIO()
-        csv.writer(written, delimiter=self.separator).writerow(self.heading)
-        return (self.mark + written.getvalue()).encode()
+        return self.mark.encode() + csv_lines([self.heading], self.separator)
 
 
 @dataclass(frozen=True)
@@ -132,8 +135,6 @@ async def for_excel(
     await anext(lines)
     yield form.begin()
     async for piece in lines:
-        written = io.StringIO()
         rows = csv.reader(io.StringIO(piece.decode(), newline=""))
         changed = ([_told(cell) if _INSTANT.fullmatch(cell) else cell for cell in in_german(row)] for row in rows)
-        csv.writer(written, delimiter=form.separator).writerows(changed)
-        yield written.getvalue().encode()
+        yield csv_lines(changed, form.separator)
