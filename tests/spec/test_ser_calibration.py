@@ -114,7 +114,8 @@ async def test_a_calibration_without_change_of_state_ends_nothing(ddr: Recorder)
 
 
 @pytest.mark.requirement("CGM-006")
-async def test_a_late_change_is_told_of_a_chunk_that_reached_into_the_history(ddr: Recorder) -> None:
+@pytest.mark.parametrize("after_ms", [6 * HOUR, DAY + 6 * HOUR])  # in the chunk before, and in the chunk itself
+async def test_a_late_change_is_told_of_a_chunk_that_reached_into_the_history(ddr: Recorder, after_ms: int) -> None:
     history_ms = ddr.core.catalog.terms[ddr.core.catalog.by_name(CGM).valueset].historic_days * DAY  # type: ignore[union-attr]
     start_ms = ddr.clock() - history_ms - 36 * HOUR
     home = Home(ddr, await ddr.patient())
@@ -125,7 +126,7 @@ async def test_a_late_change_is_told_of_a_chunk_that_reached_into_the_history(dd
     before = await sensor.reader.search("Observation?_sort=date&_count=1")
     (known,) = entries(before)
     assert period(known) == (start_ms + DAY, start_ms + 2 * DAY - 1)
-    await report(sensor, 6 * HOUR, "calibration-required")
+    await report(sensor, after_ms, "calibration-required")
     changed = await sensor.chunks(f"_lastUpdated=gt{before['meta']['lastUpdated']}")
     (now,) = [chunk for chunk in changed if chunk["id"] == known["id"]]
     assert now["status"] == "entered-in-error" and "valueSampledData" not in now

@@ -2,7 +2,8 @@
 
 Chunks are numbered from the start of their epoch, and ids are made of these numbers. If the epoch kept its chunks, an
 id that DiGA know would name a chunk from before the period, which is shown to nobody: no DiGA would learn that the
-values now have another id. If the start moves by less, the ids stay with their chunks.
+values now have another id. If the start moves by less, the ids stay with their chunks. The same holds when a series
+ends earlier, before the period, and a chunk that reached into it then does not.
 """
 
 from __future__ import annotations
@@ -21,6 +22,10 @@ _STORED = f"""
            (SELECT count(*) FROM epoch WHERE patient_id = $1 AND sensor_no = $2 AND withdrawn) AS withdrawn
       FROM chunk WHERE patient_id = $1 AND epoch_no = $3"""  # noqa: S608
 
+_REACHES = f"""
+    SELECT EXISTS (SELECT FROM chunk WHERE patient_id = $1 AND epoch_no = $2 AND status <> '{WITHDRAWN}'
+                      AND start_ms > $3 AND start_ms < $4)"""  # noqa: S608
+
 
 async def begins_anew(conn: asyncpg.Connection, row: Row, from_ms: int, floor_ms: int) -> bool:
     """Whether an epoch (a row of chunks.lock_epoch_rows) that is to begin at `from_ms` must be replaced by a new one.
@@ -36,6 +41,17 @@ async def begins_anew(conn: asyncpg.Connection, row: Row, from_ms: int, floor_ms
         return False
     left_ms: int = found["start_ms"] + row["span_ms"] - (row["from_ms"] - from_ms) - floor_ms
     return left_ms <= int(row["period_ms"])
+
+
+async def falls_out(conn: asyncpg.Connection, row: Row, until_ms: int | None, floor_ms: int) -> bool:
+    """Whether a chunk of an epoch that is now to end at `until_ms` would end before the historic period, into which it
+    reaches. Then, too, the epoch must be replaced by a new one."""
+    if not row["continuous"] or until_ms is None or until_ms > floor_ms:
+        return False
+    if row["until_ms"] is not None and row["until_ms"] <= floor_ms:
+        return False
+    key = row["patient_id"], row["epoch_no"]
+    return bool(await conn.fetchval(_REACHES, *key, floor_ms - row["span_ms"], until_ms))
 
 
 async def begin(conn: asyncpg.Connection, row: Row, now_ms: int) -> Piece:

@@ -20,7 +20,7 @@ from ddr.store.database.stamps import moved
 from ddr.store.devices import devices as store
 from ddr.store.devices.appearance import epochs_appeared
 from ddr.store.measurements import measurements
-from ddr.store.series.anew import begin, begins_anew, emptied
+from ddr.store.series.anew import begin, begins_anew, emptied, falls_out
 from ddr.store.series.chunks import lock_epoch_rows
 from ddr.store.series.recut import Piece, recut_series
 
@@ -154,10 +154,12 @@ async def _piece(conn: asyncpg.Connection, rows: Sequence[Row], part: Segment, n
         "calibration_type": part.last.type,
         "calibration_time": part.last.text,
     }
-    if within and not await begins_anew(conn, row, part.from_ms, floor_ms):
-        await store.change_epoch(conn, row, changed, now_ms)
-        return Piece(changed, row)
-    return await begin(conn, changed, now_ms)
+    if not within or await begins_anew(conn, row, part.from_ms, floor_ms):
+        return await begin(conn, changed, now_ms)
+    if await falls_out(conn, row, part.until_ms, floor_ms):
+        return await begin(conn, changed, now_ms)
+    await store.change_epoch(conn, row, changed, now_ms)
+    return Piece(changed, row)
 
 
 async def _repoint(
