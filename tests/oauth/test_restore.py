@@ -43,6 +43,7 @@ from tests.support.database import dumped, migrated_database, restored_database
 from tests.support.patients import Patient, represent
 from tests.support.proofs import records
 from tests.support.trust import FakeTrust
+from tests.support.waiting import waiting
 
 HOUR_MS, DAY_MS = 3_600_000, 86_400_000
 PASSWORD = "correct horse battery"
@@ -418,6 +419,26 @@ async def test_what_began_after_an_end_is_not_touched_by_it(world: World, clock:
     assert await stands(world.core, again["access_token"]) and kind in again["scope"]
 
 
+async def test_a_consent_that_is_given_while_the_journal_is_replayed_stays(world: World, clock: Clock) -> None:
+    pool, pair = world.core.pool, await world.pair()
+    kind, number = next(iter(pair.diga.diga.valuesets)), await world.pairing_no(pair)
+    assert await unpairing.withdraw(pool, pair.patient_id, number, kind, clock())
+    clock.advance(60)
+    request_uri = await pair.diga.request_uri()
+    async with pool.acquire() as conn, conn.transaction():
+        await conn.execute("SELECT FROM pairing WHERE patient_id = $1 FOR UPDATE", pair.patient_id)
+        given = asyncio.create_task(approve(world.core, request_uri, pair.patient_id, {kind}, clock() + DAY_MS))
+        while await waiting(pool) < 1:  # noqa: ASYNC110 - nothing tells
+            await asyncio.sleep(0.01)
+        replayed = asyncio.create_task(world.replayed(world.core))
+        while await waiting(pool) < 2:  # noqa: ASYNC110 - nothing tells
+            await asyncio.sleep(0.01)
+    assert await given is not None
+    assert await replayed == {}
+    left = "SELECT FROM consent WHERE patient_id = $1 AND miv_url = $2 AND withdrawn_ms IS NULL"
+    assert len(await pool.fetch(left, pair.patient_id, kind)) == 1
+
+
 async def test_an_account_that_was_enabled_from_another_host_stays_so(world: World, clock: Clock) -> None:
     """Each host replays its own journal at a start, and pairings that it ended by mistake would not come back."""
     pair = await world.pair()
@@ -564,7 +585,7 @@ async def test_the_operators_commands(
         assert await pair.refresh_at(core) == 400
         assert (await ddr("replay")) == (0, "nothing had to be repeated\n")
         assert (await ddr("end")) == (0, "the window for forgotten refresh tokens is closed\n")
-        (file,) = journal.files(world.journal)
+        file = journal.files(world.journal)[-1]  # there are two when a month has just begun
         file.write_bytes(file.read_bytes() + b'{"event": "patient:pair\n\n')
         unread = f"{file}: 1 lines cannot be read; the ends in them are not repeated\n"
         assert (await ddr("replay")) == (0, "nothing had to be repeated\n" + unread)

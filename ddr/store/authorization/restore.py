@@ -168,6 +168,8 @@ async def end_pairing(pool: asyncpg.Pool, pairing_id: str, by: Party, reason: st
     return pairing is not None and await unpair(pool, *pairing, by, reason, now_ms)
 
 
+# Locks as those do who give or end several consents, which nobody locks in a fixed order.
+_HOLD = "SELECT FROM pairing WHERE patient_id = $1 AND pairing_no = $2 FOR UPDATE"
 _LATER = f"""
 SELECT EXISTS (SELECT FROM consent c
                 WHERE c.patient_id = $1 AND c.pairing_no = $2 AND c.miv_url = ANY ($3) AND c.withdrawn_ms IS NULL
@@ -192,12 +194,10 @@ async def end_consent(
     if pairing is None:
         return False
     upto_ms = max(granted_ms, default=ended_ms)
-    later = await pool.fetchval(_LATER, *pairing, [valueset], list(granted_ms), upto_ms)
-    return not later and await end_kind(pool, *pairing, valueset, by, reason, now_ms)
-
-
-# Locks as those do who give or end several consents, which nobody locks in a fixed order.
-_HOLD = "SELECT FROM pairing WHERE patient_id = $1 AND pairing_no = $2 FOR UPDATE"
+    async with pool.acquire() as conn, conn.transaction():  # nobody gives a consent between check and end
+        await conn.execute(_HOLD, *pairing)
+        later = await conn.fetchval(_LATER, *pairing, [valueset], list(granted_ms), upto_ms)
+        return not later and await end_kind(conn, *pairing, valueset, by, reason, now_ms)
 
 
 async def shorten_consents(

@@ -64,7 +64,8 @@ async def withdraw(pool: asyncpg.Pool, patient_id: UUID, pairing_no: int, values
 
     Raises RightOver.
     """
-    return await end_kind(pool, patient_id, pairing_no, valueset, Party.PATIENT, withdrawn(), now_ms)
+    async with pool.acquire() as conn, conn.transaction():
+        return await end_kind(conn, patient_id, pairing_no, valueset, Party.PATIENT, withdrawn(), now_ms)
 
 
 async def lose(pool: asyncpg.Pool, client_id: str, valueset: str, now_ms: int) -> int:
@@ -82,7 +83,8 @@ async def lose(pool: asyncpg.Pool, client_id: str, valueset: str, now_ms: int) -
     )
     ended = 0
     for patient_id, pairing_no in pairings:
-        ended += await end_kind(pool, patient_id, pairing_no, valueset, Party.SYSTEM, "permission-lost", now_ms)
+        async with pool.acquire() as conn, conn.transaction():
+            ended += await end_kind(conn, patient_id, pairing_no, valueset, Party.SYSTEM, "permission-lost", now_ms)
     return ended
 
 
@@ -159,24 +161,26 @@ async def end(conn: asyncpg.Connection, patient_id: UUID, pairing_no: int, by: P
 
 
 async def end_kind(
-    pool: asyncpg.Pool, patient_id: UUID, pairing_no: int, valueset: str, by: Party, reason: str, now_ms: int
+    conn: asyncpg.Connection, patient_id: UUID, pairing_no: int, valueset: str, by: Party, reason: str, now_ms: int
 ) -> bool:
-    """End the consents to one kind of data, and with the last one the pairing. False when there was nothing to end."""
-    async with pool.acquire() as conn, conn.transaction():
-        await _check(conn, patient_id, by, now_ms)
-        pairing = await _lock(conn, patient_id, pairing_no)
-        if pairing is None:
-            return False
-        granted_ms = await consents.close(conn, patient_id, pairing_no, by, reason, now_ms, valueset)
-        if not granted_ms:
-            return False
-        event = Event.CONSENT_WITHDRAWN if by is Party.PATIENT else Event.CONSENT_ENDED_BY_SYSTEM
-        detail = {"valueset": valueset} if by is Party.PATIENT else {"valueset": valueset, "reason": reason}
-        ends = {"granted_ms": granted_ms}
-        await record(conn, event, now_ms, patient_id=patient_id, **pairing, detail=detail, ends=ends)
-        if not await consents.any_in_force(conn, patient_id, pairing_no, now_ms):
-            await end(conn, patient_id, pairing_no, by, reason, now_ms)
-        return True
+    """Within a transaction: end the consents to one kind of data, and with the last one the pairing.
+
+    False when there was nothing to end. Raises RightOver.
+    """
+    await _check(conn, patient_id, by, now_ms)
+    pairing = await _lock(conn, patient_id, pairing_no)
+    if pairing is None:
+        return False
+    granted_ms = await consents.close(conn, patient_id, pairing_no, by, reason, now_ms, valueset)
+    if not granted_ms:
+        return False
+    event = Event.CONSENT_WITHDRAWN if by is Party.PATIENT else Event.CONSENT_ENDED_BY_SYSTEM
+    detail = {"valueset": valueset} if by is Party.PATIENT else {"valueset": valueset, "reason": reason}
+    ends = {"granted_ms": granted_ms}
+    await record(conn, event, now_ms, patient_id=patient_id, **pairing, detail=detail, ends=ends)
+    if not await consents.any_in_force(conn, patient_id, pairing_no, now_ms):
+        await end(conn, patient_id, pairing_no, by, reason, now_ms)
+    return True
 
 
 async def _expire(conn: asyncpg.Connection, patient_id: UUID, pairing_no: int, now_ms: int) -> bool:
