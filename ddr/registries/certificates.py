@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from ddr.tls.server_certificate import RSA_BITS
+from ddr.tls.server_certificate import RSA_BITS, signs
 
 E = TypeVar("E", bound=x509.ExtensionType)
 Folded = tuple[frozenset[tuple[x509.ObjectIdentifier, bytes]], ...]
@@ -115,11 +115,14 @@ def _issued(certificate: x509.Certificate, by: x509.Certificate) -> bool:
 
 
 def weakness(der: bytes) -> list[str]:
-    """A warning for the operator about a usable certificate: an RSA key shorter than BSI requires."""
-    try:
-        key = x509.load_der_x509_certificate(der).public_key()
-    except (ValueError, UnsupportedAlgorithm):
-        return []
+    """A warning for the operator about the key of a certificate: a kind that TLS refuses, or RSA shorter than BSI
+    requires."""
+    certificate = x509.load_der_x509_certificate(der)
+    if not signs(certificate):
+        return [
+            "a certificate cannot connect: the TLS profile has no signature for the kind of its key (take secp384r1)"
+        ]
+    key = certificate.public_key()
     if isinstance(key, RSAPublicKey) and key.key_size < RSA_BITS:
         return [f"a certificate has an RSA key of {key.key_size} bits; BSI TR-02102 asks for {RSA_BITS}: to be renewed"]
     return []

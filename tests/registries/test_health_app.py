@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtensionOID
 
 from ddr.demo import certs
@@ -249,17 +249,29 @@ def test_names_hold_nothing_that_nobody_sees_and_are_not_endless(diga: ListedDig
     assert len(entry.manufacturer) == 120
 
 
-def test_a_short_rsa_key_is_noted(diga: ListedDiga, folder: Path) -> None:
-    for bits in (2048, 3072):
-        key = rsa.generate_private_key(65537, bits)
-        name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "client")])
-        now = datetime.datetime.now(datetime.UTC)
-        certificate = (
-            x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + datetime.timedelta(1))
-            .sign(key, hashes.SHA256())
-            .public_bytes(serialization.Encoding.DER)
-        )
-        diga.certificates = [certificate]
-        entry = read_one(diga)
-        assert entry.usable and entry.certificates == (certificate,)
-        assert bool(entry.problems) == (bits == 2048) and ("2048" in str(entry.problems)) == (bits == 2048)
+@pytest.mark.parametrize(
+    ("key", "noted"),
+    [
+        (rsa.generate_private_key(65537, 2048), "2048 bits"),
+        (rsa.generate_private_key(65537, 3072), ""),
+        (ed25519.Ed25519PrivateKey.generate(), "cannot connect"),
+        (ec.generate_private_key(ec.SECP256K1()), "cannot connect"),
+        (ec.generate_private_key(ec.SECP384R1()), ""),
+        (ec.generate_private_key(ec.BrainpoolP256R1()), ""),
+    ],
+    ids=["rsa-2048", "rsa-3072", "ed25519", "secp256k1", "secp384r1", "brainpool"],
+)
+def test_a_key_that_is_short_or_that_tls_refuses_is_noted(
+    diga: ListedDiga, key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey, noted: str
+) -> None:
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "client")])
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + datetime.timedelta(1))
+        .sign(key, None if isinstance(key, ed25519.Ed25519PrivateKey) else hashes.SHA256())
+        .public_bytes(serialization.Encoding.DER)
+    )
+    diga.certificates = [certificate]
+    entry = read_one(diga)
+    assert entry.usable and entry.certificates == (certificate,)
+    assert bool(entry.problems) == bool(noted) and noted in str(entry.problems)
