@@ -7,7 +7,11 @@ put into the outgoing buffer: a client without a certificate would only see the 
 from __future__ import annotations
 
 import ssl
+from contextvars import ContextVar
 from typing import Any
+
+# Set by whoever starts a handshake: receives its failure, even if the client closes before the event loop is told.
+FAILURES: ContextVar[list[ssl.SSLError]] = ContextVar("FAILURES")
 
 
 class AlertingObject(ssl.SSLObject):
@@ -17,6 +21,7 @@ class AlertingObject(ssl.SSLObject):
     """
 
     outgoing: ssl.MemoryBIO
+    failures: list[ssl.SSLError]
     _failure: ssl.SSLError | None = None
 
     def do_handshake(self) -> None:
@@ -31,6 +36,7 @@ class AlertingObject(ssl.SSLObject):
             if not self.outgoing.pending:  # nothing to send: HTTP without TLS, for instance
                 raise
             self._failure = error
+            self.failures.append(error)
             raise ssl.SSLWantReadError from error
 
 
@@ -38,10 +44,10 @@ class AlertingContext(ssl.SSLContext):
     """A context with handshakes of AlertingObject."""
 
     def wrap_bio(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO, *args: Any, **options: Any) -> ssl.SSLObject:
-        """As in SSLContext; the object also gets the buffer in which its alerts wait."""
+        """As in SSLContext; the object also gets the buffer in which its alerts wait, and the list for its failure."""
         found = super().wrap_bio(incoming, outgoing, *args, **options)
         assert isinstance(found, AlertingObject)
-        found.outgoing = outgoing
+        found.outgoing, found.failures = outgoing, FAILURES.get([])
         return found
 
 

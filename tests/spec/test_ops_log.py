@@ -217,6 +217,22 @@ async def test_a_refused_handshake_is_recorded(ddr: Recorder, tmp_path: Path, kn
     assert (record["event_type"], record["status"], record["partner_id"]) == ("Connection", None, "localhost")
 
 
+def leave_after_the_alert(ddr: Recorder) -> None:
+    """Connect without a certificate, and close as soon as the refusal has arrived, as curl and most libraries do."""
+    port = urlsplit(ddr.settings.diga_base_url).port or 0
+    with socket.create_connection(("127.0.0.1", port)) as bare, pytest.raises(ssl.SSLError):
+        client_context(ddr.authority.cert).wrap_socket(bare, server_hostname="localhost").recv(1)
+
+
+async def test_a_refusal_is_recorded_as_one_though_the_client_closes_at_once(ddr: Recorder) -> None:
+    before = {record["transaction_id"] for record in await records(ddr)}
+    await asyncio.to_thread(leave_after_the_alert, ddr)
+    record = await eventually(
+        ddr, lambda one: one["event_type"] == "Connection" and one["transaction_id"] not in before
+    )
+    assert (record["error_code"], record["error_description"]) == ("tls-refused", "The TLS handshake was refused")
+
+
 @pytest.mark.requirement("OPS-017")
 async def test_connections_that_are_cut_are_recorded(ddr: Recorder, scene: Scene, arrived: Arrived) -> None:
     diga = scene.reader.diga

@@ -14,6 +14,7 @@ from ddr.cli.serving.crowd import Crowd, Guest
 from ddr.cli.serving.proxy_header import NoHeader, read_source
 from ddr.http.address import Network, among
 from ddr.reasons import in_words
+from ddr.tls.alerts import FAILURES
 
 YIELD_SECONDS = 0.01  # head start for the other workers when this one has more connections
 HANDSHAKE_SECONDS = 10.0
@@ -106,6 +107,8 @@ class Acceptor:
     async def _welcome(self, guest: Guest) -> None:
         limits = {"ssl_handshake_timeout": HANDSHAKE_SECONDS, "ssl_shutdown_timeout": GOODBYE_SECONDS}
         welcome = False
+        failures: list[ssl.SSLError] = []
+        FAILURES.set(failures)  # in the context of this task alone
         try:
             guest.connection = connection = self._make()
             connection.own = guest.socket
@@ -117,7 +120,7 @@ class Acceptor:
             )
             welcome = True
         except (OSError, TimeoutError, ssl.SSLError, NoHeader, MemoryError, asyncio.CancelledError) as error:
-            self._trouble(_kind(error), None, None)
+            self._trouble(_kind(failures[0] if failures else error), None, None)
         finally:
             if not welcome:  # after any failure: otherwise the client waits without end, and keeps its place
                 self._crowd.leave(guest)
