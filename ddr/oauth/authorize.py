@@ -2,7 +2,8 @@
 authorization-server-authorization-endpoint.md).
 
 Only client_id and request_uri count; every other parameter was pushed and cannot be changed here. The request stays
-open until the patient decides, so a reload does no harm.
+open until the patient decides, so a reload does no harm. A request without anything that the DiGA may still read goes
+back to it at once: there would be nothing to decide.
 """
 
 from __future__ import annotations
@@ -20,12 +21,15 @@ from ddr.http.exchange import answered_error, concerns
 from ddr.http.pages import PROBLEMS, error_page
 from ddr.oauth.errors import NO_STORE, RETRY_SECONDS, OAuthError, error_response
 from ddr.oauth.parameters import query
+from ddr.operations.pairing import out_of_scope
 from ddr.scopes.diga import Diga
+from ddr.scopes.parse import granted
 from ddr.store.audit.trail import Event, record
 from ddr.store.authorization import par
+from ddr.store.authorization.par import PushedRequest
 
 CONSENT_PAGE = "/consent"
-DETAIL = {"endpoint": "/oauth/authorize", "error": "invalid_request_uri"}
+ENDPOINT = "/oauth/authorize"
 
 
 class PageError(Exception):
@@ -39,14 +43,18 @@ class PageError(Exception):
 
 
 async def endpoint(request: Request) -> Response:
-    """303 to the consent page, or an error page."""
+    """303 to the consent page or back to the DiGA, or an error page."""
     core: Core = request.app.state.core
     try:
         client_id, request_uri = _parameters(request.scope)
         diga = _active_client(core, client_id)
-        await _pushed_by_client(core, request_uri, diga)
+        pushed = await _pushed_by_client(core, request_uri, diga)
     except PageError as error:
         return _error_response(request.scope, error)
+    permitted = granted(pushed.scope).within(diga.valuesets).valuesets
+    if not any(core.catalog.by_valueset(url) for url in permitted):
+        await _note_refusal(core, request_uri, diga, "invalid_scope")
+        return RedirectResponse(out_of_scope(core, pushed), 303, NO_STORE)
     return RedirectResponse(f"{CONSENT_PAGE}?{urlencode({'request_uri': request_uri})}", 303, NO_STORE)
 
 
@@ -68,7 +76,7 @@ def _active_client(core: Core, client_id: str) -> Diga:
     return diga
 
 
-async def _pushed_by_client(core: Core, request_uri: str, diga: Diga) -> None:
+async def _pushed_by_client(core: Core, request_uri: str, diga: Diga) -> PushedRequest:
     """The request must be open, pushed by this very client, and have the redirect_uri registered now (AS-018).
 
     A refusal is recorded once per request that was really pushed. Anybody can invent others, in the name of any DiGA;
@@ -76,16 +84,18 @@ async def _pushed_by_client(core: Core, request_uri: str, diga: Diga) -> None:
     """
     pushed = await par.load(core.pool, request_uri, core.clock())
     if pushed is None or (pushed.client_id, pushed.redirect_uri) != (diga.client_id, diga.redirect_uri):
-        await _note_refusal(core, request_uri, diga)
+        await _note_refusal(core, request_uri, diga, "invalid_request_uri")
         raise PageError("unknown_request", "invalid_request_uri")
     concerns(client_id=diga.client_id)
+    return pushed
 
 
-async def _note_refusal(core: Core, request_uri: str, diga: Diga) -> None:
+async def _note_refusal(core: Core, request_uri: str, diga: Diga, error: str) -> None:
     now_ms = core.clock()
     async with core.pool.acquire() as conn, conn.transaction():
         if await par.refuse_once(conn, request_uri, now_ms):
-            await record(conn, Event.PAIRING_REFUSED, now_ms, client_id=diga.client_id, detail=DETAIL)
+            detail = {"endpoint": ENDPOINT, "error": error}
+            await record(conn, Event.PAIRING_REFUSED, now_ms, client_id=diga.client_id, detail=detail)
             return
     core.strangers.count("authorize.unknown_request", diga.client_id, now_ms)
 

@@ -69,6 +69,11 @@ async def refuse(core: Core, request_uri: str, patient_id: UUID) -> str | None:
     return None if request is None else _location(core, request, error="access_denied")
 
 
+def out_of_scope(core: Core, request: PushedRequest) -> str:
+    """The Location for a request of which the DiGA may read nothing any more (RFC 6749 section 4.1.2.1)."""
+    return _location(core, request, error="invalid_scope")
+
+
 async def answered(
     core: Core, request_uri: str, patient_id: UUID, scopes: Collection[str], refused: bool = False
 ) -> str | None:

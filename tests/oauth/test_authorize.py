@@ -114,6 +114,23 @@ async def test_the_registry_is_asked_again(
     assert response.status_code == 400 and "location" not in response.headers
 
 
+async def test_a_request_of_which_nothing_may_be_read_any_more_goes_back(
+    core: Core, diga: DigaBackend, trust: FakeTrust
+) -> None:
+    """RFC 6749 section 4.1.2.1: only an invalid client or address keeps the browser here."""
+    handle = await diga.request_uri()
+    trust.add(replace(diga.diga, valuesets=frozenset({"https://gematik.de/fhir/hddt/ValueSet/heart-rate"})))
+    for _ in range(2):
+        response = await ask(core, client_id=diga.diga.client_id, request_uri=handle)
+        told = parse_qs(urlsplit(response.headers["location"]).query)
+        assert response.status_code == 303 and response.headers["location"].startswith(diga.diga.redirect_uri)
+        assert told.keys() == {"error", "state", "iss"} and told["error"] == ["invalid_scope"]
+    assert await events(core, diga.diga) == ["diga:pairing:refused"]
+    trust.add(diga.diga)
+    again = await ask(core, client_id=diga.diga.client_id, request_uri=handle)
+    assert urlsplit(again.headers["location"]).path == "/consent"
+
+
 async def test_an_unknown_client_is_refused(core: Core) -> None:
     response = await ask(core, client_id="urn:diga:bfarm:00000", request_uri="urn:x")
     assert (response.status_code, response.json()["error"]) == (400, "invalid_client")
