@@ -122,6 +122,7 @@ class _FhirServer:
         await self._gate.identify(scope, request.path, "Observation", Interaction.READ)
         match request.segments:
             case (resource_type, *rest) if resource_type in PARAMETERS and (methods := _methods(resource_type, rest)):
+                request.check_representation()
                 raise method_not_allowed(methods)
             case _:
                 raise unknown_route(request.path)

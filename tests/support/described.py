@@ -12,7 +12,7 @@ from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 from ddr.fhir.search.grammar import OTHER_NAMES
 
 Json = dict[str, Any]
-GENERAL = {401, 404, 405}  # of missing paths and methods
+GENERAL = {401, 404, 405, 406, 415}  # of missing paths and methods
 FORM = "application/x-www-form-urlencoded"
 
 
