@@ -67,11 +67,11 @@ def run(args: argparse.Namespace) -> int:
             in_order("--since", args.since_ms, args.until_ms)
             recipient = _recipient(args.encrypt_to) if args.encrypt_to else None
             wanted = Filters(**{name: getattr(args, name) for name in vars(Filters())})
-            _written(args.output, recipient, wanted)
+            _write_export(args.output, recipient, wanted)
         case "verify":
             content = args.file.read_bytes() if args.file else None
             return _report(
-                with_database(lambda settings, pool: _verified(settings, pool, content, args.head)), content is not None
+                with_database(lambda settings, pool: _verify(settings, pool, content, args.head)), content is not None
             )
         case _:
             with_database(lambda _, pool: _policy(pool))
@@ -88,17 +88,17 @@ def _recipient(path: Path) -> x509.Certificate:
     return certificate
 
 
-def _written(output: Path | None, recipient: x509.Certificate | None, wanted: Filters) -> None:
+def _write_export(output: Path | None, recipient: x509.Certificate | None, wanted: Filters) -> None:
     """Write a file completely or not at all, readable by its owner only."""
     if output is None:
-        _into(sys.stdout.buffer.write, recipient, wanted)
+        _write_lines(sys.stdout.buffer.write, recipient, wanted)
         sys.stdout.buffer.flush()
         return
     with draft(output, OWN) as file:
-        _into(file.write, recipient, wanted)
+        _write_lines(file.write, recipient, wanted)
 
 
-def _into(write: Callable[[bytes], object], recipient: x509.Certificate | None, wanted: Filters) -> None:
+def _write_lines(write: Callable[[bytes], object], recipient: x509.Certificate | None, wanted: Filters) -> None:
     plain: list[bytes] = []
 
     async def lines(settings: Settings, pool: Pool) -> None:
@@ -124,7 +124,7 @@ def _encrypted(content: bytes, recipient: x509.Certificate) -> bytes:
     return builder.add_recipient(recipient).encrypt(Encoding.PEM, [pkcs7.PKCS7Options.Binary])
 
 
-async def _verified(settings: Settings, pool: Pool, content: bytes | None, head: str | None) -> Findings:
+async def _verify(settings: Settings, pool: Pool, content: bytes | None, head: str | None) -> Findings:
     async with reading(settings, pool) as read:
         return await (verify_chain(read, head) if content is None else verify_file(read, content, head))
 

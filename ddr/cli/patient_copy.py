@@ -47,7 +47,7 @@ async def write_copy(
                 for name, content in files.items():
                     part = folder / f"{name}.part"
                     parts[part] = folder / name
-                    await _written(part, content)
+                    await _write(part, content)
             for part, file in parts.items():
                 part.rename(file)
             for file in parts.values():
@@ -70,7 +70,7 @@ def _prepare(folder: Path, names: Iterable[str]) -> None:
         raise CommandError(f"{folder / there[0]} already exists; name another directory")
 
 
-async def _written(part: Path, content: AsyncIterator[bytes]) -> None:
+async def _write(part: Path, content: AsyncIterator[bytes]) -> None:
     size, said = 0, 0
     with naming(part), os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
         async for piece in content:

@@ -74,7 +74,7 @@ async def _export(args: argparse.Namespace, settings: Settings, pool: Pool) -> N
         raise CommandError("Parquet needs pyarrow (pip install 'ddr[research]'); CSV needs no extra")
     if len(args.by) > LONGEST or not args.by.isprintable():
         raise CommandError(f"--by must have at most {LONGEST} characters, all printable")
-    if args.yes and await _finished(args.out, pool, moment):
+    if args.yes and await _finish_interrupted(args.out, pool, moment):
         print("this completes the export that was interrupted before; no other data was given")
         return
     _check_free(args)
@@ -103,7 +103,7 @@ async def _give(args: argparse.Namespace, settings: Settings, pool: Pool, export
         write(export, terms, args.out, export_id, parquet=args.parquet)
         moment = Moment.at(now_ms(), settings)
         # From here until the response only the database knows whether the export was recorded, so the files stay for
-        # `_finished` whatever happens. Recorded weeks are given to nobody else.
+        # `_finish_interrupted` whatever happens. Recorded weeks are given to nobody else.
         try:
             given = await store.note(pool, export_id, terms.approval, args.by.strip(), export.weeks, moment)
         except FAULTS as error:
@@ -122,14 +122,14 @@ async def _give(args: argparse.Namespace, settings: Settings, pool: Pool, export
         print(args.out / name)
 
 
-async def _finished(out: Path, pool: Pool, moment: Moment) -> bool:
+async def _finish_interrupted(out: Path, pool: Pool, moment: Moment) -> bool:
     """Handle an interrupted export: True when it had been recorded, and its files have their final names now.
 
     Otherwise its files are deleted, also when somebody has withdrawn since: their data is no longer passed on.
     """
-    finished = False
     if not unfinished(out):
         return False
+    finished = False
     with alone_in(out):
         for export_id, people in unfinished(out).items():
             if not await store.is_noted(pool, export_id):

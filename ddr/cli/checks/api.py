@@ -113,7 +113,7 @@ async def _poll(diga: Diga, tokens: TokenFile) -> list[str]:
         http.event_hooks = {"request": [timed.begun], "response": [timed.answered]}
         recorder = Recorder(diga, http, tokens, "", patience=0)
         try:
-            return await _asked(diga, recorder)
+            return await _problems(diga, recorder)
         except Throttled as error:
             if timed.last_status != 429:
                 return [f"the recorder is not serving requests: {error}"]
@@ -125,7 +125,7 @@ async def _poll(diga: Diga, tokens: TokenFile) -> list[str]:
             return [f"a response is not as it must be: {type(error).__name__}: {error}"]
 
 
-async def _asked(diga: Diga, recorder: Recorder) -> list[str]:
+async def _problems(diga: Diga, recorder: Recorder) -> list[str]:
     wrong: list[str] = []
     _expect(wrong, await recorder.get(f"{diga.fhir_base}/metadata"), "CapabilityStatement")
     first: dict[str, Any] | None = None
