@@ -96,13 +96,13 @@ async def consent_lines(core: Core, patient_id: UUID, lang: str, *, acting: bool
     """/me/consents.csv line by line (RFC 4180): consents with their pairing and the text that was agreed to, then all
     other permissions that the pages show (`_other_lines`). `acting`: the reader is a representative, who is not told
     whom the patient represents."""
-    yield _written(ConsentLine._fields)
+    yield _line(ConsentLine._fields)
     async for row in export.consents(core.pool, patient_id):
-        yield _written(_consent_line(core, row, lang))
+        yield _line(_consent_line(core, row, lang))
     for row in await research.of_patient(core.pool, patient_id):
-        yield _written(_research_line(row, lang))
+        yield _line(_research_line(row, lang))
     async for line in _other_lines(core, patient_id, lang, acting):
-        yield _written(line)
+        yield _line(line)
 
 
 def _consent_line(core: Core, row: Row, lang: str) -> ConsentLine:
@@ -192,10 +192,10 @@ def consent_in_german(row: Sequence[str]) -> Sequence[str]:
 
 async def access_lines(core: Core, patient_id: UUID, lang: str, upto_no: int) -> AsyncIterator[bytes]:
     """One line per entry of the trail, up to number `upto_no`, in words and with its tag."""
-    yield _written(ACCESS_HEADING)
+    yield _line(ACCESS_HEADING)
     async for row in trail.upto(core.pool, patient_id, upto_no):
         app, said = app_name(core, row["client_id"]), words(core, row, lang, text)
-        yield _written((told_instant(row["at_ms"]), app, row["client_id"] or "", row["event"], said))
+        yield _line((told_instant(row["at_ms"]), app, row["client_id"] or "", row["event"], said))
 
 
 def _agreed_text(row: Row) -> dict[str, str]:
@@ -246,5 +246,5 @@ def _at(ms: int | None) -> str:
     return "" if ms is None else instant(ms)
 
 
-def _written(row: Sequence[str]) -> bytes:
+def _line(row: Sequence[str]) -> bytes:
     return csv_lines([[harmless(cell) for cell in row]])
