@@ -17,7 +17,7 @@ PATIENT = (Need.PATIENT,)
 TYPES = ("Observation", "Device", "DeviceMetric")
 
 
-def _unauthorized(answer: Exchange, what: str) -> None:
+def _expect_unauthorized(answer: Exchange, what: str) -> None:
     expect(answer.status == 401, f"{what} is not answered with 401", answer)
     told = answer.headers.get("www-authenticate", "")
     expect(told.lower().startswith("bearer"), "WWW-Authenticate does not begin with Bearer", answer)
@@ -29,8 +29,8 @@ def no_token_no_data(kit: Kit) -> None:
     view = kit.views[0]
     basic = base64.b64encode(b"user:secret").decode()
     for door in doors(view):
-        _unauthorized(door.send(view, None), f"{door.told} without a token")
-        _unauthorized(door.send(view, f"Basic {basic}"), f"{door.told} with another scheme")
+        _expect_unauthorized(door.send(view, None), f"{door.told} without a token")
+        _expect_unauthorized(door.send(view, f"Basic {basic}"), f"{door.told} with another scheme")
 
 
 @check("RS-022", "RS-020", needs=PATIENT)
@@ -41,7 +41,7 @@ def bad_tokens_are_refused(kit: Kit) -> None:
         kit.wire.secrets.learn(text)
         for door in doors(view):
             answer = door.send(view, f"Bearer {text}")
-            _unauthorized(answer, f"{door.told} with a bad token")
+            _expect_unauthorized(answer, f"{door.told} with a bad token")
             told = answer.headers.get("www-authenticate", "")
             expect('error="invalid_token"' in told, 'error="invalid_token" is missing', answer)
             expect("error_description=" in told, "error_description is missing", answer)
@@ -76,7 +76,7 @@ def refresh_token_opens_nothing(kit: Kit) -> None:
     if not view.refresh_token:
         raise NotRun("there is no refresh token", view.pairing.answered)
     for door in doors(view):
-        _unauthorized(door.send(view, f"Bearer {view.refresh_token}"), f"{door.told} with a refresh token")
+        _expect_unauthorized(door.send(view, f"Bearer {view.refresh_token}"), f"{door.told} with a refresh token")
 
 
 @check("TLS-013", needs=(Need.PATIENT, Need.TWO_DIGA))

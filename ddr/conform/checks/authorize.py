@@ -36,7 +36,7 @@ def _is_own(kit: Kit, url: str) -> bool:
     return urlsplit(joined(page, url)).netloc in {urlsplit(kit.target.issuer).netloc, urlsplit(page).netloc}
 
 
-def _refused(kit: Kit, answer: Exchange, what: str) -> None:
+def _expect_refused(kit: Kit, answer: Exchange, what: str) -> None:
     expect(not _led_away(kit, answer), f"{what} sends the browser elsewhere", answer)
     expect(400 <= answer.status < 500, f"{what} is not refused", answer)
 
@@ -62,7 +62,7 @@ def authorize_needs_a_pushed_request(kit: Kit) -> None:
 def unknown_request_uri_is_refused(kit: Kit) -> None:
     """A request_uri that was never issued is refused without a redirect."""
     for uri in ("urn:ietf:params:oauth:request_uri:there-is-none", "https://evil.example/request.jwt", ""):
-        _refused(kit, kit.wire.send("GET", address(kit, kit.diga.client_id, uri)), f"request_uri {uri!r}")
+        _expect_refused(kit, kit.wire.send("GET", address(kit, kit.diga.client_id, uri)), f"request_uri {uri!r}")
 
 
 @check("AS-018", needs=CERTIFICATE)
@@ -70,7 +70,7 @@ def request_uri_belongs_to_its_client(kit: Kit) -> None:
     """The request_uri of one DiGA with the client_id of another, or of none, is refused."""
     for other in (*(one.client_id for one in kit.target.digas[1:2]), "urn:diga:bfarm:00000"):
         answer = kit.wire.send("GET", address(kit, other, _pushed(kit)))
-        _refused(kit, answer, "a request_uri with another client_id")
+        _expect_refused(kit, answer, "a request_uri with another client_id")
 
 
 @check("AS-018", "AS-013", needs=CERTIFICATE)

@@ -85,11 +85,11 @@ def _self_signed(folder: Path, name: str | x509.Name) -> tuple[Path, Path]:
 @check("AS-011", "TLS-005", needs=(Need.TWO_DIGA,))
 def certificate_and_client_belong_together(kit: Kit) -> None:
     """The certificate of one DiGA with the client_id of another is refused as invalid_client."""
-    _crossed(kit, kit.diga, kit.other_diga)
-    _crossed(kit, kit.other_diga, kit.diga)
+    _expect_invalid_client(kit, kit.diga, kit.other_diga)
+    _expect_invalid_client(kit, kit.other_diga, kit.diga)
 
 
-def _crossed(kit: Kit, claimed: Identity, presented: Identity) -> None:
+def _expect_invalid_client(kit: Kit, claimed: Identity, presented: Identity) -> None:
     answer = push(kit, request(kit, claimed).form, presented)
     wrong = f"{presented.client_id} may act as {claimed.client_id}"
     expect(answer.status == 401 and answer.json.get("error") == "invalid_client", wrong, answer)

@@ -118,7 +118,7 @@ def plain_types_are_accepted(kit: Kit) -> None:
         expect(answer.media_type in wanted, f"Accept: {accept} is answered as {answer.media_type}", answer)
 
 
-def _unsupported(answer: Exchange, status: int, begins: str) -> None:
+def _expect_unsupported(answer: Exchange, status: int, begins: str) -> None:
     """The prescribed refusal, which names what is supported."""
     expect_refused(answer, status, begins, "not-supported")
     named = XML in answer.issue["diagnostics"] and JSON in answer.issue["diagnostics"]
@@ -135,7 +135,7 @@ def other_formats_are_refused(kit: Kit) -> None:
     ]
     metadata = kit.wire.send("GET", kit.capability_answer.url, headers={"accept": "text/turtle"})
     for answer in (*asked, metadata):
-        _unsupported(answer, 406, "Requested format not supported")
+        _expect_unsupported(answer, 406, "Requested format not supported")
 
 
 @check("RS-009", "RS-020", needs=PATIENT)
@@ -143,7 +143,7 @@ def other_bodies_are_refused(kit: Kit) -> None:
     """A Content-Type that is not supported gets 415 with the prescribed OperationOutcome, for each type."""
     for kind in TYPES:
         answer = kit.views[0].post_uncounted(f"{kind}/_search", "a", "text/turtle")
-        _unsupported(answer, 415, "Content-Type not supported")
+        _expect_unsupported(answer, 415, "Content-Type not supported")
 
 
 @check("RS-010", "RS-020", needs=PATIENT)

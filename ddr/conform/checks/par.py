@@ -22,7 +22,7 @@ def _push(kit: Kit, **changed: str | None) -> Exchange:
     return push(kit, {name: value for name, value in form.items() if value is not None}, kit.diga)
 
 
-def _refused(answer: Exchange, what: str, *errors: str) -> None:
+def _expect_refused(answer: Exchange, what: str, *errors: str) -> None:
     expect(answer.status in (400, 401), f"{what} is not refused", answer)
     error = answer.json.get("error")
     expect(not errors or error in errors, f"{what} is refused as {error}, not as {' or '.join(errors)}", answer)
@@ -57,23 +57,23 @@ def par_needs_every_parameter(kit: Kit) -> None:
     A parameter without a value counts as left out (RFC 6749 section 3.1).
     """
     for name in REQUIRED:
-        _refused(_push(kit, **{name: None}), f"a request without {name}")
-        _refused(_push(kit, **{name: ""}), f"a request with an empty {name}")
+        _expect_refused(_push(kit, **{name: None}), f"a request without {name}")
+        _expect_refused(_push(kit, **{name: ""}), f"a request with an empty {name}")
 
 
 @check("AS-015", "AS-010", "AS-044", needs=CERTIFICATE)
 def plain_pkce_is_refused(kit: Kit) -> None:
     """A code_challenge_method other than S256 (as plain), or no PKCE, is refused although the client authenticates."""
-    _refused(_push(kit, code_challenge_method="plain"), "code_challenge_method plain")
-    _refused(_push(kit, code_challenge_method="S512"), "code_challenge_method S512")
-    _refused(_push(kit, code_challenge=None, code_challenge_method=None), "a request without PKCE")
+    _expect_refused(_push(kit, code_challenge_method="plain"), "code_challenge_method plain")
+    _expect_refused(_push(kit, code_challenge_method="S512"), "code_challenge_method S512")
+    _expect_refused(_push(kit, code_challenge=None, code_challenge_method=None), "a request without PKCE")
 
 
 @check("AS-015", needs=CERTIFICATE)
 def malformed_challenge_is_refused(kit: Kit) -> None:
     """A code_challenge that does not have the form of RFC 7636 is refused."""
     for challenge in ("", "a", "=" * 43, "+" * 43, "a" * 42, "a" * 129):
-        _refused(_push(kit, code_challenge=challenge), f"the code_challenge {challenge[:10]!r}")
+        _expect_refused(_push(kit, code_challenge=challenge), f"the code_challenge {challenge[:10]!r}")
 
 
 @check("AS-018", "AS-011", "AS-009", needs=CERTIFICATE)
@@ -96,7 +96,7 @@ def redirect_uri_must_be_exact(kit: Kit) -> None:
     )
     for variant in (one for one in variants if one != own):
         answer = _push(kit, redirect_uri=variant)
-        _refused(answer, f"redirect_uri {variant}")
+        _expect_refused(answer, f"redirect_uri {variant}")
         expect(not answer.headers.get("location"), "the refusal redirects", answer)
 
 
@@ -106,14 +106,14 @@ def foreign_scope_is_refused(kit: Kit) -> None:
     foreign = [MIV + name for name in LIMITS if MIV + name not in kit.diga.mivs]
     for miv in [*foreign, MIV + "there-is-none"]:
         scope = " ".join((OBSERVATION + miv, *DEVICES))
-        _refused(_push(kit, scope=scope), f"the scope of {miv}", "invalid_scope")
+        _expect_refused(_push(kit, scope=scope), f"the scope of {miv}", "invalid_scope")
 
 
 def _scopes(kit: Kit, own: str, scopes: Iterable[str]) -> None:
     """Each is refused, alone and together with a valid one."""
     for scope in scopes:
         for asked in (scope, f"{own} {scope}"):
-            _refused(_push(kit, scope=asked), f"the scope {asked!r}", "invalid_scope")
+            _expect_refused(_push(kit, scope=asked), f"the scope {asked!r}", "invalid_scope")
 
 
 @check("AS-014", "SCO-003", "SCO-007", needs=CERTIFICATE)
@@ -154,13 +154,13 @@ def writing_scopes_are_refused(kit: Kit) -> None:
 @check("AS-012", needs=CERTIFICATE)
 def request_objects_are_refused(kit: Kit) -> None:
     """A request as JWT (RFC 9101) is refused."""
-    _refused(_push(kit, request="eyJhbGciOiJub25lIn0.e30."), "the parameter request")
+    _expect_refused(_push(kit, request="eyJhbGciOiJub25lIn0.e30."), "the parameter request")
 
 
 @check("AS-009", needs=CERTIFICATE)
 def request_uri_in_par_is_refused(kit: Kit) -> None:
     """A PAR must not itself refer to a request_uri (RFC 9126 section 2.1)."""
-    _refused(_push(kit, request_uri="urn:ietf:params:oauth:request_uri:abc"), "the parameter request_uri")
+    _expect_refused(_push(kit, request_uri="urn:ietf:params:oauth:request_uri:abc"), "the parameter request_uri")
 
 
 @check("AS-009", needs=CERTIFICATE)
@@ -168,14 +168,14 @@ def repeated_parameters_are_refused(kit: Kit) -> None:
     """A parameter that comes twice is refused (RFC 6749 section 3.1)."""
     form = request(kit, kit.diga).form
     for name in ("scope", "redirect_uri", "client_id"):
-        _refused(push(kit, [*form.items(), (name, form[name])], kit.diga), f"{name} given twice")
+        _expect_refused(push(kit, [*form.items(), (name, form[name])], kit.diga), f"{name} given twice")
 
 
 @check("AS-010", "AS-017", needs=CERTIFICATE)
 def other_response_types_are_refused(kit: Kit) -> None:
     """Only response_type=code is accepted: neither token nor id_token."""
     for kind in ("token", "id_token", "code token", "code id_token"):
-        _refused(_push(kit, response_type=kind), f"response_type {kind}")
+        _expect_refused(_push(kit, response_type=kind), f"response_type {kind}")
 
 
 @check("AS-032", needs=CERTIFICATE)

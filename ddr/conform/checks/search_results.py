@@ -212,12 +212,12 @@ def includes_bring_the_devices(kit: Kit) -> None:
         found = view.everything
         for one in found.matches:
             for key in references(one, "device"):
-                _included(found.included, key, one, found.origin[key_of(one)])
+                _expect_included(found.included, key, one, found.origin[key_of(one)])
                 for behind in references(found.included.get(key, {}), "source"):
-                    _included(found.included, behind, one, found.origin[key_of(one)])
+                    _expect_included(found.included, behind, one, found.origin[key_of(one)])
 
 
-def _included(included: dict[str, Json], key: str, one: Json, shown: Exchange) -> None:
+def _expect_included(included: dict[str, Json], key: str, one: Json, shown: Exchange) -> None:
     expect("#" in key or key in included, f"{key} of {key_of(one)} is not included", shown)
 
 

@@ -23,7 +23,7 @@ def _code_form(kit: Kit, **changed: str) -> dict[str, str]:
     }
 
 
-def _refused(answer: Exchange, what: str, *errors: str) -> None:
+def _expect_refused(answer: Exchange, what: str, *errors: str) -> None:
     expect(answer.status in (400, 401) and "access_token" not in answer.json, f"{what} is not refused", answer)
     error = answer.json.get("error")
     expect(not errors or error in errors, f"{what} is refused as {error}, not as {' or '.join(errors)}", answer)
@@ -43,13 +43,13 @@ def other_grants_are_refused(kit: Kit) -> None:
     for kind in kinds:
         form = {"grant_type": kind, "client_id": kit.diga.client_id, "username": "a", "scope": "patient/Device.rs"}
         answer = token(kit, form, kit.diga)
-        _refused(answer, f"the grant {kind}", "unauthorized_client", "unsupported_grant_type")
+        _expect_refused(answer, f"the grant {kind}", "unauthorized_client", "unsupported_grant_type")
 
 
 @check("AS-019", needs=CERTIFICATE)
 def unknown_code_is_refused(kit: Kit) -> None:
     """A code that was never issued is refused as invalid_grant."""
-    _refused(token(kit, _code_form(kit), kit.diga), "an unknown code", "invalid_grant")
+    _expect_refused(token(kit, _code_form(kit), kit.diga), "an unknown code", "invalid_grant")
 
 
 @check("AS-019", needs=CERTIFICATE)
@@ -57,14 +57,14 @@ def token_needs_every_parameter(kit: Kit) -> None:
     """A request that lacks one of the parameters of the code flow is refused."""
     for name in ("grant_type", "code", "code_verifier", "redirect_uri", "client_id"):
         form = {key: value for key, value in _code_form(kit).items() if key != name}
-        _refused(token(kit, form, kit.diga), f"a request without {name}")
+        _expect_refused(token(kit, form, kit.diga), f"a request without {name}")
 
 
 @check("AS-027", needs=CERTIFICATE)
 def unknown_refresh_token_is_refused(kit: Kit) -> None:
     """A refresh token that was never issued is refused as invalid_grant."""
     for text in ("there-is-no-such-token-0123456789", "eyJhbGciOiJub25lIn0.e30.", "a.b.c"):
-        _refused(token(kit, refresh_form(kit.diga, text), kit.diga), "an unknown refresh token", "invalid_grant")
+        _expect_refused(token(kit, refresh_form(kit.diga, text), kit.diga), "an unknown refresh token", "invalid_grant")
 
 
 @check("AS-032", needs=CERTIFICATE)

@@ -39,7 +39,7 @@ def _scans(kit: Kit) -> Iterator[tuple[str, int, Findings]]:
         yield host, port, kit.scans[key]
 
 
-def _judged(kit: Kit, wrong: Callable[[Findings, int], list[str]], what: str) -> None:
+def _judge(kit: Kit, wrong: Callable[[Findings, int], list[str]], what: str) -> None:
     year = datetime.fromtimestamp(kit.now_ms() / 1000, UTC).year
     for host, port, found in _scans(kit):
         if bad := wrong(found, year):
@@ -50,25 +50,25 @@ def _judged(kit: Kit, wrong: Callable[[Findings, int], list[str]], what: str) ->
 @check("TLS-002")
 def tls_versions(kit: Kit) -> None:
     """TLS 1.2 and 1.3 are accepted; older versions are not."""
-    _judged(kit, bsi.versions, "version")
+    _judge(kit, bsi.versions, "version")
 
 
 @check("TLS-002")
 def tls_cipher_suites(kit: Kit) -> None:
     """Only cipher suites that BSI TR-02102-2 recommends are accepted, by this kit's list of them."""
-    _judged(kit, bsi.suites, "suite")
+    _judge(kit, bsi.suites, "suite")
 
 
 @check("TLS-002")
 def tls_groups(kit: Kit) -> None:
     """Only groups that BSI TR-02102-2 recommends are accepted for the key exchange, by this kit's list of them."""
-    _judged(kit, bsi.groups, "group")
+    _judge(kit, bsi.groups, "group")
 
 
 @check("TLS-002")
 def tls_signatures(kit: Kit) -> None:
     """Only signature algorithms that BSI TR-02102-2 recommends are accepted, by this kit's list of them."""
-    _judged(kit, bsi.signatures, "signature algorithm")
+    _judge(kit, bsi.signatures, "signature algorithm")
 
 
 def _certificates(kit: Kit, wrong: Callable[[Properties, str], str]) -> None:
