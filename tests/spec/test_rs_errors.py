@@ -118,8 +118,10 @@ async def test_what_may_not_be_read_is_as_if_it_were_not_there(ddr: Recorder, sc
     observations = ("x", "0" * 32, ids["bp"], chunk, other.home.ids["bg-new"])
     others = f"Device/{ids['cuff']}", f"DeviceMetric/{ids['metric']}", f"Device/{other.home.ids['meter']}"
     for path in (*(f"Observation/{each}" for each in observations), *others):
-        issue = refused(await reader.get(path), 404, diagnostics=f"Resource {path} is not known")
+        answer = await reader.get(path)
+        issue = refused(answer, 404, diagnostics=f"Resource {path} is not known")
         assert issue.keys() == {"severity", "code", "diagnostics"}
+        assert answer.json() == {"resourceType": "OperationOutcome", "issue": [issue]}
 
 
 @pytest.mark.requirement("RS-025")
