@@ -18,6 +18,7 @@ from ddr.cli.arguments import in_order, number
 from ddr.cli.errors import CommandError
 from ddr.cli.operator import instant_argument, now_ms, reading, with_database
 from ddr.drafts import OWN, draft
+from ddr.http.request_log.endpoints import endpoint
 from ddr.http.request_log.record import stamp
 from ddr.oauth.keys import Keys, opening_key
 from ddr.operations.request_log.export import Filters, export
@@ -41,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     out.add_argument("--pairing", metavar="PAIRING_ID", help="only records of this pairing")
     out.add_argument(
         "--endpoint",
+        type=_logged,
         metavar="PATH",
         help="only records of this path, for instance /fhir/Observation or /fhir/Device/{id}",
     )
@@ -58,6 +60,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     check.add_argument("--head", help="a head noted earlier (from the technical log), which must be in the chain")
     actions.add_parser("policy", help="show what is logged, masked and kept: all versions, and when each was in force")
+
+
+def _logged(text: str) -> str:
+    """A type for endpoints as records name them, with or without the host; others would select nothing."""
+    path = text[text.find("/") :] if "/" in text else ""
+    if path and endpoint(path)[1] != path:
+        raise argparse.ArgumentTypeError(
+            f"no record names {text!r}: paths are logged as templates such as /fhir/Device/{{id}}"
+        )
+    return text
 
 
 def run(args: argparse.Namespace) -> int:

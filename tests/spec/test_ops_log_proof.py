@@ -109,6 +109,21 @@ async def test_filters(desk: Desk) -> None:
         assert await desk.records(*options) == wanted
 
 
+@pytest.mark.parametrize(
+    "path", ["/fhir/Device/4711", "/fhir/Device/", "fhir/Device", "https://localhost:8443/fhir/Device", "/Device"]
+)
+async def test_an_endpoint_that_no_record_names_is_refused(desk: Desk, path: str) -> None:
+    """It would select nothing, and the manifest would prove that there was nothing."""
+    with pytest.raises(SystemExit):
+        await desk.run("export", "--endpoint", path)
+    assert "/fhir/Device/{id}" in desk.capsys.readouterr().err
+
+
+async def test_each_endpoint_that_a_record_names_can_be_asked_for(desk: Desk) -> None:
+    for name in {record["partner_id"] for record in await desk.records()}:
+        assert await desk.records("--endpoint", name)
+
+
 @pytest.mark.requirement("OPS-001")
 async def test_an_export_is_evidence_of_downtime(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """The lines as written, with the line that proves them."""
