@@ -1,4 +1,7 @@
-"""A whole search in one statement: matches, sorting, page, the rest for later pages, and included resources."""
+"""A whole search in one statement: matches, sorting, page, the rest for later pages, and included resources.
+
+In the order of ids it takes two.
+"""
 
 from __future__ import annotations
 
@@ -70,7 +73,7 @@ async def first_page(
     With `count` 0 only `total` is found. Concurrent searches for few resources share a statement. `fetched`: the
     rows of `first_page_statement`, if it was run already.
     """
-    if _sorts_by_id(search):
+    if count and _sorts_by_id(search):
         return await _first_by_id(pool, view, names, search, count)
     if fetched is None:
         text, parameters = _first_text(view, names, search, count)
@@ -117,7 +120,7 @@ async def _first_by_id(pool: asyncpg.Pool, view: View, names: Names, search: Sea
     keys = await aside(row["total"] > LARGE_ITEMS, _in_order, row, names.ids, by_id.descending)
     until_ms = row["at_ms"] if any(item.name == "_lastUpdated" for item in search.filters) else None
     page = await later_page(pool, view, search, RestPage(None, 0, count, until_ms, keys[:count]))
-    return replace(page, total=row["total"], at_ms=row["at_ms"], rest=keys[count:] if count else ())
+    return replace(page, total=row["total"], at_ms=row["at_ms"], rest=keys[count:])
 
 
 def _places(observed: frozenset[Kind], resource_type: str, where: str, order: str) -> str:
@@ -143,7 +146,7 @@ def _first_text(view: View, names: Names, search: Search, count: int) -> tuple[s
     resource_type, parameters = search.resource_type, Parameters(view.parameters())
     conditions = Conditions(names, parameters)
     where = conditions.all_of(resource_type, search.filters, search.has)
-    order = conditions.order(resource_type, search.sort)
+    order = conditions.order(resource_type, search.sort if count else ())
     limit = parameters.bind(count, "bigint")
     known = _first_known if len(where) <= LONGEST_KNOWN else _first
     return known(view.observed, resource_type, where, order, limit, _related(search), count > 0), parameters
