@@ -156,5 +156,6 @@ def _methods(resource_type: str, rest: Sequence[str]) -> list[str]:
 
 def _only(request: Request, method: str) -> Request:
     if request.method != method:
+        request.check_representation()
         raise method_not_allowed([method, "HEAD"])
     return request

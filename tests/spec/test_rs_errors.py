@@ -102,7 +102,7 @@ async def test_a_content_type_counts_even_without_a_body(scene: Scene) -> None:
     for mime in ("text/turtle", "application/fhir+turtle; fhirVersion=4.0", "text/plain"):
         for path in paths:
             refused(await scene.reader.get(path, **{"content-type": mime}), 415, "not-supported")
-    for path in TYPES:  # also where nothing can be created
+    for path in (*TYPES, "metadata"):  # also where nothing can be created
         turtle = {"content-type": "text/turtle"}
         refused(await scene.reader.post(path, content=b"a", headers=turtle), 415, "not-supported")
         refused(await scene.reader.post(path, json={"resourceType": path}), 405, "not-supported")
