@@ -53,11 +53,19 @@ def test_instants_are_taken_as_they_are() -> None:
 
 
 @pytest.mark.parametrize("zone", ["Z", "+00:00"])
-def test_a_period_in_utc_has_the_days_of_utc(zone: str) -> None:
+def test_whole_days_of_utc_are_reported_as_these(zone: str) -> None:
     start, end = f"2026-08-01T00:00:00{zone}", f"2026-08-31T23:59:59{zone}"
     found = period(start, end)
     assert (found.first, found.last, found.zone) == (date(2026, 8, 1), date(2026, 8, 31), UTC)
     assert period(end=end).from_ms == parse_instant("2026-08-18T00:00:00Z")
+    assert period(start, f"2026-09-01T00:00:00{zone}").zone == UTC
+
+
+@pytest.mark.parametrize("end", ["2026-08-31T21:59:59Z", "2026-08-31T21:59:59.999Z", "2026-08-31T20:12:00Z"])
+def test_days_of_the_time_zone_may_be_given_in_utc(end: str) -> None:
+    found = period("2026-07-31T22:00:00.000Z", end)
+    assert (found.first, found.last, found.zone) == (date(2026, 8, 1), date(2026, 8, 31), BERLIN)
+    assert period(end=end).from_ms == parse_instant("2026-08-17T22:00:00Z")
 
 
 def test_any_other_period_has_those_of_the_time_zone() -> None:
