@@ -156,12 +156,16 @@ async def later_page(pool: asyncpg.Pool, view: View, search: Search, rest: RestP
     """A part of the rest of an earlier search; of `search` only type and includes count. `total` is this page's."""
     parameters = Parameters(view.parameters())
     until = parameters.bind(rest.until_ms, "bigint")
-    # Still joined with what may be seen now: a consent may have been withdrawn since the first page.
+    # Still looked up among what may be seen now: a consent may have been withdrawn since the first page. A planner that
+    # expects few rows would compare each with each key, or look for all of them anew for each key; IS TRUE and
+    # MATERIALIZED prevent it: the keys are hashed once, and only what they find is joined with their order.
     page = f"""
-page AS (
-  SELECT r.ord, o.kind, o.no, o.k
-    FROM {_listed(rest, parameters)} r
-    JOIN {TABLES[search.resource_type]} o ON (o.kind, o.no, o.k) = (r.kind, r.no, r.k)
+listed AS MATERIALIZED ({_listed(rest, parameters)}),
+visible AS MATERIALIZED (
+  SELECT o.kind, o.no, o.k, o.updated_ms FROM {TABLES[search.resource_type]} o
+   WHERE ((o.kind, o.no, o.k) IN (SELECT kind, no, k FROM listed)) IS TRUE
+), page AS (
+  SELECT r.ord, o.kind, o.no, o.k FROM listed r JOIN visible o USING (kind, no, k)
    WHERE {until} IS NULL OR o.updated_ms <= {until}
 )"""
     text = _text(view.observed, [sources_of(view.observed, numbered=False), page], "page", _related(search))
@@ -174,13 +178,13 @@ def _listed(rest: RestPage, parameters: Parameters) -> str:
         columns = list(zip(*rest.keys, strict=True)) or [(), (), ()]
         types = ("smallint[]", "bigint[]", "bigint[]")
         arrays = [parameters.bind(list(column), kind) for column, kind in zip(columns, types, strict=True)]
-        return f"(SELECT * FROM unnest({', '.join(arrays)}) WITH ORDINALITY AS t(kind, no, k, ord))"
+        return f"SELECT * FROM unnest({', '.join(arrays)}) WITH ORDINALITY AS t(kind, no, k, ord)"
     rest_no, offset, count = (parameters.bind(part, "bigint") for part in (rest.rest_no, rest.offset, rest.count))
-    return f"""(
+    return f"""
       SELECT t.kind, t.no, t.k, t.ord
         FROM search_rest s CROSS JOIN LATERAL unnest(s.kinds, s.nos, s.ks) WITH ORDINALITY AS t(kind, no, k, ord)
        WHERE s.patient_id = $1 AND s.rest_no = {rest_no} AND s.expires_ms > $5::bigint
-         AND t.ord > {offset} AND t.ord <= {offset} + {count})"""
+         AND t.ord > {offset} AND t.ord <= {offset} + {count}"""
 
 
 async def sweep(pool: asyncpg.Pool, now_ms: int) -> None:
