@@ -23,8 +23,8 @@ FOREIGN = {
     *("citus_set_coordinator_host", "citus_update_node", "client_secret_basic", "commit_delay", "connect_query"),
     *("csaf_vex", "known_not_affected", "log_min_duration_statement", "max_standby_streaming_delay", "max_wal_size"),
     *("max_locks_per_transaction", "temp_file_limit"),
-    *("pg_restore", "pg_stat_archiver", "pg_stat_database", "pg_stat_statements", "pg_upgrade", "pg_waldump"),
-    *("query_timeout", "remote_write", "revision_history", "shared_buffers"),
+    *("pg_restore", "pg_stat_archiver", "pg_stat_database", "pg_stat_statements", "pg_upgrade", "pg_verifybackup"),
+    *("pg_waldump", "query_timeout", "remote_write", "revision_history", "shared_buffers"),
     "synchronous_standby_names",
 }
 ROUTE = r"/(?:me|oauth|login|status|docs|healthz|readyz|metrics|gateway|\.well-known)\b[\w./-]*"
