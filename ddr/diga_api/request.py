@@ -66,9 +66,7 @@ class Request:
         refused_unless_told(error.code)
         fmt = error_format(self.headers, dict(self.representation()))
         answered_error(error.details_code or error.code, error.diagnostics or error.text or "")
-        # A 404 has none: what may not be seen is answered just as what is not there (RS-027).
-        name = None if error.status == 404 else request_id()
-        return rendered(render(error.resource(name), fmt), fmt, error.status, error.headers)
+        return rendered(render(error.resource(request_id()), fmt), fmt, error.status, error.headers)
 
 
 def rendered(body: bytes, fmt: Format, status: int = 200, extra: Mapping[str, str] | None = None) -> Reply:
