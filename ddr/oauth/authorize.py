@@ -97,7 +97,7 @@ async def _note_refusal(core: Core, request_uri: str, diga: Diga, error: str) ->
             detail = {"endpoint": ENDPOINT, "error": error}
             await record(conn, Event.PAIRING_REFUSED, now_ms, client_id=diga.client_id, detail=detail)
             return
-    core.strangers.count("authorize.unknown_request", diga.client_id, now_ms)
+    core.strangers.count(f"authorize.{error}", diga.client_id, now_ms)
 
 
 def _error_response(scope: Scope, error: PageError) -> Response:

@@ -64,7 +64,7 @@ async def test_the_pair_must_fit(core: Core, diga: DigaBackend, other: DigaBacke
     assert (response.status_code, response.json()["error"]) == (400, "invalid_request_uri")
     assert response.json() == (await ask(core, client_id=other.diga.client_id, request_uri="urn:x")).json()
     assert await events(core, other.diga) == ["diga:pairing:refused"]
-    assert core.strangers.counts == {("authorize.unknown_request", other.diga.client_id): 1}
+    assert core.strangers.counts == {("authorize.invalid_request_uri", other.diga.client_id): 1}
 
 
 async def test_strangers_write_nothing(core: Core, diga: DigaBackend, caplog: pytest.LogCaptureFixture) -> None:
@@ -126,6 +126,7 @@ async def test_a_request_of_which_nothing_may_be_read_any_more_goes_back(
         assert response.status_code == 303 and response.headers["location"].startswith(diga.diga.redirect_uri)
         assert told.keys() == {"error", "state", "iss"} and told["error"] == ["invalid_scope"]
     assert await events(core, diga.diga) == ["diga:pairing:refused"]
+    assert core.strangers.counts == {("authorize.invalid_scope", diga.diga.client_id): 1}  # the second time
     trust.add(diga.diga)
     again = await ask(core, client_id=diga.diga.client_id, request_uri=handle)
     assert urlsplit(again.headers["location"]).path == "/consent"
