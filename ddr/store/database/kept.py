@@ -20,7 +20,7 @@ MARK = "pg_logical_emit_message(true, 'ddr', '')"
 _KEPT = f"SELECT CASE WHEN current_setting('synchronous_standby_names') <> '' THEN {MARK} END"
 
 
-async def reach_standby(pool: asyncpg.Pool) -> None:
+async def wait_for_standby(pool: asyncpg.Pool) -> None:
     """Returns when the standby that commits wait for, if there is one, has all that was read here. Raises FAULTS.
 
     Where patients are spread over several servers, this holds for the first one only.

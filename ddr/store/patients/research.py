@@ -12,7 +12,7 @@ import asyncpg
 from ddr.research.approval import Approval
 from ddr.series.status import WITHDRAWN
 from ddr.store.audit.trail import Event, record
-from ddr.store.database.kept import reach_standby
+from ddr.store.database.kept import wait_for_standby
 from ddr.store.database.pool import Connection, Row
 from ddr.store.database.rights import Moment, in_force
 from ddr.store.database.stamps import HOLD_PATIENT
@@ -145,7 +145,7 @@ async def is_noted(pool: asyncpg.Pool, export_id: UUID) -> bool:
                 raise _NotNow
     except _NotNow:
         return False
-    await reach_standby(pool)
+    await wait_for_standby(pool)
     return True
 
 

@@ -16,7 +16,7 @@ import asyncpg
 from ddr.aside import LARGE_CHUNKS, LARGE_ITEMS, aside
 from ddr.series.merge import Merge, merge
 from ddr.series.packing import Reading
-from ddr.store.database.kept import reach_standby
+from ddr.store.database.kept import wait_for_standby
 from ddr.store.database.stamps import lock_patient
 from ddr.store.devices.devices import note_heard
 from ddr.store.series.appending import HEARD_STEP_MS
@@ -140,5 +140,5 @@ async def _all_stored(pool: asyncpg.Pool, sensor: Sensor, readings: Sequence[Rea
     """
     found = (await readings_between(pool, sensor, readings[0][0], readings[-1][0])).issuperset(readings)
     if found:
-        await reach_standby(pool)
+        await wait_for_standby(pool)
     return found
