@@ -39,7 +39,7 @@ async def follow(core: Core, now_ms: int) -> None:
 
 
 def _is_gone(one: Credential, marks: Container[str], names: Container[str], now_ms: int) -> bool:
-    """Whether a token left these settings long ago, or a role left the database."""
+    """Whether a token is not in these settings and was not used for UNUSED_MS, or a role is not in the database."""
     if one.kind is Kind.REGISTRY:
         return one.mark not in marks and now_ms - (one.used_ms or one.since_ms) > UNUSED_MS
     return one.kind is Kind.DATABASE and one.mark not in names
