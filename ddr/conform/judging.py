@@ -52,7 +52,7 @@ def expect_media_type(answer: Exchange, wanted: str) -> None:
     expect(answer.media_type == wanted, f"Content-Type is {answer.media_type or 'missing'}, not {wanted}", answer)
 
 
-def same_leaves(key: str, plain: Exchange, marked: Exchange, part: Callable[[Leaves], Leaves] = Counter) -> None:
+def expect_same_leaves(key: str, plain: Exchange, marked: Exchange, part: Callable[[Leaves], Leaves] = Counter) -> None:
     """Raises Failed unless JSON and XML have the same leaves in this `part` of them."""
     try:
         found = part(xml_leaves(marked.content))

@@ -121,12 +121,12 @@ def resources_of_others_are_unknown(kit: Kit) -> None:
                 hidden = [key for one in other.listed(kind).matches if (key := key_of(one)) not in own]
                 for key in hidden[:1]:
                     compared += 1
-                    _like_nothing(view, kind, key)
+                    _expect_hidden(view, kind, key)
     if not compared:
         raise NotApplicable("all pairings see the same data, or there is only one pairing")
 
 
-def _like_nothing(view: View, kind: str, key: str) -> None:
+def _expect_hidden(view: View, kind: str, key: str) -> None:
     answer, nothing = view.get(key), view.get(f"{kind}/there-is-none")
     expect(answer.status == 404, f"{view.name} gets {key}, which it must not see", answer)
     told = json.dumps(answer.json.get("issue")).replace(key.partition("/")[2], "there-is-none")

@@ -41,17 +41,17 @@ def no_certificate_no_service(kit: Kit) -> None:
 @check("TLS-005", "AS-033", needs=CERTIFICATE)
 def unknown_certificate_is_refused(kit: Kit) -> None:
     """A client with an unregistered certificate can neither push a request nor get data."""
-    _stranger(kit, "ddr conform")
+    _expect_stranger_refused(kit, "ddr conform")
 
 
 @check("TLS-005", needs=CERTIFICATE)
 def same_name_other_key_is_refused(kit: Kit) -> None:
     """A certificate with the name of a registered one but another key is refused: the exact certificate counts."""
     own = x509.load_pem_x509_certificate(kit.diga.certificate.read_bytes())
-    _stranger(kit, own.subject)
+    _expect_stranger_refused(kit, own.subject)
 
 
-def _stranger(kit: Kit, name: str | x509.Name) -> None:
+def _expect_stranger_refused(kit: Kit, name: str | x509.Name) -> None:
     with TemporaryDirectory(prefix="ddr-conform-") as folder:
         pair = _self_signed(Path(folder), name)
         stranger = replace(kit.diga, certificate=pair[0], key=pair[1])

@@ -29,7 +29,7 @@ def _landed(kit: Kit) -> tuple[Pairing, str]:
     return Pairing(asked, view.pairing.account, pushed, landed, pushed), landed
 
 
-def _no_tokens(answer: Exchange, what: str, *errors: str) -> None:
+def _expect_no_tokens(answer: Exchange, what: str, *errors: str) -> None:
     expect(answer.status in (400, 401) and "access_token" not in answer.json, f"{what} gets tokens", answer)
     error = answer.json.get("error")
     expect(not errors or error in errors, f"{what} is refused as {error}, not as {' or '.join(errors)}", answer)
@@ -41,7 +41,7 @@ def wrong_verifier_is_refused(kit: Kit) -> None:
     for changed in ({"code_verifier": "a" * 64}, {"code_verifier": ""}):
         one, landed = _landed(kit)
         answer = token(kit, code_form(one.request, landed, **changed), one.request.identity)
-        _no_tokens(answer, "a wrong code_verifier", "invalid_grant", "invalid_request")
+        _expect_no_tokens(answer, "a wrong code_verifier", "invalid_grant", "invalid_request")
 
 
 @check("AS-019", "AS-018", needs=MORE)
@@ -49,7 +49,9 @@ def code_needs_its_redirect_uri(kit: Kit) -> None:
     """A code with a redirect_uri other than that of its authorization request gets no tokens."""
     one, landed = _landed(kit)
     form = code_form(one.request, landed, redirect_uri="https://evil.example/callback")
-    _no_tokens(token(kit, form, one.request.identity), "another redirect_uri", "invalid_grant", "invalid_request")
+    _expect_no_tokens(
+        token(kit, form, one.request.identity), "another redirect_uri", "invalid_grant", "invalid_request"
+    )
 
 
 @check("AS-011", "AS-019", needs=(*MORE, Need.TWO_DIGA))
@@ -59,7 +61,7 @@ def code_belongs_to_its_client(kit: Kit) -> None:
     thief = next(diga for diga in kit.target.digas if diga != one.request.identity)
     for claimed in (thief.client_id, one.request.identity.client_id):
         answer = token(kit, code_form(one.request, landed, client_id=claimed), thief)
-        _no_tokens(answer, "another DiGA", "invalid_grant", "invalid_client")
+        _expect_no_tokens(answer, "another DiGA", "invalid_grant", "invalid_client")
 
 
 @check("AS-017", "CON-004", needs=MORE)
@@ -90,10 +92,10 @@ def patient_may_choose(kit: Kit) -> None:
     extra = granted - set(wanted)
     expect(not extra, f"granted although not chosen: {', '.join(sorted(extra))}", answer)
     expect(wanted[0] in granted, "the chosen scopes are not granted", answer)
-    _sees_no_more(view, answer, view.identity.mivs[0])
+    _expect_nothing_else(view, answer, view.identity.mivs[0])
 
 
-def _sees_no_more(view: View, tokens: Exchange, chosen: str) -> None:
+def _expect_nothing_else(view: View, tokens: Exchange, chosen: str) -> None:
     """The tokens give access to nothing that was read before and is of another kind than `chosen`, whatever their scope
     says."""
     known = VALUESETS.get(chosen.removeprefix(MIV), frozenset())

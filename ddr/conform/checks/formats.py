@@ -11,7 +11,7 @@ from urllib.parse import quote
 from ddr.conform.check import Need, check
 from ddr.conform.exchange import Exchange
 from ddr.conform.found import key_of
-from ddr.conform.judging import expect_media_type, expect_refused, same_leaves
+from ddr.conform.judging import expect_media_type, expect_refused, expect_same_leaves
 from ddr.conform.kit import Kit
 from ddr.conform.laws.leaves import Leaves, json_leaves
 from ddr.conform.verdict import Failed, NotApplicable, expect
@@ -35,7 +35,7 @@ def xml_says_the_same(kit: Kit) -> None:
             expect_media_type(marked, XML)
             expect_media_type(plain, JSON)
             if json_leaves(plain.json) == json_leaves(again.json):  # otherwise it changed meanwhile
-                same_leaves(key, plain, marked)
+                expect_same_leaves(key, plain, marked)
 
 
 def _samples(view: View) -> list[str]:
@@ -57,19 +57,19 @@ def searchset_in_xml(kit: Kit) -> None:
     view = kit.views[0]
     for kind in ("Device", "DeviceMetric"):
         posted = partial(view.send, "POST", f"{kind}/_search", {"content-type": FORM, "accept": XML})
-        _same_entries(kind, partial(view.get, kind), partial(view.get, kind, accept=XML))
-        _same_entries(kind, partial(view.get, kind), posted)
+        _expect_same_entries(kind, partial(view.get, kind), partial(view.get, kind, accept=XML))
+        _expect_same_entries(kind, partial(view.get, kind), posted)
     for one in sorted(view.everything.matches, key=lambda each: each.get("status") != "final")[:1]:
         path = f"Observation?_id={one['id']}&{INCLUDES}"
-        _same_entries("Observation", partial(view.search, path), partial(view.search, path, accept=XML))
+        _expect_same_entries("Observation", partial(view.search, path), partial(view.search, path, accept=XML))
 
 
-def _same_entries(kind: str, ask: Callable[[], Exchange], in_xml: Callable[[], Exchange]) -> None:
+def _expect_same_entries(kind: str, ask: Callable[[], Exchange], in_xml: Callable[[], Exchange]) -> None:
     def compare() -> None:
         plain, marked = ask(), in_xml()
         expect(marked.status == 200 and marked.media_type == XML, f"{kind}: a search is not answered in XML", marked)
         expect_media_type(plain, JSON)
-        same_leaves(kind, plain, marked, _entries)
+        expect_same_leaves(kind, plain, marked, _entries)
 
     try:
         compare()
@@ -88,7 +88,7 @@ def metadata_in_xml(kit: Kit) -> None:
     answer = kit.wire.send("GET", kit.capability_answer.url, headers={"accept": XML})
     expect(answer.status == 200 and answer.media_type == XML, "not answered in XML", answer)
     if kit.capability:
-        same_leaves("metadata", kit.capability_answer, answer, _undated)
+        expect_same_leaves("metadata", kit.capability_answer, answer, _undated)
 
 
 def _undated(leaves: Leaves) -> Leaves:
@@ -168,7 +168,7 @@ def errors_in_the_asked_form(kit: Kit) -> None:
         expect(answer.media_type == XML, f"an error is answered as {answer.media_type or 'nothing'}", answer)
         expect_media_type(plain, JSON)
         expect(answer.status == plain.status, f"an error is answered {answer.status} in XML", plain, answer)
-        same_leaves(path, plain, answer, _coded)
+        expect_same_leaves(path, plain, answer, _coded)
 
 
 def _coded(leaves: Leaves) -> Leaves:

@@ -139,7 +139,7 @@ def links_belong_to_their_pairing(kit: Kit) -> None:
         if url := view.following(page):
             for other in others:
                 asked += 1
-                _is_for(other, other.get(url), f"a link of {view.name}")
+                _expect_only_own(other, other.get(url), f"a link of {view.name}")
     if not asked:
         raise NotApplicable("no search of one pairing has two pages with something that is hidden from another")
 
@@ -149,7 +149,7 @@ def _hides(other: View, view: View) -> bool:
     return any(key_of(one) not in own for one in view.everything.matches)
 
 
-def _is_for(view: View, answer: Exchange, what: str) -> None:
+def _expect_only_own(view: View, answer: Exchange, what: str) -> None:
     """Fail for any resource in the response, at any depth, that the view does not find by a search."""
     for kind in ("Observation", "Device", "DeviceMetric"):
         known = {key_of(one) for one in view.listed(kind).matches}
@@ -174,9 +174,9 @@ def other_interactions_bring_nothing_hidden(kit: Kit) -> None:
     batch = {"resourceType": "Bundle", "type": "batch", "entry": [_asking(kind) for kind in ("Observation", "Device")]}
     for view in kit.views:
         for path in ("_history", "Observation/_history", "Device/_history", "?_type=Observation,Device"):
-            _is_for(view, view.get(path), path)
+            _expect_only_own(view, view.get(path), path)
         fields = {"content-type": "application/fhir+json"}
-        _is_for(view, view.send("POST", "", fields, json.dumps(batch), harmless=True), "a batch")
+        _expect_only_own(view, view.send("POST", "", fields, json.dumps(batch), harmless=True), "a batch")
 
 
 def _asking(kind: str) -> Json:

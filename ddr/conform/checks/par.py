@@ -109,7 +109,7 @@ def foreign_scope_is_refused(kit: Kit) -> None:
         _expect_refused(_push(kit, scope=scope), f"the scope of {miv}", "invalid_scope")
 
 
-def _scopes(kit: Kit, own: str, scopes: Iterable[str]) -> None:
+def _expect_scopes_refused(kit: Kit, own: str, scopes: Iterable[str]) -> None:
     """Each is refused, alone and together with a valid one."""
     for scope in scopes:
         for asked in (scope, f"{own} {scope}"):
@@ -128,11 +128,13 @@ def malformed_scopes_are_refused(kit: Kit) -> None:
         own.replace("https:", "http:"),
         own + "&a=b",
     )
-    _scopes(kit, own, (*urls, own.replace("https://", "https://www."), own.upper(), own + " x"))
+    _expect_scopes_refused(kit, own, (*urls, own.replace("https://", "https://www."), own.upper(), own + " x"))
     others = (own.replace("code:in", "code"), own.replace("patient/", "system/"), own.replace("patient/", "user/"))
-    _scopes(kit, own, (*others, own.replace(".rs?", ".r?"), "patient/Observation.rs", "patient/Observation.read"))
+    _expect_scopes_refused(
+        kit, own, (*others, own.replace(".rs?", ".r?"), "patient/Observation.rs", "patient/Observation.read")
+    )
     strangers = ("patient/*.rs", "patient/Patient.rs", "user/Observation.rs", "launch/patient", "openid")
-    _scopes(kit, own, (*strangers, "offline_access", "patient/Device.r"))
+    _expect_scopes_refused(kit, own, (*strangers, "offline_access", "patient/Device.r"))
 
 
 def _own_scope(kit: Kit) -> str:
@@ -148,7 +150,7 @@ def writing_scopes_are_refused(kit: Kit) -> None:
     own = _own_scope(kit)
     for rights in ("cruds", "crus", "rsu", "*", "write", "d"):
         others = (f"patient/Device.{rights}", f"patient/DeviceMetric.{rights}")
-        _scopes(kit, own, (own.replace(".rs?", f".{rights}?"), *others))
+        _expect_scopes_refused(kit, own, (own.replace(".rs?", f".{rights}?"), *others))
 
 
 @check("AS-012", needs=CERTIFICATE)

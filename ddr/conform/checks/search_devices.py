@@ -109,13 +109,13 @@ def search_devices_by_id(kit: Kit) -> None:
             agree(view, kind, Case(query(_id=own), lambda one: one["id"] == own))
             agree(view, kind, Case(query(_id=",".join((*both, "there-is-none"))), lambda one: one["id"] in both))
             if kind == METRIC:
-                _brings_sources(view, found)
+                _expect_sources(view, found)
 
         if any(view.listed(kind).matches for view in kit.views):
             _each(kit, kind, look, lambda one: one.get("id"))
 
 
-def _brings_sources(view: View, found: list[Json]) -> None:
+def _expect_sources(view: View, found: list[Json]) -> None:
     """The Devices of these DeviceMetrics, and nothing else."""
     wanted = {key for one in found for key in references(one, "source") if "#" not in key}
     answer = answered(view, METRIC, "_include=DeviceMetric:source")

@@ -113,7 +113,7 @@ def search_by_date(kit: Kit) -> None:
             agree(view, OBSERVATION, _dated(prefix, at))
         agree(view, OBSERVATION, _dated("ge", asked, EAST))
         for prefix in ("ge", ""):
-            _on_day(view, found, prefix)
+            _expect_found_on_day(view, found, prefix)
 
     _each(kit, look)
 
@@ -126,7 +126,7 @@ def _dated(prefix: str, asked: int, zone: tzinfo = UTC) -> Case:
     return _case(wanted, date=f"{prefix}{written(asked, zone)}")
 
 
-def _on_day(view: View, found: list[Json], prefix: str) -> None:
+def _expect_found_on_day(view: View, found: list[Json], prefix: str) -> None:
     """A search by the day with the most measurements finds at least those that are on it in every zone: the zone of the
     day is left to the server (FHIR R4 search.html#date)."""
 

@@ -112,13 +112,13 @@ def newest_comes_first(kit: Kit) -> None:
     for view in _full(kit):
         everything = view.everything.matches
         latest = max(everything, key=lambda one: _bound(one, 0))
-        _newest(view, everything)
+        _expect_newest(view, everything)
         others = {code(one) for one in everything} - {code(latest), ""}
         for name in sorted(others)[:1]:
-            _newest(view, [one for one in everything if has_code(one.get("code"), name)], name)
+            _expect_newest(view, [one for one in everything if has_code(one.get("code"), name)], name)
 
 
-def _newest(view: View, known: list[Json], name: str = "") -> None:
+def _expect_newest(view: View, known: list[Json], name: str = "") -> None:
     answer = view.search(f"Observation?{f'code={name}&' if name else ''}_sort=-date&_count=1")
     expect(answer.status == 200, "not answered with 200", answer)
     found = matches(answer)
@@ -159,10 +159,10 @@ def sort_orders(kit: Kit) -> None:
     with suppress(NotRun):  # without a CapabilityStatement this is unknown
         kinds = [kind for kind in ("Device", "DeviceMetric") if "_lastUpdated" in kit.parameters(kind)]
     for view in kit.views:
-        _devices_in_order(view, kinds)
+        _expect_devices_in_order(view, kinds)
 
 
-def _devices_in_order(view: View, kinds: Iterable[str]) -> None:
+def _expect_devices_in_order(view: View, kinds: Iterable[str]) -> None:
     """A recorder that sorts by other keys only may refuse this: the keys are left to it."""
     for kind in kinds:
         for text, sign in (("_sort=_lastUpdated", 1), ("_sort=-_lastUpdated", -1)):
@@ -277,10 +277,10 @@ def what_is_found_can_be_read(kit: Kit) -> None:
                 answer = view.get(key_of(one))
                 expect(answer.status == 200, f"{key_of(one)} cannot be read", answer)
                 expect(key_of(answer.json) == key_of(one), f"{key_of(one)} is another resource", answer)
-                _same(one, answer)
+                _expect_same(one, answer)
 
 
-def _same(found: Json, answer: Exchange) -> None:
+def _expect_same(found: Json, answer: Exchange) -> None:
     """The resource as read equals the search's, unless it changed meanwhile."""
     read = answer.json
     before, now = found.get("meta") or {}, read.get("meta") or {}
@@ -312,4 +312,4 @@ def versions_can_be_read(kit: Kit) -> None:
                 expect(answer.status == 200, f"version {version} of {key_of(one)} cannot be read", answer)
                 told = (answer.json.get("meta") or {}).get("versionId")
                 expect(told == version, f"version {told} instead of {version}", answer)
-                _same(one, answer)
+                _expect_same(one, answer)

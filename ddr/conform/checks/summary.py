@@ -11,7 +11,7 @@ from decimal import Decimal
 from ddr.conform.check import Need, check
 from ddr.conform.exchange import Exchange, Json
 from ddr.conform.found import key_of
-from ddr.conform.judging import expect_media_type, same_leaves
+from ddr.conform.judging import expect_media_type, expect_same_leaves
 from ddr.conform.kit import Kit
 from ddr.conform.laws import codes, summary
 from ddr.conform.laws.chunks import series
@@ -127,10 +127,10 @@ def summary_in_xml(kit: Kit) -> None:
         expect(marked.status == _fortnight(kit, view).status, "not answered in XML", marked)
         expect_media_type(marked, XML)
         try:
-            same_leaves("the report", _fortnight(kit, view), marked, _said)
+            expect_same_leaves("the report", _fortnight(kit, view), marked, _said)
         except Failed:  # data may have arrived meanwhile
             plain, marked = _asked(view, days), view.post(OPERATION, _body(days), JSON, accept=XML)
-            same_leaves("the report", plain, marked, _said)
+            expect_same_leaves("the report", plain, marked, _said)
 
 
 def _said(leaves: Leaves) -> Leaves:
@@ -254,7 +254,7 @@ def summary_without_a_period(kit: Kit) -> None:
 def summary_of_seven_days(kit: Kit) -> None:
     """A period of seven days is served, and the report covers it."""
     for view in _views(kit):
-        _of_these(view, _days(kit, 7))
+        _expect_period(view, _days(kit, 7))
 
 
 @check("SUM-020", "CGM-012", needs=PATIENT, searches=1)
@@ -262,10 +262,10 @@ def summary_of_thirty_days(kit: Kit) -> None:
     """A period of thirty days is served, and the report covers it."""
     for view in _views(kit):
         first, last = _days(kit, 30)
-        _of_these(view, (first + timedelta(days=1), last))  # by the minute, thirty have not passed since midnight
+        _expect_period(view, (first + timedelta(days=1), last))  # by the minute, thirty have not passed since midnight
 
 
-def _of_these(view: View, days: Days) -> None:
+def _expect_period(view: View, days: Days) -> None:
     """A report of the requested period, to the day: a recorder that cuts instants to dates means the same. It may cover
     a shorter one, the part of it with values (SUM-007)."""
     answer = _served(view, _asked(view, days), days)
@@ -307,10 +307,10 @@ def summary_without_data(kit: Kit) -> None:
         answer = _asked(view, (first - past, last - past))
         expect(answer.issue, "no OperationOutcome", answer)
         expect(answer.issue.get("code") == "not-found", f"code is {answer.issue.get('code')}", answer)
-        _names(answer, "MSG_NO_MATCH")
+        _expect_code(answer, "MSG_NO_MATCH")
 
 
-def _names(answer: Exchange, code: str) -> None:
+def _expect_code(answer: Exchange, code: str) -> None:
     found = [one for _, one in codings(answer.issue.get("details"))]
     expect(code in found, f"details have the code {', '.join(found) or 'none'}, not {code}", answer)
 
@@ -331,4 +331,4 @@ def summary_errors(kit: Kit) -> None:
             issue = answer.issue
             told = f"{issue.get('severity')}/{issue.get('code')}"
             expect(told == "error/invalid", f"the issue is {told}, not error/invalid ({code})", answer)
-            _names(answer, code)
+            _expect_code(answer, code)

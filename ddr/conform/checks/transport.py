@@ -71,7 +71,7 @@ def tls_signatures(kit: Kit) -> None:
     _judge(kit, bsi.signatures, "signature algorithm")
 
 
-def _certificates(kit: Kit, wrong: Callable[[Properties, str], str]) -> None:
+def _judge_certificates(kit: Kit, wrong: Callable[[Properties, str], str]) -> None:
     for host, port, found in _scans(kit):
         if text := wrong(properties(found.certificate), host):
             raise Failed(f"{host}:{port}: the certificate {text}")
@@ -85,7 +85,7 @@ def certificate_names_the_host(kit: Kit) -> None:
         texts = [text for text in found.problems(host, datetime.now(UTC)) if "does not name" in text]
         return f"does not name it, but {', '.join(found.names)}" if texts else ""
 
-    _certificates(kit, wrong)
+    _judge_certificates(kit, wrong)
 
 
 @check("TLS-003")
@@ -97,7 +97,7 @@ def certificate_is_valid(kit: Kit) -> None:
             return "is self-signed"
         return "" if found.not_after > datetime.now(UTC) else f"expired on {found.not_after:%Y-%m-%d}"
 
-    _certificates(kit, wrong)
+    _judge_certificates(kit, wrong)
 
 
 @check("TLS-002")
@@ -110,7 +110,7 @@ def certificate_key_is_strong(kit: Kit) -> None:
         good = found.signature_hash in {"sha256", "sha384", "sha512"}
         return "" if good else f"is signed with {found.signature_hash}"
 
-    _certificates(kit, wrong)
+    _judge_certificates(kit, wrong)
     for host, port, found in _scans(kit):
         if properties(found.certificate).signature_is_pkcs1:
             raise NeedsPerson(
@@ -130,7 +130,7 @@ def certificate_has_timestamps(kit: Kit) -> None:
     def wrong(found: Properties, host: str) -> str:
         return "" if found.timestamps >= 2 else f"carries {found.timestamps} signed certificate timestamps"
 
-    _certificates(kit, wrong)
+    _judge_certificates(kit, wrong)
 
 
 @check("TLS-007")
