@@ -16,10 +16,10 @@ import httpx
 
 from ddr.conform.data import Data
 from ddr.conform.laws.times import written
+from ddr.durations import DAY_MS, HOUR_MS, MINUTE_MS
 
 Json = dict[str, Any]
-MINUTE, HOUR = 60_000, 3_600_000
-STEP, WORN, LASTS = 5 * MINUTE, 30 * HOUR, 240 * HOUR
+STEP, WORN, LASTS = 5 * MINUTE_MS, 30 * HOUR_MS, 240 * HOUR_MS
 METHODS = "https://gematik.de/fhir/hddt/CodeSystem/hddt-lung-function-reference-value-method-codes"
 METER, CUFF, SPIROMETER, SENSOR = "337414009", "70665002", "334990001", "700585005"
 
@@ -71,7 +71,7 @@ class Gateway:
         """Register a device; returns its key."""
         key = f"conform-{kind}-{self._run}"
         fixed = {"serialNumber": key.upper(), "name": f"Conform {kind}", "manufacturer": "ddr conform", "type": code}
-        body = {**fixed, "startedAt": self._ago(WORN + HOUR), **members}
+        body = {**fixed, "startedAt": self._ago(WORN + HOUR_MS), **members}
         if key not in self._devices:
             self._send(token, "PUT", f"devices/{key}", body)
             self._devices[key] = body
@@ -85,28 +85,30 @@ class Gateway:
     def _glucose(self, token: str) -> None:
         meter = self._device(token, "meter", METER)
         for name, code, unit, value, ago in (
-            ("bg-1", "2339-0", "mg/dL", 98, 26 * HOUR),
-            ("bg-2", "2339-0", "mg/dL", 143, 3 * HOUR),
-            ("bg-3", "15074-8", "mmol/L", 5.5, 9 * HOUR),
+            ("bg-1", "2339-0", "mg/dL", 98, 26 * HOUR_MS),
+            ("bg-2", "2339-0", "mg/dL", 143, 3 * HOUR_MS),
+            ("bg-3", "15074-8", "mmol/L", 5.5, 9 * HOUR_MS),
         ):
             self._measure(token, name, code=code, unit=unit, value=value, device=meter, effective=self._ago(ago))
         low = {"value": 20, "comparator": "<"}
-        self._measure(token, "bg-4", code="2339-0", unit="mg/dL", device=meter, effective=self._ago(12 * HOUR), **low)
+        self._measure(
+            token, "bg-4", code="2339-0", unit="mg/dL", device=meter, effective=self._ago(12 * HOUR_MS), **low
+        )
 
     def _pressure(self, token: str) -> None:
         cuff = self._device(token, "cuff", CUFF)
         values = (("8480-6", 124), ("8462-4", 82), ("8478-0", 96))
-        for name, count, ago in (("bp-1", 3, 27 * HOUR), ("bp-2", 2, 4 * HOUR)):
+        for name, count, ago in (("bp-1", 3, 27 * HOUR_MS), ("bp-2", 2, 4 * HOUR_MS)):
             parts = [{"code": code, "value": value, "unit": "mm[Hg]"} for code, value in values[:count]]
             self._measure(token, name, code="85354-9", device=cuff, effective=self._ago(ago), components=parts)
 
     def _lung(self, token: str) -> None:
         spirometer = self._device(token, "spirometer", SPIROMETER)
-        common = {"device": spirometer, "effective": self._ago(5 * HOUR)}
+        common = {"device": spirometer, "effective": self._ago(5 * HOUR_MS)}
         self._measure(token, "pef", code="19935-6", value=612, unit="L/min", **common)
         fev1 = self._measure(token, "fev1", code="20150-9", value=3.4, unit="L", **common)
         method = {"coding": [{"system": METHODS, "code": "GLI-2022"}]}
-        period = {"start": self._ago(20 * 24 * HOUR)}
+        period = {"start": self._ago(20 * DAY_MS)}
         reference = self._measure(
             token, "reference", code="20149-1", value=4.5, unit="L", method=method, effective=period
         )

@@ -19,7 +19,7 @@ from ddr.conform.pacing import SOON
 from ddr.conform.target import MIV, limits
 from ddr.conform.verdict import Advised, NeedsPerson, NoData, NotApplicable, NotRun, expect
 from ddr.conform.view import View
-from ddr.durations import DAY_MS
+from ddr.durations import DAY_MS, MINUTE_MS
 
 PATIENT = (Need.PATIENT,)
 LONG_AGO = "2000-01-01T00:00:00Z"
@@ -168,7 +168,7 @@ def silent_devices_are_unknown(kit: Kit) -> None:
         for key, last in _last_values(view).items():
             device, silent = view.everything.included[key], kit.now_ms() - last
             status, shown, seen = device.get("status"), view.everything.origin[key], True
-            if silent < 60_000:
+            if silent < MINUTE_MS:
                 expect(status in ("active", "inactive"), f"{key} has values from this minute but is {status}", shown)
             if status == "active" and silent > DAY_MS:
                 until = device.get("expirationDate")

@@ -16,13 +16,13 @@ from ddr.conform.laws.naive import Case, bounded, codings, compared, has_code, i
 from ddr.conform.laws.times import Range, effective, is_finer, updated, written
 from ddr.conform.verdict import NoData, NotApplicable, expect
 from ddr.conform.view import View
-from ddr.durations import DAY_MS
+from ddr.durations import DAY_MS, HOUR_MS
 
 PATIENT = (Need.PATIENT,)
 UCUM = "http://unitsofmeasure.org"
 OBSERVATION = "Observation"
 EAST = timezone(timedelta(hours=5, minutes=30))
-ZONES = range(-14 * 3_600_000, 12 * 3_600_000 + 1, 3_600_000)  # from UTC, in milliseconds
+ZONES = range(-14 * HOUR_MS, 12 * HOUR_MS + 1, HOUR_MS)  # from UTC, in milliseconds
 
 
 def _each(

@@ -10,10 +10,11 @@ from itertools import pairwise
 from ddr.conform.exchange import Json
 from ddr.conform.laws.naive import codings, references
 from ddr.conform.laws.times import span
+from ddr.durations import HOUR_MS, MINUTE_MS
 
 _TOKEN = re.compile(r"E|L|U|-?\d{1,9}(\.\d+)?([eE][+-]?\d)?")
 SECOND = 1000
-LATE = 6 * 3_600_000  # ms after its end within which a full chunk must become final
+LATE_MS = 6 * HOUR_MS  # after its end within which a full chunk must become final
 ENDED = ("final", "amended", "corrected")
 
 
@@ -170,7 +171,7 @@ def absent(chunks: Sequence[Chunk]) -> Iterator[str]:
 def future(chunks: Sequence[Chunk], now_ms: int) -> Iterator[str]:
     """No value is in the future, and nothing is final before its end."""
     for one in chunks:
-        late = now_ms + max(one.step, 60_000)
+        late = now_ms + max(one.step, MINUTE_MS)
         if one.tokens and one.valued_until > late:
             yield f"{one.key} has values in the future"
         if one.status in ENDED and one.end > late + one.step and one.sampled_until < one.end - one.step:
@@ -181,7 +182,7 @@ def unfinished(chunks: Sequence[Chunk], now_ms: int) -> Iterator[str]:
     """A full chunk is final. With gaps it may stay preliminary for any time: HDDT says nothing about lost values."""
     for one in chunks:
         full = one.step and "E" not in one.tokens and one.sampled_until + 1.5 * one.step > one.end
-        if full and one.status == "preliminary" and one.end + LATE < now_ms:
+        if full and one.status == "preliminary" and one.end + LATE_MS < now_ms:
             yield f"{one.key} is preliminary although it has all its values and ended hours ago"
 
 
