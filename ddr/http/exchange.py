@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import asyncpg
 
+from ddr.store.audit.request_log import Retired
 from ddr.store.audit.trail import NewEntry, add
 
 HEADER = "x-request-id"
@@ -32,7 +33,7 @@ class Exchange:
     named_pairing: str | None = None  # named by an authentic token or code, whoever presents it; not for the log
     error: tuple[str, str] | None = None  # code and text, as answered
     entries: list[NewEntry] | None = None  # of the audit trail, if they are stored with the request's record
-    needs_record: bool = False  # the answer may only leave once its record is in the database
+    retired: Retired | None = None  # the answer may only leave once its record is in the database that knows this
 
 
 CURRENT: ContextVar[Exchange | None] = ContextVar("ddr.exchange", default=None)
@@ -76,10 +77,10 @@ def answered_error(code: str, text: str) -> None:
         exchange.error = (code, text)
 
 
-def needs_record() -> None:
-    """The answer tells of something that is durable only once the request's record is in the database."""
+def needs_record(retired: Retired) -> None:
+    """The answer tells of a rotation, which is durable only once the request's record is in the database, too."""
     if exchange := CURRENT.get():
-        exchange.needs_record = True
+        exchange.retired = retired
 
 
 async def audited(pool: asyncpg.Pool, entry: NewEntry) -> None:

@@ -101,8 +101,8 @@ async def test_a_process_that_stood_still_hears_first_what_the_database_has_answ
     """During a pause of its machine or with a busy event loop the time limit for the database does not run."""
     diga, add = await pair(CGM), store.add
 
-    async def held(conn: asyncpg.Connection, batch: store.Batch, entries: Sequence[NewEntry] = ()) -> None:
-        storing = asyncio.create_task(add(conn, batch, entries))
+    async def held(conn: asyncpg.Connection, batch: store.Batch, entries: Sequence[NewEntry], *of: Any) -> None:
+        storing = asyncio.create_task(add(conn, batch, entries, *of))
         await asyncio.sleep(0)  # the question reaches the database
         time.sleep(PATIENCE_SECONDS + 0.1)  # noqa: ASYNC251 - as the machine does
         await storing
@@ -114,7 +114,7 @@ async def test_a_process_that_stood_still_hears_first_what_the_database_has_answ
 async def test_a_withheld_answer_does_not_begin_the_grace_period(body: Body, pair: Pair) -> None:
     diga, add = await pair(CGM), store.add
 
-    async def failing(conn: asyncpg.Connection, batch: store.Batch, entries: Sequence[NewEntry] = ()) -> None:
+    async def failing(conn: asyncpg.Connection, batch: store.Batch, entries: Sequence[NewEntry], *of: Any) -> None:
         if entries:
             raise ConnectionError
         await add(conn, batch)

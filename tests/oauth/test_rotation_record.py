@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 from uuid import UUID
 
@@ -96,6 +97,23 @@ async def test_nor_do_those_of_a_repetition(recorded: DigaBackend, patient_id: U
         assert (await recorded.refresh(first["refresh_token"])).status_code == 503
     two = (await recorded.refresh(first["refresh_token"])).json()
     assert one["refresh_token"] == two["refresh_token"]
+
+
+async def test_tokens_whose_rotation_was_lost_do_not_leave(recorded: DigaBackend, patient_id: UUID) -> None:
+    """The database crashed after it, and is back before the record is stored; or a standby without it took over."""
+    first, add = await recorded.pair(patient_id), store.add
+
+    async def adding_after_crash(*of: Any) -> None:
+        await recorded.core.pool.execute(
+            "UPDATE token_grant SET refresh_sha256 = previous_sha256, previous_sha256 = NULL, rotated_ms = NULL"
+            " WHERE patient_id = $1",
+            patient_id,
+        )
+        await add(*of)
+
+    with patch.object(store, "add", adding_after_crash):
+        assert (await recorded.refresh(first["refresh_token"])).status_code == 503
+    assert (await recorded.refresh(first["refresh_token"])).status_code == 200
 
 
 async def test_other_answers_leave_while_their_records_wait_in_a_file(recorded: DigaBackend, patient_id: UUID) -> None:

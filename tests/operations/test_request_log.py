@@ -6,6 +6,7 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import asyncpg
@@ -145,10 +146,10 @@ async def test_records_of_one_moment_share_rows(own: asyncpg.Pool, tmp_path: Pat
 async def test_one_connection_stores_what_comes_one_after_the_other(own: asyncpg.Pool, tmp_path: Path) -> None:
     log, add = RequestLog(own, tmp_path), store.add
 
-    async def slow(conn: asyncpg.Connection, batch: Batch, entries: Sequence[NewEntry] = ()) -> None:
+    async def slow(conn: asyncpg.Connection, batch: Batch, entries: Sequence[NewEntry], *of: Any) -> None:
         for _ in range(20):  # steps in which the next one can arrive
             await asyncio.sleep(0)
-        await add(conn, batch, entries)
+        await add(conn, batch, entries, *of)
 
     acquiring = patch.object(type(own), "_acquire", autospec=True, side_effect=type(own)._acquire)
     with acquiring as acquired, patch.object(store, "add", slow):
@@ -175,7 +176,7 @@ async def test_who_waits_is_told_in_the_step_in_which_the_statement_ends(own: as
             await asyncio.sleep(0)
             rounds += 1
 
-    async def stored_at_once(conn: asyncpg.Connection, batch: Batch, entries: Sequence[NewEntry] = ()) -> None:
+    async def stored_at_once(conn: asyncpg.Connection, batch: Batch, entries: Sequence[NewEntry], *of: Any) -> None:
         nonlocal ended
         await asyncio.sleep(0)
         ended = rounds

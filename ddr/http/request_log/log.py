@@ -29,7 +29,7 @@ from ddr.http.pace import Pace
 from ddr.http.request_log.spool import Spool, taken
 from ddr.reasons import in_words, kind_of
 from ddr.store.audit import request_log as store
-from ddr.store.audit.request_log import Batch
+from ddr.store.audit.request_log import Batch, Retired
 from ddr.store.audit.trail import NewEntry
 from ddr.store.database.faults import FAULTS
 
@@ -53,6 +53,7 @@ class _Waiting(NamedTuple):
     refused: bool = False
     entries: Sequence[NewEntry] = ()
     withheld: Callable[[], bytes] | None = None  # what replaces the record of an answer that may only leave once stored
+    retired: Retired | None = None  # by the rotation that the answer tells of
 
     @property
     def needs_database(self) -> bool:
@@ -70,6 +71,7 @@ class _Row(NamedTuple):
     waiting: Sequence[_Waiting]
     batch: Batch
     entries: Sequence[NewEntry]
+    retired: Sequence[Retired]
 
     def tell(self, stored: bool) -> None:
         """Notify those who wait, served requests before refused ones; `stored` is whether the database has the row."""
@@ -127,15 +129,17 @@ class RequestLog:
         refused: bool = False,
         entries: Sequence[NewEntry] = (),
         withheld: Callable[[], bytes] | None = None,
+        retired: Retired | None = None,
     ) -> bool:
         """Returns when `record` and `entries` are durable, or when nothing can be done for them now, which is logged.
 
-        False: they are not in the database, so the answer must not leave, and the record is what `withheld` gives; that
-        is only said of answers with `entries` or `withheld`. Those that are `refused` return one by one, each in its
-        own round of the event loop: sending many refusals at once would keep everybody else waiting.
+        False: they are not in the database, or the rotation of the `retired` token is not, so the answer must not
+        leave, and the record is what `withheld` gives; that is only said of answers with `entries` or `withheld`. Those
+        that are `refused` return one by one, each in its own round of the event loop: sending many refusals at once
+        would keep everybody else waiting.
         """
         durable: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self._add(_Waiting(record, durable, refused, entries, withheld))
+        self._add(_Waiting(record, durable, refused, entries, withheld, retired))
         stored = await durable
         if refused:
             await self._refusals.step()
@@ -218,7 +222,7 @@ class RequestLog:
                 patience = _Patience(partial(self._abandon, me, row))
                 try:
                     connection = connection or await self._pool.acquire()
-                    await store.add(connection, row.batch, row.entries)
+                    await store.add(connection, row.batch, row.entries, row.retired)
                 except Exception as error:
                     failure = kind_of(error)
                 finally:
@@ -243,7 +247,8 @@ class RequestLog:
         now, self._waiting = self._waiting[:MOST], self._waiting[MOST:]
         self._batch_no += 1
         entries = [entry for one in now for entry in one.entries]
-        return _Row(now, Batch(self._run, self._batch_no, b"\n".join(one.record for one in now)), entries)
+        retired = [one.retired for one in now if one.retired]
+        return _Row(now, Batch(self._run, self._batch_no, b"\n".join(one.record for one in now)), entries, retired)
 
     def _abandon(self, task: asyncio.Task[None] | None, row: _Row) -> None:
         """The statement for `row` takes too long: its task is left to end by itself, and another task continues."""

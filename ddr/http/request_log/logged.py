@@ -160,8 +160,9 @@ class _Logged:
         """Make the record durable. Raises Withheld when it, or its entries, must be in the database and cannot be."""
         self._written = True
         refused, entries = self._status == OVERLOADED, self._true_entries()
-        withheld = self._withheld if entries or self._exchange.needs_record else None
-        if not await self._core.request_log.write(self._line(), refused, entries, withheld):
+        retired = self._exchange.retired
+        withheld = self._withheld if entries or retired else None
+        if not await self._core.request_log.write(self._line(), refused, entries, withheld, retired):
             self._start = None
             raise Withheld
 

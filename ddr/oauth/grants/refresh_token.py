@@ -19,6 +19,7 @@ from ddr.oauth.parameters import required
 from ddr.oauth.rotation import Rotation
 from ddr.operations.status.functions import TOKEN
 from ddr.scopes.parse import ScopeError, Scopes, parse
+from ddr.store.audit.request_log import Retired
 from ddr.store.audit.trail import Event
 from ddr.store.authorization import restore, rotations, tokens
 from ddr.store.authorization.rotations import Rotate
@@ -81,7 +82,7 @@ def _answer(call: Call, presented: _Presented, family: Family, scopes: Scopes) -
 
     The rotation, of this request or of the one that it repeats, is durable with this request's record.
     """
-    needs_record()
+    needs_record(Retired(family.patient_id, family.grant_no, sha256(presented.token)))
     answer = token_response(call.core, family, scopes, presented.successor, call.core.clock())
     return Tokens(answer, partial(_let_repeat, call, presented))
 

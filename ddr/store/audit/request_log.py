@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 from uuid import UUID
 
 import asyncpg
@@ -13,6 +14,7 @@ from ddr.store.audit.request_log_form import deflated
 from ddr.store.audit.trail import NewEntry
 from ddr.store.database.locks import LOCK, Lock
 from ddr.store.database.pool import Connection
+from ddr.store.database.spreading import is_spread
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,18 @@ class Batch:
     damaged: bool = False
 
 
+class Retired(NamedTuple):
+    """A refresh token that was rotated, and its grant."""
+
+    patient_id: UUID
+    grant_no: int
+    refresh_sha256: bytes
+
+
+class RotationLost(Exception):
+    """A rotation that was made, or seen, is not in the database any more."""
+
+
 # There is no ON CONFLICT: its tentative row is one more record in the database's log.
 _ADD = "INSERT INTO request_log_fresh (run, batch_no, records) VALUES ($1, $2, $3)"
 _WITH_ENTRIES = f"WITH added AS ({_ADD}) INSERT INTO audit ({', '.join(NewEntry._fields)})"
@@ -35,14 +49,38 @@ _ADD_WITH_ONE = f"{_WITH_ENTRIES} VALUES ($4, $5, $6, $7, $8, $9)"  # a fifth ch
 _ADD_WITH_SEVERAL = f"""{_WITH_ENTRIES}
 SELECT * FROM unnest($4::uuid[], $5::bigint[], $6::text[], $7::text[], $8::text[], $9::jsonb[])"""  # noqa: S608 - names of ours
 
+# A rotation does not wait for the disk. The database may have lost it in a crash since, or a standby without it may be
+# the primary now: then the former token is the current one, and this record would not make the rotation durable.
+_ADD_AFTER_ROTATIONS = f"""
+  WITH added AS (
+         INSERT INTO request_log_fresh (run, batch_no, records)
+         SELECT $1::uuid, $2::bigint, $3::bytea
+          WHERE NOT EXISTS (SELECT FROM unnest($4::uuid[], $5::bigint[], $6::bytea[])
+                                     AS r (patient_id, grant_no, refresh_sha256)
+                                   JOIN token_grant USING (patient_id, grant_no, refresh_sha256))
+         RETURNING run),
+       told AS (
+         INSERT INTO audit ({", ".join(NewEntry._fields)})
+         SELECT e.* FROM added
+          CROSS JOIN unnest($7::uuid[], $8::bigint[], $9::text[], $10::text[], $11::text[], $12::jsonb[]) AS e)
+SELECT EXISTS (SELECT FROM added)"""  # noqa: S608 - names of ours
 
-async def add(conn: Connection, batch: Batch, entries: Sequence[NewEntry] = ()) -> None:
+
+async def add(
+    conn: Connection, batch: Batch, entries: Sequence[NewEntry] = (), retired: Sequence[Retired] = ()
+) -> None:
     """Store a batch together with the entries of the audit trail of the same requests: all or nothing.
 
-    Raises asyncpg.UniqueViolationError when the batch exists already, stored by `add_late` in the meantime.
+    Raises RotationLost when one of the `retired` tokens is current, and asyncpg.UniqueViolationError when the batch
+    exists already, stored by `add_late` in the meantime.
     """
     told = (batch.run, batch.batch_no, deflated(batch.records))
-    if len(entries) == 1:
+    if retired and not is_spread(conn):  # where patients are spread, a rotation waits for its own disk
+        columns = zip(*entries, strict=True) if entries else [()] * len(NewEntry._fields)
+        arguments = map(list, [*zip(*retired, strict=True), *columns])
+        if not await conn.fetchval(_ADD_AFTER_ROTATIONS, *told, *arguments):
+            raise RotationLost
+    elif len(entries) == 1:
         await conn.execute(_ADD_WITH_ONE, *told, *entries[0])
     elif entries:
         await conn.execute(_ADD_WITH_SEVERAL, *told, *map(list, zip(*entries, strict=True)))

@@ -63,8 +63,8 @@ UPDATE token_grant t SET {_ROTATED.format("$5", "$4", "$6", "least($7, f.until_m
 RETURNING f.*{told}"""  # noqa: S608 - words of ours
 
 
-# The answer waits for its record, which is stored later in the same database (ddr.http.exchange.needs_record); on
-# another server this waits for its own disk.
+# The answer waits for its record, which is stored after the rotation and only where that is still there
+# (ddr.http.exchange.needs_record); on another server this waits for its own disk.
 _SOON = f", {WITHOUT_WAIT}"
 
 _ALIVE = " AND p.ended_ms IS NULL AND p.client_id = $9"
@@ -97,7 +97,7 @@ async def rotate(conn: Connection, asked: Rotate) -> Family | None:
     """Retire the presented refresh token and make its successor current. Returns the family as it was before.
 
     Returns None and changes nothing when the token is not current (any more), or the client's grant is not in force.
-    Does not wait for the disk: the answer must wait until its record is stored in this database.
+    Does not wait for the disk: the answer must wait until its record is stored in this database, after this.
     """
     return await ask(conn, _ROTATING, asked)
 
