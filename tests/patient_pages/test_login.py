@@ -19,6 +19,7 @@ from ddr.store.patients.accounts import _HASHER, NOBODYS_HASH
 from ddr.store.patients.login_attempts import ACCOUNT_LIMIT, ASKED_LIMIT, WINDOW_MS
 from ddr.store.patients.sessions import LONGEST_MS
 from tests.patient_pages.browser import FORM, Browser, form_token, inputs
+from tests.support.citus import one_server_only
 from tests.support.clock import Clock
 from tests.support.disk import waits_for_the_disk
 from tests.support.patients import PASSWORD, Patient, list_diga, new_patient, push_request
@@ -46,6 +47,7 @@ async def test_whoever_is_logged_in_is_not_said_to_be_logged_out_or_deleted(core
     assert (await browser.get("/deleted")).headers.get("location") == "/me"
 
 
+@one_server_only
 async def test_no_click_waits_for_the_disk(core: Core) -> None:
     patient, browser = await new_patient(core), Browser(core)
     await browser.login(patient)
