@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
-from uuid import UUID
+from uuid import UUID, uuid4
 
+import asyncpg
 import orjson
 import pytest
 
@@ -23,6 +25,8 @@ from ddr.http.request_log.logged import logged
 from ddr.oauth.app import create_oauth_backend
 from ddr.oauth.grants import unanswered
 from ddr.store.audit import request_log as store
+from ddr.store.audit.request_log import Batch, Retired, RotationLost
+from ddr.store.audit.trail import NewEntry
 from ddr.store.database.faults import UNAVAILABLE
 from tests.oauth.backend import DigaBackend, connected
 from tests.support.clock import Clock
@@ -114,6 +118,31 @@ async def test_tokens_whose_rotation_was_lost_do_not_leave(recorded: DigaBackend
     with patch.object(store, "add", adding_after_crash):
         assert (await recorded.refresh(first["refresh_token"])).status_code == 503
     assert (await recorded.refresh(first["refresh_token"])).status_code == 200
+
+
+@pytest.mark.parametrize("audited", [0, 2])
+@pytest.mark.parametrize("rotations", [1, 2])
+async def test_a_record_is_stored_where_the_rotations_are(
+    core: Core, diga: DigaBackend, patient_id: UUID, audited: int, rotations: int
+) -> None:
+    """With the entries of other requests, or not at all."""
+    await diga.pair(patient_id)
+    (grant,) = await core.pool.fetch("SELECT * FROM token_grant WHERE patient_id = $1", patient_id)
+    former = [Retired(patient_id, grant["grant_no"], secrets.token_bytes(32)) for _ in range(rotations)]
+    lost = [*former[1:], Retired(patient_id, grant["grant_no"], grant["refresh_sha256"])]
+    entries = [NewEntry(patient_id, number, "diga:data:read", None, None, {}) for number in range(audited)]
+    run, read = uuid4(), "SELECT count(*) FROM audit WHERE patient_id = $1 AND event = 'diga:data:read'"
+    with pytest.raises(RotationLost):
+        await store.add(core.pool, Batch(run, 1, b"1"), entries, lost)
+    assert (await core.pool.fetchval(read, patient_id), await fresh_of(core.pool, run)) == (0, 0)
+    await store.add(core.pool, Batch(run, 1, b"1"), entries, former)
+    assert (await core.pool.fetchval(read, patient_id), await fresh_of(core.pool, run)) == (audited, 1)
+
+
+async def fresh_of(pool: asyncpg.Pool, run: UUID) -> int:
+    """How many rows a run of a worker has in the request log."""
+    count: int = await pool.fetchval("SELECT count(*) FROM request_log_fresh WHERE run = $1", run)
+    return count
 
 
 async def test_other_answers_leave_while_their_records_wait_in_a_file(recorded: DigaBackend, patient_id: UUID) -> None:

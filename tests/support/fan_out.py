@@ -79,6 +79,7 @@ FIGURES: Mapping[str, str] = {
 # A cloud bridge sends for many patients at once; a worker stores its notes about several requests together.
 BATCHES: Mapping[str, str] = {
     "ddr.store.audit.request_log.add": "the entries of several requests, stored together",
+    "ddr.store.audit.request_log._add_after": "the entries and rotations of several requests, stored together",
     "ddr.store.authorization.admissions.admit_all": "the pairings of requests that come at one time",
     "ddr.store.authorization.grace.GraceClaims.flush": "claims of many pairings are confirmed together",
     "ddr.store.authorization.rotations.rotate_all": "the grants of refreshes that come at one time",

@@ -51,7 +51,11 @@ SELECT * FROM unnest($4::uuid[], $5::bigint[], $6::text[], $7::text[], $8::text[
 
 # A rotation does not wait for the disk. The database may have lost it in a crash since, or a standby without it may be
 # the primary now: then the former token is the current one, and this record would not make the rotation durable.
-_ADD_AFTER_ROTATIONS = f"""
+_ADD_AFTER_ONE = """
+INSERT INTO request_log_fresh (run, batch_no, records) SELECT $1::uuid, $2::bigint, $3::bytea
+ WHERE NOT EXISTS (SELECT FROM token_grant WHERE patient_id = $4 AND grant_no = $5 AND refresh_sha256 = $6)
+RETURNING true"""
+_ADD_AFTER_SEVERAL = f"""
   WITH added AS (
          INSERT INTO request_log_fresh (run, batch_no, records)
          SELECT $1::uuid, $2::bigint, $3::bytea
@@ -76,9 +80,7 @@ async def add(
     """
     told = (batch.run, batch.batch_no, deflated(batch.records))
     if retired and not is_spread(conn):  # where patients are spread, a rotation waits for its own disk
-        columns = zip(*entries, strict=True) if entries else [()] * len(NewEntry._fields)
-        arguments = map(list, [*zip(*retired, strict=True), *columns])
-        if not await conn.fetchval(_ADD_AFTER_ROTATIONS, *told, *arguments):
+        if not await _add_after(conn, told, entries, retired):
             raise RotationLost
     elif len(entries) == 1:
         await conn.execute(_ADD_WITH_ONE, *told, *entries[0])
@@ -86,6 +88,17 @@ async def add(
         await conn.execute(_ADD_WITH_SEVERAL, *told, *map(list, zip(*entries, strict=True)))
     else:
         await conn.execute(_ADD, *told)
+
+
+async def _add_after(
+    conn: Connection, told: Sequence[object], entries: Sequence[NewEntry], retired: Sequence[Retired]
+) -> bool:
+    """Whether the batch could be stored: not while one of the `retired` tokens is current."""
+    if len(retired) == 1 and not entries:  # cheaper, and nearly always the case
+        return await conn.fetchval(_ADD_AFTER_ONE, *told, *retired[0]) is not None
+    columns = zip(*entries, strict=True) if entries else [()] * len(NewEntry._fields)
+    stored: bool = await conn.fetchval(_ADD_AFTER_SEVERAL, *told, *map(list, [*zip(*retired, strict=True), *columns]))
+    return stored
 
 
 # All seals are searched once, however many batches there are: after a long outage there are thousands.
