@@ -34,6 +34,7 @@ from tests.support.disk import waits_for_the_disk
 from tests.support.request_log import fresh_lines
 
 DAY = DAY_MS // 1000
+RECORD = b'{"transaction_id":"1"}'
 
 
 @dataclass
@@ -133,9 +134,9 @@ async def test_a_record_is_stored_where_the_rotations_are(
     entries = [NewEntry(patient_id, number, "diga:data:read", None, None, {}) for number in range(audited)]
     run, read = uuid4(), "SELECT count(*) FROM audit WHERE patient_id = $1 AND event = 'diga:data:read'"
     with pytest.raises(RotationLost):
-        await store.add(core.pool, Batch(run, 1, b"1"), entries, lost)
+        await store.add(core.pool, Batch(run, 1, RECORD), entries, lost)
     assert (await core.pool.fetchval(read, patient_id), await fresh_of(core.pool, run)) == (0, 0)
-    await store.add(core.pool, Batch(run, 1, b"1"), entries, former)
+    await store.add(core.pool, Batch(run, 1, RECORD), entries, former)
     assert (await core.pool.fetchval(read, patient_id), await fresh_of(core.pool, run)) == (audited, 1)
 
 
