@@ -21,9 +21,8 @@ from ddr.http.exchange import answered_error, concerns
 from ddr.http.pages import PROBLEMS, error_page
 from ddr.oauth.errors import NO_STORE, RETRY_SECONDS, OAuthError, error_response
 from ddr.oauth.parameters import query
-from ddr.operations.pairing import out_of_scope
+from ddr.operations.pairing import out_of_scope, requested_mivs
 from ddr.scopes.diga import Diga
-from ddr.scopes.parse import granted
 from ddr.store.audit.trail import Event, record
 from ddr.store.authorization import par
 from ddr.store.authorization.par import PushedRequest
@@ -51,8 +50,7 @@ async def endpoint(request: Request) -> Response:
         pushed = await _pushed_by_client(core, request_uri, diga)
     except PageError as error:
         return _error_response(request.scope, error)
-    permitted = granted(pushed.scope).within(diga.valuesets).valuesets
-    if not any(core.catalog.by_valueset(url) for url in permitted):
+    if not requested_mivs(core, pushed, diga):
         await _note_refusal(core, request_uri, diga, "invalid_scope")
         return RedirectResponse(out_of_scope(core, pushed), 303, NO_STORE)
     return RedirectResponse(f"{CONSENT_PAGE}?{urlencode({'request_uri': request_uri})}", 303, NO_STORE)

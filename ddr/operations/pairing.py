@@ -15,8 +15,10 @@ import asyncpg
 from ddr.durations import DAY_MS
 from ddr.http.core import Core
 from ddr.http.exchange import concerns
+from ddr.miv.model import Miv
 from ddr.reasons import kind_of
-from ddr.scopes.parse import parse, scope_of
+from ddr.scopes.diga import Diga
+from ddr.scopes.parse import granted, parse, scope_of
 from ddr.store.audit.trail import Event, record
 from ddr.store.authorization import par
 from ddr.store.authorization.consents import Shown
@@ -25,6 +27,12 @@ from ddr.store.authorization.par import PushedRequest
 from ddr.store.database.faults import fault_of
 
 log = logging.getLogger(__name__)
+
+
+def requested_mivs(core: Core, request: PushedRequest, diga: Diga) -> tuple[Miv, ...]:
+    """What the request asks for, as far as the DiGA-VZ still lists it for the DiGA and this recorder serves it."""
+    wanted = granted(request.scope).within(diga.valuesets)
+    return tuple(miv for url in wanted.valuesets if (miv := core.catalog.by_valueset(url)))
 
 
 async def approve(

@@ -19,7 +19,7 @@ from ddr.http.core import Core
 from ddr.http.language import language
 from ddr.http.pages import redirect_targets
 from ddr.miv.model import Miv
-from ddr.operations.pairing import answered, approve, refuse
+from ddr.operations.pairing import answered, approve, refuse, requested_mivs
 from ddr.patient_pages.arrival import PERSON, with_request
 from ddr.patient_pages.consent_text import agreed_to, period_text, shown
 from ddr.patient_pages.dates import day
@@ -29,7 +29,6 @@ from ddr.patient_pages.texts import text
 from ddr.patient_pages.texts.devices import called
 from ddr.patient_pages.visitor import Form, Refused, Visitor, core_of, identify, read_form, see_other
 from ddr.scopes.diga import Diga
-from ddr.scopes.parse import granted
 from ddr.store.authorization import pairings, par
 from ddr.store.authorization.consents import Shown
 from ddr.store.authorization.par import PushedRequest
@@ -167,12 +166,7 @@ async def _asked(core: Core, request_uri: str) -> Asked:
     diga = core.registry.by_client_id(pushed.client_id)
     if diga is None or not diga.active or diga.redirect_uri != pushed.redirect_uri:
         raise Refused(400, "unknown_client")
-    return Asked(pushed, diga, _mivs(core, pushed, diga))
-
-
-def _mivs(core: Core, pushed: PushedRequest, diga: Diga) -> tuple[Miv, ...]:
-    wanted = granted(pushed.scope).within(diga.valuesets)
-    return tuple(miv for url in wanted.valuesets if (miv := core.catalog.by_valueset(url)))
+    return Asked(pushed, diga, requested_mivs(core, pushed, diga))
 
 
 async def _page(

@@ -52,17 +52,17 @@ class _Waiting(NamedTuple):
     durable: asyncio.Future[bool] | None  # what the answer waits for: may it leave? None: no answer waits
     refused: bool = False
     entries: Sequence[NewEntry] = ()
-    withheld: Callable[[], bytes] | None = None  # what replaces the record of an answer that may only leave once stored
+    withheld: Callable[[], bytes] | None = None  # the record that replaces this one if the answer may not leave
     retired: Retired | None = None  # by the rotation that the answer tells of
 
     @property
     def needs_database(self) -> bool:
         """Whether a file is not enough."""
-        return bool(self.entries) or self.withheld is not None
+        return bool(self.entries) or self.retired is not None
 
     def spooled(self) -> bytes:
         """The record for a file, which cannot contain entries of the audit trail."""
-        return self.record if self.withheld is None else self.withheld()
+        return self.withheld() if self.needs_database and self.withheld else self.record
 
 
 class _Row(NamedTuple):
@@ -134,9 +134,9 @@ class RequestLog:
         """Returns when `record` and `entries` are durable, or when nothing can be done for them now, which is logged.
 
         False: they are not in the database, or the rotation of the `retired` token is not, so the answer must not
-        leave, and the record is what `withheld` gives; that is only said of answers with `entries` or `withheld`. Those
-        that are `refused` return one by one, each in its own round of the event loop: sending many refusals at once
-        would keep everybody else waiting.
+        leave, and the record is what `withheld` gives; that is only said of answers with `entries` or a `retired`
+        token. Those that are `refused` return one by one, each in its own round of the event loop: sending many
+        refusals at once would keep everybody else waiting.
         """
         durable: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._add(_Waiting(record, durable, refused, entries, withheld, retired))

@@ -159,10 +159,9 @@ class _Logged:
     async def _write(self) -> None:
         """Make the record durable. Raises Withheld when it, or its entries, must be in the database and cannot be."""
         self._written = True
-        refused, entries = self._status == OVERLOADED, self._true_entries()
-        retired = self._exchange.retired
-        withheld = self._withheld if entries or retired else None
-        if not await self._core.request_log.write(self._line(), refused, entries, withheld, retired):
+        refused, retired = self._status == OVERLOADED, self._exchange.retired
+        log = self._core.request_log
+        if not await log.write(self._line(), refused, self._true_entries(), self._withheld, retired):
             self._start = None
             raise Withheld
 
