@@ -26,5 +26,9 @@ def onward(request_uri: str) -> str:
 
 
 def with_request(path: str, request_uri: str) -> str:
-    """The URL of a page that leads on to a DiGA's request, if there is one."""
+    """The URL of a page that leads on to a DiGA's request, if there is one.
+
+    Forms are sent to it as well: after an error it stands in the browser's address bar, and phones load it again when
+    they have dropped the tab.
+    """
     return f"{path}?{urlencode({'request_uri': request_uri})}" if request_uri else path

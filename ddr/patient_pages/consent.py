@@ -183,6 +183,7 @@ async def _page(
         status=422 if error else 200,
         form_targets=redirect_targets(asked.request.redirect_uri),
         diga=asked.diga,
+        action=with_request("/consent", asked.request.request_uri),
         other_person=with_request(PERSON, asked.request.request_uri),
         request_uri=asked.request.request_uri,
         ends_ms=asked.request.expires_ms,

@@ -13,7 +13,7 @@ from ddr.http.address import client_network
 from ddr.http.core import Core
 from ddr.http.language import language
 from ddr.patient_pages import known_browser
-from ddr.patient_pages.arrival import first_page
+from ddr.patient_pages.arrival import first_page, with_request
 from ddr.patient_pages.render import page
 from ddr.patient_pages.texts import text
 from ddr.patient_pages.visitor import Form, FormRefused, Visitor, core_of, enter, identify, read_form, see_other
@@ -108,6 +108,7 @@ async def _form(
         status=status,
         headers=headers,
         diga=await waiting_diga(core_of(request), request_uri),
+        action=with_request("/login", request_uri),
         request_uri=request_uri,
         error=error and text(lang, error, **values),
         notice=notice and text(lang, notice),

@@ -11,7 +11,7 @@ from functools import partial
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ddr.patient_pages.arrival import onward, with_request
+from ddr.patient_pages.arrival import PERSON, onward, with_request
 from ddr.patient_pages.dates import ZONE
 from ddr.patient_pages.login import waiting_diga
 from ddr.patient_pages.render import page
@@ -44,6 +44,7 @@ async def show(request: Request, visitor: Visitor, session: Session) -> Response
         "person.html",
         form_targets=("https:",) if core.identity else (),  # for the provider's login (`login_first`)
         diga=await waiting_diga(core, request_uri),
+        action=with_request(PERSON, request_uri),
         request_uri=request_uri,
         myself=MYSELF,
         people=people,

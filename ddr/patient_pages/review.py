@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from ddr.http.core import Core
 from ddr.http.language import language
-from ddr.patient_pages.arrival import onward
+from ddr.patient_pages.arrival import REVIEW, onward, with_request
 from ddr.patient_pages.names import app_name
 from ddr.patient_pages.render import page
 from ddr.patient_pages.texts import text
@@ -67,6 +67,7 @@ def _page(request: Request, visitor: Visitor, found: Left, request_uri: str, err
         status=422 if error else 200,
         readers=found.readers,
         senders=found.senders,
+        action=with_request(REVIEW, request_uri),
         request_uri=request_uri,
         later=onward(request_uri),
         error=error and text(language(request.scope), error),

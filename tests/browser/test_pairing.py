@@ -98,6 +98,25 @@ async def test_allowing_nothing_leads_to_the_message(site: Site, window: Window)
     await focused(page, "kind-1")
 
 
+async def test_after_an_error_the_address_still_leads_to_the_request(site: Site, window: Window) -> None:
+    """Phones load it again when they have dropped the tab: with it, the request of the DiGA must not be lost."""
+    page = window.page
+    await page.goto(await site.authorize_url(CGM))
+    await page.fill("input[name=username]", site.patient.username)
+    await page.fill("input[name=password]", "mistyped")
+    await page.keyboard.press("Enter")
+    await page.get_by_role("alert").wait_for()
+    await page.goto(page.url)
+    assert site.diga.name in await page.locator("main").inner_text()
+    await log_in(page, site)
+    await page.get_by_role("button", name="Auswahl erlauben").click()
+    await page.get_by_role("alert").wait_for()
+    await page.goto(page.url)
+    await page.get_by_role("button", name="Ablehnen").click()
+    await page.wait_for_url(f"{site.app}?*")
+    assert landed(page)["error"] == "access_denied"
+
+
 async def test_by_keyboard_alone(site: Site, window: Window) -> None:
     page = window.page
     await page.goto(await site.authorize_url(CGM))
