@@ -21,9 +21,8 @@ from ddr.http.exchange import answered_error, concerns
 from ddr.http.pages import PROBLEMS, error_page
 from ddr.oauth.errors import NO_STORE, RETRY_SECONDS, OAuthError, error_response
 from ddr.oauth.parameters import query
-from ddr.operations.pairing import out_of_scope, requested_mivs
+from ddr.operations.pairing import out_of_scope, requested_mivs, turned_away
 from ddr.scopes.diga import Diga
-from ddr.store.audit.trail import Event, record
 from ddr.store.authorization import par
 from ddr.store.authorization.par import PushedRequest
 
@@ -89,13 +88,8 @@ async def _pushed_by_client(core: Core, request_uri: str, diga: Diga) -> PushedR
 
 
 async def _note_refusal(core: Core, request_uri: str, diga: Diga, error: str) -> None:
-    now_ms = core.clock()
-    async with core.pool.acquire() as conn, conn.transaction():
-        if await par.refuse_once(conn, request_uri, now_ms):
-            detail = {"endpoint": ENDPOINT, "error": error}
-            await record(conn, Event.PAIRING_REFUSED, now_ms, client_id=diga.client_id, detail=detail)
-            return
-    core.strangers.count(f"authorize.{error}", diga.client_id, now_ms)
+    if not await turned_away(core, request_uri, diga.client_id, ENDPOINT, error):
+        core.strangers.count(f"authorize.{error}", diga.client_id, core.clock())
 
 
 def _error_response(scope: Scope, error: PageError) -> Response:

@@ -82,6 +82,17 @@ def out_of_scope(core: Core, request: PushedRequest) -> str:
     return _location(core, request, error="invalid_scope")
 
 
+async def turned_away(core: Core, request_uri: str, client_id: str, endpoint: str, error: str) -> bool:
+    """Record that a browser was turned away with this request, once per request. False: it was recorded already, or
+    nobody has pushed it."""
+    now_ms, detail = core.clock(), {"endpoint": endpoint, "error": error}
+    async with core.pool.acquire() as conn, conn.transaction():
+        if not await par.refuse_once(conn, request_uri, now_ms):
+            return False
+        await record(conn, Event.PAIRING_REFUSED, now_ms, client_id=client_id, detail=detail)
+        return True
+
+
 async def answered(
     core: Core, request_uri: str, patient_id: UUID, scopes: Collection[str], refused: bool = False
 ) -> str | None:

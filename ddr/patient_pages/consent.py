@@ -1,7 +1,8 @@
 """GET and POST /consent: the patient decides, per kind of data (HDDT pairing.md, Consent for Fine-Grained Access).
 
 The pushed request stays open while pages load and reload; the decision consumes it, records the consent and only then
-sends the browser back to the DiGA (CON-003).
+sends the browser back to the DiGA (CON-003). When the DiGA may read nothing any more of what it asked for, a page says
+so and leads back to it with invalid_scope, as the authorization endpoint does at once.
 """
 
 from __future__ import annotations
@@ -14,12 +15,13 @@ from uuid import UUID
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ddr.call import refused_unless_told
 from ddr.durations import DAY_MS
 from ddr.http.core import Core
 from ddr.http.language import language
 from ddr.http.pages import redirect_targets
 from ddr.miv.model import Miv
-from ddr.operations.pairing import answered, approve, refuse, requested_mivs
+from ddr.operations.pairing import answered, approve, out_of_scope, refuse, requested_mivs, turned_away
 from ddr.patient_pages.arrival import PERSON, with_request
 from ddr.patient_pages.consent_text import agreed_to, period_text, shown
 from ddr.patient_pages.dates import day
@@ -41,6 +43,7 @@ from ddr.store.patients.views import devices
 SHORTER_DAYS = (90, 30)
 NOTHING_CHOSEN = "consent.nothing_chosen_error"
 TEXT_CHANGED = "consent.changed_error"
+OUT_OF_SCOPE = "invalid_scope"
 WHOLE = re.compile(r"[0-9]{1,15}")
 
 
@@ -85,6 +88,8 @@ async def show(request: Request) -> Response:
         asked = await _asked(core, request_uri)
     except Refused as refused:
         raise await _or_decided(core, visitor, request_uri, refused) from None
+    if not asked.mivs:
+        return await _nothing_left(request, visitor, asked)
     if visitor.session is None:
         return _login(request_uri)
     if not _chosen(visitor.session, request_uri):
@@ -105,6 +110,8 @@ async def submit(request: Request) -> Response:
             if location := await answered(core, request_uri, patient_id, form.all("scope"), denies):
                 return see_other(location)
         raise await _or_decided(core, visitor, request_uri, refused) from None
+    if not asked.mivs and form.one("decision") != "deny":
+        return await _nothing_left(request, visitor, asked)
     if visitor.session is None:
         return _login(request_uri)
     if not _chosen(visitor.session, request_uri):
@@ -194,6 +201,15 @@ async def _page(
         periods=_periods(core, now_ms, chosen_days, ends, lang),
         error=error and text(lang, error),
     )
+
+
+async def _nothing_left(request: Request, visitor: Visitor, asked: Asked) -> Response:
+    """Says that there is nothing to decide. The request stays open: what the DiGA-VZ lists may have been corrected when
+    the page is loaded again."""
+    core, pushed = core_of(request), asked.request
+    await turned_away(core, pushed.request_uri, pushed.client_id, "/consent", OUT_OF_SCOPE)
+    refused_unless_told(OUT_OF_SCOPE)
+    return page(request, visitor, "nothing_left.html", status=400, diga=asked.diga, back=out_of_scope(core, pushed))
 
 
 async def _choices(core: Core, session: Session, asked: Asked, lang: str) -> list[Choice]:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import re
+from html import unescape
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
@@ -225,6 +228,41 @@ async def test_a_kind_that_the_registry_took_back_is_not_offered(core: Core) -> 
     list_diga(core, "00005", valuesets=frozenset({scope(core, CGM).partition("=")[2]}))
     boxes = choices((await browser.consent_page(request_uri)).text)
     assert [box["value"] for box in boxes] == [scope(core, CGM)]
+
+
+@pytest.mark.parametrize(("lang", "number"), [("de", "00021"), ("en", "00022")])
+async def test_a_request_of_which_nothing_is_left_leads_back_to_the_diga(core: Core, lang: str, number: str) -> None:
+    """RFC 6749 section 4.1.2.1, for what the DiGA-VZ changes between the authorization endpoint and the decision."""
+    patient, browser = await logged_in(core, lang)
+    diga = list_diga(core, number)
+    request_uri = await push_request(core, diga, CGM, state="a&b")
+    before = await browser.consent_page(request_uri)
+    list_diga(core, number, valuesets=frozenset({scope(core, PRESSURE).partition("=")[2]}))
+    form = {"request_uri": request_uri, "scope": scope(core, CGM), "days": "90"}
+    clicked = await browser.post("/consent", before, decision="approve", **form)
+    stranger = await Browser(core, lang).consent_page(request_uri)  # nobody needs to log in for this
+    for page in (clicked, await browser.consent_page(request_uri), stranger):
+        assert (page.status_code, "location" in page.headers) == (400, False)
+        assert choices(page.text) == [] and 'name="decision"' not in page.text
+        assert {"de": "darf diese Daten nicht mehr lesen", "en": "may no longer read this data"}[lang] in page.text
+        (back,) = re.findall(rf'href="({re.escape(CALLBACK)}[^"]*)"', page.text)
+        told = dict(parse_qsl(urlsplit(unescape(back)).query))
+        assert told == {"error": "invalid_scope", "state": "a&b", "iss": core.settings.public_base_url}
+    recorded = await core.pool.fetch("SELECT detail FROM audit WHERE client_id = $1", diga.client_id)
+    assert [row["detail"] for row in recorded] == [{"endpoint": "/consent", "error": "invalid_scope"}]  # once
+    assert await consents(core, patient) == {}
+    denied = await browser.post("/consent", before, decision="deny", **form)
+    assert "error=access_denied" in denied.headers["location"]
+
+
+async def test_a_kind_that_was_given_back_can_be_agreed_to(core: Core) -> None:
+    patient, browser = await logged_in(core)
+    request_uri = await push_request(core, list_diga(core, "00005"), CGM)
+    list_diga(core, "00005", valuesets=frozenset())
+    assert (await browser.consent_page(request_uri)).status_code == 400
+    list_diga(core, "00005")
+    assert "code=" in (await browser.decide(request_uri, "approve", scope(core, CGM))).headers["location"]
+    assert len(await consents(core, patient)) == 1
 
 
 async def test_a_second_pairing_shows_what_is_granted_and_keeps_it(core: Core, clock: Clock) -> None:

@@ -98,6 +98,16 @@ TEXTS = {
         "Unter „Zugriffe“ sehen Sie, wer wann was gelesen hat.",
         "Under “Accesses” you can see who read what and when.",
     ),
+    "nothing_left": Words("{diga} darf diese Daten nicht mehr lesen", "{diga} may no longer read this data"),
+    "nothing_left_why": Words(
+        "Die App hat um Daten gebeten, die sie zu dieser Zeit lesen durfte. Inzwischen ist ihr hier keine dieser Arten "
+        "von Daten mehr erlaubt, auch nicht mit Ihrer Zustimmung. Es wurden keine Daten weitergegeben, und Sie müssen "
+        "nichts entscheiden. Bei Fragen wenden Sie sich bitte an {diga}.",
+        "The app asked for data that it was permitted to read at that time. It is no longer permitted to read any of "
+        "these kinds of data here, even with your consent. No data was passed on, and there is nothing for you to "
+        "decide. If you have questions, please contact {diga}.",
+    ),
+    "back_to": Words("Zurück zu {diga}", "Back to {diga}"),
     "approve": Words("Auswahl erlauben", "Allow selection"),
     "deny": Words("Ablehnen", "Refuse"),
     "other_account": Words("Nicht Ihr Konto? Abmelden", "Not your account? Sign out"),
