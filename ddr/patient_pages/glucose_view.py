@@ -26,7 +26,7 @@ from ddr.series.days import as_local, local_day, midnight
 from ddr.series.glucose import Scale
 from ddr.series.metrics import Metrics, metrics
 from ddr.series.packing import HIGH, LOW
-from ddr.series.profile import TimeOfDay, glucose_profile
+from ddr.series.profile import TimeOfDay, glucose_profiles
 from ddr.series.selection import Part, counting, measured
 from ddr.series.slots import text as digits
 from ddr.store.patients.views import sensor_events
@@ -97,8 +97,8 @@ async def weeks_until(core: Core, patient_id: UUID, miv: Miv, last: date, days: 
         found = metrics(parts, until_ms - from_ms, zone)
         if found is None:
             return None
-        unit, steps = _unit(parts), glucose_profile(parts, zone, STEP)
-        hours = glucose_profile(parts, zone, HOUR)
+        unit = _unit(parts)
+        steps, hours = glucose_profiles(parts, zone, STEP, HOUR)
         chart = profile_chart(steps, unit, lang, text(lang, "data.profile"), _profile_words(hours, unit, lang))
         table = tuple(
             (_clock(one.minute), tuple(local(lang, shown(p, unit)) for p in one.percentiles)) for one in hours

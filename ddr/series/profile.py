@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections import Counter
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
-from itertools import accumulate
+from itertools import accumulate, repeat
 from math import gcd
 
+from ddr.durations import MINUTE_MS
 from ddr.series.glucose import Scale
 from ddr.series.selection import Part
 
 PERCENTILES = (5, 25, 50, 75, 95)
-QUARTER = 15 * 60  # seconds; the clocks of all time zones change at the end of one
+QUARTER = 15  # minutes; the clocks of all time zones change at the end of one
 MINUTES = 24 * 60
+
+Weighed = tuple[float, int]
+"""A reading in mg/dL, and its weight."""
 
 
 @dataclass(frozen=True)
@@ -27,42 +30,58 @@ class TimeOfDay:
     percentiles: tuple[float, ...]
 
 
-def glucose_profile(parts: Sequence[Part], zone: tzinfo, step: int = 15) -> list[TimeOfDay]:
-    """The profile of the counting readings (ddr.series.selection), one entry per `step` minutes that have a reading.
+def glucose_profiles(parts: Sequence[Part], zone: tzinfo, *steps: int) -> list[list[TimeOfDay]]:
+    """The profile of the counting readings (ddr.series.selection) for each of `steps`, which are lengths in minutes.
 
-    Times of day are those of the clock in `zone`. Each reading weighs its sampling period.
+    It has one entry for each step of the day with a reading. Times of day are those of the clock in `zone`. Each
+    reading weighs its sampling period.
     """
     unit_ms = gcd(*(part.row["period_ms"] for part in parts))
-    measured: dict[tuple[Scale, int], Counter[tuple[int, int]]] = {}
+    length = gcd(QUARTER, *steps)
+    mg_dl: dict[Scale, dict[int, float]] = {}
+    found: dict[int, list[Weighed]] = {}
     for part in parts:
-        kind = Scale.of_row(part.row), part.row["period_ms"] // unit_ms
-        measured.setdefault(kind, Counter()).update(zip(_minutes(part, zone, step), part.raws, strict=True))
-    weights: dict[int, Counter[float]] = {}
-    readings: Counter[int] = Counter()
-    for (scale, weight), counts in measured.items():
-        mg_dl = {raw: float(scale.number(raw) * scale.step) for raw in {raw for _, raw in counts}}
-        for (minute, raw), count in counts.items():
-            weights.setdefault(minute, Counter())[mg_dl[raw]] += weight * count
-            readings[minute] += count
-    return [TimeOfDay(minute, readings[minute], _percentiles(weights[minute])) for minute in sorted(weights)]
+        scale, weight = Scale.of_row(part.row), part.row["period_ms"] // unit_ms
+        known = mg_dl.setdefault(scale, {})
+        known |= {raw: float(scale.number(raw) * scale.step) for raw in set(part.raws) - known.keys()}
+        for minute, raws in _pieces(part, zone, length):
+            found.setdefault(minute, []).extend(zip(map(known.__getitem__, raws), repeat(weight)))
+    return [_profile(found, step) for step in steps]
 
 
-def _minutes(part: Part, zone: tzinfo, step: int) -> Iterator[int]:
-    """The beginning of each reading's step."""
-    offsets: dict[int, int] = {}  # of the clock from UTC in minutes, by quarter of an hour
-    for time in part.times:
-        quarter = time // (QUARTER * 1000)
-        if quarter not in offsets:
-            local = datetime.fromtimestamp(quarter * QUARTER, zone)
-            offsets[quarter] = local.hour * 60 + local.minute - quarter * 15
-        minute = (time // 60_000 + offsets[quarter]) % MINUTES
-        yield minute - minute % step
+def _pieces(part: Part, zone: tzinfo, length: int) -> Iterator[tuple[int, Sequence[int]]]:
+    """The values by `length` minutes, of which a QUARTER is a multiple, and the minute of the day at which each piece
+    begins."""
+    times, length_ms = part.times, length * MINUTE_MS
+    offset, at_end = (_minute(time, zone) - time // MINUTE_MS for time in (times[0], times[-1]))
+    changes = (at_end - offset) % MINUTES != 0  # a clock that changes does so once within a chunk
+    last = 0
+    while last < len(times):
+        first, begin_ms = last, times[last] - times[last] % length_ms
+        last = bisect_left(times, begin_ms + length_ms, first)
+        minute = _minute(begin_ms, zone) if changes else (begin_ms // MINUTE_MS + offset) % MINUTES
+        yield minute, part.raws[first:last]
 
 
-def _percentiles(weights: Mapping[float, int]) -> tuple[float, ...]:
+def _minute(at_ms: int, zone: tzinfo) -> int:
+    """The minute of the day that the clock shows."""
+    local = datetime.fromtimestamp(at_ms // 1000, zone)
+    return local.hour * 60 + local.minute
+
+
+def _profile(found: Mapping[int, list[Weighed]], step: int) -> list[TimeOfDay]:
+    """Of what was `found` in the pieces of the day."""
+    by_step: dict[int, list[Weighed]] = {}
+    for minute, weighed in found.items():
+        by_step.setdefault(minute - minute % step, []).extend(weighed)
+    return [TimeOfDay(minute, len(weighed), _percentiles(weighed)) for minute, weighed in sorted(by_step.items())]
+
+
+def _percentiles(weighed: list[Weighed]) -> tuple[float, ...]:
     """By linear interpolation between the ordered values, each repeated by its weight (type 7 of Hyndman and Fan)."""
-    values = sorted(weights)
-    ends = list(accumulate(weights[value] for value in values))
+    weighed.sort()
+    values, weights = zip(*weighed, strict=True)
+    ends = list(accumulate(weights))
     return tuple(_percentile(values, ends, percent) for percent in PERCENTILES)
 
 

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
+from datetime import datetime
 from statistics import quantiles
 from zoneinfo import ZoneInfo
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from ddr.series.profile import TimeOfDay, glucose_profile
+from ddr.series.profile import TimeOfDay, glucose_profiles
 from ddr.series.selection import counting
 from tests.series.traces import DAY, HOUR, MINUTE, PERIOD, START, Row, evenly, rows_of, worn
 
+# The nights in which the clocks of Lord Howe Island, Europe and Newfoundland change.
+CHANGES = [
+    int(datetime.fromisoformat(f"{day}T00:00Z").timestamp()) * 1000
+    for day in ("2025-10-05", "2025-10-26", "2025-11-02", "2026-03-08", "2026-03-29", "2026-04-05")
+]
 UTC, BERLIN = ZoneInfo("UTC"), ZoneInfo("Europe/Berlin")
 
 
 def profile(rows: list[Row], zone: ZoneInfo = UTC, step: int = 15) -> list[TimeOfDay]:
-    return glucose_profile(counting(rows, 0, 1 << 50), zone, step)
+    (found,) = glucose_profiles(counting(rows, 0, 1 << 50), zone, step)
+    return found
 
 
 @pytest.mark.parametrize("step", [5, 15, 60])
@@ -37,9 +46,14 @@ def test_percentiles_of_every_time_of_day(step: int) -> None:
         assert one.percentiles == pytest.approx(expected)
 
 
+def test_several_profiles_are_those_of_each_step() -> None:
+    rows = rows_of(worn(3))
+    assert glucose_profiles(counting(rows, 0, 1 << 50), BERLIN, 15, 60) == [profile(rows, BERLIN, n) for n in (15, 60)]
+
+
 def test_a_step_is_a_quarter_of_an_hour() -> None:
     rows = rows_of([(START + minute * MINUTE, 100) for minute in (0, 15, 30)])
-    assert [one.minute for one in glucose_profile(counting(rows, 0, 1 << 50), UTC)] == [0, 15, 30]
+    assert [one.minute for one in profile(rows)] == [0, 15, 30]
 
 
 def test_a_single_reading_is_every_percentile() -> None:
@@ -55,6 +69,24 @@ def test_times_of_day_are_those_of_the_clock() -> None:
     night = START + 55 * DAY
     found = profile(rows_of([(night + 30 * MINUTE, 100), (night + 90 * MINUTE, 200)]), BERLIN)
     assert [(one.minute, one.readings, one.percentiles[2]) for one in found] == [(150, 2, 150.0)]
+
+
+@pytest.mark.parametrize("zone", ["Europe/Berlin", "Asia/Kathmandu", "Australia/Lord_Howe", "America/St_Johns"])
+@given(
+    start=st.builds(int.__add__, st.sampled_from(CHANGES), st.integers(-DAY, DAY)),
+    every=st.sampled_from([MINUTE, PERIOD, 15 * MINUTE]),
+    step=st.sampled_from([15, 60]),
+)
+def test_every_reading_is_where_the_clock_shows_it(zone: str, start: int, every: int, step: int) -> None:
+    """Also where clocks are half an hour or a quarter apart from others, and on days on which they change."""
+    readings = evenly([100] * (DAY // every), every, start)
+    expected: Counter[int] = Counter()
+    for time, _ in readings:
+        local = datetime.fromtimestamp(time // 1000, ZoneInfo(zone))
+        minute = local.hour * 60 + local.minute
+        expected[minute - minute % step] += 1
+    found = profile(rows_of(readings, every), ZoneInfo(zone), step)
+    assert {one.minute: one.readings for one in found} == expected
 
 
 def test_each_reading_weighs_its_sampling_period() -> None:
