@@ -53,20 +53,12 @@ def _pieces(part: Part, zone: tzinfo, length: int) -> Iterator[tuple[int, Sequen
     """The values by `length` minutes, of which a QUARTER is a multiple, and the minute of the day at which each piece
     begins."""
     times, length_ms = part.times, length * MINUTE_MS
-    offset, at_end = (_minute(time, zone) - time // MINUTE_MS for time in (times[0], times[-1]))
-    changes = (at_end - offset) % MINUTES != 0  # a clock that changes does so once within a chunk
     last = 0
     while last < len(times):
         first, begin_ms = last, times[last] - times[last] % length_ms
         last = bisect_left(times, begin_ms + length_ms, first)
-        minute = _minute(begin_ms, zone) if changes else (begin_ms // MINUTE_MS + offset) % MINUTES
-        yield minute, part.raws[first:last]
-
-
-def _minute(at_ms: int, zone: tzinfo) -> int:
-    """The minute of the day that the clock shows."""
-    local = datetime.fromtimestamp(at_ms // 1000, zone)
-    return local.hour * 60 + local.minute
+        local = datetime.fromtimestamp(begin_ms // 1000, zone)
+        yield local.hour * 60 + local.minute, part.raws[first:last]
 
 
 def _profile(found: Mapping[int, list[Weighed]], step: int) -> list[TimeOfDay]:

@@ -79,7 +79,7 @@ def test_times_of_day_are_those_of_the_clock() -> None:
 )
 def test_every_reading_is_where_the_clock_shows_it(zone: str, start: int, every: int, step: int) -> None:
     """Also where clocks are half an hour or a quarter apart from others, and on days on which they change."""
-    readings = evenly([100] * (DAY // every), every, start)
+    readings = evenly([100] * (DAY // every // 2), every, start)
     expected: Counter[int] = Counter()
     for time, _ in readings:
         local = datetime.fromtimestamp(time // 1000, ZoneInfo(zone))
@@ -109,6 +109,12 @@ def test_equal_values_of_different_sensors_add_up(newer: str) -> None:
     for rows in ([*slow, *fast], [*fast, *slow]):
         (found,) = profile(rows)
         assert found.percentiles[2:4] == (100, 100), "16 of 20 minutes had 100"
+
+
+def test_sensors_of_both_units_add_up() -> None:
+    old, new = rows_of([(START, 100)]), rows_of([(START + DAY, 100)], unit="mmol/L", decimals=1, sensor_no=2)
+    (found,) = profile([*old, *new])
+    assert (found.percentiles[0], found.percentiles[4]) == pytest.approx((104.0, 176.2), abs=0.1)
 
 
 def test_millimoles_are_converted() -> None:
