@@ -43,7 +43,7 @@ def glucose_profiles(parts: Sequence[Part], zone: tzinfo, *steps: int) -> list[l
     for part in parts:
         scale, weight = Scale.of_row(part.row), part.row["period_ms"] // unit_ms
         known = mg_dl.setdefault(scale, {})
-        known |= {raw: float(scale.number(raw) * scale.step) for raw in set(part.raws) - known.keys()}
+        known.update({raw: float(scale.number(raw) * scale.step) for raw in set(part.raws) - known.keys()})
         for minute, raws in _pieces(part, zone, length):
             found.setdefault(minute, []).extend(zip(map(known.__getitem__, raws), repeat(weight)))
     return [_profile(found, step) for step in steps]
