@@ -153,6 +153,23 @@ async def test_a_lost_database_is_told(core: Core) -> None:
     assert (await get(replace(core, pool=pool))).json()["status"] == "unavailable"
 
 
+async def test_a_database_that_answers_is_not_said_to_be_away(
+    core: Core, sources: asyncpg.Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Requests that held all connections for a while made the status of everything `unavailable`."""
+    monkeypatch.setattr(board, "SECONDS", 0.2)
+    pool = await open_pool(core.settings, size=1)
+    try:
+        async with pool.acquire():
+            feed = (await get(replace(core, pool=pool))).json()
+            assert {one["status"] for one in feed["functions"]} == {"operational"}
+            (event,) = feed["events"]
+            assert event["status"] == "demoted" and event["cause"].startswith("What other workers found")
+    finally:
+        await pool.close()
+    assert (await get(core)).json()["events"] == []
+
+
 async def test_an_inspection_tells_appearance_change_and_end(sources: asyncpg.Pool, clock: Clock) -> None:
     begin_ms = clock() + 1
     clock.advance(60)

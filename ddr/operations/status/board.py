@@ -30,6 +30,13 @@ from ddr.store.registries.sources import Source, read_sources
 
 SECONDS = 2.0  # for the database to answer
 GONE = (LEFT, "Dieser Device Data Recorder unterstützt die HDDT-Schnittstelle nicht mehr")
+INCOMPLETE = Trouble(
+    "status-incomplete",
+    DEMOTED,
+    [],
+    "What other workers found cannot be read at the moment",
+    "Was andere Arbeitsprozesse gefunden haben, ist zurzeit nicht lesbar",
+)
 MOST_A_SECOND = 10  # reads: many readers do not cause many statements
 PAST_MS = 14 * DAY_MS  # how long past events, and retractions, are shown
 
@@ -84,14 +91,17 @@ class Reader:
 
 
 async def read(core: Core) -> Board:
-    """Read the database; if it does not answer within SECONDS, the board reports that."""
+    """Read the database; if it cannot be read within SECONDS, the board reports why.
+
+    Requests that hold all connections may be the reason: the database itself is asked on a connection of its own.
+    """
     try:
         async with asyncio.timeout(SECONDS):
             return await shared(core, _own(core))
     except FAULTS:
-        now_ms = core.clock()
-        away = database_away(core, core.watch.first_ms(DATABASE) or now_ms)
-        return _board(core, now_ms, [away, *_own(core)])
+        answers, now_ms = await core.pool.ready(), core.clock()
+        why = INCOMPLETE if answers else database_away(core, core.watch.first_ms(DATABASE) or now_ms)
+        return _board(core, now_ms, [why, *_own(core)])
 
 
 async def shared(core: Core, own: Sequence[Trouble] = ()) -> Board:
