@@ -16,7 +16,10 @@ DEMOTED, UNAVAILABLE = "demoted", "unavailable"  # the specification's words (OP
 
 @dataclass(frozen=True)
 class Trouble:
-    """Something that does not work. `key` stays the same as long as it lasts; instants in milliseconds."""
+    """Something that does not work. `key` stays the same as long as it lasts; instants in milliseconds.
+
+    `last_ms`: when it was last seen, if it has stayed away since; it is still reported, as it may come back.
+    """
 
     key: str
     state: str  # demoted | unavailable
@@ -24,6 +27,7 @@ class Trouble:
     cause: str
     cause_de: str
     since_ms: int | None = None
+    last_ms: int | None = None
 
 
 @dataclass
@@ -41,6 +45,7 @@ class Watch:
     _seen: dict[str, _Seen] = field(default_factory=dict)
     _answers: dict[str, deque[tuple[int, bool]]] = field(default_factory=dict)
     over_ms: dict[str, int] = field(default_factory=dict)  # when a raised problem was last seen
+    _noted_ms: int = 0  # the last round
 
     def note(self, troubles: Collection[Trouble], now_ms: int) -> None:
         """The complete findings of one round. If the clock was set back since, former times count as just now."""
@@ -53,6 +58,7 @@ class Watch:
                 seen = self._seen[trouble.key] = _Seen(trouble, now_ms, now_ms)
             seen.trouble, seen.last_ms = trouble, now_ms
             seen.raised = seen.raised or now_ms - seen.first_ms >= RAISE_MS
+        self._noted_ms = now_ms
         found = {trouble.key for trouble in troubles}
         for key, seen in list(self._seen.items()):
             if key in found:
@@ -70,7 +76,11 @@ class Watch:
     def raised(self) -> dict[str, Trouble]:
         """What is reported, by key, with the instant at which it was first seen."""
         return {
-            key: replace(seen.trouble, since_ms=seen.trouble.since_ms or seen.first_ms)
+            key: replace(
+                seen.trouble,
+                since_ms=seen.trouble.since_ms or seen.first_ms,
+                last_ms=seen.last_ms if seen.last_ms < self._noted_ms else None,
+            )
             for key, seen in self._seen.items()
             if seen.raised
         }

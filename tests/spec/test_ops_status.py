@@ -16,8 +16,10 @@ import jsonschema  # type: ignore[import-untyped]
 import pytest
 
 from ddr.fhir.instants import instant, parse_instant
-from ddr.http.watch import CLEAR_MS, RAISE_MS
+from ddr.http.watch import CLEAR_MS, RAISE_MS, Watch
+from ddr.operations.status import board
 from ddr.operations.status.checks import CLOCK_MS
+from ddr.operations.status.functions import HOLDUP
 from ddr.operations.status.rounds import GAP_MS, Rounds
 from ddr.settings import Settings
 from ddr.store.outages import events, notices, reports, retractions
@@ -343,6 +345,35 @@ async def test_gateways_that_are_answered_by_failures_are_told(own: Recorder, mo
     with later(own, 2 * MINUTE):
         await rounds(own, 40, those)
         assert of(await feed(own), "ingestion") == "operational"
+
+
+@pytest.mark.requirement("OPS-008", "OPS-016")
+@pytest.mark.parametrize("seconds", [50, 90])  # less and more than the Vendor-Holdup of single measurements
+async def test_data_is_late_until_it_can_be_taken_in_again(
+    own: Recorder, monkeypatch: pytest.MonkeyPatch, seconds: int
+) -> None:
+    """A failure is told for half a minute longer than it lasts, in which data is accepted."""
+    those, began = Rounds(), own.clock()
+
+    async def away() -> bool:
+        return False
+
+    monkeypatch.setattr(own.core.pool, "ready", away)
+    await rounds(own, seconds, those)
+    last = own.clock() - 5000
+    monkeypatch.undo()
+    expected = {name for name, holdup in holdups(own).items() if holdup < last - began}
+    other = replace(own.core, watch=Watch())  # another worker, which knows it from the first one's report
+    for _ in range(CLEAR_MS // 5000 - 1):
+        await rounds(own, 5, those)
+        for read in await board.shared(other), await board.read(own.core):
+            assert {one.functions[0] for one in read.troubles if one.key.startswith(HOLDUP)} == expected
+            assert "database" in {one.key for one in read.troubles}
+    await rounds(own, 15, those)
+    found = await feed(own)
+    assert found["status"] == "operational"
+    whole, late = (began, last), {(began + holdups(own)[name], last) for name in expected}
+    assert {(parse_instant(one["start"]), parse_instant(one["end"])) for one in found["past"]} == {whole, *late}
 
 
 @pytest.mark.requirement("OPS-008")

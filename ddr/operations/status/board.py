@@ -46,6 +46,7 @@ class Board:
     """Current, future and past events; instants in milliseconds.
 
     `retracted`: what operators lately retracted as untrue; `words`: their latest statements about a notice or an event.
+    `stood_ms`: until when ingestion was unavailable; None: it is not told to be.
     """
 
     now_ms: int
@@ -55,6 +56,7 @@ class Board:
     retracted: Sequence[Notice | Event] = ()
     words: Mapping[str, LastWord] = field(default_factory=dict)
     sources: Mapping[str, Source] = field(default_factory=dict)
+    stood_ms: int | None = None
 
     @property
     def present(self) -> list[Notice]:
@@ -148,17 +150,17 @@ def _board(core: Core, now_ms: int, present: list[Trouble], begun: Mapping[str, 
     }
     standstills = troubles.standing_still(by_key.values(), now_ms)
     standstills += [
-        one.from_ms
+        troubles.Standstill(one.from_ms, now_ms)
         for one in core.notices.known
         if one.in_force(now_ms) and one.state == UNAVAILABLE and "ingestion" in one.functions
     ]
-    if standstills:
-        by_key |= {one.key: one for one in troubles.beyond_holdup(core, min(standstills), now_ms)}
+    by_key |= {one.key: one for one in troubles.beyond_holdup(core, standstills)}
     order = {UNAVAILABLE: 0, DEMOTED: 1}
     shown = sorted((troubles.named(one, core) for one in by_key.values()), key=lambda one: (order[one.state], one.key))
     words = core.notices.words
     notices = [one for one in core.notices.known if (word := words.get(one.notice)) is None or not word.retracted]
-    return Board(now_ms, shown, notices, words=words)
+    stood_ms = max((one.until_ms for one in standstills), default=None)
+    return Board(now_ms, shown, notices, words=words, stood_ms=stood_ms)
 
 
 def _own(core: Core) -> list[Trouble]:

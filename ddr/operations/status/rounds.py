@@ -10,7 +10,7 @@ from uuid import uuid4
 from ddr.http.core import Core
 from ddr.http.watch import UNAVAILABLE
 from ddr.operations.status import board, checks
-from ddr.operations.status.functions import NAMES, expanded
+from ddr.operations.status.functions import HOLDUP, NAMES, expanded
 from ddr.operations.status.troubles import as_json
 from ddr.store.database.clock import steady_ms
 from ddr.store.outages import events, reports
@@ -37,6 +37,7 @@ class Rounds:
         self._steady = steady
         self._looked_ms = self._runs_ms = steady()  # the last check, and since when there was no gap between checks
         self._told_ms: int | None = None  # `_runs_ms` at the last report
+        self._stood_ms: int | None = None  # until when ingestion was unavailable, as of the last report
 
     async def look(self, core: Core) -> None:
         """Run the checks. They need no database, so they also work without it."""
@@ -51,9 +52,10 @@ class Rounds:
     async def tell(self, core: Core) -> None:
         """Report to all, and store what began or ended."""
         now_ms, pool = core.clock(), core.pool
-        told = [as_json(one) for one in core.watch.raised().values()]
+        raised = core.watch.raised().values()
+        told, quiet = [as_json(one) for one in raised], {one.key: one.last_ms for one in raised if one.last_ms}
         closed = bool(core.settings.maintenance)
-        last_ms = await reports.write(pool, host_of(core), core.fleet.number, now_ms, told, closed, self.run)
+        last_ms = await reports.write(pool, host_of(core), core.fleet.number, now_ms, told, closed, self.run, quiet)
         ran, self._told_ms = self._told_ms == self._runs_ms, self._runs_ms
         # A worker that has checked itself without a gap since its last report did not stop: the clock leapt, or the
         # database was unavailable, which is reported as such.
@@ -64,7 +66,11 @@ class Rounds:
             one.key: Event(one.key, one.state, one.functions, one.cause, one.cause_de, one.since_ms or now_ms)
             for one in seen.troubles
         }
-        await events.follow(pool, found, core.watch.over_ms, now_ms)
+        over_ms = dict(core.watch.over_ms)
+        if self._stood_ms is not None:  # data is late until it can be accepted again
+            over_ms |= {f"{HOLDUP}{miv.name}": self._stood_ms for miv in core.catalog.mivs}
+        self._stood_ms = seen.stood_ms
+        await events.follow(pool, found, over_ms, now_ms)
         await reports.sweep(pool, now_ms)
 
     async def once(self, core: Core) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from ddr.fhir.instants import date_time
 from ddr.http.core import Core
@@ -25,7 +25,8 @@ SILENT_MS, FORGOTTEN_MS = 30_000, 600_000  # a worker is silent; it is no longer
 
 
 def merged(troubles: Iterable[Trouble]) -> dict[str, Trouble]:
-    """One trouble per key: the worst state, all functions, the earliest beginning."""
+    """One trouble per key: the worst state, all functions, the earliest beginning, and the latest end if all stay
+    away."""
     found: dict[str, Trouble] = {}
     for one in troubles:
         known = found.get(one.key)
@@ -34,7 +35,10 @@ def merged(troubles: Iterable[Trouble]) -> dict[str, Trouble]:
             continue
         worse = one if (one.state, known.state) == (UNAVAILABLE, DEMOTED) else known
         functions = list(dict.fromkeys([*known.functions, *one.functions]))
-        found[one.key] = replace(worse, functions=functions, since_ms=earliest(known.since_ms, one.since_ms))
+        last_ms = None if known.last_ms is None or one.last_ms is None else max(known.last_ms, one.last_ms)
+        found[one.key] = replace(
+            worse, functions=functions, since_ms=earliest(known.since_ms, one.since_ms), last_ms=last_ms
+        )
     return found
 
 
@@ -103,35 +107,46 @@ def of_workers(reports: Iterable[Report], now_ms: int) -> list[Trouble]:
         if report.gone or not -SILENT_MS <= silent_ms <= FORGOTTEN_MS:
             continue
         if silent_ms <= SILENT_MS:
-            found += [Trouble(**trouble) for trouble in report.troubles]
+            found += [Trouble(**trouble, last_ms=report.quiet.get(trouble["key"])) for trouble in report.troubles]
         else:
             told = ("A worker no longer reports", "Ein Arbeitsprozess meldet sich nicht")
             found.append(Trouble("worker-silent", DEMOTED, [], *told, report.seen_ms))
     return found
 
 
-def beyond_holdup(core: Core, since_ms: int, now_ms: int) -> list[Trouble]:
+class Standstill(NamedTuple):
+    """Ingestion is, or was, unavailable; in milliseconds."""
+
+    from_ms: int
+    until_ms: int  # now, while it is
+
+
+def beyond_holdup(core: Core, standstills: Sequence[Standstill]) -> list[Trouble]:
     """Data that could not be taken in for longer than the Vendor-Holdup of its MIV is unavailable (OPS-016).
 
-    `since_ms`: since when nothing is taken in. Data can be read as soon as it is taken in, so its delay is the time
-    for which it could not be taken in.
+    Data can be read as soon as it is taken in, so its delay is the time for which it could not be taken in.
     """
     found = []
     for miv in core.catalog.mivs:
-        over_ms = since_ms + miv.vendor_holdup_seconds * 1000
-        if now_ms > over_ms:
+        holdup_ms = miv.vendor_holdup_seconds * 1000
+        late = [one.from_ms + holdup_ms for one in standstills if one.until_ms > one.from_ms + holdup_ms]
+        if late:
             told = (
                 f"New data of {miv.name} has not been accepted for longer than its Vendor-Holdup of"
                 f" {miv.vendor_holdup_seconds} s",
                 f"Neue Daten ({miv.title_de}) können länger als {miv.vendor_holdup_seconds} s nicht aufgenommen werden",
             )
-            found.append(Trouble(f"{HOLDUP}{miv.name}", UNAVAILABLE, [data_of(miv.name)], *told, over_ms))
+            found.append(Trouble(f"{HOLDUP}{miv.name}", UNAVAILABLE, [data_of(miv.name)], *told, min(late)))
     return found
 
 
-def standing_still(troubles: Iterable[Trouble], now_ms: int) -> list[int]:
-    """Since when ingestion is unavailable, for each reason."""
-    return [one.since_ms or now_ms for one in troubles if one.state == UNAVAILABLE and INGESTION in one.functions]
+def standing_still(troubles: Iterable[Trouble], now_ms: int) -> list[Standstill]:
+    """For each reason, since and until when ingestion is unavailable: what only might come back stops nothing."""
+    return [
+        Standstill(one.since_ms or now_ms, one.last_ms or now_ms)
+        for one in troubles
+        if one.state == UNAVAILABLE and INGESTION in one.functions
+    ]
 
 
 def named(trouble: Trouble, core: Core) -> Trouble:
@@ -140,5 +155,7 @@ def named(trouble: Trouble, core: Core) -> Trouble:
 
 
 def as_json(trouble: Trouble) -> dict[str, Any]:
-    """The trouble for a worker's report."""
-    return {**vars(trouble), "functions": list(trouble.functions)}
+    """The trouble for a worker's report, which has `last_ms` elsewhere: former versions do not know it."""
+    return {name: value for name, value in vars(trouble).items() if name != "last_ms"} | {
+        "functions": list(trouble.functions)
+    }

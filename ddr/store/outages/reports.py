@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
@@ -29,10 +30,10 @@ def _without(losses: str, run: str) -> str:
 # was not lost: it ended beside its successor.
 _WRITE = f"""
 WITH before AS (SELECT max(seen_ms) AS seen_ms FROM worker_report WHERE seen_ms <= $3), own AS (
-  INSERT INTO worker_report AS w (host, worker, seen_ms, troubles, served_ms, run)
-  VALUES ($1, $2, $3, $4, CASE WHEN NOT $5::boolean THEN $3::bigint END, $6::uuid)
+  INSERT INTO worker_report AS w (host, worker, seen_ms, troubles, quiet, served_ms, run)
+  VALUES ($1, $2, $3, $4, $7, CASE WHEN NOT $5::boolean THEN $3::bigint END, $6::uuid)
   ON CONFLICT (host, worker) DO UPDATE
-     SET seen_ms = excluded.seen_ms, troubles = excluded.troubles, gone = false,
+     SET seen_ms = excluded.seen_ms, troubles = excluded.troubles, quiet = excluded.quiet, gone = false,
          served_ms = coalesce(excluded.served_ms, w.served_ms), run = excluded.run,
          losses = jsonb_path_query_array(
            CASE WHEN w.run <> excluded.run AND NOT w.gone
@@ -52,6 +53,7 @@ class Report:
     seen_ms: int
     gone: bool
     troubles: Sequence[Mapping[str, Any]]
+    quiet: Mapping[str, int]
 
 
 async def write(
@@ -62,15 +64,17 @@ async def write(
     troubles: Sequence[Mapping[str, Any]],
     closed: bool = False,
     run: UUID | None = None,
+    quiet: Mapping[str, int] = MappingProxyType({}),
 ) -> int | None:
-    """Store the report of a worker; `closed`: the setting `maintenance` keeps it from serving DiGA.
+    """Store the report of a worker; `closed`: the setting `maintenance` keeps it from serving DiGA. `quiet`: for those
+    of the `troubles` that stay away, by key, when each was last seen.
 
     `run` identifies a process: when another one reports in its place, and it has not said that it leaves, it was lost.
 
     Returns when any worker was last heard of before; None: never. A report from before the clock was set back has a
     later time, and does not count.
     """
-    last: int | None = await pool.fetchval(_WRITE, host, worker, now_ms, list(troubles), closed, run)
+    last: int | None = await pool.fetchval(_WRITE, host, worker, now_ms, list(troubles), closed, run, dict(quiet))
     return last
 
 
@@ -110,7 +114,8 @@ async def lost_around(pool: asyncpg.Pool, at_ms: int, now_ms: int) -> bool:
 
 async def read(pool: asyncpg.Pool) -> list[Report]:
     """The last report of each worker."""
-    rows = await pool.fetch("SELECT host, worker, seen_ms, gone, troubles FROM worker_report ORDER BY host, worker")
+    columns = ", ".join(one.name for one in fields(Report))
+    rows = await pool.fetch(f"SELECT {columns} FROM worker_report ORDER BY host, worker")  # noqa: S608 - words of ours
     return [Report(**dict(row)) for row in rows]
 
 
