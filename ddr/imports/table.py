@@ -8,6 +8,7 @@ time and device. Further columns do no harm. docs/imports.md describes it for pe
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import tzinfo
@@ -60,8 +61,11 @@ _COLUMNS = {
     "upper_limit": ("upper_limit", "obergrenze"),
 }
 _TOLD = ("manufacturer", "device_type", "lower_limit", "upper_limit")  # further columns of the patient's own export
-# Beginnings of texts that a spreadsheet may take for a formula.
-FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠", "\t", "\r", "\n")
+# Where a spreadsheet may see a formula: at the beginning of a text, or, as a German one splits a file at semicolons and
+# an English one at commas whatever is meant, behind one of these within it.
+_SIGN = "[-=+@＝＋－＠\\t\\r\\n]"
+FORMULA = re.compile(f'^(?={_SIGN})|(?<=[,;])(?="*{_SIGN})')
+_APOSTROPHE = re.compile(f"^'(?={_SIGN})|(?<=[,;])'(?=\"*{_SIGN})")
 UNITS = {"mg/dl": "mg/dL", "mmol/l": "mmol/L", "mmhg": MMHG, MMHG.casefold(): MMHG, "l/min": "L/min", "l": "L"}
 CODES = {
     **{code: (unit,) for unit, code in CGM.items()},
@@ -179,8 +183,8 @@ def _limits(row: Cells, unit: str) -> Limits | None:
 
 
 def bare(text: str) -> str:
-    """A text without the apostrophe that the patient's own export puts before texts that look like a formula."""
-    return text[1:] if text[:1] == "'" and text[1:].startswith(FORMULA) else text
+    """A text without the apostrophes that the patient's own export puts before what looks like a formula."""
+    return _APOSTROPHE.sub("", text)
 
 
 def _source(row: Cells, code: str, sources: Sources) -> Source:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from ddr.imports.table import FORMULA, bare
+from ddr.imports.table import FORMULA
 from ddr.patient_pages.dates import which_clock
 from ddr.patient_pages.texts.devices import called
 
@@ -42,8 +42,9 @@ LONGEST_TEXT = 255  # characters of a text in a formula
 
 
 def harmless(given: str) -> str:
-    """The text of a cell, made so that no spreadsheet takes it for a formula."""
-    return "'" + given if given.startswith(FORMULA) else given
+    """The text of a cell, made so that no spreadsheet takes it for a formula, nor a piece of it after splitting the
+    file at the wrong separator."""
+    return FORMULA.sub("'", given)
 
 
 def csv_lines(rows: Iterable[Sequence[str]], separator: str = ",") -> bytes:
@@ -102,7 +103,8 @@ class Excel(Exact):
 def _as_text(cell: str) -> str:
     """A cell that Excel leaves as it is: it would turn the code 8480-6 into June 8480, and the serial number 0012 into
     12."""
-    return f'="{bare(cell).replace(chr(34), chr(34) * 2)}"' if 0 < len(cell) <= LONGEST_TEXT else cell
+    plain = cell[1:] if cell[:1] == "'" and FORMULA.match(cell[1:]) else cell  # quotes do the same at the beginning
+    return f'="{plain.replace(chr(34), chr(34) * 2)}"' if 0 < len(cell) <= LONGEST_TEXT else cell
 
 
 _INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")

@@ -782,6 +782,24 @@ async def test_excel_makes_no_days_and_no_numbers_of_codes_and_serial_numbers(co
     assert value.source.serial == '0012"3' and {code for code, _ in value.parts} >= {"8480-6", "8462-4"}
 
 
+@pytest.mark.parametrize("begun", ["=1+1", '"=1+1&"', '""+1', "-1", "@SUM(1)", "＝1"])
+async def test_no_separator_makes_a_formula_of_a_part_of_a_name(core: Core, begun: str) -> None:
+    """A German spreadsheet splits the table with commas at semicolons, an English one the other table at commas; both
+    take a quotation mark for one at the beginning of a cell only."""
+    patient, browser = await logged_in(core)
+    name, serial = f"Meter;{begun},{begun}", f"7,{begun};{begun}"
+    body = Body(core, patient.patient_id)
+    await meter(body, MIDNIGHT, 112, device_no=await body.device(name, serial_number=serial))
+    for table in ("data.csv", "data-excel.csv"):
+        content = (await browser.get(f"/me/{table}")).content
+        for separator in ",;":
+            rows = csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""), delimiter=separator)
+            cells = [cell.lstrip('"') for row in rows for cell in row if not re.fullmatch('="([^"]|"")*"', cell)]
+            assert not [cell for cell in cells if cell.startswith(("=1", "+", "-", "@", "＝"))]
+        (value,) = read(content, ZoneInfo("Europe/Berlin")).values
+        assert (value.source.name, value.source.serial) == (name, serial)
+
+
 @pytest.mark.parametrize("sign", ["=", "+", "-", "@", "＝", "＋", "－", "＠"])
 async def test_what_begins_like_a_formula_is_read_as_it_was(core: Core, sign: str) -> None:
     """Another recorder knows the device by its name and serial number."""
