@@ -82,6 +82,16 @@ PROBLEMS = {
             "Please go back, reload the page and try again.",
         ),
     ),
+    "no_cookie": Problem(
+        Words("Bitte noch einmal", "Please try again"),
+        Words(
+            "Ihr Browser hat kein Cookie von uns mitgeschickt. Es wurde nichts geändert. Bitte gehen Sie zurück, laden "
+            "Sie die Seite neu und versuchen Sie es noch einmal. Hilft das nicht, erlauben Sie im Browser Cookies für "
+            "diese Seite; ohne sie ist keine Anmeldung möglich.",
+            "Your browser sent no cookie of ours. Nothing was changed. Please go back, reload the page and try again. "
+            "If that does not help, allow cookies for this page in your browser; without them nobody can sign in.",
+        ),
+    ),
     "other_person": Problem(
         Words("Diese Seite war für jemand anderen", "This page was for somebody else"),
         Words(

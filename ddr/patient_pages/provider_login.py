@@ -139,7 +139,7 @@ async def _begin(core: Core, provider: Provider, visitor: Visitor, session: Sess
 
 def _lost(request: Request, visitor: Visitor, waiting: str) -> Response:
     """The login was lost, but its DiGA still waits: the next login continues with its request."""
-    return _page(request, visitor, waiting, 400, error="login.lost")
+    return _page(request, visitor, waiting, 400, error="login.no_cookie" if visitor.is_new else "login.lost")
 
 
 def _page(

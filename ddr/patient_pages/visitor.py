@@ -134,6 +134,8 @@ def check_token(token: str, visitor: Visitor) -> None:
     A session about another patient has another cookie, so that forms made for one person are not accepted for another.
     """
     if not hmac.compare_digest(token.encode(), visitor.form_token.encode()):
+        if visitor.is_new:
+            raise FormRefused(problem="no_cookie")
         raise FormRefused(problem="other_person" if visitor.session and visitor.session.represents else "form_expired")
 
 

@@ -371,6 +371,16 @@ async def test_forms_of_others_and_broken_ones_are_refused(core: Core, body: str
     assert "Bitte noch einmal" in response.text
 
 
+async def test_a_browser_without_cookies_is_told_so(core: Core) -> None:
+    """It was told for ever that its page was open for too long."""
+    patient, browser = await new_patient(core), Browser(core)
+    page = await browser.get("/login")
+    browser.http.cookies.clear()
+    response = await browser.post("/login", page, username=patient.username, password=PASSWORD)
+    assert response.status_code == 403 and "erlauben Sie im Browser Cookies" in response.text
+    assert "set-cookie" not in response.headers, "another site may have sent the form"
+
+
 async def test_the_token_of_another_browser_does_not_fit(core: Core) -> None:
     patient, mine, other = await new_patient(core), Browser(core), Browser(core)
     await mine.get("/login")

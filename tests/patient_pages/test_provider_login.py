@@ -245,6 +245,13 @@ async def test_the_callback_of_another_browser_leads_nowhere(oidc_core: Core, op
     assert (await victim.here.get("/me")).status_code == 303
 
 
+async def test_a_browser_without_cookies_is_told_so(traveller: Traveller) -> None:
+    callback = await traveller.prove(await traveller.ask())
+    traveller.here.http.cookies.clear()
+    response = await traveller.here.get(callback)
+    assert response.status_code == 400 and "erlauben Sie im Browser Cookies" in response.text
+
+
 async def test_a_code_of_another_journey_is_refused(traveller: Traveller, caplog: pytest.LogCaptureFixture) -> None:
     """Code injection: PKCE binds the code to the journey."""
     stolen = parameters(await traveller.prove(await traveller.ask(), "victim"))

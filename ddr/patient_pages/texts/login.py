@@ -37,6 +37,12 @@ TEXTS = {
         "Diese Anmeldung gilt nicht mehr. Bitte melden Sie sich noch einmal an.",
         "This sign-in is no longer valid. Please sign in again.",
     ),
+    "no_cookie": Words(
+        "Diese Anmeldung gilt hier nicht, denn Ihr Browser hat kein Cookie von uns mitgeschickt. Bitte melden Sie sich "
+        "noch einmal an. Hilft das nicht, erlauben Sie im Browser Cookies für diese Seite.",
+        "This sign-in is not valid here, because your browser sent no cookie of ours. Please sign in again. "
+        "If that does not help, allow cookies for this page in your browser.",
+    ),
     "unavailable": Words(
         "Die Anmeldung ist gerade nicht möglich. Bitte versuchen Sie es in einigen Minuten noch einmal.",
         "Signing in is not possible right now. Please try again in a few minutes.",
