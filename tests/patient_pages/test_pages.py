@@ -183,8 +183,8 @@ async def test_the_trail_says_why_an_app_was_turned_away(core: Core) -> None:
             detail=detail,
         )
     page = (await browser.get("/me/access")).text
-    assert "das wurde abgewiesen. Sie hatte kurz vorher schon gefragt" in page
-    assert "das wurde abgewiesen. Sie hat den Zugangsschlüssel einer anderen App benutzt." in page
+    assert "das wurde abgewiesen. Die App hatte kurz vorher schon gefragt" in page
+    assert "das wurde abgewiesen. Die App hat den Zugangsschlüssel einer anderen App benutzt." in page
     assert "das wurde abgewiesen.</p>" in page
 
 

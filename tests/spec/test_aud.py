@@ -172,7 +172,7 @@ async def test_a_search_is_told_as_a_reading_of_what_it_may_see_of_what_it_asked
     read = [entry["detail"]["valuesets"] for entry in entries]
     assert read == [[glucose.valueset]] * 2 + [[pressure.valueset], [], [], []]
     told = (await pages.get("/me/access")).text
-    assert "asked for data that is not shared with it, and read nothing" in told
+    assert "asked for data that does not exist here or is not shared with it, and read nothing" in told
 
 
 async def test_devices_that_are_not_shown_are_not_told_as_read(

@@ -65,7 +65,7 @@ async def test_the_page_names_what_is_passed_on_of_a_device_and_how_far_back(ddr
         for kind in ("Device", "DeviceMetric")
     ]
     words = {"type": "kind", "deviceName": "name", "modelNumber": "model", "serialNumber": "serial number"}
-    words |= {"manufacturer": "manufacturer", "expirationDate": "expiry date", "status": "whether it still sends"}
+    words |= {"manufacturer": "manufacturer", "expirationDate": "expiry date", "status": "whether data is still sent"}
     assert device.keys() - {"resourceType", "id", "meta"} == words.keys() and "calibration" in metric
     (told,) = re.findall(r"<bdi>Device cgm</bdi>, (.*)</dd>", page)
     assert [word for word in (*words.values(), "calibration") if word not in told] == []

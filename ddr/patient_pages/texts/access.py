@@ -5,7 +5,7 @@ from ddr.http.language import Words
 TEXTS = {
     "title": Words("Zugriffe auf meine Daten", "Accesses to my data"),
     "intro": Words(
-        "Hier steht, welche App wann was gelesen hat, und was an Ihren Verbindungen geändert wurde.",
+        "Hier steht, welche App wann was gelesen hat und was an Ihren Verbindungen geändert wurde.",
         "This shows which app read what and when, and what was changed about your connections.",
     ),
     "none": Words("Bisher hat niemand auf Ihre Daten zugegriffen.", "Nobody has accessed your data so far."),
@@ -69,8 +69,8 @@ TEXTS = {
     ),
     "diga:data:read": Words("{app} hat gelesen: {kinds}.", "{app} read: {kinds}."),
     "diga:data:read:nothing": Words(
-        "{app} hat nach Daten gefragt, die nicht freigegeben sind, und nichts gelesen.",
-        "{app} asked for data that is not shared with it, and read nothing.",
+        "{app} hat nach Daten gefragt, die es hier nicht gibt oder die nicht freigegeben sind, und nichts gelesen.",
+        "{app} asked for data that does not exist here or is not shared with it, and read nothing.",
     ),
     "diga:data:refused": Words(
         "{app} wollte Daten lesen; das wurde abgewiesen.", "{app} wanted to read data; this was turned away."

@@ -45,9 +45,10 @@ TEXTS = {
     "granted_until": Words("Schon erlaubt bis {day}", "Already allowed until {day}"),
     "device": Words("Gerät", "Device"),
     "device_text": Words(
-        "{devices}, samt Art, Name, Hersteller, Modell, Seriennummer, Ablaufdatum, Kalibrierung und ob es noch sendet",
-        "{devices}, with kind, name, manufacturer, model, serial number, expiry date, calibration and whether it "
-        "still sends",
+        "{devices}, samt Art, Name, Hersteller, Modell, Seriennummer, Ablaufdatum, Kalibrierung und ob noch gesendet "
+        "wird",
+        "{devices}, with kind, name, manufacturer, model, serial number, expiry date, calibration and whether data is "
+        "still sent",
     ),
     "no_device": Words(
         "Noch keines verbunden. Später verbundene samt Art, Name, Hersteller, Modell, Seriennummer, Ablaufdatum, "

@@ -92,7 +92,7 @@ TEXTS = {
         "once more.",
     ),
     "other_several_forms": Words(
-        "In dieser Datei stehen Messwerte aus mehreren Apps, oder mehrerer Arten. Bitte geben Sie jede in einer "
+        "In dieser Datei stehen Messwerte aus mehreren Apps oder von mehreren Arten. Bitte geben Sie jede in einer "
         "eigenen Datei.",
         "This file has readings of several apps, or of several kinds. Please give each of them in a file of its own.",
     ),

@@ -46,7 +46,7 @@ def reason(lang: str, tag: str | None) -> str:
 # ordinary or unusual.
 REFUSALS = {
     "grace-period": Words(
-        "Sie hatte kurz vorher schon gefragt und muss bis zur nächsten Anfrage warten.",
+        "Die App hatte kurz vorher schon gefragt und muss bis zur nächsten Anfrage warten.",
         "It had asked shortly before and has to wait until its next request.",
     ),
     "not-permitted": Words("Dafür gibt es keine Zustimmung.", "There is no consent to that."),
@@ -67,10 +67,10 @@ REFUSALS = {
         "The register of approved health applications could not be reached.",
     ),
     "token-foreign": Words(
-        "Sie hat den Zugangsschlüssel einer anderen App benutzt.", "It used the access key of another app."
+        "Die App hat den Zugangsschlüssel einer anderen App benutzt.", "It used the access key of another app."
     ),
     "unanswered": Words(
-        "Sie durfte lesen, bekam aber wegen einer Störung keine Antwort.",
+        "Die App durfte lesen, bekam aber wegen einer Störung keine Antwort.",
         "It was allowed to read, but got no answer because of a fault.",
     ),
 }
