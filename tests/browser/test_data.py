@@ -155,7 +155,7 @@ async def test_numbers_beside_a_chart_are_whole_on_a_phone(site: Site, window: W
     await shoot(page, "data-mmol-phone")
 
 
-LETTERS = """[...document.querySelectorAll("svg.chart")].map(chart => {
+LETTERS = """[...document.querySelectorAll("svg.chart[role=img]")].map(chart => {
   const size = parseFloat(getComputedStyle(chart.querySelector("text")).fontSize)
   return size * chart.clientWidth / chart.viewBox.baseVal.width
 })"""
