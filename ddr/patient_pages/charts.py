@@ -128,8 +128,11 @@ def _runs(steps: Sequence[TimeOfDay]) -> list[list[TimeOfDay]]:
     return runs
 
 
-def _points(run: Iterable[TimeOfDay], place: int) -> list[Point]:
-    """A percentile over the day, each value in the middle of its step."""
+def _points(run: Sequence[TimeOfDay], place: int) -> list[Point]:
+    """A percentile over the day, each value in the middle of its step; a step alone is drawn from its beginning to its
+    end."""
+    if len(run) == 1:
+        return [((run[0].minute + minute) / MINUTES, run[0].percentiles[place]) for minute in (0, STEP)]
     return [((one.minute + STEP / 2) / MINUTES, one.percentiles[place]) for one in run]
 
 

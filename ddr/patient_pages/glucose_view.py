@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, timedelta
+from fractions import Fraction
 from statistics import median
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -19,7 +20,7 @@ from ddr.http.core import Core
 from ddr.miv.model import Miv
 from ddr.patient_pages.charts import HOURS, STEP, Point, day_chart, profile_chart, shown
 from ddr.patient_pages.dates import ZONE, clock_time, told_time
-from ddr.patient_pages.numbers import local
+from ddr.patient_pages.numbers import local, rounded
 from ddr.patient_pages.ranges import Range, ranges
 from ddr.patient_pages.texts import text
 from ddr.series.days import as_local, local_day, midnight
@@ -74,6 +75,7 @@ class Weeks:
     mean: str
     deviation: str  # "" for a single reading
     metrics: Metrics
+    active: str  # per cent of the time with readings
     enough: bool  # the consensus requires 70 % of the time
     chart: Markup
     hours: tuple[tuple[str, tuple[str, ...]], ...]  # beginning, percentiles
@@ -110,6 +112,7 @@ async def weeks_until(core: Core, patient_id: UUID, miv: Miv, last: date, days: 
             mean=local(lang, shown(float(found.mean), unit)),
             deviation="" if found.variance is None else local(lang, shown(math.sqrt(found.variance), unit)),
             metrics=found,
+            active=part_of_time(found.active, lang),
             enough=found.active >= ENOUGH,
             chart=chart,
             hours=table,
@@ -118,6 +121,13 @@ async def weeks_until(core: Core, patient_id: UUID, miv: Miv, last: date, days: 
         )
 
     return await aside(True, calculated)
+
+
+def part_of_time(percent: Fraction, lang: str) -> str:
+    """The time with readings, in whole per cent; what is not ENOUGH is not rounded up to it."""
+    whole = rounded(lang, percent)
+    below = percent < ENOUGH and whole == str(ENOUGH)
+    return rounded(lang, Fraction(math.floor(percent * 10), 10), 1) if below else whole
 
 
 async def one_day(core: Core, patient_id: UUID, miv: Miv, day: date, lang: str) -> DayView | None:

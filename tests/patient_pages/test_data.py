@@ -26,7 +26,8 @@ from hypothesis import strategies as st
 from ddr.fhir.instants import date_time
 from ddr.http.core import Core
 from ddr.imports.formats import read
-from ddr.patient_pages.charts import LINES, axis_value
+from ddr.patient_pages.charts import LEFT, LINES, RIGHT, WIDTH, axis_value
+from ddr.patient_pages.glucose_view import part_of_time
 from ddr.patient_pages.ranges import ranges
 from ddr.series.packing import ERROR, HIGH, LOW, encode
 from ddr.store.audit import patients as trail
@@ -538,6 +539,14 @@ def test_every_line_of_the_charts_has_its_value_in_both_units() -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    "percent, told", [("69.49", "69"), ("69.5", "69,5"), ("69.98", "69,9"), ("70", "70"), ("0", "0"), ("99.6", "100")]
+)
+def test_what_is_not_enough_is_not_rounded_up_to_it(percent: str, told: str) -> None:
+    """The page said: readings for only 70 %, meaningful from 70 % on."""
+    assert part_of_time(Fraction(percent), "de") == told
+
+
 async def test_a_period_can_be_chosen(core: Core) -> None:
     _, browser = await worn(core, days=15)
     week = (await browser.get("/me/data?days=7")).text
@@ -644,6 +653,16 @@ async def test_a_single_value_is_told_as_one(core: Core) -> None:
     ):
         page = (await browser.get(f"/me/data?lang={lang}")).text
         assert first in page and second in page
+
+
+async def test_a_quarter_of_an_hour_alone_can_be_seen_in_the_profile(core: Core) -> None:
+    """A line and bands of a single point were drawn: that is nothing, below words that explain the line."""
+    patient, browser = await logged_in(core)
+    body, epoch_no = await sensor(core, patient)
+    await body.chunk(epoch_no, 0, MIDNIGHT, [104])
+    page = (await browser.get("/me/data")).text
+    found = re.search(r'<path class="median" d="M([0-9.]+) ([0-9.]+)L([0-9.]+) \2"/>', page)
+    assert found and float(found[3]) - float(found[1]) == pytest.approx((WIDTH - LEFT - RIGHT) / 96, abs=0.1)
 
 
 @pytest.mark.parametrize("days", [7, 14, 30, 90])
