@@ -23,7 +23,7 @@ from ddr.operations.inspection import daily, inspect
 from ddr.operations.status import board
 from ddr.operations.status.answers import observed, of_gateway
 from ddr.operations.status.app import create_status
-from ddr.operations.status.page import local_time
+from ddr.operations.status.page import lasting, local_time
 from ddr.store.database.pool import open_pool
 from ddr.store.registries import sources as store
 from tests.support.clock import Clock
@@ -224,11 +224,29 @@ async def test_the_page_is_in_the_operators_frame(core: Core, sources: asyncpg.P
         ("de", "2026-11-26T10:00:00Z", "26.11.2026, 11:00 Uhr MEZ"),
         ("de", "2027-07-01T10:00:00Z", "01.07.2027, 12:00 Uhr MESZ"),
         ("en", "2026-11-26T10:00:00Z", "26 November 2026, 11:00 CET"),
-        ("de", None, "nicht bekannt"),
     ],
 )
-def test_times_are_told_as_readers_know_them(lang: str, instant: str | None, shown: str) -> None:
+def test_times_are_told_as_readers_know_them(lang: str, instant: str, shown: str) -> None:
     assert local_time(lang, ZoneInfo("Europe/Berlin"), instant) == shown
+
+
+NOON, ONE = "2026-11-26T11:00:00Z", "2026-11-26T12:00:00Z"
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "begun", "told"),
+    [
+        (NOON, ONE, False, "von 26.11.2026, 12:00 Uhr MEZ bis 26.11.2026, 13:00 Uhr MEZ"),
+        (NOON, ONE, True, "von 26.11.2026, 12:00 Uhr MEZ bis 26.11.2026, 13:00 Uhr MEZ"),
+        (NOON, None, True, "seit 26.11.2026, 12:00 Uhr MEZ, Ende nicht bekannt"),
+        (NOON, None, False, "ab 26.11.2026, 12:00 Uhr MEZ, Ende nicht bekannt"),
+        (None, ONE, True, "bis 26.11.2026, 13:00 Uhr MEZ"),
+        (None, None, True, "Beginn und Ende nicht bekannt"),
+    ],
+)
+def test_what_is_to_come_does_not_last_since(start: str | None, end: str | None, begun: bool, told: str) -> None:
+    """Announced maintenance was said to last since a day to come, and a fault until "not known"."""
+    assert lasting("de", ZoneInfo("Europe/Berlin"), start, end, begun) == told
 
 
 async def test_however_many_ask_the_database_is_asked_a_few_times_a_second(

@@ -156,6 +156,8 @@ async def test_what_is_cancelled_is_told_to_who_knows_of_it(own: Recorder) -> No
     window = notice(start, start + HOUR, announced_ms=own.clock() - DAY, changed_ms=own.clock() - DAY)
     await tell(own, window)
     (planned,) = (await feed(own))["planned"]
+    page = (await own.public.get("/status.html")).text
+    assert "nicht verfügbar, von " in page and "seit" not in page
     assert await notices.cancel(own.core.pool, window.notice, own.clock())
     found = await feed(own)
     (cancelled,) = found["cancelled"]

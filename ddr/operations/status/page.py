@@ -25,12 +25,13 @@ def reply(core: Core, board: Board, scope: Scope) -> Reply:
     lang, operator = language(scope), Operator.of(core.settings)
     other = other_language(lang)
     names = {miv.name: miv.title_de if lang == "de" else miv.title for miv in core.catalog.mivs}
-    text = partial(_text, lang)
+    text, zone = partial(_text, lang), ZoneInfo(core.settings.time_zone)
     body = _TEMPLATES.get_template("page.html").render(
         lang=lang,
         t=text,
         feed=document(core, board),
-        at=partial(local_time, lang, ZoneInfo(core.settings.time_zone)),
+        at=partial(local_time, lang, zone),
+        lasting=partial(lasting, lang, zone),
         function=partial(_function, lang, names),
         suffix="_de" if lang == "de" else "",
         stylesheet=STYLESHEET,
@@ -62,10 +63,23 @@ def _function(lang: str, names: dict[str, str], name: str) -> str:
 IN_GERMAN = {"CET": "MEZ", "CEST": "MESZ", "WET": "WEZ", "WEST": "WESZ", "EET": "OEZ", "EEST": "OESZ"}
 
 
-def local_time(lang: str, zone: ZoneInfo, instant: str | None) -> str:
+def lasting(lang: str, zone: ZoneInfo, start: str | None, end: str | None, begun: bool) -> str:
+    """From when until when an event of the feed lasts, as far as that is known; `begun`: it is not yet to come."""
+    times = {name: local_time(lang, zone, at) for name, at in (("start", start), ("end", end)) if at}
+    match start, end:
+        case None, None:
+            name = "timeless"
+        case None, _:
+            name = "until"
+        case _, None:
+            name = "since" if begun else "from"
+        case _:
+            name = "span"
+    return _text(lang, name).format(**times)
+
+
+def local_time(lang: str, zone: ZoneInfo, instant: str) -> str:
     """An instant of the feed in local time, with the zone's short name."""
-    if instant is None:
-        return _text(lang, "unknown")
     local = datetime.fromisoformat(instant).astimezone(zone)
     name = local.tzname() or ""
     if lang == "en":
