@@ -138,6 +138,27 @@ async def test_a_late_change_is_told_of_a_chunk_that_reached_into_the_history(dd
         assert (await sensor.reader.get(f"Observation/{known['id']}")).status_code == 404
 
 
+@pytest.mark.requirement("CGM-006")
+async def test_a_late_end_of_a_sensor_makes_no_value_an_error(ddr: Recorder) -> None:
+    """None has moved: the chunk that reached into the history has left it, and what a DiGA has of it stays right."""
+    history_ms = ddr.core.catalog.terms[ddr.core.catalog.by_name(CGM).valueset].historic_days * DAY  # type: ignore[union-attr]
+    start_ms = ddr.clock() - history_ms - 36 * HOUR
+    home = Home(ddr, await ddr.patient())
+    await home.device("cgm", startedAt=date_time(start_ms))
+    await home.cgm("cgm", start_ms)
+    sent = ramp(SLOTS + SLOTS // 4)
+    await home.readings("cgm", start_ms, sent)
+    sensor = Worn(home, await paired(ddr, home.patient, CGM), start_ms)
+    before = await sensor.reader.search("Observation?_sort=date&_count=1")
+    (known,) = entries(before)
+    assert period(known)[0] == start_ms + DAY and values(known)[: SLOTS // 4] == [*map(str, sent[SLOTS:])]
+    await home.device("cgm", startedAt=date_time(start_ms), endedAt=date_time(start_ms + DAY + 6 * HOUR))
+    changed = await sensor.chunks(f"_lastUpdated=gt{before['meta']['lastUpdated']}")
+    assert known["id"] not in [chunk["id"] for chunk in changed]
+    gone = await sensor.reader.get(f"Observation/{known['id']}")
+    assert gone.status_code == 404 and "istoric" in gone.text
+
+
 @pytest.mark.parametrize("what", ["calibration", "start"])
 async def test_values_are_nowhere_twice_when_their_series_began_before_the_history(ddr: Recorder, what: str) -> None:
     history_ms = ddr.core.catalog.terms[ddr.core.catalog.by_name(CGM).valueset].historic_days * DAY  # type: ignore[union-attr]

@@ -2,8 +2,9 @@
 
 Chunks are numbered from the start of their epoch, and ids are made of these numbers. If the epoch kept its chunks, an
 id that DiGA know would name a chunk from before the period, which is shown to nobody: no DiGA would learn that the
-values now have another id. If the start moves by less, the ids stay with their chunks. The same holds when a series
-ends earlier, before the period, and a chunk that reached into it then does not.
+values now have another id. If the start moves by less, the ids stay with their chunks. The same holds when a
+calibration ends a series earlier, before the period, and a chunk that reached into it then does not. It does not hold
+for the end of a sensor, after which there are no values that could have moved.
 """
 
 from __future__ import annotations
