@@ -63,7 +63,7 @@ async def test_a_lost_database_is_named_while_the_process_is_healthy(core: Core)
 
 
 @direct_only
-async def test_a_database_that_answers_and_stores_nothing_is_told_so(
+async def test_a_database_that_answers_and_cannot_be_used_is_told_so(
     core: Core, own_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with await connect(own_url, 1) as pool:
@@ -71,7 +71,7 @@ async def test_a_database_that_answers_and_stores_nothing_is_told_so(
         name = await pool.fetchval("SELECT current_database()")
         await pool.execute(f"ALTER DATABASE {name} SET temp_file_limit = 0")
         assert (await get(full, "/readyz")).json()["database-fault"] == "ConfigurationLimitExceededError"
-        assert (await look(full, 0))[0].cause == "The database does not answer"
+        assert (await look(full, 0))[0].cause == "The database has reached one of its limits"
         await pool.execute(f"ALTER DATABASE {name} RESET temp_file_limit")
         await pool.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
         assert (await get(full, "/readyz")).json()["database-fault"] == "the server is read-only"

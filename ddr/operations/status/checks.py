@@ -22,10 +22,12 @@ DIGA_VZ, ZTS = "diga-vz", "zts"  # without them requests are refused
 
 
 def database_away(core: Core, since_ms: int | None = None) -> Trouble:
-    """Without the database, or when it can store nothing, nothing works."""
-    told = ("The database does not answer", "Die Datenbank antwortet nicht")
-    if core.pool.unfit is not None and not core.pool.unfit.stores:
+    """Without the database, or when it can store nothing or has reached a limit, nothing works."""
+    told, unfit = ("The database does not answer", "Die Datenbank antwortet nicht"), core.pool.unfit
+    if unfit is not None and not unfit.stores:
         told = ("The database cannot store anything", "Die Datenbank kann nichts speichern")
+    elif unfit is not None and unfit.limited:
+        told = ("The database has reached one of its limits", "Die Datenbank hat eine ihrer Grenzen erreicht")
     return Trouble(DATABASE, UNAVAILABLE, NAMES, *told, since_ms)
 
 

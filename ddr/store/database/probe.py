@@ -36,10 +36,12 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Unfit:
-    """Why the database is not fit for requests; `stores`: False if that is because it takes no writes."""
+    """Why the database is not fit for requests; `stores`: False if that is because it takes no writes. `limited`: it
+    answers, but has no memory, locks, connections or temporary files left to give."""
 
     error: str
     stores: bool = True
+    limited: bool = False
 
 
 class Probe:
@@ -78,7 +80,8 @@ class Probe:
         error = (task.exception() if done else None) or TimeoutError()
         if not isinstance(error, FAULTS):
             raise error
-        return self._found(Unfit(kind_of(error), stores=fault_of(error) != READ_ONLY))
+        stores, limited = fault_of(error) != READ_ONLY, isinstance(error, asyncpg.InsufficientResourcesError)
+        return self._found(Unfit(kind_of(error), stores, limited))
 
     def _found(self, unfit: Unfit | None) -> bool:
         before, self.unfit = self.unfit, unfit
