@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from socket import gaierror
 
 NO_THREAD = "can't start new thread"  # Python's RuntimeError when the machine or the container gives no thread
@@ -13,6 +14,8 @@ NO_CIPHERS_TOLD = (
 )
 QUOTED = ": bytearray("  # how h11 quotes the part of an answer that is not HTTP, which may contain tokens
 NO_CONNECTION = "All connection attempts failed"  # anyio, below httpx
+UNREACHED = "Connect call failed"  # asyncio, with an address in place of the system's text
+_NUMBER = re.compile(rf"\[Errno (-?\d+)\] ({UNREACHED})?")  # in the messages of httpx and asyncio
 
 
 def in_words(error: BaseException, named: bool = False) -> str:
@@ -22,10 +25,17 @@ def in_words(error: BaseException, named: bool = False) -> str:
     if no_ciphers(error):
         return NO_CIPHERS_TOLD
     if not isinstance(error, OSError) or error.errno is None:
-        text = " ".join(str(error).partition(QUOTED)[0].split()) or type(error).__name__
+        text = " ".join(_NUMBER.sub(_meant, str(error)).partition(QUOTED)[0].split()) or type(error).__name__
         return f"{text}: {why}" if text == NO_CONNECTION and (why := _causes(error)) else text
     text = error.strerror or os.strerror(error.errno)
+    if text.startswith(UNREACHED):
+        text = f"{os.strerror(error.errno)}: {text}"
     return f"{os.fsdecode(error.filename)}: {text}" if named and error.filename else text
+
+
+def _meant(found: re.Match[str]) -> str:
+    """What stands for an error number: nothing beside the system's own text, else that text."""
+    return f"{os.strerror(int(found[1]))}: {found[2]}" if found[2] else ""
 
 
 def _causes(error: BaseException) -> str:

@@ -25,6 +25,17 @@ from ddr.reasons import in_words, kind_of
         (OSError("All connection attempts failed"), "All connection attempts failed", "All connection attempts failed"),
         (ValueError("two\nlines"), "two lines", "two lines"),
         (KeyError(), "KeyError", "KeyError"),
+        (httpx.ConnectError("[Errno 111] Connection refused"), "Connection refused", "Connection refused"),
+        (
+            OSError(errno.EHOSTUNREACH, "Connect call failed ('192.0.2.1', 1)"),
+            "No route to host: Connect call failed ('192.0.2.1', 1)",
+            "No route to host: Connect call failed ('192.0.2.1', 1)",
+        ),
+        (
+            OSError("Multiple exceptions: [Errno 113] Connect call failed ('a', 1), [Errno 111] Connection refused"),
+            "Multiple exceptions: No route to host: Connect call failed ('a', 1), Connection refused",
+            "Multiple exceptions: No route to host: Connect call failed ('a', 1), Connection refused",
+        ),
         (ValueError("illegal header line: bytearray(b'x: token')"), "illegal header line", "illegal header line"),
     ],
 )

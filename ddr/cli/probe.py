@@ -25,7 +25,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         answer = httpx.get(url, timeout=SECONDS, trust_env=False)
     except httpx.TransportError as error:
-        raise CommandError(f"probe: {in_words(error)}") from None
+        raise CommandError(f"probe: no answer from {url}: {in_words(error)}") from None
     if answer.status_code != httpx.codes.OK:
         told = " ".join(answer.text.split())[:LONGEST]  # `checks` says what is missing
         raise CommandError(f"probe: {args.path} answers {answer.status_code}{f': {told}' if told else ''}")

@@ -29,7 +29,7 @@ def certificate_problems(chain: Path, hosts: set[str], now_ms: int) -> list[str]
     try:
         leaf = own(chain)
     except (OSError, ValueError) as error:
-        return [f"certificate {chain}: cannot be read: {error}"]
+        return [f"certificate {chain}: cannot be read: {in_words(error)}"]
     now, names = datetime.fromtimestamp(now_ms / 1000, UTC), names_of(leaf)
     found = [f"certificate: {host} is not among its names" for host in sorted(hosts) if not covers(names, host)]
     if leaf.issuer == leaf.subject:

@@ -59,5 +59,5 @@ def test_a_probe_tells_what_it_was_answered(monkeypatch: pytest.MonkeyPatch) -> 
         raise httpx.ConnectError("" if url == "http://127.0.0.1:9/readyz" else "another address")
 
     monkeypatch.setattr(httpx, "get", away)
-    with pytest.raises(CommandError, match=r"^probe: ConnectError$"):
+    with pytest.raises(CommandError, match=r"^probe: no answer from http://127.0.0.1:9/readyz: ConnectError$"):
         probe.run(asked)

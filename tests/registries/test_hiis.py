@@ -165,7 +165,9 @@ def test_each_problem_of_a_certificate_is_told(folder: Path, authority: certs.Pa
     assert "only" in certificate_problems(server.cert, {"localhost"}, end_ms + 1)[0]
     own = certs.client_certificate(folder, "self-signed")
     assert any("self-signed" in one for one in certificate_problems(own.cert, {"x"}, end_ms - 1))
-    assert "cannot be read" in certificate_problems(folder / "none.pem", {"x"}, 0)[0]
+    missing = folder / "none.pem"
+    told = f"certificate {missing}: cannot be read: No such file or directory"
+    assert certificate_problems(missing, {"x"}, 0) == [told]
 
 
 async def test_an_answer_that_is_no_http_is_not_quoted() -> None:

@@ -14,7 +14,7 @@ import asyncpg
 import orjson
 
 from ddr.call import CONNECTION, spent
-from ddr.reasons import kind_of
+from ddr.reasons import in_words, kind_of
 from ddr.settings import Settings
 from ddr.store.database.dsn import check_url, repeats_secret
 from ddr.store.database.errors import DatabaseAway, StoreError
@@ -298,8 +298,8 @@ def _reason(url: str, error: BaseException) -> str:
             return f"a pooler refuses settings of a session: {POOLER}"
         case asyncpg.DuplicatePreparedStatementError() | asyncpg.InvalidSQLStatementNameError():
             return f"a pooler mixes prepared statements: {POOLER}"
-    text = " ".join(str(error).split())
-    return kind_of(error) if not text or repeats_secret(url, text) else text
+    text = in_words(error)
+    return kind_of(error) if repeats_secret(url, text) else text
 
 
 def _encode(value: Any) -> bytes:
