@@ -18,7 +18,7 @@ from ddr.diga_api.description.document import PATH as DESCRIPTION
 from ddr.diga_api.description.document import create_description
 from ddr.fhir.outages import LEFT
 from ddr.gateway import inside
-from ddr.gateway.app import OPENAPI, create_gateway
+from ddr.gateway.app import PUBLIC, create_gateway
 from ddr.http.address import behind_proxies, client_network, networks
 from ddr.http.arrival import in_turn
 from ddr.http.asgi import ASGIApp, Receive, Scope, Send, json_reply, problem
@@ -271,7 +271,7 @@ def create_apps(core: Core) -> dict[str, ASGIApp]:
     backend = closing(backend, core, BACKEND, oauth_refusal)
     diga = by_path({**for_everybody, "/fhir": fhir, "/oauth": backend}, NOT_FOUND)
     diga = observed(diga, core, of_diga)
-    gateway = closed_ingestion(guarded(create_gateway(core), *failures.PROBLEM), core, OPENAPI)
+    gateway = closed_ingestion(guarded(create_gateway(core), *failures.PROBLEM), core, PUBLIC)
     gateway = observed(gateway, core, of_gateway)
     if core.settings.client_cert_header:
         diga, gateway = (from_proxy(app, core.settings.client_cert_header) for app in (diga, gateway))

@@ -15,7 +15,7 @@ import pytest
 from ddr.app import create_apps
 from ddr.diga_api.operation import PATH
 from ddr.fhir.search.grammar import PARAMETERS
-from ddr.gateway.app import OPENAPI
+from ddr.gateway.app import PUBLIC
 from ddr.gateway.app import ROUTES as GATEWAY
 from ddr.http.core import Core
 from ddr.oauth.app import create_oauth_backend, create_oauth_public
@@ -33,7 +33,7 @@ STATIC = {"/static/style.css", "/static/icon.svg", "/favicon.ico"}
 OPEN = {
     "diga": {*DOCUMENTS, *STATUS},
     "public": {*DOCUMENTS, *STATUS, "/login", "/deleted", *STATIC},
-    "gateway": {OPENAPI},
+    "gateway": set(PUBLIC),
     "admin": {"/healthz", "/readyz", "/metrics"},
 }
 

@@ -26,6 +26,7 @@ from ddr.gateway import (
     sensors,
 )
 from ddr.gateway.auth import Gatekeeper
+from ddr.gateway.door.capability import get_metadata
 from ddr.gateway.door.http import failed_reply, post_bundle, unavailable_reply
 from ddr.gateway.fields import check_key
 from ddr.gateway.idempotency import once
@@ -43,6 +44,8 @@ from ddr.store.series.sensors import SensorKey
 BASE = "/gateway/v1"
 OPENAPI = f"{BASE}/openapi.json"
 FHIR_DOOR = f"{BASE}/fhir"
+METADATA = f"{FHIR_DOOR}/metadata"
+PUBLIC = (OPENAPI, METADATA)  # without credentials, and also while nothing is taken in
 
 Handler = Callable[..., Awaitable[Any]]
 
@@ -125,6 +128,8 @@ def create_gateway(core: Core) -> ASGIApp:
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         arrived_ms = core.clock()
+        if scope["path"].startswith(f"{FHIR_DOOR}/"):  # the slash after a base address is the client's choice
+            scope = {**scope, "path": scope["path"].removesuffix("/")}
         try:
             reply = await server.answer(scope, receive)
         except ClientGone:
@@ -154,10 +159,11 @@ class _Server:
     async def answer(self, scope: Scope, receive: Receive) -> Reply:
         """The reply. Raises Problem, Crowded, ClientGone and what the database raises."""
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
-        if scope["path"] == OPENAPI:
+        if scope["path"] in PUBLIC:
             if method != "GET":
                 raise _not_allowed({"GET"})
-            return Reply(200, openapi_document(), JSON)
+            at_door = scope["path"] == METADATA
+            return get_metadata(self._core, scope) if at_door else Reply(200, openapi_document(), JSON)
         route, parameters = find_route(method, scope["path"])
         reply: Reply
         if route.kind is Kind.BY_CODE:

@@ -90,6 +90,11 @@ def query_pairs(scope: Scope) -> list[tuple[str, str]]:
     return parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
 
 
+def filled_query(scope: Scope) -> dict[str, str]:
+    """The query's parameters by name, the last of each; those without a value are absent (FHIR R4 search.html)."""
+    return {name: value for name, value in query_pairs(scope) if value}
+
+
 def json_reply(data: Any, status: int = 200, headers: Headers = (), content_type: str = JSON) -> Reply:
     """A reply with `data` as JSON."""
     return Reply(status, orjson.dumps(data), content_type, headers)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from ddr.failures import NO_STORE
 from ddr.fhir.instants import date_time
@@ -44,11 +44,11 @@ def closing(app: ASGIApp, core: Core, functions: Mapping[str, str], refuse: Refu
     return call
 
 
-def closed_ingestion(app: ASGIApp, core: Core, open_path: str) -> ASGIApp:
-    """The gateway API `app`, closed while no data can be taken in; its description stays readable."""
+def closed_ingestion(app: ASGIApp, core: Core, open_paths: Collection[str]) -> ASGIApp:
+    """The gateway API `app`, closed while no data can be taken in; its descriptions stay readable."""
 
     async def call(scope: Scope, receive: Receive, send: Send) -> None:
-        found = None if scope["path"] == open_path else closure(core, INGESTION)
+        found = None if scope["path"] in open_paths else closure(core, INGESTION)
         await (app if found is None else problem_refusal(found))(scope, receive, send)
 
     return call

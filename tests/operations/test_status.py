@@ -128,7 +128,15 @@ async def test_background_work_that_fails_is_told_whichever_worker_it_is_in(
 
 @pytest.mark.parametrize(
     ("path", "status", "share"),
-    [("devices", 200, None), ("devices", 201, None), ("devices", 401, 1), ("none", 404, 1), ("openapi.json", 200, 1)],
+    [
+        ("devices", 200, None),
+        ("devices", 201, None),
+        ("devices", 401, 1),
+        ("none", 404, 1),
+        ("openapi.json", 200, 1),
+        ("fhir/metadata", 200, 1),
+        ("fhir/metadata/", 200, 1),
+    ],
 )
 async def test_what_anybody_is_told_does_not_hide_that_nothing_is_taken_in(
     core: Core, path: str, status: int, share: int | None

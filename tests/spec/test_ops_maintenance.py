@@ -106,7 +106,8 @@ async def test_single_functions(own: Recorder) -> None:
     answer = await patient.gateway.post("measurements", json={})
     assert (answer.status_code, answer.json()["code"], answer.json()["retry"]) == (503, "planned-maintenance", True)
     assert answer.headers["retry-after"] == "3600"
-    assert (await httpx_get(patient.gateway, "openapi.json")) == 200
+    for document in ("openapi.json", "fhir/metadata"):
+        assert (await httpx_get(patient.gateway, document)) == 200
 
 
 async def httpx_get(client: httpx.AsyncClient, path: str) -> int:

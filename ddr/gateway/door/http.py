@@ -19,7 +19,7 @@ from ddr.gateway.door.transaction import transaction
 from ddr.gateway.idempotency import once
 from ddr.gateway.problem import Problem, failed
 from ddr.gateway.request import Request
-from ddr.http.asgi import NO_STORE, Headers, Reply, Scope, headers, query_pairs
+from ddr.http.asgi import NO_STORE, Headers, Reply, Scope, filled_query, headers
 from ddr.http.body import BodyError
 from ddr.http.core import Core
 from ddr.http.guard import of_load
@@ -40,7 +40,7 @@ class Refused(Exception):
 
 async def post_bundle(core: Core, patient_id: UUID, request: Request) -> Reply:
     """Accept a batch or transaction Bundle; every error is an OperationOutcome, except Problem 401, which is raised."""
-    sent, wanted = headers(request.scope), dict(query_pairs(request.scope))
+    sent, wanted = headers(request.scope), filled_query(request.scope)
     fmt = error_format(sent, wanted)
     try:
         fmt = negotiate(sent, wanted)
@@ -69,13 +69,13 @@ async def post_bundle(core: Core, patient_id: UUID, request: Request) -> Reply:
 def unavailable_reply(scope: Scope, fault: Fault) -> Reply:
     """503 as an OperationOutcome in the requested representation."""
     error = unavailable(fault.detail, fault.retry_seconds, fault.outage)
-    fmt = error_format(headers(scope), dict(query_pairs(scope)))
+    fmt = error_format(headers(scope), filled_query(scope))
     return _with(lowercase(error.headers | of_load(fault)), _reply(error.status, error.resource(), fmt))
 
 
 def failed_reply(core: Core, scope: Scope) -> Reply:
     """500 as an OperationOutcome in the requested representation."""
-    fmt = error_format(headers(scope), dict(query_pairs(scope)))
+    fmt = error_format(headers(scope), filled_query(scope))
     problem = failed()
     return _reply(problem.status, outcome([issue(problem, reasons(core))]), fmt)
 

@@ -15,6 +15,7 @@ REFUSED, FAILED = 400, 500
 _CAUSE = HEADER.lower().encode()
 _NO_FAILURES = {Outage.PLANNED_MAINTENANCE.encode(), Outage.TEMPORARY_DISRUPTION.encode()}
 _SUMMARY = "/fhir/Observation/$hddt-cgm-summary"
+_GATEWAY_DOCUMENTS = {"/gateway/v1/openapi.json", "/gateway/v1/fhir/metadata"}
 
 
 def observed(app: ASGIApp, core: Core, function_of: Callable[[str], str | None]) -> ASGIApp:
@@ -63,5 +64,5 @@ def of_diga(path: str) -> str | None:
 
 
 def of_gateway(path: str) -> str | None:
-    """The function of a path on the gateway listener; its description is public and takes nothing in."""
-    return None if path.endswith("/openapi.json") else INGESTION
+    """The function of a path on the gateway listener; its descriptions are public and take nothing in."""
+    return None if path.rstrip("/") in _GATEWAY_DOCUMENTS else INGESTION
