@@ -34,9 +34,10 @@ def last_second(start_ms: int, span_ms: int, until_ms: int | None) -> int:
 def least_slots(start_ms: int, span_ms: int, period_ms: int, until_ms: int | None) -> int:
     """How many slots lie before the end of a chunk, whole or cut at `until_ms`; at least one.
 
-    A reading near the end of a cut chunk may belong to the slot after these.
+    None lies in the second of the cut, where the next series starts (`last_second`). A reading near the end of a cut
+    chunk may belong to the slot after these.
     """
-    length = span_ms if until_ms is None else min(span_ms, until_ms - start_ms)
+    length = span_ms if until_ms is None else min(span_ms, whole_second(until_ms) - start_ms)
     return max(1, -(-length // period_ms))
 
 

@@ -61,6 +61,13 @@ def test_a_chunk_that_was_cut_is_short_and_final() -> None:
     assert seen == ChunkView(START, START + 17 * MINUTE - 1000, "final", 1, UPLOAD, "1 2 E E")
 
 
+@pytest.mark.parametrize("fraction_ms", [0, 1, 955])
+def test_a_chunk_cut_within_a_second_has_no_sample_after_its_period(fraction_ms: int) -> None:
+    until = START + 15 * MINUTE + fraction_ms  # the next series starts in this second
+    seen = view(row_of([(START, 1), (START + PERIOD, 2)], until), START + HOUR)
+    assert seen == ChunkView(START, START + 15 * MINUTE - 1000, "final", 1, UPLOAD, "1 2 E")
+
+
 def test_a_chunk_cut_at_once_still_has_one_slot_and_an_end_not_before_its_start() -> None:
     seen = view(row_of([(START, 1)], START + 500), START + HOUR)
     assert (seen.start_ms, seen.end_ms, seen.data) == (START, START, "1")
