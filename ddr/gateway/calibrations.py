@@ -195,7 +195,7 @@ def _refusal(event: Event, sensor: Row, same_time: Event | None) -> Problem | No
     if event.time_ms < sensor["started_ms"]:
         return invalid("time", "is before the start of the sensor", "before-start")
     if sensor["ended_ms"] is not None and event.time_ms >= sensor["ended_ms"]:
-        return invalid("time", "is after the end of the sensor", "after-end")
+        return invalid("time", "is not before the end of the sensor", "after-end")
     if same_time is not None and (same_time.state, same_time.type) != (event.state, event.type):
         return CONTRADICTION
     return None

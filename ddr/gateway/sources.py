@@ -65,7 +65,7 @@ def _check_within(effective_ms: int, from_ms: int, until_ms: int | None, what: s
     if effective_ms < from_ms:
         raise invalid("effective", f"is before the start of the {what}", "before-start")
     if until_ms is not None and effective_ms >= until_ms:
-        raise invalid("effective", f"is after the end of the {what}", "after-end")
+        raise invalid("effective", f"is not before the end of the {what}", "after-end")
 
 
 def derivation(upload: Upload, stored: Mapping[str, Row]) -> list[int]:

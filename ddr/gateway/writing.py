@@ -94,7 +94,7 @@ def _check_last(last_ms: int | None, ended_ms: int) -> None:
 
 
 def _after_end() -> Problem:
-    return conflict("Values or calibrations after this instant are already stored", "readings-after-end")
+    return conflict("Values or calibrations at or after this instant are already stored", "readings-after-end")
 
 
 def at(ms: int | None) -> str | None:

@@ -219,6 +219,8 @@ async def test_end_of_device_closes_its_series(client: Client, core: Core, patie
     await push(client, "2026-11-22T08:00:00Z", "2026-11-22T08:05:00Z")
     early = await put_device(client, "cgm", **CGM, endedAt="2026-11-22T08:02:00Z")
     assert (early.status_code, early.json()["code"]) == (409, "readings-after-end")
+    at_last = await put_device(client, "cgm", **CGM, endedAt="2026-11-22T08:05:00Z")
+    assert at_last.json()["detail"] == "Values or calibrations at or after this instant are already stored"
     ended = await put_device(client, "cgm", **CGM, endedAt="2026-11-22T09:00:00Z")
     assert ended.status_code == 200
     sensors = (await client.get("/devices/cgm/sensors")).json()["sensors"]
