@@ -52,6 +52,12 @@ def test_instants_are_taken_as_they_are() -> None:
     assert found.until_ms == parse_instant("2026-09-01T00:00:00Z")  # the last second is part of it
 
 
+def test_a_period_may_end_within_the_day_month_or_year_in_which_it_begins() -> None:
+    end = "2026-08-01T10:00:00+02:00"
+    assert period("2026-08-01", end) == period("2026-08", end) == period("2026-08-01T00:00:00+02:00", end)
+    assert period("2026", "2026-08-01").until_ms == parse_instant("2026-08-01T22:00:00Z")
+
+
 @pytest.mark.parametrize("zone", ["Z", "+00:00"])
 def test_whole_days_of_utc_are_reported_as_these(zone: str) -> None:
     start, end = f"2026-08-01T00:00:00{zone}", f"2026-08-31T23:59:59{zone}"
