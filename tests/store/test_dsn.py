@@ -88,7 +88,7 @@ async def test_no_connection_tells_no_secret(url: str) -> None:
 @pytest.mark.parametrize(
     ("user", "said", "told"),
     [
-        ("ddr", "no address left", "] no address left$"),  # of which `ddr` is no word
+        ("ddr", "no address left", "cannot connect: no address left$"),  # of which `ddr` is no word
         (SECRET, f"no {SECRET} here", f"connect: OSError: {os.strerror(errno.EADDRNOTAVAIL)}$"),
         ("d~", 'no "d~" here', f"connect: OSError: {os.strerror(errno.EADDRNOTAVAIL)}$"),
     ],

@@ -80,7 +80,8 @@ class Probe:
         error = (task.exception() if done else None) or TimeoutError()
         if not isinstance(error, FAULTS):
             raise error
-        stores, limited = fault_of(error) != READ_ONLY, isinstance(error, asyncpg.InsufficientResourcesError)
+        stores = fault_of(error) != READ_ONLY
+        limited = stores and isinstance(error, asyncpg.InsufficientResourcesError)  # not a full disk
         return self._found(Unfit(kind_of(error), stores, limited))
 
     def _found(self, unfit: Unfit | None) -> bool:
